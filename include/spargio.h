@@ -1,0 +1,307 @@
+/*
+ * spargio: a work-stealing async runtime for Linux on io_uring.
+ *
+ * This header is the contract; a test proves the library equal to it.
+ *
+ * Conventions
+ *  - Every function returns int32_t: SPARGIO_OK (0), a positive status where
+ *    documented (SPARGIO_PENDING), or a negative error. There is no global error slot.
+ *  - Handles are plain integers (slot and generation). A stale or forged handle gives
+ *    SPARGIO_E_CLOSED, never a crash. 0 is never a valid handle.
+ *  - Times are nanoseconds on CLOCK_MONOTONIC. SPARGIO_FOREVER waits without limit.
+ *  - Structs that may grow start with `struct_size`; fill them with their _init function.
+ *    A shorter struct of an older header is accepted, its missing fields take their
+ *    defaults; a longer one is accepted when the bytes this library does not know are zero.
+ *  - Unless a comment says otherwise a function may be called from any thread.
+ *
+ * Requires Linux 5.19 or newer. SPDX-License-Identifier: MIT
+ */
+#ifndef SPARGIO_H
+#define SPARGIO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Raised on every incompatible change of this header. Compare with spargio_abi_version(). */
+#define SPARGIO_ABI_VERSION 1u
+
+/* ---- results ------------------------------------------------------------------------- */
+
+#define SPARGIO_OK 0      /**< done */
+#define SPARGIO_READY 0   /**< a poll function's result is final; an op or join has ended */
+#define SPARGIO_PENDING 1 /**< not yet: poll again after the next wake-up */
+#define SPARGIO_YIELD 2   /**< poll function only: run the others, then poll me again */
+
+#define SPARGIO_E_INVALID (-1)      /**< an argument or option is out of range */
+#define SPARGIO_E_CLOSED (-2)       /**< the handle is stale, or the runtime is shutting down */
+#define SPARGIO_E_NOMEM (-3)        /**< out of memory */
+#define SPARGIO_E_OVERLOADED (-4)   /**< the stealable queue is full: nothing was accepted */
+#define SPARGIO_E_TIMEOUT (-5)      /**< the time limit passed; nothing was undone */
+#define SPARGIO_E_CANCELLED (-6)    /**< the task was cancelled before it ended */
+#define SPARGIO_E_NOT_ON_SHARD (-7) /**< allowed only inside a poll function of a task */
+#define SPARGIO_E_ON_SHARD (-8)     /**< would block a shard: not allowed inside a task */
+#define SPARGIO_E_INVALID_SHARD (-9) /**< no shard has this number */
+#define SPARGIO_E_BUFFER (-10)      /**< the buffer is too small; *needed tells the size */
+#define SPARGIO_E_UNSUPPORTED (-11) /**< this kernel lacks something required: spargio_probe tells */
+#define SPARGIO_E_FORKED (-12)      /**< the runtime belongs to the parent of this process */
+#define SPARGIO_E_BUSY (-13)        /**< another thread waits on this handle in a way that excludes you */
+
+/** An error number of the kernel as a result of this library: SPARGIO_E_ERRNO(ENOMEM). */
+#define SPARGIO_E_ERRNO(number) (-4096 - (number))
+/** The error number inside such a result, or 0 where the result is not of that kind. */
+#define SPARGIO_ERRNO_OF(result) ((result) <= -4096 ? -4096 - (result) : 0)
+
+/** A time limit that never passes. */
+#define SPARGIO_FOREVER UINT64_MAX
+
+/** Version of this library's C ABI; equals SPARGIO_ABI_VERSION of the header it was built from. */
+int32_t spargio_abi_version(void);
+
+/** Version of the library as static text, "0.1.0". Never NULL. */
+const char *spargio_version(void);
+
+/** One English sentence for a result of this library. Static text, never NULL. */
+const char *spargio_strerror(int32_t result);
+
+/* ---- what the kernel offers ------------------------------------------------------------ */
+
+#define SPARGIO_CAP_DEFER_TASKRUN (1ull << 0)   /**< 6.1: completions run when the shard asks */
+#define SPARGIO_CAP_SINGLE_ISSUER (1ull << 1)   /**< 6.0 */
+#define SPARGIO_CAP_MSG_RING (1ull << 2)        /**< 5.18: doorbells from shard to shard */
+#define SPARGIO_CAP_SEND_MSG_RING (1ull << 3)   /**< 6.13: doorbells from threads without a ring */
+#define SPARGIO_CAP_EXT_ARG (1ull << 4)         /**< 5.11: waits with a time limit */
+#define SPARGIO_CAP_CANCEL_FD (1ull << 5)       /**< 5.19: cancel by descriptor */
+#define SPARGIO_CAP_NO_SQARRAY (1ull << 6)      /**< 6.6 */
+#define SPARGIO_CAP_SEND_ZC (1ull << 7)         /**< 6.0: zero-copy send */
+#define SPARGIO_CAP_RECV_MULTISHOT (1ull << 8)  /**< 6.0 */
+#define SPARGIO_CAP_PBUF_RING (1ull << 9)       /**< 5.19: provided buffer rings */
+
+typedef struct spargio_probe_info {
+    uint32_t struct_size;
+    int32_t setup_errno;    /**< 0, or why io_uring_setup(2) failed: EPERM, ENOSYS, ENOMEM, ... */
+    uint32_t kernel_major;  /**< from uname(2), for messages only */
+    uint32_t kernel_minor;
+    uint32_t features;      /**< IORING_FEAT_* as the kernel returned them */
+    uint32_t setup_flags;   /**< IORING_SETUP_* that spargio uses on this kernel */
+    uint64_t capabilities;  /**< SPARGIO_CAP_* */
+    uint64_t opcodes[4];    /**< bit n of word n/64: IORING_OP n is supported */
+    uint64_t memlock_limit; /**< RLIMIT_MEMLOCK, bytes; UINT64_MAX: unlimited */
+    uint64_t nofile_limit;  /**< RLIMIT_NOFILE */
+    uint32_t usable_cpus;   /**< CPUs in this process's affinity mask */
+    int32_t disabled;       /**< sysctl kernel.io_uring_disabled: 0, 1, 2; -1 where it does not exist */
+} spargio_probe_info;
+
+/**
+ * Fills `info` by opening and closing one small ring. `info->struct_size` must be set.
+ * Returns SPARGIO_OK also where io_uring is not available: `setup_errno` says why.
+ */
+int32_t spargio_probe(spargio_probe_info *info);
+
+/* ---- runtime --------------------------------------------------------------------------- */
+
+typedef uint64_t spargio_runtime;
+
+#define SPARGIO_QUEUE_MUTEX 0u     /**< a deque under a lock; thieves take the newest task */
+#define SPARGIO_QUEUE_LOCK_FREE 1u /**< a bounded ring of atomic cells; thieves take the oldest task */
+
+#define SPARGIO_IDLE_PARK 0u  /**< a short adaptive spin, then wait in the kernel */
+#define SPARGIO_IDLE_SPIN 1u  /**< never sleep: lowest latency, one CPU per shard */
+#define SPARGIO_IDLE_YIELD 2u /**< sched_yield(2) between passes */
+#define SPARGIO_IDLE_SLEEP 3u /**< wait in the kernel for at most idle_sleep_ns */
+
+#define SPARGIO_RUNTIME_NO_MSG_RING 1u /**< flag: wake shards by eventfd, as older kernels do */
+
+typedef struct spargio_runtime_options {
+    uint32_t struct_size;
+    uint32_t shards;                   /**< 1..256; default: usable CPUs */
+    uint32_t steal_budget;             /**< stealable tasks run per pass, 1..65536; 64 */
+    uint32_t steal_victim_stride;      /**< cursor step between scans, 1..256; 1 */
+    uint32_t steal_victim_probe_count; /**< victims looked at per scan, 1..256; 2 */
+    uint32_t steal_batch_size;         /**< most tasks per steal, 1..1024; 4 */
+    uint32_t steal_locality_margin;    /**< microseconds a move must gain beyond its cost, 0..1000000; 1 */
+    uint32_t steal_fail_cost;          /**< microseconds added per low-value scan in a row, 0..1000000; 1 */
+    uint32_t steal_backoff_min;        /**< ticks of 50 us between scans, 1..65536; 1 */
+    uint32_t steal_backoff_max;        /**< ticks, steal_backoff_min..65536; 32 */
+    uint32_t stealable_queue_capacity; /**< tasks per shard, 1..16777216; 4096 */
+    uint32_t stealable_queue_backend;  /**< SPARGIO_QUEUE_*; MUTEX */
+    uint32_t ring_entries;             /**< power of two, 8..32768; 256 */
+    uint32_t idle_strategy;            /**< SPARGIO_IDLE_*; PARK */
+    uint64_t idle_sleep_ns;            /**< for SPARGIO_IDLE_SLEEP, 1000..1000000000; 1000000 */
+    const char *thread_prefix;         /**< 1..10 bytes of ASCII; NULL: "spargio". Threads are named prefix-N */
+    const uint32_t *thread_affinity;   /**< CPU of shard i is entry i modulo count; NULL: not bound */
+    uint32_t thread_affinity_count;    /**< 0..1024 */
+    uint32_t flags;                    /**< SPARGIO_RUNTIME_* */
+} spargio_runtime_options;
+
+/** Fills `options` with the defaults above, struct_size included. */
+int32_t spargio_runtime_options_init(spargio_runtime_options *options);
+
+/**
+ * Checks `options` without starting anything. SPARGIO_OK or SPARGIO_E_INVALID; then, where `message` is
+ * not NULL, a sentence naming option, value and allowed range is written there, NUL-terminated and
+ * cut at `capacity` bytes.
+ */
+int32_t spargio_runtime_options_check(const spargio_runtime_options *options, char *message, size_t capacity);
+
+/**
+ * Starts a runtime: one thread and one ring per shard. `options` may be NULL for the defaults.
+ * Nothing is left behind on an error: SPARGIO_E_INVALID, _NOMEM, _UNSUPPORTED, or the kernel's
+ * error number (SPARGIO_E_ERRNO(EPERM) where io_uring is forbidden).
+ */
+int32_t spargio_runtime_start(const spargio_runtime_options *options, spargio_runtime *runtime);
+
+/**
+ * Refuses new tasks, cancels what runs, waits until all of it has ended, stops the threads and
+ * frees the runtime. SPARGIO_E_TIMEOUT: tasks are still running; the handle stays valid, call again.
+ * SPARGIO_E_ON_SHARD when called from a task of the runtime. A second call: SPARGIO_E_CLOSED.
+ */
+int32_t spargio_runtime_shutdown(spargio_runtime runtime, uint64_t timeout_ns);
+
+/** Number of shards. */
+int32_t spargio_runtime_shard_count(spargio_runtime runtime, uint32_t *count);
+
+/* ---- tasks ----------------------------------------------------------------------------- */
+
+#define SPARGIO_PLACE_PINNED 0u              /**< on shard `value`, never elsewhere */
+#define SPARGIO_PLACE_ROUND_ROBIN 1u         /**< on the next shard in turn, then it stays there */
+#define SPARGIO_PLACE_STICKY 2u              /**< equal `value`, equal shard */
+#define SPARGIO_PLACE_STEALABLE 3u           /**< preferred shard in turn; an idle shard may take it */
+#define SPARGIO_PLACE_STEALABLE_PREFERRED 4u /**< preferred shard `value`; an idle shard may take it */
+
+typedef struct spargio_placement {
+    uint32_t struct_size;
+    uint32_t kind; /**< SPARGIO_PLACE_* */
+    uint64_t value;
+} spargio_placement;
+
+typedef uint64_t spargio_join;
+
+/**
+ * A task: called on a shard until it returns something other than SPARGIO_PENDING or SPARGIO_YIELD.
+ *  SPARGIO_READY    ended; *result (0 at entry) is what the join handle gives.
+ *  SPARGIO_PENDING  called again when one of the task's operations or joins ends, or it is cancelled.
+ *                   Returning it with none of them under way waits for cancellation alone.
+ *  SPARGIO_YIELD    called again after the other tasks that are ready now.
+ *  negative         ended with this error, which spargio_join_wait returns.
+ * Between its calls a task stays on the shard it started on. A plain function that runs once and
+ * returns SPARGIO_READY is the simple case. When it ends with operations still under way they are
+ * cancelled, and the join ends after the last of them: `ctx` and buffers may then be freed.
+ */
+typedef int32_t (*spargio_poll_fn)(void *ctx, int64_t *result);
+
+/**
+ * Accepts a task; it then runs exactly once, or ends as SPARGIO_E_CANCELLED. `placement` NULL means
+ * SPARGIO_PLACE_STEALABLE. `join` NULL detaches the task.
+ * SPARGIO_E_OVERLOADED: the preferred shard's stealable queue is full, nothing was accepted.
+ */
+int32_t spargio_spawn(spargio_runtime runtime, const spargio_placement *placement, spargio_poll_fn poll,
+                      void *ctx, spargio_join *join);
+
+/**
+ * Waits for the task's end. Returns SPARGIO_OK and *result (may be NULL), the task's own negative
+ * error, SPARGIO_E_TIMEOUT, or SPARGIO_E_ON_SHARD inside a task (use spargio_join_poll there).
+ * The handle stays valid until spargio_join_release.
+ */
+int32_t spargio_join_wait(spargio_join join, uint64_t timeout_ns, int64_t *result);
+
+/** Inside a poll function: SPARGIO_READY and *result, SPARGIO_PENDING (a later poll follows), or an error. */
+int32_t spargio_join_poll(spargio_join join, int64_t *result);
+
+/**
+ * Asks the task to end. Not started yet: it ends as SPARGIO_E_CANCELLED without a call. Started: its
+ * operations are cancelled and it is polled; spargio_task_cancelled() then says so. Idempotent.
+ */
+int32_t spargio_join_cancel(spargio_join join);
+
+/** The shard the task started on; SPARGIO_PENDING while it is still queued. */
+int32_t spargio_join_shard(spargio_join join, uint32_t *shard);
+
+/** Gives the handle back; the task goes on. Later use of the handle is SPARGIO_E_CLOSED. */
+int32_t spargio_join_release(spargio_join join);
+
+/** Inside a task: the shard's number. Elsewhere SPARGIO_E_NOT_ON_SHARD. */
+int32_t spargio_current_shard(uint32_t *shard);
+
+/** Inside a task: 1 after its cancellation was asked for, else 0. Elsewhere SPARGIO_E_NOT_ON_SHARD. */
+int32_t spargio_task_cancelled(void);
+
+/* ---- operations: inside a poll function only --------------------------------------------
+ *
+ * Each call queues one operation on the shard's ring and gives a handle; the task is polled again when
+ * it ends. Memory that an operation names must stay valid until it has ended (spargio_op_poll returned
+ * SPARGIO_READY, or the task's join ended); paths and addresses are copied. Outside a task:
+ * SPARGIO_E_NOT_ON_SHARD. `op` must not be NULL. The result in spargio_op_poll is the kernel's: a
+ * count, a descriptor or 0, and -errno on failure.
+ */
+
+typedef uint64_t spargio_op;
+
+/** SPARGIO_READY: the op ended, *result is the kernel's, the handle is used up. Else SPARGIO_PENDING. */
+int32_t spargio_op_poll(spargio_op op, int32_t *result);
+
+/** Asks the kernel to cancel; the op still ends exactly once, as -ECANCELED or with its result. */
+int32_t spargio_op_cancel(spargio_op op);
+
+/** IORING_OP_NOP: a round trip through the ring. */
+int32_t spargio_nop(spargio_op *op);
+
+/** Ends with 0 after `duration_ns`; a cancelled one with -ECANCELED. The shard's timer queue, no kernel op. */
+int32_t spargio_sleep(uint64_t duration_ns, spargio_op *op);
+
+/** openat(2) relative to the working directory, O_CLOEXEC added. IORING_OP_OPENAT, 5.6. */
+int32_t spargio_open(const char *path, int32_t flags, uint32_t mode, spargio_op *op);
+
+/** pread(2). IORING_OP_READ, 5.6. */
+int32_t spargio_read_at(int32_t fd, void *buffer, uint32_t length, uint64_t offset, spargio_op *op);
+
+/** pwrite(2); may write less than `length`. IORING_OP_WRITE, 5.6. */
+int32_t spargio_write_at(int32_t fd, const void *buffer, uint32_t length, uint64_t offset, spargio_op *op);
+
+/** fsync(2), or fdatasync(2) where `data_only` is not 0. IORING_OP_FSYNC, 5.1. */
+int32_t spargio_fsync(int32_t fd, int32_t data_only, spargio_op *op);
+
+/** close(2). IORING_OP_CLOSE, 5.6. Operations under way on the descriptor are not cancelled. */
+int32_t spargio_close(int32_t fd, spargio_op *op);
+
+/**
+ * A listening TCP socket on a numeric IPv4 or IPv6 address, SO_REUSEADDR and close-on-exec set. Does not
+ * wait; may be called from any thread. Returns SPARGIO_OK, _INVALID (not a numeric address) or errno.
+ */
+int32_t spargio_tcp_listen(const char *address, uint16_t port, uint32_t backlog, int32_t *fd);
+
+/** The local port of a socket, in host order. */
+int32_t spargio_local_port(int32_t fd, uint16_t *port);
+
+/** accept4(2) with SOCK_CLOEXEC; the result is the new descriptor. IORING_OP_ACCEPT, 5.5. */
+int32_t spargio_accept(int32_t fd, spargio_op *op);
+
+/** Makes a TCP socket and connects it to a numeric address; the result is its descriptor. IORING_OP_CONNECT, 5.5. */
+int32_t spargio_tcp_connect(const char *address, uint16_t port, spargio_op *op);
+
+/** recv(2); 0 means end of stream. IORING_OP_RECV, 5.6. */
+int32_t spargio_recv(int32_t fd, void *buffer, uint32_t length, int32_t flags, spargio_op *op);
+
+/** send(2) with MSG_NOSIGNAL; with MSG_WAITALL in `flags` the kernel goes on after a short send (5.19). */
+int32_t spargio_send(int32_t fd, const void *buffer, uint32_t length, int32_t flags, spargio_op *op);
+
+/** shutdown(2). IORING_OP_SHUTDOWN, 5.11. */
+int32_t spargio_shutdown(int32_t fd, int32_t how, spargio_op *op);
+
+/* ---- statistics ------------------------------------------------------------------------ */
+
+/**
+ * Writes one snapshot as CBOR (RFC 8949), described by docs/stats.cddl. *needed (may be NULL) is its
+ * size. SPARGIO_E_BUFFER: `capacity` is too small, nothing was written; buffer NULL with capacity 0
+ * asks for the size. Counters are monotonic; a snapshot is not one instant across shards.
+ */
+int32_t spargio_stats_cbor(spargio_runtime runtime, uint8_t *buffer, size_t capacity, size_t *needed);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SPARGIO_H */

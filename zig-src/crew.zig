@@ -1,0 +1,155 @@
+//! What the shards of one runtime share: each other, who is parked, who searches for work to steal,
+//! and the way down. Everything here is atomic or never changes after the start.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const Options = @import("options.zig").Options;
+const Info = @import("probe.zig").Info;
+const Host = @import("host.zig").Host;
+const Shard = @import("shard.zig").Shard;
+const stats = @import("stats.zig");
+const sync = @import("sync.zig");
+const limits = @import("limits.zig");
+const Atomic = std.atomic.Value;
+
+pub const Crew = struct {
+    options: Options,
+    info: Info,
+    host: ?*const Host,
+    shards: []Shard,
+
+    /// Bit i: shard i is parked. A hint for whom to wake; the doorbell decides.
+    parked: [limits.shards_max / 64]Atomic(u64) = @splat(.init(0)),
+    /// Shards that look for work to steal, awake or about to look again. At most half.
+    searchers: Atomic(u32) = .init(0),
+    round_robin: Atomic(u32) = .init(0),
+
+    closing: Atomic(bool) = .init(false),
+    /// 1: everything has ended, the shards leave their loops. Threads wait on it.
+    stop: Atomic(u32) = .init(0),
+
+    /// Counters of threads that are no shard of this crew.
+    outside: stats.SpawnCounters = .{},
+    outside_errnos: stats.ErrnoCounters = @splat(.{}),
+
+    /// Doorbells go by MSG_RING; else by eventfd.
+    pub fn usesMsgRing(self: *const Crew) bool {
+        return self.info.can().msg_ring and self.options.flags & 1 == 0;
+    }
+
+    /// A thread without a ring can send MSG_RING.
+    pub fn usesSendMsgRing(self: *const Crew) bool {
+        return self.usesMsgRing() and self.info.can().send_msg_ring;
+    }
+
+    /// After publishing something for `target`: wakes it where it sleeps. True where a bell was rung.
+    pub fn notify(self: *Crew, target: *Shard) bool {
+        const from = Shard.currentOf(self);
+        if (!target.doorbell.notify()) {
+            self.countSpawn(from, .doorbells_coalesced);
+            return false;
+        }
+        if (from) |shard| shard.ringBell(target) else self.ringFromOutside(target);
+        return true;
+    }
+
+    /// After a stealable task was queued at `target`, which is awake: lets one parked shard look
+    /// for work, unless somebody does already.
+    pub fn wakeSearcher(self: *Crew, except: *const Shard) void {
+        if (self.shards.len == 1) return;
+        // Sequentially consistent, as the searcher's last look at the queues is: one sees the other.
+        if (self.searchers.load(.seq_cst) != 0) return;
+        const shard = self.anyParked(except) orelse return;
+        if (self.searchers.cmpxchgStrong(0, 1, .seq_cst, .seq_cst) != null) return;
+        const from = Shard.currentOf(self);
+        if (!shard.doorbell.notify()) {
+            self.endSearch();
+            self.countSpawn(from, .stealable_wake_coalesced);
+            return;
+        }
+        shard.granted_search.store(true, .seq_cst);
+        self.countSpawn(from, .stealable_wake_sent);
+        if (from) |own| own.ringBell(shard) else self.ringFromOutside(shard);
+    }
+
+    pub fn beginSearch(self: *Crew) bool {
+        const most = @max(1, self.shards.len / 2);
+        var seen = self.searchers.load(.seq_cst);
+        while (seen < most) {
+            seen = self.searchers.cmpxchgWeak(seen, seen + 1, .seq_cst, .seq_cst) orelse return true;
+        }
+        return false;
+    }
+
+    pub fn endSearch(self: *Crew) void {
+        const before = self.searchers.fetchSub(1, .seq_cst);
+        assert(before > 0);
+    }
+
+    pub fn setParked(self: *Crew, id: u16, value: bool) void {
+        const bit = @as(u64, 1) << @intCast(id % 64);
+        const word = &self.parked[id / 64];
+        _ = if (value) word.fetchOr(bit, .seq_cst) else word.fetchAnd(~bit, .seq_cst);
+    }
+
+    fn anyParked(self: *Crew, except: *const Shard) ?*Shard {
+        for (&self.parked, 0..) |*word, i| {
+            var bits = word.load(.seq_cst);
+            while (bits != 0) : (bits &= bits - 1) {
+                const shard = &self.shards[i * 64 + @ctz(bits)];
+                if (shard != except) return shard;
+            }
+        }
+        return null;
+    }
+
+    /// No new tasks; what runs is cancelled; when all has ended the shards stop.
+    pub fn close(self: *Crew) void {
+        if (self.closing.swap(true, .seq_cst)) return;
+        for (self.shards) |*shard| _ = self.notify(shard);
+        self.stopIfDone();
+    }
+
+    /// Called while closing, after each task's end.
+    pub fn stopIfDone(self: *Crew) void {
+        assert(self.closing.load(.seq_cst));
+        if (self.liveTasks() != 0) return;
+        if (self.stop.swap(1, .seq_cst) != 0) return;
+        sync.wake(&self.stop, std.math.maxInt(i32));
+        for (self.shards) |*shard| _ = self.notify(shard);
+    }
+
+    /// Accepted and not ended. Ended first: a task that ends in between is counted as live.
+    pub fn liveTasks(self: *Crew) u64 {
+        var ended: u64 = 0;
+        for (self.shards) |*shard| ended += shard.counters.tasks_ended.value.load(.seq_cst);
+        var accepted = self.outside.spawn_accepted.value.load(.seq_cst);
+        for (self.shards) |*shard| accepted += shard.spawn_counters.spawn_accepted.value.load(.seq_cst);
+        assert(accepted >= ended);
+        return accepted - ended;
+    }
+
+    pub fn countSpawn(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
+        if (from) |shard|
+            @field(shard.spawn_counters, @tagName(field)).add(1)
+        else
+            @field(self.outside, @tagName(field)).addShared(1);
+    }
+
+    fn ringFromOutside(self: *Crew, target: *Shard) void {
+        if (self.usesSendMsgRing()) {
+            self.outside.ring_msgs_submitted.addShared(1);
+            const sqe = Shard.bellSqe(target, .doorbell);
+            const rc = linux.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
+            const errno = linux.errno(rc);
+            if (errno == .SUCCESS) return;
+            self.outside.ring_msgs_failed.addShared(1);
+            self.outside_errnos[stats.errnoIndex(errno)].addShared(1);
+        }
+        if (target.eventfd >= 0) {
+            self.outside.eventfd_wakes.addShared(1);
+            target.writeEventfd();
+        }
+    }
+};

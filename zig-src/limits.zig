@@ -1,0 +1,39 @@
+//! Bounds and fixed sizes of the runtime, each with its unit. Option ranges live in options.zig.
+
+/// Shards of one runtime; also the width of the parked-shard bitmap.
+pub const shards_max = 256;
+
+/// Local tasks polled in one pass before the ring is looked at again.
+pub const local_budget = 256;
+
+/// CQEs copied out of the ring at a time.
+pub const reap_batch = 128;
+
+/// Ops per slab of a shard's op table; slabs are added on demand and kept.
+pub const op_slab = 256;
+pub const op_slabs_max = 4096;
+
+/// Slots per slab of the process-wide handle tables.
+pub const handle_slab = 1024;
+pub const handle_slabs_max = 16384;
+
+/// The park's backstop: no shard sleeps longer, so a lost doorbell costs latency, never progress.
+pub const park_backstop_ns = 500 * std.time.ns_per_ms;
+
+/// The same for a shard on a thread that must look for signals of its language.
+pub const interruptible_backstop_ns = 100 * std.time.ns_per_ms;
+
+/// Longest adaptive spin before a park. Beyond it the wake-up through the kernel is cheaper.
+pub const spin_ns_max = 20 * std.time.ns_per_us;
+
+/// One tick of `steal_backoff_min` and `steal_backoff_max`.
+pub const steal_tick_ns = 50 * std.time.ns_per_us;
+
+/// What moving a task between shards is taken to cost (queue transfer, cold cache, wake-up).
+pub const steal_migration_ns = 3 * std.time.ns_per_us;
+
+/// The same for a task of a language whose lock all shards share: it pays only while the victim is
+/// stuck outside the interpreter, which shows as one task that does not end.
+pub const steal_locked_host_ns = 500 * std.time.ns_per_us;
+
+const std = @import("std");

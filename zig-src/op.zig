@@ -1,0 +1,179 @@
+//! Operations under way. An op owns all that the kernel may touch (path, address) until its terminal
+//! completion; its id is slot and generation, so a late completion or a stale handle finds nothing.
+//! One table per shard, touched by that shard's thread only.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const limits = @import("limits.zig");
+const gpa = @import("memory.zig").gpa;
+const Task = @import("task.zig").Task;
+const Timer = @import("timers.zig").Timer;
+
+/// Low byte of a `user_data` that belongs to no op; the next three bytes are its argument. Generations
+/// start at 1, so every op id is above these.
+pub const Internal = enum(u8) { ignore = 0, doorbell = 1, eventfd = 2, msg_ring = 3, _ };
+pub const internal_max = std.math.maxInt(u32);
+
+pub const Phase = enum(u8) { free, flying, ended };
+
+/// What becomes of a success that nobody takes.
+pub const Undo = enum(u8) { nothing, close_descriptor };
+
+pub const Op = struct {
+    index: u32,
+    generation: u32 = 1,
+    phase: Phase = .free,
+    undo: Undo = .nothing,
+    cancel_sent: bool = false,
+    /// A timer is ended by its shard, everything else by the kernel.
+    is_timer: bool = false,
+    /// For connect: the socket that is the result of a success. Else -1.
+    socket: i32 = -1,
+    result: i32 = 0,
+    cqe_flags: u32 = 0,
+    task: *Task = undefined,
+    prev: ?*Op = null,
+    next: ?*Op = null,
+    timer: Timer = .{ .fire = unset },
+    shard: *anyopaque,
+    address: linux.sockaddr.in6 = undefined,
+    address_len: u32 = 0,
+    path: ?[:0]u8 = null,
+
+    pub fn id(self: *const Op) u64 {
+        return @as(u64, self.generation) << 32 | self.index;
+    }
+
+    fn unset(_: *Timer) void {
+        unreachable; // Set before the timer is.
+    }
+};
+
+pub const OpTable = struct {
+    slabs: std.ArrayList([]Op) = .empty,
+    free: ?*Op = null,
+    flying: u32 = 0,
+    taken: u32 = 0,
+
+    pub fn deinit(self: *OpTable) void {
+        assert(self.taken == 0);
+        for (self.slabs.items) |slab| gpa.free(slab);
+        self.slabs.deinit(gpa);
+    }
+
+    /// A new op of `task`, linked to it.
+    pub fn take(self: *OpTable, task: *Task, shard: *anyopaque) error{OutOfMemory}!*Op {
+        if (self.free == null) try self.grow(shard);
+        const op = self.free.?;
+        assert(op.phase == .free);
+        self.free = op.next;
+        op.* = .{
+            .index = op.index,
+            .generation = op.generation,
+            .phase = .flying,
+            .task = task,
+            .next = task.ops,
+            .shard = shard,
+        };
+        if (task.ops) |first| first.prev = op;
+        task.ops = op;
+        task.flying += 1;
+        self.flying += 1;
+        self.taken += 1;
+        return op;
+    }
+
+    pub fn find(self: *const OpTable, id: u64) ?*Op {
+        const index: u32 = @truncate(id);
+        if (index / limits.op_slab >= self.slabs.items.len) return null;
+        const op = &self.slabs.items[index / limits.op_slab][index % limits.op_slab];
+        if (op.generation != id >> 32 or op.phase == .free) return null;
+        return op;
+    }
+
+    /// The terminal completion: the kernel is done with everything the op owns.
+    pub fn end(self: *OpTable, op: *Op, result: i32, cqe_flags: u32) void {
+        assert(op.phase == .flying);
+        assert(op.task.flying > 0 and self.flying > 0);
+        op.phase = .ended;
+        op.result = result;
+        op.cqe_flags = cqe_flags;
+        if (op.socket >= 0) {
+            if (result >= 0) op.result = op.socket else _ = linux.close(op.socket);
+            op.socket = -1;
+        }
+        if (op.path) |path| gpa.free(path);
+        op.path = null;
+        op.task.flying -= 1;
+        self.flying -= 1;
+    }
+
+    /// Gives the result to the task and frees the slot.
+    pub fn consume(self: *OpTable, op: *Op) i32 {
+        assert(op.phase == .ended);
+        const result = op.result;
+        op.undo = .nothing;
+        self.release(op);
+        return result;
+    }
+
+    /// Frees the slot of an ended op whose result nobody wants.
+    pub fn discard(self: *OpTable, op: *Op) void {
+        assert(op.phase == .ended);
+        if (op.undo == .close_descriptor and op.result >= 0) _ = linux.close(op.result);
+        self.release(op);
+    }
+
+    fn release(self: *OpTable, op: *Op) void {
+        assert(self.taken > 0);
+        if (op.prev) |prev| prev.next = op.next else op.task.ops = op.next;
+        if (op.next) |next| next.prev = op.prev;
+        op.phase = .free;
+        op.generation = if (op.generation == std.math.maxInt(u32)) 1 else op.generation + 1;
+        op.prev = null;
+        op.next = self.free;
+        self.free = op;
+        self.taken -= 1;
+    }
+
+    fn grow(self: *OpTable, shard: *anyopaque) error{OutOfMemory}!void {
+        if (self.slabs.items.len == limits.op_slabs_max) return error.OutOfMemory;
+        try self.slabs.ensureUnusedCapacity(gpa, 1);
+        const slab = try gpa.alloc(Op, limits.op_slab);
+        const base: u32 = @intCast(self.slabs.items.len * limits.op_slab);
+        for (slab, 0..) |*op, i| op.* = .{ .index = base + @as(u32, @intCast(i)), .shard = shard };
+        var i = slab.len;
+        while (i > 0) {
+            i -= 1;
+            slab[i].next = self.free;
+            self.free = &slab[i];
+        }
+        self.slabs.appendAssumeCapacity(slab);
+    }
+};
+
+test "a stale id finds nothing, each op ends once" {
+    const vtable: @import("task.zig").VTable = undefined;
+    var task: Task = .{ .vtable = &vtable, .kind = .pinned, .preferred = 0 };
+    var table: OpTable = .{};
+    defer table.deinit();
+    const first = try table.take(&task, &table);
+    const second = try table.take(&task, &table);
+    const id = first.id();
+    try std.testing.expect(id > internal_max);
+    try std.testing.expectEqual(first, table.find(id).?);
+    table.end(first, 5, 0);
+    try std.testing.expectEqual(1, task.flying);
+    try std.testing.expectEqual(5, table.consume(first));
+    try std.testing.expectEqual(null, table.find(id));
+    const again = try table.take(&task, &table);
+    try std.testing.expectEqual(first, again);
+    try std.testing.expect(again.id() != id);
+    table.end(again, 0, 0);
+    table.end(second, -125, 0);
+    table.discard(second);
+    table.discard(again);
+    try std.testing.expectEqual(null, task.ops);
+    try std.testing.expectEqual(null, table.find(1 << 60));
+}

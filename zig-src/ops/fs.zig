@@ -1,0 +1,68 @@
+//! File operations of the current task: each queues one SQE and gives its op. On the shard only.
+
+const std = @import("std");
+const linux = std.os.linux;
+const gpa = @import("../memory.zig").gpa;
+const Shard = @import("../shard.zig").Shard;
+const Sqe = @import("../ring.zig").Sqe;
+const Task = @import("../task.zig").Task;
+const Op = @import("../op.zig").Op;
+
+pub const Error = error{OutOfMemory};
+
+/// Longest transfer of one read(2) or write(2).
+pub const transfer_max = 0x7ffff000;
+
+pub fn nop(shard: *Shard, task: *Task) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_nop();
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn open(shard: *Shard, task: *Task, path: []const u8, flags: i32, mode: u32) Error!*Op {
+    const copy = try gpa.dupeSentinel(u8, path, 0);
+    errdefer gpa.free(copy);
+    const op = try shard.ops.take(task, shard);
+    op.path = copy;
+    op.undo = .close_descriptor;
+    var how: linux.O = @bitCast(flags);
+    how.CLOEXEC = true;
+    var sqe: Sqe = undefined;
+    sqe.prep_openat(linux.AT.FDCWD, copy, how, mode);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn readAt(shard: *Shard, task: *Task, fd: i32, buffer: []u8, offset: u64) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_read(fd, buffer[0..@min(buffer.len, transfer_max)], offset);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn writeAt(shard: *Shard, task: *Task, fd: i32, buffer: []const u8, offset: u64) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_write(fd, buffer[0..@min(buffer.len, transfer_max)], offset);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn fsync(shard: *Shard, task: *Task, fd: i32, data_only: bool) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_fsync(fd, if (data_only) linux.IORING_FSYNC_DATASYNC else 0);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn close(shard: *Shard, task: *Task, fd: i32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_close(fd);
+    shard.launch(op, sqe);
+    return op;
+}

@@ -1,0 +1,119 @@
+//! Socket operations of the current task, and the few calls around them that never wait.
+
+const std = @import("std");
+const linux = std.os.linux;
+const Shard = @import("../shard.zig").Shard;
+const Sqe = @import("../ring.zig").Sqe;
+const Task = @import("../task.zig").Task;
+const Op = @import("../op.zig").Op;
+const fs = @import("fs.zig");
+
+pub const Error = fs.Error;
+
+/// An IPv4 or IPv6 address as the kernel takes it.
+pub const Address = struct {
+    storage: linux.sockaddr.in6,
+    len: u32,
+
+    pub fn pointer(self: *const Address) *const linux.sockaddr {
+        return @ptrCast(&self.storage);
+    }
+
+    /// Numeric addresses only: names are resolved elsewhere, because that waits.
+    pub fn parse(text: []const u8, port: u16) error{Invalid}!Address {
+        var result: Address = .{ .storage = std.mem.zeroes(linux.sockaddr.in6), .len = 0 };
+        const address = std.Io.net.IpAddress.parse(text, port) catch return error.Invalid;
+        switch (address) {
+            .ip4 => |ip4| {
+                const in: *linux.sockaddr.in = @ptrCast(&result.storage);
+                in.* = .{ .port = std.mem.nativeToBig(u16, port), .addr = @bitCast(ip4.bytes) };
+                result.len = @sizeOf(linux.sockaddr.in);
+            },
+            .ip6 => |ip6| {
+                result.storage = .{
+                    .port = std.mem.nativeToBig(u16, port),
+                    .flowinfo = 0,
+                    .addr = ip6.bytes,
+                    .scope_id = ip6.interface.index,
+                };
+                result.len = @sizeOf(linux.sockaddr.in6);
+            },
+        }
+        return result;
+    }
+};
+
+/// Gives the descriptor, or -errno.
+pub fn listen(address: *const Address, backlog: u32, reuse_port: bool) i32 {
+    const fd = socket(address);
+    if (fd < 0) return fd;
+    const one: u32 = 1;
+    _ = linux.setsockopt(fd, linux.SOL.SOCKET, linux.SO.REUSEADDR, std.mem.asBytes(&one), 4);
+    if (reuse_port) _ = linux.setsockopt(fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, std.mem.asBytes(&one), 4);
+    const bound = linux.errno(linux.bind(fd, address.pointer(), address.len));
+    const errno = if (bound == .SUCCESS) linux.errno(linux.listen(fd, backlog)) else bound;
+    if (errno == .SUCCESS) return fd;
+    _ = linux.close(fd);
+    return -@as(i32, @backingInt(errno));
+}
+
+pub fn socket(address: *const Address) i32 {
+    const rc = linux.socket(address.storage.family, linux.SOCK.STREAM | linux.SOCK.CLOEXEC, 0);
+    const errno = linux.errno(rc);
+    return if (errno == .SUCCESS) @intCast(rc) else -@as(i32, @backingInt(errno));
+}
+
+/// In host order, or -errno.
+pub fn localPort(fd: i32) i32 {
+    var storage: linux.sockaddr.in6 = undefined;
+    var len: linux.socklen_t = @sizeOf(linux.sockaddr.in6);
+    const errno = linux.errno(linux.getsockname(fd, @ptrCast(&storage), &len));
+    // The port is at the same place for both families.
+    return if (errno == .SUCCESS) std.mem.bigToNative(u16, storage.port) else -@as(i32, @backingInt(errno));
+}
+
+pub fn accept(shard: *Shard, task: *Task, fd: i32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    op.undo = .close_descriptor;
+    var sqe: Sqe = undefined;
+    sqe.prep_accept(fd, null, null, linux.SOCK.CLOEXEC);
+    shard.launch(op, sqe);
+    return op;
+}
+
+/// `fd` is a new socket; from here on it is the op's, and its result.
+pub fn connect(shard: *Shard, task: *Task, fd: i32, address: *const Address) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    op.undo = .close_descriptor;
+    op.socket = fd;
+    op.address = address.storage;
+    op.address_len = address.len;
+    var sqe: Sqe = undefined;
+    sqe.prep_connect(fd, @ptrCast(&op.address), op.address_len);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn recv(shard: *Shard, task: *Task, fd: i32, buffer: []u8, flags: u32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_recv(fd, buffer[0..@min(buffer.len, fs.transfer_max)], flags);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn send(shard: *Shard, task: *Task, fd: i32, buffer: []const u8, flags: u32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_send(fd, buffer[0..@min(buffer.len, fs.transfer_max)], flags | linux.MSG.NOSIGNAL);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn shutdown(shard: *Shard, task: *Task, fd: i32, how: u32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_shutdown(fd, how);
+    shard.launch(op, sqe);
+    return op;
+}

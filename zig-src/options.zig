@@ -1,0 +1,190 @@
+//! Runtime options: the C struct, its defaults, and the one place where values are refused.
+
+const std = @import("std");
+const limits = @import("limits.zig");
+const Backend = @import("queue/stealable.zig").Backend;
+
+pub const IdleStrategy = enum(u32) { park = 0, spin = 1, yield = 2, sleep = 3 };
+
+pub const flag_no_msg_ring: u32 = 1;
+const flags_known = flag_no_msg_ring;
+
+/// Mirrors `spargio_runtime_options`; the header documents units and ranges.
+pub const Options = extern struct {
+    struct_size: u32 = @sizeOf(Options),
+    shards: u32 = 0,
+    steal_budget: u32 = 64,
+    steal_victim_stride: u32 = 1,
+    steal_victim_probe_count: u32 = 2,
+    steal_batch_size: u32 = 4,
+    steal_locality_margin: u32 = 1,
+    steal_fail_cost: u32 = 1,
+    steal_backoff_min: u32 = 1,
+    steal_backoff_max: u32 = 32,
+    stealable_queue_capacity: u32 = 4096,
+    stealable_queue_backend: u32 = @backingInt(Backend.mutex),
+    ring_entries: u32 = 256,
+    idle_strategy: u32 = @backingInt(IdleStrategy.park),
+    idle_sleep_ns: u64 = std.time.ns_per_ms,
+    thread_prefix: ?[*:0]const u8 = null,
+    thread_affinity: ?[*]const u32 = null,
+    thread_affinity_count: u32 = 0,
+    flags: u32 = 0,
+
+    /// The defaults of this machine: one shard per usable CPU.
+    pub fn init() Options {
+        return .{ .shards = @intCast(std.math.clamp(usableCpus(), 1, limits.shards_max)) };
+    }
+
+    pub fn backend(self: *const Options) Backend {
+        return @fromBackingInt(@intCast(self.stealable_queue_backend));
+    }
+
+    pub fn idle(self: *const Options) IdleStrategy {
+        return @fromBackingInt(@intCast(self.idle_strategy));
+    }
+
+    pub fn prefix(self: *const Options) []const u8 {
+        return if (self.thread_prefix) |text| std.mem.span(text) else "spargio";
+    }
+};
+
+const Range = struct { name: []const u8, min: u64, max: u64 };
+
+const ranges = [_]Range{
+    .{ .name = "shards", .min = 1, .max = limits.shards_max },
+    .{ .name = "steal_budget", .min = 1, .max = 65536 },
+    .{ .name = "steal_victim_stride", .min = 1, .max = 256 },
+    .{ .name = "steal_victim_probe_count", .min = 1, .max = 256 },
+    .{ .name = "steal_batch_size", .min = 1, .max = 1024 },
+    .{ .name = "steal_locality_margin", .min = 0, .max = 1_000_000 },
+    .{ .name = "steal_fail_cost", .min = 0, .max = 1_000_000 },
+    .{ .name = "steal_backoff_min", .min = 1, .max = 65536 },
+    .{ .name = "steal_backoff_max", .min = 1, .max = 65536 },
+    .{ .name = "stealable_queue_capacity", .min = 1, .max = 1 << 24 },
+    .{ .name = "stealable_queue_backend", .min = 0, .max = 1 },
+    .{ .name = "ring_entries", .min = 8, .max = 32768 },
+    .{ .name = "idle_strategy", .min = 0, .max = 3 },
+    .{ .name = "idle_sleep_ns", .min = 1_000, .max = std.time.ns_per_s },
+    .{ .name = "thread_affinity_count", .min = 0, .max = 1024 },
+    .{ .name = "flags", .min = 0, .max = flags_known },
+};
+
+/// Linux names a thread with 15 bytes; "-255" and a margin are kept free.
+const prefix_bytes_max = 10;
+
+/// Null where all is in range, else a sentence in `message` that names option, value and range.
+pub fn check(options: *const Options, message: []u8) ?[]const u8 {
+    inline for (ranges) |range| {
+        const value: u64 = @field(options, range.name);
+        if (value < range.min or value > range.max) {
+            return print(message, "{s} is {d}: allowed is {d} to {d}", .{
+                range.name, value, range.min, range.max,
+            });
+        }
+    }
+    if (options.steal_backoff_max < options.steal_backoff_min) {
+        return print(message, "steal_backoff_max is {d}: allowed is steal_backoff_min ({d}) to 65536", .{
+            options.steal_backoff_max, options.steal_backoff_min,
+        });
+    }
+    if (!std.math.isPowerOfTwo(options.ring_entries)) {
+        return print(message, "ring_entries is {d}: allowed is a power of two, 8 to 32768", .{
+            options.ring_entries,
+        });
+    }
+    return checkThreads(options, message);
+}
+
+fn checkThreads(options: *const Options, message: []u8) ?[]const u8 {
+    const prefix = options.prefix();
+    if (prefix.len == 0 or prefix.len > prefix_bytes_max) {
+        return print(message, "thread_prefix has {d} bytes: allowed is 1 to {d}", .{
+            prefix.len, prefix_bytes_max,
+        });
+    }
+    for (prefix) |byte| {
+        if (!std.ascii.isPrint(byte)) {
+            return print(message, "thread_prefix has the byte {d}: allowed is printable ASCII", .{byte});
+        }
+    }
+    if (options.thread_affinity_count == 0) return null;
+    const cpus = options.thread_affinity orelse
+        return print(message, "thread_affinity is NULL: allowed with thread_affinity_count 0 only", .{});
+    for (cpus[0..options.thread_affinity_count]) |cpu| {
+        if (!usable(cpu)) return print(
+            message,
+            "thread_affinity has CPU {d}: allowed is a CPU of this process's affinity mask",
+            .{cpu},
+        );
+    }
+    return null;
+}
+
+fn print(message: []u8, comptime format: []const u8, arguments: anytype) []const u8 {
+    return std.fmt.bufPrint(message, format, arguments) catch message;
+}
+
+pub const ReadError = error{Invalid};
+
+/// Reads a struct of an older, equal or newer header: missing fields take their defaults, unknown
+/// bytes must be zero.
+pub fn read(comptime T: type, defaults: T, given: *const T) ReadError!T {
+    const size = given.struct_size;
+    if (size < 2 * @sizeOf(u32) or size > 4096 or size % 4 != 0) return error.Invalid;
+    var result = defaults;
+    const known = @min(size, @sizeOf(T));
+    const bytes: [*]const u8 = @ptrCast(given);
+    @memcpy(std.mem.asBytes(&result)[0..known], bytes[0..known]);
+    result.struct_size = @sizeOf(T);
+    for (bytes[known..size]) |byte| if (byte != 0) return error.Invalid;
+    return result;
+}
+
+pub fn usableCpus() usize {
+    return std.Thread.getCpuCount() catch 1;
+}
+
+fn usable(cpu: u32) bool {
+    var set: std.os.linux.cpu_set_t = undefined;
+    @memset(std.mem.asBytes(&set), 0);
+    const rc = std.os.linux.sched_getaffinity(0, @sizeOf(@TypeOf(set)), &set);
+    if (std.os.linux.errno(rc) != .SUCCESS) return false;
+    const bits = @bitSizeOf(usize);
+    if (cpu / bits >= set.len) return false;
+    return set[cpu / bits] >> @intCast(cpu % bits) & 1 == 1;
+}
+
+test "defaults are in range, each bound is refused by name" {
+    var message: [160]u8 = undefined;
+    const defaults = Options.init();
+    try std.testing.expectEqual(null, check(&defaults, &message));
+    inline for (ranges) |range| {
+        var options = defaults;
+        @field(options, range.name) = @intCast(range.max + 1);
+        const said = check(&options, &message).?;
+        try std.testing.expect(std.mem.startsWith(u8, said, range.name));
+        if (range.min > 0) {
+            @field(options, range.name) = @intCast(range.min - 1);
+            try std.testing.expect(check(&options, &message) != null);
+        }
+    }
+}
+
+test "structs of older and newer headers" {
+    const defaults = Options.init();
+    var given = defaults;
+    given.steal_budget = 7;
+    given.flags = 1;
+    given.struct_size = @offsetOf(Options, "steal_victim_stride");
+    const older = try read(Options, defaults, &given);
+    try std.testing.expectEqual(7, older.steal_budget);
+    try std.testing.expectEqual(0, older.flags);
+    var newer: extern struct { options: Options, more: [4]u32 } = .{ .options = defaults, .more = @splat(0) };
+    newer.options.struct_size += 16;
+    _ = try read(Options, defaults, &newer.options);
+    newer.more[3] = 1;
+    try std.testing.expectError(error.Invalid, read(Options, defaults, &newer.options));
+    given.struct_size = 3;
+    try std.testing.expectError(error.Invalid, read(Options, defaults, &given));
+}

@@ -1,0 +1,203 @@
+//! One io_uring: SQEs in, CQEs out. Knows nothing of tasks. Everything but `fd` belongs to the
+//! shard's thread. Plumbing is std.os.linux.IoUring; this file adds what it lacks: waits with a time
+//! limit, lazy submission in one enter per pass, and a backlog for a submission queue that is full.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const clock = @import("clock.zig");
+const gpa = @import("memory.zig").gpa;
+const Info = @import("probe.zig").Info;
+
+pub const Sqe = linux.io_uring_sqe;
+pub const Cqe = linux.io_uring_cqe;
+
+pub const Wake = enum { completions, timeout, interrupted };
+
+pub const Ring = struct {
+    uring: linux.IoUring,
+    /// SQEs that found the queue full while the kernel could take none; in order.
+    backlog: std.ArrayList(Sqe) = .empty,
+    sqes_submitted: u64 = 0,
+
+    /// Makes a disabled ring; `enable` is called on the thread that will own it. On failure `errno`
+    /// has the kernel's number.
+    pub fn init(entries: u32, info: *const Info, errno: *i32) error{ SetupFailed, OutOfMemory }!Ring {
+        var params = std.mem.zeroes(linux.io_uring_params);
+        params.flags = info.setup_flags | linux.IORING_SETUP_R_DISABLED;
+        params.cq_entries = entries * 4;
+        const rc = linux.io_uring_setup(entries, &params);
+        if (linux.errno(rc) != .SUCCESS) {
+            errno.* = @backingInt(linux.errno(rc));
+            return error.SetupFailed;
+        }
+        const ring_fd: i32 = @intCast(rc);
+        errdefer _ = linux.close(ring_fd);
+        errno.* = @backingInt(linux.E.NOMEM);
+        var sq = linux.IoUring.SubmissionQueue.init(ring_fd, params) catch return error.SetupFailed;
+        const cq = linux.IoUring.CompletionQueue.init(ring_fd, params, sq) catch return error.SetupFailed;
+        // The indirection of the submission queue is never used: slot i holds SQE i for ever.
+        for (sq.array, 0..) |*slot, i| slot.* = @intCast(i);
+        sq.sqe_head = 0;
+        return .{ .uring = .{
+            .fd = ring_fd,
+            .sq = sq,
+            .cq = cq,
+            .flags = params.flags,
+            .features = params.features,
+        } };
+    }
+
+    pub fn deinit(self: *Ring) void {
+        assert(self.backlog.items.len == 0);
+        self.backlog.deinit(gpa);
+        self.uring.deinit();
+    }
+
+    pub fn fd(self: *const Ring) i32 {
+        return self.uring.fd;
+    }
+
+    pub fn enable(self: *Ring) void {
+        const rc = linux.io_uring_register(self.uring.fd, .REGISTER_ENABLE_RINGS, null, 0);
+        assert(linux.errno(rc) == .SUCCESS); // It fails only for a ring that is enabled already.
+    }
+
+    /// Queues one SQE; the kernel sees it at the next `submit` or `wait`.
+    pub fn push(self: *Ring, sqe: Sqe) error{OutOfMemory}!void {
+        if (self.backlog.items.len == 0) {
+            if (self.vacant()) |slot| {
+                slot.* = sqe;
+                return;
+            }
+            self.submit();
+            if (self.vacant()) |slot| {
+                slot.* = sqe;
+                return;
+            }
+        }
+        try self.backlog.append(gpa, sqe);
+    }
+
+    /// True where `push` left something that the kernel has not seen.
+    pub fn hasUnsubmitted(self: *const Ring) bool {
+        const sq = &self.uring.sq;
+        return sq.sqe_tail != @atomicLoad(u32, sq.head, .monotonic) or self.backlog.items.len > 0;
+    }
+
+    /// True where a call of `submit` would bring completions although nothing is to be submitted.
+    pub fn hasTaskWork(self: *const Ring) bool {
+        const flags = @atomicLoad(u32, self.uring.sq.flags, .monotonic);
+        return flags & (linux.IORING_SQ_TASKRUN | linux.IORING_SQ_CQ_OVERFLOW) != 0;
+    }
+
+    pub fn hasOverflow(self: *const Ring) bool {
+        return @atomicLoad(u32, self.uring.sq.flags, .monotonic) & linux.IORING_SQ_CQ_OVERFLOW != 0;
+    }
+
+    pub fn ready(self: *const Ring) bool {
+        // Acquire pairs with the kernel's release of the tail.
+        return @atomicLoad(u32, self.uring.cq.tail, .acquire) != self.uring.cq.head.*;
+    }
+
+    /// Copies out CQEs without a system call.
+    pub fn reap(self: *Ring, out: []Cqe) []Cqe {
+        const cq = &self.uring.cq;
+        const head = cq.head.*;
+        const count = @min(out.len, @atomicLoad(u32, cq.tail, .acquire) -% head);
+        for (out[0..count], 0..) |*slot, i| slot.* = cq.cqes[(head +% @as(u32, @intCast(i))) & cq.mask];
+        // Release: the kernel may reuse the entries only after they were copied.
+        @atomicStore(u32, cq.head, head +% @as(u32, @intCast(count)), .release);
+        return out[0..count];
+    }
+
+    /// Hands queued SQEs to the kernel and lets it post what is complete; does not wait.
+    pub fn submit(self: *Ring) void {
+        _ = self.enter(0, null);
+    }
+
+    /// The same, then waits for a completion until `deadline_ns`.
+    pub fn wait(self: *Ring, deadline_ns: u64) Wake {
+        const now = clock.nowNs();
+        if (now >= deadline_ns) {
+            _ = self.enter(0, null);
+            return .timeout;
+        }
+        const ts = clock.toTimespec(deadline_ns - now);
+        return self.enter(1, &ts);
+    }
+
+    fn vacant(self: *Ring) ?*Sqe {
+        return self.uring.get_sqe() catch null;
+    }
+
+    fn refill(self: *Ring) void {
+        if (self.backlog.items.len == 0) return;
+        var moved: usize = 0;
+        for (self.backlog.items) |sqe| {
+            const slot = self.vacant() orelse break;
+            slot.* = sqe;
+            moved += 1;
+        }
+        const left = self.backlog.items.len - moved;
+        std.mem.copyForwards(Sqe, self.backlog.items[0..left], self.backlog.items[moved..]);
+        self.backlog.items.len = left;
+    }
+
+    fn enter(self: *Ring, min_complete: u32, ts: ?*const linux.timespec) Wake {
+        const sq = &self.uring.sq;
+        self.refill();
+        // Release: the SQEs are written before the kernel sees the tail.
+        @atomicStore(u32, sq.tail, sq.sqe_tail, .release);
+        const to_submit = sq.sqe_tail -% @atomicLoad(u32, sq.head, .acquire);
+        var arg = std.mem.zeroes(linux.io_uring_getevents_arg);
+        if (ts) |limit| arg.ts = @intFromPtr(limit);
+        const flags = linux.IORING_ENTER_GETEVENTS | linux.IORING_ENTER_EXT_ARG;
+        const rc = linux.syscall6(
+            .io_uring_enter,
+            @intCast(self.uring.fd),
+            to_submit,
+            min_complete,
+            flags,
+            @intFromPtr(&arg),
+            @sizeOf(linux.io_uring_getevents_arg),
+        );
+        const left = sq.sqe_tail -% @atomicLoad(u32, sq.head, .acquire);
+        self.sqes_submitted += to_submit - left;
+        switch (linux.errno(rc)) {
+            .SUCCESS => return .completions,
+            .TIME => return .timeout,
+            .INTR => return .interrupted,
+            // The kernel is short of memory or of room for completions: what was not taken stays
+            // queued and goes with the next call, after completions were reaped.
+            .AGAIN, .BUSY => return .completions,
+            else => |errno| std.debug.panic("spargio: io_uring_enter failed: {t}", .{errno}),
+        }
+    }
+};
+
+test "a nop goes round, a wait ends at its deadline" {
+    const info = @import("probe.zig").probe();
+    if (!info.sufficient()) return error.SkipZigTest;
+    var errno: i32 = 0;
+    var ring = try Ring.init(8, &info, &errno);
+    defer ring.deinit();
+    ring.enable();
+    var sqe: Sqe = undefined;
+    for (0..20) |i| { // More than the queue holds: a full queue is submitted, nothing is lost.
+        sqe.prep_nop();
+        sqe.user_data = i;
+        try ring.push(sqe);
+    }
+    var cqes: [32]Cqe = undefined;
+    var seen: usize = 0;
+    while (seen < 20) {
+        ring.submit();
+        for (ring.reap(&cqes)) |cqe| {
+            try std.testing.expectEqual(seen, cqe.user_data);
+            seen += 1;
+        }
+    }
+    try std.testing.expectEqual(.timeout, ring.wait(clock.nowNs() + 1_000_000));
+    try std.testing.expectEqual(20, ring.sqes_submitted);
+}

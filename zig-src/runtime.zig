@@ -1,0 +1,287 @@
+//! A runtime: starts and stops the shards, places work on them. Spawning may be done from any
+//! thread; starting and stopping belongs to whoever holds the runtime.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const clock = @import("clock.zig");
+const errors = @import("errors.zig");
+const fork = @import("fork.zig");
+const gpa = @import("memory.zig").gpa;
+const limits = @import("limits.zig");
+const options_module = @import("options.zig");
+const Options = options_module.Options;
+const probe = @import("probe.zig");
+const sync = @import("sync.zig");
+const Crew = @import("crew.zig").Crew;
+const Host = @import("host.zig").Host;
+const Policy = @import("steal.zig").Policy;
+const Ring = @import("ring.zig").Ring;
+const Shard = @import("shard.zig").Shard;
+const Task = @import("task.zig").Task;
+const Kind = @import("task.zig").Kind;
+const Atomic = std.atomic.Value;
+
+pub const Placement = struct { kind: Kind, value: u64 = 0 };
+
+pub const Runtime = struct {
+    crew: Crew,
+    /// Shards whose ring is enabled; no bell is rung before all are.
+    enabled: Atomic(u32) = .init(0),
+    generation: u32,
+    /// One thread at a time takes the runtime down.
+    shutting_down: Atomic(bool) = .init(false),
+    joined: bool = false,
+    /// The caller runs shard 0 by `drive`.
+    driven: bool,
+    prefix: [16]u8 = @splat(0),
+
+    pub const StartError = error{ OutOfMemory, Unsupported, SetupFailed };
+
+    /// `given` was checked. On `SetupFailed`, `errno` says why. With `driven`, shard 0 is the
+    /// calling thread's: it must call `drive`.
+    pub fn start(given: *const Options, host: ?*const Host, driven: bool, errno: *i32) StartError!*Runtime {
+        const info = probe.probe();
+        if (info.setup_errno != 0 and info.setup_errno != @backingInt(linux.E.INVAL)) {
+            errno.* = info.setup_errno;
+            return error.SetupFailed;
+        }
+        if (!info.sufficient()) return error.Unsupported;
+        fork.watch();
+        const self = try gpa.create(Runtime);
+        errdefer gpa.destroy(self);
+        self.* = .{
+            .crew = .{ .options = given.*, .info = info, .host = host, .shards = &.{} },
+            .generation = fork.generation(),
+            .driven = driven,
+        };
+        @memcpy(self.prefix[0..given.prefix().len], given.prefix());
+        self.crew.options.thread_prefix = null;
+        self.crew.options.thread_affinity = null;
+        const shards = try gpa.alloc(Shard, given.shards);
+        errdefer gpa.free(shards);
+        var made: usize = 0;
+        errdefer for (shards[0..made]) |*shard| destroyShard(shard);
+        for (shards, 0..) |*shard, id| {
+            try self.makeShard(shard, @intCast(id), errno);
+            made += 1;
+        }
+        self.crew.shards = shards;
+        try self.startThreads(given, errno);
+        return self;
+    }
+
+    fn makeShard(self: *Runtime, shard: *Shard, id: u16, errno: *i32) StartError!void {
+        const options = &self.crew.options;
+        var ring = try Ring.init(options.ring_entries, &self.crew.info, errno);
+        errdefer ring.deinit();
+        var stealable = try @TypeOf(shard.stealable).init(gpa, options.backend(), options.stealable_queue_capacity);
+        errdefer stealable.deinit(gpa);
+        const seen = try gpa.alloc(@typeInfo(@TypeOf(shard.watch.seen)).pointer.child, options.shards);
+        errdefer gpa.free(seen);
+        @memset(seen, .{});
+        shard.* = .{
+            .id = id,
+            .crew = &self.crew,
+            .ring = ring,
+            .stealable = stealable,
+            .policy = .init(options, id),
+            .watch = .{ .seen = seen },
+        };
+        if (self.crew.usesSendMsgRing()) return;
+        const rc = linux.eventfd(0, linux.EFD.CLOEXEC);
+        if (linux.errno(rc) != .SUCCESS) {
+            errno.* = @backingInt(linux.errno(rc));
+            return error.SetupFailed;
+        }
+        shard.eventfd = @intCast(rc);
+    }
+
+    fn destroyShard(shard: *Shard) void {
+        assert(shard.inbox.isEmpty());
+        shard.timers.deinit();
+        shard.ops.deinit();
+        shard.stealable.deinit(gpa);
+        gpa.free(shard.watch.seen);
+        shard.ring.backlog.clearRetainingCapacity();
+        shard.ring.deinit();
+        if (shard.eventfd >= 0) _ = linux.close(shard.eventfd);
+    }
+
+    fn startThreads(self: *Runtime, given: *const Options, errno: *i32) StartError!void {
+        const shards = self.crew.shards;
+        const first: usize = if (self.driven) 1 else 0;
+        for (shards[first..], first..) |*shard, id| {
+            const cpu: ?u32 = if (given.thread_affinity_count == 0)
+                null
+            else
+                given.thread_affinity.?[id % given.thread_affinity_count];
+            shard.thread = std.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch |err| {
+                errno.* = @backingInt(switch (err) {
+                    error.OutOfMemory => linux.E.NOMEM,
+                    else => linux.E.AGAIN,
+                });
+                self.abandonStart(first, id);
+                return error.SetupFailed;
+            };
+        }
+        if (self.driven) self.enable(&shards[0]);
+        self.awaitEnabled();
+    }
+
+    /// A thread could not be made: those that wait for it are let go.
+    fn abandonStart(self: *Runtime, first: usize, made: usize) void {
+        self.crew.closing.store(true, .seq_cst);
+        self.crew.stop.store(1, .seq_cst);
+        _ = self.enabled.fetchAdd(@intCast(self.crew.shards.len), .seq_cst);
+        sync.wake(&self.enabled, std.math.maxInt(i32));
+        for (self.crew.shards[first..made]) |*shard| shard.thread.?.join();
+    }
+
+    fn enable(self: *Runtime, shard: *Shard) void {
+        shard.ring.enable();
+        if (shard.eventfd >= 0) shard.armEventfd();
+        _ = self.enabled.fetchAdd(1, .seq_cst);
+        sync.wake(&self.enabled, std.math.maxInt(i32));
+    }
+
+    fn awaitEnabled(self: *Runtime) void {
+        while (true) {
+            const count = self.enabled.load(.seq_cst);
+            if (count >= self.crew.shards.len) return;
+            sync.wait(&self.enabled, count, std.math.maxInt(u64));
+        }
+    }
+
+    fn threadMain(self: *Runtime, shard: *Shard, cpu: ?u32) void {
+        blockSignals();
+        var name: [16]u8 = undefined;
+        const text = std.fmt.bufPrintSentinel(&name, "{s}-{d}", .{
+            std.mem.sliceTo(&self.prefix, 0), shard.id,
+        }, 0) catch unreachable; // 10 bytes of prefix, a dash and 3 digits fit.
+        _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr(text.ptr), 0, 0, 0);
+        if (cpu) |number| bindTo(number);
+        self.enable(shard);
+        self.awaitEnabled();
+        const host = self.crew.host;
+        if (host) |h| h.attach(shard);
+        shard.run();
+        if (host) |h| h.detach(shard);
+    }
+
+    /// Runs shard 0 on the calling thread until the runtime is closed and all has ended.
+    pub fn drive(self: *Runtime) void {
+        assert(self.driven);
+        const shard = &self.crew.shards[0];
+        shard.interruptible = true;
+        self.crew.host.?.attach(shard);
+        shard.run();
+        self.crew.host.?.detach(shard);
+    }
+
+    /// Stops everything; false where the time limit passed first: call again.
+    pub fn shutdown(self: *Runtime, deadline_ns: u64) errors.Error!bool {
+        if (Shard.currentOf(&self.crew) != null) return error.OnShard;
+        if (self.shutting_down.swap(true, .acquire)) return error.Busy;
+        defer self.shutting_down.store(false, .release);
+        self.crew.close();
+        while (self.crew.stop.load(.seq_cst) == 0) {
+            if (clock.nowNs() >= deadline_ns) return false;
+            sync.wait(&self.crew.stop, 0, deadline_ns);
+        }
+        if (self.joined) return true;
+        for (self.crew.shards) |*shard| if (shard.thread) |thread| thread.join();
+        self.joined = true;
+        return true;
+    }
+
+    /// After `shutdown`: nothing may use the runtime any more.
+    pub fn destroy(self: *Runtime) void {
+        assert(self.joined);
+        for (self.crew.shards) |*shard| destroyShard(shard);
+        gpa.free(self.crew.shards);
+        gpa.destroy(self);
+    }
+
+    /// The shard that a placement means now.
+    pub fn place(self: *Runtime, placement: Placement) errors.Error!*Shard {
+        const shards = self.crew.shards;
+        return switch (placement.kind) {
+            .pinned, .stealable_preferred => if (placement.value < shards.len)
+                &shards[@intCast(placement.value)]
+            else
+                error.InvalidShard,
+            .sticky => &shards[@intCast(mix(placement.value) % shards.len)],
+            .round_robin, .stealable => &shards[self.crew.round_robin.fetchAdd(1, .monotonic) % shards.len],
+        };
+    }
+
+    /// Takes over `task`, whose kind and preferred shard are set by `place`: it runs once, or is
+    /// cancelled. On an error the caller keeps it.
+    pub fn submit(self: *Runtime, task: *Task, target: *Shard) errors.Error!void {
+        if (self.generation != fork.generation()) return error.Forked;
+        const crew = &self.crew;
+        const from = Shard.currentOf(crew);
+        self.countAccepted(from, task.kind);
+        if (crew.closing.load(.seq_cst)) {
+            self.takeBack(from, .spawn_refused);
+            return error.Closed;
+        }
+        if (!task.stealable()) {
+            if (from == target) return target.enqueueLocal(task);
+            target.inbox.push(task);
+            _ = crew.notify(target);
+            return;
+        }
+        const depth = target.stealable.push(task) orelse {
+            self.takeBack(from, .stealable_backpressure);
+            return error.Overloaded;
+        };
+        if (depth > target.high_water.load(.monotonic)) _ = target.high_water.fetchMax(depth, .monotonic);
+        if (from != target and crew.notify(target)) return;
+        crew.wakeSearcher(target);
+    }
+
+    fn countAccepted(self: *Runtime, from: ?*Shard, kind: Kind) void {
+        const crew = &self.crew;
+        crew.countSpawn(from, .spawn_accepted);
+        switch (kind) {
+            .pinned => crew.countSpawn(from, .spawn_pinned_submitted),
+            .round_robin => crew.countSpawn(from, .spawn_round_robin_submitted),
+            .sticky => crew.countSpawn(from, .spawn_sticky_submitted),
+            .stealable, .stealable_preferred => crew.countSpawn(from, .spawn_stealable_submitted),
+        }
+    }
+
+    /// The task was counted before it was published (it may end at once); now it was not taken.
+    fn takeBack(self: *Runtime, from: ?*Shard, comptime reason: @EnumLiteral()) void {
+        const crew = &self.crew;
+        const accepted = if (from) |shard| &shard.spawn_counters.spawn_accepted else &crew.outside.spawn_accepted;
+        _ = accepted.value.fetchSub(1, .seq_cst);
+        crew.countSpawn(from, reason);
+        if (crew.closing.load(.seq_cst)) crew.stopIfDone();
+    }
+};
+
+/// Spreads neighbouring keys over the shards (the finalizer of splitmix64).
+fn mix(key: u64) u64 {
+    var x = key +% 0x9e3779b97f4a7c15;
+    x = (x ^ (x >> 30)) *% 0xbf58476d1ce4e5b9;
+    x = (x ^ (x >> 27)) *% 0x94d049bb133111eb;
+    return x ^ (x >> 31);
+}
+
+/// Signals are for the program's own threads.
+fn blockSignals() void {
+    var all: linux.sigset_t = undefined;
+    @memset(std.mem.asBytes(&all), 0xff);
+    _ = linux.sigprocmask(linux.SIG.BLOCK, &all, null);
+}
+
+fn bindTo(cpu: u32) void {
+    var set: linux.cpu_set_t = @splat(0);
+    const bits = @bitSizeOf(usize);
+    set[cpu / bits] |= @as(usize, 1) << @intCast(cpu % bits);
+    // Checked against the affinity mask at the start; where it changed since, the shard runs unbound.
+    linux.sched_setaffinity(0, &set) catch {};
+}

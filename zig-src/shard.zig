@@ -1,0 +1,461 @@
+//! A shard: one thread, one ring, one scheduler. This file is its loop:
+//! reap completions -> drain the inbox -> timers -> local tasks (budget) -> own stealable queue
+//! (budget) -> steal when there is nothing left -> submit -> park.
+//! All fields belong to the shard's thread but for those marked "any thread".
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const clock = @import("clock.zig");
+const limits = @import("limits.zig");
+const stats = @import("stats.zig");
+const gpa = @import("memory.zig").gpa;
+const Crew = @import("crew.zig").Crew;
+const Doorbell = @import("doorbell.zig").Doorbell;
+const InboxType = @import("queue/inbox.zig").InboxType;
+const ListType = @import("queue/list.zig").ListType;
+const StealableType = @import("queue/stealable.zig").StealableType;
+const Policy = @import("steal.zig").Policy;
+const Ring = @import("ring.zig").Ring;
+const Sqe = @import("ring.zig").Sqe;
+const Cqe = @import("ring.zig").Cqe;
+const Task = @import("task.zig").Task;
+const Timers = @import("timers.zig").Timers;
+const Timer = @import("timers.zig").Timer;
+const op_module = @import("op.zig");
+const Op = op_module.Op;
+const OpTable = op_module.OpTable;
+const Internal = op_module.Internal;
+const idle = @import("idle.zig");
+const thief = @import("thief.zig");
+const Atomic = std.atomic.Value;
+
+/// A shard that never parks publishes its busy time this often.
+const account_every_ns = 10 * std.time.ns_per_ms;
+
+/// The shard whose loop this thread runs.
+threadlocal var current_shard: ?*Shard = null;
+
+pub const Shard = struct {
+    id: u16,
+    crew: *Crew,
+    ring: Ring,
+    /// Never changes after the start; -1 where bells go by MSG_RING alone.
+    eventfd: i32 = -1,
+    eventfd_value: u64 = 0,
+    thread: ?std.Thread = null,
+    /// What a language's executor keeps per shard.
+    host_data: ?*anyopaque = null,
+    /// A caller's thread drives this shard: its waits are short and followed by `Host.interrupted`.
+    interruptible: bool = false,
+
+    doorbell: Doorbell align(std.atomic.cache_line) = .{}, // any thread
+    inbox: InboxType(Task) = .{}, // any thread
+    stealable: StealableType(Task), // any thread
+    granted_search: Atomic(bool) = .init(false), // any thread
+    high_water: Atomic(u64) = .init(0), // any thread
+
+    /// Even: between tasks; odd: in one. Read by thieves to see how long. // any thread reads
+    poll_sequence: Atomic(u64) align(std.atomic.cache_line) = .init(0),
+    /// Usual time of one stealable task, ns. // any thread reads
+    task_ns: Atomic(u64) = .init(0),
+    /// It last ran hosted tasks. // any thread reads
+    runs_hosted: Atomic(bool) = .init(false),
+
+    native: ListType(Task) = .{},
+    hosted: ListType(Task) = .{},
+    live: ?*Task = null,
+    current_task: ?*Task = null,
+    timers: Timers = .{},
+    ops: OpTable = .{},
+    policy: Policy,
+    watch: thief.Watch,
+    searching: bool = false,
+    in_host: bool = false,
+    bells_queued: bool = false,
+    closing_seen: bool = false,
+    idle: idle.Idle = .{},
+    now_ns: u64 = 0,
+    accounted_ns: u64 = 0,
+
+    counters: stats.ShardCounters align(std.atomic.cache_line) = .{},
+    spawn_counters: stats.SpawnCounters = .{},
+    errno_counters: stats.ErrnoCounters = @splat(.{}),
+    gauges: stats.Gauges = .{},
+
+    /// The shard that this thread runs, if any.
+    pub fn current() ?*Shard {
+        return current_shard;
+    }
+
+    pub fn currentOf(crew: *const Crew) ?*Shard {
+        const shard = current_shard orelse return null;
+        return if (shard.crew == crew) shard else null;
+    }
+
+    /// Runs on the shard's thread until the crew stops.
+    pub fn run(self: *Shard) void {
+        assert(current_shard == null);
+        current_shard = self;
+        defer current_shard = null;
+        self.accounted_ns = clock.nowNs();
+        while (self.crew.stop.load(.acquire) == 0) self.pass();
+        self.account();
+        if (self.searching) thief.release(self);
+        assert(self.live == null and self.ops.flying == 0);
+    }
+
+    fn pass(self: *Shard) void {
+        self.now_ns = clock.nowNs();
+        self.counters.passes.add(1);
+        if (self.now_ns - self.accounted_ns > account_every_ns) self.account();
+        self.reap();
+        self.drainInbox();
+        if (self.timers.next() <= self.now_ns) _ = self.timers.fireDue(self.now_ns);
+        if (!self.closing_seen and self.crew.closing.load(.seq_cst)) self.cancelLive();
+        self.runLocal();
+        self.runStealable();
+        self.leaveHost();
+        self.publishGauges();
+        if (self.hasLocalWork()) {
+            if (self.searching) thief.release(self);
+            if (self.ring.hasUnsubmitted() or self.ring.hasTaskWork()) self.submit();
+            return;
+        }
+        if (thief.steal(self)) return;
+        idle.wait(self);
+    }
+
+    pub fn hasLocalWork(self: *const Shard) bool {
+        return self.native.head != null or self.hosted.head != null or
+            !self.inbox.isEmpty() or self.stealable.depth() > 0;
+    }
+
+    /// Everything that must keep the shard awake; looked at between `announce` and `commit`.
+    pub fn hasWork(self: *Shard) bool {
+        return self.hasLocalWork() or self.ring.ready() or
+            self.crew.stop.load(.seq_cst) != 0 or
+            (!self.closing_seen and self.crew.closing.load(.seq_cst));
+    }
+
+    // ---- tasks ----
+
+    fn drainInbox(self: *Shard) void {
+        var arrived: ListType(Task) = .{};
+        if (self.inbox.drain(&arrived) == 0) return;
+        while (arrived.popFront()) |task| self.enqueueLocal(task);
+    }
+
+    /// A task that this shard will poll; its state is `queued`.
+    pub fn enqueueLocal(self: *Shard, task: *Task) void {
+        assert(task.state.load(.monotonic) == .queued);
+        if (task.vtable.hosted) self.hosted.pushBack(task) else self.native.pushBack(task);
+    }
+
+    fn runLocal(self: *Shard) void {
+        var budget: usize = limits.local_budget;
+        while (budget > 0) : (budget -= 1) self.poll(self.native.popFront() orelse break);
+        budget = limits.local_budget;
+        while (budget > 0) : (budget -= 1) self.poll(self.hosted.popFront() orelse break);
+    }
+
+    fn runStealable(self: *Shard) void {
+        var count: u64 = 0;
+        var began_ns: u64 = 0;
+        while (count < self.crew.options.steal_budget) : (count += 1) {
+            const task = self.stealable.popOwner() orelse break;
+            if (count == 0) began_ns = clock.nowNs();
+            self.poll(task);
+        }
+        if (count == 0) return;
+        const each_ns = (clock.nowNs() - began_ns) / count;
+        const before = self.task_ns.load(.monotonic);
+        // Half old, half new: a change of the load shows within a few passes.
+        self.task_ns.store(if (before == 0) each_ns else (before + each_ns) / 2, .monotonic);
+    }
+
+    /// One step of a task: started here if it was not, and put where it belongs afterwards.
+    pub fn poll(self: *Shard, task: *Task) void {
+        if (task.vtable.hosted) self.enterHost() else self.leaveHost();
+        self.runs_hosted.store(task.vtable.hosted, .monotonic);
+        task.state.store(.running, .monotonic);
+        if (!task.started and !self.start(task)) return;
+        const sequence = self.poll_sequence.load(.monotonic);
+        self.poll_sequence.store(sequence +% 1, .monotonic);
+        self.current_task = task;
+        self.counters.polls.add(1);
+        const outcome = task.vtable.poll(task);
+        self.current_task = null;
+        self.poll_sequence.store(sequence +% 2, .monotonic);
+        switch (outcome) {
+            .ended => self.finish(task),
+            .yield => self.requeue(task),
+            .pending => if (task.state.cmpxchgStrong(.running, .idle, .seq_cst, .seq_cst)) |seen| {
+                assert(seen == .running_notified); // Woken while it ran.
+                self.requeue(task);
+            },
+        }
+        // A bell that waits for the end of the pass would wait for all tasks before it.
+        if (self.bells_queued) self.submit();
+    }
+
+    fn requeue(self: *Shard, task: *Task) void {
+        task.state.store(.queued, .monotonic);
+        self.enqueueLocal(task);
+    }
+
+    /// False where the task was cancelled before it began; it is done then.
+    fn start(self: *Shard, task: *Task) bool {
+        task.started = true;
+        task.home = self;
+        task.home_id.store(self.id, .release);
+        if (task.cancel_requested.load(.seq_cst) or self.crew.closing.load(.seq_cst)) {
+            self.link(task);
+            task.vtable.abandon(task);
+            self.finish(task);
+            return false;
+        }
+        self.link(task);
+        self.counters.tasks_started.add(1);
+        if (task.stealable()) {
+            self.counters.stealable_executed.add(1);
+            if (task.preferred == self.id)
+                self.counters.stealable_local_hits.add(1)
+            else
+                self.counters.stealable_stolen.add(1);
+        }
+        return true;
+    }
+
+    fn link(self: *Shard, task: *Task) void {
+        task.live_next = self.live;
+        if (self.live) |first| first.live_prev = task;
+        self.live = task;
+    }
+
+    fn unlink(self: *Shard, task: *Task) void {
+        if (task.live_prev) |prev| prev.live_next = task.live_next else self.live = task.live_next;
+        if (task.live_next) |next| next.live_prev = task.live_prev;
+        task.live_prev = null;
+        task.live_next = null;
+    }
+
+    /// The task's code has ended; it is done when its operations have ended too.
+    fn finish(self: *Shard, task: *Task) void {
+        task.state.store(.ended, .seq_cst);
+        var next = task.ops;
+        while (next) |op| {
+            next = op.next;
+            if (op.phase == .ended) self.ops.discard(op) else self.cancelOp(op);
+        }
+        if (task.flying > 0) {
+            task.draining = true;
+            return;
+        }
+        self.complete(task);
+    }
+
+    fn complete(self: *Shard, task: *Task) void {
+        assert(task.flying == 0 and task.ops == null);
+        self.unlink(task);
+        task.publish(wake);
+        task.vtable.release(task);
+        // Sequentially consistent: counted first, then `closing` is looked at (see Crew.liveTasks).
+        self.counters.tasks_ended.addShared(1);
+        if (self.crew.closing.load(.seq_cst)) self.crew.stopIfDone();
+    }
+
+    fn cancelLive(self: *Shard) void {
+        self.closing_seen = true;
+        var next = self.live;
+        while (next) |task| : (next = task.live_next) {
+            task.cancel_requested.store(true, .seq_cst);
+            wake(task);
+        }
+    }
+
+    /// Any thread: the task is to be polled (again) on its shard.
+    pub fn wake(task: *Task) void {
+        if (!task.claimWake()) return;
+        const home: *Shard = @ptrCast(@alignCast(task.home.?));
+        if (current_shard == home) return home.enqueueLocal(task);
+        home.inbox.push(task);
+        _ = home.crew.notify(home);
+    }
+
+    // ---- the language host ----
+
+    pub fn enterHost(self: *Shard) void {
+        if (self.in_host) return;
+        self.crew.host.?.enter(self);
+        self.in_host = true;
+    }
+
+    pub fn leaveHost(self: *Shard) void {
+        if (!self.in_host) return;
+        self.in_host = false;
+        self.crew.host.?.leave(self);
+    }
+
+    // ---- operations ----
+
+    /// Hands an operation of the current task to the kernel; it ends exactly once.
+    pub fn launch(self: *Shard, op: *Op, sqe: Sqe) void {
+        assert(current_shard == self and op.phase == .flying);
+        var numbered = sqe;
+        numbered.user_data = op.id();
+        // Out of memory for the backlog: the kernel never saw it, so it ends here.
+        self.ring.push(numbered) catch self.endOp(op, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
+    }
+
+    pub fn launchTimer(self: *Shard, op: *Op, deadline_ns: u64) void {
+        op.is_timer = true;
+        op.timer.fire = timerFired;
+        self.timers.set(&op.timer, deadline_ns) catch
+            self.endOp(op, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
+    }
+
+    fn timerFired(timer: *Timer) void {
+        const op: *Op = @fieldParentPtr("timer", timer);
+        const self: *Shard = @ptrCast(@alignCast(op.shard));
+        self.endOp(op, 0, 0);
+    }
+
+    /// Asks for the end of an operation; what comes is its completion, as -ECANCELED or a result.
+    pub fn cancelOp(self: *Shard, op: *Op) void {
+        assert(current_shard == self);
+        if (op.phase != .flying or op.cancel_sent) return;
+        op.cancel_sent = true;
+        if (op.is_timer) {
+            self.timers.cancel(&op.timer);
+            return self.endOp(op, -@as(i32, @backingInt(linux.E.CANCELED)), 0);
+        }
+        var sqe: Sqe = undefined;
+        sqe.prep_cancel(op.id(), 0);
+        sqe.flags |= linux.IOSQE_CQE_SKIP_SUCCESS;
+        sqe.user_data = @backingInt(Internal.ignore);
+        // Without memory for it the operation goes on and ends by itself; it may be asked again.
+        self.ring.push(sqe) catch {
+            op.cancel_sent = false;
+        };
+    }
+
+    pub fn cancelOps(self: *Shard, task: *Task) void {
+        var next = task.ops;
+        while (next) |op| {
+            next = op.next;
+            self.cancelOp(op);
+        }
+    }
+
+    fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
+        const task = op.task;
+        self.ops.end(op, result, cqe_flags);
+        if (!task.draining) return wake(task);
+        self.ops.discard(op);
+        if (task.flying == 0) self.complete(task);
+    }
+
+    fn reap(self: *Shard) void {
+        if (self.ring.hasOverflow()) self.counters.cq_overflows.add(1);
+        var cqes: [limits.reap_batch]Cqe = undefined;
+        while (true) {
+            const batch = self.ring.reap(&cqes);
+            if (batch.len == 0) return;
+            self.counters.cqes_reaped.add(batch.len);
+            for (batch) |cqe| {
+                if (cqe.user_data <= op_module.internal_max) {
+                    self.internal(cqe);
+                } else if (self.ops.find(cqe.user_data)) |op| {
+                    self.endOp(op, cqe.res, cqe.flags);
+                } else {
+                    self.counters.stale_completions.add(1);
+                }
+            }
+        }
+    }
+
+    fn internal(self: *Shard, cqe: Cqe) void {
+        const kind: Internal = @fromBackingInt(@intCast(@as(u8, @truncate(cqe.user_data))));
+        switch (kind) {
+            .ignore => {}, // A cancel that came too late.
+            .doorbell => self.counters.ring_msgs_completed.add(1),
+            .eventfd => if (self.crew.stop.load(.monotonic) == 0) self.armEventfd(),
+            .msg_ring => self.bellFailed(cqe),
+            _ => self.counters.stale_completions.add(1),
+        }
+    }
+
+    // ---- doorbells ----
+
+    pub fn bellSqe(target: *const Shard, kind: Internal) Sqe {
+        var sqe = std.mem.zeroes(Sqe);
+        sqe.opcode = .MSG_RING;
+        sqe.fd = target.ring.fd();
+        sqe.off = @backingInt(kind);
+        return sqe;
+    }
+
+    /// From this shard to another; goes out before the next task runs.
+    pub fn ringBell(self: *Shard, target: *Shard) void {
+        assert(current_shard == self and target != self);
+        if (self.crew.usesMsgRing()) {
+            var sqe = bellSqe(target, .doorbell);
+            // Only a failure is told to the sender; a success is the target's completion.
+            sqe.flags = linux.IOSQE_CQE_SKIP_SUCCESS;
+            sqe.user_data = @backingInt(Internal.msg_ring) | @as(u64, target.id) << 8;
+            if (self.ring.push(sqe)) |_| {
+                self.spawn_counters.ring_msgs_submitted.add(1);
+                self.bells_queued = true;
+                return;
+            } else |_| self.counters.ring_msgs_backpressure.add(1);
+        }
+        if (target.eventfd >= 0) {
+            self.spawn_counters.eventfd_wakes.add(1);
+            target.writeEventfd();
+        }
+    }
+
+    fn bellFailed(self: *Shard, cqe: Cqe) void {
+        self.spawn_counters.ring_msgs_failed.add(1);
+        const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-cqe.res))));
+        self.errno_counters[stats.errnoIndex(errno)].add(1);
+        const target = &self.crew.shards[@intCast(cqe.user_data >> 8)];
+        // Otherwise the backstop of the target's park finds the work.
+        if (target.eventfd >= 0) target.writeEventfd();
+    }
+
+    pub fn armEventfd(self: *Shard) void {
+        assert(self.eventfd >= 0);
+        var sqe: Sqe = undefined;
+        sqe.prep_read(self.eventfd, std.mem.asBytes(&self.eventfd_value), 0);
+        sqe.user_data = @backingInt(Internal.eventfd);
+        self.ring.push(sqe) catch {}; // The backstop stands in until the next completion re-arms.
+    }
+
+    pub fn writeEventfd(self: *const Shard) void {
+        const one: u64 = 1;
+        _ = linux.write(self.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
+    }
+
+    // ---- time ----
+
+    pub fn submit(self: *Shard) void {
+        self.bells_queued = false;
+        self.ring.submit();
+    }
+
+    /// Adds the time since the last call to the busy time.
+    pub fn account(self: *Shard) void {
+        const now = clock.nowNs();
+        self.counters.busy_ns.add(now - self.accounted_ns);
+        self.accounted_ns = now;
+    }
+
+    fn publishGauges(self: *Shard) void {
+        self.counters.sqes_submitted.value.store(self.ring.sqes_submitted, .monotonic);
+        self.gauges.ops_in_flight.value.store(self.ops.flying, .monotonic);
+        self.gauges.timers_set.value.store(self.timers.heap.items.len, .monotonic);
+        self.gauges.run_queue_depth.value.store(self.native.len + self.hosted.len, .monotonic);
+    }
+};

@@ -1,0 +1,147 @@
+//! A unit of work and its life. A task is queued, started by one shard, polled there until it ends,
+//! and then done: its operations have ended too and its waiters are told. Which language it is
+//! written in hides behind `VTable`. Knows nothing of rings; scheduling is the shard's.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const sync = @import("sync.zig");
+const Op = @import("op.zig").Op;
+const Atomic = std.atomic.Value;
+
+pub const Poll = enum { ended, pending, yield };
+
+/// Where a task is. Only the shard that runs it leaves `running`; only the winner of
+/// `idle -> queued` may put it into a queue, so it is in at most one.
+pub const State = enum(u8) { queued, running, running_notified, idle, ended };
+
+pub const VTable = struct {
+    /// Runs under the language host's lock (a hosted task), or freely (a native one).
+    hosted: bool,
+    /// On the task's shard: goes on with it. Ended: `status` and `result` are set.
+    poll: *const fn (*Task) Poll,
+    /// On a shard: the task is cancelled before its first poll; sets `status`.
+    abandon: *const fn (*Task) void,
+    /// The scheduler lets go of it, once, after it is done.
+    release: *const fn (*Task) void,
+};
+
+pub const Kind = enum(u8) { pinned = 0, round_robin = 1, sticky = 2, stealable = 3, stealable_preferred = 4 };
+
+pub const shard_none = std.math.maxInt(u16);
+
+pub const Task = struct {
+    vtable: *const VTable,
+    next: ?*Task = null,
+    state: Atomic(State) = .init(.queued),
+    /// Set from anywhere, seen by the task's own poll; taken back only by a language that delivers it.
+    cancel_requested: Atomic(bool) = .init(false),
+    kind: Kind,
+    started: bool = false,
+    draining: bool = false,
+    /// For stealable tasks the shard that local hits are counted against.
+    preferred: u16,
+    /// The shard it started on, or `shard_none`. Stable once the state has been `idle`.
+    home_id: Atomic(u16) = .init(shard_none),
+    home: ?*anyopaque = null,
+
+    live_prev: ?*Task = null,
+    live_next: ?*Task = null,
+
+    /// Its operations that are not consumed yet, and how many of them the kernel still has.
+    ops: ?*Op = null,
+    flying: u32 = 0,
+
+    status: i32 = 0,
+    result: i64 = 0,
+    /// Guards `waiters` and the change of `done`.
+    lock: sync.Lock = .{},
+    /// 1 when status and result are final; threads wait on it.
+    done: Atomic(u32) = .init(0),
+    thread_waiters: Atomic(u32) = .init(0),
+    waiters: ?*Waiter = null,
+
+    pub fn stealable(self: *const Task) bool {
+        return self.kind == .stealable or self.kind == .stealable_preferred;
+    }
+
+    pub fn isDone(self: *const Task) bool {
+        // Acquire pairs with the store in `publish`: status and result are seen.
+        return self.done.load(.acquire) == 1;
+    }
+
+    /// Any thread: the exclusive right to queue this task, or false where it is queued, runs
+    /// (it then runs again) or has ended.
+    pub fn claimWake(self: *Task) bool {
+        while (true) {
+            const seen = self.state.load(.seq_cst);
+            switch (seen) {
+                .queued, .running_notified, .ended => return false,
+                .running => if (self.state.cmpxchgStrong(.running, .running_notified, .seq_cst, .seq_cst) == null)
+                    return false,
+                .idle => if (self.state.cmpxchgStrong(.idle, .queued, .seq_cst, .seq_cst) == null)
+                    return true,
+            }
+        }
+    }
+
+    /// Registers for the end of this task; false where it is done already. `waiter` stays the
+    /// caller's: it must outlive the task or be removed.
+    pub fn addWaiter(self: *Task, waiter: *Waiter) bool {
+        assert(!waiter.linked);
+        self.lock.lock();
+        defer self.lock.unlock();
+        if (self.isDone()) return false;
+        waiter.next = self.waiters;
+        waiter.linked = true;
+        self.waiters = waiter;
+        return true;
+    }
+
+    pub fn removeWaiter(self: *Task, waiter: *Waiter) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        if (!waiter.linked) return;
+        var link = &self.waiters;
+        while (link.*) |found| : (link = &found.next) {
+            if (found != waiter) continue;
+            link.* = waiter.next;
+            waiter.linked = false;
+            return;
+        }
+        unreachable; // A linked waiter is in the list.
+    }
+
+    /// The task's shard: status and result are final. Calls `wake` for each waiting task, under the
+    /// lock: a waiter cannot vanish before it was woken.
+    pub fn publish(self: *Task, wake: *const fn (*Task) void) void {
+        assert(self.flying == 0);
+        self.lock.lock();
+        // Sequentially consistent: the other half is the count in `waitThread`.
+        self.done.store(1, .seq_cst);
+        while (self.waiters) |waiter| {
+            self.waiters = waiter.next;
+            waiter.linked = false;
+            wake(waiter.task);
+        }
+        self.lock.unlock();
+        if (self.thread_waiters.load(.seq_cst) > 0) sync.wake(&self.done, std.math.maxInt(i32));
+    }
+
+    /// A thread outside the runtime: true where the task is done before the deadline. Returns early,
+    /// with false, when a signal arrives.
+    pub fn waitThread(self: *Task, deadline_ns: u64) bool {
+        if (self.isDone()) return true;
+        _ = self.thread_waiters.fetchAdd(1, .seq_cst);
+        defer _ = self.thread_waiters.fetchSub(1, .seq_cst);
+        if (self.done.load(.seq_cst) == 1) return true;
+        sync.wait(&self.done, 0, deadline_ns);
+        return self.isDone();
+    }
+};
+
+/// One task's wish to be polled again at another's end. Owned by the one that waits.
+pub const Waiter = struct {
+    task: *Task,
+    next: ?*Waiter = null,
+    linked: bool = false,
+};

@@ -27,14 +27,30 @@ pub const abi_version = 1;
 const version: [:0]const u8 = build_options.version;
 
 /// What a runtime handle names; freed when the last call that uses it returns.
-const Owner = struct {
-    runtime: *Runtime,
+pub const Owner = struct {
+    /// Null only where the runtime did not start.
+    runtime: ?*Runtime = null,
 
     pub fn handleClosed(self: *Owner) void {
-        self.runtime.destroy();
+        if (self.runtime) |runtime| runtime.destroy();
         gpa.destroy(self);
     }
+
+    /// For another front end: a handle that it keeps pinned, so that the memory lives until its unpin.
+    pub fn reserve(handle: *u64) error{OutOfMemory}!*Owner {
+        const self = try gpa.create(Owner);
+        errdefer gpa.destroy(self);
+        self.* = .{};
+        handle.* = try runtimes.insert(self);
+        return runtimes.pin(handle.*).?;
+    }
 };
+
+/// A pinned runtime of a started owner.
+fn pinRuntime(handle: u64) ?*Runtime {
+    const owner = runtimes.pin(handle) orelse return null;
+    return owner.runtime.?;
+}
 
 const gpa = @import("memory.zig").gpa;
 
@@ -104,37 +120,35 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
     if (given) |pointer| options = options_module.read(Options, .init(), pointer) catch |err| return fail(err);
     var message: [256]u8 = undefined;
     if (options_module.check(&options, &message) != null) return fail(error.Invalid);
-    const owner = gpa.create(Owner) catch |err| return fail(err);
+    var reserved: u64 = 0;
+    const owner = Owner.reserve(&reserved) catch |err| return fail(err);
+    defer runtimes.unpin(reserved);
     var errno: i32 = 0;
-    owner.runtime = Runtime.start(&options, null, false, &errno) catch |err| {
-        gpa.destroy(owner);
+    owner.runtime = Runtime.start(&options, null, null, false, &errno) catch |err| {
+        std.debug.assert(runtimes.close(reserved));
         return switch (err) {
             error.SetupFailed => errors.fromErrno(errno),
             error.OutOfMemory, error.Unsupported => |known| fail(known),
         };
     };
-    handle.* = runtimes.insert(owner) catch |err| {
-        _ = owner.runtime.shutdown(std.math.maxInt(u64)) catch unreachable; // No task runs.
-        owner.handleClosed();
-        return fail(err);
-    };
+    handle.* = reserved;
     return errors.ok;
 }
 
 pub export fn spargio_runtime_shutdown(handle: u64, timeout_ns: u64) i32 {
-    const owner = runtimes.pin(handle) orelse return fail(error.Closed);
+    const runtime = pinRuntime(handle) orelse return fail(error.Closed);
     defer runtimes.unpin(handle);
-    if (owner.runtime.generation != fork.generation()) return fail(error.Forked);
-    const finished = owner.runtime.shutdown(clock.deadlineNs(timeout_ns)) catch |err| return fail(err);
+    if (runtime.generation != fork.generation()) return fail(error.Forked);
+    const finished = runtime.shutdown(clock.deadlineNs(timeout_ns)) catch |err| return fail(err);
     if (!finished) return fail(error.Timeout);
     return if (runtimes.close(handle)) errors.ok else fail(error.Closed);
 }
 
 pub export fn spargio_runtime_shard_count(handle: u64, count: ?*u32) i32 {
     const out = count orelse return fail(error.Invalid);
-    const owner = runtimes.pin(handle) orelse return fail(error.Closed);
+    const runtime = pinRuntime(handle) orelse return fail(error.Closed);
     defer runtimes.unpin(handle);
-    out.* = @intCast(owner.runtime.crew.shards.len);
+    out.* = @intCast(runtime.crew.shards.len);
     return errors.ok;
 }
 
@@ -147,9 +161,9 @@ pub export fn spargio_spawn(
 ) i32 {
     const function = poll orelse return fail(error.Invalid);
     const where = readPlacement(placement) catch |err| return fail(err);
-    const owner = runtimes.pin(handle) orelse return fail(error.Closed);
+    const runtime = pinRuntime(handle) orelse return fail(error.Closed);
     defer runtimes.unpin(handle);
-    NativeTask.spawn(owner.runtime, handle, where, function, ctx, join) catch |err| return fail(err);
+    NativeTask.spawn(runtime, handle, where, function, ctx, join) catch |err| return fail(err);
     return errors.ok;
 }
 
@@ -191,9 +205,9 @@ pub export fn spargio_join_cancel(join: u64) i32 {
     const native = joins.pin(join) orelse return fail(error.Closed);
     defer joins.unpin(join);
     // A runtime that is gone has ended all its tasks.
-    const owner = runtimes.pin(native.runtime) orelse return errors.ok;
+    const runtime = pinRuntime(native.runtime) orelse return errors.ok;
     defer runtimes.unpin(native.runtime);
-    if (owner.runtime.generation != fork.generation()) return fail(error.Forked);
+    if (runtime.generation != fork.generation()) return fail(error.Forked);
     native.task.cancel_requested.store(true, .seq_cst);
     Shard.wake(&native.task);
     return errors.ok;
@@ -354,9 +368,9 @@ pub export fn spargio_shutdown(fd: i32, how: i32, op: ?*u64) i32 {
 
 pub export fn spargio_stats_cbor(handle: u64, buffer: ?[*]u8, capacity: usize, needed: ?*usize) i32 {
     if (buffer == null and capacity != 0) return fail(error.Invalid);
-    const owner = runtimes.pin(handle) orelse return fail(error.Closed);
+    const runtime = pinRuntime(handle) orelse return fail(error.Closed);
     defer runtimes.unpin(handle);
-    return statsInto(owner.runtime, buffer, capacity, needed);
+    return statsInto(runtime, buffer, capacity, needed);
 }
 
 /// Nothing is written where it does not fit: one run measures, the next writes.

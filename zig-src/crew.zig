@@ -17,6 +17,8 @@ pub const Crew = struct {
     options: Options,
     info: Info,
     host: ?*const Host,
+    /// The host's own side of this runtime.
+    host_owner: ?*anyopaque = null,
     shards: []Shard,
 
     /// Bit i: shard i is parked. A hint for whom to wake; the doorbell decides.

@@ -1,26 +1,6 @@
-//! libspargio: the core and its C ABI.
-
-pub const c_api = @import("c_api.zig");
+//! libspargio_python: the same core and C ABI, plus the bridge to CPython. The wheel ships this one.
 
 comptime {
-    _ = c_api;
-}
-
-test {
-    _ = c_api;
-    _ = @import("cbor.zig");
-    _ = @import("clock.zig");
-    _ = @import("doorbell.zig");
-    _ = @import("errors.zig");
-    _ = @import("handle_table.zig");
-    _ = @import("op.zig");
-    _ = @import("options.zig");
-    _ = @import("probe.zig");
-    _ = @import("queue/inbox.zig");
-    _ = @import("queue/list.zig");
-    _ = @import("queue/stealable.zig");
-    _ = @import("ring.zig");
-    _ = @import("steal.zig");
-    _ = @import("sync.zig");
-    _ = @import("timers.zig");
+    _ = @import("c_api.zig");
+    _ = @import("python/module.zig");
 }

@@ -40,7 +40,13 @@ pub const Runtime = struct {
 
     /// `given` was checked. On `SetupFailed`, `errno` says why. With `driven`, shard 0 is the
     /// calling thread's: it must call `drive`.
-    pub fn start(given: *const Options, host: ?*const Host, driven: bool, errno: *i32) StartError!*Runtime {
+    pub fn start(
+        given: *const Options,
+        host: ?*const Host,
+        host_owner: ?*anyopaque,
+        driven: bool,
+        errno: *i32,
+    ) StartError!*Runtime {
         const info = probe.probe();
         if (info.setup_errno != 0 and info.setup_errno != @backingInt(linux.E.INVAL)) {
             errno.* = info.setup_errno;
@@ -51,7 +57,7 @@ pub const Runtime = struct {
         const self = try gpa.create(Runtime);
         errdefer gpa.destroy(self);
         self.* = .{
-            .crew = .{ .options = given.*, .info = info, .host = host, .shards = &.{} },
+            .crew = .{ .options = given.*, .info = info, .host = host, .host_owner = host_owner, .shards = &.{} },
             .generation = fork.generation(),
             .driven = driven,
         };

@@ -1,0 +1,141 @@
+"""The `spargio` command. Reads the arguments here; each subcommand is a module of its own, imported
+when it is asked for, so that `import spargio` pays nothing for it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from spargio import __version__
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.command == "doctor":
+            from . import doctor
+
+            return doctor.run(as_json=arguments.json)
+        from . import demo
+
+        return demo.run(
+            demo.Settings(
+                corpus=arguments.corpus,
+                files=arguments.files,
+                shards=arguments.shards,
+                seconds=arguments.seconds,
+                connections=arguments.connections,
+                queue=arguments.queue,
+                port=arguments.port,
+            ),
+            as_json=arguments.json,
+        )
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spargio", description="A work-stealing async runtime for Linux on io_uring."
+    )
+    parser.add_argument("--version", action="version", version=f"spargio {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="send real files through an ingest service on this machine and check each one",
+        description="Starts a service on a loopback port that stores, fsyncs and acknowledges each "
+        "file it receives, sends it the files of a folder from another process, and compares every "
+        "stored file with its source.",
+    )
+    demo.add_argument(
+        "--corpus",
+        type=_folder,
+        metavar="DIR",
+        help="folder to send (default: Python's own library)",
+    )
+    demo.add_argument(
+        "--files",
+        type=_Whole(0, 10_000_000),
+        metavar="N",
+        help="send the first N files only; 0: all (default: all of --corpus, else 2000)",
+    )
+    demo.add_argument(
+        "--shards", type=_Whole(1, 256), metavar="N", help="default: one per usable CPU"
+    )
+    demo.add_argument(
+        "--seconds", type=_seconds, metavar="S", help="repeat the files until S seconds are over"
+    )
+    demo.add_argument(
+        "--connections",
+        type=_Whole(1, 1024),
+        default=32,
+        metavar="C",
+        help="files under way at once (default: %(default)s)",
+    )
+    demo.add_argument(
+        "--queue",
+        choices=("mutex", "lock_free"),
+        default="mutex",
+        help="kind of the stealable queues (default: %(default)s)",
+    )
+    demo.add_argument(
+        "--port",
+        type=_Whole(0, 65535),
+        default=0,
+        metavar="P",
+        help="loopback port of the service (default: any free one)",
+    )
+    demo.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="say whether spargio can run here, and what to do where it cannot",
+        description="Looks at the kernel, the limits of this process and the Python build. "
+        "Exit code 0: spargio runs here.",
+    )
+    doctor.add_argument("--json", action="store_true", help="print the findings as one JSON object")
+    return parser
+
+
+class _Whole:
+    """An argument type: a whole number within bounds."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most = least, most
+
+    def __call__(self, text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = self.least - 1
+        if not self.least <= value <= self.most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: allowed is a whole number from {self.least} to {self.most}"
+            )
+        return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed is more than 0, at most 86400 seconds")
+    return value
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder")
+    return path

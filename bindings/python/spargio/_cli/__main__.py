@@ -1,0 +1,7 @@
+"""`python -m spargio._cli`: the command where its script is not on the PATH."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

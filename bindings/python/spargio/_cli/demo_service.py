@@ -1,0 +1,77 @@
+"""The ingest service of the demo: one accept loop, one stealable task per connection. Each task
+receives a file, writes it, fsyncs it, and answers with its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import spargio
+from spargio import fs, net
+
+from .demo_wire import CHUNK_BYTES, HEADER, WireError, check_name
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One file in the store."""
+
+    path: Path
+    size: int
+
+
+class Service:
+    """Its tasks run on any shard; what they share is only added to, one item at a time."""
+
+    def __init__(self, store: Path) -> None:
+        self.stored: dict[bytes, Stored] = {}
+        self.problems: dict[bytes, str] = {}
+        self._store = store
+
+    async def accept_loop(self, handle: spargio.RuntimeHandle, listener: net.TcpListener) -> None:
+        for number in itertools.count():
+            stream, _ = await listener.accept_round_robin()
+            task = self._serve(stream, number)
+            try:
+                handle.spawn_stealable(task)
+            except spargio.Overloaded:
+                await task  # The queue is full: serve it here, and accept no other one meanwhile.
+
+    async def _serve(self, stream: net.TcpStream, number: int) -> None:
+        name = b"?"
+        try:
+            async with stream:
+                size, name_size = HEADER.unpack(await stream.read_exactly(HEADER.size))
+                name = await stream.read_exactly(name_size)
+                check_name(name)
+                path = self._store / f"{number}.bin"  # The sender has no say in it.
+                digest = await _receive(stream, path, size)
+                self.stored[name] = Stored(path, size)
+                await stream.write_all(digest)
+        except (OSError, EOFError, WireError) as error:
+            self.problems[name] = f"{type(error).__name__}: {error}"
+
+    def clear(self) -> None:
+        """Deletes what is stored. Only while no connection is open."""
+        for stored in self.stored.values():
+            stored.path.unlink(missing_ok=True)
+        self.stored.clear()
+
+
+async def _receive(stream: net.TcpStream, path: Path, size: int) -> bytes:
+    """Stores `size` bytes of the stream; they are on disk when it returns. Gives their SHA-256."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(min(size, CHUNK_BYTES)))
+    async with await fs.File.create(path) as file:
+        offset = 0
+        while offset < size:
+            received = await stream.recv_into(buffer[: size - offset])
+            if received == 0:
+                raise EOFError(f"the sender left after {offset} of {size} bytes")
+            digest.update(buffer[:received])
+            await file.write_all_at(offset, buffer[:received])
+            offset += received
+        await file.fsync()
+    return digest.digest()

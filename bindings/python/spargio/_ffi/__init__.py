@@ -1,0 +1,1 @@
+"""The boundary to the native library. The only place that imports ctypes."""

@@ -1,0 +1,207 @@
+"""The native half as Python sees it. The functions and types are made by the library at import;
+what stands under ``TYPE_CHECKING`` only tells type checkers their shape."""
+
+from __future__ import annotations
+
+import errno as errno_module
+import os
+from collections.abc import Awaitable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from .. import errors
+from . import constants, library
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class ShardHooks:
+    """Called on a shard's thread at its start and end; set by the module that needs them."""
+
+    attached: Any = None
+    detached: Any = None
+
+
+def _attached(runtime: object, shard: int) -> None:
+    if ShardHooks.attached is not None:
+        ShardHooks.attached(runtime, shard)
+
+
+def _detached(runtime: object, shard: int) -> None:
+    if ShardHooks.detached is not None:
+        ShardHooks.detached(runtime, shard)
+
+
+def _adopt(given: object) -> object:
+    """For spawns of something that is not a native coroutine: Cython's, or another awaitable."""
+    if isinstance(given, Coroutine):
+        return given
+    if isinstance(given, Awaitable):
+        awaitable = given
+
+        async def run() -> object:
+            return await awaitable
+
+        return run()
+    if callable(given):
+        raise TypeError(f"spawn takes a coroutine, not the function {given!r}: call it")
+    raise TypeError(f"spawn takes a coroutine, not {given!r}")
+
+
+def _os_error(number: int, text: str | None, filename: object) -> OSError:
+    words = os.strerror(number) if text is None else f"{os.strerror(number)}: {text}"
+    return OSError(number, words) if filename is None else OSError(number, words, filename)
+
+
+_SETUP_HINTS = {
+    errno_module.EPERM: "io_uring is forbidden here (a container's seccomp profile, or the sysctl "
+    "kernel.io_uring_disabled); 'spargio doctor' tells more",
+    errno_module.ENOSYS: "this kernel has no io_uring: Linux 5.19 or newer is needed",
+    errno_module.ENOMEM: "no memory for a ring: raise the memlock limit (ulimit -l), or use fewer "
+    "shards or ring_entries",
+    errno_module.EMFILE: "too many open files: raise the nofile limit (ulimit -n)",
+}
+
+
+_ERRNO_BASE = -4096
+
+
+def _spargio_error(code: int) -> BaseException:
+    text = library.strerror(code)
+    if code <= _ERRNO_BASE:
+        number = _ERRNO_BASE - code
+        hint = _SETUP_HINTS.get(number)
+        return OSError(number, os.strerror(number) + (f": {hint}" if hint else ""))
+    if code == constants.E_NOMEM:
+        return MemoryError(text)
+    classes: dict[int, type[Exception]] = {
+        constants.E_OVERLOADED: errors.Overloaded,
+        constants.E_CLOSED: errors.RuntimeClosed,
+        constants.E_CANCELLED: errors.TaskCancelled,
+        constants.E_ON_SHARD: RuntimeError,
+    }
+    if code == constants.E_CLOSED:
+        text = "the runtime is shutting down: it takes no new tasks"
+    return classes.get(code, errors.SpargioError)(text)
+
+
+if TYPE_CHECKING:
+
+    class JoinHandle(Generic[T_co]):
+        """A spawned task: await it in a spargio task, or wait for it on an ordinary thread.
+
+        All methods may be called from any thread. An exception that nobody asks for is reported
+        through ``sys.unraisablehook`` when the handle goes away.
+        """
+
+        def __await__(self) -> Generator[Any, None, T_co]: ...
+
+        def cancel(self) -> bool:
+            """Ask the task to end: :class:`CancelledError` is raised at its next await. A task that
+            has not begun never does. False where it has ended already."""
+
+        def done(self) -> bool:
+            """Whether it has ended."""
+
+        def cancelled(self) -> bool:
+            """Whether it ended by cancellation."""
+
+        def result(self, timeout: float | None = None) -> T_co:
+            """Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and give its
+            result or raise its exception. ``TimeoutError``: it has not ended yet.
+            ``RuntimeError`` on a shard: await the handle there."""
+
+        @property
+        def shard(self) -> int | None:
+            """The shard it started on; None while it is queued."""
+
+        @property
+        def name(self) -> str | None:
+            """The name it was spawned with."""
+
+    class NativeJoinHandle(JoinHandle[int]):
+        """A spawned C function; its result is the `*result` that it set."""
+
+    class Descriptor:
+        """A file descriptor whose operations run on the shard of the task that awaits them."""
+
+        def recv(self, size: int, /) -> Awaitable[bytes]: ...
+        def read_exactly(self, size: int, /) -> Awaitable[bytes]: ...
+        def recv_into(self, buffer: object, /) -> Awaitable[int]: ...
+        def send(self, data: object, /) -> Awaitable[int]: ...
+        def write_all(self, data: object, /) -> Awaitable[None]: ...
+        def accept(self) -> Awaitable[Descriptor]: ...
+        def close(self) -> Awaitable[None]: ...
+        def shutdown(self, how: int, /) -> Awaitable[None]: ...
+        def fsync(self, data_only: int, /) -> Awaitable[None]: ...
+        def read_at(self, offset: int, size: int, /) -> Awaitable[bytes]: ...
+        def read_at_into(self, offset: int, buffer: object, /) -> Awaitable[int]: ...
+        def write_at(self, offset: int, data: object, /) -> Awaitable[int]: ...
+        def write_all_at(self, offset: int, data: object, /) -> Awaitable[None]: ...
+        def fileno(self) -> int: ...
+        def detach(self) -> int: ...
+        def set_nodelay(self, enabled: int, /) -> None: ...
+
+    class Runtime:
+        def spawn(
+            self, kind: int, value: int, coroutine: Coroutine[Any, Any, T], name: str | None, /
+        ) -> JoinHandle[T]: ...
+        def spawn_native(
+            self, address: int, ctx: int, kind: int, value: int, /
+        ) -> NativeJoinHandle: ...
+        def drive(self, main: JoinHandle[Any], /) -> None: ...
+        def shutdown(self, timeout_ns: int, /) -> bool: ...
+        def request_stop(self) -> None: ...
+        def closing(self) -> bool: ...
+        def stats(self) -> bytes: ...
+        def shard_count(self) -> int: ...
+
+    class TimeLimit:
+        def arm(self, duration_ns: int, /) -> None: ...
+        def disarm(self) -> bool: ...
+
+
+class Functions(Protocol):
+    """The module-level functions of the bridge."""
+
+    def start(self, options_address: int, driven: int, /) -> Runtime: ...
+    def open(self, path: bytes, name: object, flags: int, mode: int, /) -> Awaitable[Descriptor]: ...
+    def connect(self, address: str, port: int, /) -> Awaitable[Descriptor]: ...
+    def listen(self, address: str, port: int, backlog: int, reuse_port: int, /) -> Descriptor: ...
+    def adopt(self, fd: int, is_socket: int, /) -> Descriptor: ...
+    def sleep(self, duration_ns: int, /) -> Awaitable[None]: ...
+    def nop(self) -> Awaitable[None]: ...
+    def timeout(self) -> TimeLimit: ...
+    def yield_now(self) -> Awaitable[None]: ...
+    def current_task(self) -> JoinHandle[Any] | None: ...
+    def current_shard(self) -> int: ...
+
+
+class _Namespace:
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.__dict__.update(names)
+
+
+_made = library.start_bridge(
+    {
+        "CancelledError": errors.CancelledError,
+        "TaskCancelled": errors.TaskCancelled,
+        "Overloaded": errors.Overloaded,
+        "ClosedError": errors.ClosedError,
+        "SpargioError": errors.SpargioError,
+        "IncompleteReadError": errors.IncompleteReadError,
+        "adopt": _adopt,
+        "attached": _attached,
+        "detached": _detached,
+        "os_error": _os_error,
+        "spargio_error": _spargio_error,
+    }
+)
+
+native: Functions = _Namespace(_made)  # type: ignore[assignment]
+
+if not TYPE_CHECKING:
+    JoinHandle = _made["JoinHandle"]
+    NativeJoinHandle = _made["NativeJoinHandle"]
+    Descriptor = _made["Descriptor"]
+    Runtime = _made["Runtime"]

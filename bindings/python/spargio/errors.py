@@ -1,0 +1,49 @@
+"""Exceptions. Where the kernel said no it is an ``OSError`` with errno and filename; the states of
+the runtime itself are subclasses of :class:`SpargioError`."""
+
+from __future__ import annotations
+
+__all__ = (
+    "CancelledError",
+    "ClosedError",
+    "IncompleteReadError",
+    "Overloaded",
+    "RuntimeClosed",
+    "SpargioError",
+    "TaskCancelled",
+)
+
+
+class SpargioError(Exception):
+    """Base of the errors that the runtime itself raises."""
+
+
+class Overloaded(SpargioError):
+    """The preferred shard's stealable queue is full: nothing was accepted. Wait for tasks to end,
+    or raise ``stealable_queue_capacity``."""
+
+
+class RuntimeClosed(SpargioError):
+    """The runtime is shutting down or gone: it takes no new tasks."""
+
+
+class TaskCancelled(SpargioError):
+    """The awaited task ended by cancellation. The awaiting task itself is not cancelled: that would
+    be a :class:`CancelledError`."""
+
+
+class CancelledError(BaseException):
+    """This task was asked to end; raised at its next await. Let it pass after cleaning up."""
+
+
+class ClosedError(OSError):
+    """The file or stream is closed, or was closed by another task meanwhile."""
+
+
+class IncompleteReadError(EOFError):
+    """The stream ended before the wanted number of bytes."""
+
+    def __init__(self, partial: bytes, expected: int) -> None:
+        super().__init__(f"the stream ended after {len(partial)} of {expected} bytes")
+        self.partial = partial
+        self.expected = expected

@@ -1,0 +1,217 @@
+"""Starting runtimes and giving them work."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+import weakref
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from . import _asyncgens
+from ._ffi import constants
+from ._ffi.core import JoinHandle, NativeJoinHandle, native
+from ._ffi.core import Runtime as NativeRuntime
+from .options import RuntimeBuilder
+from .placement import TaskPlacement
+from .stats import RuntimeStats
+
+__all__ = (
+    "Runtime",
+    "RuntimeHandle",
+    "current_handle",
+    "current_shard",
+    "main",
+    "run",
+    "run_with",
+)
+
+T = TypeVar("T")
+Coro = Coroutine[Any, Any, T]
+MainFunction = Callable[..., Coroutine[Any, Any, T]]
+
+_FOREVER_NS = (1 << 63) - 1
+
+current_shard = native.current_shard
+"""The number of the shard that runs this task; ``RuntimeError`` outside a spargio task."""
+
+
+class RuntimeHandle:
+    """What spawns. Any thread may use it, for as long as the runtime is up; then spawns raise
+    :class:`spargio.RuntimeClosed`. Every spawn gives a :class:`JoinHandle`."""
+
+    __slots__ = ("_runtime", "_spawn")
+
+    def __init__(self, runtime: NativeRuntime) -> None:
+        self._runtime = runtime
+        self._spawn = runtime.spawn
+
+    def spawn_stealable(self, coroutine: Coro[T], *, name: str | None = None) -> JoinHandle[T]:
+        """On the next shard in turn; an idle one may take it before it begins. Raises
+        :class:`spargio.Overloaded` where that shard's queue is full."""
+        return self._spawn(constants.PLACE_STEALABLE, 0, coroutine, name)
+
+    def spawn_stealable_on(
+        self, shard: int, coroutine: Coro[T], *, name: str | None = None
+    ) -> JoinHandle[T]:
+        """Preferably on `shard`; an idle one may take it before it begins."""
+        return self._spawn(constants.PLACE_STEALABLE_PREFERRED, shard, coroutine, name)
+
+    def spawn_pinned(
+        self, shard: int, coroutine: Coro[T], *, name: str | None = None
+    ) -> JoinHandle[T]:
+        """On `shard` and nowhere else. ``ValueError`` where there is no such shard."""
+        return self._spawn(constants.PLACE_PINNED, shard, coroutine, name)
+
+    def spawn_with_placement(
+        self, placement: TaskPlacement, coroutine: Coro[T], *, name: str | None = None
+    ) -> JoinHandle[T]:
+        """Where `placement` says."""
+        return self._spawn(placement.kind, placement.value, coroutine, name)
+
+    def spawn_native(
+        self,
+        address: int,
+        ctx: int = 0,
+        placement: TaskPlacement = TaskPlacement.Stealable,
+    ) -> NativeJoinHandle:
+        """Run the C function at `address` as a task, without the GIL. Its type is
+        ``spargio_poll_fn`` of ``spargio.h``: ``int32_t f(void *ctx, int64_t *result)``; it must stay
+        loaded, and what `ctx` points to alive, until the task has ended. The handle gives the
+        function's `*result`."""
+        return self._runtime.spawn_native(address, ctx, placement.kind, placement.value)
+
+    def shard_count(self) -> int:
+        """Number of shards."""
+        return self._runtime.shard_count()
+
+    def stats_snapshot(self) -> RuntimeStats:
+        """All counters now. Monotonic; take two and subtract. Not one instant across shards."""
+        return RuntimeStats.from_cbor(self._runtime.stats())
+
+    def shutdown(self) -> None:
+        """Refuse new tasks and cancel those that run; does not wait. Idempotent."""
+        self._runtime.request_stop()
+
+
+class Runtime:
+    """A runtime in the background: one thread per shard. From ``Runtime.builder()...build()``;
+    shut it down, or use ``with``. Any thread may use it."""
+
+    def __init__(self, builder: RuntimeBuilder) -> None:
+        self._native = native.start(builder.address(), 0)
+        self._handle = RuntimeHandle(self._native)
+        self._finalizer = weakref.finalize(self, _stop_forgotten, self._native)
+
+    @staticmethod
+    def builder() -> RuntimeBuilder:
+        """A builder with the defaults."""
+        return RuntimeBuilder()
+
+    def handle(self) -> RuntimeHandle:
+        """What spawns."""
+        return self._handle
+
+    def shutdown(self, timeout: float | None = None) -> None:
+        """Refuse new tasks, cancel those that run, wait until all have ended. ``TimeoutError`` after
+        `timeout` seconds: they are cancelled but not all have ended; call it again. Idempotent."""
+        if not self._finalizer.alive:
+            return
+        ns = _FOREVER_NS if timeout is None or timeout > 1e9 else int(timeout * 1e9)
+        if not self._native.shutdown(ns):
+            raise TimeoutError(f"tasks are still running after {timeout} s")
+        self._finalizer.detach()
+
+    def __enter__(self) -> RuntimeHandle:
+        return self._handle
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+
+
+def _stop_forgotten(runtime: NativeRuntime) -> None:
+    """The owner went away, or the interpreter ends: no shard may run Python after that."""
+    if native.current_task() is not None:
+        runtime.request_stop()
+        return
+    warnings.warn("a spargio runtime was never shut down", ResourceWarning, stacklevel=2)
+    runtime.shutdown(_FOREVER_NS)
+
+
+def current_runtime() -> NativeRuntime:
+    runtime: NativeRuntime | None = getattr(_asyncgens.local, "runtime", None)
+    if runtime is None:
+        raise RuntimeError("not on a shard: this works only in a task of spargio")
+    return runtime
+
+
+def current_handle() -> RuntimeHandle:
+    """The handle of the runtime that runs this task; ``RuntimeError`` elsewhere."""
+    return RuntimeHandle(current_runtime())
+
+
+def _takes_handle(function: Callable[..., object]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
+    """Run `main` on a runtime of its own and give its result or raise its exception.
+
+    Shard 0 is the calling thread, so Ctrl-C and signal handlers work as in any program: what they
+    raise is raised from here, after every task was cancelled and has ended. `main` is called with a
+    :class:`RuntimeHandle` where it takes an argument. Tasks that are left when it ends are
+    cancelled. ``RuntimeError`` inside a spargio task.
+    """
+    runtime = native.start(builder.address(), 1)
+    handle = RuntimeHandle(runtime)
+    with_handle = _takes_handle(main)
+
+    async def whole() -> T:
+        try:
+            return await (main(handle) if with_handle else main())
+        finally:
+            await _asyncgens.close_all()
+
+    job = handle.spawn_pinned(0, whole(), name=getattr(main, "__qualname__", None))
+    runtime.drive(job)
+    return job.result()
+
+
+def run(main: MainFunction[T], **options: Any) -> T:
+    """:func:`run_with`, with every option of :class:`RuntimeBuilder` as a keyword::
+
+    spargio.run(main, shards=4, stealable_queue_capacity=16_384)
+    """
+    return run_with(RuntimeBuilder().apply(**options), main)
+
+
+@overload
+def main(function: MainFunction[T], /) -> Callable[[], T]: ...
+@overload
+def main(**options: Any) -> Callable[[MainFunction[T]], Callable[[], T]]: ...
+def main(function: Any = None, /, **options: Any) -> Any:
+    """Decorator: calling the function runs it with :func:`run`. ``@spargio.main`` or
+    ``@spargio.main(shards=4)``."""
+    if function is None:
+        return functools.partial(_decorate, options=options)
+    return _decorate(function, options=options)
+
+
+def _decorate(function: MainFunction[T], *, options: dict[str, Any]) -> Callable[[], T]:
+    @functools.wraps(function)
+    def start() -> T:
+        return run(function, **options)
+
+    del start.__wrapped__  # type: ignore[attr-defined]  # its signature is another
+    return start

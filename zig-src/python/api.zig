@@ -1,0 +1,222 @@
+//! CPython as the bridge sees it: exported functions, looked up by name when the package is imported.
+//! No headers and no layouts of the interpreter's own objects; the few structs below are those
+//! that callers hand in, and belong to the stable ABI (PEP 384).
+
+const std = @import("std");
+
+pub const Object = opaque {};
+pub const ThreadState = opaque {};
+
+/// Result of PyIter_Send.
+pub const Send = enum(c_int) { @"return" = 0, @"error" = -1, next = 1 };
+
+/// Py_buffer.
+pub const Buffer = extern struct {
+    buf: ?[*]u8 = null,
+    obj: ?*Object = null,
+    len: isize = 0,
+    itemsize: isize = 0,
+    readonly: c_int = 0,
+    ndim: c_int = 0,
+    format: ?[*:0]u8 = null,
+    shape: ?[*]isize = null,
+    strides: ?[*]isize = null,
+    suboffsets: ?[*]isize = null,
+    internal: ?*anyopaque = null,
+};
+
+pub const buffer_simple: c_int = 0;
+pub const buffer_writable: c_int = 1;
+
+pub const MethodDef = extern struct {
+    name: ?[*:0]const u8 = null,
+    function: ?*const anyopaque = null,
+    flags: c_int = 0,
+    doc: ?[*:0]const u8 = null,
+};
+
+pub const GetSetDef = extern struct {
+    name: ?[*:0]const u8 = null,
+    get: ?*const anyopaque = null,
+    set: ?*const anyopaque = null,
+    doc: ?[*:0]const u8 = null,
+    closure: ?*anyopaque = null,
+};
+
+pub const TypeSlot = extern struct { slot: c_int = 0, function: ?*const anyopaque = null };
+
+pub const TypeSpec = extern struct {
+    name: [*:0]const u8,
+    basicsize: c_int,
+    itemsize: c_int = 0,
+    flags: c_uint,
+    slots: [*]TypeSlot,
+};
+
+/// Numbers of typeslots.h.
+pub const slot = struct {
+    pub const clear = 51;
+    pub const dealloc = 52;
+    pub const iternext = 63;
+    pub const methods = 64;
+    pub const repr = 66;
+    pub const traverse = 71;
+    pub const getset = 73;
+    pub const am_await = 77;
+    pub const am_send = 81;
+};
+
+pub const flag_disallow_instantiation: c_uint = 1 << 7;
+pub const flag_immutable: c_uint = 1 << 8;
+pub const flag_gc: c_uint = 1 << 14;
+
+pub const meth_keywords: c_int = 0x02;
+pub const meth_noargs: c_int = 0x04;
+pub const meth_one: c_int = 0x08;
+pub const meth_class: c_int = 0x10;
+pub const meth_fastcall: c_int = 0x80;
+
+pub const Visit = *const fn (?*Object, ?*anyopaque) callconv(.c) c_int;
+
+const Api = struct {
+    Py_IncRef: *const fn (?*Object) callconv(.c) void,
+    Py_DecRef: *const fn (?*Object) callconv(.c) void,
+    PyIter_Send: *const fn (*Object, *Object, *?*Object) callconv(.c) Send,
+    PyObject_Type: *const fn (*Object) callconv(.c) *Object,
+    PyObject_IsInstance: *const fn (*Object, *Object) callconv(.c) c_int,
+    PyObject_CallObject: *const fn (*Object, ?*Object) callconv(.c) ?*Object,
+    PyObject_GetAttrString: *const fn (*Object, [*:0]const u8) callconv(.c) ?*Object,
+    PyObject_SetAttrString: *const fn (*Object, [*:0]const u8, *Object) callconv(.c) c_int,
+    PyObject_Free: *const fn (*anyopaque) callconv(.c) void,
+    PyObject_GC_Del: *const fn (*anyopaque) callconv(.c) void,
+    PyObject_GC_UnTrack: *const fn (*anyopaque) callconv(.c) void,
+    PyObject_GetBuffer: *const fn (*Object, *Buffer, c_int) callconv(.c) c_int,
+    PyBuffer_Release: *const fn (*Buffer) callconv(.c) void,
+    PyType_FromSpec: *const fn (*TypeSpec) callconv(.c) ?*Object,
+    PyType_GenericAlloc: *const fn (*Object, isize) callconv(.c) ?*Object,
+    PyCFunction_NewEx: *const fn (*const MethodDef, ?*Object, ?*Object) callconv(.c) ?*Object,
+    PyBytes_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
+    PyBytes_AsString: *const fn (*Object) callconv(.c) ?[*]u8,
+    PyBytes_Size: *const fn (*Object) callconv(.c) isize,
+    _PyBytes_Resize: *const fn (*?*Object, isize) callconv(.c) c_int,
+    PyUnicode_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
+    PyUnicode_AsUTF8AndSize: *const fn (*Object, *isize) callconv(.c) ?[*]const u8,
+    PyLong_FromLongLong: *const fn (c_longlong) callconv(.c) ?*Object,
+    PyLong_FromUnsignedLongLong: *const fn (c_ulonglong) callconv(.c) ?*Object,
+    PyLong_AsLongLong: *const fn (*Object) callconv(.c) c_longlong,
+    PyLong_AsUnsignedLongLong: *const fn (*Object) callconv(.c) c_ulonglong,
+    PyFloat_AsDouble: *const fn (*Object) callconv(.c) f64,
+    PyTuple_New: *const fn (isize) callconv(.c) ?*Object,
+    PyTuple_Size: *const fn (*Object) callconv(.c) isize,
+    PyTuple_SetItem: *const fn (*Object, isize, *Object) callconv(.c) c_int,
+    PyDict_New: *const fn () callconv(.c) ?*Object,
+    PyDict_SetItemString: *const fn (*Object, [*:0]const u8, *Object) callconv(.c) c_int,
+    PyDict_GetItemString: *const fn (*Object, [*:0]const u8) callconv(.c) ?*Object,
+    PyBool_FromLong: *const fn (c_long) callconv(.c) ?*Object,
+    PyContext_CopyCurrent: *const fn () callconv(.c) ?*Object,
+    PyContext_Enter: *const fn (*Object) callconv(.c) c_int,
+    PyContext_Exit: *const fn (*Object) callconv(.c) c_int,
+    PyEval_SaveThread: *const fn () callconv(.c) *ThreadState,
+    PyEval_RestoreThread: *const fn (*ThreadState) callconv(.c) void,
+    PyGILState_Ensure: *const fn () callconv(.c) c_int,
+    PyGILState_Release: *const fn (c_int) callconv(.c) void,
+    PyErr_SetObject: *const fn (*Object, ?*Object) callconv(.c) void,
+    PyErr_SetString: *const fn (*Object, [*:0]const u8) callconv(.c) void,
+    PyErr_Occurred: *const fn () callconv(.c) ?*Object,
+    PyErr_Clear: *const fn () callconv(.c) void,
+    PyErr_Fetch: *const fn (*?*Object, *?*Object, *?*Object) callconv(.c) void,
+    PyErr_Restore: *const fn (?*Object, ?*Object, ?*Object) callconv(.c) void,
+    PyErr_NormalizeException: *const fn (*?*Object, *?*Object, *?*Object) callconv(.c) void,
+    PyException_SetTraceback: *const fn (*Object, *Object) callconv(.c) c_int,
+    PyErr_GivenExceptionMatches: *const fn (*Object, *Object) callconv(.c) c_int,
+    PyErr_WriteUnraisable: *const fn (?*Object) callconv(.c) void,
+    PyErr_WarnEx: *const fn (*Object, [*:0]const u8, isize) callconv(.c) c_int,
+    PyErr_CheckSignals: *const fn () callconv(.c) c_int,
+    Py_GenericAlias: *const fn (*Object, *Object) callconv(.c) ?*Object,
+    PyErr_NoMemory: *const fn () callconv(.c) ?*Object,
+    _Py_NoneStruct: *Object,
+    PyCoro_Type: *Object,
+    PyExc_RuntimeError: *const *Object,
+    PyExc_StopIteration: *const *Object,
+    PyExc_ValueError: *const *Object,
+    PyExc_TypeError: *const *Object,
+    PyExc_OSError: *const *Object,
+    PyExc_OverflowError: *const *Object,
+    PyExc_KeyboardInterrupt: *const *Object,
+    PyExc_SystemExit: *const *Object,
+    PyExc_ResourceWarning: *const *Object,
+};
+
+/// The interpreter this process has; filled by `load`.
+pub var py: Api = undefined;
+
+extern "c" fn dlsym(handle: ?*anyopaque, name: [*:0]const u8) ?*anyopaque;
+
+/// The name of the first symbol that is missing, or null.
+pub fn load() ?[*:0]const u8 {
+    inline for (@typeInfo(Api).@"struct".field_names) |name| {
+        const address = dlsym(null, name) orelse return name; // null: RTLD_DEFAULT
+        @field(py, name) = @ptrCast(@alignCast(address));
+    }
+    return null;
+}
+
+pub fn none() *Object {
+    py.Py_IncRef(py._Py_NoneStruct);
+    return py._Py_NoneStruct;
+}
+
+pub fn ref(object: *Object) *Object {
+    py.Py_IncRef(object);
+    return object;
+}
+
+pub fn drop(place: *?*Object) void {
+    const object = place.* orelse return;
+    place.* = null;
+    py.Py_DecRef(object);
+}
+
+/// Sets an exception with a fixed text; null, as a function's result.
+pub fn raise(class: *Object, text: [*:0]const u8) ?*Object {
+    py.PyErr_SetString(class, text);
+    return null;
+}
+
+pub fn raiseFormat(class: *Object, comptime format: []const u8, arguments: anytype) ?*Object {
+    var buffer: [512]u8 = undefined;
+    const text = std.fmt.bufPrintSentinel(&buffer, format, arguments, 0) catch "spargio: error text too long";
+    return raise(class, text.ptr);
+}
+
+/// The exception that is set, as one object with its traceback; it is no longer set.
+pub fn takeException() *Object {
+    var class: ?*Object = null;
+    var value: ?*Object = null;
+    var traceback: ?*Object = null;
+    py.PyErr_Fetch(&class, &value, &traceback);
+    py.PyErr_NormalizeException(&class, &value, &traceback);
+    if (traceback) |tb| _ = py.PyException_SetTraceback(value.?, tb);
+    drop(&class);
+    drop(&traceback);
+    return value.?;
+}
+
+/// Raises an exception object; the reference stays the caller's.
+pub fn raiseObject(exception: *Object) void {
+    const class = py.PyObject_Type(exception);
+    py.PyErr_SetObject(class, exception);
+    py.Py_DecRef(class);
+}
+
+/// `callable(*arguments)`; takes over the references of the arguments.
+pub fn call(callable: *Object, arguments: []const *Object) ?*Object {
+    const tuple = py.PyTuple_New(@intCast(arguments.len)) orelse return null;
+    defer py.Py_DecRef(tuple);
+    for (arguments, 0..) |argument, i| _ = py.PyTuple_SetItem(tuple, @intCast(i), argument);
+    return py.PyObject_CallObject(callable, tuple);
+}
+
+pub fn string(text: []const u8) ?*Object {
+    return py.PyUnicode_FromStringAndSize(text.ptr, @intCast(text.len));
+}

@@ -1,0 +1,158 @@
+//! A file descriptor that Python owns. Operations count themselves in, so that a close lets those
+//! under way end first, on whatever shard they are, and the number is not reused under them. Closed
+//! exactly once: by `close`, by the last operation, or by the finalizer with a ResourceWarning.
+
+const std = @import("std");
+const linux = std.os.linux;
+const api = @import("api.zig");
+const helpers = &@import("helpers.zig").helpers;
+const raiseErrno = @import("helpers.zig").raiseErrno;
+const net = @import("../ops/net.zig");
+const object = @import("object.zig");
+const op = @import("op.zig");
+const Object = api.Object;
+const py = &api.py;
+
+const closing_bit: u32 = 1 << 31;
+
+pub const Descriptor = struct {
+    fd: i32,
+    /// Operations under way, and the closing bit. Any thread.
+    users: std.atomic.Value(u32),
+    is_socket: bool,
+    /// Path or peer, for messages; may be null.
+    name: ?*Object,
+
+    pub const Type = object.TypeOf(Descriptor);
+
+    /// Takes over `fd`; `name` is borrowed. Closes `fd` on failure.
+    pub fn create(fd: i32, is_socket: bool, name: ?*Object) ?*Object {
+        const instance = Type.create() orelse {
+            _ = linux.close(fd);
+            return null;
+        };
+        const self = Type.body(instance);
+        self.* = .{ .fd = fd, .users = .init(0), .is_socket = is_socket, .name = null };
+        if (name) |n| self.name = api.ref(n);
+        return instance;
+    }
+
+    /// Counts an operation in; false, with the exception set, where it is closed.
+    pub fn acquire(self: *Descriptor) bool {
+        const before = self.users.fetchAdd(1, .acq_rel);
+        if (before & closing_bit == 0) return true;
+        self.release();
+        _ = api.raise(helpers.ClosedError, "the descriptor is closed");
+        return false;
+    }
+
+    pub fn release(self: *Descriptor) void {
+        const before = self.users.fetchSub(1, .acq_rel);
+        std.debug.assert(before & ~closing_bit > 0);
+        if (before == closing_bit | 1) self.closeNow();
+    }
+
+    pub fn isClosing(self: *const Descriptor) bool {
+        return self.users.load(.acquire) & closing_bit != 0;
+    }
+
+    /// Sets the closing bit. Gives true where the caller is to close: nothing is under way.
+    pub fn beginClose(self: *Descriptor) bool {
+        const before = self.users.fetchOr(closing_bit, .acq_rel);
+        if (before & closing_bit != 0) return false;
+        if (before == 0) return true;
+        // Ends the waits of others on any shard; they see the closing bit, the last one closes.
+        if (self.is_socket) _ = linux.shutdown(self.fd, linux.SHUT.RDWR);
+        return false;
+    }
+
+    fn closeNow(self: *Descriptor) void {
+        const fd = @atomicRmw(i32, &self.fd, .Xchg, -1, .acq_rel);
+        if (fd >= 0) _ = linux.close(fd);
+    }
+
+    /// The number, given up to a close operation.
+    pub fn takeFd(self: *Descriptor) i32 {
+        return @atomicRmw(i32, &self.fd, .Xchg, -1, .acq_rel);
+    }
+
+    fn fileno(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        if (self.isClosing()) return py.PyLong_FromLongLong(-1);
+        return py.PyLong_FromLongLong(self.fd);
+    }
+
+    /// detach() -> the number; it is the caller's from now on.
+    fn detach(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        if (self.users.cmpxchgStrong(0, closing_bit, .acq_rel, .acquire)) |seen| {
+            if (seen & closing_bit != 0) return api.raise(helpers.ClosedError, "the descriptor is closed");
+            return api.raise(py.PyExc_RuntimeError.*, "detach() while operations are under way on the descriptor");
+        }
+        return py.PyLong_FromLongLong(self.takeFd());
+    }
+
+    fn setNodelay(instance: *Object, flag: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        const value = object.unsigned(flag, "enabled", 1) orelse return null;
+        if (!self.acquire()) return null;
+        defer self.release();
+        const on: u32 = @intCast(value);
+        const errno = linux.errno(linux.setsockopt(self.fd, linux.IPPROTO.TCP, linux.TCP.NODELAY, std.mem.asBytes(&on), 4));
+        if (errno != .SUCCESS) return raiseErrno(@intFromEnum(errno), null, null);
+        return api.none();
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        if (!self.isClosing() and self.fd >= 0) {
+            var class: ?*Object = null;
+            var value: ?*Object = null;
+            var traceback: ?*Object = null;
+            py.PyErr_Fetch(&class, &value, &traceback);
+            var text: [96]u8 = undefined;
+            const words = std.fmt.bufPrintSentinel(&text, "unclosed spargio {s}, descriptor {d}: close it, or use " ++
+                "'async with'", .{ if (self.is_socket) "socket" else "file", self.fd }, 0) catch unreachable;
+            if (py.PyErr_WarnEx(py.PyExc_ResourceWarning.*, words.ptr, 1) != 0) py.PyErr_WriteUnraisable(null);
+            py.PyErr_Restore(class, value, traceback);
+        }
+        self.closeNow();
+        api.drop(&self.name);
+        Type.free(instance, false);
+    }
+
+    pub fn define() bool {
+        const S = struct {
+            var methods = [_]api.MethodDef{
+                object.method("fileno", &fileno, api.meth_noargs, "The number, -1 when closed."),
+                object.method("detach", &detach, api.meth_noargs, "Give up ownership of the number."),
+                object.method("set_nodelay", &setNodelay, api.meth_one, "TCP_NODELAY."),
+            } ++ op.descriptor_methods ++ [_]api.MethodDef{.{}};
+        };
+        var slots = [_]api.TypeSlot{
+            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.dealloc, &dealloc),
+            .{},
+        };
+        return Type.define("Descriptor", 0, &slots);
+    }
+};
+
+/// adopt(fd, is_socket) -> Descriptor
+pub fn adopt(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("adopt", count, 2)) return null;
+    const fd = object.unsigned(arguments[0], "fd", std.math.maxInt(i32)) orelse return null;
+    const is_socket = object.unsigned(arguments[1], "is_socket", 1) orelse return null;
+    return Descriptor.create(@intCast(fd), is_socket == 1, null);
+}
+
+/// listen(address, port, backlog, reuse_port) -> Descriptor
+pub fn listen(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("listen", count, 4)) return null;
+    const address = op.parseAddress(arguments[0], arguments[1]) orelse return null;
+    const backlog = object.unsigned(arguments[2], "backlog", std.math.maxInt(i32)) orelse return null;
+    const reuse_port = object.unsigned(arguments[3], "reuse_port", 1) orelse return null;
+    const fd = net.listen(&address, @intCast(backlog), reuse_port == 1);
+    if (fd < 0) return raiseErrno(-fd, null, null);
+    return Descriptor.create(fd, true, null);
+}

@@ -1,0 +1,60 @@
+//! What the Python half of the package hands to this half at import: exception classes and the
+//! few functions that are easier to write in Python.
+
+const api = @import("api.zig");
+const py = &api.py;
+const Object = api.Object;
+
+const Helpers = struct {
+    /// Exception classes.
+    CancelledError: *Object,
+    TaskCancelled: *Object,
+    Overloaded: *Object,
+    ClosedError: *Object,
+    SpargioError: *Object,
+    IncompleteReadError: *Object,
+    /// (coroutine) -> coroutine, or TypeError: for objects that are not plain coroutines.
+    adopt: *Object,
+    /// (runtime, shard) on a shard's thread, at its start and its end.
+    attached: *Object,
+    detached: *Object,
+    /// (errno, text or None, filename or None) -> OSError
+    os_error: *Object,
+    /// (result code) -> exception
+    spargio_error: *Object,
+};
+
+pub var helpers: Helpers = undefined;
+
+/// False where one is missing; the exception is set.
+pub fn load(dict: *Object) bool {
+    inline for (@typeInfo(Helpers).@"struct".field_names) |name| {
+        const found = py.PyDict_GetItemString(dict, name) orelse {
+            _ = api.raise(py.PyExc_RuntimeError.*, "spargio: the two halves of the package differ: " ++
+                "no helper " ++ name);
+            return false;
+        };
+        @field(helpers, name) = api.ref(found);
+    }
+    return true;
+}
+
+/// OSError of the right subclass; `filename` is borrowed.
+pub fn raiseErrno(errno: i32, text: ?[]const u8, filename: ?*Object) ?*Object {
+    const number = py.PyLong_FromLongLong(errno) orelse return null;
+    const words = if (text) |t| api.string(t) orelse return null else api.none();
+    const name = if (filename) |f| api.ref(f) else api.none();
+    const exception = api.call(helpers.os_error, &.{ number, words, name }) orelse return null;
+    api.raiseObject(exception);
+    py.Py_DecRef(exception);
+    return null;
+}
+
+/// The exception for a negative result of the library.
+pub fn raiseCode(code: i32) ?*Object {
+    const number = py.PyLong_FromLongLong(code) orelse return null;
+    const exception = api.call(helpers.spargio_error, &.{number}) orelse return null;
+    api.raiseObject(exception);
+    py.Py_DecRef(exception);
+    return null;
+}

@@ -1,0 +1,77 @@
+//! What `import spargio` gets from here: one entry point that makes the types and gives a dict of
+//! them. Called once, attached to the interpreter (ctypes.PyDLL).
+
+const std = @import("std");
+const api = @import("api.zig");
+const helpers = @import("helpers.zig");
+const host = &@import("host.zig").host;
+const object = @import("object.zig");
+const op = @import("op.zig");
+const descriptor = @import("descriptor.zig");
+const yield = @import("yield.zig");
+const NativeJoin = @import("native_join.zig").NativeJoin;
+const PyRuntime = @import("runtime.zig").PyRuntime;
+const PyTask = @import("task.zig").PyTask;
+const Shard = @import("../shard.zig").Shard;
+const Timeout = @import("timeout.zig").Timeout;
+const Object = api.Object;
+const py = &api.py;
+
+var functions = [_]api.MethodDef{
+    object.method("start", &PyRuntime.start, api.meth_fastcall, "start(options_address, driven)"),
+    object.method("open", &op.open, api.meth_fastcall, "open(path, name, flags, mode)"),
+    object.method("connect", &op.connect, api.meth_fastcall, "connect(address, port)"),
+    object.method("listen", &descriptor.listen, api.meth_fastcall, "listen(address, port, backlog, reuse_port)"),
+    object.method("adopt", &descriptor.adopt, api.meth_fastcall, "adopt(fd, is_socket)"),
+    object.method("sleep", &op.sleep, api.meth_one, "sleep(duration_ns)"),
+    object.method("nop", &op.nop, api.meth_noargs, "nop()"),
+    object.method("timeout", &Timeout.make, api.meth_noargs, "timeout()"),
+    object.method("yield_now", &yield.yieldNow, api.meth_noargs, "yield_now()"),
+    object.method("current_task", &currentTask, api.meth_noargs, "current_task(): Task or None"),
+    object.method("current_shard", &currentShard, api.meth_noargs, "current_shard()"),
+};
+
+fn currentTask(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+    const task = PyTask.current() orelse return api.none();
+    return api.ref(PyTask.Type.objectOf(task));
+}
+
+fn currentShard(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+    _ = PyTask.demand("current_shard()") orelse return null;
+    return py.PyLong_FromLongLong(Shard.current().?.id);
+}
+
+/// The name of an exported function that this interpreter lacks, or NULL. Before anything else.
+pub export fn spargio_python_missing_symbol() ?[*:0]const u8 {
+    return api.load();
+}
+
+/// `header_size` is object.__basicsize__; `locked` 1 where the interpreter has a lock; `dict` has the
+/// helpers. Gives a dict of functions and types, or NULL with an exception set.
+pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) ?*Object {
+    object.header_size = std.mem.alignForward(usize, header_size, 16);
+    host.locked = locked != 0;
+    if (!helpers.load(dict)) return null;
+    if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
+        !PyRuntime.define() or !NativeJoin.define() or !yield.define()) return null;
+    const result = py.PyDict_New() orelse return null;
+    for (&functions) |*function| {
+        const made = py.PyCFunction_NewEx(function, null, null);
+        if (!put(result, function.name.?, made)) return api.raise(py.PyExc_RuntimeError.*, "spargio: import failed");
+    }
+    inline for (.{
+        .{ "JoinHandle", PyTask.Type },
+        .{ "NativeJoinHandle", NativeJoin.Type },
+        .{ "Descriptor", descriptor.Descriptor.Type },
+        .{ "Runtime", PyRuntime.Type },
+    }) |entry| {
+        if (!put(result, entry[0], api.ref(entry[1].class))) return null;
+    }
+    return result;
+}
+
+fn put(dict: *Object, name: [*:0]const u8, value: ?*Object) bool {
+    const item = value orelse return false;
+    defer py.Py_DecRef(item);
+    return py.PyDict_SetItemString(dict, name, item) == 0;
+}

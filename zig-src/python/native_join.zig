@@ -1,0 +1,126 @@
+//! The handle of a C function that Python spawned: awaited in coroutines, waited for on threads.
+
+const std = @import("std");
+const api = @import("api.zig");
+const errors = @import("../errors.zig");
+const helpers_module = @import("helpers.zig");
+const helpers = &helpers_module.helpers;
+const native = @import("../native_task.zig");
+const object = @import("object.zig");
+const Placement = @import("../runtime.zig").Placement;
+const PyRuntime = @import("runtime.zig").PyRuntime;
+const PyTask = @import("task.zig").PyTask;
+const Shard = @import("../shard.zig").Shard;
+const shard_none = @import("../task.zig").shard_none;
+const Object = api.Object;
+const py = &api.py;
+
+pub const NativeJoin = struct {
+    /// Pinned by this object through `join`.
+    task: *native.NativeTask,
+    join: u64,
+    runtime: ?*Object,
+
+    pub const Type = object.TypeOf(NativeJoin);
+
+    pub fn spawn(runtime: *Object, placement: Placement, address: usize, ctx: usize) ?*Object {
+        const instance = Type.create() orelse return null;
+        const self = Type.body(instance);
+        const owner = PyRuntime.of(runtime);
+        native.NativeTask.spawn(
+            owner.runtime,
+            owner.handle,
+            placement,
+            @ptrFromInt(address),
+            @ptrFromInt(ctx),
+            &self.join,
+        ) catch |err| {
+            py.Py_DecRef(instance);
+            return helpers_module.raiseCode(errors.fromError(err));
+        };
+        self.task = native.joins.pin(self.join).?;
+        self.runtime = api.ref(runtime);
+        return instance;
+    }
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(instance);
+        const me = PyTask.demand("await of a native task") orelse return null;
+        const task = &self.task.task;
+        if (!task.isDone() and me.cancelWanted()) {
+            me.endWait();
+            return me.raiseCancel();
+        }
+        if (!task.isDone() and me.awaitTask(task, instance)) {
+            suspended.* = true;
+            return me.suspendNow();
+        }
+        me.endWait();
+        return self.outcome();
+    }
+
+    fn outcome(self: *NativeJoin) ?*Object {
+        const task = &self.task.task;
+        if (task.status == errors.ok) return py.PyLong_FromLongLong(task.result);
+        if (task.status == @intFromEnum(errors.Code.cancelled))
+            return api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
+        return helpers_module.raiseCode(task.status);
+    }
+
+    fn result(instance: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        const limit = PyTask.timeLimit(arguments, count, names) orelse return null;
+        if (!PyTask.waitDone(&self.task.task, limit)) return null;
+        return self.outcome();
+    }
+
+    fn cancel(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const task = &Type.body(instance).task.task;
+        if (task.isDone()) return py.PyBool_FromLong(0);
+        task.cancel_requested.store(true, .seq_cst);
+        Shard.wake(task);
+        return py.PyBool_FromLong(1);
+    }
+
+    fn done(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(Type.body(instance).task.task.isDone()));
+    }
+
+    fn shardOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        const id = Type.body(instance).task.task.home_id.load(.acquire);
+        return if (id == shard_none) api.none() else py.PyLong_FromLongLong(id);
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        if (self.runtime != null) {
+            _ = native.joins.close(self.join);
+            native.joins.unpin(self.join);
+        }
+        api.drop(&self.runtime);
+        Type.free(instance, false);
+    }
+
+    pub fn define() bool {
+        const awaitable = object.Awaitable(step);
+        const S = struct {
+            var methods = [_]api.MethodDef{
+                object.method("cancel", &cancel, api.meth_noargs, "Ask the task to end."),
+                object.method("done", &done, api.meth_noargs, "Whether the task has ended."),
+                object.method("result", &result, api.meth_fastcall | api.meth_keywords, "Wait on an ordinary thread."),
+                .{},
+            };
+            var properties = [_]api.GetSetDef{
+                .{ .name = "shard", .get = &shardOf, .doc = "Shard it started on, or None." },
+                .{},
+            };
+        };
+        var slots = awaitable.slots() ++ [_]api.TypeSlot{
+            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.getset, &S.properties),
+            object.slotOf(api.slot.dealloc, &dealloc),
+            .{},
+        };
+        return Type.define("NativeJoinHandle", 0, &slots);
+    }
+};

@@ -1,0 +1,464 @@
+//! One awaited operation: what it was called with, the memory the kernel works on, and what its
+//! completion means in Python. Started at the await, on the shard of the task that awaits; it can be
+//! awaited once. The kernel's part is in ../ops/.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const api = @import("api.zig");
+const clock = @import("../clock.zig");
+const fs = @import("../ops/fs.zig");
+const helpers_module = @import("helpers.zig");
+const helpers = &helpers_module.helpers;
+const net = @import("../ops/net.zig");
+const object = @import("object.zig");
+const CoreOp = @import("../op.zig").Op;
+const Descriptor = @import("descriptor.zig").Descriptor;
+const PyTask = @import("task.zig").PyTask;
+const Shard = @import("../shard.zig").Shard;
+const Task = @import("../task.zig").Task;
+const Object = api.Object;
+const py = &api.py;
+
+const Kind = enum(u8) {
+    sleep,
+    nop,
+    open,
+    read_at,
+    read_at_into,
+    write_at,
+    write_all_at,
+    fsync,
+    connect,
+    accept,
+    recv,
+    recv_into,
+    read_exactly,
+    send,
+    write_all,
+    shutdown,
+    close,
+};
+
+const State = enum(u8) { new, flying, finished };
+
+const PyOp = struct {
+    kind: Kind,
+    state: State,
+    /// Counted in at the descriptor.
+    counted: bool,
+    task: ?*PyTask,
+    op: ?*CoreOp,
+    descriptor: ?*Object,
+    /// Path, or the bytes object that a read fills.
+    held: ?*Object,
+    view: api.Buffer,
+    data: [*]u8,
+    length: usize,
+    progress: usize,
+    /// Offset, duration, flags or `how`, as the kind says.
+    argument: u64,
+    mode: u32,
+    address: net.Address,
+
+    const Type = object.TypeOf(PyOp);
+
+    fn create(kind: Kind, descriptor: ?*Object) ?*PyOp {
+        const self = Type.body(Type.create() orelse return null);
+        self.kind = kind; // The rest of the body is zero: new, nothing held.
+        if (descriptor) |d| self.descriptor = api.ref(d);
+        return self;
+    }
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(instance);
+        const me = PyTask.demand("await of an operation") orelse return null;
+        switch (self.state) {
+            .new => {
+                const shielded = self.kind == .close;
+                if (!shielded and me.cancelWanted()) return me.raiseCancel();
+                if (!self.begin()) return self.finished();
+                self.task = me;
+                return self.fly(me, instance, suspended);
+            },
+            .flying => {
+                if (self.task != me) return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
+                const op = self.op.?;
+                if (op.phase == .flying) { // Resumed by something else than its completion.
+                    suspended.* = true;
+                    return me.suspendForOp(op, instance, self.kind == .close);
+                }
+                const result = Shard.current().?.ops.consume(op);
+                self.op = null;
+                me.op = null;
+                return self.ended(me, instance, result, suspended);
+            },
+            .finished => return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once"),
+        }
+    }
+
+    /// Before the first launch. False: it is over already, with an exception or with None.
+    fn begin(self: *PyOp) bool {
+        const instance = self.descriptor orelse return true;
+        const descriptor = Descriptor.Type.body(instance);
+        if (self.kind == .close) {
+            if (!descriptor.beginClose()) return false;
+            self.argument = @intCast(@max(descriptor.takeFd(), 0));
+            return true;
+        }
+        if (!descriptor.acquire()) return false;
+        self.counted = true;
+        return true;
+    }
+
+    fn finished(self: *PyOp) ?*Object {
+        self.state = .finished;
+        return if (py.PyErr_Occurred() != null) null else api.none();
+    }
+
+    fn fly(self: *PyOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+        const op = self.launch(&me.task) catch {
+            if (self.kind == .connect) _ = linux.close(@intCast(self.argument));
+            self.finish();
+            return py.PyErr_NoMemory();
+        };
+        self.op = op;
+        self.state = .flying;
+        suspended.* = true;
+        return me.suspendForOp(op, instance, self.kind == .close);
+    }
+
+    fn launch(self: *PyOp, task: *Task) fs.Error!*CoreOp {
+        const shard = Shard.current().?;
+        const fd = if (self.descriptor) |d| Descriptor.Type.body(d).fd else -1;
+        const rest = self.data[self.progress..self.length];
+        const at = self.argument + self.progress;
+        return switch (self.kind) {
+            .nop => fs.nop(shard, task),
+            .sleep => sleepFor(shard, task, self.argument),
+            .open => fs.open(shard, task, rest, @intCast(self.argument), self.mode),
+            .read_at, .read_at_into => fs.readAt(shard, task, fd, rest, at),
+            .write_at, .write_all_at => fs.writeAt(shard, task, fd, rest, at),
+            .fsync => fs.fsync(shard, task, fd, self.argument != 0),
+            .connect => net.connect(shard, task, @intCast(self.argument), &self.address),
+            .accept => net.accept(shard, task, fd),
+            .recv, .recv_into => net.recv(shard, task, fd, rest, 0),
+            .read_exactly => net.recv(shard, task, fd, rest, linux.MSG.WAITALL),
+            .send => net.send(shard, task, fd, rest, 0),
+            .write_all => net.send(shard, task, fd, rest, linux.MSG.WAITALL),
+            .shutdown => net.shutdown(shard, task, fd, @intCast(self.argument)),
+            .close => fs.close(shard, task, @intCast(self.argument)),
+        };
+    }
+
+    /// The kernel's result, as Python's: a value, an exception, or another round.
+    fn ended(self: *PyOp, me: *PyTask, instance: *Object, result: i32, suspended: *bool) ?*Object {
+        if (result < 0) return self.failed(me, instance, -result, suspended);
+        const count: usize = @intCast(result);
+        switch (self.kind) {
+            .write_all, .write_all_at, .read_exactly => {
+                self.progress += count;
+                if (self.progress == self.length) return self.succeeded(count);
+                if (count > 0) {
+                    if (me.cancelWanted()) return self.cancelled(me);
+                    return self.fly(me, instance, suspended);
+                }
+                if (self.kind == .read_exactly) return self.incomplete();
+                // A write that takes nothing would go round for ever.
+                return self.failed(me, instance, @intFromEnum(linux.E.IO), suspended);
+            },
+            else => return self.succeeded(count),
+        }
+    }
+
+    fn succeeded(self: *PyOp, count: usize) ?*Object {
+        const value: ?*Object = switch (self.kind) {
+            .sleep, .nop, .fsync, .shutdown, .close, .write_all, .write_all_at => api.none(),
+            .send, .write_at, .recv_into, .read_at_into => py.PyLong_FromLongLong(@intCast(count)),
+            .recv, .read_at => self.takeBytes(count),
+            .read_exactly => self.takeBytes(self.length),
+            .accept, .connect => Descriptor.create(@intCast(count), true, null),
+            .open => Descriptor.create(@intCast(count), false, self.held),
+        };
+        self.finish();
+        return value;
+    }
+
+    /// The bytes object that was read into, cut to what arrived.
+    fn takeBytes(self: *PyOp, count: usize) ?*Object {
+        if (count != self.length and py._PyBytes_Resize(&self.held, @intCast(count)) != 0) return null;
+        const value = self.held;
+        self.held = null;
+        return value;
+    }
+
+    fn incomplete(self: *PyOp) ?*Object {
+        const expected = py.PyLong_FromLongLong(@intCast(self.length)) orelse return null;
+        const partial = self.takeBytes(self.progress) orelse return null;
+        self.finish();
+        const exception = api.call(helpers.IncompleteReadError, &.{ partial, expected }) orelse return null;
+        api.raiseObject(exception);
+        py.Py_DecRef(exception);
+        return null;
+    }
+
+    fn cancelled(self: *PyOp, me: *PyTask) ?*Object {
+        self.finish();
+        return me.raiseCancel();
+    }
+
+    fn failed(self: *PyOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
+        const number: linux.E = @enumFromInt(@as(u16, @intCast(errno)));
+        switch (number) {
+            .CANCELED => if (me.cancelWanted()) return self.cancelled(me),
+            // A connect that was interrupted goes on in the kernel; its socket is gone with the op.
+            .INTR => if (self.kind != .connect) {
+                if (me.cancelWanted()) return self.cancelled(me);
+                return self.fly(me, instance, suspended);
+            },
+            else => {},
+        }
+        const descriptor = if (self.descriptor) |d| Descriptor.Type.body(d) else null;
+        const closed = self.kind != .close and descriptor != null and descriptor.?.isClosing();
+        const name = if (self.kind == .open) self.held else if (descriptor) |d| d.name else null;
+        const filename = if (name) |n| api.ref(n) else null;
+        defer if (filename) |f| py.Py_DecRef(f);
+        const progress = self.progress;
+        self.finish();
+        if (closed) return api.raise(helpers.ClosedError, "the descriptor was closed while the operation waited");
+        if (progress == 0) return helpers_module.raiseErrno(errno, null, filename);
+        var text: [96]u8 = undefined;
+        const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{ progress, self.length }) catch unreachable;
+        return helpers_module.raiseErrno(errno, words, filename);
+    }
+
+    /// The kernel is done with it, for good.
+    fn finish(self: *PyOp) void {
+        assert(self.op == null);
+        self.state = .finished;
+        if (self.counted) {
+            self.counted = false;
+            Descriptor.Type.body(self.descriptor.?).release();
+        }
+        if (self.view.obj != null) py.PyBuffer_Release(&self.view);
+        api.drop(&self.held);
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        // While the kernel has it the task holds a reference; a socket made for a connect that was
+        // never awaited is this object's.
+        if (self.kind == .connect and self.state == .new) _ = linux.close(@intCast(self.argument));
+        self.op = null;
+        self.finish();
+        api.drop(&self.descriptor);
+        Type.free(instance, false);
+    }
+
+    fn done(self: *PyOp) ?*Object {
+        return Type.objectOf(self);
+    }
+
+    fn abandon(self: *PyOp) ?*Object {
+        py.Py_DecRef(Type.objectOf(self));
+        return null;
+    }
+
+    /// The op with a buffer of the caller's; it stays exported until the kernel is done.
+    fn withBuffer(kind: Kind, descriptor: *Object, source: *Object, flags: c_int) ?*PyOp {
+        const self = create(kind, descriptor) orelse return null;
+        if (py.PyObject_GetBuffer(source, &self.view, flags) != 0) {
+            self.view.obj = null;
+            _ = self.abandon();
+            return null;
+        }
+        self.data = self.view.buf orelse @ptrCast(self); // NULL only where the length is 0.
+        self.length = @intCast(self.view.len);
+        return self;
+    }
+
+    /// The op with a new bytes object to fill.
+    fn withBytes(kind: Kind, descriptor: *Object, size: *Object) ?*PyOp {
+        const count = object.unsigned(size, "the number of bytes", fs.transfer_max) orelse return null;
+        const self = create(kind, descriptor) orelse return null;
+        self.held = py.PyBytes_FromStringAndSize(null, @intCast(count));
+        if (self.held == null) {
+            _ = self.abandon();
+            return null;
+        }
+        self.data = py.PyBytes_AsString(self.held.?).?;
+        self.length = count;
+        return self;
+    }
+};
+
+fn sleepFor(shard: *Shard, task: *Task, duration_ns: u64) fs.Error!*CoreOp {
+    const op = try shard.ops.take(task, shard);
+    shard.launchTimer(op, clock.deadlineNs(duration_ns));
+    return op;
+}
+
+const offset_max = std.math.maxInt(i64);
+
+// ---- methods of Descriptor ----
+
+fn recv(self: *Object, size: *Object) callconv(.c) ?*Object {
+    return (PyOp.withBytes(.recv, self, size) orelse return null).done();
+}
+
+fn readExactly(self: *Object, size: *Object) callconv(.c) ?*Object {
+    return (PyOp.withBytes(.read_exactly, self, size) orelse return null).done();
+}
+
+fn recvInto(self: *Object, buffer: *Object) callconv(.c) ?*Object {
+    return (PyOp.withBuffer(.recv_into, self, buffer, api.buffer_writable) orelse return null).done();
+}
+
+fn send(self: *Object, data: *Object) callconv(.c) ?*Object {
+    return (PyOp.withBuffer(.send, self, data, api.buffer_simple) orelse return null).done();
+}
+
+fn writeAll(self: *Object, data: *Object) callconv(.c) ?*Object {
+    return (PyOp.withBuffer(.write_all, self, data, api.buffer_simple) orelse return null).done();
+}
+
+fn accept(self: *Object, _: ?*Object) callconv(.c) ?*Object {
+    return (PyOp.create(.accept, self) orelse return null).done();
+}
+
+fn close(self: *Object, _: ?*Object) callconv(.c) ?*Object {
+    return (PyOp.create(.close, self) orelse return null).done();
+}
+
+fn shutdown(self: *Object, how: *Object) callconv(.c) ?*Object {
+    const value = object.unsigned(how, "how", 2) orelse return null;
+    const op = PyOp.create(.shutdown, self) orelse return null;
+    op.argument = value;
+    return op.done();
+}
+
+fn fsync(self: *Object, data_only: *Object) callconv(.c) ?*Object {
+    const value = object.unsigned(data_only, "data_only", 1) orelse return null;
+    const op = PyOp.create(.fsync, self) orelse return null;
+    op.argument = value;
+    return op.done();
+}
+
+fn readAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("read_at", count, 2)) return null;
+    const offset = object.unsigned(arguments[0], "offset", offset_max) orelse return null;
+    const op = PyOp.withBytes(.read_at, self, arguments[1]) orelse return null;
+    op.argument = offset;
+    return op.done();
+}
+
+fn atWith(
+    kind: Kind,
+    comptime name: []const u8,
+    flags: c_int,
+    self: *Object,
+    arguments: [*]const *Object,
+    count: isize,
+) ?*Object {
+    if (!object.arity(name, count, 2)) return null;
+    const offset = object.unsigned(arguments[0], "offset", offset_max) orelse return null;
+    const op = PyOp.withBuffer(kind, self, arguments[1], flags) orelse return null;
+    op.argument = offset;
+    return op.done();
+}
+
+fn readAtInto(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    return atWith(.read_at_into, "read_at_into", api.buffer_writable, self, arguments, count);
+}
+
+fn writeAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    return atWith(.write_at, "write_at", api.buffer_simple, self, arguments, count);
+}
+
+fn writeAllAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    return atWith(.write_all_at, "write_all_at", api.buffer_simple, self, arguments, count);
+}
+
+pub const descriptor_methods = [_]api.MethodDef{
+    object.method("recv", &recv, api.meth_one, "recv(max_bytes): at most that many, b'' at the end."),
+    object.method("read_exactly", &readExactly, api.meth_one, "read_exactly(n)"),
+    object.method("recv_into", &recvInto, api.meth_one, "recv_into(buffer): the number of bytes."),
+    object.method("send", &send, api.meth_one, "send(data): the number of bytes taken."),
+    object.method("write_all", &writeAll, api.meth_one, "write_all(data)"),
+    object.method("accept", &accept, api.meth_noargs, "accept(): a Descriptor."),
+    object.method("close", &close, api.meth_noargs, "close(): idempotent."),
+    object.method("shutdown", &shutdown, api.meth_one, "shutdown(how)"),
+    object.method("fsync", &fsync, api.meth_one, "fsync(data_only)"),
+    object.method("read_at", &readAt, api.meth_fastcall, "read_at(offset, size)"),
+    object.method("read_at_into", &readAtInto, api.meth_fastcall, "read_at_into(offset, buffer)"),
+    object.method("write_at", &writeAt, api.meth_fastcall, "write_at(offset, data): the number of bytes taken."),
+    object.method("write_all_at", &writeAllAt, api.meth_fastcall, "write_all_at(offset, data)"),
+};
+
+// ---- functions of the module ----
+
+pub fn sleep(_: ?*Object, duration: *Object) callconv(.c) ?*Object {
+    const ns = object.unsigned(duration, "duration_ns", std.math.maxInt(i64)) orelse return null;
+    const op = PyOp.create(.sleep, null) orelse return null;
+    op.argument = ns;
+    return op.done();
+}
+
+pub fn nop(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+    return (PyOp.create(.nop, null) orelse return null).done();
+}
+
+/// open(path: bytes, name, flags, mode): a Descriptor. `name` is what errors call it.
+pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("open", count, 4)) return null;
+    const flags = object.unsigned(arguments[2], "flags", std.math.maxInt(i32)) orelse return null;
+    const mode = object.unsigned(arguments[3], "mode", 0o7777) orelse return null;
+    const op = PyOp.create(.open, null) orelse return null;
+    if (py.PyObject_GetBuffer(arguments[0], &op.view, api.buffer_simple) != 0) {
+        op.view.obj = null;
+        return op.abandon();
+    }
+    op.held = api.ref(arguments[1]);
+    op.data = op.view.buf orelse @ptrCast(op);
+    op.length = @intCast(op.view.len);
+    op.argument = flags;
+    op.mode = @intCast(mode);
+    return op.done();
+}
+
+/// connect(address, port): a Descriptor.
+pub fn connect(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("connect", count, 2)) return null;
+    const address = parseAddress(arguments[0], arguments[1]) orelse return null;
+    const fd = net.socket(&address);
+    if (fd < 0) return helpers_module.raiseErrno(-fd, null, null);
+    const op = PyOp.create(.connect, null) orelse {
+        _ = linux.close(fd);
+        return null;
+    };
+    op.argument = @intCast(fd);
+    op.address = address;
+    return op.done();
+}
+
+pub fn parseAddress(host: *Object, port: *Object) ?net.Address {
+    var size: isize = 0;
+    const text = py.PyUnicode_AsUTF8AndSize(host, &size) orelse return null;
+    const number = object.unsigned(port, "port", std.math.maxInt(u16)) orelse return null;
+    const slice = text[0..@intCast(size)];
+    return net.Address.parse(slice, @intCast(number)) catch {
+        _ = api.raiseFormat(py.PyExc_ValueError.*, "host is '{s}': allowed is a numeric IPv4 or IPv6 address", .{
+            slice[0..@min(slice.len, 200)],
+        });
+        return null;
+    };
+}
+
+pub fn define() bool {
+    const awaitable = object.Awaitable(PyOp.step);
+    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.dealloc, &PyOp.dealloc),
+        .{},
+    };
+    return PyOp.Type.define("Operation", 0, &slots);
+}

@@ -1,0 +1,265 @@
+//! The runtime object of Python: starts, drives and stops the core's, spawns coroutines on it.
+
+const std = @import("std");
+const api = @import("api.zig");
+const c_api = @import("../c_api.zig");
+const clock = @import("../clock.zig");
+const errors = @import("../errors.zig");
+const helpers_module = @import("helpers.zig");
+const helpers = &helpers_module.helpers;
+const host = &@import("host.zig").host;
+const NativeJoin = @import("native_join.zig").NativeJoin;
+const object = @import("object.zig");
+const Options = @import("../options.zig").Options;
+const options_module = @import("../options.zig");
+const core = @import("../runtime.zig");
+const Crew = @import("../crew.zig").Crew;
+const Kind = @import("../task.zig").Kind;
+const PyTask = @import("task.zig").PyTask;
+const Shard = @import("../shard.zig").Shard;
+const Object = api.Object;
+const py = &api.py;
+
+pub const PyRuntime = struct {
+    /// Alive, memory included, as long as this object: it holds a pin of the handle.
+    runtime: *core.Runtime,
+    handle: u64,
+    started: bool,
+    driving: bool,
+    /// What a signal handler or a task raised to end the whole program.
+    fatal: ?*Object,
+
+    pub const Type = object.TypeOf(PyRuntime);
+
+    pub fn of(instance: *Object) *PyRuntime {
+        return Type.body(instance);
+    }
+
+    pub fn ofCrew(crew: *Crew) *PyRuntime {
+        return @ptrCast(@alignCast(crew.host_owner.?));
+    }
+
+    /// start(options_address, driven) -> Runtime. The options were checked.
+    pub fn start(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+        if (!object.arity("start", count, 2)) return null;
+        const address = py.PyLong_AsUnsignedLongLong(arguments[0]);
+        if (py.PyErr_Occurred() != null) return null;
+        const driven = object.unsigned(arguments[1], "driven", 1) orelse return null;
+        const given: *const Options = @ptrFromInt(address);
+        const options = options_module.read(Options, .init(), given) catch |err| return helpers_module.raiseCode(errors.fromError(err));
+        const instance = Type.create() orelse return null;
+        const self = Type.body(instance);
+        // Threads of ours attach to the interpreter while they start: let them.
+        const state = py.PyEval_SaveThread();
+        const result = self.open(&options, driven == 1);
+        py.PyEval_RestoreThread(state);
+        if (result == errors.ok) return instance;
+        py.Py_DecRef(instance);
+        return helpers_module.raiseCode(result);
+    }
+
+    fn open(self: *PyRuntime, options: *const Options, driven: bool) i32 {
+        var errno: i32 = 0;
+        const owner = c_api.Owner.reserve(&self.handle) catch |err| return errors.fromError(err);
+        self.runtime = core.Runtime.start(options, host, self, driven, &errno) catch |err| {
+            std.debug.assert(c_api.runtimes.close(self.handle));
+            c_api.runtimes.unpin(self.handle);
+            return switch (err) {
+                error.SetupFailed => errors.fromErrno(errno),
+                error.OutOfMemory, error.Unsupported => |known| errors.fromError(known),
+            };
+        };
+        owner.runtime = self.runtime;
+        self.started = true;
+        return errors.ok;
+    }
+
+    /// spawn(kind, value, coroutine, name) -> Task
+    fn spawn(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+        if (!object.arity("spawn", count, 4)) return null;
+        const self = of(instance);
+        const target = self.place(arguments[0], arguments[1]) orelse return null;
+        const coroutine = adopt(arguments[2]) orelse return null;
+        defer py.Py_DecRef(coroutine);
+        const name = if (arguments[3] == py._Py_NoneStruct) null else arguments[3];
+        const task = PyTask.create(instance, coroutine, name, target.kind, target.shard.id) orelse return null;
+        const handle = PyTask.Type.objectOf(task);
+        py.Py_IncRef(handle); // The scheduler's, given back by `release`.
+        self.runtime.submit(&task.task, target.shard) catch |err| {
+            task.task.done.store(1, .monotonic); // Nobody waits: it was never visible.
+            py.Py_DecRef(handle);
+            py.Py_DecRef(handle);
+            return helpers_module.raiseCode(errors.fromError(err));
+        };
+        return handle;
+    }
+
+    const Target = struct { kind: Kind, shard: *Shard };
+
+    fn place(self: *PyRuntime, kind_object: *Object, value_object: *Object) ?Target {
+        const kind_number = object.unsigned(kind_object, "placement", @intFromEnum(Kind.stealable_preferred)) orelse return null;
+        const kind: Kind = @enumFromInt(kind_number);
+        const value = object.unsigned(value_object, "the value of the placement", std.math.maxInt(i64)) orelse return null;
+        const shard = self.runtime.place(.{ .kind = kind, .value = value }) catch {
+            _ = api.raiseFormat(py.PyExc_ValueError.*, "shard is {d}: allowed is 0 to {d}", .{
+                value, self.runtime.crew.shards.len - 1,
+            });
+            return null;
+        };
+        return .{ .kind = kind, .shard = shard };
+    }
+
+    /// A new reference to something PyIter_Send can drive.
+    fn adopt(given: *Object) ?*Object {
+        const class = py.PyObject_Type(given);
+        defer py.Py_DecRef(class);
+        if (class == py.PyCoro_Type) return api.ref(given);
+        return api.call(helpers.adopt, &.{api.ref(given)});
+    }
+
+    /// spawn_native(address, ctx, kind, value) -> NativeTask
+    fn spawnNative(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+        if (!object.arity("spawn_native", count, 4)) return null;
+        const self = of(instance);
+        const address = py.PyLong_AsUnsignedLongLong(arguments[0]);
+        const ctx = py.PyLong_AsUnsignedLongLong(arguments[1]);
+        if (py.PyErr_Occurred() != null) return null;
+        if (address == 0) return api.raise(py.PyExc_ValueError.*, "address is 0: allowed is the address of a C function");
+        const target = self.place(arguments[2], arguments[3]) orelse return null;
+        return NativeJoin.spawn(instance, .{ .kind = target.kind, .value = target.shard.id }, address, ctx);
+    }
+
+    /// drive(main: Task): runs shard 0 on this thread until main and all others have ended.
+    fn drive(instance: *Object, main: *Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (!PyTask.Type.is(main)) return api.raise(py.PyExc_TypeError.*, "drive() takes a Task");
+        if (Shard.current() != null)
+            return api.raise(py.PyExc_RuntimeError.*, "spargio.run() inside a spargio task: await the coroutine instead");
+        if (self.driving or !self.runtime.driven)
+            return api.raise(py.PyExc_RuntimeError.*, "this runtime is not to be driven");
+        self.driving = true;
+        const task = PyTask.Type.body(main);
+        // Not run yet: shard 0 is this thread's.
+        task.is_main = true;
+        self.runtime.drive();
+        if (!self.stop(std.math.maxInt(u64))) return null;
+        return self.takeFatal();
+    }
+
+    /// None, or raises what ended the program.
+    fn takeFatal(self: *PyRuntime) ?*Object {
+        const exception = self.fatal orelse return api.none();
+        self.fatal = null;
+        api.raiseObject(exception);
+        py.Py_DecRef(exception);
+        return null;
+    }
+
+    /// Takes over the reference. The last one counts: a second Ctrl-C replaces the first.
+    pub fn stopWith(self: *PyRuntime, exception: *Object) void {
+        api.drop(&self.fatal);
+        self.fatal = exception;
+        self.closeCrew();
+    }
+
+    pub fn closeCrew(self: *PyRuntime) void {
+        self.runtime.crew.close();
+    }
+
+    /// shutdown(timeout_ns) -> whether all has ended.
+    fn shutdown(instance: *Object, timeout: *Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        const ns = object.unsigned(timeout, "timeout_ns", std.math.maxInt(i64)) orelse return null;
+        if (!self.stop(if (ns == std.math.maxInt(i64)) std.math.maxInt(u64) else clock.deadlineNs(ns)))
+            return if (py.PyErr_Occurred() != null) null else py.PyBool_FromLong(0);
+        return py.PyBool_FromLong(1);
+    }
+
+    /// False: not in time, or with an exception set.
+    fn stop(self: *PyRuntime, deadline_ns: u64) bool {
+        while (true) {
+            const slice = @min(deadline_ns, clock.deadlineNs(50 * std.time.ns_per_ms));
+            const state = py.PyEval_SaveThread();
+            const result = self.runtime.shutdown(slice);
+            py.PyEval_RestoreThread(state);
+            const finished = result catch |err| {
+                _ = helpers_module.raiseCode(errors.fromError(err));
+                return false;
+            };
+            if (finished) {
+                _ = c_api.runtimes.close(self.handle);
+                return true;
+            }
+            if (clock.nowNs() >= deadline_ns) return false;
+            if (py.PyErr_CheckSignals() != 0) return false;
+        }
+    }
+
+    fn requestStop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        of(instance).closeCrew();
+        return api.none();
+    }
+
+    fn closing(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(of(instance).runtime.crew.closing.load(.acquire)));
+    }
+
+    fn stats(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        var size: usize = 0;
+        _ = c_api.statsInto(self.runtime, null, 0, &size);
+        var bytes = py.PyBytes_FromStringAndSize(null, @intCast(size));
+        const buffer = py.PyBytes_AsString(bytes orelse return null).?;
+        const result = c_api.statsInto(self.runtime, buffer, size, &size);
+        if (result == errors.ok) {
+            if (py._PyBytes_Resize(&bytes, @intCast(size)) != 0) return null;
+            return bytes;
+        }
+        api.drop(&bytes);
+        return helpers_module.raiseCode(result);
+    }
+
+    fn shardCount(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyLong_FromLongLong(@intCast(of(instance).runtime.crew.shards.len));
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = of(instance);
+        api.drop(&self.fatal);
+        // Tasks hold this object, so none is left; the shards may still be up and idle.
+        if (self.started) {
+            if (!self.runtime.joined and self.runtime.generation == @import("../fork.zig").generation()) {
+                if (self.runtime.driven and !self.driving) { // Nobody ran shard 0 yet.
+                    self.closeCrew();
+                    self.runtime.drive();
+                }
+                _ = self.stop(std.math.maxInt(u64));
+            }
+            if (py.PyErr_Occurred() != null) py.PyErr_WriteUnraisable(null);
+            if (self.runtime.joined) c_api.runtimes.unpin(self.handle);
+        }
+        Type.free(instance, false);
+    }
+
+    pub fn define() bool {
+        const S = struct {
+            var methods = [_]api.MethodDef{
+                object.method("spawn", &spawn, api.meth_fastcall, "spawn(kind, value, coroutine, name)"),
+                object.method("spawn_native", &spawnNative, api.meth_fastcall, "spawn_native(address, ctx, kind, value)"),
+                object.method("drive", &drive, api.meth_one, "drive(main)"),
+                object.method("shutdown", &shutdown, api.meth_one, "shutdown(timeout_ns)"),
+                object.method("request_stop", &requestStop, api.meth_noargs, "Cancel everything; does not wait."),
+                object.method("closing", &closing, api.meth_noargs, "Whether it is going down."),
+                object.method("stats", &stats, api.meth_noargs, "A snapshot, CBOR."),
+                object.method("shard_count", &shardCount, api.meth_noargs, "Number of shards."),
+                .{},
+            };
+        };
+        var slots = [_]api.TypeSlot{
+            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.dealloc, &dealloc),
+            .{},
+        };
+        return Type.define("Runtime", 0, &slots);
+    }
+};

@@ -1,0 +1,468 @@
+//! A Python task: a coroutine on a shard. The object is its JoinHandle, and the core's Task lies
+//! inside it, so a spawn is one allocation. The executor only resumes the coroutine; whatever it
+//! awaits (an op, another task, a yield) decides in its own step what comes of the resumption,
+//! a cancellation included. The shard's thread, attached to the interpreter, owns all fields but
+//! those of `task` that say otherwise.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const api = @import("api.zig");
+const clock = @import("../clock.zig");
+const errors = @import("../errors.zig");
+const core_task = @import("../task.zig");
+const object = @import("object.zig");
+const helpers = &@import("helpers.zig").helpers;
+const Op = @import("../op.zig").Op;
+const Poll = core_task.Poll;
+const PyRuntime = @import("runtime.zig").PyRuntime;
+const Shard = @import("../shard.zig").Shard;
+const Task = core_task.Task;
+const Timeout = @import("timeout.zig").Timeout;
+const Waiter = core_task.Waiter;
+const Object = api.Object;
+const py = &api.py;
+
+pub const PyTask = struct {
+    task: Task,
+    waiter: Waiter,
+    /// The task that `waiter` waits for; a reference. A handle of another language's task has its
+    /// own way to keep the target.
+    waits_for: ?*Task,
+    waits_owner: ?*Object,
+    /// The op that must end before the coroutine is resumed, and the object that owns its memory.
+    op: ?*Op,
+    op_owner: ?*Object,
+    /// The op is not to be cancelled (a close).
+    shielded: bool,
+    /// A step of ours suspended the coroutine; otherwise something foreign was awaited.
+    suspended: bool,
+    yielded: bool,
+    in_yield: bool,
+    is_main: bool,
+    failed: bool,
+    retrieved: bool,
+    scopes: ?*Timeout,
+    runtime: ?*Object,
+    coroutine: ?*Object,
+    context: ?*Object,
+    name: ?*Object,
+    /// Result or exception.
+    value: ?*Object,
+
+    const vtable: core_task.VTable = .{ .hosted = true, .poll = poll, .abandon = abandon, .release = release };
+    pub const Type = object.TypeOf(PyTask);
+
+    /// References to `runtime`, `coroutine` and `name` are borrowed.
+    pub fn create(runtime: *Object, coroutine: *Object, name: ?*Object, kind: core_task.Kind, preferred: u16) ?*PyTask {
+        const context = py.PyContext_CopyCurrent() orelse return null;
+        const self = Type.body(Type.create() orelse {
+            py.Py_DecRef(context);
+            return null;
+        });
+        // The body is zero bytes, which the collector may look at from now on.
+        self.task = .{ .vtable = &vtable, .kind = kind, .preferred = preferred };
+        self.waiter = .{ .task = &self.task };
+        self.runtime = api.ref(runtime);
+        self.coroutine = api.ref(coroutine);
+        self.context = context;
+        if (name) |n| self.name = api.ref(n);
+        return self;
+    }
+
+    pub fn of(task: *Task) *PyTask {
+        assert(task.vtable == &vtable);
+        return @fieldParentPtr("task", task);
+    }
+
+    /// The Python task that this thread is in the middle of.
+    pub fn current() ?*PyTask {
+        const shard = Shard.current() orelse return null;
+        const task = shard.current_task orelse return null;
+        return if (task.vtable == &vtable) of(task) else null;
+    }
+
+    /// The same, or RuntimeError.
+    pub fn demand(comptime what: []const u8) ?*PyTask {
+        return current() orelse {
+            _ = api.raise(py.PyExc_RuntimeError.*, what ++ " outside a spargio task: it works only in a " ++
+                "coroutine that spargio.run() or a spawn method runs");
+            return null;
+        };
+    }
+
+    // ---- the executor ----
+
+    fn poll(task: *Task) Poll {
+        const self = of(task);
+        if (self.op) |op| if (op.phase == .flying) {
+            if (!self.shielded and self.cancelWanted()) Shard.current().?.cancelOp(op);
+            return .pending; // Resumed by its completion; a cancelled one has one too.
+        };
+        self.suspended = false;
+        if (py.PyContext_Enter(self.context.?) != 0) return self.fail();
+        var value: ?*Object = null;
+        const sent = py.PyIter_Send(self.coroutine.?, py._Py_NoneStruct, &value);
+        const verdict: Poll = switch (sent) {
+            .next => self.afterSuspension(value.?),
+            .@"return" => blk: {
+                self.value = value;
+                break :blk .ended;
+            },
+            .@"error" => self.fail(),
+        };
+        _ = py.PyContext_Exit(self.context.?);
+        if (verdict == .ended) self.settle();
+        return verdict;
+    }
+
+    fn afterSuspension(self: *PyTask, value: *Object) Poll {
+        defer py.Py_DecRef(value);
+        if (self.suspended) return if (self.yielded) .yield else .pending;
+        // Something that is not ours was yielded: an asyncio future, a bare `yield`. It would never
+        // be resumed, so the await itself fails, where the mistake is.
+        const exception = foreign(value) orelse return self.fail();
+        const throw = py.PyObject_GetAttrString(self.coroutine.?, "throw") orelse return self.fail();
+        defer py.Py_DecRef(throw);
+        const next = api.call(throw, &.{exception}) orelse return self.afterThrow();
+        py.Py_DecRef(next);
+        // Where it caught the error and awaits something foreign again, the next poll tells it again.
+        return if (self.suspended and !self.yielded) .pending else .yield;
+    }
+
+    /// A coroutine that caught the error and returned says so by StopIteration.
+    fn afterThrow(self: *PyTask) Poll {
+        const exception = api.takeException();
+        if (!matches(exception, py.PyExc_StopIteration.*)) {
+            api.raiseObject(exception);
+            py.Py_DecRef(exception);
+            return self.fail();
+        }
+        defer py.Py_DecRef(exception);
+        self.value = py.PyObject_GetAttrString(exception, "value") orelse return self.fail();
+        return .ended;
+    }
+
+    fn foreign(value: *Object) ?*Object {
+        const class = py.PyObject_Type(value);
+        defer py.Py_DecRef(class);
+        const name = py.PyObject_GetAttrString(class, "__name__") orelse return null;
+        defer py.Py_DecRef(name);
+        var size: isize = 0;
+        const text = py.PyUnicode_AsUTF8AndSize(name, &size) orelse return null;
+        _ = api.raiseFormat(
+            py.PyExc_RuntimeError.*,
+            "a spargio task awaited something that yields {s}: only awaitables of spargio can be awaited here",
+            .{text[0..@min(@as(usize, @intCast(size)), 200)]},
+        );
+        return api.takeException();
+    }
+
+    /// The coroutine raised: the exception becomes the task's outcome.
+    fn fail(self: *PyTask) Poll {
+        const exception = api.takeException();
+        if (matches(exception, helpers.CancelledError)) {
+            self.task.status = @intFromEnum(errors.Code.cancelled);
+        } else if (matches(exception, py.PyExc_KeyboardInterrupt.*) or matches(exception, py.PyExc_SystemExit.*)) {
+            self.retrieved = true; // It is raised from run() as well.
+            self.task.status = @intFromEnum(errors.Code.cancelled);
+            PyRuntime.of(self.runtime.?).stopWith(api.ref(exception));
+        }
+        self.failed = true;
+        self.value = exception;
+        self.nameAfterCoroutine();
+        return .ended;
+    }
+
+    /// A report of the failure wants a name; only failures pay for it.
+    fn nameAfterCoroutine(self: *PyTask) void {
+        if (self.name != null) return;
+        self.name = py.PyObject_GetAttrString(self.coroutine.?, "__qualname__");
+        if (self.name == null) py.PyErr_Clear();
+    }
+
+    fn matches(exception: *Object, class: *Object) bool {
+        return py.PyErr_GivenExceptionMatches(exception, class) != 0;
+    }
+
+    fn abandon(task: *Task) void {
+        const self = of(task);
+        task.status = @intFromEnum(errors.Code.cancelled);
+        // Closing it says that it was meant not to run: no "never awaited" warning.
+        if (py.PyObject_GetAttrString(self.coroutine.?, "close")) |close| {
+            defer py.Py_DecRef(close);
+            var closed = api.call(close, &.{});
+            api.drop(&closed);
+        }
+        if (py.PyErr_Occurred() != null) py.PyErr_WriteUnraisable(self.coroutine);
+        self.settle();
+    }
+
+    /// The coroutine will not run again: what it held is let go on this thread.
+    fn settle(self: *PyTask) void {
+        while (self.scopes) |scope| scope.detach();
+        self.endWait();
+        api.drop(&self.op_owner);
+        self.op = null;
+        api.drop(&self.coroutine);
+        api.drop(&self.context);
+        if (self.is_main) PyRuntime.of(self.runtime.?).closeCrew();
+    }
+
+    fn release(task: *Task) void {
+        // Reached from a completion too, where the shard is not in the interpreter.
+        Shard.current().?.enterHost();
+        py.Py_DecRef(Type.objectOf(of(task)));
+    }
+
+    // ---- what awaitables use ----
+
+    pub fn cancelWanted(self: *const PyTask) bool {
+        if (self.task.cancel_requested.load(.acquire)) return true;
+        var scope = self.scopes;
+        while (scope) |s| : (scope = s.next) if (s.expired and !s.delivered) return true;
+        return false;
+    }
+
+    /// Raises the cancellation that is wanted, once. One from outside goes before a time limit, so
+    /// that no time limit can swallow it.
+    pub fn raiseCancel(self: *PyTask) ?*Object {
+        const exception = api.call(helpers.CancelledError, &.{}) orelse return null;
+        defer py.Py_DecRef(exception);
+        if (!self.task.cancel_requested.swap(false, .acq_rel)) {
+            var scope = self.scopes;
+            while (scope) |s| : (scope = s.next) {
+                if (!s.expired or s.delivered) continue;
+                s.delivered = true;
+                if (py.PyObject_SetAttrString(exception, "_scope", Timeout.Type.objectOf(s)) != 0) return null;
+                break;
+            }
+        }
+        api.raiseObject(exception);
+        return null;
+    }
+
+    /// Suspends until `op` has ended; `owner` (borrowed) owns what the kernel touches meanwhile.
+    pub fn suspendForOp(self: *PyTask, op: *Op, owner: *Object, shielded: bool) *Object {
+        if (self.op_owner != owner) {
+            api.drop(&self.op_owner);
+            self.op_owner = api.ref(owner);
+        }
+        self.op = op;
+        self.shielded = shielded;
+        return self.suspendNow();
+    }
+
+    pub fn suspendNow(self: *PyTask) *Object {
+        self.suspended = true;
+        self.yielded = false;
+        return api.none();
+    }
+
+    pub fn suspendYield(self: *PyTask) *Object {
+        self.suspended = true;
+        self.yielded = true;
+        return api.none();
+    }
+
+    /// Suspends until `target` is done, false where it is; `owner` (borrowed) keeps it in memory.
+    pub fn awaitTask(self: *PyTask, target: *Task, owner: *Object) bool {
+        self.endWait();
+        if (!target.addWaiter(&self.waiter)) return false;
+        self.waits_for = target;
+        self.waits_owner = api.ref(owner);
+        return true;
+    }
+
+    pub fn endWait(self: *PyTask) void {
+        const target = self.waits_for orelse return;
+        target.removeWaiter(&self.waiter);
+        self.waits_for = null;
+        api.drop(&self.waits_owner);
+    }
+
+    // ---- the JoinHandle that Python sees ----
+
+    fn step(handle: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(handle);
+        const me = demand("await of a JoinHandle") orelse return null;
+        if (me == self) return api.raise(py.PyExc_RuntimeError.*, "a task cannot await itself");
+        if (!self.task.isDone() and me.cancelWanted()) {
+            me.endWait();
+            return me.raiseCancel();
+        }
+        if (!self.task.isDone() and me.awaitTask(&self.task, handle)) {
+            suspended.* = true;
+            return me.suspendNow();
+        }
+        me.endWait();
+        return self.outcome();
+    }
+
+    /// Result, or the exception raised. Only when done.
+    fn outcome(self: *PyTask) ?*Object {
+        assert(self.task.isDone());
+        self.retrieved = true;
+        if (self.task.status == @intFromEnum(errors.Code.cancelled) and !self.keepsException())
+            return api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
+        if (self.failed) {
+            api.raiseObject(self.value.?);
+            return null;
+        }
+        return api.ref(self.value.?);
+    }
+
+    /// KeyboardInterrupt and SystemExit end a task as cancelled, but are what its handle raises.
+    fn keepsException(self: *const PyTask) bool {
+        return self.failed and !matches(self.value.?, helpers.CancelledError);
+    }
+
+    fn cancel(handle: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = Type.body(handle);
+        if (self.task.isDone()) return py.PyBool_FromLong(0);
+        self.task.cancel_requested.store(true, .seq_cst);
+        Shard.wake(&self.task);
+        return py.PyBool_FromLong(1);
+    }
+
+    fn done(handle: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(Type.body(handle).task.isDone()));
+    }
+
+    fn cancelled(handle: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const task = &Type.body(handle).task;
+        return py.PyBool_FromLong(@intFromBool(task.isDone() and
+            task.status == @intFromEnum(errors.Code.cancelled)));
+    }
+
+    fn shardOf(handle: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        const id = Type.body(handle).task.home_id.load(.acquire);
+        return if (id == core_task.shard_none) api.none() else py.PyLong_FromLongLong(id);
+    }
+
+    fn nameOf(handle: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return if (Type.body(handle).name) |name| api.ref(name) else api.none();
+    }
+
+    /// result(timeout=None): waits on an ordinary thread; signals are looked at in between.
+    fn result(handle: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
+        const self = Type.body(handle);
+        const limit = timeLimit(arguments, count, names) orelse return null;
+        if (!waitDone(&self.task, limit)) return null;
+        return self.outcome();
+    }
+
+    /// The one argument of `result`, seconds or None, as nanoseconds.
+    pub fn timeLimit(arguments: [*]const *Object, count: isize, names: ?*Object) ?u64 {
+        const named = if (names) |tuple| py.PyTuple_Size(tuple) else 0;
+        if (count + named > 1) {
+            _ = api.raise(py.PyExc_TypeError.*, "result() takes at most one argument: timeout, in seconds");
+            return null;
+        }
+        if (count + named == 0 or arguments[0] == py._Py_NoneStruct) return std.math.maxInt(u64);
+        const seconds = py.PyFloat_AsDouble(arguments[0]);
+        if (py.PyErr_Occurred() != null) return null;
+        if (!(seconds >= 0)) {
+            _ = api.raiseFormat(py.PyExc_ValueError.*, "timeout is {d}: allowed is 0 or more seconds, or None", .{seconds});
+            return null;
+        }
+        return if (seconds > 1e9) std.math.maxInt(u64) else @intFromFloat(seconds * std.time.ns_per_s);
+    }
+
+    pub fn waitDone(task: *Task, limit_ns: u64) bool {
+        const slice_ns = 50 * std.time.ns_per_ms;
+        if (Shard.current() != null and !task.isDone()) {
+            _ = api.raise(py.PyExc_RuntimeError.*, "result() would block a shard: await the handle instead");
+            return false;
+        }
+        const deadline = clock.deadlineNs(limit_ns);
+        while (!task.isDone()) {
+            const now = clock.nowNs();
+            if (now >= deadline) {
+                _ = @import("helpers.zig").raiseErrno(@intFromEnum(std.os.linux.E.TIMEDOUT), "the task has not ended within the time limit", null);
+                return false;
+            }
+            const state = py.PyEval_SaveThread();
+            _ = task.waitThread(@min(deadline, now + slice_ns));
+            py.PyEval_RestoreThread(state);
+            if (py.PyErr_CheckSignals() != 0) return false;
+        }
+        return true;
+    }
+
+    fn dealloc(handle: *Object) callconv(.c) void {
+        const self = Type.body(handle);
+        py.PyObject_GC_UnTrack(handle);
+        if (self.failed and !self.retrieved and self.keepsException()) self.report();
+        self.clear();
+        Type.free(handle, true);
+    }
+
+    /// Nobody asked for the outcome: the exception goes to sys.unraisablehook, with the task's name.
+    fn report(self: *PyTask) void {
+        var class: ?*Object = null;
+        var value: ?*Object = null;
+        var traceback: ?*Object = null;
+        py.PyErr_Fetch(&class, &value, &traceback);
+        api.raiseObject(self.value.?);
+        py.PyErr_WriteUnraisable(self.name);
+        py.PyErr_Restore(class, value, traceback);
+    }
+
+    fn clear(self: *PyTask) void {
+        api.drop(&self.coroutine);
+        api.drop(&self.context);
+        api.drop(&self.value);
+        api.drop(&self.name);
+        api.drop(&self.runtime);
+        api.drop(&self.op_owner);
+    }
+
+    fn tpClear(handle: *Object) callconv(.c) c_int {
+        const self = Type.body(handle);
+        // Only what a finished task still holds can be part of garbage.
+        if (self.task.isDone()) {
+            self.retrieved = self.retrieved or !self.failed;
+            api.drop(&self.value);
+            self.failed = false;
+        }
+        return 0;
+    }
+
+    fn traverse(handle: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_int {
+        const self = Type.body(handle);
+        for ([_]?*Object{ Type.class, self.coroutine, self.context, self.value, self.name, self.runtime }) |held| {
+            const one = held orelse continue;
+            const status = visit(one, arg);
+            if (status != 0) return status;
+        }
+        return 0;
+    }
+
+    pub fn define() bool {
+        const awaitable = object.Awaitable(step);
+        const S = struct {
+            var methods = [_]api.MethodDef{
+                object.method("cancel", &cancel, api.meth_noargs, "Ask the task to end."),
+                object.method("done", &done, api.meth_noargs, "Whether the task has ended."),
+                object.method("cancelled", &cancelled, api.meth_noargs, "Whether it ended by cancellation."),
+                object.method("result", &result, api.meth_fastcall | api.meth_keywords, "Wait on an ordinary thread."),
+                object.method("__class_getitem__", &object.classGetItem, api.meth_one | api.meth_class, "JoinHandle[T]"),
+                .{},
+            };
+            var properties = [_]api.GetSetDef{
+                .{ .name = "shard", .get = &shardOf, .doc = "Shard it started on, or None." },
+                .{ .name = "name", .get = &nameOf, .doc = "Name, or None." },
+                .{},
+            };
+        };
+        var slots = awaitable.slots() ++ [_]api.TypeSlot{
+            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.getset, &S.properties),
+            object.slotOf(api.slot.dealloc, &dealloc),
+            object.slotOf(api.slot.traverse, &traverse),
+            object.slotOf(api.slot.clear, &tpClear),
+            .{},
+        };
+        return Type.define("JoinHandle", api.flag_gc, &slots);
+    }
+};

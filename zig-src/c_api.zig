@@ -353,7 +353,7 @@ pub export fn spargio_tcp_connect(address: ?[*:0]const u8, port: u16, op: ?*u64)
 
 pub export fn spargio_recv(fd: i32, buffer: ?[*]u8, length: u32, flags: i32, op: ?*u64) i32 {
     const slice = sliceOf([]u8, buffer, length) orelse return fail(error.Invalid);
-    return launch(op, net.recv, .{ fd, slice, @as(u32, @bitCast(flags)) });
+    return launch(op, net.recv, .{ fd, slice, @as(u32, @bitCast(flags)), false });
 }
 
 pub export fn spargio_send(fd: i32, buffer: ?[*]const u8, length: u32, flags: i32, op: ?*u64) i32 {

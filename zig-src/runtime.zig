@@ -229,7 +229,8 @@ pub const Runtime = struct {
         const crew = &self.crew;
         const from = Shard.currentOf(crew);
         self.countAccepted(from, task.kind);
-        if (crew.closing.load(.seq_cst)) {
+        assert(!task.cleanup or from == target);
+        if (crew.closing.load(.seq_cst) and !task.cleanup) {
             self.takeBack(from, .spawn_refused);
             return error.Closed;
         }

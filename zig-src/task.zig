@@ -38,6 +38,9 @@ pub const Task = struct {
     kind: Kind,
     started: bool = false,
     draining: bool = false,
+    /// Runs although the runtime closes, and is not cancelled by that: it cleans up after a task that
+    /// is still counted when it is spawned.
+    cleanup: bool = false,
     /// For stealable tasks the shard that local hits are counted against.
     preferred: u16,
     /// The shard it started on, or `shard_none`. Stable once the state has been `idle`.

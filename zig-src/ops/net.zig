@@ -94,10 +94,13 @@ pub fn connect(shard: *Shard, task: *Task, fd: i32, address: *const Address) Err
     return op;
 }
 
-pub fn recv(shard: *Shard, task: *Task, fd: i32, buffer: []u8, flags: u32) Error!*Op {
+/// `drained`: the last receive took all there was, so the kernel need not try before it waits
+/// (IORING_RECVSEND_POLL_FIRST, 5.19).
+pub fn recv(shard: *Shard, task: *Task, fd: i32, buffer: []u8, flags: u32, drained: bool) Error!*Op {
     const op = try shard.ops.take(task, shard);
     var sqe: Sqe = undefined;
     sqe.prep_recv(fd, buffer[0..@min(buffer.len, fs.transfer_max)], flags);
+    if (drained) sqe.ioprio |= linux.IORING_RECVSEND_POLL_FIRST;
     shard.launch(op, sqe);
     return op;
 }

@@ -20,6 +20,8 @@ pub const Descriptor = struct {
     /// Operations under way, and the closing bit. Any thread.
     users: std.atomic.Value(u32),
     is_socket: bool,
+    /// The last receive took all there was. A hint; any thread.
+    drained: std.atomic.Value(bool),
     /// Path or peer, for messages; may be null.
     name: ?*Object,
 
@@ -32,7 +34,7 @@ pub const Descriptor = struct {
             return null;
         };
         const self = Type.body(instance);
-        self.* = .{ .fd = fd, .users = .init(0), .is_socket = is_socket, .name = null };
+        self.* = .{ .fd = fd, .users = .init(0), .is_socket = is_socket, .drained = .init(false), .name = null };
         if (name) |n| self.name = api.ref(n);
         return instance;
     }
@@ -99,7 +101,7 @@ pub const Descriptor = struct {
         defer self.release();
         const on: u32 = @intCast(value);
         const errno = linux.errno(linux.setsockopt(self.fd, linux.IPPROTO.TCP, linux.TCP.NODELAY, std.mem.asBytes(&on), 4));
-        if (errno != .SUCCESS) return raiseErrno(@intFromEnum(errno), null, null);
+        if (errno != .SUCCESS) return raiseErrno(@backingInt(errno), null, null);
         return api.none();
     }
 

@@ -62,7 +62,7 @@ pub const NativeJoin = struct {
     fn outcome(self: *NativeJoin) ?*Object {
         const task = &self.task.task;
         if (task.status == errors.ok) return py.PyLong_FromLongLong(task.result);
-        if (task.status == @intFromEnum(errors.Code.cancelled))
+        if (task.status == @backingInt(errors.Code.cancelled))
             return api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
         return helpers_module.raiseCode(task.status);
     }

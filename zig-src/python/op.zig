@@ -142,13 +142,17 @@ const PyOp = struct {
             .fsync => fs.fsync(shard, task, fd, self.argument != 0),
             .connect => net.connect(shard, task, @intCast(self.argument), &self.address),
             .accept => net.accept(shard, task, fd),
-            .recv, .recv_into => net.recv(shard, task, fd, rest, 0),
-            .read_exactly => net.recv(shard, task, fd, rest, linux.MSG.WAITALL),
+            .recv, .recv_into => net.recv(shard, task, fd, rest, 0, self.drained()),
+            .read_exactly => net.recv(shard, task, fd, rest, linux.MSG.WAITALL, self.drained()),
             .send => net.send(shard, task, fd, rest, 0),
             .write_all => net.send(shard, task, fd, rest, linux.MSG.WAITALL),
             .shutdown => net.shutdown(shard, task, fd, @intCast(self.argument)),
             .close => fs.close(shard, task, @intCast(self.argument)),
         };
+    }
+
+    fn drained(self: *const PyOp) bool {
+        return Descriptor.Type.body(self.descriptor.?).drained.load(.monotonic);
     }
 
     /// The kernel's result, as Python's: a value, an exception, or another round.
@@ -165,13 +169,20 @@ const PyOp = struct {
                 }
                 if (self.kind == .read_exactly) return self.incomplete();
                 // A write that takes nothing would go round for ever.
-                return self.failed(me, instance, @intFromEnum(linux.E.IO), suspended);
+                return self.failed(me, instance, @backingInt(linux.E.IO), suspended);
             },
             else => return self.succeeded(count),
         }
     }
 
     fn succeeded(self: *PyOp, count: usize) ?*Object {
+        switch (self.kind) {
+            .recv, .recv_into, .read_exactly => Descriptor.Type.body(self.descriptor.?).drained.store(
+                count < self.length,
+                .monotonic,
+            ),
+            else => {},
+        }
         const value: ?*Object = switch (self.kind) {
             .sleep, .nop, .fsync, .shutdown, .close, .write_all, .write_all_at => api.none(),
             .send, .write_at, .recv_into, .read_at_into => py.PyLong_FromLongLong(@intCast(count)),
@@ -208,7 +219,7 @@ const PyOp = struct {
     }
 
     fn failed(self: *PyOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
-        const number: linux.E = @enumFromInt(@as(u16, @intCast(errno)));
+        const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
         switch (number) {
             .CANCELED => if (me.cancelWanted()) return self.cancelled(me),
             // A connect that was interrupted goes on in the kernel; its socket is gone with the op.

@@ -82,11 +82,26 @@ pub const PyRuntime = struct {
         const coroutine = adopt(arguments[2]) orelse return null;
         defer py.Py_DecRef(coroutine);
         const name = if (arguments[3] == py._Py_NoneStruct) null else arguments[3];
+        return self.submit(instance, coroutine, name, target, false);
+    }
+
+    /// spawn_cleanup(coroutine, name) -> Task: on the current shard, also while the runtime closes.
+    fn spawnCleanup(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+        if (!object.arity("spawn_cleanup", count, 2)) return null;
+        const self = of(instance);
+        const shard = Shard.currentOf(&self.runtime.crew) orelse
+            return api.raise(py.PyExc_RuntimeError.*, "spawn_cleanup() outside a shard");
+        const coroutine = adopt(arguments[0]) orelse return null;
+        defer py.Py_DecRef(coroutine);
+        return self.submit(instance, coroutine, arguments[1], .{ .kind = .pinned, .shard = shard }, true);
+    }
+
+    fn submit(self: *PyRuntime, instance: *Object, coroutine: *Object, name: ?*Object, target: Target, cleanup: bool) ?*Object {
         const task = PyTask.create(instance, coroutine, name, target.kind, target.shard.id) orelse return null;
+        task.task.cleanup = cleanup;
         const handle = PyTask.Type.objectOf(task);
         py.Py_IncRef(handle); // The scheduler's, given back by `release`.
         self.runtime.submit(&task.task, target.shard) catch |err| {
-            task.task.done.store(1, .monotonic); // Nobody waits: it was never visible.
             py.Py_DecRef(handle);
             py.Py_DecRef(handle);
             return helpers_module.raiseCode(errors.fromError(err));
@@ -97,8 +112,8 @@ pub const PyRuntime = struct {
     const Target = struct { kind: Kind, shard: *Shard };
 
     fn place(self: *PyRuntime, kind_object: *Object, value_object: *Object) ?Target {
-        const kind_number = object.unsigned(kind_object, "placement", @intFromEnum(Kind.stealable_preferred)) orelse return null;
-        const kind: Kind = @enumFromInt(kind_number);
+        const kind_number = object.unsigned(kind_object, "placement", @backingInt(Kind.stealable_preferred)) orelse return null;
+        const kind: Kind = @fromBackingInt(@intCast(kind_number));
         const value = object.unsigned(value_object, "the value of the placement", std.math.maxInt(i64)) orelse return null;
         const shard = self.runtime.place(.{ .kind = kind, .value = value }) catch {
             _ = api.raiseFormat(py.PyExc_ValueError.*, "shard is {d}: allowed is 0 to {d}", .{
@@ -245,6 +260,7 @@ pub const PyRuntime = struct {
         const S = struct {
             var methods = [_]api.MethodDef{
                 object.method("spawn", &spawn, api.meth_fastcall, "spawn(kind, value, coroutine, name)"),
+                object.method("spawn_cleanup", &spawnCleanup, api.meth_fastcall, "spawn_cleanup(coroutine, name)"),
                 object.method("spawn_native", &spawnNative, api.meth_fastcall, "spawn_native(address, ctx, kind, value)"),
                 object.method("drive", &drive, api.meth_one, "drive(main)"),
                 object.method("shutdown", &shutdown, api.meth_one, "shutdown(timeout_ns)"),

@@ -32,6 +32,8 @@ pub const PyTask = struct {
     /// The op that must end before the coroutine is resumed, and the object that owns its memory.
     op: ?*Op,
     op_owner: ?*Object,
+    /// Owners of ops that nobody will resume for, but the kernel still has; a list.
+    orphans: ?*Object,
     /// The op is not to be cancelled (a close).
     shielded: bool,
     /// A step of ours suspended the coroutine; otherwise something foreign was awaited.
@@ -161,10 +163,10 @@ pub const PyTask = struct {
     fn fail(self: *PyTask) Poll {
         const exception = api.takeException();
         if (matches(exception, helpers.CancelledError)) {
-            self.task.status = @intFromEnum(errors.Code.cancelled);
+            self.task.status = @backingInt(errors.Code.cancelled);
         } else if (matches(exception, py.PyExc_KeyboardInterrupt.*) or matches(exception, py.PyExc_SystemExit.*)) {
             self.retrieved = true; // It is raised from run() as well.
-            self.task.status = @intFromEnum(errors.Code.cancelled);
+            self.task.status = @backingInt(errors.Code.cancelled);
             PyRuntime.of(self.runtime.?).stopWith(api.ref(exception));
         }
         self.failed = true;
@@ -186,7 +188,7 @@ pub const PyTask = struct {
 
     fn abandon(task: *Task) void {
         const self = of(task);
-        task.status = @intFromEnum(errors.Code.cancelled);
+        task.status = @backingInt(errors.Code.cancelled);
         // Closing it says that it was meant not to run: no "never awaited" warning.
         if (py.PyObject_GetAttrString(self.coroutine.?, "close")) |close| {
             defer py.Py_DecRef(close);
@@ -201,7 +203,7 @@ pub const PyTask = struct {
     fn settle(self: *PyTask) void {
         while (self.scopes) |scope| scope.detach();
         self.endWait();
-        api.drop(&self.op_owner);
+        self.dropOwner();
         self.op = null;
         api.drop(&self.coroutine);
         api.drop(&self.context);
@@ -244,12 +246,23 @@ pub const PyTask = struct {
     /// Suspends until `op` has ended; `owner` (borrowed) owns what the kernel touches meanwhile.
     pub fn suspendForOp(self: *PyTask, op: *Op, owner: *Object, shielded: bool) *Object {
         if (self.op_owner != owner) {
-            api.drop(&self.op_owner);
+            self.dropOwner();
             self.op_owner = api.ref(owner);
         }
         self.op = op;
         self.shielded = shielded;
         return self.suspendNow();
+    }
+
+    /// Lets go of the last op's owner, unless the kernel still has the op: a coroutine that was closed
+    /// or resumed by hand, past the executor. Then its memory stays until the task is done.
+    fn dropOwner(self: *PyTask) void {
+        const op = self.op orelse return api.drop(&self.op_owner);
+        if (op.phase != .flying or self.op_owner == null) return api.drop(&self.op_owner);
+        if (self.orphans == null) self.orphans = py.PyList_New(0);
+        const kept = if (self.orphans) |list| py.PyList_Append(list, self.op_owner.?) == 0 else false;
+        // Without memory for the list the reference itself is kept: a leak, not a fault.
+        if (kept) api.drop(&self.op_owner) else self.op_owner = null;
     }
 
     pub fn suspendNow(self: *PyTask) *Object {
@@ -302,7 +315,7 @@ pub const PyTask = struct {
     fn outcome(self: *PyTask) ?*Object {
         assert(self.task.isDone());
         self.retrieved = true;
-        if (self.task.status == @intFromEnum(errors.Code.cancelled) and !self.keepsException())
+        if (self.task.status == @backingInt(errors.Code.cancelled) and !self.keepsException())
             return api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
         if (self.failed) {
             api.raiseObject(self.value.?);
@@ -331,7 +344,7 @@ pub const PyTask = struct {
     fn cancelled(handle: *Object, _: ?*Object) callconv(.c) ?*Object {
         const task = &Type.body(handle).task;
         return py.PyBool_FromLong(@intFromBool(task.isDone() and
-            task.status == @intFromEnum(errors.Code.cancelled)));
+            task.status == @backingInt(errors.Code.cancelled)));
     }
 
     fn shardOf(handle: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
@@ -378,7 +391,7 @@ pub const PyTask = struct {
         while (!task.isDone()) {
             const now = clock.nowNs();
             if (now >= deadline) {
-                _ = @import("helpers.zig").raiseErrno(@intFromEnum(std.os.linux.E.TIMEDOUT), "the task has not ended within the time limit", null);
+                _ = api.raise(py.PyExc_TimeoutError.*, "the task has not ended within the time limit");
                 return false;
             }
             const state = py.PyEval_SaveThread();
@@ -415,6 +428,7 @@ pub const PyTask = struct {
         api.drop(&self.name);
         api.drop(&self.runtime);
         api.drop(&self.op_owner);
+        api.drop(&self.orphans);
     }
 
     fn tpClear(handle: *Object) callconv(.c) c_int {

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._ffi import constants, library
-from ._ffi.structs import RuntimeOptions
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -195,4 +194,3 @@ OPTION_NAMES = tuple(
     for name in vars(RuntimeBuilder)
     if not name.startswith("_") and name not in ("build", "apply", "address")
 )
-

@@ -78,9 +78,9 @@ class RuntimeHandle:
         placement: TaskPlacement = TaskPlacement.Stealable,
     ) -> NativeJoinHandle:
         """Run the C function at `address` as a task, without the GIL. Its type is
-        ``spargio_poll_fn`` of ``spargio.h``: ``int32_t f(void *ctx, int64_t *result)``; it must stay
-        loaded, and what `ctx` points to alive, until the task has ended. The handle gives the
-        function's `*result`."""
+        ``spargio_poll_fn`` of ``spargio.h``: ``int32_t f(void *ctx, int64_t *result)``; it must
+        stay loaded, and what `ctx` points to alive, until the task has ended. The handle gives
+        the function's `*result`."""
         return self._runtime.spawn_native(address, ctx, placement.kind, placement.value)
 
     def shard_count(self) -> int:
@@ -115,8 +115,9 @@ class Runtime:
         return self._handle
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """Refuse new tasks, cancel those that run, wait until all have ended. ``TimeoutError`` after
-        `timeout` seconds: they are cancelled but not all have ended; call it again. Idempotent."""
+        """Refuse new tasks, cancel those that run, wait until all have ended. Idempotent.
+        ``TimeoutError`` after `timeout` seconds: they are cancelled but not all have ended; call
+        it again."""
         if not self._finalizer.alive:
             return
         ns = _FOREVER_NS if timeout is None or timeout > 1e9 else int(timeout * 1e9)
@@ -213,5 +214,5 @@ def _decorate(function: MainFunction[T], *, options: dict[str, Any]) -> Callable
     def start() -> T:
         return run(function, **options)
 
-    del start.__wrapped__  # type: ignore[attr-defined]  # its signature is another
+    del start.__wrapped__  # Its signature is another.
     return start

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "--files",
         type=_Whole(0, 10_000_000),
         metavar="N",
-        help="send the first N files only; 0: all (default: all of --corpus, else 2000)",
+        help="send the first N files only; 0: all (default: all of --corpus, else 3000)",
     )
     demo.add_argument(
         "--shards", type=_Whole(1, 256), metavar="N", help="default: one per usable CPU"

@@ -1,7 +1,7 @@
 """The demo's senders: threads with blocking sockets, in a process of their own so that they share
-no interpreter lock with the service. Started by demo.py as `python -m spargio._cli.demo_client
-TASK RESULT`: reads what to do from one JSON file, writes what happened to another, and ends at once
-when its standard input closes, which is when the demo has gone."""
+no interpreter lock with the service. Started by demo_senders.py with two paths: reads what to do
+from one JSON file, writes what happened to the other, and ends at once when its standard input
+closes, which is when the demo has gone."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Senders:
             try:
                 size, elapsed_ns = self._send(entry)
                 self._result.acknowledged.append((entry.index, size, elapsed_ns))
-            except (OSError, ValueError, EOFError) as error:
+            except Exception as error:  # Whatever it was: this file was not delivered.
                 self._result.failed.append((entry.index, f"{type(error).__name__}: {error}"))
 
     def _send(self, entry: Entry) -> tuple[int, int]:
@@ -128,7 +128,3 @@ def main() -> None:
     task_path, result_path = (Path(argument) for argument in sys.argv[1:])
     result = Senders(Task(**json.loads(task_path.read_text()))).run()
     result_path.write_text(json.dumps(asdict(result)))
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_FILES = 2000
+DEFAULT_FILES = 3000
 _NOT_THE_LIBRARY = frozenset({"__pycache__", "site-packages", "dist-packages"})
 
 

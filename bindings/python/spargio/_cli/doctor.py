@@ -39,7 +39,7 @@ def try_runtime() -> Finding:
         return spargio.current_shard()
 
     async def main(handle: spargio.RuntimeHandle) -> int:
-        jobs = [handle.spawn_pinned(number, shard()) for number in range(handle.shard_count)]
+        jobs = [handle.spawn_pinned(number, shard()) for number in range(handle.shard_count())]
         for number, job in enumerate(jobs):
             assert await job == number
         return len(jobs)

@@ -1,0 +1,159 @@
+//! Builds libspargio (shared and static), the library of the Python package, and the unit tests.
+//!
+//!     zig build install --prefix DIR      libspargio.{so,a}, spargio.h, spargio.pc
+//!     zig build python --prefix DIR       lib/libspargio_python.so, which the wheel ships
+//!     zig build test | check              unit tests | compile only
+
+const std = @import("std");
+const manifest = @import("build.zig.zon");
+
+const version = std.SemanticVersion.parse(manifest.version) catch unreachable;
+
+const Settings = struct {
+    target: std.Build.ResolvedTarget,
+    optimize: std.builtin.Optimize,
+    debug_info: bool,
+    sanitize_thread: bool,
+    options: *std.Build.Step.Options,
+};
+
+pub fn build(b: *std.Build) void {
+    const options = b.addOptions();
+    options.addOption([:0]const u8, "version", manifest.version);
+
+    const optimize = b.option(
+        std.builtin.Optimize,
+        "optimize",
+        "Optimization mode (default: fast for libraries, debug for tests)",
+    );
+    const debug_info = b.option(bool, "debug-info", "Keep symbols and debug info in libraries");
+    const sanitize_thread = b.option(bool, "sanitize-thread", "Build with ThreadSanitizer");
+    const target = b.standardTargetOptions(.{ .default_target = defaultTarget(b) });
+
+    const release: Settings = .{
+        .target = target,
+        .optimize = optimize orelse .fast,
+        .debug_info = debug_info orelse (sanitize_thread orelse false),
+        .sanitize_thread = sanitize_thread orelse false,
+        .options = options,
+    };
+    var testing = release;
+    testing.optimize = optimize orelse .debug;
+    testing.debug_info = true;
+
+    const shared = addShared(b, release);
+    const static = addStatic(b, release);
+    const python = addPython(b, release);
+
+    b.installArtifact(shared);
+    b.installArtifact(static);
+    b.getInstallStep().dependOn(
+        &b.addInstallHeaderFile(b.path("include/spargio.h"), "spargio.h").step,
+    );
+    const pkg_config = b.addWriteFiles().add("spargio.pc", pkg_config_text);
+    b.getInstallStep().dependOn(
+        &b.addInstallLibFile(pkg_config, "pkgconfig/spargio.pc").step,
+    );
+
+    const python_step = b.step("python", "Install the library of the Python package");
+    python_step.dependOn(&b.addInstallArtifact(python, .{}).step);
+
+    const test_step = b.step("test", "Run the unit tests");
+    const check_step = b.step("check", "Compile everything, write nothing");
+    const filters = b.option([]const []const u8, "test-filter", "Run only matching tests") orelse
+        &.{};
+    for ([_][]const u8{ "root", "root_python" }) |root| {
+        const name = b.fmt("test-{s}", .{root});
+        const options_test: std.Build.TestOptions = .{
+            .name = name,
+            .root_module = addModule(b, root, testing),
+            .filters = filters,
+        };
+        test_step.dependOn(&b.addRunArtifact(b.addTest(options_test)).step);
+        check_step.dependOn(&b.addTest(options_test).step);
+    }
+    // Steps of their own: nobody asks these for a file, so the compiler stops after analysis.
+    check_step.dependOn(&addShared(b, release).step);
+    check_step.dependOn(&addPython(b, release).step);
+}
+
+/// The oldest glibc that the manylinux tag of the wheel promises, and a baseline CPU: what is
+/// built on one machine runs on the others.
+fn defaultTarget(b: *std.Build) std.Target.Query {
+    const arch = b.graph.host.result.cpu.arch;
+    return switch (arch) {
+        .x86_64, .aarch64 => .{
+            .cpu_arch = arch,
+            .os_tag = .linux,
+            .abi = .gnu,
+            .glibc_version = .{ .major = 2, .minor = 17, .patch = 0 },
+        },
+        else => .{},
+    };
+}
+
+fn addModule(b: *std.Build, root: []const u8, settings: Settings) *std.Build.Module {
+    const module = b.createModule(.{
+        .root_source_file = b.path(b.fmt("zig-src/{s}.zig", .{root})),
+        .target = settings.target,
+        .optimize = settings.optimize,
+        .strip = !settings.debug_info,
+        .sanitize_thread = settings.sanitize_thread,
+        .link_libc = true,
+        // Also the static library ends up in shared objects and in position independent programs.
+        .pic = true,
+    });
+    module.addOptions("build_options", settings.options);
+    return module;
+}
+
+fn addShared(b: *std.Build, settings: Settings) *std.Build.Step.Compile {
+    const library = b.addLibrary(.{
+        .name = "spargio",
+        .root_module = addModule(b, "root", settings),
+        .linkage = .dynamic,
+        .version = version,
+    });
+    library.setVersionScript(b.path("include/spargio.map"));
+    return library;
+}
+
+fn addStatic(b: *std.Build, settings: Settings) *std.Build.Step.Compile {
+    const library = b.addLibrary(.{
+        .name = "spargio",
+        .root_module = addModule(b, "root", settings),
+        .linkage = .static,
+    });
+    // A plain cc does not have Zig's compiler-rt.
+    library.bundle_compiler_rt = true;
+    return library;
+}
+
+/// Without a version in its name: it is private to the wheel and found by its path.
+fn addPython(b: *std.Build, settings: Settings) *std.Build.Step.Compile {
+    const library = b.addLibrary(.{
+        .name = "spargio_python",
+        .root_module = addModule(b, "root_python", settings),
+        .linkage = .dynamic,
+    });
+    library.setVersionScript(b.path("include/spargio_python.map"));
+    return library;
+}
+
+/// Relative to the file itself, because --prefix is not known while this script runs; the
+/// installed tree can be moved as well.
+const pkg_config_text =
+    \\prefix=${pcfiledir}/../..
+    \\libdir=${prefix}/lib
+    \\includedir=${prefix}/include
+    \\
+    \\Name: spargio
+    \\Description: Work-stealing async runtime for Linux on io_uring
+    \\Version:
+++ " " ++ manifest.version ++
+    \\
+    \\Cflags: -I${includedir}
+    \\Libs: -L${libdir} -lspargio
+    \\Libs.private: -pthread
+    \\
+;

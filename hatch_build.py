@@ -1,0 +1,78 @@
+"""Build hook: compiles the library with Zig and puts it into the wheel.
+
+An editable install gets it in the source tree, bindings/python/spargio/_lib/. After a change of the
+Zig sources, build it again there without pip:
+
+    python -m ziglang build python --prefix bindings/python/spargio --prefix-lib-dir _lib
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+LIBRARY = "libspargio_python.so"
+# The glibc that build.zig targets by default on these machines.
+MACHINES = {"x86_64": "manylinux_2_17_x86_64", "aarch64": "manylinux_2_17_aarch64"}
+
+
+class SpargioBuildHook(BuildHookInterface[Any]):
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before it writes a wheel; `version` is "standard" or "editable"."""
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{platform_tag()}"
+        if version == "editable":
+            package = Path(self.root, "bindings/python/spargio")
+            self._zig_build("--prefix", str(package), "--prefix-lib-dir", "_lib")
+            return
+        # Lives until hatchling has packed the file: removed with the hook object at the latest.
+        self._prefix = tempfile.TemporaryDirectory(prefix="spargio-build-")
+        self._zig_build("--prefix", self._prefix.name)
+        library = Path(self._prefix.name, "lib", LIBRARY)
+        build_data["force_include"][str(library)] = f"spargio/_lib/{LIBRARY}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        if version != "editable":
+            self._prefix.cleanup()
+
+    def _zig_build(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "ziglang", "build", "python", *arguments]
+        self.app.display_info(f"spargio: {' '.join(command)}")
+        result = subprocess.run(
+            command,
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        if result.returncode != 0:
+            # pip shows the output of a failed build, so the compiler's words come first and the
+            # summary stands last, where people look.
+            sys.stderr.write(f"{result.stdout}\n")
+            abort(f"the Zig build failed ({result.returncode}); its output is above")
+
+
+def platform_tag() -> str:
+    if sys.platform != "linux":
+        abort(f"spargio needs Linux (io_uring); this is {sys.platform}")
+    if "musl" in (sysconfig.get_config_var("HOST_GNU_TYPE") or ""):
+        abort("spargio's wheel is for glibc; this Python is built with musl")
+    machine = platform.machine()
+    if machine not in MACHINES or sys.maxsize < 2**32:
+        abort(f"spargio is built for 64-bit {' and '.join(MACHINES)}; this is {machine}")
+    return MACHINES[machine]
+
+
+def abort(message: str) -> None:
+    """Ends the build without a traceback, which would hide the message."""
+    raise SystemExit(f"spargio: error: {message}")

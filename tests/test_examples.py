@@ -1,0 +1,160 @@
+"""Each Python example runs, as a user would run it; so does the example in the README."""
+
+from __future__ import annotations
+
+import email
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples" / "python"
+EMAIL_PACKAGE = Path(email.__file__).parent
+LIMIT_S = 60
+
+
+@contextmanager
+def service(*arguments: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A program that prints the address it listens on; ended by Ctrl-C."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        found = re.search(r"(\d+)\D*$", line)
+        assert found, (line, process.communicate(timeout=LIMIT_S)[1])
+        yield process, int(found[1])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def interrupt(process: subprocess.Popen[str]) -> tuple[str, str]:
+    process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=LIMIT_S)
+
+
+def upload(port: int, content: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), LIMIT_S) as connection:
+        connection.sendall(content)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(64):
+            answer += part
+        return answer
+
+
+@pytest.mark.parametrize("shards", ["1", "2"])
+def test_ingest(tmp_path: Path, shards: str) -> None:
+    contents = [path.read_bytes() for path in sorted(EMAIL_PACKAGE.glob("*.py"))] + [
+        b"",
+        b"x" * 3_000_000,
+    ]
+    wanted = [hashlib.sha256(content).digest() for content in contents]
+    arguments = (str(EXAMPLES / "ingest.py"), "--port", "0", "--out", "out", "--shards", shards)
+    with service(*arguments, cwd=tmp_path) as (process, port):
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda content: upload(port, content), contents))
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in contents]
+        out, err = interrupt(process)
+    assert answers == wanted
+    stored = [path.read_bytes() for path in (tmp_path / "out").iterdir()]
+    assert sorted(stored) == sorted(contents)
+    assert (out, err, process.returncode) == ("", "", 0)
+    sizes = [int(re.fullmatch(r".*: (\d+) bytes on shard [01]\n", line)[1]) for line in told]
+    assert sorted(sizes) == sorted(map(len, contents))
+
+
+def test_ingest_goes_on_after_a_bad_connection(tmp_path: Path) -> None:
+    arguments = (str(EXAMPLES / "ingest.py"), "--port", "0", "--shards", "2")
+    with service(*arguments, cwd=tmp_path) as (process, port):
+        with socket.create_connection(("127.0.0.1", port), LIMIT_S) as connection:
+            linger = b"\1\0\0\0\0\0\0\0"  # On, 0 s: the close is a reset.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            connection.sendall(b"half")
+        assert upload(port, b"whole") == hashlib.sha256(b"whole").digest()
+        interrupt(process)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--workers", "1"), ("--workers", "500", "--shards", "2")]
+)
+def test_checksum_tree(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "checksum_tree.py", EMAIL_PACKAGE, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    files = sorted(str(path) for path in EMAIL_PACKAGE.rglob("*") if path.is_file())
+    wanted = [f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()}  {path}" for path in files]
+    assert done.stdout.splitlines() == wanted
+    size = sum(Path(path).stat().st_size for path in files)
+    assert done.stderr.startswith(f"{len(files)} files, {size} bytes in ")
+
+
+def test_checksum_tree_names_what_it_cannot_read(tmp_path: Path) -> None:
+    """A file that is gone by the time its turn comes; a permission would not stop root."""
+    (tmp_path / "good").write_bytes(b"good")
+    (tmp_path / "gone").write_bytes(b"gone")
+    script = (
+        "import os, runpy, sys; sys.argv[0] = sys.argv[1]; del sys.argv[1]\n"
+        "import spargio; from spargio import fs; real = fs.File.open\n"
+        "def lose(path, *rest):\n"
+        "    if path.endswith('gone'): os.unlink(path)\n"
+        "    return real(path, *rest)\n"
+        "fs.File.open = staticmethod(lose)\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, EXAMPLES / "checksum_tree.py", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 1
+    assert f"{tmp_path}/gone: {os.strerror(2)}" in done.stderr
+    assert "1 not readable" in done.stderr
+    assert done.stdout == f"{hashlib.sha256(b'good').hexdigest()}  {tmp_path}/good\n"
+
+
+def readme_example() -> str:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [program] = [block for block in blocks if "spargio.run(" in block]
+    return program
+
+
+def test_readme_example(tmp_path: Path) -> None:
+    program = readme_example()
+    assert len([line for line in program.splitlines() if line.strip()]) <= 16
+    path = tmp_path / "example.py"
+    path.write_text(program.replace("7001", "0"))
+    with service("-u", str(path), cwd=tmp_path) as (process, port):
+        with socket.create_connection(("127.0.0.1", port), LIMIT_S) as connection:
+            for data in (b"hello", b"x" * 1000):
+                connection.sendall(data)
+                assert connection.recv(len(data), socket.MSG_WAITALL) == data
+        interrupt(process)
+
+
+def test_every_example_is_run_here() -> None:
+    text = Path(__file__).read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert path.name in text, f"{path.name} has no test"

@@ -154,6 +154,25 @@ def test_readme_example(tmp_path: Path) -> None:
         interrupt(process)
 
 
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if "```python" in page.read_text()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_python_in_the_documentation(page: Path, tmp_path: Path) -> None:
+    """The blocks of a page, one after the other, as one program; each warning is an error."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    path = tmp_path / "page.py"
+    path.write_text("\n".join(blocks))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_every_example_is_run_here() -> None:
     text = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):

@@ -28,6 +28,8 @@ pub const Crew = struct {
     round_robin: Atomic(u32) = .init(0),
 
     closing: Atomic(bool) = .init(false),
+    /// How often all tasks were asked to end: once by `close`, again by each `cancelAgain`.
+    cancel_rounds: Atomic(u32) = .init(0),
     /// 1: everything has ended, the shards leave their loops. Threads wait on it.
     stop: Atomic(u32) = .init(0),
 
@@ -109,8 +111,16 @@ pub const Crew = struct {
     /// No new tasks; what runs is cancelled; when all has ended the shards stop.
     pub fn close(self: *Crew) void {
         if (self.closing.swap(true, .seq_cst)) return;
+        _ = self.cancel_rounds.fetchAdd(1, .seq_cst);
         for (self.shards) |*shard| _ = self.notify(shard);
         self.stopIfDone();
+    }
+
+    /// For tasks that went on although they were cancelled.
+    pub fn cancelAgain(self: *Crew) void {
+        assert(self.closing.load(.seq_cst));
+        _ = self.cancel_rounds.fetchAdd(1, .seq_cst);
+        for (self.shards) |*shard| _ = self.notify(shard);
     }
 
     /// Called while closing, after each task's end.

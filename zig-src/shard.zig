@@ -73,7 +73,7 @@ pub const Shard = struct {
     searching: bool = false,
     in_host: bool = false,
     bells_queued: bool = false,
-    closing_seen: bool = false,
+    cancel_rounds_seen: u32 = 0,
     idle: idle.Idle = .{},
     now_ns: u64 = 0,
     accounted_ns: u64 = 0,
@@ -112,7 +112,7 @@ pub const Shard = struct {
         self.reap();
         self.drainInbox();
         if (self.timers.next() <= self.now_ns) _ = self.timers.fireDue(self.now_ns);
-        if (!self.closing_seen and self.crew.closing.load(.seq_cst)) self.cancelLive();
+        if (self.crew.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen) self.cancelLive();
         self.runLocal();
         self.runStealable();
         self.leaveHost();
@@ -135,7 +135,7 @@ pub const Shard = struct {
     pub fn hasWork(self: *Shard) bool {
         return self.hasLocalWork() or self.ring.ready() or
             self.crew.stop.load(.seq_cst) != 0 or
-            (!self.closing_seen and self.crew.closing.load(.seq_cst));
+            self.crew.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen;
     }
 
     // ---- tasks ----
@@ -267,7 +267,7 @@ pub const Shard = struct {
     }
 
     fn cancelLive(self: *Shard) void {
-        self.closing_seen = true;
+        self.cancel_rounds_seen = self.crew.cancel_rounds.load(.seq_cst);
         var next = self.live;
         while (next) |task| : (next = task.live_next) {
             if (task.cleanup) continue;

@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 enum { SUB_BITS = 6, SUB = 1 << SUB_BITS, BUCKETS = (64 - SUB_BITS + 1) * SUB };
-enum { EVENTS_MAX = 256, RECV_MAX = 256 * 1024, STALL_MS = 10000 };
+enum { EVENTS_MAX = 256, RECV_MAX = 256 * 1024, STALL_MS = 10000, SEQUENCE_BITS = 40 };
 
 struct connection {
     int fd; /* -1 once lost */
@@ -118,6 +118,12 @@ static void fill_pattern(unsigned char *bytes, size_t size, size_t index)
     }
 }
 
+/* For messages: the count without the connection's index in the upper bits. */
+static unsigned long long request_number(const struct connection *connection)
+{
+    return connection->sequence & (((uint64_t)1 << SEQUENCE_BITS) - 1);
+}
+
 static void set_idle(struct load *load, struct connection *connection)
 {
     load->busy -= connection->busy;
@@ -127,7 +133,7 @@ static void set_idle(struct load *load, struct connection *connection)
 static void lose(struct load *load, struct connection *connection, const char *why)
 {
     fprintf(stderr, "echo_load: connection %zu, request %llu: %s\n",
-            (size_t)(connection - load->connections), (unsigned long long)connection->sequence, why);
+            (size_t)(connection - load->connections), request_number(connection), why);
     close(connection->fd);
     connection->fd = -1;
     load->errors++;
@@ -179,7 +185,7 @@ static void check_echo(const struct load *load, const struct connection *connect
     size_t index = (size_t)(connection - load->connections);
     if (connection->received + size > connection->sent)
         die("mismatch: connection %zu, request %llu: more bytes came than were sent", index,
-            (unsigned long long)connection->sequence);
+            request_number(connection));
     const unsigned char *expected = connection->payload + connection->received;
     if (memcmp(load->received, expected, size) == 0)
         return;
@@ -187,8 +193,7 @@ static void check_echo(const struct load *load, const struct connection *connect
     while (load->received[at] == expected[at])
         at++;
     die("mismatch: connection %zu, request %llu, byte %zu: sent %02x, got %02x", index,
-        (unsigned long long)connection->sequence, connection->received + at, expected[at],
-        load->received[at]);
+        request_number(connection), connection->received + at, expected[at], load->received[at]);
 }
 
 /* The edge-triggered epoll reports new bytes once. A recv that was given room to spare and did not
@@ -271,7 +276,7 @@ static void connect_all(struct load *load, const char *host, const char *port)
             die("out of memory");
         fill_pattern(connection->payload, load->payload_size, i);
         /* Small payloads are all sequence number: it has to tell the connections apart as well. */
-        connection->sequence = (uint64_t)i << 40;
+        connection->sequence = (uint64_t)i << SEQUENCE_BITS;
         connection->sent = load->payload_size;
         struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = connection};
         if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, connection->fd, &event) < 0)

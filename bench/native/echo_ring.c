@@ -43,7 +43,7 @@ enum operation { OP_ACCEPT, OP_SEND, OP_RECV };
 
 struct ring {
     int fd;
-    _Atomic unsigned *sq_head, *sq_tail, *cq_head, *cq_tail;
+    _Atomic unsigned *sq_tail, *cq_head, *cq_tail;
     unsigned sq_mask, cq_mask;
     struct io_uring_sqe *sqes;
     struct io_uring_cqe *cqes;
@@ -85,7 +85,6 @@ static void ring_open(struct ring *ring)
     size_t cq_size = params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe);
     unsigned char *base = map(ring->fd, sq_size > cq_size ? sq_size : cq_size, IORING_OFF_SQ_RING);
     ring->sqes = map(ring->fd, params.sq_entries * sizeof(struct io_uring_sqe), IORING_OFF_SQES);
-    ring->sq_head = (_Atomic unsigned *)(base + params.sq_off.head);
     ring->sq_tail = (_Atomic unsigned *)(base + params.sq_off.tail);
     ring->cq_head = (_Atomic unsigned *)(base + params.cq_off.head);
     ring->cq_tail = (_Atomic unsigned *)(base + params.cq_off.tail);
@@ -102,13 +101,14 @@ static void ring_open(struct ring *ring)
 static void ring_enter(struct ring *ring, unsigned wait)
 {
     atomic_store_explicit(ring->sq_tail, ring->tail, memory_order_release);
-    while (syscall(SYS_io_uring_enter, ring->fd, ring->queued, wait, IORING_ENTER_GETEVENTS, NULL,
-                   0) < 0) {
-        if (errno != EINTR)
+    do {
+        long submitted = syscall(SYS_io_uring_enter, ring->fd, ring->queued, wait,
+                                 IORING_ENTER_GETEVENTS, NULL, 0);
+        if (submitted < 0 && errno != EINTR)
             die("io_uring_enter", errno);
-    }
-    /* It takes all entries or fails: without SQPOLL only an invalid entry stops it early. */
-    ring->queued = 0;
+        if (submitted > 0)
+            ring->queued -= (unsigned)submitted;
+    } while (ring->queued > 0);
 }
 
 /* Two entries that are linked must go to the kernel together: room for both, or submit first. */

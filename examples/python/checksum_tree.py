@@ -71,6 +71,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=64, help="files read at once (default: 64)")
     parser.add_argument("--shards", type=int, help="default: one per usable CPU")
     arguments = parser.parse_args()
+    if arguments.workers < 1:
+        parser.error("--workers: at least 1")
     options = {} if arguments.shards is None else {"shards": arguments.shards}
     began = time.monotonic()
     results = spargio.run(

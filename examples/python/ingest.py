@@ -39,7 +39,8 @@ async def ingest(stream: net.TcpStream, path: Path) -> None:
     except OSError as error:  # This connection or this file; the service goes on.
         print(f"{path}: {error}", file=sys.stderr)
     else:
-        print(f"{path}: {size} bytes on shard {spargio.current_shard()}", flush=True)
+        # In one piece, because the shards are threads.
+        print(f"{path}: {size} bytes on shard {spargio.current_shard()}\n", end="", flush=True)
 
 
 async def serve(handle: spargio.RuntimeHandle, port: int, out: Path) -> None:

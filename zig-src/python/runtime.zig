@@ -13,6 +13,7 @@ const object = @import("object.zig");
 const Options = @import("../options.zig").Options;
 const options_module = @import("../options.zig");
 const core = @import("../runtime.zig");
+const fork = @import("../fork.zig");
 const Crew = @import("../crew.zig").Crew;
 const Kind = @import("../task.zig").Kind;
 const PyTask = @import("task.zig").PyTask;
@@ -102,11 +103,20 @@ pub const PyRuntime = struct {
         const handle = PyTask.Type.objectOf(task);
         py.Py_IncRef(handle); // The scheduler's, given back by `release`.
         self.runtime.submit(&task.task, target.shard) catch |err| {
+            if (err == error.Closed) task.closeCoroutine(); // It can never run; a full queue may empty.
             py.Py_DecRef(handle);
             py.Py_DecRef(handle);
-            return helpers_module.raiseCode(errors.fromError(err));
+            return self.refused(err);
         };
         return handle;
+    }
+
+    /// A task of a runtime that closes is being cancelled: its spawn says so.
+    fn refused(self: *PyRuntime, err: errors.Error) ?*Object {
+        if (err == error.Closed and Shard.currentOf(&self.runtime.crew) != null) {
+            if (PyTask.current()) |me| return me.raiseCancel();
+        }
+        return helpers_module.raiseCode(errors.fromError(err));
     }
 
     const Target = struct { kind: Kind, shard: *Shard };
@@ -158,6 +168,7 @@ pub const PyRuntime = struct {
         task.is_main = true;
         self.runtime.drive();
         if (!self.stop(std.math.maxInt(u64))) return null;
+        if (self.fatal != null) task.retrieved = true; // What is raised instead of its outcome.
         return self.takeFatal();
     }
 
@@ -174,7 +185,7 @@ pub const PyRuntime = struct {
     pub fn stopWith(self: *PyRuntime, exception: *Object) void {
         api.drop(&self.fatal);
         self.fatal = exception;
-        self.closeCrew();
+        if (self.runtime.crew.closing.load(.seq_cst)) self.runtime.crew.cancelAgain() else self.closeCrew();
     }
 
     pub fn closeCrew(self: *PyRuntime) void {
@@ -192,6 +203,10 @@ pub const PyRuntime = struct {
 
     /// False: not in time, or with an exception set.
     fn stop(self: *PyRuntime, deadline_ns: u64) bool {
+        if (self.forked()) {
+            _ = helpers_module.raiseCode(errors.fromError(error.Forked));
+            return false;
+        }
         while (true) {
             const slice = @min(deadline_ns, clock.deadlineNs(50 * std.time.ns_per_ms));
             const state = py.PyEval_SaveThread();
@@ -210,8 +225,15 @@ pub const PyRuntime = struct {
         }
     }
 
+    /// In a forked child there are no shards, and the rings are the parent's.
+    fn forked(self: *const PyRuntime) bool {
+        return self.runtime.generation != fork.generation();
+    }
+
     fn requestStop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        of(instance).closeCrew();
+        const self = of(instance);
+        if (self.forked()) return helpers_module.raiseCode(errors.fromError(error.Forked));
+        self.closeCrew();
         return api.none();
     }
 
@@ -243,7 +265,7 @@ pub const PyRuntime = struct {
         api.drop(&self.fatal);
         // Tasks hold this object, so none is left; the shards may still be up and idle.
         if (self.started) {
-            if (!self.runtime.joined and self.runtime.generation == @import("../fork.zig").generation()) {
+            if (!self.runtime.joined and !self.forked()) {
                 if (self.runtime.driven and !self.driving) { // Nobody ran shard 0 yet.
                     self.closeCrew();
                     self.runtime.drive();

@@ -189,14 +189,18 @@ pub const PyTask = struct {
     fn abandon(task: *Task) void {
         const self = of(task);
         task.status = @backingInt(errors.Code.cancelled);
-        // Closing it says that it was meant not to run: no "never awaited" warning.
+        self.closeCoroutine();
+        self.settle();
+    }
+
+    /// Says that it was meant not to run: no "never awaited" warning.
+    pub fn closeCoroutine(self: *PyTask) void {
         if (py.PyObject_GetAttrString(self.coroutine.?, "close")) |close| {
             defer py.Py_DecRef(close);
             var closed = api.call(close, &.{});
             api.drop(&closed);
         }
         if (py.PyErr_Occurred() != null) py.PyErr_WriteUnraisable(self.coroutine);
-        self.settle();
     }
 
     /// The coroutine will not run again: what it held is let go on this thread.

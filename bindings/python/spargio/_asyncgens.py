@@ -15,7 +15,7 @@ from ._ffi.core import Runtime, ShardHooks
 local = threading.local()
 """``local.runtime`` on a shard's thread: the native runtime it belongs to."""
 
-_open: weakref.WeakKeyDictionary[AsyncGenerator[Any, Any], None] = weakref.WeakKeyDictionary()
+_open: weakref.WeakKeyDictionary[AsyncGenerator[Any, Any], Runtime] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 try:
@@ -26,7 +26,7 @@ except ImportError:  # Only those who detect the library have it.
 
 def _first_iteration(generator: AsyncGenerator[Any, Any]) -> None:
     with _lock:
-        _open[generator] = None
+        _open[generator] = local.runtime
 
 
 def _finalize(generator: AsyncGenerator[Any, Any]) -> None:
@@ -40,10 +40,10 @@ def _finalize(generator: AsyncGenerator[Any, Any]) -> None:
         generator.aclose().send(None)
 
 
-async def close_all() -> None:
+async def close_all(runtime: Runtime) -> None:
     """Close the generators that are suspended; those that run belong to tasks that are ended."""
     with _lock:
-        left = [g for g in _open if not g.ag_running]  # type: ignore[attr-defined]
+        left = [g for g, owner in _open.items() if owner is runtime and not g.ag_running]  # type: ignore[attr-defined]
     for generator in left:
         await generator.aclose()
 

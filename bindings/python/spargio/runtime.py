@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from . import _asyncgens
+from . import _asyncgens, _interrupts
 from ._ffi import constants
 from ._ffi.core import JoinHandle, NativeJoinHandle, native
 from ._ffi.core import Runtime as NativeRuntime
@@ -103,7 +104,7 @@ class Runtime:
     def __init__(self, builder: RuntimeBuilder) -> None:
         self._native = native.start(builder.address(), 0)
         self._handle = RuntimeHandle(self._native)
-        self._finalizer = weakref.finalize(self, _stop_forgotten, self._native)
+        self._finalizer = weakref.finalize(self, _stop_forgotten, self._native, os.getpid())
 
     @staticmethod
     def builder() -> RuntimeBuilder:
@@ -137,8 +138,10 @@ class Runtime:
         self.shutdown()
 
 
-def _stop_forgotten(runtime: NativeRuntime) -> None:
+def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
     """The owner went away, or the interpreter ends: no shard may run Python after that."""
+    if os.getpid() != owner:
+        return  # A forked child: the shards are the parent's.
     if native.current_task() is not None:
         runtime.request_stop()
         return
@@ -169,8 +172,10 @@ def _takes_handle(function: Callable[..., object]) -> bool:
 def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
     """Run `main` on a runtime of its own and give its result or raise its exception.
 
-    Shard 0 is the calling thread, so Ctrl-C and signal handlers work as in any program: what they
-    raise is raised from here, after every task was cancelled and has ended. `main` is called with a
+    Shard 0 is the calling thread, so signal handlers work as in any program: what they raise is
+    raised from here, after every task was cancelled and has ended. Ctrl-C cancels every task at its
+    next await, then ``KeyboardInterrupt`` is raised from here; a second one is raised at once,
+    wherever the program is, and cancels again. `main` is called with a
     :class:`RuntimeHandle` where it takes an argument. Tasks that are left when it ends are
     cancelled. ``RuntimeError`` inside a spargio task.
     """
@@ -182,10 +187,13 @@ def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
         try:
             return await (main(handle) if with_handle else main())
         finally:
-            await _asyncgens.close_all()
+            await _asyncgens.close_all(runtime)
 
     job = handle.spawn_pinned(0, whole(), name=getattr(main, "__qualname__", None))
-    runtime.drive(job)
+    with _interrupts.cancelling(runtime) as interrupted:
+        runtime.drive(job)
+    if interrupted:
+        raise KeyboardInterrupt
     return job.result()
 
 

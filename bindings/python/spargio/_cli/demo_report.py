@@ -19,6 +19,16 @@ from .demo_corpus import Corpus, printable
 
 _FAILURES_SHOWN = 20
 _MIB = 1 << 20
+_COLUMNS = {
+    "shard": "shard",
+    "tasks": "tasks_started",
+    "stealable": "stealable_executed",
+    "stolen": "stealable_stolen",
+    "doorbells sent": "doorbells_sent",
+    "received": "doorbells_received",
+    "failed": "doorbells_failed",
+    "parks": "parks",
+}
 
 
 @dataclass
@@ -88,6 +98,7 @@ def as_dict(outcome: Outcome) -> dict[str, Any]:
                 "stealable_executed": shard.stealable_executed,
                 "stealable_stolen": shard.stealable_stolen,
                 "doorbells_sent": shard.ring_msgs_submitted + shard.eventfd_wakes,
+                "doorbells_received": shard.ring_msgs_completed,
                 "doorbells_failed": shard.ring_msgs_failed,
                 "parks": shard.parks,
             }
@@ -132,10 +143,10 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
 
 def _shard_table(shards: Sequence[dict[str, int]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in shards[0]:
-        table.add_column(name.removeprefix("stealable_").replace("_", " "), justify="right")
+    for title in _COLUMNS:
+        table.add_column(title, justify="right")
     for shard in shards:
-        table.add_row(*(f"{value:,}" for value in shard.values()))
+        table.add_row(*(f"{shard[name]:,}" for name in _COLUMNS.values()))
     return table
 
 

@@ -1,0 +1,98 @@
+"""How long it takes to let the others run: `asyncio.sleep(0)` and `spargio.yield_now()`, in one
+task alone, and in 64 tasks that take turns (where a loop that polls the kernel on every turn
+shares that cost among them)."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import worker
+from harness import SPARGIO, Group, Metric, Peer, Sample, Target
+
+if TYPE_CHECKING:
+    import spargio
+
+TASKS: Final = 64
+
+
+async def on_asyncio(seconds: float) -> Sample:
+    async def yields(count: int) -> None:
+        for _ in range(count):
+            await asyncio.sleep(0)
+
+    async def alone(count: int) -> float:
+        start = perf_counter()
+        await yields(count)
+        return perf_counter() - start
+
+    async def in_turns(count: int) -> float:
+        start = perf_counter()
+        tasks = [asyncio.create_task(yields(count // TASKS)) for _ in range(TASKS)]
+        for task in tasks:
+            await task
+        return (perf_counter() - start) * count / (count // TASKS * TASKS)
+
+    return {
+        "ns": await worker.ns_per_operation(alone, seconds),
+        "ns_in_turns": await worker.ns_per_operation(in_turns, seconds),
+    }
+
+
+async def on_spargio(seconds: float, handle: spargio.RuntimeHandle) -> Sample:
+    import spargio
+
+    async def yields(count: int) -> None:
+        for _ in range(count):
+            await spargio.yield_now()
+
+    async def alone(count: int) -> float:
+        start = perf_counter()
+        await yields(count)
+        return perf_counter() - start
+
+    async def in_turns(count: int) -> float:
+        start = perf_counter()
+        jobs = [handle.spawn_stealable(yields(count // TASKS)) for _ in range(TASKS)]
+        for job in jobs:
+            await job
+        return (perf_counter() - start) * count / (count // TASKS * TASKS)
+
+    return {
+        "ns": await worker.ns_per_operation(alone, seconds),
+        "ns_in_turns": await worker.ns_per_operation(in_turns, seconds),
+    }
+
+
+def run_asyncio(seconds: float) -> Sample:
+    return asyncio.run(on_asyncio(seconds))
+
+
+def run_uvloop(seconds: float) -> Sample:
+    import uvloop
+
+    return uvloop.run(on_asyncio(seconds))
+
+
+def run_spargio(seconds: float) -> Sample:
+    import spargio
+
+    return spargio.run(functools.partial(on_spargio, seconds), shards=1)
+
+
+GROUP = Group(
+    name="yield_now",
+    title="One yield to the scheduler, ns",
+    peers=(Peer("asyncio"), Peer("uvloop", "uvloop"), Peer(SPARGIO, "spargio")),
+    metrics=(Metric("ns", "1 task"), Metric("ns_in_turns", f"{TASKS} tasks in turn")),
+    targets=(
+        Target("yield_now, against asyncio.sleep(0)", "ns", "asyncio", "peer/spargio", ">=", 10),
+    ),
+    prepare=functools.partial(worker.single_threaded, Path(__file__)),
+)
+
+if __name__ == "__main__":
+    worker.main({"asyncio": run_asyncio, "uvloop": run_uvloop, SPARGIO: run_spargio})

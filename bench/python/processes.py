@@ -76,7 +76,7 @@ def run(
         process.kill()
         process.communicate()
         raise MeasurementFailed(f"no end after {seconds:.0f} s") from None
-    _check(process.returncode, errors)
+    _check(process.returncode, errors.decode(errors="replace").strip()[-2000:])
     return output.decode()
 
 
@@ -85,20 +85,18 @@ def python(script: Path, *arguments: str) -> list[str | Path]:
     return [sys.executable, script, *arguments]
 
 
-def _check(status: int, errors: bytes) -> None:
-    if status == 0:
-        return
-    text = errors.decode(errors="replace").strip()
-    last_line = text.rpartition("\n")[2]
+def _check(status: int, errors: str) -> None:
     if status == SKIPPED:
-        raise Missing(last_line)
-    raise MeasurementFailed(f"exit status {status}: {text[-2000:] or 'no message'}")
+        raise Missing(errors.rpartition("\n")[2])
+    if status != 0:
+        raise MeasurementFailed(f"exit status {status}: {errors or 'no message'}")
 
 
 class LineProcess:
     """A process that is spoken to in lines. Ends it when left."""
 
     def __init__(self, arguments: Sequence[str | Path], cpu: int) -> None:
+        self._name = Path(arguments[-1]).name
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         with pinned({cpu}):
             self._process = subprocess.Popen(
@@ -122,13 +120,23 @@ class LineProcess:
         with self._errors, self._process.stdout:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
+            hung = False
             try:
-                self._process.wait(1 if kind else ANSWER_SECONDS)
+                self._process.wait(ANSWER_SECONDS if kind is None else 1)
             except subprocess.TimeoutExpired:
+                hung = True
                 self._process.kill()
                 self._process.wait()
-                if kind is None:
-                    raise MeasurementFailed("did not exit at the end of stdin") from None
+            said = self._said()
+            if kind is None and hung:
+                raise MeasurementFailed(f"no exit at the end of stdin; {said}")
+            # The failure is often seen by the load first, while the server knows the reason.
+            if isinstance(error, MeasurementFailed) and said and said not in str(error):
+                raise MeasurementFailed(f"{error}\n{self._name} said: {said}") from error
+
+    def _said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace").strip()[-2000:]
 
     def read_line(self, seconds: float = ANSWER_SECONDS) -> str:
         """The next line, or the failure that stands in its place."""
@@ -148,7 +156,5 @@ class LineProcess:
             self._raise_its_end()
 
     def _raise_its_end(self) -> None:
-        status = self._process.wait(ANSWER_SECONDS)
-        self._errors.seek(0)
-        _check(status, self._errors.read())
+        _check(self._process.wait(ANSWER_SECONDS), self._said())
         raise MeasurementFailed("ended before its time")

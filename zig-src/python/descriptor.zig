@@ -15,6 +15,12 @@ const py = &api.py;
 
 const closing_bit: u32 = 1 << 31;
 
+/// A receive gets a new bytes object before anything has arrived: its size follows what the peer
+/// sends, so that many quiet connections do not hold much, and a fast one is not cut into pieces.
+const room_min = 4 * 1024;
+const room_first = 16 * 1024;
+const room_max = 1024 * 1024;
+
 pub const Descriptor = struct {
     fd: i32,
     /// Operations under way, and the closing bit. Any thread.
@@ -22,6 +28,8 @@ pub const Descriptor = struct {
     is_socket: bool,
     /// The last receive took all there was. A hint; any thread.
     drained: std.atomic.Value(bool),
+    /// How many bytes the next receive makes room for, where its caller allows more. A hint as well.
+    room: std.atomic.Value(u32),
     /// Path or peer, for messages; may be null.
     name: ?*Object,
 
@@ -34,9 +42,20 @@ pub const Descriptor = struct {
             return null;
         };
         const self = Type.body(instance);
-        self.* = .{ .fd = fd, .users = .init(0), .is_socket = is_socket, .drained = .init(false), .name = null };
+        self.* = .{ .fd = fd, .users = .init(0), .is_socket = is_socket, .drained = .init(false), .room = .init(room_first), .name = null };
         if (name) |n| self.name = api.ref(n);
         return instance;
+    }
+
+    /// After a receive of `count` bytes into room for `length`.
+    pub fn received(self: *Descriptor, count: usize, length: usize) void {
+        self.drained.store(count < length, .monotonic);
+        const room = self.room.load(.monotonic);
+        if (count >= room) {
+            self.room.store(@min(room * 4, room_max), .monotonic);
+        } else if (count < room / 4 and room > room_min) {
+            self.room.store(room / 2, .monotonic);
+        }
     }
 
     /// Counts an operation in; false, with the exception set, where it is closed.

@@ -186,10 +186,7 @@ const PyOp = struct {
 
     fn succeeded(self: *PyOp, count: usize) ?*Object {
         switch (self.kind) {
-            .recv, .recv_into, .read_exactly => Descriptor.Type.body(self.descriptor.?).drained.store(
-                count < self.length,
-                .monotonic,
-            ),
+            .recv, .recv_into, .read_exactly => Descriptor.Type.body(self.descriptor.?).received(count, self.length),
             else => {},
         }
         const value: ?*Object = switch (self.kind) {
@@ -299,7 +296,8 @@ const PyOp = struct {
 
     /// The op with a new bytes object to fill.
     fn withBytes(kind: Kind, descriptor: *Object, size: *Object) ?*PyOp {
-        const count = object.unsigned(size, "the number of bytes", fs.transfer_max) orelse return null;
+        var count = object.unsigned(size, "the number of bytes", fs.transfer_max) orelse return null;
+        if (kind == .recv) count = @min(count, Descriptor.Type.body(descriptor).room.load(.monotonic));
         const self = create(kind, descriptor) orelse return null;
         self.held = py.PyBytes_FromStringAndSize(null, @intCast(count));
         if (self.held == null) {

@@ -31,7 +31,8 @@
 #include <unistd.h>
 
 enum { SUB_BITS = 6, SUB = 1 << SUB_BITS, BUCKETS = (64 - SUB_BITS + 1) * SUB };
-enum { EVENTS_MAX = 256, RECV_MAX = 256 * 1024, STALL_MS = 10000, SEQUENCE_BITS = 40 };
+enum { EVENTS_MAX = 256, RECV_MAX = 256 * 1024, STALL_MS = 10000 };
+enum { SEQUENCE_BITS = 40, LOSSES_SHOWN = 4 };
 
 struct connection {
     int fd; /* -1 once lost */
@@ -132,8 +133,9 @@ static void set_idle(struct load *load, struct connection *connection)
 
 static void lose(struct load *load, struct connection *connection, const char *why)
 {
-    fprintf(stderr, "echo_load: connection %zu, request %llu: %s\n",
-            (size_t)(connection - load->connections), request_number(connection), why);
+    if (load->errors < LOSSES_SHOWN)
+        fprintf(stderr, "echo_load: connection %zu, request %llu: %s\n",
+                (size_t)(connection - load->connections), request_number(connection), why);
     close(connection->fd);
     connection->fd = -1;
     load->errors++;
@@ -225,7 +227,9 @@ static void run_phase(struct load *load, double seconds, uint64_t request_limit)
 {
     struct epoll_event events[EVENTS_MAX];
     uint64_t start = now_ns();
-    load->deadline_ns = request_limit == UINT64_MAX ? start + (uint64_t)(seconds * 1e9) : UINT64_MAX;
+    load->deadline_ns = UINT64_MAX;
+    if (request_limit == UINT64_MAX)
+        load->deadline_ns = start + (uint64_t)(seconds * 1e9);
     load->request_limit = request_limit;
     load->started = load->finished = 0;
     memset(load->histogram, 0, sizeof load->histogram);
@@ -255,7 +259,10 @@ static void run_phase(struct load *load, double seconds, uint64_t request_limit)
 
 static void connect_all(struct load *load, const char *host, const char *port)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    struct addrinfo hints = {
+        .ai_socktype = SOCK_STREAM,
+        .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+    };
     struct addrinfo *address;
     int status = getaddrinfo(host, port, &hints, &address);
     if (status != 0)
@@ -267,7 +274,8 @@ static void connect_all(struct load *load, const char *host, const char *port)
         struct connection *connection = &load->connections[i];
         int on = 1;
         connection->fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (connection->fd < 0 || connect(connection->fd, address->ai_addr, address->ai_addrlen) < 0)
+        if (connection->fd < 0 ||
+            connect(connection->fd, address->ai_addr, address->ai_addrlen) < 0)
             die("connection %zu to %s:%s: %s", i, host, port, strerror(errno));
         if (setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
             die("TCP_NODELAY: %s", strerror(errno));
@@ -278,7 +286,8 @@ static void connect_all(struct load *load, const char *host, const char *port)
         /* Small payloads are all sequence number: it has to tell the connections apart as well. */
         connection->sequence = (uint64_t)i << SEQUENCE_BITS;
         connection->sent = load->payload_size;
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = connection};
+        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET};
+        event.data.ptr = connection;
         if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, connection->fd, &event) < 0)
             die("epoll_ctl: %s", strerror(errno));
     }

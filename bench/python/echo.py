@@ -43,11 +43,11 @@ def server_command(peer: str, programs: Path) -> list[str | Path]:
 
 def measure_server(server_command: list[str | Path], load: Path, seconds: float) -> Sample:
     server_cpu, load_cpu = processes.two_cpus()
-    with LineProcess(server_command, server_cpu) as server:
+    with LineProcess("server", server_command, server_cpu) as server:
         port = server.read_line().strip()
         arguments = ("127.0.0.1", port, CONNECTIONS, PAYLOAD_BYTES, seconds, WARMUP_SECONDS)
         load_command: list[str | Path] = [load, "--sync", *map(str, arguments)]
-        with LineProcess(load_command, load_cpu) as client:
+        with LineProcess("load", load_command, load_cpu) as client:
             if client.read_line().strip() != "ready":
                 raise MeasurementFailed("the load generator is not ready")
             server.write_line("usage")

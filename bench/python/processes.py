@@ -95,8 +95,8 @@ def _check(status: int, errors: str) -> None:
 class LineProcess:
     """A process that is spoken to in lines. Ends it when left."""
 
-    def __init__(self, arguments: Sequence[str | Path], cpu: int) -> None:
-        self._name = Path(arguments[-1]).name
+    def __init__(self, name: str, arguments: Sequence[str | Path], cpu: int) -> None:
+        self._name = name
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         with pinned({cpu}):
             self._process = subprocess.Popen(
@@ -129,20 +129,22 @@ class LineProcess:
                 self._process.wait()
             said = self._said()
             if kind is None and hung:
-                raise MeasurementFailed(f"no exit at the end of stdin; {said}")
+                raise MeasurementFailed(
+                    f"the {self._name} did not exit at the end of stdin; {said}"
+                )
             # The failure is often seen by the load first, while the server knows the reason.
             if isinstance(error, MeasurementFailed) and said and said not in str(error):
-                raise MeasurementFailed(f"{error}\n{self._name} said: {said}") from error
+                raise MeasurementFailed(f"{error}\nThe {self._name} said: {said}") from error
 
     def _said(self) -> str:
         self._errors.seek(0)
-        return self._errors.read().decode(errors="replace").strip()[-2000:]
+        return self._errors.read().decode(errors="replace").strip()[-1000:]
 
     def read_line(self, seconds: float = ANSWER_SECONDS) -> str:
         """The next line, or the failure that stands in its place."""
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], seconds)[0]:
-            raise MeasurementFailed(f"no answer for {seconds:.0f} s")
+            raise MeasurementFailed(f"the {self._name} gave no answer for {seconds:.0f} s")
         line = self._process.stdout.readline().decode()
         if not line:
             self._raise_its_end()
@@ -157,4 +159,4 @@ class LineProcess:
 
     def _raise_its_end(self) -> None:
         _check(self._process.wait(ANSWER_SECONDS), self._said())
-        raise MeasurementFailed("ended before its time")
+        raise MeasurementFailed(f"the {self._name} ended before its time")

@@ -179,6 +179,8 @@ def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
     :class:`RuntimeHandle` where it takes an argument. Tasks that are left when it ends are
     cancelled. ``RuntimeError`` inside a spargio task.
     """
+    if getattr(_asyncgens.local, "runtime", None) is not None:
+        raise RuntimeError("spargio.run() inside a spargio task: await the coroutine instead")
     runtime = native.start(builder.address(), 1)
     handle = RuntimeHandle(runtime)
     with_handle = _takes_handle(main)

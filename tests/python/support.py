@@ -1,0 +1,231 @@
+"""What several tests of this folder use: peers, programs in a process of their own, waiting."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import spargio
+from spargio import net
+
+LIMIT_S = 30
+"""The longest that anything here waits for something that must come."""
+
+BUILDER_OPTIONS = {
+    "defaults": {},
+    "1 shard": {"shards": 1},
+    "4 shards": {"shards": 4},
+    "lock_free": {"shards": 2, "stealable_queue_backend": "lock_free"},
+    "msg_ring off": {"shards": 2, "msg_ring": False},
+}
+
+
+def free_threaded() -> bool:
+    return not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def eventually(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    """For what gives no event to wait for, such as a counter of the runtime."""
+    deadline = time.monotonic() + LIMIT_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {LIMIT_S} s for {what}"
+        time.sleep(0.0005)
+    return value
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """The same inside a task."""
+    with spargio.timeout(LIMIT_S):
+        while not condition():
+            await spargio.sleep(0.0002)
+
+
+async def started(*jobs: spargio.JoinHandle[Any]) -> None:
+    """Each of them has begun, and has since come to an await or its end (when on this shard)."""
+    await until(lambda: all(job.shard is not None for job in jobs))
+    await spargio.yield_now()
+
+
+async def in_flight(handle: spargio.RuntimeHandle, count: int) -> None:
+    """So many operations are in the kernel."""
+    await until(lambda: handle.stats_snapshot().ops_in_flight >= count)
+
+
+class Blocker:
+    """A task that holds its shard, outside the interpreter, until it is released."""
+
+    def __init__(self, handle: spargio.RuntimeHandle, shard: int) -> None:
+        self._go = threading.Event()
+        self._held = threading.Event()
+        self.job = handle.spawn_pinned(shard, self._hold(), name=f"blocker of {shard}")
+        assert self._held.wait(LIMIT_S)
+
+    async def _hold(self) -> None:
+        self._held.set()
+        assert self._go.wait(LIMIT_S)
+
+    def release(self) -> None:
+        self._go.set()
+        self.job.result(LIMIT_S)
+
+    def __enter__(self) -> Blocker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+@contextmanager
+def peer() -> Iterator[tuple[str, int, Callable[[], socket.socket]]]:
+    """A plain listening socket; gives host, port and what accepts on it."""
+    accepted: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(LIMIT_S)
+
+        def accept() -> socket.socket:
+            connection, _ = server.accept()
+            connection.settimeout(LIMIT_S)
+            accepted.append(connection)
+            return connection
+
+        host, port = server.getsockname()
+        try:
+            yield host, port, accept
+        finally:
+            for connection in accepted:
+                connection.close()
+
+
+@contextmanager
+def dial(port: int, host: str = "127.0.0.1") -> Iterator[socket.socket]:
+    """A plain blocking client."""
+    with socket.create_connection((host, port), LIMIT_S) as connection:
+        yield connection
+
+
+def reset(connection: socket.socket) -> None:
+    """Ends it with a RST."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@contextmanager
+def in_thread(function: Callable[..., Any], *arguments: Any) -> Iterator[Result]:
+    """Runs it beside the block, which ends only after it; what it raises is raised at the end."""
+    outcome = Result()
+
+    def whole() -> None:
+        try:
+            outcome.value = function(*arguments)
+        except BaseException as error:
+            outcome.error = error
+
+    thread = threading.Thread(target=whole, daemon=True)
+    thread.start()
+    outcome.thread = thread
+    yield outcome
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
+    if outcome.error is not None:
+        raise outcome.error
+
+
+class Result:
+    value: Any = None
+    error: BaseException | None = None
+    thread: threading.Thread
+
+
+async def connected(
+    host: str, port: int, accept: Callable[[], socket.socket]
+) -> tuple[net.TcpStream, socket.socket]:
+    """A stream of ours and the plain socket at its other end."""
+    stream = await net.TcpStream.connect(host, port)
+    return stream, accept()
+
+
+# ---- programs of their own ----
+
+
+@functools.cache
+def _environment() -> dict[str, str]:
+    package = str(Path(spargio.__file__).parent.parent)
+    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def start_program(
+    source: str, *flags: str, before: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
+    """A Python program given as text; `before` is what runs it."""
+    return subprocess.Popen(
+        [*before, sys.executable, *flags, "-c", textwrap.dedent(source)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+    )
+
+
+def run_program(
+    source: str, *flags: str, before: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    with start_program(source, *flags, before=before) as process:
+        try:
+            out, errors = process.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, errors = process.communicate()
+            pytest.fail(f"the program did not end in {LIMIT_S} s:\n{out}\n{errors}")
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+
+def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> float:
+    """Sends the signal when the program has printed a line; gives seconds until it ended."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    process.send_signal(number)
+    process.wait(LIMIT_S)
+    return time.monotonic() - began
+
+
+# ---- compiled C functions ----
+
+
+@functools.cache
+def compiled() -> ctypes.CDLL:
+    """The functions of native.c; skips the test where there is no C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler: `cc` is not on the PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder, "native.so")
+        source = Path(__file__).with_name("native.c")
+        command = [compiler, "-O2", "-std=c11", "-Wall", "-Werror", "-shared", "-fPIC"]
+        subprocess.run([*command, "-o", library, source], check=True, timeout=LIMIT_S)
+        return ctypes.CDLL(str(library))
+
+
+def address(function: Any) -> int:
+    value = ctypes.cast(function, ctypes.c_void_p).value
+    assert value is not None
+    return value

@@ -282,11 +282,14 @@ def test_spawning_while_it_shuts_down_runs_or_refuses_each() -> None:
         handle = runtime.handle()
 
         def produce(handle: spargio.RuntimeHandle, jobs: list[Any]) -> None:
-            try:
-                for n in range(1_000_000):
-                    jobs.append(handle.spawn_stealable_on(n % 2, work(n)))
-            except (spargio.RuntimeClosed, spargio.Overloaded):
-                pass
+            for n in range(1_000_000):
+                coroutine = work(n)
+                try:
+                    jobs.append(handle.spawn_stealable_on(n % 2, coroutine))
+                except spargio.RuntimeClosed:
+                    break
+                except spargio.Overloaded:
+                    coroutine.close()
 
         with support.in_thread(produce, handle, jobs):
             support.eventually(lambda jobs=jobs: len(jobs) > 20)

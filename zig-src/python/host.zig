@@ -21,8 +21,9 @@ pub var host: Host = .{
 };
 
 fn attach(shard: *Shard) void {
-    // A caller's thread is attached already; a thread of ours gets a state for its whole life.
-    if (shard.thread != null) _ = py.PyGILState_Ensure();
+    // A caller's thread is attached already; a thread of ours gets a state for its whole life. (Its
+    // `thread` field tells nothing here: the starter may not have written it yet.)
+    if (!shard.interruptible) _ = py.PyGILState_Ensure();
     callHook(helpers.attached, shard);
     shard.host_data = py.PyEval_SaveThread();
 }
@@ -31,7 +32,7 @@ fn detach(shard: *Shard) void {
     py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
     callHook(helpers.detached, shard);
     // 1 is PyGILState_UNLOCKED, what Ensure gave: the thread had no state before.
-    if (shard.thread != null) py.PyGILState_Release(1);
+    if (!shard.interruptible) py.PyGILState_Release(1);
 }
 
 fn callHook(hook: *Object, shard: *Shard) void {

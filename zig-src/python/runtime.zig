@@ -245,15 +245,19 @@ pub const PyRuntime = struct {
         const self = of(instance);
         var size: usize = 0;
         _ = c_api.statsInto(self.runtime, null, 0, &size);
-        var bytes = py.PyBytes_FromStringAndSize(null, @intCast(size));
-        const buffer = py.PyBytes_AsString(bytes orelse return null).?;
-        const result = c_api.statsInto(self.runtime, buffer, size, &size);
-        if (result == errors.ok) {
-            if (py._PyBytes_Resize(&bytes, @intCast(size)) != 0) return null;
-            return bytes;
+        while (true) {
+            const room = size;
+            var bytes = py.PyBytes_FromStringAndSize(null, @intCast(room));
+            const buffer = py.PyBytes_AsString(bytes orelse return null).?;
+            const result = c_api.statsInto(self.runtime, buffer, room, &size);
+            if (result == errors.ok) {
+                if (py._PyBytes_Resize(&bytes, @intCast(size)) != 0) return null;
+                return bytes;
+            }
+            api.drop(&bytes);
+            // The counters go on meanwhile, and larger numbers take more bytes.
+            if (result != @backingInt(errors.Code.buffer)) return helpers_module.raiseCode(result);
         }
-        api.drop(&bytes);
-        return helpers_module.raiseCode(result);
     }
 
     fn shardCount(instance: *Object, _: ?*Object) callconv(.c) ?*Object {

@@ -145,8 +145,10 @@ def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
     if native.current_task() is not None:
         runtime.request_stop()
         return
-    warnings.warn("a spargio runtime was never shut down", ResourceWarning, stacklevel=2)
-    runtime.shutdown(_FOREVER_NS)
+    try:
+        warnings.warn("a spargio runtime was never shut down", ResourceWarning, stacklevel=2)
+    finally:  # Also where warnings are errors.
+        runtime.shutdown(_FOREVER_NS)
 
 
 def current_runtime() -> NativeRuntime:

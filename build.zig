@@ -62,11 +62,19 @@ pub fn build(b: *std.Build) void {
     const check_step = b.step("check", "Compile everything, write nothing");
     const filters = b.option([]const []const u8, "test-filter", "Run only matching tests") orelse
         &.{};
+    // The C header as Zig sees it: a test compares it with the library's own structs and constants.
+    const header = b.addTranslateC(.{
+        .root_source_file = b.path("include/spargio.h"),
+        .target = target,
+        .optimize = testing.optimize,
+    }).createModule();
     for ([_][]const u8{ "root", "root_python" }) |root| {
         const name = b.fmt("test-{s}", .{root});
+        const module = addModule(b, root, testing);
+        module.addImport("header", header);
         const options_test: std.Build.TestOptions = .{
             .name = name,
-            .root_module = addModule(b, root, testing),
+            .root_module = module,
             .filters = filters,
         };
         test_step.dependOn(&b.addRunArtifact(b.addTest(options_test)).step);

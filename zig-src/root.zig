@@ -13,6 +13,7 @@ test {
     _ = @import("doorbell.zig");
     _ = @import("errors.zig");
     _ = @import("handle_table.zig");
+    _ = @import("header_test.zig");
     _ = @import("op.zig");
     _ = @import("options.zig");
     _ = @import("probe.zig");

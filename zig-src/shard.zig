@@ -244,10 +244,11 @@ pub const Shard = struct {
     /// The task's code has ended; it is done when its operations have ended too.
     fn finish(self: *Shard, task: *Task) void {
         task.state.store(.ended, .seq_cst);
-        var next = task.ops;
+        self.cancelOps(task);
+        var next = task.ops; // A timer's cancellation has ended it already.
         while (next) |op| {
             next = op.next;
-            if (op.phase == .ended) self.ops.discard(op) else self.cancelOp(op);
+            if (op.phase == .ended) self.ops.discard(op);
         }
         if (task.flying > 0) {
             task.draining = true;

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,26 +44,38 @@ def threads() -> dict[str, str]:
     return found
 
 
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call":
+        item.stash[_failed] = call.excinfo is not None
+    return report
+
+
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Descriptors and threads are back to what they were. Rings are taken down by the kernel a
-    moment after their last reference went, so this waits, but it wants equality."""
+    """Descriptors and threads are back to what they were. The kernel takes a ring down a moment
+    after its last reference went, so this waits, but it wants equality. Nothing is said after a
+    failure: its traceback holds all that the test had."""
     before = descriptors(), threads()
     yield
     deadline = time.monotonic() + LEAK_LIMIT_S
-    while True:
+    while not request.node.stash.get(_failed, True):
         gc.collect()
         after = descriptors(), threads()
-        if after == before:
-            return
-        if time.monotonic() > deadline:
+        more = [
+            {key: value for key, value in now.items() if was.get(key) != value}
+            for was, now in zip(before, after, strict=True)
+        ]
+        if more == [{}, {}]:
             break
+        assert time.monotonic() < deadline, f"left over: descriptors {more[0]}, threads {more[1]}"
         time.sleep(0.001)
-    for kind, was, now in zip(("descriptors", "threads"), before, after, strict=True):
-        more = {key: value for key, value in now.items() if was.get(key) != value}
-        fewer = {key: value for key, value in was.items() if now.get(key) != value}
-        assert not more, f"{kind} left over: {more}"
-        assert not fewer, f"{kind} that the test did not make are gone: {fewer}"
 
 
 @dataclass(frozen=True)

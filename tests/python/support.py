@@ -64,8 +64,8 @@ async def started(*jobs: spargio.JoinHandle[Any]) -> None:
 
 
 async def in_flight(handle: spargio.RuntimeHandle, count: int) -> None:
-    """So many operations are in the kernel."""
-    await until(lambda: handle.stats_snapshot().ops_in_flight >= count)
+    """So many operations are under way, besides the sleep of this wait itself."""
+    await until(lambda: handle.stats_snapshot().ops_in_flight >= count + 1)
 
 
 class Blocker:
@@ -171,9 +171,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def start_program(
-    source: str, *flags: str, before: tuple[str, ...] = ()
-) -> subprocess.Popen[str]:
+def start_program(source: str, *flags: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """A Python program given as text; `before` is what runs it."""
     return subprocess.Popen(
         [*before, sys.executable, *flags, "-c", textwrap.dedent(source)],

@@ -163,8 +163,7 @@ def test_tasks_that_are_left_are_cancelled_and_clean_up(options: dict[str, Any])
 
     async def main(handle: spargio.RuntimeHandle) -> str:
         jobs = [
-            handle.spawn_with_placement(spargio.TaskPlacement.RoundRobin, left(n))
-            for n in range(8)
+            handle.spawn_with_placement(spargio.TaskPlacement.RoundRobin, left(n)) for n in range(8)
         ]
         await support.started(*jobs)
         await support.until(lambda: handle.stats_snapshot().timers_set >= 8)

@@ -63,6 +63,7 @@ pub const slot = struct {
     pub const traverse = 71;
     pub const getset = 73;
     pub const am_await = 77;
+    pub const finalize = 80;
     pub const am_send = 81;
 };
 
@@ -108,6 +109,7 @@ const Api = struct {
     PyFloat_AsDouble: *const fn (*Object) callconv(.c) f64,
     PyTuple_New: *const fn (isize) callconv(.c) ?*Object,
     PyTuple_Size: *const fn (*Object) callconv(.c) isize,
+    PyTuple_GetItem: *const fn (*Object, isize) callconv(.c) ?*Object,
     PyTuple_SetItem: *const fn (*Object, isize, *Object) callconv(.c) c_int,
     PyList_New: *const fn (isize) callconv(.c) ?*Object,
     PyList_Append: *const fn (*Object, *Object) callconv(.c) c_int,

@@ -18,6 +18,7 @@ const Crew = @import("../crew.zig").Crew;
 const Kind = @import("../task.zig").Kind;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
+const sync = @import("../sync.zig");
 const Object = api.Object;
 const py = &api.py;
 
@@ -183,8 +184,8 @@ pub const PyRuntime = struct {
 
     /// Takes over the reference. The last one counts: a second Ctrl-C replaces the first.
     pub fn stopWith(self: *PyRuntime, exception: *Object) void {
-        api.drop(&self.fatal);
-        self.fatal = exception;
+        // Tasks of two shards may come here at once.
+        if (@atomicRmw(?*Object, &self.fatal, .Xchg, exception, .acq_rel)) |before| py.Py_DecRef(before);
         if (self.runtime.crew.closing.load(.seq_cst)) self.runtime.crew.cancelAgain() else self.closeCrew();
     }
 
@@ -211,18 +212,27 @@ pub const PyRuntime = struct {
             const slice = @min(deadline_ns, clock.deadlineNs(50 * std.time.ns_per_ms));
             const state = py.PyEval_SaveThread();
             const result = self.runtime.shutdown(slice);
+            if (result == error.Busy) self.awaitOther(slice);
             py.PyEval_RestoreThread(state);
-            const finished = result catch |err| {
+            if (result) |finished| {
+                if (finished) {
+                    _ = c_api.runtimes.close(self.handle);
+                    return true;
+                }
+            } else |err| if (err != error.Busy) {
                 _ = helpers_module.raiseCode(errors.fromError(err));
                 return false;
-            };
-            if (finished) {
-                _ = c_api.runtimes.close(self.handle);
-                return true;
             }
             if (clock.nowNs() >= deadline_ns) return false;
             if (py.PyErr_CheckSignals() != 0) return false;
         }
+    }
+
+    /// Another thread takes it down: first all must end, then it joins the shards' threads.
+    fn awaitOther(self: *PyRuntime, slice_ns: u64) void {
+        const stop_word = &self.runtime.crew.stop;
+        const seen = stop_word.load(.seq_cst);
+        sync.wait(stop_word, seen, if (seen == 0) slice_ns else @min(slice_ns, clock.deadlineNs(std.time.ns_per_ms)));
     }
 
     /// In a forked child there are no shards, and the rings are the parent's.

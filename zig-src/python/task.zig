@@ -50,6 +50,8 @@ pub const PyTask = struct {
     name: ?*Object,
     /// Result or exception.
     value: ?*Object,
+    /// The exception's traceback as the task left it: each raise to an awaiter adds to the exception's.
+    traceback: ?*Object,
 
     const vtable: core_task.VTable = .{ .hosted = true, .poll = poll, .abandon = abandon, .release = release };
     pub const Type = object.TypeOf(PyTask);
@@ -171,6 +173,8 @@ pub const PyTask = struct {
         }
         self.failed = true;
         self.value = exception;
+        self.traceback = py.PyObject_GetAttrString(exception, "__traceback__");
+        if (self.traceback == null) py.PyErr_Clear();
         self.nameAfterCoroutine();
         return .ended;
     }
@@ -303,7 +307,8 @@ pub const PyTask = struct {
         const self = Type.body(handle);
         const me = demand("await of a JoinHandle") orelse return null;
         if (me == self) return api.raise(py.PyExc_RuntimeError.*, "a task cannot await itself");
-        if (!self.task.isDone() and me.cancelWanted()) {
+        // Where both were cancelled there is no outcome to lose: who awaits is told of its own end.
+        if ((!self.task.isDone() or self.endedByCancellation()) and me.cancelWanted()) {
             me.endWait();
             return me.raiseCancel();
         }
@@ -315,13 +320,19 @@ pub const PyTask = struct {
         return self.outcome();
     }
 
+    fn endedByCancellation(self: *const PyTask) bool {
+        assert(self.task.isDone());
+        return self.task.status == @backingInt(errors.Code.cancelled) and !self.keepsException();
+    }
+
     /// Result, or the exception raised. Only when done.
     fn outcome(self: *PyTask) ?*Object {
         assert(self.task.isDone());
         self.retrieved = true;
-        if (self.task.status == @backingInt(errors.Code.cancelled) and !self.keepsException())
+        if (self.endedByCancellation())
             return api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
         if (self.failed) {
+            if (self.traceback) |traceback| _ = py.PyException_SetTraceback(self.value.?, traceback);
             api.raiseObject(self.value.?);
             return null;
         }
@@ -371,7 +382,7 @@ pub const PyTask = struct {
     /// The one argument of `result`, seconds or None, as nanoseconds.
     pub fn timeLimit(arguments: [*]const *Object, count: isize, names: ?*Object) ?u64 {
         const named = if (names) |tuple| py.PyTuple_Size(tuple) else 0;
-        if (count + named > 1) {
+        if (count + named > 1 or (named == 1 and !isNamed(names.?, "timeout"))) {
             _ = api.raise(py.PyExc_TypeError.*, "result() takes at most one argument: timeout, in seconds");
             return null;
         }
@@ -383,6 +394,15 @@ pub const PyTask = struct {
             return null;
         }
         return if (seconds > 1e9) std.math.maxInt(u64) else @intFromFloat(seconds * std.time.ns_per_s);
+    }
+
+    fn isNamed(names: *Object, wanted: []const u8) bool {
+        var size: isize = 0;
+        const text = py.PyUnicode_AsUTF8AndSize(py.PyTuple_GetItem(names, 0).?, &size) orelse {
+            py.PyErr_Clear();
+            return false;
+        };
+        return std.mem.eql(u8, text[0..@intCast(size)], wanted);
     }
 
     pub fn waitDone(task: *Task, limit_ns: u64) bool {
@@ -409,9 +429,21 @@ pub const PyTask = struct {
     fn dealloc(handle: *Object) callconv(.c) void {
         const self = Type.body(handle);
         py.PyObject_GC_UnTrack(handle);
-        if (self.failed and !self.retrieved and self.keepsException()) self.report();
+        self.reportUnasked();
         self.clear();
         Type.free(handle, true);
+    }
+
+    /// The collector calls it before it clears a cycle: what is reported must still be whole, because
+    /// a hook may keep it.
+    fn finalize(handle: *Object) callconv(.c) void {
+        Type.body(handle).reportUnasked();
+    }
+
+    fn reportUnasked(self: *PyTask) void {
+        if (!self.failed or self.retrieved or !self.keepsException()) return;
+        self.retrieved = true;
+        self.report();
     }
 
     /// Nobody asked for the outcome: the exception goes to sys.unraisablehook, with the task's name.
@@ -429,6 +461,7 @@ pub const PyTask = struct {
         api.drop(&self.coroutine);
         api.drop(&self.context);
         api.drop(&self.value);
+        api.drop(&self.traceback);
         api.drop(&self.name);
         api.drop(&self.runtime);
         api.drop(&self.op_owner);
@@ -441,6 +474,7 @@ pub const PyTask = struct {
         if (self.task.isDone()) {
             self.retrieved = self.retrieved or !self.failed;
             api.drop(&self.value);
+            api.drop(&self.traceback);
             self.failed = false;
         }
         return 0;
@@ -448,7 +482,7 @@ pub const PyTask = struct {
 
     fn traverse(handle: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_int {
         const self = Type.body(handle);
-        for ([_]?*Object{ Type.class, self.coroutine, self.context, self.value, self.name, self.runtime }) |held| {
+        for ([_]?*Object{ Type.class, self.coroutine, self.context, self.value, self.traceback, self.name, self.runtime }) |held| {
             const one = held orelse continue;
             const status = visit(one, arg);
             if (status != 0) return status;
@@ -479,6 +513,7 @@ pub const PyTask = struct {
             object.slotOf(api.slot.dealloc, &dealloc),
             object.slotOf(api.slot.traverse, &traverse),
             object.slotOf(api.slot.clear, &tpClear),
+            object.slotOf(api.slot.finalize, &finalize),
             .{},
         };
         return Type.define("JoinHandle", api.flag_gc, &slots);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ("IdleStrategy", "RuntimeBuilder")
 
 _UINT32_MAX = (1 << 32) - 1
+_BACKOFF_MAX = 65536
 _BACKENDS = {"mutex": constants.QUEUE_MUTEX, "lock_free": constants.QUEUE_LOCK_FREE}
 
 
@@ -52,7 +53,7 @@ class RuntimeBuilder:
 
     def __init__(self) -> None:
         self._options = library.default_options()
-        self._keep: list[object] = []
+        self._cpus: object = None
 
     def shards(self, count: int) -> RuntimeBuilder:
         """Number of shards, 1 to 256; default: usable CPUs."""
@@ -84,11 +85,11 @@ class RuntimeBuilder:
 
     def steal_backoff_min(self, ticks: int) -> RuntimeBuilder:
         """Shortest pause between scans, in ticks of 50 microseconds, 1 to 65536; default 1."""
-        return self._set("steal_backoff_min", ticks, check=False)
+        return self._set("steal_backoff_min", ticks)
 
     def steal_backoff_max(self, ticks: int) -> RuntimeBuilder:
         """Longest pause between scans, in ticks, steal_backoff_min to 65536; default 32."""
-        return self._set("steal_backoff_max", ticks, check=False)
+        return self._set("steal_backoff_max", ticks)
 
     def stealable_queue_capacity(self, tasks: int) -> RuntimeBuilder:
         """Bound of each shard's stealable queue, 1 to 16777216; default 4096. A spawn beyond it
@@ -97,6 +98,7 @@ class RuntimeBuilder:
 
     def stealable_queue_backend(self, backend: str) -> RuntimeBuilder:
         """``"mutex"`` (default) or ``"lock_free"``."""
+        _check_type("stealable_queue_backend", backend, str, "'mutex' or 'lock_free'")
         if backend not in _BACKENDS:
             raise ValueError(
                 f"stealable_queue_backend is {backend!r}: allowed is 'mutex' or 'lock_free'"
@@ -109,21 +111,23 @@ class RuntimeBuilder:
 
     def thread_prefix(self, prefix: str) -> RuntimeBuilder:
         """Shard threads are named prefix-N; 1 to 10 characters of ASCII, default "spargio"."""
-        self._options.thread_prefix = prefix.encode()
-        return self._checked()
+        _check_type("thread_prefix", prefix, str, "a str")
+        if "\0" in prefix:
+            raise ValueError("thread_prefix has the byte 0: allowed is printable ASCII")
+        return self._put(thread_prefix=prefix.encode())
 
-    def thread_affinity(self, cpus: Sequence[int]) -> RuntimeBuilder:
+    def thread_affinity(self, cpus: Iterable[int]) -> RuntimeBuilder:
         """CPUs to bind to: shard i runs on ``cpus[i % len(cpus)]``. Default: not bound. The shard
         that ``run`` drives on the calling thread is not bound."""
-        numbers = [int(cpu) for cpu in cpus]
+        if isinstance(cpus, str | bytes) or not isinstance(cpus, Iterable):
+            raise TypeError(f"thread_affinity is {cpus!r}: allowed is a list of CPU numbers")
+        numbers = list(cpus)
         for cpu in numbers:
+            _check_type("thread_affinity", cpu, int, "a list of CPU numbers")
             if not 0 <= cpu <= _UINT32_MAX:
                 raise ValueError(f"thread_affinity has CPU {cpu}: allowed is a CPU of this process")
-        array = library.cpu_array(numbers)
-        self._keep.append(array)
-        self._options.thread_affinity = array
-        self._options.thread_affinity_count = len(numbers)
-        return self._checked()
+        self._cpus = library.cpu_array(numbers)  # The options only point to it.
+        return self._put(thread_affinity=self._cpus, thread_affinity_count=len(numbers))
 
     def idle_strategy(self, strategy: IdleStrategy | str) -> RuntimeBuilder:
         """An :class:`IdleStrategy`, or "park", "spin", "yield"."""
@@ -134,18 +138,21 @@ class RuntimeBuilder:
                     "IdleStrategy.sleep(seconds)"
                 )
             strategy = _STRATEGIES[strategy]
+        _check_type("idle_strategy", strategy, IdleStrategy, "a name or an IdleStrategy")
+        _check_type("idle_strategy", strategy.seconds, (int, float), "a sleep in seconds")
         if not 0.000001 <= strategy.seconds <= 1:
             raise ValueError(
                 f"idle_strategy sleep is {strategy.seconds} s: allowed is 0.000001 to 1"
             )
-        self._options.idle_sleep_ns = round(strategy.seconds * 1e9)
-        return self._set("idle_strategy", strategy.kind)
+        _check_type("idle_strategy", strategy.kind, int, "an IdleStrategy")
+        return self._put(idle_strategy=strategy.kind, idle_sleep_ns=round(strategy.seconds * 1e9))
 
     def msg_ring(self, enabled: bool) -> RuntimeBuilder:
         """Whether shards wake one another by ``IORING_OP_MSG_RING`` (default) or by eventfd, as on
         older kernels."""
-        self._options.flags = 0 if enabled else constants.RUNTIME_NO_MSG_RING
-        return self
+        if not isinstance(enabled, bool):
+            raise TypeError(f"msg_ring is {enabled!r}: allowed is True or False")
+        return self._put(flags=0 if enabled else constants.RUNTIME_NO_MSG_RING)
 
     def build(self) -> Runtime:
         """A runtime in the background, which takes work from any thread."""
@@ -165,28 +172,38 @@ class RuntimeBuilder:
 
     def address(self) -> int:
         """For the bridge: where the checked options are; valid as long as the builder."""
-        self._checked()
-        return library.address_of(self._options)
-
-    def _set(self, name: str, value: int, *, check: bool = True) -> RuntimeBuilder:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} is {value!r}: allowed is an int")
-        fits = 0 <= value <= _UINT32_MAX
-        before = getattr(self._options, name)
-        setattr(self._options, name, value if fits else _UINT32_MAX)
-        # The pair of bounds is checked when both are set.
-        if check or not fits or not 1 <= value <= 65536:
-            message = library.check_options(self._options)
-            if message is not None:
-                setattr(self._options, name, before)
-                raise ValueError(message if fits else message.replace(str(_UINT32_MAX), str(value)))
-        return self
-
-    def _checked(self) -> RuntimeBuilder:
         message = library.check_options(self._options)
         if message is not None:
             raise ValueError(message)
+        return library.address_of(self._options)
+
+    def _set(self, name: str, value: int) -> RuntimeBuilder:
+        _check_type(name, value, int, "an int")
+        if 0 <= value <= _UINT32_MAX:
+            return self._put(**{name: value})
+        try:
+            return self._put(**{name: _UINT32_MAX})
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(_UINT32_MAX), str(value))) from None
+
+    def _put(self, **values: Any) -> RuntimeBuilder:
+        """Checks them by themselves: the two bounds of the backoff are compared when both are set,
+        at the start."""
+        alone = library.default_options()
+        alone.steal_backoff_max = _BACKOFF_MAX
+        for name, value in values.items():
+            setattr(alone, name, value)
+        message = library.check_options(alone)
+        if message is not None:
+            raise ValueError(message)
+        for name, value in values.items():
+            setattr(self._options, name, value)
         return self
+
+
+def _check_type(name: str, value: object, kind: type | tuple[type, ...], allowed: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r}: allowed is {allowed}")
 
 
 OPTION_NAMES = tuple(

@@ -1,0 +1,59 @@
+"""The C library, installed once per session, and a way to compile and run programs against it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(__file__).parent / "programs"
+STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture(scope="session")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `zig build install` put the library, with its assertions in."""
+    target = tmp_path_factory.mktemp("prefix")
+    command = [sys.executable, "-m", "ziglang", "build", "install", "-Doptimize=safe"]
+    subprocess.run([*command, "--prefix", str(target)], cwd=ROOT, check=True)
+    return target
+
+
+def compiler(language: str) -> str:
+    name = {"c": "cc", "c++": "c++"}[language]
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name} on this machine")
+    return found
+
+
+@pytest.fixture
+def run_program(prefix: Path, tmp_path: Path) -> Run:
+    """Compiles one source file and runs it; fails the test on a compiler's or the program's error."""
+
+    def run(source: Path, *arguments: object, language: str = "c", libraries: tuple[str, ...] = ()):
+        program = tmp_path / source.stem
+        standard = ("-std=c11", "-D_GNU_SOURCE") if language == "c" else ("-std=c++17",)
+        build = [compiler(language), *standard, *STRICT, "-O1", "-pthread", f"-I{prefix}/include"]
+        build += [str(source), "-o", str(program), f"-L{prefix}/lib", "-lspargio", *libraries]
+        subprocess.run(build, check=True)
+        environment = {**os.environ, "LD_LIBRARY_PATH": f"{prefix}/lib"}
+        result = subprocess.run(
+            [str(program), *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            timeout=120,
+        )
+        assert result.returncode == 0, result.stderr.decode()
+        return result
+
+    return run

@@ -1,0 +1,87 @@
+/* Option structs of older, equal and newer headers; each value out of range is named; fork. */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+struct newer {
+    spargio_runtime_options options;
+    uint64_t more[2];
+};
+
+#define REFUSED(field, value)                                                                  \
+    do {                                                                                       \
+        spargio_runtime_options wrong = good;                                                  \
+        wrong.field = (value);                                                                 \
+        char text[256] = "", number[32];                                                       \
+        CHECK_IS(spargio_runtime_options_check(&wrong, text, sizeof text), SPARGIO_E_INVALID); \
+        snprintf(number, sizeof number, " %llu", (unsigned long long)(value));                 \
+        CHECK(strstr(text, #field) == text && strstr(text, number) && strstr(text, "allowed")); \
+        CHECK_IS(spargio_runtime_start(&wrong, &rt), SPARGIO_E_INVALID);                       \
+    } while (0)
+
+int main(void) {
+    spargio_runtime_options good;
+    spargio_runtime rt = 0;
+    CHECK_IS(spargio_runtime_options_init(&good), SPARGIO_OK);
+    CHECK(good.struct_size == sizeof good);
+    CHECK_IS(spargio_runtime_options_check(&good, NULL, 0), SPARGIO_OK);
+    REFUSED(shards, 0u);
+    REFUSED(shards, 257u);
+    REFUSED(steal_budget, 0u);
+    REFUSED(steal_victim_stride, 257u);
+    REFUSED(steal_victim_probe_count, 0u);
+    REFUSED(steal_batch_size, 1025u);
+    REFUSED(steal_locality_margin, 1000001u);
+    REFUSED(steal_fail_cost, 1000001u);
+    REFUSED(steal_backoff_min, 0u);
+    REFUSED(steal_backoff_max, 65537u);
+    REFUSED(stealable_queue_capacity, 0u);
+    REFUSED(stealable_queue_backend, 2u);
+    REFUSED(ring_entries, 100u);
+    REFUSED(idle_strategy, 4u);
+    REFUSED(idle_sleep_ns, 999u);
+    REFUSED(flags, 2u);
+    good.steal_backoff_min = 64;
+    CHECK_IS(spargio_runtime_options_check(&good, NULL, 0), SPARGIO_E_INVALID); /* Above its max. */
+    good.steal_backoff_min = 1;
+    good.thread_prefix = "much-too-long-a-prefix";
+    CHECK_IS(spargio_runtime_options_check(&good, NULL, 0), SPARGIO_E_INVALID);
+    good.thread_prefix = NULL;
+    uint32_t cpu = 1u << 20;
+    good.thread_affinity = &cpu;
+    good.thread_affinity_count = 1;
+    CHECK_IS(spargio_runtime_options_check(&good, NULL, 0), SPARGIO_E_INVALID);
+    good.thread_affinity_count = 0;
+
+    good.shards = 1;
+    spargio_runtime_options older = good;
+    older.struct_size = offsetof(spargio_runtime_options, steal_budget);
+    older.steal_budget = 0; /* Beyond its end: not looked at. */
+    CHECK_IS(spargio_runtime_start(&older, &rt), SPARGIO_OK);
+    CHECK_IS(spargio_runtime_shutdown(rt, SPARGIO_FOREVER), SPARGIO_OK);
+    struct newer newer = {.options = good};
+    newer.options.struct_size = sizeof newer;
+    CHECK_IS(spargio_runtime_start(&newer.options, &rt), SPARGIO_OK);
+    newer.more[1] = 1;
+    spargio_runtime other = 0;
+    CHECK_IS(spargio_runtime_start(&newer.options, &other), SPARGIO_E_INVALID);
+    older.struct_size = 3;
+    CHECK_IS(spargio_runtime_start(&older, &other), SPARGIO_E_INVALID);
+
+    pid_t child = fork();
+    if (child == 0) {
+        int result = 0;
+        CHECK_IS(spargio_runtime_shutdown(rt, 0), SPARGIO_E_FORKED);
+        spargio_runtime mine = 0;
+        CHECK_IS(spargio_runtime_start(&good, &mine), SPARGIO_OK);
+        CHECK_IS(spargio_runtime_shutdown(mine, SPARGIO_FOREVER), SPARGIO_OK);
+        _exit(result);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK_IS(spargio_runtime_shutdown(rt, SPARGIO_FOREVER), SPARGIO_OK);
+    CHECK(spargio_abi_version() == (int32_t)SPARGIO_ABI_VERSION);
+    CHECK(SPARGIO_ERRNO_OF(SPARGIO_E_ERRNO(12)) == 12 && SPARGIO_ERRNO_OF(-1) == 0);
+    return 0;
+}

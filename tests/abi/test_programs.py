@@ -1,0 +1,52 @@
+"""The C ABI by programs that use it: each proves one part of spargio.h and exits 0."""
+
+from __future__ import annotations
+
+import re
+
+import cbor2
+import pytest
+from conftest import PROGRAMS, Run
+
+NO_MSG_RING = 1
+
+# shards, queue backend, runtime flags
+RUNTIMES = [(1, 0, 0), (2, 0, 0), (4, 0, 0), (2, 1, 0), (4, 1, NO_MSG_RING), (2, 0, NO_MSG_RING)]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
+@pytest.mark.parametrize("program", ["tasks", "io"])
+def test_behaviour(run_program: Run, program: str, runtime: tuple[int, int, int]) -> None:
+    run_program(PROGRAMS / f"{program}.c", *runtime)
+
+
+def test_options_and_fork(run_program: Run) -> None:
+    run_program(PROGRAMS / "options.c")
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("runtime", [(2, 0, 0), (2, 1, 0), (4, 1, NO_MSG_RING)], ids=str)
+def test_a_million_tasks_run_once_each(run_program: Run, runtime: tuple[int, int, int]) -> None:
+    result = run_program(PROGRAMS / "million.c", *runtime)
+    total = cbor2.loads(result.stdout)["total"]
+    refused = int(re.search(rb"refused (\d+)", result.stderr)[1])
+    assert total["spawn_accepted"] == total["tasks_started"] == total["stealable_executed"] == 10**6
+    assert total["stealable_backpressure"] == refused
+    assert total["stealable_stolen"] + total["stealable_local_hits"] == 10**6
+    assert total["stale_completions"] == 0
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("backend", [0, 1])
+def test_stealing_is_real(run_program: Run, backend: int) -> None:
+    """The best of a few runs, because other programs may use the second CPU meanwhile."""
+    ratios = []
+    for _ in range(5):
+        output = run_program(PROGRAMS / "stealing.c", backend).stdout.decode().split()
+        pinned, stealing, stolen = float(output[0]), float(output[1]), int(output[2])
+        assert stolen > 0
+        ratios.append(stealing / pinned)
+        if ratios[-1] <= 0.6:
+            break
+    print(f"stealing / pinned: {ratios}")
+    assert min(ratios) <= 0.6

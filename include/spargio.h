@@ -48,7 +48,6 @@ extern "C" {
 #define SPARGIO_E_BUFFER (-10)      /**< the buffer is too small; *needed tells the size */
 #define SPARGIO_E_UNSUPPORTED (-11) /**< this kernel lacks something required: spargio_probe tells */
 #define SPARGIO_E_FORKED (-12)      /**< the runtime belongs to the parent of this process */
-#define SPARGIO_E_BUSY (-13)        /**< another thread waits on this handle in a way that excludes you */
 
 /** An error number of the kernel as a result of this library: SPARGIO_E_ERRNO(ENOMEM). */
 #define SPARGIO_E_ERRNO(number) (-4096 - (number))

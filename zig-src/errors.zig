@@ -20,7 +20,6 @@ pub const Code = enum(i32) {
     buffer = -10,
     unsupported = -11,
     forked = -12,
-    busy = -13,
 };
 
 pub const errno_base: i32 = -4096;
@@ -39,7 +38,6 @@ pub const Error = error{
     BufferTooSmall,
     Unsupported,
     Forked,
-    Busy,
 };
 
 pub fn fromError(err: Error) i32 {
@@ -56,7 +54,6 @@ pub fn fromError(err: Error) i32 {
         error.BufferTooSmall => .buffer,
         error.Unsupported => .unsupported,
         error.Forked => .forked,
-        error.Busy => .busy,
     };
     return @backingInt(code);
 }
@@ -93,7 +90,6 @@ fn text(code: Code) [*:0]const u8 {
         .buffer => "the buffer is too small",
         .unsupported => "this kernel lacks something required: Linux 5.19 or newer is needed",
         .forked => "the runtime belongs to the parent of this process: start one after the fork",
-        .busy => "the handle is in use by another thread",
     };
 }
 

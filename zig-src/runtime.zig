@@ -29,8 +29,7 @@ pub const Runtime = struct {
     /// Shards whose ring is enabled; no bell is rung before all are.
     enabled: Atomic(u32) = .init(0),
     generation: u32,
-    /// One thread at a time takes the runtime down.
-    shutting_down: Atomic(bool) = .init(false),
+    joining: sync.Lock = .{},
     joined: bool = false,
     /// The caller runs shard 0 by `drive`.
     driven: bool,
@@ -188,13 +187,14 @@ pub const Runtime = struct {
     /// Stops everything; false where the time limit passed first: call again.
     pub fn shutdown(self: *Runtime, deadline_ns: u64) errors.Error!bool {
         if (Shard.currentOf(&self.crew) != null) return error.OnShard;
-        if (self.shutting_down.swap(true, .acquire)) return error.Busy;
-        defer self.shutting_down.store(false, .release);
         self.crew.close();
         while (self.crew.stop.load(.seq_cst) == 0) {
             if (clock.nowNs() >= deadline_ns) return false;
             sync.wait(&self.crew.stop, 0, deadline_ns);
         }
+        // Nothing runs any more: joining takes a moment, and of several callers one does it.
+        self.joining.lock();
+        defer self.joining.unlock();
         if (self.joined) return true;
         for (self.crew.shards) |*shard| if (shard.thread) |thread| thread.join();
         self.joined = true;

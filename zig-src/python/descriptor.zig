@@ -30,6 +30,8 @@ pub const Descriptor = struct {
     drained: std.atomic.Value(bool),
     /// How many bytes the next receive makes room for, where its caller allows more. A hint as well.
     room: std.atomic.Value(u32),
+    /// Bytes that a cancelled read had taken already; the next read gets them. Exchanged atomically.
+    leftover: ?*Object,
     /// Path or peer, for messages; may be null.
     name: ?*Object,
 
@@ -42,7 +44,7 @@ pub const Descriptor = struct {
             return null;
         };
         const self = Type.body(instance);
-        self.* = .{ .fd = fd, .users = .init(0), .is_socket = is_socket, .drained = .init(false), .room = .init(room_first), .name = null };
+        self.* = .{ .fd = fd, .users = .init(0), .is_socket = is_socket, .drained = .init(false), .room = .init(room_first), .leftover = null, .name = null };
         if (name) |n| self.name = api.ref(n);
         return instance;
     }
@@ -56,6 +58,11 @@ pub const Descriptor = struct {
         } else if (count < room / 4 and room > room_min) {
             self.room.store(room / 2, .monotonic);
         }
+    }
+
+    /// A bytes object, whose reference is handed over; null for none.
+    pub fn swapLeftover(self: *Descriptor, bytes: ?*Object) ?*Object {
+        return @atomicRmw(?*Object, &self.leftover, .Xchg, bytes, .acq_rel);
     }
 
     /// Counts an operation in; false, with the exception set, where it is closed.
@@ -139,6 +146,7 @@ pub const Descriptor = struct {
         }
         self.closeNow();
         api.drop(&self.name);
+        api.drop(&self.leftover);
         Type.free(instance, false);
     }
 

@@ -80,6 +80,11 @@ const PyOp = struct {
                 if (!self.begin()) return self.finished();
                 // A receive of nothing would wait for data all the same.
                 if (self.transfers() and self.length == 0) return self.succeeded(0);
+                if (self.reads()) {
+                    if (!self.takeLeftover()) return self.finished();
+                    if (self.progress == self.length) return self.succeeded(self.progress);
+                    if (self.progress > 0 and self.kind != .read_exactly) return self.succeeded(self.progress);
+                }
                 self.task = me;
                 return self.fly(me, instance, suspended);
             },
@@ -118,6 +123,29 @@ const PyOp = struct {
             .sleep, .nop, .open, .fsync, .connect, .accept, .shutdown, .close => false,
             else => true,
         };
+    }
+
+    fn reads(self: *const PyOp) bool {
+        return self.kind == .recv or self.kind == .recv_into or self.kind == .read_exactly;
+    }
+
+    /// What a cancelled read left comes first. False with an exception set.
+    fn takeLeftover(self: *PyOp) bool {
+        const descriptor = Descriptor.Type.body(self.descriptor.?);
+        var bytes = descriptor.swapLeftover(null);
+        const left = bytes orelse return true;
+        defer api.drop(&bytes);
+        const size: usize = @intCast(py.PyBytes_Size(left));
+        const source = py.PyBytes_AsString(left).?;
+        const count = @min(size, self.length);
+        if (count < size) {
+            const rest = py.PyBytes_FromStringAndSize(source + count, @intCast(size - count)) orelse return false;
+            var other = descriptor.swapLeftover(rest);
+            api.drop(&other); // Null: reads of two tasks at once have no order to keep.
+        }
+        @memcpy(self.data[0..count], source[0..count]);
+        self.progress = count;
+        return true;
     }
 
     fn finished(self: *PyOp) ?*Object {
@@ -220,6 +248,11 @@ const PyOp = struct {
     }
 
     fn cancelled(self: *PyOp, me: *PyTask) ?*Object {
+        if (self.kind == .read_exactly and self.progress > 0) {
+            const taken = self.takeBytes(self.progress) orelse return null;
+            var other = Descriptor.Type.body(self.descriptor.?).swapLeftover(taken);
+            api.drop(&other);
+        }
         self.finish();
         return me.raiseCancel();
     }

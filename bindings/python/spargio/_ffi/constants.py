@@ -24,7 +24,6 @@ E_INVALID_SHARD: Final = -9
 E_BUFFER: Final = -10
 E_UNSUPPORTED: Final = -11
 E_FORKED: Final = -12
-E_BUSY: Final = -13
 FOREVER: Final = (1 << 64) - 1
 
 # what the kernel offers

@@ -12,6 +12,9 @@ pub const Host = struct {
     /// Around a run of hosted polls: take and give up the language's lock.
     enter: *const fn (*Shard) void,
     leave: *const fn (*Shard) void,
+    /// On a shard, while the runtime closes, before its last task is counted as ended: the place to
+    /// spawn what cleans up after all of them.
+    last_task: *const fn (*Shard) void,
     /// On the shard that a caller's thread drives, when a wait ended early or at its backstop.
     interrupted: *const fn (*Shard) void,
 };

@@ -262,6 +262,9 @@ pub const Shard = struct {
         self.unlink(task);
         task.publish(wake);
         task.vtable.release(task);
+        if (self.crew.host) |host| {
+            if (self.crew.closing.load(.seq_cst) and self.crew.liveTasks() == 1) host.last_task(self);
+        }
         // Sequentially consistent: counted first, then `closing` is looked at (see Crew.liveTasks).
         self.counters.tasks_ended.addShared(1);
         if (self.crew.closing.load(.seq_cst)) self.crew.stopIfDone();

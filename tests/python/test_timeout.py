@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -15,9 +16,8 @@ from spargio import net
 def test_expires(options: dict[str, Any]) -> None:
     async def main() -> None:
         began = time.monotonic()
-        with pytest.raises(TimeoutError, match=r"0\.01"):
-            with spargio.timeout(0.01):
-                await spargio.sleep(1000)
+        with pytest.raises(TimeoutError, match=r"0\.01"), spargio.timeout(0.01):
+            await spargio.sleep(1000)
         assert 0.01 <= time.monotonic() - began < support.LIMIT_S
         await spargio.sleep(0)
 
@@ -72,11 +72,10 @@ def test_none_is_no_limit() -> None:
 def test_zero_ends_the_first_await() -> None:
     async def main() -> None:
         log = []
-        with pytest.raises(TimeoutError):
-            with spargio.timeout(0):
-                log.append("in the block")
-                await spargio.sleep(0.001)
-                await spargio.sleep(1000)
+        with pytest.raises(TimeoutError), spargio.timeout(0):
+            log.append("in the block")
+            await spargio.sleep(0.001)
+            await spargio.sleep(1000)
         assert log == ["in the block"]
         with spargio.timeout(0):
             pass  # Nothing is awaited, so nothing is cut short.
@@ -97,10 +96,8 @@ def test_what_the_block_raises_is_raised() -> None:
 def test_a_block_that_catches_the_cancellation_goes_on() -> None:
     async def main() -> str:
         with spargio.timeout(0.001):
-            try:
+            with contextlib.suppress(spargio.CancelledError):
                 await spargio.sleep(1000)
-            except spargio.CancelledError:
-                pass
             await spargio.sleep(0.002)  # It strikes once.
         return "went on"
 
@@ -110,9 +107,8 @@ def test_a_block_that_catches_the_cancellation_goes_on() -> None:
 def test_nested_the_inner_first() -> None:
     async def main() -> str:
         with spargio.timeout(1000):
-            with pytest.raises(TimeoutError, match=r"0\.001 s"):
-                with spargio.timeout(0.001):
-                    await spargio.sleep(1000)
+            with pytest.raises(TimeoutError, match=r"0\.001 s"), spargio.timeout(0.001):
+                await spargio.sleep(1000)
             await spargio.sleep(0.001)
         return "outer goes on"
 
@@ -123,14 +119,13 @@ def test_nested_the_outer_first() -> None:
     log: list[str] = []
 
     async def main() -> None:
-        with pytest.raises(TimeoutError, match=r"0\.001 s"):
-            with spargio.timeout(0.001):
-                try:
-                    with spargio.timeout(1000):
-                        await spargio.sleep(1000)
-                except TimeoutError:
-                    log.append("the inner must not turn it into its own")
-                log.append("not here")
+        with pytest.raises(TimeoutError, match=r"0\.001 s"), spargio.timeout(0.001):
+            try:
+                with spargio.timeout(1000):
+                    await spargio.sleep(1000)
+            except TimeoutError:
+                log.append("the inner must not turn it into its own")
+            log.append("not here")
 
     spargio.run(main, shards=1)
     assert log == []
@@ -291,25 +286,22 @@ def test_one_that_another_task_uses_cannot_be_entered() -> None:
 
     async def main(handle: spargio.RuntimeHandle) -> None:
         limit = spargio.timeout(1000)
-        with limit:
-            with pytest.raises(RuntimeError, match="in use"):
-                await handle.spawn_stealable(enter(limit))
+        with limit, pytest.raises(RuntimeError, match="in use"):
+            await handle.spawn_stealable(enter(limit))
 
     spargio.run(main, shards=2)
 
 
 def test_outside_a_task_it_is_a_runtime_error() -> None:
-    with pytest.raises(RuntimeError, match="outside a spargio task"):
-        with spargio.timeout(1):
-            pass
+    with pytest.raises(RuntimeError, match="outside a spargio task"), spargio.timeout(1):
+        pass
 
 
 @pytest.mark.parametrize("seconds", [-1, -0.001, float("nan")])
 def test_a_negative_time_is_a_value_error(seconds: float) -> None:
     async def main() -> None:
-        with pytest.raises(ValueError, match="seconds"):
-            with spargio.timeout(seconds):
-                pass
+        with pytest.raises(ValueError, match="seconds"), spargio.timeout(seconds):
+            pass
         with pytest.raises(ValueError, match="seconds"):
             spargio.sleep(seconds)
         await spargio.sleep(0)

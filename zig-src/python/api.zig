@@ -57,6 +57,7 @@ pub const TypeSpec = extern struct {
 pub const slot = struct {
     pub const clear = 51;
     pub const dealloc = 52;
+    pub const iter = 62;
     pub const iternext = 63;
     pub const methods = 64;
     pub const repr = 66;

@@ -18,6 +18,8 @@ const Helpers = struct {
     /// (runtime, shard) on a shard's thread, at its start and its end.
     attached: *Object,
     detached: *Object,
+    /// (runtime, shard) on a shard whose runtime closes, when one task is left.
+    last_task: *Object,
     /// (errno, text or None, filename or None) -> OSError
     os_error: *Object,
     /// (result code) -> exception

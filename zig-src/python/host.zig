@@ -17,6 +17,7 @@ pub var host: Host = .{
     .detach = detach,
     .enter = enter,
     .leave = leave,
+    .last_task = lastTask,
     .interrupted = interrupted,
 };
 
@@ -37,6 +38,7 @@ fn detach(shard: *Shard) void {
 
 fn callHook(hook: *Object, shard: *Shard) void {
     const runtime = PyRuntime.ofCrew(shard.crew);
+    if (runtime.dying) return;
     const id = py.PyLong_FromLongLong(shard.id) orelse return py.PyErr_WriteUnraisable(hook);
     var result = api.call(hook, &.{ api.ref(PyRuntime.Type.objectOf(runtime)), id });
     if (result == null) py.PyErr_WriteUnraisable(hook);
@@ -49,6 +51,11 @@ fn enter(shard: *Shard) void {
 
 fn leave(shard: *Shard) void {
     shard.host_data = py.PyEval_SaveThread();
+}
+
+fn lastTask(shard: *Shard) void {
+    shard.enterHost();
+    callHook(helpers.last_task, shard);
 }
 
 /// Runs Python's signal handlers; what they raise ends the runtime and is raised by run().

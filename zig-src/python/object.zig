@@ -121,9 +121,10 @@ pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
             return sendResult(step(self, &suspended), out, suspended);
         }
 
-        pub fn slots() [3]api.TypeSlot {
+        pub fn slots() [4]api.TypeSlot {
             return .{
                 slotOf(api.slot.am_await, &await_),
+                slotOf(api.slot.iter, &await_), // For `yield from x.__await__()`.
                 slotOf(api.slot.iternext, &iternext),
                 slotOf(api.slot.am_send, &send),
             };

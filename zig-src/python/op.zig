@@ -3,7 +3,6 @@
 //! awaited once. The kernel's part is in ../ops/.
 
 const std = @import("std");
-const assert = std.debug.assert;
 const linux = std.os.linux;
 const api = @import("api.zig");
 const clock = @import("../clock.zig");
@@ -47,8 +46,6 @@ const PyOp = struct {
     state: State,
     /// Counted in at the descriptor.
     counted: bool,
-    task: ?*PyTask,
-    op: ?*CoreOp,
     descriptor: ?*Object,
     /// Path, or the bytes object that a read fills.
     held: ?*Object,
@@ -85,18 +82,18 @@ const PyOp = struct {
                     if (self.progress == self.length) return self.succeeded(self.progress);
                     if (self.progress > 0 and self.kind != .read_exactly) return self.succeeded(self.progress);
                 }
-                self.task = me;
                 return self.fly(me, instance, suspended);
             },
             .flying => {
-                if (self.task != me) return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
-                const op = self.op.?;
+                // The task that started it, and no later one at the same address, owns it.
+                if (me.op_owner != instance or me.op == null)
+                    return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
+                const op = me.op.?;
                 if (op.phase == .flying) { // Resumed by something else than its completion.
                     suspended.* = true;
                     return me.suspendForOp(op, instance, self.kind == .close);
                 }
                 const result = Shard.current().?.ops.consume(op);
-                self.op = null;
                 me.op = null;
                 return self.ended(me, instance, result, suspended);
             },
@@ -159,7 +156,6 @@ const PyOp = struct {
             self.finish();
             return py.PyErr_NoMemory();
         };
-        self.op = op;
         self.state = .flying;
         suspended.* = true;
         return me.suspendForOp(op, instance, self.kind == .close);
@@ -284,7 +280,6 @@ const PyOp = struct {
 
     /// The kernel is done with it, for good.
     fn finish(self: *PyOp) void {
-        assert(self.op == null);
         self.state = .finished;
         if (self.counted) {
             self.counted = false;
@@ -299,7 +294,6 @@ const PyOp = struct {
         // While the kernel has it the task holds a reference; a socket made for a connect that was
         // never awaited is this object's.
         if (self.kind == .connect and self.state == .new) _ = linux.close(@intCast(self.argument));
-        self.op = null;
         self.finish();
         api.drop(&self.descriptor);
         Type.free(instance, false);

@@ -28,6 +28,8 @@ pub const PyRuntime = struct {
     handle: u64,
     started: bool,
     driving: bool,
+    /// In its deallocator: hooks cannot be given a reference any more.
+    dying: bool,
     /// What a signal handler or a task raised to end the whole program.
     fatal: ?*Object,
 
@@ -280,6 +282,7 @@ pub const PyRuntime = struct {
         // Tasks hold this object, so none is left; the shards may still be up and idle.
         if (self.started) {
             if (!self.runtime.joined and !self.forked()) {
+                self.dying = true;
                 if (self.runtime.driven and !self.driving) { // Nobody ran shard 0 yet.
                     self.closeCrew();
                     self.runtime.drive();

@@ -40,6 +40,8 @@ pub const PyTask = struct {
     suspended: bool,
     yielded: bool,
     in_yield: bool,
+    /// What a coroutine yielded that is not ours, to be refused at the next poll.
+    refused: ?*Object,
     is_main: bool,
     failed: bool,
     retrieved: bool,
@@ -104,33 +106,46 @@ pub const PyTask = struct {
         };
         self.suspended = false;
         if (py.PyContext_Enter(self.context.?) != 0) return self.fail();
-        var value: ?*Object = null;
-        const sent = py.PyIter_Send(self.coroutine.?, py._Py_NoneStruct, &value);
-        const verdict: Poll = switch (sent) {
-            .next => self.afterSuspension(value.?),
-            .@"return" => blk: {
-                self.value = value;
-                break :blk .ended;
-            },
-            .@"error" => self.fail(),
-        };
+        const verdict = self.advance();
         _ = py.PyContext_Exit(self.context.?);
         if (verdict == .ended) self.settle();
         return verdict;
     }
 
+    fn advance(self: *PyTask) Poll {
+        if (self.refused) |value| {
+            self.refused = null;
+            return self.refuse(value);
+        }
+        var value: ?*Object = null;
+        switch (py.PyIter_Send(self.coroutine.?, py._Py_NoneStruct, &value)) {
+            .next => return self.afterSuspension(value.?),
+            .@"return" => {
+                self.value = value;
+                return .ended;
+            },
+            .@"error" => return self.fail(),
+        }
+    }
+
     fn afterSuspension(self: *PyTask, value: *Object) Poll {
+        if (!self.suspended) return self.refuse(value);
+        py.Py_DecRef(value);
+        return if (self.yielded) .yield else .pending;
+    }
+
+    /// Something that is not ours was yielded: an asyncio future, a bare `yield`. It would never be
+    /// resumed, so the await itself fails, where the mistake is.
+    fn refuse(self: *PyTask, value: *Object) Poll {
         defer py.Py_DecRef(value);
-        if (self.suspended) return if (self.yielded) .yield else .pending;
-        // Something that is not ours was yielded: an asyncio future, a bare `yield`. It would never
-        // be resumed, so the await itself fails, where the mistake is.
-        const exception = foreign(value) orelse return self.fail();
         const throw = py.PyObject_GetAttrString(self.coroutine.?, "throw") orelse return self.fail();
         defer py.Py_DecRef(throw);
+        const exception = foreign(value) orelse return self.fail();
         const next = api.call(throw, &.{exception}) orelse return self.afterThrow();
-        py.Py_DecRef(next);
-        // Where it caught the error and awaits something foreign again, the next poll tells it again.
-        return if (self.suspended and !self.yielded) .pending else .yield;
+        // It caught the error. Where it awaits something foreign again, the next poll tells it again.
+        if (self.suspended) return self.afterSuspension(next);
+        self.refused = next;
+        return .yield;
     }
 
     /// A coroutine that caught the error and returned says so by StopIteration.
@@ -466,6 +481,7 @@ pub const PyTask = struct {
         api.drop(&self.runtime);
         api.drop(&self.op_owner);
         api.drop(&self.orphans);
+        api.drop(&self.refused);
     }
 
     fn tpClear(handle: *Object) callconv(.c) c_int {

@@ -40,12 +40,15 @@ def _finalize(generator: AsyncGenerator[Any, Any]) -> None:
         generator.aclose().send(None)
 
 
-async def close_all(runtime: Runtime) -> None:
-    """Close the generators that are suspended; those that run belong to tasks that are ended."""
+def _last_task(runtime: Runtime, shard: int) -> None:
+    """All tasks but one have ended, and with them the generators that they held: what is left is
+    held elsewhere, and closed by tasks of its own."""
     with _lock:
-        left = [g for g, owner in _open.items() if owner is runtime and not g.ag_running]  # type: ignore[attr-defined]
+        left = [generator for generator, owner in _open.items() if owner is runtime]
+        for generator in left:
+            del _open[generator]
     for generator in left:
-        await generator.aclose()
+        runtime.spawn_cleanup(generator.aclose(), "aclose of a generator at the end")
 
 
 def _attached(runtime: Runtime, shard: int) -> None:
@@ -66,3 +69,4 @@ def _detached(runtime: Runtime, shard: int) -> None:
 
 ShardHooks.attached = staticmethod(_attached)
 ShardHooks.detached = staticmethod(_detached)
+ShardHooks.last_task = staticmethod(_last_task)

@@ -188,10 +188,7 @@ def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
     with_handle = _takes_handle(main)
 
     async def whole() -> T:
-        try:
-            return await (main(handle) if with_handle else main())
-        finally:
-            await _asyncgens.close_all(runtime)
+        return await (main(handle) if with_handle else main())
 
     job = handle.spawn_pinned(0, whole(), name=getattr(main, "__qualname__", None))
     with _interrupts.cancelling(runtime) as interrupted:

@@ -4,6 +4,7 @@ what stands under ``TYPE_CHECKING`` only tells type checkers their shape."""
 from __future__ import annotations
 
 import errno as errno_module
+import inspect
 import os
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -16,10 +17,12 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class ShardHooks:
-    """Called on a shard's thread at its start and end; set by the module that needs them."""
+    """Called on a shard's thread at its start and end, and when a closing runtime has one task
+    left; set by the module that needs them."""
 
     attached: Any = None
     detached: Any = None
+    last_task: Any = None
 
 
 def _attached(runtime: object, shard: int) -> None:
@@ -32,11 +35,16 @@ def _detached(runtime: object, shard: int) -> None:
         ShardHooks.detached(runtime, shard)
 
 
+def _last_task(runtime: object, shard: int) -> None:
+    if ShardHooks.last_task is not None:
+        ShardHooks.last_task(runtime, shard)
+
+
 def _adopt(given: object) -> object:
     """For spawns of something that is not a native coroutine: Cython's, or another awaitable."""
     if isinstance(given, Coroutine):
         return given
-    if isinstance(given, Awaitable):
+    if inspect.isawaitable(given):
         awaitable = given
 
         async def run() -> object:
@@ -196,6 +204,7 @@ _made = library.start_bridge(
         "adopt": _adopt,
         "attached": _attached,
         "detached": _detached,
+        "last_task": _last_task,
         "os_error": _os_error,
         "spargio_error": _spargio_error,
     }

@@ -37,7 +37,7 @@ def compiler(language: str) -> str:
 
 @pytest.fixture
 def run_program(prefix: Path, tmp_path: Path) -> Run:
-    """Compiles one source file and runs it; fails the test on a compiler's or the program's error."""
+    """Compiles one source file and runs it; the test fails where the compiler or program does."""
 
     def run(source: Path, *arguments: object, language: str = "c", libraries: tuple[str, ...] = ()):
         program = tmp_path / source.stem

@@ -192,7 +192,7 @@ def test_an_asyncio_future_is_a_runtime_error_at_the_await() -> None:
         future = loop.create_future()
 
         async def main() -> str:
-            with pytest.raises(RuntimeError, match="awaited something that yields .*Future"):
+            with pytest.raises(RuntimeError, match=r"awaited something that yields .*Future"):
                 await future
             await spargio.sleep(0)
             return "goes on"

@@ -218,7 +218,7 @@ def compiled() -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "native.so")
         source = Path(__file__).with_name("native.c")
-        command = [compiler, "-O2", "-std=c11", "-Wall", "-Werror", "-shared", "-fPIC"]
+        command = [compiler, "-O2", "-std=gnu11", "-Wall", "-Werror", "-shared", "-fPIC"]
         subprocess.run([*command, "-o", library, source], check=True, timeout=LIMIT_S)
         return ctypes.CDLL(str(library))
 

@@ -27,7 +27,13 @@ async def clean_up(name):
         await spargio.sleep(1000)
     finally:
         await spargio.sleep(0.001)
-        print("cleaned up", name, flush=True)
+        print(f"cleaned up {name}\\n", end="", flush=True)  # One write: threads print at once.
+
+async def announce(handle, sleeping):
+    # In a task of another shard: then the main thread waits in the kernel when the signal comes.
+    while handle.stats_snapshot().timers_set < sleeping + 1:
+        await spargio.sleep(0.001)
+    ready()
 
 def run(main, **options):
     try:
@@ -172,8 +178,8 @@ with spargio.Runtime.builder().shards(2).build() as handle:
     job = handle.spawn_stealable(clean_up("task"))
     while not handle.stats_snapshot().timers_set:
         pass
-    ready()
     try:
+        ready()
         job.result()
     except KeyboardInterrupt:
         print("raised", flush=True)
@@ -225,9 +231,7 @@ signal.signal(signal.SIGTERM, handler)
 
 async def main(handle):
     handle.spawn_pinned(1, clean_up("other"))
-    while not handle.stats_snapshot().timers_set:
-        await spargio.yield_now()
-    ready()
+    handle.spawn_pinned(1, announce(handle, 2))
     await spargio.sleep(1000)
 
 run(main, shards=2)
@@ -242,9 +246,7 @@ signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 async def main(handle):
     handle.spawn_pinned(1, clean_up("other"))
-    while not handle.stats_snapshot().timers_set:
-        await spargio.yield_now()
-    ready()
+    handle.spawn_pinned(1, announce(handle, 2))
     await clean_up("main")
 
 spargio.run(main, shards=2)

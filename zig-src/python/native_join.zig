@@ -86,6 +86,16 @@ pub const NativeJoin = struct {
         return py.PyBool_FromLong(@intFromBool(Type.body(instance).task.task.isDone()));
     }
 
+    fn cancelled(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const task = &Type.body(instance).task.task;
+        const by_cancellation = task.isDone() and task.status == @backingInt(errors.Code.cancelled);
+        return py.PyBool_FromLong(@intFromBool(by_cancellation));
+    }
+
+    fn nameOf(_: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return api.none();
+    }
+
     fn shardOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
         const id = Type.body(instance).task.task.home_id.load(.acquire);
         return if (id == shard_none) api.none() else py.PyLong_FromLongLong(id);
@@ -106,11 +116,13 @@ pub const NativeJoin = struct {
         const S = struct {
             var methods = [_]api.MethodDef{
                 object.method("cancel", &cancel, api.meth_noargs, "Ask the task to end."),
+                object.method("cancelled", &cancelled, api.meth_noargs, "Whether it ended by cancellation."),
                 object.method("done", &done, api.meth_noargs, "Whether the task has ended."),
                 object.method("result", &result, api.meth_fastcall | api.meth_keywords, "Wait on an ordinary thread."),
                 .{},
             };
             var properties = [_]api.GetSetDef{
+                .{ .name = "name", .get = &nameOf, .doc = "None: C functions have no name." },
                 .{ .name = "shard", .get = &shardOf, .doc = "Shard it started on, or None." },
                 .{},
             };

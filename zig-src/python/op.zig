@@ -192,6 +192,11 @@ const PyOp = struct {
     fn ended(self: *PyOp, me: *PyTask, instance: *Object, result: i32, suspended: *bool) ?*Object {
         if (result < 0) return self.failed(me, instance, -result, suspended);
         const count: usize = @intCast(result);
+        // A close elsewhere ends the receive as the end of the stream would: it is none.
+        if (count == 0 and self.reads() and Descriptor.Type.body(self.descriptor.?).isClosing()) {
+            self.finish();
+            return api.raise(helpers.ClosedError, closed_text);
+        }
         switch (self.kind) {
             .write_all, .write_all_at, .read_exactly => {
                 self.progress += count;
@@ -271,7 +276,7 @@ const PyOp = struct {
         defer if (filename) |f| py.Py_DecRef(f);
         const progress = self.progress;
         self.finish();
-        if (closed) return api.raise(helpers.ClosedError, "the descriptor was closed while the operation waited");
+        if (closed) return api.raise(helpers.ClosedError, closed_text);
         if (progress == 0) return helpers_module.raiseErrno(errno, null, filename);
         var text: [96]u8 = undefined;
         const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{ progress, self.length }) catch unreachable;
@@ -342,6 +347,8 @@ fn sleepFor(shard: *Shard, task: *Task, duration_ns: u64) fs.Error!*CoreOp {
     shard.launchTimer(op, clock.deadlineNs(duration_ns));
     return op;
 }
+
+const closed_text = "the descriptor was closed while the operation waited";
 
 const offset_max = std.math.maxInt(i64);
 

@@ -124,17 +124,23 @@ pub const PyRuntime = struct {
 
     const Target = struct { kind: Kind, shard: *Shard };
 
-    fn place(self: *PyRuntime, kind_object: *Object, value_object: *Object) ?Target {
-        const kind_number = object.unsigned(kind_object, "placement", @backingInt(Kind.stealable_preferred)) orelse return null;
-        const kind: Kind = @fromBackingInt(@intCast(kind_number));
-        const value = object.unsigned(value_object, "the value of the placement", std.math.maxInt(i64)) orelse return null;
-        const shard = self.runtime.place(.{ .kind = kind, .value = value }) catch {
-            _ = api.raiseFormat(py.PyExc_ValueError.*, "shard is {d}: allowed is 0 to {d}", .{
-                value, self.runtime.crew.shards.len - 1,
-            });
-            return null;
+    fn place(self: *PyRuntime, kind: *Object, value: *Object) ?Target {
+        const placement = self.readPlacement(kind, value) orelse return null;
+        const shard = self.runtime.place(placement) catch unreachable; // Its shard was checked.
+        return .{ .kind = placement.kind, .shard = shard };
+    }
+
+    /// Does not take a turn of the round robin.
+    fn readPlacement(self: *PyRuntime, kind_object: *Object, value_object: *Object) ?core.Placement {
+        const number = object.unsigned(kind_object, "placement", @backingInt(Kind.stealable_preferred)) orelse return null;
+        const kind: Kind = @fromBackingInt(@intCast(number));
+        const shards = self.runtime.crew.shards.len;
+        const value = switch (kind) {
+            .pinned, .stealable_preferred => object.unsigned(value_object, "shard", shards - 1),
+            .sticky => object.unsigned(value_object, "the key", std.math.maxInt(i64)),
+            .round_robin, .stealable => 0,
         };
-        return .{ .kind = kind, .shard = shard };
+        return .{ .kind = kind, .value = value orelse return null };
     }
 
     /// A new reference to something PyIter_Send can drive.
@@ -153,8 +159,8 @@ pub const PyRuntime = struct {
         const ctx = py.PyLong_AsUnsignedLongLong(arguments[1]);
         if (py.PyErr_Occurred() != null) return null;
         if (address == 0) return api.raise(py.PyExc_ValueError.*, "address is 0: allowed is the address of a C function");
-        const target = self.place(arguments[2], arguments[3]) orelse return null;
-        return NativeJoin.spawn(instance, .{ .kind = target.kind, .value = target.shard.id }, address, ctx);
+        const placement = self.readPlacement(arguments[2], arguments[3]) orelse return null;
+        return NativeJoin.spawn(instance, placement, address, ctx);
     }
 
     /// drive(main: Task): runs shard 0 on this thread until main and all others have ended.
@@ -186,6 +192,11 @@ pub const PyRuntime = struct {
 
     /// Takes over the reference. The last one counts: a second Ctrl-C replaces the first.
     pub fn stopWith(self: *PyRuntime, exception: *Object) void {
+        // In the background nobody raises it: kept, its traceback could hold this object for ever.
+        if (!self.runtime.driven) {
+            py.Py_DecRef(exception);
+            return self.closeCrew();
+        }
         // Tasks of two shards may come here at once.
         if (@atomicRmw(?*Object, &self.fatal, .Xchg, exception, .acq_rel)) |before| py.Py_DecRef(before);
         if (self.runtime.crew.closing.load(.seq_cst)) self.runtime.crew.cancelAgain() else self.closeCrew();

@@ -182,7 +182,8 @@ pub const PyTask = struct {
         if (matches(exception, helpers.CancelledError)) {
             self.task.status = @backingInt(errors.Code.cancelled);
         } else if (matches(exception, py.PyExc_KeyboardInterrupt.*) or matches(exception, py.PyExc_SystemExit.*)) {
-            self.retrieved = true; // It is raised from run() as well.
+            // It is raised from run() as well; a runtime in the background has nobody to raise it.
+            self.retrieved = PyRuntime.of(self.runtime.?).runtime.driven;
             self.task.status = @backingInt(errors.Code.cancelled);
             PyRuntime.of(self.runtime.?).stopWith(api.ref(exception));
         }

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from ._ffi.core import Descriptor, native
+from .errors import ClosedError
 from .runtime import current_runtime
 
 __all__ = ("TcpListener", "TcpStream")
@@ -19,7 +20,10 @@ Address = tuple[Any, ...]
 
 def _ask(descriptor: Descriptor, method: str) -> Address:
     """getsockname or getpeername, as Python writes addresses; does not wait."""
-    borrowed = socket.socket(fileno=descriptor.fileno())
+    number = descriptor.fileno()
+    if number < 0:
+        raise ClosedError("the socket is closed")
+    borrowed = socket.socket(fileno=number)
     try:
         address: Address = getattr(borrowed, method)()
         return address

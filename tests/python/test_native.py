@@ -185,7 +185,7 @@ def test_cancelled_before_its_start_it_never_runs() -> None:
 
 
 def test_native_tasks_run_without_the_gil_and_are_stolen() -> None:
-    """Issue 2, section 7.2: tasks of 20 us, wanted on shard 0 of 2, take at most 0.6 of the time of
+    """Tasks of 20 us, wanted on shard 0 of 2, take at most 0.6 of the time of
     the same pinned there. The best of several rounds counts: other programs want the CPUs as well."""
     library = support.compiled()
     if len(os.sched_getaffinity(0)) < 2:

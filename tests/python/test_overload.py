@@ -111,7 +111,7 @@ PRODUCERS = 4
 
 @backends
 def test_a_million_tasks_each_once(backend: str) -> None:
-    """Issue 2, section 7.4: from 4 threads through queues of 1,024."""
+    """From 4 threads through queues of 1,024."""
     if TOTAL < 1_000_000:
         pytest.skip("no C compiler: 100,000 coroutines instead, in the next test")
     mark = support.address(support.compiled().mark)

@@ -104,6 +104,7 @@ class Runtime:
     def __init__(self, builder: RuntimeBuilder) -> None:
         self._native = native.start(builder.address(), 0)
         self._handle = RuntimeHandle(self._native)
+        self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _stop_forgotten, self._native, os.getpid())
 
     @staticmethod
@@ -119,8 +120,8 @@ class Runtime:
         """Refuse new tasks, cancel those that run, wait until all have ended. Idempotent.
         ``TimeoutError`` after `timeout` seconds: they are cancelled but not all have ended; call
         it again."""
-        if not self._finalizer.alive:
-            return
+        if not self._finalizer.alive or os.getpid() != self._owner:
+            return  # Down already, or a forked child: the shards are the parent's.
         ns = _FOREVER_NS if timeout is None or timeout > 1e9 else int(timeout * 1e9)
         if not self._native.shutdown(ns):
             raise TimeoutError(f"tasks are still running after {timeout} s")

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = Path(__file__).parent / "programs"
-STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
-
-Run = Callable[..., subprocess.CompletedProcess[bytes]]
+from abi_support import ROOT, STRICT, Run, compiler
 
 
 @pytest.fixture(scope="session")
@@ -25,14 +18,6 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "ziglang", "build", "install", "-Doptimize=safe"]
     subprocess.run([*command, "--prefix", str(target)], cwd=ROOT, check=True)
     return target
-
-
-def compiler(language: str) -> str:
-    name = {"c": "cc", "c++": "c++"}[language]
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"no {name} on this machine")
-    return found
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Run
+from abi_support import ROOT, Run
 
 EXAMPLES = ROOT / "examples"
 

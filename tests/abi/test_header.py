@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, STRICT, Run, compiler
+from abi_support import ROOT, STRICT, Run, compiler
 
 from spargio._ffi.structs import Placement, ProbeInfo, RuntimeOptions
 

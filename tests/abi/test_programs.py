@@ -6,7 +6,7 @@ import re
 
 import cbor2
 import pytest
-from conftest import PROGRAMS, Run
+from abi_support import PROGRAMS, Run
 
 NO_MSG_RING = 1
 

@@ -301,7 +301,8 @@ pub export fn spargio_read_at(fd: i32, buffer: ?[*]u8, length: u32, offset: u64,
 }
 
 pub export fn spargio_write_at(fd: i32, buffer: ?[*]const u8, length: u32, offset: u64, op: ?*u64) i32 {
-    return launch(op, fs.writeAt, .{ fd, sliceOf([]const u8, buffer, length) orelse return fail(error.Invalid), offset });
+    const data = sliceOf([]const u8, buffer, length) orelse return fail(error.Invalid);
+    return launch(op, fs.writeAt, .{ fd, data, offset });
 }
 
 /// NULL is a buffer only where nothing is to be transferred.

@@ -44,7 +44,15 @@ pub const Descriptor = struct {
             return null;
         };
         const self = Type.body(instance);
-        self.* = .{ .fd = fd, .users = .init(0), .is_socket = is_socket, .drained = .init(false), .room = .init(room_first), .leftover = null, .name = null };
+        self.* = .{
+            .fd = fd,
+            .users = .init(0),
+            .is_socket = is_socket,
+            .drained = .init(false),
+            .room = .init(room_first),
+            .leftover = null,
+            .name = null,
+        };
         if (name) |n| self.name = api.ref(n);
         return instance;
     }
@@ -126,7 +134,8 @@ pub const Descriptor = struct {
         if (!self.acquire()) return null;
         defer self.release();
         const on: u32 = @intCast(value);
-        const errno = linux.errno(linux.setsockopt(self.fd, linux.IPPROTO.TCP, linux.TCP.NODELAY, std.mem.asBytes(&on), 4));
+        const rc = linux.setsockopt(self.fd, linux.IPPROTO.TCP, linux.TCP.NODELAY, std.mem.asBytes(&on), 4);
+        const errno = linux.errno(rc);
         if (errno != .SUCCESS) return raiseErrno(@backingInt(errno), null, null);
         return api.none();
     }

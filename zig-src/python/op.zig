@@ -279,7 +279,9 @@ const PyOp = struct {
         if (closed) return api.raise(helpers.ClosedError, closed_text);
         if (progress == 0) return helpers_module.raiseErrno(errno, null, filename);
         var text: [96]u8 = undefined;
-        const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{ progress, self.length }) catch unreachable;
+        const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{
+            progress, self.length,
+        }) catch unreachable;
         return helpers_module.raiseErrno(errno, words, filename);
     }
 

@@ -50,7 +50,8 @@ pub const PyRuntime = struct {
         if (py.PyErr_Occurred() != null) return null;
         const driven = object.unsigned(arguments[1], "driven", 1) orelse return null;
         const given: *const Options = @ptrFromInt(address);
-        const options = options_module.read(Options, .init(), given) catch |err| return helpers_module.raiseCode(errors.fromError(err));
+        const options = options_module.read(Options, .init(), given) catch |err|
+            return helpers_module.raiseCode(errors.fromError(err));
         const instance = Type.create() orelse return null;
         const self = Type.body(instance);
         // Threads of ours attach to the interpreter while they start: let them.
@@ -100,7 +101,14 @@ pub const PyRuntime = struct {
         return self.submit(instance, coroutine, arguments[1], .{ .kind = .pinned, .shard = shard }, true);
     }
 
-    fn submit(self: *PyRuntime, instance: *Object, coroutine: *Object, name: ?*Object, target: Target, cleanup: bool) ?*Object {
+    fn submit(
+        self: *PyRuntime,
+        instance: *Object,
+        coroutine: *Object,
+        name: ?*Object,
+        target: Target,
+        cleanup: bool,
+    ) ?*Object {
         const task = PyTask.create(instance, coroutine, name, target.kind, target.shard.id) orelse return null;
         task.task.cleanup = cleanup;
         const handle = PyTask.Type.objectOf(task);
@@ -132,7 +140,8 @@ pub const PyRuntime = struct {
 
     /// Does not take a turn of the round robin.
     fn readPlacement(self: *PyRuntime, kind_object: *Object, value_object: *Object) ?core.Placement {
-        const number = object.unsigned(kind_object, "placement", @backingInt(Kind.stealable_preferred)) orelse return null;
+        const number = object.unsigned(kind_object, "placement", @backingInt(Kind.stealable_preferred)) orelse
+            return null;
         const kind: Kind = @fromBackingInt(@intCast(number));
         const shards = self.runtime.crew.shards.len;
         const value = switch (kind) {
@@ -158,7 +167,8 @@ pub const PyRuntime = struct {
         const address = py.PyLong_AsUnsignedLongLong(arguments[0]);
         const ctx = py.PyLong_AsUnsignedLongLong(arguments[1]);
         if (py.PyErr_Occurred() != null) return null;
-        if (address == 0) return api.raise(py.PyExc_ValueError.*, "address is 0: allowed is the address of a C function");
+        if (address == 0)
+            return api.raise(py.PyExc_ValueError.*, "address is 0: allowed is the address of a C function");
         const placement = self.readPlacement(arguments[2], arguments[3]) orelse return null;
         return NativeJoin.spawn(instance, placement, address, ctx);
     }
@@ -168,7 +178,10 @@ pub const PyRuntime = struct {
         const self = of(instance);
         if (!PyTask.Type.is(main)) return api.raise(py.PyExc_TypeError.*, "drive() takes a Task");
         if (Shard.current() != null)
-            return api.raise(py.PyExc_RuntimeError.*, "spargio.run() inside a spargio task: await the coroutine instead");
+            return api.raise(
+                py.PyExc_RuntimeError.*,
+                "spargio.run() inside a spargio task: await the coroutine instead",
+            );
         if (self.driving or !self.runtime.driven)
             return api.raise(py.PyExc_RuntimeError.*, "this runtime is not to be driven");
         self.driving = true;
@@ -311,7 +324,12 @@ pub const PyRuntime = struct {
             var methods = [_]api.MethodDef{
                 object.method("spawn", &spawn, api.meth_fastcall, "spawn(kind, value, coroutine, name)"),
                 object.method("spawn_cleanup", &spawnCleanup, api.meth_fastcall, "spawn_cleanup(coroutine, name)"),
-                object.method("spawn_native", &spawnNative, api.meth_fastcall, "spawn_native(address, ctx, kind, value)"),
+                object.method(
+                    "spawn_native",
+                    &spawnNative,
+                    api.meth_fastcall,
+                    "spawn_native(address, ctx, kind, value)",
+                ),
                 object.method("drive", &drive, api.meth_one, "drive(main)"),
                 object.method("shutdown", &shutdown, api.meth_one, "shutdown(timeout_ns)"),
                 object.method("request_stop", &requestStop, api.meth_noargs, "Cancel everything; does not wait."),

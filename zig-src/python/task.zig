@@ -406,7 +406,9 @@ pub const PyTask = struct {
         const seconds = py.PyFloat_AsDouble(arguments[0]);
         if (py.PyErr_Occurred() != null) return null;
         if (!(seconds >= 0)) {
-            _ = api.raiseFormat(py.PyExc_ValueError.*, "timeout is {d}: allowed is 0 or more seconds, or None", .{seconds});
+            _ = api.raiseFormat(py.PyExc_ValueError.*, "timeout is {d}: allowed is 0 or more seconds, or None", .{
+                seconds,
+            });
             return null;
         }
         return if (seconds > 1e9) std.math.maxInt(u64) else @intFromFloat(seconds * std.time.ns_per_s);
@@ -499,7 +501,10 @@ pub const PyTask = struct {
 
     fn traverse(handle: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_int {
         const self = Type.body(handle);
-        for ([_]?*Object{ Type.class, self.coroutine, self.context, self.value, self.traceback, self.name, self.runtime }) |held| {
+        for ([_]?*Object{
+            Type.class,     self.coroutine, self.context, self.value,
+            self.traceback, self.name,      self.runtime,
+        }) |held| {
             const one = held orelse continue;
             const status = visit(one, arg);
             if (status != 0) return status;
@@ -515,7 +520,12 @@ pub const PyTask = struct {
                 object.method("done", &done, api.meth_noargs, "Whether the task has ended."),
                 object.method("cancelled", &cancelled, api.meth_noargs, "Whether it ended by cancellation."),
                 object.method("result", &result, api.meth_fastcall | api.meth_keywords, "Wait on an ordinary thread."),
-                object.method("__class_getitem__", &object.classGetItem, api.meth_one | api.meth_class, "JoinHandle[T]"),
+                object.method(
+                    "__class_getitem__",
+                    &object.classGetItem,
+                    api.meth_one | api.meth_class,
+                    "JoinHandle[T]",
+                ),
                 .{},
             };
             var properties = [_]api.GetSetDef{

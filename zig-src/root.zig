@@ -22,6 +22,7 @@ test {
     _ = @import("queue/stealable.zig");
     _ = @import("ring.zig");
     _ = @import("steal.zig");
+    _ = @import("stress_test.zig");
     _ = @import("sync.zig");
     _ = @import("timers.zig");
 }

@@ -100,6 +100,8 @@ pub const Shard = struct {
         defer current_shard = null;
         self.accounted_ns = clock.nowNs();
         while (self.crew.stop.load(.acquire) == 0) self.pass();
+        // The last task may have ended here: the bells that tell the others must still go out.
+        if (self.ring.hasUnsubmitted()) self.submit();
         self.account();
         if (self.searching) thief.release(self);
         assert(self.live == null and self.ops.flying == 0);
@@ -179,6 +181,8 @@ pub const Shard = struct {
         if (task.vtable.hosted) self.enterHost() else self.leaveHost();
         self.runs_hosted.store(task.vtable.hosted, .monotonic);
         task.state.store(.running, .monotonic);
+        // A bell that waits for the end of the pass would wait for all tasks before it.
+        defer if (self.bells_queued) self.submit();
         if (!task.started and !self.start(task)) return;
         const sequence = self.poll_sequence.load(.monotonic);
         self.poll_sequence.store(sequence +% 1, .monotonic);
@@ -195,8 +199,6 @@ pub const Shard = struct {
                 self.requeue(task);
             },
         }
-        // A bell that waits for the end of the pass would wait for all tasks before it.
-        if (self.bells_queued) self.submit();
     }
 
     fn requeue(self: *Shard, task: *Task) void {

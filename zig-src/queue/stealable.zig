@@ -7,49 +7,52 @@ const LockFreeType = @import("lock_free.zig").LockFreeType;
 pub const Backend = enum(u32) { mutex = 0, lock_free = 1 };
 
 pub fn StealableType(comptime T: type) type {
-    return union(Backend) {
+    return struct {
         const Self = @This();
 
-        mutex: MutexDequeType(T),
-        lock_free: LockFreeType(T),
+        // One of the two is made. No union: a look at its tag may read all of it, beside the threads
+        // that write there.
+        backend: Backend,
+        mutex: MutexDequeType(T) = undefined,
+        lock_free: LockFreeType(T) = undefined,
 
         pub fn init(gpa: std.mem.Allocator, backend: Backend, capacity: usize) !Self {
             return switch (backend) {
-                .mutex => .{ .mutex = try .init(gpa, capacity) },
-                .lock_free => .{ .lock_free = try .init(gpa, capacity) },
+                .mutex => .{ .backend = backend, .mutex = try .init(gpa, capacity) },
+                .lock_free => .{ .backend = backend, .lock_free = try .init(gpa, capacity) },
             };
         }
 
         pub fn deinit(self: *Self, gpa: std.mem.Allocator) void {
-            switch (self.*) {
-                inline else => |*queue| queue.deinit(gpa),
+            switch (self.backend) {
+                inline else => |backend| @field(self, @tagName(backend)).deinit(gpa),
             }
         }
 
         /// Any thread. The new depth, or null where the queue is full.
         pub fn push(self: *Self, item: *T) ?usize {
-            return switch (self.*) {
-                inline else => |*queue| queue.push(item),
+            return switch (self.backend) {
+                inline else => |backend| @field(self, @tagName(backend)).push(item),
             };
         }
 
         /// The owning shard only.
         pub fn popOwner(self: *Self) ?*T {
-            return switch (self.*) {
-                inline else => |*queue| queue.popOwner(),
+            return switch (self.backend) {
+                inline else => |backend| @field(self, @tagName(backend)).popOwner(),
             };
         }
 
         /// Any other shard: at most `out.len` tasks and at most half of the queue.
         pub fn steal(self: *Self, out: []*T) usize {
-            return switch (self.*) {
-                inline else => |*queue| queue.steal(out),
+            return switch (self.backend) {
+                inline else => |backend| @field(self, @tagName(backend)).steal(out),
             };
         }
 
         pub fn depth(self: *const Self) usize {
-            return switch (self.*) {
-                inline else => |*queue| queue.depth(),
+            return switch (self.backend) {
+                inline else => |backend| @field(self, @tagName(backend)).depth(),
             };
         }
     };

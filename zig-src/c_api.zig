@@ -4,7 +4,6 @@ const std = @import("std");
 const build_options = @import("build_options");
 const clock = @import("clock.zig");
 const errors = @import("errors.zig");
-const fork = @import("fork.zig");
 const fs = @import("ops/fs.zig");
 const net = @import("ops/net.zig");
 const options_module = @import("options.zig");
@@ -138,7 +137,6 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
 pub export fn spargio_runtime_shutdown(handle: u64, timeout_ns: u64) i32 {
     const runtime = pinRuntime(handle) orelse return fail(error.Closed);
     defer runtimes.unpin(handle);
-    if (runtime.generation != fork.generation()) return fail(error.Forked);
     const finished = runtime.shutdown(clock.deadlineNs(timeout_ns)) catch |err| return fail(err);
     if (!finished) return fail(error.Timeout);
     return if (runtimes.close(handle)) errors.ok else fail(error.Closed);
@@ -179,6 +177,13 @@ pub export fn spargio_join_wait(join: u64, timeout_ns: u64, result: ?*i64) i32 {
     const native = joins.pin(join) orelse return fail(error.Closed);
     defer joins.unpin(join);
     const deadline = clock.deadlineNs(timeout_ns);
+    if (!native.task.isDone()) {
+        // A runtime that is gone has ended all its tasks; in a forked child they never end.
+        if (pinRuntime(native.runtime)) |runtime| {
+            defer runtimes.unpin(native.runtime);
+            if (runtime.crew.forked()) return fail(error.Forked);
+        }
+    }
     while (!native.task.waitThread(deadline)) {
         if (deadline != std.math.maxInt(u64) and clock.nowNs() >= deadline) return fail(error.Timeout);
     }
@@ -207,7 +212,7 @@ pub export fn spargio_join_cancel(join: u64) i32 {
     // A runtime that is gone has ended all its tasks.
     const runtime = pinRuntime(native.runtime) orelse return errors.ok;
     defer runtimes.unpin(native.runtime);
-    if (runtime.generation != fork.generation()) return fail(error.Forked);
+    if (runtime.crew.forked()) return fail(error.Forked);
     native.task.cancel_requested.store(true, .seq_cst);
     Shard.wake(&native.task);
     return errors.ok;

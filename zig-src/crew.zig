@@ -4,6 +4,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const fork = @import("fork.zig");
 const Options = @import("options.zig").Options;
 const Info = @import("probe.zig").Info;
 const Host = @import("host.zig").Host;
@@ -20,6 +21,8 @@ pub const Crew = struct {
     /// The host's own side of this runtime.
     host_owner: ?*anyopaque = null,
     shards: []Shard,
+    /// Of the process that made it.
+    generation: u32,
 
     /// Bit i: shard i is parked. A hint for whom to wake; the doorbell decides.
     parked: [limits.shards_max / 64]Atomic(u64) = @splat(.init(0)),
@@ -47,9 +50,15 @@ pub const Crew = struct {
         return self.usesMsgRing() and self.info.can().send_msg_ring;
     }
 
+    /// In a forked child: the shards are the parent's, and so are the rings.
+    pub fn forked(self: *const Crew) bool {
+        return self.generation != fork.generation();
+    }
+
     /// After publishing something for `target`: wakes it where it sleeps. True where a bell was rung.
     pub fn notify(self: *Crew, target: *Shard) bool {
         const from = Shard.currentOf(self);
+        if (self.forked()) return false;
         if (!target.doorbell.notify()) {
             self.countSpawn(from, .doorbells_coalesced);
             return false;

@@ -5,6 +5,7 @@ const std = @import("std");
 
 var generation_now: std.atomic.Value(u32) = .init(0);
 var watching: std.atomic.Value(bool) = .init(false);
+var forget: *const fn () void = undefined;
 
 extern "c" fn pthread_atfork(
     prepare: ?*const fn () callconv(.c) void,
@@ -12,14 +13,17 @@ extern "c" fn pthread_atfork(
     child: ?*const fn () callconv(.c) void,
 ) c_int;
 
-/// From the first runtime on; the library is never unloaded after that.
-pub fn watch() void {
+/// From the first runtime on; the library is never unloaded after that. `in_child` runs in each
+/// child, on the thread that forked.
+pub fn watch(in_child: *const fn () void) void {
     if (watching.swap(true, .seq_cst)) return;
-    _ = pthread_atfork(null, null, inChild); // Fails only without memory; then forks go unnoticed.
+    forget = in_child;
+    _ = pthread_atfork(null, null, afterFork); // Fails only without memory; then forks go unnoticed.
 }
 
-fn inChild() callconv(.c) void {
+fn afterFork() callconv(.c) void {
     _ = generation_now.fetchAdd(1, .monotonic);
+    forget();
 }
 
 pub fn generation() u32 {

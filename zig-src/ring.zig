@@ -36,6 +36,9 @@ pub const Ring = struct {
         errno.* = @backingInt(linux.E.NOMEM);
         var sq = linux.IoUring.SubmissionQueue.init(ring_fd, params) catch return error.SetupFailed;
         const cq = linux.IoUring.CompletionQueue.init(ring_fd, params, sq) catch return error.SetupFailed;
+        // A forked child gets no copy of these shared pages: it could only do harm with them.
+        for ([_][]align(std.heap.page_size_min) u8{ sq.mmap, sq.mmap_sqes }) |pages|
+            _ = linux.madvise(pages.ptr, pages.len, linux.MADV.DONTFORK);
         // The indirection of the submission queue is never used: slot i holds SQE i for ever.
         for (sq.array, 0..) |*slot, i| slot.* = @intCast(i);
         sq.sqe_head = 0;

@@ -28,7 +28,6 @@ pub const Runtime = struct {
     crew: Crew,
     /// Shards whose ring is enabled; no bell is rung before all are.
     enabled: Atomic(u32) = .init(0),
-    generation: u32,
     joining: sync.Lock = .{},
     joined: bool = false,
     /// The caller runs shard 0 by `drive`.
@@ -52,12 +51,18 @@ pub const Runtime = struct {
             return error.SetupFailed;
         }
         if (!info.sufficient()) return error.Unsupported;
-        fork.watch();
+        fork.watch(Shard.forgetCurrent);
         const self = try gpa.create(Runtime);
         errdefer gpa.destroy(self);
         self.* = .{
-            .crew = .{ .options = given.*, .info = info, .host = host, .host_owner = host_owner, .shards = &.{} },
-            .generation = fork.generation(),
+            .crew = .{
+                .options = given.*,
+                .info = info,
+                .host = host,
+                .host_owner = host_owner,
+                .shards = &.{},
+                .generation = fork.generation(),
+            },
             .driven = driven,
         };
         @memcpy(self.prefix[0..given.prefix().len], given.prefix());
@@ -186,6 +191,7 @@ pub const Runtime = struct {
 
     /// Stops everything; false where the time limit passed first: call again.
     pub fn shutdown(self: *Runtime, deadline_ns: u64) errors.Error!bool {
+        if (self.crew.forked()) return error.Forked;
         if (Shard.currentOf(&self.crew) != null) return error.OnShard;
         self.crew.close();
         while (self.crew.stop.load(.seq_cst) == 0) {
@@ -225,8 +231,8 @@ pub const Runtime = struct {
     /// Takes over `task`, whose kind and preferred shard are set by `place`: it runs once, or is
     /// cancelled. On an error the caller keeps it.
     pub fn submit(self: *Runtime, task: *Task, target: *Shard) errors.Error!void {
-        if (self.generation != fork.generation()) return error.Forked;
         const crew = &self.crew;
+        if (crew.forked()) return error.Forked;
         const from = Shard.currentOf(crew);
         self.countAccepted(from, task.kind);
         assert(!task.cleanup or from == target);

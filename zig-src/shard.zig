@@ -88,6 +88,11 @@ pub const Shard = struct {
         return current_shard;
     }
 
+    /// In a forked child: the shard is the parent's, and this thread runs none.
+    pub fn forgetCurrent() void {
+        current_shard = null;
+    }
+
     pub fn currentOf(crew: *const Crew) ?*Shard {
         const shard = current_shard orelse return null;
         return if (shard.crew == crew) shard else null;
@@ -100,6 +105,7 @@ pub const Shard = struct {
         defer current_shard = null;
         self.accounted_ns = clock.nowNs();
         while (self.crew.stop.load(.acquire) == 0) self.pass();
+        if (self.crew.forked()) return;
         // The last task may have ended here: the bells that tell the others must still go out.
         if (self.ring.hasUnsubmitted()) self.submit();
         self.account();
@@ -118,6 +124,7 @@ pub const Shard = struct {
         self.runLocal();
         self.runStealable();
         self.leaveHost();
+        if (self.crew.forked()) return self.crew.stop.store(1, .release); // Ours is a copy.
         self.publishGauges();
         if (self.hasLocalWork()) {
             if (self.searching) thief.release(self);
@@ -178,11 +185,12 @@ pub const Shard = struct {
 
     /// One step of a task: started here if it was not, and put where it belongs afterwards.
     pub fn poll(self: *Shard, task: *Task) void {
+        if (self.crew.forked()) return; // It runs in the parent.
         if (task.vtable.hosted) self.enterHost() else self.leaveHost();
         self.runs_hosted.store(task.vtable.hosted, .monotonic);
         task.state.store(.running, .monotonic);
         // A bell that waits for the end of the pass would wait for all tasks before it.
-        defer if (self.bells_queued) self.submit();
+        defer if (self.bells_queued and !self.crew.forked()) self.submit();
         if (!task.started and !self.start(task)) return;
         const sequence = self.poll_sequence.load(.monotonic);
         self.poll_sequence.store(sequence +% 1, .monotonic);
@@ -191,6 +199,7 @@ pub const Shard = struct {
         const outcome = task.vtable.poll(task);
         self.current_task = null;
         self.poll_sequence.store(sequence +% 2, .monotonic);
+        if (self.crew.forked()) return; // The poll forked, and came back in the child.
         switch (outcome) {
             .ended => self.finish(task),
             .yield => self.requeue(task),

@@ -70,13 +70,14 @@ pub const NativeJoin = struct {
     fn result(instance: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         const limit = PyTask.timeLimit(arguments, count, names) orelse return null;
-        if (!PyTask.waitDone(&self.task.task, limit)) return null;
+        if (!PyTask.waitDone(&self.task.task, self.runtime.?, limit)) return null;
         return self.outcome();
     }
 
     fn cancel(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const task = &Type.body(instance).task.task;
         if (task.isDone()) return py.PyBool_FromLong(0);
+        if (!PyTask.isHere(Type.body(instance).runtime.?)) return null;
         task.cancel_requested.store(true, .seq_cst);
         Shard.wake(task);
         return py.PyBool_FromLong(1);

@@ -13,7 +13,6 @@ const object = @import("object.zig");
 const Options = @import("../options.zig").Options;
 const options_module = @import("../options.zig");
 const core = @import("../runtime.zig");
-const fork = @import("../fork.zig");
 const Crew = @import("../crew.zig").Crew;
 const Kind = @import("../task.zig").Kind;
 const PyTask = @import("task.zig").PyTask;
@@ -189,6 +188,7 @@ pub const PyRuntime = struct {
         // Not run yet: shard 0 is this thread's.
         task.is_main = true;
         self.runtime.drive();
+        if (self.forked() and self.fatal != null) return self.takeFatal(); // A child that exits.
         if (!self.stop(std.math.maxInt(u64))) return null;
         if (self.fatal != null) task.retrieved = true; // What is raised instead of its outcome.
         return self.takeFatal();
@@ -262,8 +262,8 @@ pub const PyRuntime = struct {
     }
 
     /// In a forked child there are no shards, and the rings are the parent's.
-    fn forked(self: *const PyRuntime) bool {
-        return self.runtime.generation != fork.generation();
+    pub fn forked(self: *const PyRuntime) bool {
+        return self.runtime.crew.forked();
     }
 
     fn requestStop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {

@@ -12,6 +12,7 @@ const errors = @import("../errors.zig");
 const core_task = @import("../task.zig");
 const object = @import("object.zig");
 const helpers = &@import("helpers.zig").helpers;
+const raiseCode = @import("helpers.zig").raiseCode;
 const Op = @import("../op.zig").Op;
 const Poll = core_task.Poll;
 const PyRuntime = @import("runtime.zig").PyRuntime;
@@ -78,6 +79,12 @@ pub const PyTask = struct {
     pub fn of(task: *Task) *PyTask {
         assert(task.vtable == &vtable);
         return @fieldParentPtr("task", task);
+    }
+
+    /// The shard it was started on. (Not the current one: in a child that forked in a task there is
+    /// none.)
+    pub fn home(self: *PyTask) *Shard {
+        return @ptrCast(@alignCast(self.task.home.?));
     }
 
     /// The Python task that this thread is in the middle of.
@@ -363,6 +370,7 @@ pub const PyTask = struct {
     fn cancel(handle: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(handle);
         if (self.task.isDone()) return py.PyBool_FromLong(0);
+        if (!isHere(self.runtime.?)) return null;
         self.task.cancel_requested.store(true, .seq_cst);
         Shard.wake(&self.task);
         return py.PyBool_FromLong(1);
@@ -391,8 +399,15 @@ pub const PyTask = struct {
     fn result(handle: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(handle);
         const limit = timeLimit(arguments, count, names) orelse return null;
-        if (!waitDone(&self.task, limit)) return null;
+        if (!waitDone(&self.task, self.runtime.?, limit)) return null;
         return self.outcome();
+    }
+
+    /// False, with the exception set, where a forked child asks: the task is its parent's.
+    pub fn isHere(runtime: *Object) bool {
+        if (!PyRuntime.of(runtime).forked()) return true;
+        _ = raiseCode(errors.fromError(error.Forked));
+        return false;
     }
 
     /// The one argument of `result`, seconds or None, as nanoseconds.
@@ -423,7 +438,8 @@ pub const PyTask = struct {
         return std.mem.eql(u8, text[0..@intCast(size)], wanted);
     }
 
-    pub fn waitDone(task: *Task, limit_ns: u64) bool {
+    pub fn waitDone(task: *Task, runtime: *Object, limit_ns: u64) bool {
+        if (!task.isDone() and !isHere(runtime)) return false;
         const slice_ns = 50 * std.time.ns_per_ms;
         if (Shard.current() != null and !task.isDone()) {
             _ = api.raise(py.PyExc_RuntimeError.*, "result() would block a shard: await the handle instead");

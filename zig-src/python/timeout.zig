@@ -66,7 +66,7 @@ pub const Timeout = struct {
 
     pub fn detach(self: *Timeout) void {
         const task = self.task.?;
-        if (self.timer.isSet()) Shard.current().?.timers.cancel(&self.timer);
+        if (self.timer.isSet()) task.home().timers.cancel(&self.timer);
         var link = &task.scopes;
         while (link.*) |found| : (link = &found.next) {
             if (found != self) continue;

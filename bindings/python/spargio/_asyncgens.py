@@ -4,6 +4,7 @@ those that are left at the end of ``run`` are closed before it returns (PEP 525)
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import weakref
@@ -61,11 +62,20 @@ def _attached(runtime: Runtime, shard: int) -> None:
 
 
 def _detached(runtime: Runtime, shard: int) -> None:
+    _forget()
+
+
+def _forget() -> None:
+    if getattr(local, "runtime", None) is None:
+        return  # A forked child that came back to run().
     sys.set_asyncgen_hooks(*local.saved_hooks)
     if _sniffio is not None:
         _sniffio.name = local.saved_sniffio
     del local.runtime, local.saved_hooks
 
+
+# A child that was forked in a task is no shard: it may start a runtime of its own.
+os.register_at_fork(after_in_child=_forget)
 
 ShardHooks.attached = staticmethod(_attached)
 ShardHooks.detached = staticmethod(_detached)

@@ -4,6 +4,7 @@ cannot strike between two steps of a clean-up; the second is an ordinary Keyboar
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ def cancelling(runtime: Runtime) -> Iterator[list[int]]:
     """While inside, SIGINT stops `runtime`; gives a list that is filled when it came. Leaves a
     handler alone that the program set itself, and does nothing outside the main thread."""
     seen: list[int] = []
+    owner = os.getpid()
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if seen:
+        if seen or os.getpid() != owner:  # A forked child has nothing to stop.
             raise KeyboardInterrupt
         seen.append(number)
         runtime.request_stop()

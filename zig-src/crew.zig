@@ -36,6 +36,9 @@ pub const Crew = struct {
     /// 1: everything has ended, the shards leave their loops. Threads wait on it.
     stop: Atomic(u32) = .init(0),
 
+    /// Other threads that are about to ring a bell: no ring is closed under them.
+    ringing: Atomic(u32) = .init(0),
+
     /// Counters of threads that are no shard of this crew.
     outside: stats.SpawnCounters = .{},
     outside_errnos: stats.ErrnoCounters = @splat(.{}),
@@ -59,6 +62,11 @@ pub const Crew = struct {
     pub fn notify(self: *Crew, target: *Shard) bool {
         const from = Shard.currentOf(self);
         if (self.forked()) return false;
+        // Counted in before the look at the doorbell, which a shard that has left never sets again.
+        if (from == null) _ = self.ringing.fetchAdd(1, .seq_cst);
+        defer if (from == null) {
+            _ = self.ringing.fetchSub(1, .seq_cst);
+        };
         if (!target.doorbell.notify()) {
             self.countSpawn(from, .doorbells_coalesced);
             return false;
@@ -76,6 +84,10 @@ pub const Crew = struct {
         const shard = self.anyParked(except) orelse return;
         if (self.searchers.cmpxchgStrong(0, 1, .seq_cst, .seq_cst) != null) return;
         const from = Shard.currentOf(self);
+        if (from == null) _ = self.ringing.fetchAdd(1, .seq_cst);
+        defer if (from == null) {
+            _ = self.ringing.fetchSub(1, .seq_cst);
+        };
         if (!shard.doorbell.notify()) {
             self.endSearch();
             self.countSpawn(from, .stealable_wake_coalesced);

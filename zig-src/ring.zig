@@ -52,9 +52,13 @@ pub const Ring = struct {
     }
 
     pub fn deinit(self: *Ring) void {
-        assert(self.backlog.items.len == 0);
-        self.backlog.deinit(gpa);
+        self.backlog.deinit(gpa); // What is left there nobody waits for.
+        self.backlog = .empty;
         self.uring.deinit();
+    }
+
+    pub fn isOpen(self: *const Ring) bool {
+        return self.uring.fd >= 0;
     }
 
     pub fn fd(self: *const Ring) i32 {

@@ -113,9 +113,13 @@ pub const Runtime = struct {
         shard.ops.deinit();
         shard.stealable.deinit(gpa);
         gpa.free(shard.watch.seen);
-        shard.ring.backlog.clearRetainingCapacity();
-        shard.ring.deinit();
+        closeDescriptors(shard);
+    }
+
+    fn closeDescriptors(shard: *Shard) void {
+        if (shard.ring.isOpen()) shard.ring.deinit();
         if (shard.eventfd >= 0) _ = linux.close(shard.eventfd);
+        shard.eventfd = -1;
     }
 
     fn startThreads(self: *Runtime, given: *const Options, errno: *i32) StartError!void {
@@ -203,6 +207,9 @@ pub const Runtime = struct {
         defer self.joining.unlock();
         if (self.joined) return true;
         for (self.crew.shards) |*shard| if (shard.thread) |thread| thread.join();
+        // Somebody may still hold the runtime, for its counters: the rings go now all the same.
+        while (self.crew.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
+        for (self.crew.shards) |*shard| closeDescriptors(shard);
         self.joined = true;
         return true;
     }

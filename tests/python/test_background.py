@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 from typing import Any
@@ -266,6 +267,26 @@ def test_starting_and_stopping_again_and_again() -> None:
     for _ in range(50):
         with build(shards=2) as handle:
             assert handle.spawn_stealable(square(2)).result(support.LIMIT_S) == 4
+
+
+@pytest.mark.parametrize("msg_ring", [True, False])
+def test_a_stop_gives_the_rings_back_although_the_runtime_is_held(msg_ring: bool) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def nothing() -> None:
+        pass
+
+    before = descriptors()
+    runtime = spargio.Runtime.builder().shards(3).msg_ring(msg_ring).build()
+    handle = runtime.handle()
+    handle.spawn_stealable(nothing()).result(support.LIMIT_S)
+    assert descriptors() >= before + 3
+    runtime.shutdown()
+    assert descriptors() == before
+    assert handle.stats_snapshot().tasks_ended == 1
+    with pytest.raises(spargio.RuntimeClosed):
+        handle.spawn_stealable(nothing())
 
 
 def test_a_stop_waits_for_no_backstop() -> None:

@@ -39,7 +39,9 @@ pub const Crew = struct {
     /// Other threads that are about to ring a bell: no ring is closed under them.
     ringing: Atomic(u32) = .init(0),
 
-    /// Counters of threads that are no shard of this crew.
+    /// Spawns of threads that are no shard of this crew, refused ones too.
+    outside_begun: stats.Counter = .{},
+    /// Counters of these threads.
     outside: stats.SpawnCounters = .{},
     outside_errnos: stats.ErrnoCounters = @splat(.{}),
 
@@ -153,14 +155,25 @@ pub const Crew = struct {
         for (self.shards) |*shard| _ = self.notify(shard);
     }
 
-    /// Accepted and not ended. Ended first: a task that ends in between is counted as live.
+    /// Begun, not refused and not ended. Begun last: what ends in between is counted as live.
     pub fn liveTasks(self: *Crew) u64 {
-        var ended: u64 = 0;
-        for (self.shards) |*shard| ended += shard.counters.tasks_ended.value.load(.seq_cst);
-        var accepted = self.outside.spawn_accepted.value.load(.seq_cst);
-        for (self.shards) |*shard| accepted += shard.spawn_counters.spawn_accepted.value.load(.seq_cst);
-        assert(accepted >= ended);
-        return accepted - ended;
+        var over = refused(&self.outside);
+        for (self.shards) |*shard| {
+            over += shard.counters.tasks_ended.value.load(.seq_cst) + refused(&shard.spawn_counters);
+        }
+        var begun = self.outside_begun.value.load(.seq_cst);
+        for (self.shards) |*shard| begun += shard.spawns_begun.value.load(.seq_cst);
+        assert(begun >= over);
+        return begun - over;
+    }
+
+    fn refused(counters: *const stats.SpawnCounters) u64 {
+        return counters.spawn_refused.value.load(.seq_cst) + counters.stealable_backpressure.value.load(.seq_cst);
+    }
+
+    /// A spawn counts itself before it looks whether the runtime closes, and before its task can end.
+    pub fn countBegun(self: *Crew, from: ?*Shard) void {
+        if (from) |shard| shard.spawns_begun.add(1) else self.outside_begun.addShared(1);
     }
 
     pub fn countSpawn(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {

@@ -241,30 +241,27 @@ pub const Runtime = struct {
         const crew = &self.crew;
         if (crew.forked()) return error.Forked;
         const from = Shard.currentOf(crew);
-        self.countAccepted(from, task.kind);
         assert(!task.cleanup or from == target);
-        if (crew.closing.load(.seq_cst) and !task.cleanup) {
-            self.takeBack(from, .spawn_refused);
-            return error.Closed;
-        }
+        countBegun(crew, from, task.kind);
+        if (crew.closing.load(.seq_cst) and !task.cleanup) return refuse(crew, from, .spawn_refused, error.Closed);
         if (!task.stealable()) {
-            if (from == target) return target.enqueueLocal(task);
-            target.inbox.push(task);
-            _ = crew.notify(target);
-            return;
+            if (from == target) {
+                target.enqueueLocal(task);
+            } else {
+                target.inbox.push(task);
+                _ = crew.notify(target);
+            }
+        } else {
+            const depth = target.stealable.push(task) orelse
+                return refuse(crew, from, .stealable_backpressure, error.Overloaded);
+            if (depth > target.high_water.load(.monotonic)) _ = target.high_water.fetchMax(depth, .monotonic);
+            if (from == target or !crew.notify(target)) crew.wakeSearcher(target);
         }
-        const depth = target.stealable.push(task) orelse {
-            self.takeBack(from, .stealable_backpressure);
-            return error.Overloaded;
-        };
-        if (depth > target.high_water.load(.monotonic)) _ = target.high_water.fetchMax(depth, .monotonic);
-        if (from != target and crew.notify(target)) return;
-        crew.wakeSearcher(target);
+        crew.countSpawn(from, .spawn_accepted);
     }
 
-    fn countAccepted(self: *Runtime, from: ?*Shard, kind: Kind) void {
-        const crew = &self.crew;
-        crew.countSpawn(from, .spawn_accepted);
+    fn countBegun(crew: *Crew, from: ?*Shard, kind: Kind) void {
+        crew.countBegun(from);
         switch (kind) {
             .pinned => crew.countSpawn(from, .spawn_pinned_submitted),
             .round_robin => crew.countSpawn(from, .spawn_round_robin_submitted),
@@ -273,13 +270,11 @@ pub const Runtime = struct {
         }
     }
 
-    /// The task was counted before it was published (it may end at once); now it was not taken.
-    fn takeBack(self: *Runtime, from: ?*Shard, comptime reason: @EnumLiteral()) void {
-        const crew = &self.crew;
-        const accepted = if (from) |shard| &shard.spawn_counters.spawn_accepted else &crew.outside.spawn_accepted;
-        _ = accepted.value.fetchSub(1, .seq_cst);
+    /// Counted as begun, but not taken.
+    fn refuse(crew: *Crew, from: ?*Shard, comptime reason: @EnumLiteral(), err: errors.Error) errors.Error {
         crew.countSpawn(from, reason);
         if (crew.closing.load(.seq_cst)) crew.stopIfDone();
+        return err;
     }
 };
 

@@ -80,6 +80,8 @@ pub const Shard = struct {
 
     counters: stats.ShardCounters align(std.atomic.cache_line) = .{},
     spawn_counters: stats.SpawnCounters = .{},
+    /// Spawns made here, refused ones too.
+    spawns_begun: stats.Counter = .{},
     errno_counters: stats.ErrnoCounters = @splat(.{}),
     gauges: stats.Gauges = .{},
 

@@ -94,7 +94,7 @@ def test_stealable_prefers_the_shards_in_turn() -> None:
         shards = [await handle.spawn_stealable(where()) for _ in range(16)]
         assert shards == [(shards[0] + n) % 4 for n in range(16)]
 
-    spargio.run(main, shards=4)
+    spargio.run(main, shards=4, steal_locality_margin=1_000_000)
 
 
 @pytest.mark.parametrize("shards", [1, 3])

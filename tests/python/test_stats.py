@@ -173,7 +173,7 @@ def test_spawns_are_counted_by_placement_and_by_who_spawned() -> None:
     with spargio.Runtime.builder().shards(2).build() as handle:
         load(handle)
         handle.spawn_pinned(1, spawner(handle)).result(support.LIMIT_S)
-        stats = handle.stats_snapshot()
+    stats = handle.stats_snapshot()  # After the stop: a task's end is counted after its join.
     assert stats.spawn_stealable_submitted == 50
     assert stats.spawn_round_robin_submitted == 50
     assert stats.spawn_sticky_submitted == 50

@@ -125,6 +125,12 @@ pub const Runtime = struct {
     fn startThreads(self: *Runtime, given: *const Options, errno: *i32) StartError!void {
         const shards = self.crew.shards;
         const first: usize = if (self.driven) 1 else 0;
+        // Signals are for the program's own threads; a new one inherits the mask of its maker.
+        var all: linux.sigset_t = undefined;
+        @memset(std.mem.asBytes(&all), 0xff);
+        var before: linux.sigset_t = undefined;
+        _ = linux.sigprocmask(linux.SIG.BLOCK, &all, &before);
+        defer _ = linux.sigprocmask(linux.SIG.SETMASK, &before, null);
         for (shards[first..], first..) |*shard, id| {
             const cpu: ?u32 = if (given.thread_affinity_count == 0)
                 null
@@ -168,7 +174,6 @@ pub const Runtime = struct {
     }
 
     fn threadMain(self: *Runtime, shard: *Shard, cpu: ?u32) void {
-        blockSignals();
         var name: [16]u8 = undefined;
         const text = std.fmt.bufPrintSentinel(&name, "{s}-{d}", .{
             std.mem.sliceTo(&self.prefix, 0), shard.id,
@@ -284,13 +289,6 @@ fn mix(key: u64) u64 {
     x = (x ^ (x >> 30)) *% 0xbf58476d1ce4e5b9;
     x = (x ^ (x >> 27)) *% 0x94d049bb133111eb;
     return x ^ (x >> 31);
-}
-
-/// Signals are for the program's own threads.
-fn blockSignals() void {
-    var all: linux.sigset_t = undefined;
-    @memset(std.mem.asBytes(&all), 0xff);
-    _ = linux.sigprocmask(linux.SIG.BLOCK, &all, null);
 }
 
 fn bindTo(cpu: u32) void {

@@ -71,7 +71,7 @@ LAYERS = [
     {"queue/list", "queue/inbox", "queue/mutex_deque", "queue/lock_free", "queue/stealable"},
     {"stats", "doorbell", "handle_table", "timers", "options", "probe"},
     {"steal", "ring"},
-    {"task", "op"},
+    {"task", "op", "completion"},
     {"shard", "crew", "thief", "idle", "host"},
     {"ops/fs", "ops/net", "snapshot"},
     {"runtime"},

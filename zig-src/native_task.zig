@@ -10,7 +10,7 @@ const Shard = @import("shard.zig").Shard;
 const Task = @import("task.zig").Task;
 const Poll = @import("task.zig").Poll;
 const VTable = @import("task.zig").VTable;
-const Waiter = @import("task.zig").Waiter;
+const Waiter = @import("completion.zig").Waiter;
 const Placement = @import("runtime.zig").Placement;
 const Runtime = @import("runtime.zig").Runtime;
 
@@ -125,7 +125,7 @@ pub const NativeTask = struct {
         }
         const wait = try gpa.create(Wait);
         wait.* = .{ .waiter = .{ .task = &self.task }, .target = target, .next = self.waits };
-        if (!target.task.addWaiter(&wait.waiter)) {
+        if (!target.task.completion.addWaiter(&wait.waiter)) {
             gpa.destroy(wait);
             return false;
         }
@@ -137,7 +137,7 @@ pub const NativeTask = struct {
     fn forgetWaits(self: *NativeTask) void {
         while (self.waits) |wait| {
             self.waits = wait.next;
-            wait.target.task.removeWaiter(&wait.waiter);
+            wait.target.task.completion.removeWaiter(&wait.waiter);
             wait.target.drop();
             gpa.destroy(wait);
         }

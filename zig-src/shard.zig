@@ -273,7 +273,7 @@ pub const Shard = struct {
     fn complete(self: *Shard, task: *Task) void {
         assert(task.flying == 0 and task.ops == null);
         self.unlink(task);
-        task.publish(wake);
+        task.completion.publish(wake);
         task.vtable.release(task);
         if (self.crew.host) |host| {
             if (self.crew.closing.load(.seq_cst) and self.crew.liveTasks() == 1) host.last_task(self);

@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const sync = @import("sync.zig");
+const Completion = @import("completion.zig").Completion;
 const Op = @import("op.zig").Op;
 const Atomic = std.atomic.Value;
 
@@ -56,20 +56,15 @@ pub const Task = struct {
 
     status: i32 = 0,
     result: i64 = 0,
-    /// Guards `waiters` and the change of `done`.
-    lock: sync.Lock = .{},
-    /// 1 when status and result are final; threads wait on it.
-    done: Atomic(u32) = .init(0),
-    thread_waiters: Atomic(u32) = .init(0),
-    waiters: ?*Waiter = null,
+    /// Of status and result.
+    completion: Completion = .{},
 
     pub fn stealable(self: *const Task) bool {
         return self.kind == .stealable or self.kind == .stealable_preferred;
     }
 
     pub fn isDone(self: *const Task) bool {
-        // Acquire pairs with the store in `publish`: status and result are seen.
-        return self.done.load(.acquire) == 1;
+        return self.completion.isDone();
     }
 
     /// Any thread: the exclusive right to queue this task, or false where it is queued, runs
@@ -86,65 +81,4 @@ pub const Task = struct {
             }
         }
     }
-
-    /// Registers for the end of this task; false where it is done already. `waiter` stays the
-    /// caller's: it must outlive the task or be removed.
-    pub fn addWaiter(self: *Task, waiter: *Waiter) bool {
-        assert(!waiter.linked);
-        self.lock.lock();
-        defer self.lock.unlock();
-        if (self.isDone()) return false;
-        waiter.next = self.waiters;
-        waiter.linked = true;
-        self.waiters = waiter;
-        return true;
-    }
-
-    pub fn removeWaiter(self: *Task, waiter: *Waiter) void {
-        self.lock.lock();
-        defer self.lock.unlock();
-        if (!waiter.linked) return;
-        var link = &self.waiters;
-        while (link.*) |found| : (link = &found.next) {
-            if (found != waiter) continue;
-            link.* = waiter.next;
-            waiter.linked = false;
-            return;
-        }
-        unreachable; // A linked waiter is in the list.
-    }
-
-    /// The task's shard: status and result are final. Calls `wake` for each waiting task, under the
-    /// lock: a waiter cannot vanish before it was woken.
-    pub fn publish(self: *Task, wake: *const fn (*Task) void) void {
-        assert(self.flying == 0);
-        self.lock.lock();
-        // Sequentially consistent: the other half is the count in `waitThread`.
-        self.done.store(1, .seq_cst);
-        while (self.waiters) |waiter| {
-            self.waiters = waiter.next;
-            waiter.linked = false;
-            wake(waiter.task);
-        }
-        self.lock.unlock();
-        if (self.thread_waiters.load(.seq_cst) > 0) sync.wake(&self.done, std.math.maxInt(i32));
-    }
-
-    /// A thread outside the runtime: true where the task is done before the deadline. Returns early,
-    /// with false, when a signal arrives.
-    pub fn waitThread(self: *Task, deadline_ns: u64) bool {
-        if (self.isDone()) return true;
-        _ = self.thread_waiters.fetchAdd(1, .seq_cst);
-        defer _ = self.thread_waiters.fetchSub(1, .seq_cst);
-        if (self.done.load(.seq_cst) == 1) return true;
-        sync.wait(&self.done, 0, deadline_ns);
-        return self.isDone();
-    }
-};
-
-/// One task's wish to be polled again at another's end. Owned by the one that waits.
-pub const Waiter = struct {
-    task: *Task,
-    next: ?*Waiter = null,
-    linked: bool = false,
 };

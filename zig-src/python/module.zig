@@ -9,6 +9,8 @@ const object = @import("object.zig");
 const op = @import("op.zig");
 const descriptor = @import("descriptor.zig");
 const yield = @import("yield.zig");
+const raw = @import("raw.zig");
+const Future = @import("future.zig").Future;
 const NativeJoin = @import("native_join.zig").NativeJoin;
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const PyTask = @import("task.zig").PyTask;
@@ -25,6 +27,19 @@ var functions = [_]api.MethodDef{
     object.method("adopt", &descriptor.adopt, api.meth_fastcall, "adopt(fd, is_socket)"),
     object.method("sleep", &op.sleep, api.meth_one, "sleep(duration_ns)"),
     object.method("nop", &op.nop, api.meth_noargs, "nop()"),
+    object.method(
+        "submit",
+        &raw.submit,
+        api.meth_fastcall,
+        "submit(opcode, fd, off, addr, length, op_flags, extra, name, outcome)",
+    ),
+    object.method(
+        "message",
+        &raw.message,
+        api.meth_fastcall,
+        "message(opcode, fd, buffers, address, control, flags)",
+    ),
+    object.method("future", &Future.make, api.meth_noargs, "future()"),
     object.method("timeout", &Timeout.make, api.meth_noargs, "timeout()"),
     object.method("yield_now", &yield.yieldNow, api.meth_noargs, "yield_now()"),
     object.method("current_task", &currentTask, api.meth_noargs, "current_task(): Task or None"),
@@ -53,7 +68,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     host.locked = locked != 0;
     if (!helpers.load(dict)) return null;
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
-        !PyRuntime.define() or !NativeJoin.define() or !yield.define()) return null;
+        !Future.define() or !raw.define() or !PyRuntime.define() or !NativeJoin.define() or !yield.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);
@@ -63,6 +78,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         .{ "JoinHandle", PyTask.Type },
         .{ "NativeJoinHandle", NativeJoin.Type },
         .{ "Descriptor", descriptor.Descriptor.Type },
+        .{ "Future", Future.Type },
         .{ "Runtime", PyRuntime.Type },
     }) |entry| {
         if (!put(result, entry[0], api.ref(entry[1].class))) return null;

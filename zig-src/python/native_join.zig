@@ -51,7 +51,7 @@ pub const NativeJoin = struct {
             me.endWait();
             return me.raiseCancel();
         }
-        if (!task.isDone() and me.awaitTask(task, instance)) {
+        if (!task.isDone() and me.awaitCompletion(&task.completion, instance)) {
             suspended.* = true;
             return me.suspendNow();
         }
@@ -70,7 +70,8 @@ pub const NativeJoin = struct {
     fn result(instance: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         const limit = PyTask.timeLimit(arguments, count, names) orelse return null;
-        if (!PyTask.waitDone(&self.task.task, self.runtime.?, limit)) return null;
+        if (!self.task.task.isDone() and !PyTask.isHere(self.runtime.?)) return null;
+        if (!PyTask.waitDone(&self.task.task.completion, limit)) return null;
         return self.outcome();
     }
 

@@ -19,16 +19,16 @@ const PyRuntime = @import("runtime.zig").PyRuntime;
 const Shard = @import("../shard.zig").Shard;
 const Task = core_task.Task;
 const Timeout = @import("timeout.zig").Timeout;
-const Waiter = core_task.Waiter;
+const Completion = @import("../completion.zig").Completion;
+const Waiter = @import("../completion.zig").Waiter;
 const Object = api.Object;
 const py = &api.py;
 
 pub const PyTask = struct {
     task: Task,
     waiter: Waiter,
-    /// The task that `waiter` waits for; a reference. A handle of another language's task has its
-    /// own way to keep the target.
-    waits_for: ?*Task,
+    /// What `waiter` waits for, and the object that it lies in.
+    waits_for: ?*Completion,
     waits_owner: ?*Object,
     /// The op that must end before the coroutine is resumed, and the object that owns its memory.
     op: ?*Op,
@@ -309,7 +309,7 @@ pub const PyTask = struct {
     }
 
     /// Suspends until `target` is done, false where it is; `owner` (borrowed) keeps it in memory.
-    pub fn awaitTask(self: *PyTask, target: *Task, owner: *Object) bool {
+    pub fn awaitCompletion(self: *PyTask, target: *Completion, owner: *Object) bool {
         self.endWait();
         if (!target.addWaiter(&self.waiter)) return false;
         self.waits_for = target;
@@ -335,7 +335,7 @@ pub const PyTask = struct {
             me.endWait();
             return me.raiseCancel();
         }
-        if (!self.task.isDone() and me.awaitTask(&self.task, handle)) {
+        if (!self.task.isDone() and me.awaitCompletion(&self.task.completion, handle)) {
             suspended.* = true;
             return me.suspendNow();
         }
@@ -399,7 +399,8 @@ pub const PyTask = struct {
     fn result(handle: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(handle);
         const limit = timeLimit(arguments, count, names) orelse return null;
-        if (!waitDone(&self.task, self.runtime.?, limit)) return null;
+        if (!self.task.isDone() and !isHere(self.runtime.?)) return null;
+        if (!waitDone(&self.task.completion, limit)) return null;
         return self.outcome();
     }
 
@@ -438,22 +439,22 @@ pub const PyTask = struct {
         return std.mem.eql(u8, text[0..@intCast(size)], wanted);
     }
 
-    pub fn waitDone(task: *Task, runtime: *Object, limit_ns: u64) bool {
-        if (!task.isDone() and !isHere(runtime)) return false;
+    /// An ordinary thread waits; false with an exception set.
+    pub fn waitDone(completion: *Completion, limit_ns: u64) bool {
         const slice_ns = 50 * std.time.ns_per_ms;
-        if (Shard.current() != null and !task.isDone()) {
+        if (Shard.current() != null and !completion.isDone()) {
             _ = api.raise(py.PyExc_RuntimeError.*, "result() would block a shard: await the handle instead");
             return false;
         }
         const deadline = clock.deadlineNs(limit_ns);
-        while (!task.isDone()) {
+        while (!completion.isDone()) {
             const now = clock.nowNs();
             if (now >= deadline) {
                 _ = api.raise(py.PyExc_TimeoutError.*, "the task has not ended within the time limit");
                 return false;
             }
             const state = py.PyEval_SaveThread();
-            _ = task.waitThread(@min(deadline, now + slice_ns));
+            _ = completion.waitThread(@min(deadline, now + slice_ns));
             py.PyEval_RestoreThread(state);
             if (py.PyErr_CheckSignals() != 0) return false;
         }

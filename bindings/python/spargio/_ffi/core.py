@@ -130,6 +130,19 @@ if TYPE_CHECKING:
     class NativeJoinHandle(JoinHandle[int]):
         """A spawned C function; its result is the `*result` that it set."""
 
+    class Future(Generic[T]):
+        """A value that is set once, by any thread, and awaited by tasks of any shard. An await
+        that is cancelled raises only where the value is not set: nothing is lost."""
+
+        def __await__(self) -> Generator[Any, None, T]: ...
+        def set_result(self, value: T, /) -> bool:
+            """False where it was set already."""
+
+        def set_exception(self, exception: BaseException, /) -> bool: ...
+        def done(self) -> bool: ...
+        def result(self, timeout: float | None = None) -> T:
+            """Wait on an ordinary thread; see :meth:`JoinHandle.result`."""
+
     class Descriptor:
         """A file descriptor whose operations run on the shard of the task that awaits them."""
 
@@ -182,6 +195,30 @@ class Functions(Protocol):
     def adopt(self, fd: int, is_socket: int, /) -> Descriptor: ...
     def sleep(self, duration_ns: int, /) -> Awaitable[None]: ...
     def nop(self) -> Awaitable[None]: ...
+    def submit(
+        self,
+        opcode: int,
+        fd: int | Descriptor,
+        off: object,
+        addr: object,
+        length: int | None,
+        op_flags: int,
+        extra: int,
+        name: object,
+        outcome: int,
+        /,
+    ) -> Awaitable[Any]: ...
+    def message(
+        self,
+        opcode: int,
+        fd: int | Descriptor,
+        buffers: tuple[Any, ...],
+        address: object,
+        control: object,
+        flags: int,
+        /,
+    ) -> Awaitable[tuple[int, int, int, int]]: ...
+    def future(self) -> Future[Any]: ...
     def timeout(self) -> TimeLimit: ...
     def yield_now(self) -> Awaitable[None]: ...
     def current_task(self) -> JoinHandle[Any] | None: ...
@@ -216,4 +253,5 @@ if not TYPE_CHECKING:
     JoinHandle = _made["JoinHandle"]
     NativeJoinHandle = _made["NativeJoinHandle"]
     Descriptor = _made["Descriptor"]
+    Future = _made["Future"]
     Runtime = _made["Runtime"]

@@ -1,0 +1,124 @@
+//! A value that is set once, by any thread, and awaited by tasks of any shard or waited for by
+//! ordinary threads: what locks, channels and answers of worker threads are made of.
+
+const std = @import("std");
+const api = @import("api.zig");
+const object = @import("object.zig");
+const Completion = @import("../completion.zig").Completion;
+const PyTask = @import("task.zig").PyTask;
+const Shard = @import("../shard.zig").Shard;
+const Object = api.Object;
+const py = &api.py;
+
+pub const Future = struct {
+    completion: Completion,
+    /// Somebody sets it, or has: of several one wins.
+    claimed: std.atomic.Value(bool),
+    failed: bool,
+    /// Result or exception; final once the completion is.
+    value: ?*Object,
+
+    pub const Type = object.TypeOf(Future);
+
+    pub fn make(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+        return Type.create(); // Zero bytes are a future that is not set.
+    }
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(instance);
+        const me = PyTask.demand("await of a future") orelse return null;
+        if (!self.completion.isDone() and me.cancelWanted()) {
+            me.endWait();
+            return me.raiseCancel();
+        }
+        if (!self.completion.isDone() and me.awaitCompletion(&self.completion, instance)) {
+            suspended.* = true;
+            return me.suspendNow();
+        }
+        me.endWait();
+        return self.outcome();
+    }
+
+    fn outcome(self: *Future) ?*Object {
+        const value = self.value orelse return api.raise(py.PyExc_RuntimeError.*, "the future was cleared");
+        if (!self.failed) return api.ref(value);
+        api.raiseObject(value);
+        return null;
+    }
+
+    fn set(instance: *Object, value: *Object, failed: bool) ?*Object {
+        const self = Type.body(instance);
+        if (self.claimed.swap(true, .acq_rel)) return py.PyBool_FromLong(0);
+        self.value = api.ref(value);
+        self.failed = failed;
+        self.completion.publish(Shard.wake);
+        return py.PyBool_FromLong(1);
+    }
+
+    fn setResult(instance: *Object, value: *Object) callconv(.c) ?*Object {
+        return set(instance, value, false);
+    }
+
+    fn setException(instance: *Object, value: *Object) callconv(.c) ?*Object {
+        const is_exception = py.PyObject_IsInstance(value, py.PyExc_BaseException.*);
+        if (is_exception < 0) return null;
+        if (is_exception == 0) return api.raise(py.PyExc_TypeError.*, "set_exception() takes an exception instance");
+        return set(instance, value, true);
+    }
+
+    fn done(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(Type.body(instance).completion.isDone()));
+    }
+
+    fn result(instance: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        const limit = PyTask.timeLimit(arguments, count, names) orelse return null;
+        if (!PyTask.waitDone(&self.completion, limit)) return null;
+        return self.outcome();
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        py.PyObject_GC_UnTrack(instance);
+        api.drop(&Type.body(instance).value);
+        Type.free(instance, true);
+    }
+
+    fn traverse(instance: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_int {
+        const self = Type.body(instance);
+        const status = visit(Type.class, arg);
+        if (status != 0 or !self.completion.isDone()) return status;
+        return if (self.value) |value| visit(value, arg) else 0;
+    }
+
+    fn clear(instance: *Object) callconv(.c) c_int {
+        api.drop(&Type.body(instance).value);
+        return 0;
+    }
+
+    pub fn define() bool {
+        const awaitable = object.Awaitable(step);
+        const S = struct {
+            var methods = [_]api.MethodDef{
+                object.method("set_result", &setResult, api.meth_one, "False where it was set already."),
+                object.method("set_exception", &setException, api.meth_one, "The same with an exception."),
+                object.method("done", &done, api.meth_noargs, "Whether it is set."),
+                object.method("result", &result, api.meth_fastcall | api.meth_keywords, "Wait on an ordinary thread."),
+                object.method(
+                    "__class_getitem__",
+                    &object.classGetItem,
+                    api.meth_one | api.meth_class,
+                    "Future[T]",
+                ),
+                .{},
+            };
+        };
+        var slots = awaitable.slots() ++ [_]api.TypeSlot{
+            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.dealloc, &dealloc),
+            object.slotOf(api.slot.traverse, &traverse),
+            object.slotOf(api.slot.clear, &clear),
+            .{},
+        };
+        return Type.define("Future", api.flag_gc, &slots);
+    }
+};

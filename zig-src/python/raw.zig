@@ -1,0 +1,295 @@
+//! An operation that Python describes field by field: for everything that is not called often enough
+//! to have code of its own in op.zig. It holds what the kernel reads and writes until it is done.
+
+const std = @import("std");
+const linux = std.os.linux;
+const api = @import("api.zig");
+const gpa = @import("../memory.zig").gpa;
+const helpers_module = @import("helpers.zig");
+const helpers = &helpers_module.helpers;
+const object = @import("object.zig");
+const CoreOp = @import("../op.zig").Op;
+const Descriptor = @import("descriptor.zig").Descriptor;
+const PyTask = @import("task.zig").PyTask;
+const Shard = @import("../shard.zig").Shard;
+const Sqe = @import("../ring.zig").Sqe;
+const Object = api.Object;
+const py = &api.py;
+
+/// What becomes of the kernel's result.
+const Outcome = enum(u8) { number, file, socket, message };
+
+const Raw = struct {
+    state: enum(u8) { new, flying, finished },
+    outcome: Outcome,
+    /// Counted in at the descriptor.
+    counted: bool,
+    descriptor: ?*Object,
+    /// What an OSError calls it; null for none.
+    name: ?*Object,
+    sqe: Sqe,
+    /// Exports of what `off` and `addr` point to, and of the control data of a message.
+    views: [3]api.Buffer,
+    vector: Vector,
+    header: linux.msghdr,
+
+    const Type = object.TypeOf(Raw);
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(instance);
+        const me = PyTask.demand("await of an operation") orelse return null;
+        switch (self.state) {
+            .new => {
+                if (me.cancelWanted()) return me.raiseCancel();
+                if (self.descriptor) |d| {
+                    const descriptor = Descriptor.Type.body(d);
+                    if (!descriptor.acquire()) return null;
+                    self.counted = true;
+                    self.sqe.fd = descriptor.fd;
+                }
+                return self.fly(me, instance, suspended);
+            },
+            .flying => {
+                if (me.op_owner != instance or me.op == null)
+                    return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
+                const op = me.op.?;
+                if (op.phase == .flying) { // Resumed by something else than its completion.
+                    suspended.* = true;
+                    return me.suspendForOp(op, instance, false);
+                }
+                const result = Shard.current().?.ops.consume(op);
+                me.op = null;
+                if (result >= 0) return self.succeeded(@intCast(result));
+                return self.failed(me, instance, -result, suspended);
+            },
+            .finished => return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once"),
+        }
+    }
+
+    fn fly(self: *Raw, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+        const shard = Shard.current().?;
+        const op = shard.ops.take(&me.task, shard) catch {
+            self.finish();
+            return py.PyErr_NoMemory();
+        };
+        if (self.outcome == .file or self.outcome == .socket) op.undo = .close_descriptor;
+        self.state = .flying;
+        shard.launch(op, self.sqe);
+        suspended.* = true;
+        return me.suspendForOp(op, instance, false);
+    }
+
+    fn succeeded(self: *Raw, count: usize) ?*Object {
+        const value = switch (self.outcome) {
+            .number => py.PyLong_FromLongLong(@intCast(count)),
+            .file => Descriptor.create(@intCast(count), false, self.name),
+            .socket => Descriptor.create(@intCast(count), true, null),
+            .message => self.messageOf(count),
+        };
+        self.finish();
+        return value;
+    }
+
+    /// (bytes, length of the address, length of the control data, flags)
+    fn messageOf(self: *Raw, count: usize) ?*Object {
+        const tuple = py.PyTuple_New(4) orelse return null;
+        const parts = [_]u64{ count, self.header.namelen, self.header.controllen, self.header.flags };
+        for (parts, 0..) |part, i| {
+            const number = py.PyLong_FromUnsignedLongLong(part) orelse {
+                py.Py_DecRef(tuple);
+                return null;
+            };
+            _ = py.PyTuple_SetItem(tuple, @intCast(i), number);
+        }
+        return tuple;
+    }
+
+    fn failed(self: *Raw, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
+        const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
+        if ((number == .CANCELED or number == .INTR) and me.cancelWanted()) {
+            self.finish();
+            return me.raiseCancel();
+        }
+        if (number == .INTR) return self.fly(me, instance, suspended);
+        const closed = if (self.descriptor) |d| Descriptor.Type.body(d).isClosing() else false;
+        const filename = if (self.name) |n| api.ref(n) else null;
+        defer if (filename) |f| py.Py_DecRef(f);
+        self.finish();
+        if (closed)
+            return api.raise(helpers.ClosedError, "the descriptor was closed while the operation waited");
+        return helpers_module.raiseErrno(errno, null, filename);
+    }
+
+    /// The kernel is done with it, for good.
+    fn finish(self: *Raw) void {
+        self.state = .finished;
+        if (self.counted) {
+            self.counted = false;
+            Descriptor.Type.body(self.descriptor.?).release();
+        }
+        for (&self.views) |*view| if (view.obj != null) py.PyBuffer_Release(view);
+        self.vector.release();
+        api.drop(&self.name);
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        self.finish(); // While the kernel has it the task holds a reference.
+        api.drop(&self.descriptor);
+        Type.free(instance, false);
+    }
+
+    // ---- what it is made of ----
+
+    /// A number, None, or a buffer, which is exported as view `index`.
+    fn pointer(self: *Raw, index: usize, given: *Object) ?u64 {
+        if (given == py._Py_NoneStruct) return 0;
+        const view = &self.views[index];
+        if (py.PyObject_GetBuffer(given, view, api.buffer_simple) == 0) return @intFromPtr(view.buf);
+        view.obj = null;
+        py.PyErr_Clear();
+        const number = py.PyLong_AsUnsignedLongLongMask(given);
+        return if (py.PyErr_Occurred() != null) null else number;
+    }
+
+    /// A number is used as it is; an open file or socket of ours is held open meanwhile.
+    fn target(self: *Raw, given: *Object) bool {
+        if (Descriptor.Type.is(given)) {
+            self.descriptor = api.ref(given);
+            return true;
+        }
+        self.sqe.fd = @intCast(integer(given, "fd", std.math.minInt(i32), std.math.maxInt(i32)) orelse return false);
+        return true;
+    }
+
+    fn abandon(self: *Raw) ?*Object {
+        py.Py_DecRef(Type.objectOf(self));
+        return null;
+    }
+};
+
+/// The buffers of a vectored operation, and what the kernel is told of them.
+const Vector = struct {
+    entries: []std.posix.iovec,
+    views: []api.Buffer,
+
+    /// False with an exception set.
+    fn fill(self: *Vector, tuple: *Object) bool {
+        const count: usize = @intCast(py.PyTuple_Size(tuple));
+        self.entries = gpa.alloc(std.posix.iovec, count) catch {
+            _ = py.PyErr_NoMemory();
+            return false;
+        };
+        self.views = gpa.alloc(api.Buffer, count) catch {
+            _ = py.PyErr_NoMemory();
+            return false;
+        };
+        @memset(self.views, .{});
+        for (self.entries, self.views, 0..) |*entry, *view, i| {
+            if (py.PyObject_GetBuffer(py.PyTuple_GetItem(tuple, @intCast(i)).?, view, api.buffer_simple) != 0) {
+                view.obj = null;
+                return false;
+            }
+            entry.* = .{ .base = view.buf orelse @ptrCast(entry), .len = @intCast(view.len) };
+        }
+        return true;
+    }
+
+    fn release(self: *Vector) void {
+        for (self.views) |*view| if (view.obj != null) py.PyBuffer_Release(view);
+        gpa.free(self.views);
+        gpa.free(self.entries);
+        self.* = .{ .entries = &.{}, .views = &.{} };
+    }
+};
+
+fn create() ?*Raw {
+    const self = Raw.Type.body(Raw.Type.create() orelse return null);
+    self.vector = .{ .entries = &.{}, .views = &.{} };
+    self.sqe = std.mem.zeroes(Sqe);
+    return self;
+}
+
+fn isTuple(given: *Object) bool {
+    return py.PyObject_IsInstance(given, py.PyTuple_Type) == 1;
+}
+
+fn integer(given: *Object, comptime name: []const u8, min: i64, max: i64) ?i64 {
+    const value = py.PyLong_AsLongLong(given);
+    if (value == -1 and py.PyErr_Occurred() != null) return null;
+    if (value < min or value > max) {
+        _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} is {d}: allowed is {d} to {d}", .{ name, value, min, max });
+        return null;
+    }
+    return value;
+}
+
+/// submit(opcode, fd, off, addr, length, op_flags, extra, name, outcome)
+/// `off` and `addr`: numbers, None or buffers; `addr` may be a tuple of buffers (readv, writev) and
+/// `length` None is that of `addr`. `extra` is the field of splice_fd_in and file_index.
+pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("submit", count, 9)) return null;
+    const opcode = object.unsigned(arguments[0], "opcode", std.math.maxInt(u8)) orelse return null;
+    const op_flags = object.unsigned(arguments[5], "op_flags", std.math.maxInt(u32)) orelse return null;
+    const extra = integer(arguments[6], "extra", std.math.minInt(i32), std.math.maxInt(i32)) orelse return null;
+    const outcome = object.unsigned(arguments[8], "outcome", @backingInt(Outcome.socket)) orelse return null;
+    const self = create() orelse return null;
+    self.outcome = @fromBackingInt(@intCast(outcome));
+    self.sqe.opcode = @fromBackingInt(@intCast(opcode));
+    self.sqe.rw_flags = @bitCast(@as(u32, @intCast(op_flags)));
+    self.sqe.splice_fd_in = @intCast(extra);
+    if (arguments[7] != py._Py_NoneStruct) self.name = api.ref(arguments[7]);
+    if (!self.target(arguments[1])) return self.abandon();
+    self.sqe.off = self.pointer(0, arguments[2]) orelse return self.abandon();
+    var length: u64 = undefined;
+    if (isTuple(arguments[3])) {
+        if (!self.vector.fill(arguments[3])) return self.abandon();
+        self.sqe.addr = @intFromPtr(self.vector.entries.ptr);
+        length = self.vector.entries.len;
+    } else {
+        self.sqe.addr = self.pointer(1, arguments[3]) orelse return self.abandon();
+        length = @intCast(self.views[1].len);
+    }
+    if (arguments[4] != py._Py_NoneStruct)
+        length = object.unsigned(arguments[4], "length", std.math.maxInt(u32)) orelse return self.abandon();
+    self.sqe.len = @intCast(@min(length, 0x7ffff000));
+    return Raw.Type.objectOf(self);
+}
+
+/// message(opcode, descriptor, buffers: tuple, address, control, flags): sendmsg or recvmsg.
+/// Gives (bytes, length of the address, length of the control data, flags).
+pub fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("message", count, 6)) return null;
+    const opcode = object.unsigned(arguments[0], "opcode", std.math.maxInt(u8)) orelse return null;
+    const flags = object.unsigned(arguments[5], "flags", std.math.maxInt(u32)) orelse return null;
+    if (!isTuple(arguments[2])) return api.raise(py.PyExc_TypeError.*, "buffers must be a tuple");
+    const self = create() orelse return null;
+    self.outcome = .message;
+    self.sqe.opcode = @fromBackingInt(@intCast(opcode));
+    self.sqe.rw_flags = @bitCast(@as(u32, @intCast(flags)));
+    if (!self.target(arguments[1])) return self.abandon();
+    if (!self.vector.fill(arguments[2])) return self.abandon();
+    const address = self.pointer(0, arguments[3]) orelse return self.abandon();
+    const control = self.pointer(2, arguments[4]) orelse return self.abandon();
+    self.header = .{
+        .name = @ptrFromInt(address),
+        .namelen = @intCast(self.views[0].len),
+        .iov = self.vector.entries.ptr,
+        .iovlen = @intCast(self.vector.entries.len),
+        .control = @ptrFromInt(control),
+        .controllen = @intCast(self.views[2].len),
+        .flags = 0,
+    };
+    self.sqe.addr = @intFromPtr(&self.header); // The object does not move.
+    self.sqe.len = 1;
+    return Raw.Type.objectOf(self);
+}
+
+pub fn define() bool {
+    const awaitable = object.Awaitable(Raw.step);
+    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.dealloc, &Raw.dealloc),
+        .{},
+    };
+    return Raw.Type.define("RawOperation", 0, &slots);
+}

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import support
 
+from spargio import _blocking
+
 LEAK_LIMIT_S = 5
 
 
@@ -64,6 +66,9 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     failure: its traceback holds all that the test had."""
     before = descriptors(), threads()
     yield
+    if _blocking._pool is not None:  # The threads of the process's pool are no leak of a test.
+        _blocking._pool.shutdown()
+        _blocking._forget()
     deadline = time.monotonic() + LEAK_LIMIT_S
     while not request.node.stash.get(_failed, True):
         gc.collect()

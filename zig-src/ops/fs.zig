@@ -7,6 +7,7 @@ const Shard = @import("../shard.zig").Shard;
 const Sqe = @import("../ring.zig").Sqe;
 const Task = @import("../task.zig").Task;
 const Op = @import("../op.zig").Op;
+const Internal = @import("../op.zig").Internal;
 
 pub const Error = error{OutOfMemory};
 
@@ -57,6 +58,17 @@ pub fn fsync(shard: *Shard, task: *Task, fd: i32, data_only: bool) Error!*Op {
     sqe.prep_fsync(fd, if (data_only) linux.IORING_FSYNC_DATASYNC else 0);
     shard.launch(op, sqe);
     return op;
+}
+
+/// Closes it with the next submission; nobody waits for that, or is told of an error.
+pub fn closeSoon(shard: *Shard, fd: i32) void {
+    var sqe: Sqe = undefined;
+    sqe.prep_close(fd);
+    sqe.flags |= linux.IOSQE_CQE_SKIP_SUCCESS;
+    sqe.user_data = @backingInt(Internal.ignore);
+    shard.ring.push(sqe) catch {
+        _ = linux.close(fd);
+    };
 }
 
 pub fn close(shard: *Shard, task: *Task, fd: i32) Error!*Op {

@@ -10,6 +10,7 @@ const op = @import("op.zig");
 const descriptor = @import("descriptor.zig");
 const yield = @import("yield.zig");
 const raw = @import("raw.zig");
+const read_files = @import("read_files.zig");
 const Future = @import("future.zig").Future;
 const NativeJoin = @import("native_join.zig").NativeJoin;
 const PyRuntime = @import("runtime.zig").PyRuntime;
@@ -39,6 +40,7 @@ var functions = [_]api.MethodDef{
         api.meth_fastcall,
         "message(opcode, fd, buffers, address, control, flags)",
     ),
+    object.method("read_files", &read_files.readFiles, api.meth_fastcall, "read_files(paths, names, depth)"),
     object.method("future", &Future.make, api.meth_noargs, "future()"),
     object.method("timeout", &Timeout.make, api.meth_noargs, "timeout()"),
     object.method("yield_now", &yield.yieldNow, api.meth_noargs, "yield_now()"),
@@ -68,7 +70,8 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     host.locked = locked != 0;
     if (!helpers.load(dict)) return null;
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
-        !Future.define() or !raw.define() or !PyRuntime.define() or !NativeJoin.define() or !yield.define()) return null;
+        !Future.define() or !raw.define() or
+        !read_files.define() or !PyRuntime.define() or !NativeJoin.define() or !yield.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);

@@ -33,6 +33,8 @@ pub const PyTask = struct {
     /// The op that must end before the coroutine is resumed, and the object that owns its memory.
     op: ?*Op,
     op_owner: ?*Object,
+    /// The owner has several ops under way, and `op` is none of them.
+    many: bool,
     /// Owners of ops that nobody will resume for, but the kernel still has; a list.
     orphans: ?*Object,
     /// The op is not to be cancelled (a close).
@@ -285,11 +287,22 @@ pub const PyTask = struct {
         return self.suspendNow();
     }
 
-    /// Lets go of the last op's owner, unless the kernel still has the op: a coroutine that was closed
+    /// The same for an owner of several ops, which is resumed whenever one of them has ended.
+    pub fn suspendForMany(self: *PyTask, owner: *Object) *Object {
+        if (self.op_owner != owner) {
+            self.dropOwner();
+            self.op_owner = api.ref(owner);
+        }
+        self.op = null;
+        self.many = true;
+        return self.suspendNow();
+    }
+
+    /// Lets go of the last op's owner, unless the kernel still has an op: a coroutine that was closed
     /// or resumed by hand, past the executor. Then its memory stays until the task is done.
     fn dropOwner(self: *PyTask) void {
-        const op = self.op orelse return api.drop(&self.op_owner);
-        if (op.phase != .flying or self.op_owner == null) return api.drop(&self.op_owner);
+        const busy = if (self.op) |op| op.phase == .flying else self.many;
+        if (!busy or self.op_owner == null) return api.drop(&self.op_owner);
         if (self.orphans == null) self.orphans = py.PyList_New(0);
         const kept = if (self.orphans) |list| py.PyList_Append(list, self.op_owner.?) == 0 else false;
         // Without memory for the list the reference itself is kept: a leak, not a fault.

@@ -7,7 +7,8 @@ call; a runtime does when it starts.
 from __future__ import annotations
 
 from . import fs, net
-from ._ffi.core import JoinHandle, NativeJoinHandle
+from ._blocking import spawn_blocking
+from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
 from .errors import (
     CancelledError,
@@ -30,6 +31,7 @@ __version__ = _version()
 __all__ = (
     "CancelledError",
     "ClosedError",
+    "Future",
     "IdleStrategy",
     "IncompleteReadError",
     "JoinHandle",
@@ -54,6 +56,7 @@ __all__ = (
     "run",
     "run_with",
     "sleep",
+    "spawn_blocking",
     "timeout",
     "yield_now",
 )

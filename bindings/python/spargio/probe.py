@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from ._ffi import library
@@ -44,3 +45,9 @@ def probe() -> ProbeInfo:
         usable_cpus=info.usable_cpus,
         disabled=info.disabled,
     )
+
+
+@functools.cache
+def supports(opcode: int) -> bool:
+    """Whether this kernel's io_uring has the operation."""
+    return opcode in probe().opcodes

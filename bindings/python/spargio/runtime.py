@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from . import _asyncgens, _interrupts
+from ._blocking import spawn_blocking
 from ._ffi import constants
-from ._ffi.core import JoinHandle, NativeJoinHandle, native
+from ._ffi.core import Future, JoinHandle, NativeJoinHandle, native
 from ._ffi.core import Runtime as NativeRuntime
 from .options import RuntimeBuilder
 from .placement import TaskPlacement
@@ -83,6 +84,11 @@ class RuntimeHandle:
         stay loaded, and what `ctx` points to alive, until the task has ended. The handle gives
         the function's `*result`."""
         return self._runtime.spawn_native(address, ctx, placement.kind, placement.value)
+
+    def spawn_blocking(self, function: Callable[..., T], /, *arguments: object) -> Future[T]:
+        """Call ``function(*arguments)``, which may wait as it likes, on a thread of the process's
+        pool (at most 32 threads). See :func:`spargio.spawn_blocking`."""
+        return spawn_blocking(function, *arguments)
 
     def shard_count(self) -> int:
         """Number of shards."""

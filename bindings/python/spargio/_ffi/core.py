@@ -58,6 +58,8 @@ def _adopt(given: object) -> object:
 
 def _os_error(number: int, text: str | None, filename: object) -> OSError:
     words = os.strerror(number) if text is None else f"{os.strerror(number)}: {text}"
+    if isinstance(filename, tuple):  # Two paths: a rename, a link.
+        return OSError(number, words, filename[0], None, filename[1])
     return OSError(number, words) if filename is None else OSError(number, words, filename)
 
 
@@ -218,6 +220,9 @@ class Functions(Protocol):
         flags: int,
         /,
     ) -> Awaitable[tuple[int, int, int, int]]: ...
+    def read_files(
+        self, paths: list[bytes], names: list[Any], depth: int, /
+    ) -> Awaitable[list[bytes | OSError]]: ...
     def future(self) -> Future[Any]: ...
     def timeout(self) -> TimeLimit: ...
     def yield_now(self) -> Awaitable[None]: ...

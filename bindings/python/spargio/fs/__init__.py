@@ -1,0 +1,69 @@
+"""Files. Every awaitable is one io_uring operation of the shard whose task awaits it, or a few in a
+row; it owns its buffer until the kernel is done, also when the task is cancelled. Where the kernel
+has no such operation (canonicalize, read_link, set_permissions, listing a directory) a thread of
+the pool of :func:`spargio.spawn_blocking` makes the call, and the docstring says so.
+
+Paths are ``str``, ``bytes`` or ``os.PathLike``. What goes wrong is an ``OSError`` with errno and
+filename.
+"""
+
+from __future__ import annotations
+
+from ._cursor import Cursor, TextCursor
+from ._file import File
+from ._metadata import Metadata
+from ._options import OpenOptions
+from ._paths import (
+    canonicalize,
+    create_dir,
+    create_dir_all,
+    exists,
+    hard_link,
+    metadata,
+    metadata_lite,
+    read_link,
+    remove_dir,
+    remove_dir_all,
+    remove_file,
+    rename,
+    set_permissions,
+    symlink,
+    symlink_metadata,
+)
+from ._walk import DirEntry, DuOptions, DuSummary, du, read_dir, walk
+from ._whole import copy, read, read_many, read_to_string, write, write_many
+
+__all__ = (
+    "Cursor",
+    "DirEntry",
+    "DuOptions",
+    "DuSummary",
+    "File",
+    "Metadata",
+    "OpenOptions",
+    "TextCursor",
+    "canonicalize",
+    "copy",
+    "create_dir",
+    "create_dir_all",
+    "du",
+    "exists",
+    "hard_link",
+    "metadata",
+    "metadata_lite",
+    "read",
+    "read_dir",
+    "read_link",
+    "read_many",
+    "read_to_string",
+    "remove_dir",
+    "remove_dir_all",
+    "remove_file",
+    "rename",
+    "set_permissions",
+    "symlink",
+    "symlink_metadata",
+    "walk",
+    "write",
+    "write_many",
+)

@@ -1,0 +1,188 @@
+"""An open file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Sequence
+from types import TracebackType
+
+from .._blocking import spawn_blocking
+from .._ffi import opcodes
+from .._ffi.core import Descriptor, native
+from ..probe import supports
+from ._cursor import Cursor, TextCursor
+from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
+from ._names import Path, encode
+
+_MODES = {
+    "r": os.O_RDONLY,
+    "r+": os.O_RDWR,
+    "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+    "w+": os.O_RDWR | os.O_CREAT | os.O_TRUNC,
+    "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+    "x": os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+    "x+": os.O_RDWR | os.O_CREAT | os.O_EXCL,
+}
+
+_AT_EMPTY_PATH = 0x1000
+_READ_STEP = 256 * 1024
+
+
+def _writable(buffer: object) -> None:
+    if memoryview(buffer).readonly:  # type: ignore[arg-type]
+        raise TypeError(f"a read needs a writable buffer, not {type(buffer).__name__}")
+
+
+class File:
+    """An open file, read and written at offsets; it has no position. Tasks on any shard may use it
+    at the same time. Close it, or use ``async with``."""
+
+    __slots__ = ("_io", "path")
+
+    def __init__(self, descriptor: Descriptor, path: Path) -> None:
+        self._io = descriptor
+        self.path = path
+
+    @classmethod
+    async def open(cls, path: Path, mode: str = "r", *, permissions: int = 0o666) -> File:
+        """Open `path`. Modes: r, r+, w, w+, a, x, x+, as the built-in ``open`` has them, always
+        binary. `permissions` are those of a new file, less the umask. ``IORING_OP_OPENAT``, Linux
+        5.6. Raises ``OSError`` with errno and filename."""
+        flags = _MODES.get(mode)
+        if flags is None:
+            raise ValueError(f"mode is {mode!r}: allowed is one of {', '.join(_MODES)}")
+        return cls(await native.open(encode(path), path, flags, permissions), path)
+
+    @classmethod
+    async def create(cls, path: Path, *, permissions: int = 0o666) -> File:
+        """Create `path`, or cut it to nothing, for writing. See :meth:`open`."""
+        return await cls.open(path, "w", permissions=permissions)
+
+    @classmethod
+    def from_fd(cls, fd: int, path: Path = "") -> File:
+        """Take over an open descriptor: it is closed with the file. ``OSError`` for one that is
+        not open."""
+        os.fstat(fd)
+        return cls(native.adopt(fd, 0), path or f"<descriptor {fd}>")
+
+    def detach(self) -> int:
+        """Give the descriptor up: it is the caller's to close. ``RuntimeError`` while operations
+        are under way."""
+        return self._io.detach()
+
+    def fileno(self) -> int:
+        """The descriptor's number; -1 when closed."""
+        return self._io.fileno()
+
+    def cursor(self, position: int = 0) -> Cursor:
+        """The file with a position: ``read``, ``write``, ``seek``, lines."""
+        return Cursor(self, position)
+
+    def text(self, encoding: str = "utf-8", errors: str = "strict") -> TextCursor:
+        """The same for text, from the start."""
+        return TextCursor(self, encoding, errors)
+
+    def read_at(self, offset: int, size: int) -> Awaitable[bytes]:
+        """At most `size` bytes from byte `offset`; fewer near the end, ``b""`` behind it.
+        ``IORING_OP_READ``, Linux 5.6, pread(2)."""
+        return self._io.read_at(offset, size)
+
+    def read_at_into(self, offset: int, buffer: object) -> Awaitable[int]:
+        """The same into a writable buffer, without a copy; gives the number of bytes. The buffer
+        stays exported (it cannot be resized) until the operation has ended."""
+        return self._io.read_at_into(offset, buffer)
+
+    def write_at(self, offset: int, data: object) -> Awaitable[int]:
+        """Write at byte `offset`; gives the number of bytes taken, which may be fewer.
+        ``IORING_OP_WRITE``, Linux 5.6, pwrite(2)."""
+        return self._io.write_at(offset, data)
+
+    def write_all_at(self, offset: int, data: object) -> Awaitable[None]:
+        """Write all of `data`; a short write is continued. An error says how much was written."""
+        return self._io.write_all_at(offset, data)
+
+    def read_vectored_at(self, offset: int, buffers: Sequence[object]) -> Awaitable[int]:
+        """Fill writable buffers one after the other; gives the number of bytes, fewer near the
+        end. ``IORING_OP_READV``, Linux 5.1, preadv(2)."""
+        for buffer in buffers:
+            _writable(buffer)
+        return self._submit(opcodes.READV, offset, tuple(buffers))
+
+    def write_vectored_at(self, offset: int, buffers: Sequence[object]) -> Awaitable[int]:
+        """Write buffers one after the other, in one operation; gives the number of bytes taken,
+        which may be fewer. ``IORING_OP_WRITEV``, Linux 5.1, pwritev(2)."""
+        return self._submit(opcodes.WRITEV, offset, tuple(buffers))
+
+    async def read_to_end_at(self, offset: int) -> bytes:
+        """All from byte `offset` on."""
+        parts = []
+        while part := await self.read_at(offset, _READ_STEP):
+            parts.append(part)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def metadata(self) -> Metadata:
+        """What statx(2) tells. ``IORING_OP_STATX``, Linux 5.6."""
+        buffer = bytearray(SIZE)
+        await native.submit(
+            opcodes.STATX,
+            self._io,
+            buffer,
+            b"\0",
+            BASIC | BIRTH,
+            _AT_EMPTY_PATH,
+            0,
+            self.path,
+            opcodes.NUMBER,
+        )
+        return parse(buffer)
+
+    async def truncate(self, size: int) -> None:
+        """Cut it to `size` bytes, or lengthen it with zeros. ``IORING_OP_FTRUNCATE``, Linux 6.9;
+        before, ftruncate(2) on a thread of the pool."""
+        if size < 0:
+            raise ValueError(f"size is {size}: allowed is 0 or more bytes")
+        if supports(opcodes.FTRUNCATE):
+            await self._submit(opcodes.FTRUNCATE, size, 0, 0)
+        else:
+            await spawn_blocking(os.ftruncate, self._io.fileno(), size)
+
+    async def allocate(self, offset: int, size: int, *, keep_size: bool = False) -> None:
+        """Reserve the disk's blocks for `size` bytes from `offset`; the file grows to that, unless
+        `keep_size`. ``IORING_OP_FALLOCATE``, Linux 5.6; ``OSError`` EOPNOTSUPP where the file
+        system has no such thing."""
+        if offset < 0 or size <= 0:
+            raise ValueError(
+                f"allocate({offset}, {size}): allowed is an offset of 0 or more and 1 byte or more"
+            )
+        await self._submit(opcodes.FALLOCATE, offset, size, int(keep_size))
+
+    def fdatasync(self) -> Awaitable[None]:
+        """fdatasync(2). ``IORING_OP_FSYNC``, Linux 5.1."""
+        return self._io.fsync(1)
+
+    def _submit(
+        self, opcode: int, off: object, addr: object, length: int | None = None
+    ) -> Awaitable[int]:
+        return native.submit(opcode, self._io, off, addr, length, 0, 0, self.path, opcodes.NUMBER)
+
+    def fsync(self, *, data_only: bool = False) -> Awaitable[None]:
+        """Wait until the file is on the disk; with `data_only` as fdatasync(2).
+        ``IORING_OP_FSYNC``, Linux 5.1."""
+        return self._io.fsync(data_only)
+
+    def close(self) -> Awaitable[None]:
+        """Close; idempotent, and not cut short by a cancellation. Operations under way end first.
+        ``IORING_OP_CLOSE``, Linux 5.6."""
+        return self._io.close()
+
+    async def __aenter__(self) -> File:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,179 @@
+"""Whole files: read, written and copied in one call."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from typing import Any, TypeVar
+
+from .._ffi.core import JoinHandle, native
+from ..errors import CancelledError, TaskCancelled
+from ..placement import TaskPlacement
+from ..runtime import current_handle
+from ._file import File
+from ._names import Path, encode
+from ._options import OpenOptions
+from ._paths import metadata, remove_file, rename
+
+_CHUNK = 64
+_COPY_BYTES = 1 << 20
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Result = bytes | OSError
+
+
+async def read(path: Path) -> bytes:
+    """All of a file. Opened, read to its end and closed in one await: ``IORING_OP_OPENAT``,
+    ``READ`` and ``CLOSE``, Linux 5.6."""
+    (result,) = await native.read_files([encode(path)], [path], 1)
+    if isinstance(result, OSError):
+        raise result
+    return result
+
+
+async def read_to_string(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
+    """The same, decoded."""
+    return (await read(path)).decode(encoding, errors)
+
+
+async def _in_order(
+    work: Iterator[tuple[K, Coroutine[Any, Any, V]]], window: int
+) -> AsyncGenerator[tuple[K, V], None]:
+    """Run coroutines on all shards, `window` at a time; (key, result) of each, in order. What runs
+    is cancelled, and has ended, when the iterator is closed."""
+    handle = current_handle()
+    running: deque[tuple[K, JoinHandle[V]]] = deque()
+
+    def fill() -> None:
+        for key, coroutine in itertools.islice(work, window - len(running)):
+            job = handle.spawn_with_placement(TaskPlacement.RoundRobin, coroutine)
+            running.append((key, job))
+
+    try:
+        fill()
+        while running:
+            key, job = running[0]
+            result = await job
+            running.popleft()
+            fill()
+            yield key, result
+    finally:
+        for _, job in running:
+            job.cancel()
+        for _, job in running:
+            with contextlib.suppress(TaskCancelled):
+                await job
+
+
+def _chunks(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
+    source = iter(paths)
+    while chunk := list(itertools.islice(source, size)):
+        yield chunk
+
+
+async def _read_chunk(paths: list[Path], depth: int) -> list[Result]:
+    return await native.read_files([encode(path) for path in paths], list(paths), depth)
+
+
+async def read_many(
+    paths: Iterable[Path], *, concurrency: int = 128
+) -> AsyncGenerator[tuple[Path, Result], None]:
+    """Read many files: (path, its bytes or the ``OSError``) for each, in the order of `paths`, on
+    all shards. At most `concurrency` files are open at a time; read ahead are at most `concurrency`
+    files, rounded up to chunks of 64. Close the iterator, or leave the task, and the rest is not
+    read."""
+    _check(concurrency)
+    depth = min(concurrency, _CHUNK)
+    size = _CHUNK if concurrency > 1 else 1
+    work = ((chunk, _read_chunk(chunk, depth)) for chunk in _chunks(paths, size))
+    async with contextlib.aclosing(_in_order(work, max(1, concurrency // depth))) as results:
+        async for chunk, found in results:
+            for pair in zip(chunk, found, strict=True):
+                yield pair
+
+
+def _check(concurrency: int) -> None:
+    if concurrency < 1:
+        raise ValueError(f"concurrency is {concurrency}: allowed is 1 or more")
+
+
+async def write(
+    path: Path, data: object, *, atomic: bool = False, permissions: int = 0o666
+) -> None:
+    """Make `path` hold exactly `data`. With `atomic` others see the old file or the new one and
+    nothing between, also after a power failure: a temporary file beside it is written, fsynced and
+    renamed over it; a symbolic link is then replaced, not followed."""
+    if not atomic:
+        async with await File.open(path, "w", permissions=permissions) as file:
+            await file.write_all_at(0, data)
+        return
+    name = os.fsdecode(encode(path))
+    directory, base = os.path.split(name)
+    temporary = os.path.join(directory, f".{base[:200]}.{secrets.token_hex(6)}")
+    fresh = OpenOptions().write(True).create_new(True).mode(permissions)
+    file = await fresh.open(temporary)
+    try:
+        async with file:
+            await file.write_all_at(0, data)
+            await file.fsync()
+        await rename(temporary, name)
+    except BaseException:
+        await _remove_quietly(temporary)
+        raise
+    async with await File.open(directory or ".", "r") as above:
+        await above.fsync()
+
+
+async def _remove_quietly(path: str) -> None:
+    with contextlib.suppress(OSError, CancelledError):
+        await remove_file(path)
+
+
+async def write_many(
+    files: Iterable[tuple[Path, object]], *, concurrency: int = 64
+) -> AsyncGenerator[tuple[Path, OSError | None], None]:
+    """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
+    `concurrency` are open at a time."""
+    _check(concurrency)
+    work = ((path, _write_one(path, data)) for path, data in files)
+    async with contextlib.aclosing(_in_order(work, concurrency)) as results:
+        async for pair in results:
+            yield pair
+
+
+async def _write_one(path: Path, data: object) -> OSError | None:
+    try:
+        await write(path, data)
+    except OSError as error:
+        return error
+    return None
+
+
+async def copy(source: Path, target: Path) -> int:
+    """Copy a file's bytes and permissions over `target`, made where there is none; gives the number
+    of bytes. The same file twice is ``ValueError``."""
+    before = await metadata(source)
+    if before.is_dir():
+        raise IsADirectoryError(21, "copy() copies files", os.fsdecode(source))
+    try:
+        other = await metadata(target)
+        if (other.device, other.inode) == (before.device, before.inode):
+            raise ValueError(f"copy: {source!r} and {target!r} are the same file")
+    except FileNotFoundError:
+        pass
+    buffer = bytearray(min(_COPY_BYTES, max(1, before.size)))
+    offset = 0
+    async with (
+        await File.open(source) as reader,
+        await File.open(target, "w", permissions=before.permissions()) as writer,
+    ):
+        while count := await reader.read_at_into(offset, buffer):
+            await writer.write_all_at(offset, memoryview(buffer)[:count])
+            offset += count
+    return offset

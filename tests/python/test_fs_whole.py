@@ -1,0 +1,415 @@
+"""spargio.fs: whole files, many files, positions and text."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import random
+import stat
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import support
+
+import spargio
+from spargio import fs
+
+Main = Callable[..., Coroutine[Any, Any, Any]]
+
+
+def run(main: Main) -> Any:
+    return spargio.run(main, shards=2)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+# ---- one file ----
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 70_000, 5_000_000])
+def test_read_and_write_whole_files(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    path = tmp_path / "file"
+
+    async def main() -> None:
+        await fs.write(path, b"something longer before" * 10)
+        await fs.write(path, data)
+        assert path.read_bytes() == data
+        assert await fs.read(path) == data
+        async with await fs.File.open(path) as file:
+            assert await file.read_to_end_at(0) == data
+            assert await file.read_to_end_at(max(0, size - 10)) == data[max(0, size - 10) :]
+            assert await file.read_to_end_at(size + 5) == b""
+
+    run(main)
+
+
+def test_read_files_whose_size_nobody_knows() -> None:
+    async def main() -> None:
+        assert (await fs.read("/proc/self/stat")).startswith(str(os.getpid()).encode())
+        maps = await fs.read("/proc/self/maps")  # Comes in pieces of at most a page.
+        assert maps.endswith(b"\n")
+        assert maps.count(b"\n") > 100
+        assert await fs.read("/dev/null") == b""
+        assert await fs.read("/sys/kernel/mm/transparent_hugepage/enabled")
+
+    run(main)
+
+
+def test_read_says_what_is_wrong(tmp_path: Path) -> None:
+    async def main() -> None:
+        for path, kind in ((tmp_path / "none", FileNotFoundError), (tmp_path, IsADirectoryError)):
+            with pytest.raises(kind) as info:
+                await fs.read(path)
+            assert info.value.filename == path
+        (tmp_path / "latin").write_bytes(b"\xe4")
+        with pytest.raises(UnicodeDecodeError):
+            await fs.read_to_string(tmp_path / "latin")
+        assert await fs.read_to_string(tmp_path / "latin", "latin-1") == "\u00e4"
+
+    run(main)
+
+
+def test_an_atomic_write_replaces_the_whole_or_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_bytes(b"old")
+
+    async def main() -> None:
+        await fs.write(path, b"new", atomic=True, permissions=0o600)
+        assert path.read_bytes() == b"new"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with pytest.raises(TypeError):
+            await fs.write(path, 5, atomic=True)
+        with pytest.raises(FileNotFoundError):
+            await fs.write(tmp_path / "none" / "x", b"", atomic=True)
+        assert path.read_bytes() == b"new"
+        assert os.listdir(tmp_path) == ["config"]  # No temporary file is left.
+
+    run(main)
+
+
+def test_copy(tmp_path: Path) -> None:
+    data = os.urandom(3_000_001)
+    (tmp_path / "from").write_bytes(data)
+    (tmp_path / "from").chmod(0o640)
+
+    async def main() -> None:
+        assert await fs.copy(tmp_path / "from", tmp_path / "to") == len(data)
+        assert (tmp_path / "to").read_bytes() == data
+        assert stat.S_IMODE((tmp_path / "to").stat().st_mode) == 0o640
+        with pytest.raises(ValueError, match="same file"):
+            await fs.copy(tmp_path / "to", tmp_path / "to")
+        assert (tmp_path / "to").read_bytes() == data
+        with pytest.raises(IsADirectoryError):
+            await fs.copy(tmp_path, tmp_path / "x")
+
+    run(main)
+
+
+def test_open_options(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    async def main() -> None:
+        for wrong in (
+            fs.OpenOptions(),
+            fs.OpenOptions().write(True).append(True).truncate(True),
+            fs.OpenOptions().read(True).truncate(True),
+            fs.OpenOptions().read(True).create(True),
+        ):
+            with pytest.raises(ValueError, match="OpenOptions"):
+                await wrong.open(path)
+        new = fs.OpenOptions().write(True).create_new(True).mode(0o600)
+        async with await new.open(path) as file:
+            await file.write_all_at(0, b"0123456789")
+        with pytest.raises(FileExistsError):
+            await new.open(path)
+        async with await fs.OpenOptions().read(True).append(True).open(path) as file:
+            await file.write_all_at(0, b"abc")
+            assert await file.read_at(0, 100) == b"0123456789abc"
+        async with await fs.OpenOptions().write(True).truncate(True).open(path) as file:
+            assert (await file.metadata()).size == 0
+        with pytest.raises(ValueError, match="mode is"):
+            fs.OpenOptions().mode(-1)
+
+    run(main)
+
+
+def test_vectors_sizes_and_room(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with await fs.File.open(tmp_path / "file", "w+") as file:
+            parts = [b"abc", bytearray(b"defg"), memoryview(b"hi"), array.array("B", b"jkl"), b""]
+            assert await file.write_vectored_at(2, parts) == 12
+            first, second = bytearray(4), array.array("H", [0] * 3)
+            assert await file.read_vectored_at(1, [first, second]) == 10
+            assert bytes(first) + second.tobytes() == b"\0abcdefghi"
+            with pytest.raises(TypeError, match="writable"):
+                file.read_vectored_at(0, [b"const"])
+            await file.truncate(5)
+            assert await file.read_at(0, 100) == b"\0\0abc"
+            await file.truncate(8)
+            assert await file.read_at(0, 100) == b"\0\0abc\0\0\0"
+            await file.allocate(0, 100_000, keep_size=True)
+            info = await file.metadata()
+            assert (info.size, info.blocks * 512 >= 100_000) == (8, True)
+            await file.allocate(0, 1_000)
+            assert (await file.metadata()).size == 1_000
+            await file.fdatasync()
+            for wrong in (lambda: file.truncate(-1), lambda: file.allocate(0, 0)):
+                with pytest.raises(ValueError, match="allowed is"):
+                    await wrong()
+
+    run(main)
+
+
+def test_descriptors_are_taken_over_and_given_up(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    before = descriptors()
+
+    async def main() -> None:
+        file = fs.File.from_fd(os.open(tmp_path / "file", os.O_RDONLY))
+        assert await file.read_at(0, 10) == b"data"
+        number = file.detach()
+        assert os.pread(number, 10, 0) == b"data"
+        with pytest.raises(spargio.ClosedError):
+            await file.read_at(0, 10)
+        os.close(number)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            fs.File.from_fd(number)
+
+    run(main)
+    assert descriptors() == before
+
+
+# ---- positions and text ----
+
+
+def test_a_cursor_reads_writes_and_seeks(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with await fs.File.open(tmp_path / "file", "w+") as file:
+            cursor = file.cursor()
+            assert await cursor.write(b"one\ntwo\n\nfour") == 13
+            assert cursor.tell() == 13
+            assert await cursor.seek(0) == 0
+            assert await cursor.read(2) == b"on"
+            assert await cursor.readline() == b"e\n"
+            assert [line async for line in cursor] == [b"two\n", b"\n", b"four"]
+            assert await cursor.readline() == b""
+            assert await cursor.seek(-4, os.SEEK_END) == 9
+            assert await cursor.read() == b"four"
+            assert await cursor.seek(-3, os.SEEK_CUR) == 10
+            assert await cursor.read(1) == b"o"
+            await cursor.write(b"X")
+            assert await file.read_to_end_at(9) == b"foXr"
+            with pytest.raises(ValueError, match="allowed is 0 or more"):
+                await cursor.seek(-1)
+
+    run(main)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_lines_of_text_are_those_of_open(tmp_path: Path, ending: str) -> None:
+    seed = 7
+    chosen = random.Random(seed)
+    lines = [
+        "".join(chosen.choice("ab\u00e4\u20ac\U0001f600") for _ in range(chosen.randrange(0, 3000)))
+        for _ in range(200)
+    ]
+    path = tmp_path / "text"
+    path.write_bytes(ending.join(lines).encode())
+
+    async def main() -> None:
+        async with await fs.File.open(path) as file:
+            with open(path, encoding="utf-8") as builtin:
+                assert [line async for line in file.text()] == list(builtin)
+            assert await file.text().read() == "\n".join(lines)
+
+    run(main)
+
+
+def test_long_lines_are_read_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "long"
+    path.write_bytes(b"x" * 300_000 + b"\n" + b"y" * 200_000)
+
+    async def main() -> None:
+        async with await fs.File.open(path) as file:
+            assert [len(line) async for line in file.cursor()] == [300_001, 200_000]
+
+    run(main)
+
+
+# ---- many files ----
+
+
+def make_files(top: Path, count: int) -> dict[str, bytes]:
+    chosen = random.Random(count)
+    files = {
+        str(top / f"{n}"): chosen.randbytes(int(chosen.random() ** 4 * 65_536))
+        for n in range(count)
+    }
+    for name, data in files.items():
+        Path(name).write_bytes(data)
+    return files
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 63, 128, 1000])
+def test_read_many_gives_each_file_once_and_in_order(
+    tmp_path: Path, options: dict[str, Any], concurrency: int
+) -> None:
+    files = make_files(tmp_path, 300)
+    missing = str(tmp_path / "missing")
+    paths = [*files, missing, str(tmp_path)]
+    random.Random(3).shuffle(paths)
+    before = descriptors()
+
+    async def main() -> list[tuple[fs._whole.Path, bytes | OSError]]:
+        return [pair async for pair in fs.read_many(paths, concurrency=concurrency)]
+
+    found = spargio.run(main, **options)
+    assert [path for path, _ in found] == paths
+    for path, result in found:
+        if path == missing:
+            assert isinstance(result, FileNotFoundError)
+            assert result.filename == missing
+        elif path == str(tmp_path):
+            assert isinstance(result, IsADirectoryError)
+        else:
+            assert result == files[str(path)]
+    assert descriptors() == before
+
+
+def test_read_many_of_nothing_and_of_wrong_things(tmp_path: Path) -> None:
+    async def main() -> None:
+        assert [x async for x in fs.read_many([])] == []
+        with pytest.raises(ValueError, match="concurrency is 0"):
+            [x async for x in fs.read_many([], concurrency=0)]
+        with pytest.raises(ValueError, match="NUL"):
+            [x async for x in fs.read_many(["a\0b"])]
+        with pytest.raises(TypeError):
+            [x async for x in fs.read_many([object()])]  # type: ignore[list-item]
+
+    run(main)
+
+
+def test_read_many_can_be_left_half_way(tmp_path: Path, options: dict[str, Any]) -> None:
+    files = make_files(tmp_path, 500)
+    before = descriptors()
+    taken: list[object] = []
+
+    def endless() -> Any:
+        while True:
+            for name in files:
+                taken.append(name)
+                yield name
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        count = 0
+        async for _ in fs.read_many(endless()):
+            count += 1
+            if count == 1000:
+                break
+        assert len(taken) < 2_000  # It reads ahead, but not without bound.
+
+        async def reader() -> None:
+            async for _ in fs.read_many(endless()):
+                pass
+
+        job = handle.spawn_stealable(reader())
+        seen = len(taken)
+        await support.until(lambda: len(taken) > seen + 200)
+        job.cancel()
+        with pytest.raises(spargio.TaskCancelled):
+            await job
+
+    spargio.run(main, **options)
+    assert descriptors() == before
+
+
+def test_cancelled_reads_lose_no_descriptor(tmp_path: Path) -> None:
+    """Reads of many files, cancelled at any moment: all or an error, and nothing left open."""
+    files = make_files(tmp_path, 40)
+    before = descriptors()
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chosen = random.Random(seed)
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        async def reader() -> int:
+            found = [data async for _, data in fs.read_many(files)]
+            assert found == list(files.values())
+            return len(found)
+
+        for _ in range(150):
+            job = handle.spawn_stealable(reader())
+            for _ in range(chosen.randrange(12)):
+                await spargio.yield_now()
+            job.cancel()
+            with contextlib.suppress(spargio.TaskCancelled):
+                assert await job == len(files)
+
+    spargio.run(main, shards=2)
+    assert descriptors() == before
+
+
+def test_write_many(tmp_path: Path, options: dict[str, Any]) -> None:
+    files = [(tmp_path / f"{n}", os.urandom(n * 37)) for n in range(200)]
+    wrong = (tmp_path / "none" / "x", b"")
+
+    async def main() -> list[tuple[Any, OSError | None]]:
+        return [pair async for pair in fs.write_many([*files, wrong], concurrency=16)]
+
+    found = spargio.run(main, **options)
+    assert [path for path, _ in found] == [path for path, _ in [*files, wrong]]
+    assert [error for _, error in found[:-1]] == [None] * 200
+    assert isinstance(found[-1][1], FileNotFoundError)
+    for path, data in files:
+        assert path.read_bytes() == data
+
+
+# ---- blocking calls ----
+
+
+def test_spawn_blocking(options: dict[str, Any]) -> None:
+    import contextvars
+    import threading
+
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+
+    def fail() -> None:
+        raise KeyError("told")
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        variable.set(5)
+        name, value = await spargio.spawn_blocking(
+            lambda: (threading.current_thread().name, variable.get())
+        )
+        assert name.startswith("spargio-blocking")
+        assert value == 5
+        assert await handle.spawn_blocking(divmod, 17, 5) == (3, 2)
+        with pytest.raises(KeyError, match="told"):
+            await handle.spawn_blocking(fail)
+
+        gate = threading.Event()
+        waiting = handle.spawn_blocking(gate.wait, 30)
+
+        async def wait() -> bool:
+            return await waiting
+
+        job = handle.spawn_stealable(wait())
+        await support.started(job)
+        job.cancel()
+        with pytest.raises(spargio.TaskCancelled):
+            await job
+        gate.set()
+        assert await waiting is True  # The call went on.
+
+    spargio.run(main, **options)
+
+
+def test_blocking_calls_from_an_ordinary_thread() -> None:
+    with spargio.Runtime.builder().shards(1).build() as handle:
+        assert handle.spawn_blocking(sum, [1, 2, 3]).result(support.LIMIT_S) == 6

@@ -1,0 +1,238 @@
+//! Whole files, many in one await: each is opened, read to its end and closed, several at a time, and
+//! the coroutine is resumed once, with all of them. Between the operations no Python runs.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const api = @import("api.zig");
+const fs = @import("../ops/fs.zig");
+const helpers = &@import("helpers.zig").helpers;
+const object = @import("object.zig");
+const CoreOp = @import("../op.zig").Op;
+const PyTask = @import("task.zig").PyTask;
+const Shard = @import("../shard.zig").Shard;
+const Object = api.Object;
+const py = &api.py;
+
+/// Files that one await has open at a time.
+pub const depth_max = 64;
+
+/// A file without a known size (of /proc, a pipe) is read in steps that begin with this.
+const room_first = 4096;
+
+const Slot = struct {
+    op: ?*CoreOp = null,
+    /// Its place in the list; the file in work.
+    index: usize = 0,
+    fd: i32 = -1,
+    bytes: ?*Object = null,
+    room: usize = 0,
+    filled: usize = 0,
+    /// The size is known, so a read that is not filled has met the end.
+    sized: bool = false,
+};
+
+const ReadFiles = struct {
+    state: enum(u8) { new, flying, finished },
+    cancelling: bool,
+    /// List of paths as bytes, list of what errors call them, list of results.
+    paths: ?*Object,
+    names: ?*Object,
+    results: ?*Object,
+    count: usize,
+    next: usize,
+    depth: usize,
+    busy: usize,
+    slots: [depth_max]Slot,
+
+    const Type = object.TypeOf(ReadFiles);
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(instance);
+        const me = PyTask.demand("await of an operation") orelse return null;
+        switch (self.state) {
+            .new => {
+                if (me.cancelWanted()) return me.raiseCancel();
+                self.state = .flying;
+            },
+            .flying => if (me.op_owner != instance)
+                return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks"),
+            .finished => return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once"),
+        }
+        const shard = Shard.current().?;
+        for (self.slots[0..self.depth]) |*slot| {
+            if (slot.op) |op| if (op.phase == .ended) {
+                slot.op = null;
+                self.advance(shard, me, slot, shard.ops.consume(op));
+            };
+            if (slot.op == null and !self.cancelling) self.begin(shard, me, slot);
+        }
+        if (self.busy > 0 and !self.cancelling and me.cancelWanted()) {
+            self.cancelling = true;
+            shard.cancelOps(&me.task);
+        }
+        if (self.busy > 0) {
+            suspended.* = true;
+            return me.suspendForMany(instance);
+        }
+        self.state = .finished;
+        me.many = false;
+        // Where all was read in spite of it, the cancellation comes at the next await.
+        if (self.cancelling and self.next < self.count) return me.raiseCancel();
+        const results = self.results;
+        self.results = null;
+        return results;
+    }
+
+    /// Takes the next path into a free slot, as long as there is one.
+    fn begin(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
+        while (slot.op == null and self.next < self.count) {
+            slot.* = .{ .index = self.next };
+            self.next += 1;
+            const path = py.PyList_GetItem(self.paths.?, @intCast(slot.index)).?;
+            const text = py.PyBytes_AsString(path).?[0..@intCast(py.PyBytes_Size(path))];
+            slot.op = fs.open(shard, &me.task, text, @bitCast(linux.O{ .ACCMODE = .RDONLY }), 0) catch {
+                self.fail(slot, .NOMEM);
+                continue;
+            };
+            self.busy += 1;
+        }
+    }
+
+    /// An operation of the slot has ended.
+    fn advance(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot, result: i32) void {
+        self.busy -= 1;
+        if (result < 0) {
+            const errno: linux.E = @fromBackingInt(@intCast(-result));
+            const again = errno == .INTR and slot.fd >= 0 and !self.cancelling;
+            return if (again) self.read(shard, me, slot) else self.end(shard, slot, errno);
+        }
+        if (slot.fd < 0) {
+            slot.fd = result;
+            return if (self.cancelling) self.end(shard, slot, .CANCELED) else self.size(shard, me, slot);
+        }
+        slot.filled += @intCast(result);
+        if (result == 0 or (slot.sized and slot.filled < slot.room)) return self.end(shard, slot, .SUCCESS);
+        if (self.cancelling) return self.end(shard, slot, .CANCELED);
+        if (slot.filled == slot.room) {
+            // Not of a known size, or it has grown since.
+            slot.room *= 4;
+            if (py._PyBytes_Resize(&slot.bytes, @intCast(slot.room)) != 0) {
+                py.PyErr_Clear();
+                return self.end(shard, slot, .NOMEM);
+            }
+        }
+        self.read(shard, me, slot);
+    }
+
+    /// Makes room. The size comes from what the kernel has at hand (AT_STATX_DONT_SYNC): it never
+    /// waits for a server, and a wrong one only costs another round.
+    fn size(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
+        var info: linux.Statx = undefined;
+        const flags: u32 = linux.AT.EMPTY_PATH | linux.AT.STATX_DONT_SYNC;
+        const rc = linux.statx(slot.fd, "", flags, .{ .TYPE = true, .SIZE = true }, &info);
+        const regular = linux.errno(rc) == .SUCCESS and info.mode & linux.S.IFMT == linux.S.IFREG;
+        slot.sized = regular and info.size > 0 and info.size < fs.transfer_max;
+        // One more than the size: a read that does not fill it has met the end.
+        slot.room = if (slot.sized) @intCast(info.size + 1) else room_first;
+        slot.bytes = py.PyBytes_FromStringAndSize(null, @intCast(slot.room));
+        if (slot.bytes == null) {
+            py.PyErr_Clear();
+            return self.end(shard, slot, .NOMEM);
+        }
+        self.read(shard, me, slot);
+    }
+
+    fn read(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
+        const data = py.PyBytes_AsString(slot.bytes.?).?[slot.filled..slot.room];
+        slot.op = fs.readAt(shard, &me.task, slot.fd, data, slot.filled) catch
+            return self.end(shard, slot, .NOMEM);
+        self.busy += 1;
+    }
+
+    /// The slot's file is done with.
+    fn end(self: *ReadFiles, shard: *Shard, slot: *Slot, errno: linux.E) void {
+        assert(slot.op == null);
+        if (slot.fd >= 0) fs.closeSoon(shard, slot.fd);
+        slot.fd = -1;
+        if (errno != .SUCCESS) return self.fail(slot, errno);
+        if (py._PyBytes_Resize(&slot.bytes, @intCast(slot.filled)) != 0) {
+            py.PyErr_Clear();
+            return self.fail(slot, .NOMEM);
+        }
+        self.put(slot, slot.bytes.?);
+        slot.bytes = null;
+    }
+
+    fn fail(self: *ReadFiles, slot: *Slot, errno: linux.E) void {
+        api.drop(&slot.bytes);
+        const name = py.PyList_GetItem(self.names.?, @intCast(slot.index)).?;
+        const number = py.PyLong_FromLongLong(@backingInt(errno));
+        const exception = if (number) |n|
+            api.call(helpers.os_error, &.{ n, api.none(), api.ref(name) })
+        else
+            null;
+        if (exception) |e| return self.put(slot, e);
+        py.PyErr_WriteUnraisable(null);
+        self.put(slot, api.none());
+    }
+
+    fn put(self: *ReadFiles, slot: *Slot, value: *Object) void {
+        _ = py.PyList_SetItem(self.results.?, @intCast(slot.index), value);
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        // While the kernel has an operation the task holds a reference; what a task left half done
+        // ends here.
+        for (&self.slots) |*slot| {
+            if (slot.fd >= 0) _ = linux.close(slot.fd);
+            api.drop(&slot.bytes);
+        }
+        api.drop(&self.paths);
+        api.drop(&self.names);
+        api.drop(&self.results);
+        Type.free(instance, false);
+    }
+
+    pub fn define() bool {
+        const awaitable = object.Awaitable(step);
+        var slots = awaitable.slots() ++ [_]api.TypeSlot{
+            object.slotOf(api.slot.dealloc, &dealloc),
+            .{},
+        };
+        return Type.define("ReadFiles", 0, &slots);
+    }
+};
+
+pub const define = ReadFiles.define;
+
+/// read_files(paths: list of bytes, names: list, depth) -> list of bytes or OSError, in that order.
+/// The lists are the operation's from now on.
+pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("read_files", count, 3)) return null;
+    const depth = object.unsigned(arguments[2], "depth", depth_max) orelse return null;
+    const length = py.PyList_Size(arguments[0]);
+    if (length < 0 or py.PyList_Size(arguments[1]) != length) {
+        if (py.PyErr_Occurred() == null)
+            _ = api.raise(py.PyExc_ValueError.*, "paths and names must be lists of one length");
+        return null;
+    }
+    for (0..@intCast(length)) |i| {
+        const path = py.PyList_GetItem(arguments[0], @intCast(i)).?;
+        if (py.PyBytes_AsString(path) == null) return null;
+    }
+    const results = py.PyList_New(length) orelse return null;
+    const instance = ReadFiles.Type.create() orelse {
+        py.Py_DecRef(results);
+        return null;
+    };
+    const self = ReadFiles.Type.body(instance);
+    for (&self.slots) |*slot| slot.* = .{};
+    self.paths = api.ref(arguments[0]);
+    self.names = api.ref(arguments[1]);
+    self.results = results;
+    self.count = @intCast(length);
+    self.depth = @max(1, depth);
+    return instance;
+}

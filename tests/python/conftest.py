@@ -66,9 +66,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     failure: its traceback holds all that the test had."""
     before = descriptors(), threads()
     yield
-    if _blocking._pool is not None:  # The threads of the process's pool are no leak of a test.
-        _blocking._pool.shutdown()
-        _blocking._forget()
+    _blocking.close_pools()  # Their threads are the process's, no leak of a test.
     deadline = time.monotonic() + LEAK_LIMIT_S
     while not request.node.stash.get(_failed, True):
         gc.collect()

@@ -412,11 +412,14 @@ def test_refused(options: dict[str, Any]) -> None:
     "host",
     ["localhost", "", "127.0.0", "256.0.0.1", "1.2.3.4.5", "::g", "127.0.0.1 ", "\u00e9" * 99],
 )
-def test_an_address_that_is_not_numeric_is_a_value_error(host: str) -> None:
+def test_an_address_that_is_not_numeric_is_a_value_error_where_names_are_not_resolved(
+    host: str,
+) -> None:
     async def main() -> None:
-        for call in (net.TcpStream.connect, net.TcpListener.bind):
-            with pytest.raises(ValueError, match="numeric IPv4 or IPv6"):
-                await call(host, 80)
+        with pytest.raises(ValueError, match="numeric IPv4 or IPv6"):
+            await net.TcpStream.connect_addr((host, 80))
+        with pytest.raises(ValueError, match="numeric IPv4 or IPv6"):
+            net.TcpListener.bind_addr((host, 80))
 
     spargio.run(main, shards=1)
 

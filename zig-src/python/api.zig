@@ -100,6 +100,7 @@ const Api = struct {
     PyBytes_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
     PyBytes_AsString: *const fn (*Object) callconv(.c) ?[*]u8,
     PyBytes_Size: *const fn (*Object) callconv(.c) isize,
+    PyBytes_Concat: *const fn (*?*Object, *Object) callconv(.c) void,
     _PyBytes_Resize: *const fn (*?*Object, isize) callconv(.c) c_int,
     PyUnicode_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
     PyUnicode_AsUTF8AndSize: *const fn (*Object, *isize) callconv(.c) ?[*]const u8,

@@ -7,7 +7,6 @@ const linux = std.os.linux;
 const api = @import("api.zig");
 const helpers = &@import("helpers.zig").helpers;
 const raiseErrno = @import("helpers.zig").raiseErrno;
-const net = @import("../ops/net.zig");
 const object = @import("object.zig");
 const op = @import("op.zig");
 const Object = api.Object;
@@ -128,6 +127,21 @@ pub const Descriptor = struct {
         return py.PyLong_FromLongLong(self.takeFd());
     }
 
+    /// unread(bytes): the next read gets them before anything else. For the one task that reads.
+    fn unread(instance: *Object, bytes: *Object) callconv(.c) ?*Object {
+        if (py.PyBytes_AsString(bytes) == null) return null;
+        var before = Type.body(instance).swapLeftover(api.ref(bytes));
+        const older = before orelse return api.none();
+        defer api.drop(&before);
+        // Only where two tasks read at once; then there is no order to keep.
+        var joined: ?*Object = api.ref(bytes);
+        py.PyBytes_Concat(&joined, older);
+        if (joined == null) return null;
+        var replaced = Type.body(instance).swapLeftover(joined);
+        api.drop(&replaced);
+        return api.none();
+    }
+
     fn setNodelay(instance: *Object, flag: *Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         const value = object.unsigned(flag, "enabled", 1) orelse return null;
@@ -164,6 +178,7 @@ pub const Descriptor = struct {
             var methods = [_]api.MethodDef{
                 object.method("fileno", &fileno, api.meth_noargs, "The number, -1 when closed."),
                 object.method("detach", &detach, api.meth_noargs, "Give up ownership of the number."),
+                object.method("unread", &unread, api.meth_one, "unread(bytes): read again first."),
                 object.method("set_nodelay", &setNodelay, api.meth_one, "TCP_NODELAY."),
             } ++ op.descriptor_methods ++ [_]api.MethodDef{.{}};
         };
@@ -182,15 +197,4 @@ pub fn adopt(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c
     const fd = object.unsigned(arguments[0], "fd", std.math.maxInt(i32)) orelse return null;
     const is_socket = object.unsigned(arguments[1], "is_socket", 1) orelse return null;
     return Descriptor.create(@intCast(fd), is_socket == 1, null);
-}
-
-/// listen(address, port, backlog, reuse_port) -> Descriptor
-pub fn listen(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    if (!object.arity("listen", count, 4)) return null;
-    const address = op.parseAddress(arguments[0], arguments[1]) orelse return null;
-    const backlog = object.unsigned(arguments[2], "backlog", std.math.maxInt(i32)) orelse return null;
-    const reuse_port = object.unsigned(arguments[3], "reuse_port", 1) orelse return null;
-    const fd = net.listen(&address, @intCast(backlog), reuse_port == 1);
-    if (fd < 0) return raiseErrno(-fd, null, null);
-    return Descriptor.create(fd, true, null);
 }

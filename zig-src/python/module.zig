@@ -23,8 +23,6 @@ const py = &api.py;
 var functions = [_]api.MethodDef{
     object.method("start", &PyRuntime.start, api.meth_fastcall, "start(options_address, driven)"),
     object.method("open", &op.open, api.meth_fastcall, "open(path, name, flags, mode)"),
-    object.method("connect", &op.connect, api.meth_fastcall, "connect(address, port)"),
-    object.method("listen", &descriptor.listen, api.meth_fastcall, "listen(address, port, backlog, reuse_port)"),
     object.method("adopt", &descriptor.adopt, api.meth_fastcall, "adopt(fd, is_socket)"),
     object.method("sleep", &op.sleep, api.meth_one, "sleep(duration_ns)"),
     object.method("nop", &op.nop, api.meth_noargs, "nop()"),

@@ -28,7 +28,6 @@ const Kind = enum(u8) {
     write_at,
     write_all_at,
     fsync,
-    connect,
     accept,
     recv,
     recv_into,
@@ -56,7 +55,6 @@ const PyOp = struct {
     /// Offset, duration, flags or `how`, as the kind says.
     argument: u64,
     mode: u32,
-    address: net.Address,
 
     const Type = object.TypeOf(PyOp);
 
@@ -117,7 +115,7 @@ const PyOp = struct {
 
     fn transfers(self: *const PyOp) bool {
         return switch (self.kind) {
-            .sleep, .nop, .open, .fsync, .connect, .accept, .shutdown, .close => false,
+            .sleep, .nop, .open, .fsync, .accept, .shutdown, .close => false,
             else => true,
         };
     }
@@ -152,7 +150,7 @@ const PyOp = struct {
 
     fn fly(self: *PyOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
         const op = self.launch(&me.task) catch {
-            if (self.kind == .connect) _ = linux.close(@intCast(self.argument));
+            if (self.kind == .close) _ = linux.close(@intCast(self.argument)); // It is nobody else's now.
             self.finish();
             return py.PyErr_NoMemory();
         };
@@ -173,7 +171,6 @@ const PyOp = struct {
             .read_at, .read_at_into => fs.readAt(shard, task, fd, rest, at),
             .write_at, .write_all_at => fs.writeAt(shard, task, fd, rest, at),
             .fsync => fs.fsync(shard, task, fd, self.argument != 0),
-            .connect => net.connect(shard, task, @intCast(self.argument), &self.address),
             .accept => net.accept(shard, task, fd),
             .recv, .recv_into => net.recv(shard, task, fd, rest, 0, self.drained()),
             .read_exactly => net.recv(shard, task, fd, rest, linux.MSG.WAITALL, self.drained()),
@@ -223,7 +220,7 @@ const PyOp = struct {
             .send, .write_at, .recv_into, .read_at_into => py.PyLong_FromLongLong(@intCast(count)),
             .recv, .read_at => self.takeBytes(count),
             .read_exactly => self.takeBytes(self.length),
-            .accept, .connect => Descriptor.create(@intCast(count), true, null),
+            .accept => Descriptor.create(@intCast(count), true, null),
             .open => Descriptor.create(@intCast(count), false, self.held),
         };
         self.finish();
@@ -262,8 +259,7 @@ const PyOp = struct {
         const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
         switch (number) {
             .CANCELED => if (me.cancelWanted()) return self.cancelled(me),
-            // A connect that was interrupted goes on in the kernel; its socket is gone with the op.
-            .INTR => if (self.kind != .connect) {
+            .INTR => {
                 if (me.cancelWanted()) return self.cancelled(me);
                 return self.fly(me, instance, suspended);
             },
@@ -298,10 +294,7 @@ const PyOp = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
-        // While the kernel has it the task holds a reference; a socket made for a connect that was
-        // never awaited is this object's.
-        if (self.kind == .connect and self.state == .new) _ = linux.close(@intCast(self.argument));
-        self.finish();
+        self.finish(); // While the kernel has it the task holds a reference.
         api.drop(&self.descriptor);
         Type.free(instance, false);
     }
@@ -478,34 +471,6 @@ pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     op.argument = flags;
     op.mode = @intCast(mode);
     return op.done();
-}
-
-/// connect(address, port): a Descriptor.
-pub fn connect(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    if (!object.arity("connect", count, 2)) return null;
-    const address = parseAddress(arguments[0], arguments[1]) orelse return null;
-    const fd = net.socket(&address);
-    if (fd < 0) return helpers_module.raiseErrno(-fd, null, null);
-    const op = PyOp.create(.connect, null) orelse {
-        _ = linux.close(fd);
-        return null;
-    };
-    op.argument = @intCast(fd);
-    op.address = address;
-    return op.done();
-}
-
-pub fn parseAddress(host: *Object, port: *Object) ?net.Address {
-    var size: isize = 0;
-    const text = py.PyUnicode_AsUTF8AndSize(host, &size) orelse return null;
-    const number = object.unsigned(port, "port", std.math.maxInt(u16)) orelse return null;
-    const slice = text[0..@intCast(size)];
-    return net.Address.parse(slice, @intCast(number)) catch {
-        _ = api.raiseFormat(py.PyExc_ValueError.*, "host is '{s}': allowed is a numeric IPv4 or IPv6 address", .{
-            slice[0..@min(slice.len, 200)],
-        });
-        return null;
-    };
 }
 
 pub fn define() bool {

@@ -19,6 +19,8 @@ const py = &api.py;
 /// What becomes of the kernel's result.
 const Outcome = enum(u8) { number, file, socket, message };
 
+const closed_text = "the descriptor was closed while the operation waited";
+
 const Raw = struct {
     state: enum(u8) { new, flying, finished },
     outcome: Outcome,
@@ -80,6 +82,11 @@ const Raw = struct {
     }
 
     fn succeeded(self: *Raw, count: usize) ?*Object {
+        // A close elsewhere ends a receive as the end of the stream would: it is none.
+        if (self.outcome == .message and count == 0 and self.isClosing()) {
+            self.finish();
+            return api.raise(helpers.ClosedError, closed_text);
+        }
         const value = switch (self.outcome) {
             .number => py.PyLong_FromLongLong(@intCast(count)),
             .file => Descriptor.create(@intCast(count), false, self.name),
@@ -111,13 +118,16 @@ const Raw = struct {
             return me.raiseCancel();
         }
         if (number == .INTR) return self.fly(me, instance, suspended);
-        const closed = if (self.descriptor) |d| Descriptor.Type.body(d).isClosing() else false;
+        const closed = self.isClosing();
         const filename = if (self.name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);
         self.finish();
-        if (closed)
-            return api.raise(helpers.ClosedError, "the descriptor was closed while the operation waited");
+        if (closed) return api.raise(helpers.ClosedError, closed_text);
         return helpers_module.raiseErrno(errno, null, filename);
+    }
+
+    fn isClosing(self: *const Raw) bool {
+        return if (self.descriptor) |d| Descriptor.Type.body(d).isClosing() else false;
     }
 
     /// The kernel is done with it, for good.

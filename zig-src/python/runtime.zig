@@ -129,6 +129,13 @@ pub const PyRuntime = struct {
         return helpers_module.raiseCode(errors.fromError(err));
     }
 
+    /// place(kind, value) -> the shard that a placement means now.
+    fn placeOf(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+        if (!object.arity("place", count, 2)) return null;
+        const target = of(instance).place(arguments[0], arguments[1]) orelse return null;
+        return py.PyLong_FromLongLong(target.shard.id);
+    }
+
     const Target = struct { kind: Kind, shard: *Shard };
 
     fn place(self: *PyRuntime, kind: *Object, value: *Object) ?Target {
@@ -323,6 +330,7 @@ pub const PyRuntime = struct {
         const S = struct {
             var methods = [_]api.MethodDef{
                 object.method("spawn", &spawn, api.meth_fastcall, "spawn(kind, value, coroutine, name)"),
+                object.method("place", &placeOf, api.meth_fastcall, "place(kind, value): a shard's number."),
                 object.method("spawn_cleanup", &spawnCleanup, api.meth_fastcall, "spawn_cleanup(coroutine, name)"),
                 object.method(
                     "spawn_native",

@@ -1,11 +1,11 @@
-"""Calls that wait in ways io_uring does not know, on threads of a pool. The pool is the process's,
-at most 32 threads, made when it is first used."""
+"""Calls that wait in ways io_uring does not know, on threads of a pool."""
 
 from __future__ import annotations
 
 import contextvars
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,43 +14,68 @@ from ._ffi.core import Future, native
 
 T = TypeVar("T")
 
-THREADS = 32
-
-_lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
-def _executor() -> ThreadPoolExecutor:
-    global _pool
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spargio-blocking")
-        return _pool
+class Pool:
+    """At most `threads` threads of the process, made when they are first needed."""
+
+    def __init__(self, threads: int, prefix: str) -> None:
+        self._threads = threads
+        self._prefix = prefix
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+        _pools.add(self)
+
+    def submit(self, function: Callable[..., T], /, *arguments: object) -> Future[T]:
+        """Call ``function(*arguments)`` there, in a copy of this context."""
+        answer: Future[T] = native.future()
+        context = contextvars.copy_context()
+
+        def call() -> None:
+            try:
+                answer.set_result(context.run(function, *arguments))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix=self._prefix)
+            self._executor.submit(call)
+        return answer
+
+    def close(self) -> None:
+        """Wait for what runs, and end the threads; the next call makes new ones."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._executor = None
 
 
-def _forget() -> None:
-    """In a forked child there are no threads of the parent's pool."""
-    global _pool, _lock
-    _lock = threading.Lock()
-    _pool = None
+def _in_child() -> None:
+    """A forked child has none of the threads."""
+    for pool in _pools:
+        pool._forget()
 
 
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_in_child)
+
+_blocking = Pool(32, "spargio-blocking")
 
 
 def spawn_blocking(function: Callable[..., T], /, *arguments: object) -> Future[T]:
-    """Call ``function(*arguments)`` on a thread of the pool, in a copy of this context. Await what
-    it gives in a task, or ask its ``result()`` on an ordinary thread. A task that is cancelled
-    while it waits goes on at once; the call itself cannot be stopped and its outcome is dropped.
-    Any thread may use it."""
-    answer: Future[T] = native.future()
-    context = contextvars.copy_context()
+    """Call ``function(*arguments)`` on a thread of the process's pool, at most 32, in a copy of
+    this context. Await what it gives in a task, or ask its ``result()`` on an ordinary thread. A
+    task that is cancelled while it waits goes on at once; the call itself cannot be stopped and its
+    outcome is dropped. Any thread may use it."""
+    return _blocking.submit(function, *arguments)
 
-    def call() -> None:
-        try:
-            answer.set_result(context.run(function, *arguments))
-        except BaseException as error:
-            answer.set_exception(error)
 
-    _executor().submit(call)
-    return answer
+def close_pools() -> None:
+    """Ends the idle threads of all pools, for those who count threads."""
+    for pool in list(_pools):
+        pool.close()

@@ -1,0 +1,102 @@
+"""Names to addresses, and the race between them. getaddrinfo waits, so threads of its own call it:
+at most four, and nothing is cached (that is the resolver's business)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from .._blocking import Pool
+from .._ffi.core import Future, JoinHandle, native
+from ..errors import TaskCancelled
+from ..runtime import current_handle, current_shard
+from ..time import timeout
+from ._addresses import Address, check_port, family_of
+
+T = TypeVar("T")
+
+Found = tuple[int, Address]
+"""(family, address)"""
+
+ATTEMPT_DELAY_S = 0.25
+"""RFC 8305, section 5: how long an attempt may take before the next one begins beside it."""
+
+_pool = Pool(4, "spargio-resolve")
+
+
+async def resolve(host: str, port: int, kind: int = socket.SOCK_STREAM) -> list[Found]:
+    """All addresses of a name, in the order to try them: the families take turns, beginning with
+    the first of the resolver's choice (RFC 8305, section 4). A numeric address is its own answer.
+    ``socket.gaierror``, which names the host, where there is none."""
+    check_port(port)
+    try:
+        family = family_of(host)
+        return [(family, (host, port))]
+    except ValueError:
+        pass
+    if "\0" in host or not host:
+        raise ValueError(f"host is {host!r}: allowed is a name or a numeric address")
+    try:
+        found = await _pool.submit(socket.getaddrinfo, host, port, 0, kind)
+    except socket.gaierror as error:
+        raise socket.gaierror(error.errno, f"{error.strerror}: {host!r}") from None
+    by_family: dict[int, list[Found]] = {}
+    for family, _, _, _, address in found:
+        if family in (socket.AF_INET, socket.AF_INET6):
+            by_family.setdefault(family, []).append((family, address))
+    queues = list(by_family.values())
+    order: list[Found] = []
+    while any(queues):
+        for queue in queues:
+            if queue:
+                order.append(queue.pop(0))
+    return order
+
+
+async def race(
+    addresses: list[Found],
+    connect: Callable[[int, Address], Awaitable[T]],
+    drop: Callable[[T], Awaitable[None]],
+) -> T:
+    """The first connection that is there (RFC 8305, section 5): an attempt that fails, or has taken
+    250 ms, lets the next begin. The others are cancelled, and closed where they came too late. The
+    error of the first address where all fail."""
+    if len(addresses) == 1:
+        return await connect(*addresses[0])
+    handle, shard = current_handle(), current_shard()
+    running: list[JoinHandle[T]] = []
+    failed: list[OSError] = []
+    left = list(addresses)
+    ended: Future[None] = native.future()
+
+    async def attempt(family: int, address: Address) -> T:
+        try:
+            return await connect(family, address)
+        finally:
+            ended.set_result(None)
+
+    try:
+        while left or running:
+            if left:
+                running.append(handle.spawn_pinned(shard, attempt(*left.pop(0))))
+            try:
+                with timeout(ATTEMPT_DELAY_S if left else None):
+                    await ended
+            except TimeoutError:
+                continue
+            ended = native.future()
+            for job in [job for job in running if job.done()]:
+                running.remove(job)
+                try:
+                    return await job
+                except OSError as error:
+                    failed.append(error)
+        raise failed[0]
+    finally:
+        for job in running:
+            job.cancel()
+        for job in running:
+            with contextlib.suppress(OSError, TaskCancelled):
+                await drop(await job)

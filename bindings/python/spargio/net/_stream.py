@@ -1,0 +1,132 @@
+"""What a connected stream does, whatever it is made of."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from .._ffi import opcodes
+from .._ffi.core import Descriptor, JoinHandle, native
+from ..errors import IncompleteReadError
+from ..runtime import current_handle
+from ._socket import BaseSocket
+
+T = TypeVar("T")
+
+_PIECE = 64 * 1024
+
+
+class Stream(BaseSocket):
+    """A connected stream. One task at a time may read, one may write, on any shard. An operation
+    that is cancelled loses no byte: what a read had taken, the next read gets."""
+
+    __slots__ = ("session_shard",)
+
+    def __init__(self, descriptor: Descriptor, session_shard: int | None = None) -> None:
+        super().__init__(descriptor)
+        self.session_shard = session_shard
+        """The shard that the session policy chose, or None."""
+
+    # ---- reading ----
+
+    def recv(self, max_bytes: int) -> Awaitable[bytes]:
+        """At least one byte and at most `max_bytes`; ``b""`` at the end of the stream.
+        ``IORING_OP_RECV``, Linux 5.6."""
+        return self._io.recv(max_bytes)
+
+    recv_owned = recv
+
+    def recv_into(self, buffer: object) -> Awaitable[int]:
+        """The same into a writable buffer; gives the number of bytes, 0 at the end. The buffer
+        stays exported until the operation has ended."""
+        return self._io.recv_into(buffer)
+
+    def read_exactly(self, size: int) -> Awaitable[bytes]:
+        """`size` bytes; :class:`IncompleteReadError` with what came where the stream ends first.
+        ``IORING_OP_RECV`` with MSG_WAITALL."""
+        return self._io.read_exactly(size)
+
+    async def read_until(self, separator: bytes = b"\n", *, limit: int = _PIECE) -> bytes:
+        """All up to and with `separator`. :class:`IncompleteReadError` where the stream ends first;
+        ``ValueError`` where it does not come within `limit` bytes: they stay readable."""
+        if not separator:
+            raise ValueError("separator is empty: allowed is 1 byte or more")
+        data = b""
+        try:
+            while True:
+                searched = max(0, len(data) - len(separator) + 1)
+                piece = await self._io.recv(_PIECE)
+                if not piece:
+                    raise IncompleteReadError(data, len(data) + len(separator))
+                data += piece
+                at = data.find(separator, searched)
+                end = at + len(separator) if at >= 0 else len(data)
+                if end > limit:
+                    raise ValueError(f"no {separator!r} within limit = {limit} bytes")
+                if at >= 0:
+                    line, data = data[:end], data[end:]
+                    return line
+        except IncompleteReadError:
+            data = b""
+            raise
+        finally:
+            if data:
+                self._io.unread(data)
+
+    # ---- writing ----
+
+    def send(self, data: object) -> Awaitable[int]:
+        """Gives the number of bytes taken, which may be fewer. ``IORING_OP_SEND``, Linux 5.6."""
+        return self._io.send(data)
+
+    send_owned = send
+
+    def write_all(self, data: object) -> Awaitable[None]:
+        """Send all of `data`; an error says how much was taken. ``IORING_OP_SEND`` with
+        MSG_WAITALL (Linux 5.19): the kernel goes on after a short send."""
+        return self._io.write_all(data)
+
+    async def write_vectored(self, buffers: Sequence[object]) -> int:
+        """Send several buffers with one call; gives the number of bytes taken, which may be fewer.
+        ``IORING_OP_SENDMSG``, Linux 5.3."""
+        flags = socket.MSG_NOSIGNAL
+        sent = await native.message(opcodes.SENDMSG, self._io, tuple(buffers), None, None, flags)
+        return sent[0]
+
+    async def send_all_batch(self, buffers: Sequence[object]) -> int:
+        """Send all of several buffers, with as few calls as it takes; gives the number of bytes.
+        ``IORING_OP_SENDMSG`` with MSG_WAITALL."""
+        left = [memoryview(buffer).cast("B") for buffer in buffers]  # type: ignore[arg-type]
+        total = 0
+        flags = socket.MSG_NOSIGNAL | socket.MSG_WAITALL
+        while left:
+            # 1,024 is the most that one call takes (IOV_MAX).
+            batch = tuple(left[:1024])
+            count, *_ = await native.message(opcodes.SENDMSG, self._io, batch, None, None, flags)
+            total += count
+            while left and count >= len(left[0]):
+                count -= len(left.pop(0))
+            if left and count:
+                left[0] = left[0][count:]
+        return total
+
+    def shutdown(self, how: int = socket.SHUT_WR) -> Awaitable[None]:
+        """shutdown(2): ``socket.SHUT_RD``, ``SHUT_WR`` or ``SHUT_RDWR``.
+        ``IORING_OP_SHUTDOWN``, Linux 5.11."""
+        return self._io.shutdown(how)
+
+    # ---- sessions ----
+
+    def spawn_on_session(self, coroutine: Coroutine[Any, Any, T]) -> JoinHandle[T]:
+        """Run `coroutine` on the session's shard; on this one where there is none."""
+        shard = self._shard()
+        return current_handle().spawn_pinned(shard, coroutine)
+
+    def spawn_stealable_on_session(self, coroutine: Coroutine[Any, Any, T]) -> JoinHandle[T]:
+        """The same, but an idle shard may take it before it begins."""
+        shard = self._shard()
+        return current_handle().spawn_stealable_on(shard, coroutine)
+
+    def _shard(self) -> int:
+        return native.current_shard() if self.session_shard is None else self.session_shard

@@ -1,0 +1,217 @@
+"""TCP."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+from .._ffi.core import Descriptor
+from ..time import timeout as time_limit
+from ._addresses import Address, check_port, encode, family_of
+from ._resolve import race, resolve
+from ._session import StreamSessionPolicy
+from ._socket import BaseSocket, adopt, check_kind, connect_descriptor, fresh
+from ._stream import Stream
+
+_INET = (socket.AF_INET, socket.AF_INET6)
+
+
+async def _open(family: int, address: Address) -> TcpStream:
+    descriptor = await connect_descriptor(family, socket.SOCK_STREAM, address)
+    descriptor.set_nodelay(1)
+    return TcpStream(descriptor)
+
+
+class TcpStream(Stream):
+    """A connected TCP socket, TCP_NODELAY set. See :class:`Stream`."""
+
+    __slots__ = ()
+
+    @classmethod
+    async def connect(cls, host: str, port: int, *, timeout: float | None = None) -> TcpStream:
+        """Connect to a name or a numeric address. Of several addresses the first that answers is
+        taken, as RFC 8305 says. ``IORING_OP_CONNECT``, Linux 5.5. ``socket.gaierror`` where the
+        name is not known, ``TimeoutError`` after `timeout` seconds, ``ConnectionRefusedError`` and
+        other ``OSError`` from the kernel."""
+        with time_limit(timeout):
+            addresses = await resolve(host, port)
+            return await race(addresses, _open, TcpStream.close)
+
+    @classmethod
+    async def connect_addr(cls, address: Address, *, timeout: float | None = None) -> TcpStream:
+        """Connect to a numeric address, (host, port) or (host, port, flowinfo, scope_id)."""
+        with time_limit(timeout):
+            return await _open(family_of(address[0]), address)
+
+    @classmethod
+    async def connect_with_session_policy(
+        cls, host: str, port: int, policy: StreamSessionPolicy, *, timeout: float | None = None
+    ) -> TcpStream:
+        """The same as :meth:`connect`; ``stream.session_shard`` is what `policy` chooses."""
+        shard = policy.choose()
+        stream = await cls.connect(host, port, timeout=timeout)
+        stream.session_shard = shard
+        return stream
+
+    @classmethod
+    async def connect_round_robin(
+        cls, host: str, port: int, *, timeout: float | None = None
+    ) -> TcpStream:
+        """The same with the next shard in turn."""
+        policy = StreamSessionPolicy.RoundRobin
+        return await cls.connect_with_session_policy(host, port, policy, timeout=timeout)
+
+    @classmethod
+    async def connect_many_round_robin(
+        cls, host: str, port: int, count: int, *, timeout: float | None = None
+    ) -> list[TcpStream]:
+        """`count` connections, one after the other; all or an error, then none is left open."""
+        policy = StreamSessionPolicy.RoundRobin
+        return await cls.connect_many_with_session_policy(
+            [(host, port)] * count, policy, timeout=timeout
+        )
+
+    @classmethod
+    async def connect_many_with_session_policy(
+        cls,
+        targets: Iterable[tuple[str, int]],
+        policy: StreamSessionPolicy,
+        *,
+        timeout: float | None = None,
+    ) -> list[TcpStream]:
+        """One connection to each target; all or an error, then none is left open."""
+        streams: list[TcpStream] = []
+        try:
+            for host, port in targets:
+                streams.append(
+                    await cls.connect_with_session_policy(host, port, policy, timeout=timeout)
+                )
+        except BaseException:
+            for stream in streams:
+                await stream.close()
+            raise
+        return streams
+
+    @classmethod
+    def _check(cls, sock: socket.socket) -> None:
+        check_kind(sock, _INET, socket.SOCK_STREAM, "a TCP socket")
+
+    def set_nodelay(self, enabled: bool) -> None:
+        """TCP_NODELAY: send at once, do not wait for more."""
+        self._io.set_nodelay(bool(enabled))
+
+    def set_keepalive(
+        self,
+        enabled: bool,
+        *,
+        idle: int | None = None,
+        interval: int | None = None,
+        count: int | None = None,
+    ) -> None:
+        """SO_KEEPALIVE: ask a silent peer after `idle` seconds, then each `interval` seconds, and
+        give up after `count` unanswered times; None leaves the system's value."""
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(enabled))
+        for option, value in (
+            (socket.TCP_KEEPIDLE, idle),
+            (socket.TCP_KEEPINTVL, interval),
+            (socket.TCP_KEEPCNT, count),
+        ):
+            if value is not None:
+                self.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class TcpListener(BaseSocket):
+    """A listening TCP socket, SO_REUSEADDR set. Close it, or use ``async with``."""
+
+    __slots__ = ("_local",)
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        super().__init__(descriptor)
+        self._local = super().local_addr
+
+    @property
+    def local_addr(self) -> Address:
+        """The address here, also after a close; tells the port where 0 was asked for."""
+        return self._local
+
+    @classmethod
+    async def bind(
+        cls,
+        host: str,
+        port: int,
+        *,
+        backlog: int = 1024,
+        reuse_port: bool = False,
+        v6only: bool | None = None,
+    ) -> TcpListener:
+        """Listen on a name's first address or a numeric one; port 0 takes a free one, which
+        ``local_addr`` tells. `v6only` None leaves the system's value."""
+        family, address = (await resolve(host, port))[0]
+        return cls.bind_addr(
+            address, backlog=backlog, reuse_port=reuse_port, v6only=v6only, family=family
+        )
+
+    @classmethod
+    def bind_addr(
+        cls,
+        address: Address,
+        *,
+        backlog: int = 1024,
+        reuse_port: bool = False,
+        v6only: bool | None = None,
+        family: int | None = None,
+    ) -> TcpListener:
+        """The same for a numeric address; does not wait."""
+        check_port(address[1])
+        if not 0 <= backlog < 1 << 31:
+            raise ValueError(f"backlog is {backlog}: allowed is 0 to {(1 << 31) - 1}")
+        found = family_of(address[0]) if family is None else family
+        encode(found, address)  # Says what is wrong with it.
+        sock = fresh(found, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if v6only is not None and found == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6only))
+            sock.bind(address)
+            sock.listen(backlog)
+        except OSError as error:
+            sock.close()
+            error.filename = f"{address[0]}:{address[1]}"
+            raise
+        return cls(adopt(sock))
+
+    @classmethod
+    def _check(cls, sock: socket.socket) -> None:
+        check_kind(sock, _INET, socket.SOCK_STREAM, "a listening TCP socket")
+
+    async def accept(self, *, timeout: float | None = None) -> tuple[TcpStream, Address]:
+        """The next connection and the peer's address. ``IORING_OP_ACCEPT``, Linux 5.5.
+        ``TimeoutError`` after `timeout` seconds."""
+        if timeout is None:
+            return await self._accept(None)
+        with time_limit(timeout):
+            return await self._accept(None)
+
+    async def accept_round_robin(self) -> tuple[TcpStream, Address]:
+        """The same; ``stream.session_shard`` is the next shard in turn."""
+        return await self._accept(StreamSessionPolicy.RoundRobin)
+
+    async def accept_with_session_policy(
+        self, policy: StreamSessionPolicy
+    ) -> tuple[TcpStream, Address]:
+        """The same with the shard that `policy` chooses."""
+        return await self._accept(policy)
+
+    async def _accept(self, policy: StreamSessionPolicy | None) -> tuple[TcpStream, Address]:
+        shard = None if policy is None else policy.choose()
+        while True:
+            descriptor = await self._io.accept()
+            stream = TcpStream(descriptor, shard)
+            try:
+                descriptor.set_nodelay(1)
+                return stream, stream.peer_addr
+            except OSError:
+                # The peer was gone before it was accepted; the listener goes on.
+                await stream.close()

@@ -1,0 +1,155 @@
+"""Datagrams: UDP and Unix."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from .._ffi import opcodes
+from .._ffi.core import native
+from ._addresses import ROOM, Address, decode, encode
+from ._resolve import resolve
+from ._socket import BaseSocket, adopt, check_kind, fresh
+
+_Self = TypeVar("_Self", bound="Datagrams")
+
+MAX_DATAGRAM = 65_535
+
+
+class Datagrams(BaseSocket):
+    """A datagram socket: each send is one datagram, each receive takes one; what does not fit into
+    the room for it is cut off. Any number of tasks may send and receive at a time."""
+
+    __slots__ = ("_family",)
+
+    _family: int
+
+    def send(self, data: object) -> Awaitable[int]:
+        """One datagram to the connected peer; gives its number of bytes. ``OSError`` EDESTADDRREQ
+        where the socket is not connected, EMSGSIZE where it is too long. ``IORING_OP_SEND``."""
+        return self._io.send(data)
+
+    def recv(self, max_bytes: int = MAX_DATAGRAM) -> Awaitable[bytes]:
+        """One datagram, which may be empty. ``IORING_OP_RECVMSG``, Linux 5.3."""
+        return self._receive(max_bytes)
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        return (await self.recv_from(max_bytes))[0]
+
+    async def send_to(self, data: object, address: Address) -> int:
+        """One datagram to a numeric address. ``IORING_OP_SENDMSG``, Linux 5.3."""
+        where = encode(self._family, address)
+        flags = socket.MSG_NOSIGNAL
+        sent = await native.message(opcodes.SENDMSG, self._io, (data,), where, None, flags)
+        return sent[0]
+
+    async def recv_from(self, max_bytes: int = MAX_DATAGRAM) -> tuple[bytes, Address]:
+        """One datagram and who sent it (None where the sender has no address)."""
+        if not 0 <= max_bytes <= 1 << 30:
+            raise ValueError(f"max_bytes is {max_bytes}: allowed is 0 to {1 << 30}")
+        room, name = bytearray(max_bytes), bytearray(ROOM)
+        count, length, _, _ = await native.message(
+            opcodes.RECVMSG, self._io, (room,), name, None, 0
+        )
+        return bytes(memoryview(room)[:count]), decode(name[:length])
+
+    async def _connect(self, address: Address) -> None:
+        where = encode(self._family, address)
+        await native.submit(
+            opcodes.CONNECT, self._io, len(where), where, 0, 0, 0, None, opcodes.NUMBER
+        )
+
+
+class UdpSocket(Datagrams):
+    """A UDP socket."""
+
+    __slots__ = ()
+
+    @classmethod
+    async def bind(
+        cls, host: str = "0.0.0.0", port: int = 0, *, reuse_port: bool = False
+    ) -> UdpSocket:
+        """Bound to a name's first address or a numeric one; port 0 takes a free one."""
+        family, address = (await resolve(host, port, socket.SOCK_DGRAM))[0]
+        sock = fresh(family, socket.SOCK_DGRAM)
+        try:
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(address)
+        except OSError as error:
+            sock.close()
+            error.filename = f"{host}:{port}"
+            raise
+        return cls.from_socket(sock)
+
+    @classmethod
+    def from_socket(cls, sock: socket.socket) -> UdpSocket:
+        """Take over a UDP socket of Python's, which is detached."""
+        family = sock.family
+        cls._check(sock)
+        made = cls(adopt(sock))
+        made._family = family
+        return made
+
+    @classmethod
+    def _check(cls, sock: socket.socket) -> None:
+        check_kind(sock, (socket.AF_INET, socket.AF_INET6), socket.SOCK_DGRAM, "a UDP socket")
+
+    async def connect(self, host: str, port: int) -> None:
+        """Send to this peer and receive from it alone. Resolves names; the first address of the
+        socket's family is taken."""
+        for family, address in await resolve(host, port, socket.SOCK_DGRAM):
+            if family == self._family:
+                return await self._connect(address)
+        raise OSError(97, f"no address of {host!r} has the family of this socket")
+
+    def set_broadcast(self, enabled: bool) -> None:
+        """SO_BROADCAST."""
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, int(enabled))
+
+
+class UnixDatagram(Datagrams):
+    """A datagram socket of the Unix family. A path that it is bound to stays when it is closed."""
+
+    __slots__ = ()
+
+    @classmethod
+    async def bind(cls, path: Address) -> UnixDatagram:
+        """Bound to a path, or an abstract name (bytes that begin with a NUL)."""
+        encode(socket.AF_UNIX, path)
+        sock = fresh(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            sock.bind(path)
+        except OSError as error:
+            sock.close()
+            error.filename = path
+            raise
+        return cls.from_socket(sock)
+
+    @classmethod
+    async def unbound(cls) -> UnixDatagram:
+        """Without a name: it can send, and be answered by nobody."""
+        return cls.from_socket(fresh(socket.AF_UNIX, socket.SOCK_DGRAM))
+
+    @classmethod
+    def pair(cls) -> tuple[UnixDatagram, UnixDatagram]:
+        """Two that are connected to each other."""
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        return cls.from_socket(one), cls.from_socket(other)
+
+    @classmethod
+    def from_socket(cls, sock: socket.socket) -> UnixDatagram:
+        """Take over a socket of Python's, which is detached."""
+        cls._check(sock)
+        made = cls(adopt(sock))
+        made._family = socket.AF_UNIX
+        return made
+
+    @classmethod
+    def _check(cls, sock: socket.socket) -> None:
+        check_kind(sock, (socket.AF_UNIX,), socket.SOCK_DGRAM, "a Unix datagram socket")
+
+    async def connect(self, path: Address) -> None:
+        """Send to this peer and receive from it alone."""
+        await self._connect(path)

@@ -41,6 +41,7 @@ var functions = [_]api.MethodDef{
     object.method("read_files", &read_files.readFiles, api.meth_fastcall, "read_files(paths, names, depth)"),
     object.method("future", &Future.make, api.meth_noargs, "future()"),
     object.method("timeout", &Timeout.make, api.meth_noargs, "timeout()"),
+    object.method("redeliver", &Timeout.redeliver, api.meth_one, "redeliver(error)"),
     object.method("yield_now", &yield.yieldNow, api.meth_noargs, "yield_now()"),
     object.method("current_task", &currentTask, api.meth_noargs, "current_task(): Task or None"),
     object.method("current_shard", &currentShard, api.meth_noargs, "current_shard()"),

@@ -254,7 +254,7 @@ pub const PyTask = struct {
     pub fn cancelWanted(self: *const PyTask) bool {
         if (self.task.cancel_requested.load(.acquire)) return true;
         var scope = self.scopes;
-        while (scope) |s| : (scope = s.next) if (s.expired and !s.delivered) return true;
+        while (scope) |s| : (scope = s.next) if (s.expired.load(.acquire) and !s.delivered) return true;
         return false;
     }
 
@@ -266,7 +266,7 @@ pub const PyTask = struct {
         if (!self.task.cancel_requested.swap(false, .acq_rel)) {
             var scope = self.scopes;
             while (scope) |s| : (scope = s.next) {
-                if (!s.expired or s.delivered) continue;
+                if (!s.expired.load(.acquire) or s.delivered) continue;
                 s.delivered = true;
                 if (py.PyObject_SetAttrString(exception, "_scope", Timeout.Type.objectOf(s)) != 0) return null;
                 break;

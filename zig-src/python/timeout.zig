@@ -1,5 +1,6 @@
-//! A time limit on a part of a task: a timer of the shard that asks for a cancellation which names
-//! the limit, so that only the block that set it turns it into TimeoutError. Shard's thread only.
+//! A limit on a part of a task: a timer of the shard, or anybody, asks for a cancellation which names
+//! the limit, so that only the block that set it takes it for its own (TimeoutError, the end of a
+//! group). The shard's thread only, but for `expire`.
 
 const std = @import("std");
 const api = @import("api.zig");
@@ -8,14 +9,17 @@ const object = @import("object.zig");
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
 const Timer = @import("../timers.zig").Timer;
+const sync = @import("../sync.zig");
 const Object = api.Object;
 const py = &api.py;
 
 pub const Timeout = struct {
     timer: Timer,
+    /// Guards `task` against `expire` from elsewhere: while it is set the task has not ended.
+    lock: sync.Lock,
     task: ?*PyTask,
     next: ?*Timeout,
-    expired: bool,
+    expired: std.atomic.Value(bool),
     delivered: bool,
 
     pub const Type = object.TypeOf(Timeout);
@@ -23,7 +27,7 @@ pub const Timeout = struct {
     fn create() ?*Object {
         const instance = Type.create() orelse return null;
         const self = Type.body(instance);
-        self.* = .{ .timer = .{ .fire = fire }, .task = null, .next = null, .expired = false, .delivered = false };
+        self.timer = .{ .fire = fire }; // The rest is zero: not in use, not expired.
         return instance;
     }
 
@@ -33,8 +37,22 @@ pub const Timeout = struct {
 
     fn fire(timer: *Timer) void {
         const self: *Timeout = @fieldParentPtr("timer", timer);
-        self.expired = true;
-        Shard.wake(&self.task.?.task);
+        self.trip();
+    }
+
+    fn trip(self: *Timeout) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        const task = self.task orelse return;
+        // Release pairs with the acquire of the task, which then looks for what it must know.
+        self.expired.store(true, .release);
+        Shard.wake(&task.task);
+    }
+
+    /// expire(): as if the time had passed. Any thread; nothing where it is not in use.
+    fn expire(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        Type.body(instance).trip();
+        return api.none();
     }
 
     /// arm(duration_ns): from now on, for the current task.
@@ -43,10 +61,13 @@ pub const Timeout = struct {
         const task = PyTask.demand("timeout()") orelse return null;
         const ns = object.unsigned(duration, "duration_ns", std.math.maxInt(i64)) orelse return null;
         if (self.task != null) return api.raise(py.PyExc_RuntimeError.*, "this timeout() is in use already");
-        self.expired = false;
+        self.expired.store(false, .monotonic);
         self.delivered = false;
-        Shard.current().?.timers.set(&self.timer, clock.deadlineNs(ns)) catch return py.PyErr_NoMemory();
+        if (ns < std.math.maxInt(i64))
+            Shard.current().?.timers.set(&self.timer, clock.deadlineNs(ns)) catch return py.PyErr_NoMemory();
+        self.lock.lock();
         self.task = task;
+        self.lock.unlock();
         self.next = task.scopes;
         task.scopes = self;
         py.Py_IncRef(instance); // Held by the task until `detach`.
@@ -61,7 +82,7 @@ pub const Timeout = struct {
                 return api.raise(py.PyExc_RuntimeError.*, "a timeout() was left by another task than entered it");
             self.detach();
         }
-        return py.PyBool_FromLong(@intFromBool(self.expired));
+        return py.PyBool_FromLong(@intFromBool(self.expired.load(.acquire)));
     }
 
     pub fn detach(self: *Timeout) void {
@@ -73,9 +94,27 @@ pub const Timeout = struct {
             link.* = self.next;
             break;
         }
+        self.lock.lock();
         self.task = null;
+        self.lock.unlock();
         self.next = null;
         py.Py_DecRef(Type.objectOf(self));
+    }
+
+    /// redeliver(error): a cancellation that came too late for what was awaited; it is raised again at
+    /// the next await of this task.
+    pub fn redeliver(_: ?*Object, exception: *Object) callconv(.c) ?*Object {
+        const task = PyTask.demand("redeliver()") orelse return null;
+        var scope = py.PyObject_GetAttrString(exception, "_scope");
+        py.PyErr_Clear(); // One without a scope came from outside.
+        const named = scope orelse {
+            task.task.cancel_requested.store(true, .seq_cst);
+            return api.none();
+        };
+        defer api.drop(&scope);
+        if (!Type.is(named)) return api.raise(py.PyExc_TypeError.*, "redeliver() takes a CancelledError");
+        Type.body(named).delivered = false; // Where the block was left meanwhile nobody asks.
+        return api.none();
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -86,6 +125,7 @@ pub const Timeout = struct {
         const S = struct {
             var methods = [_]api.MethodDef{
                 object.method("arm", &arm, api.meth_one, "Start, for the current task."),
+                object.method("expire", &expire, api.meth_noargs, "As if the time had passed; any thread."),
                 object.method("disarm", &disarm, api.meth_noargs, "Stop; whether the time had passed."),
                 .{},
             };

@@ -6,10 +6,11 @@ call; a runtime does when it starts.
 
 from __future__ import annotations
 
-from . import fs, net
+from . import fs, net, sync
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
+from .cancellation import CancellationToken, shield
 from .errors import (
     CancelledError,
     ClosedError,
@@ -19,22 +20,37 @@ from .errors import (
     SpargioError,
     TaskCancelled,
 )
+from .groups import TaskGroup
 from .options import IdleStrategy, RuntimeBuilder
 from .placement import TaskPlacement
 from .probe import ProbeInfo, probe
 from .runtime import Runtime, RuntimeHandle, current_handle, current_shard, main, run, run_with
 from .stats import RuntimeStats, ShardStats
-from .time import sleep, timeout, yield_now
+from .time import (
+    Interval,
+    MissedTickBehavior,
+    Sleep,
+    interval,
+    interval_at,
+    sleep,
+    sleep_until,
+    timeout,
+    timeout_at,
+    yield_now,
+)
 
 __version__ = _version()
 
 __all__ = (
+    "CancellationToken",
     "CancelledError",
     "ClosedError",
     "Future",
     "IdleStrategy",
     "IncompleteReadError",
+    "Interval",
     "JoinHandle",
+    "MissedTickBehavior",
     "NativeJoinHandle",
     "Overloaded",
     "ProbeInfo",
@@ -44,19 +60,27 @@ __all__ = (
     "RuntimeHandle",
     "RuntimeStats",
     "ShardStats",
+    "Sleep",
     "SpargioError",
     "TaskCancelled",
+    "TaskGroup",
     "TaskPlacement",
     "current_handle",
     "current_shard",
     "fs",
+    "interval",
+    "interval_at",
     "main",
     "net",
     "probe",
     "run",
     "run_with",
+    "shield",
     "sleep",
+    "sleep_until",
     "spawn_blocking",
+    "sync",
     "timeout",
+    "timeout_at",
     "yield_now",
 )

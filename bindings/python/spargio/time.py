@@ -1,14 +1,29 @@
-"""Time: sleeping, giving way, time limits."""
+"""Time: sleeping, giving way, time limits, intervals. Instants are ``time.monotonic()``'s."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import threading
+from collections.abc import Awaitable, Generator
+from enum import Enum
+from time import monotonic
 from types import TracebackType
+from typing import Any
 
-from ._ffi.core import native
+from ._ffi.core import Future, native
 from .errors import CancelledError
 
-__all__ = ("sleep", "timeout", "yield_now")
+__all__ = (
+    "Interval",
+    "MissedTickBehavior",
+    "Sleep",
+    "interval",
+    "interval_at",
+    "sleep",
+    "sleep_until",
+    "timeout",
+    "timeout_at",
+    "yield_now",
+)
 
 _NS = 1_000_000_000
 _FOREVER_NS = (1 << 63) - 1
@@ -74,3 +89,132 @@ class timeout:
         traceback: TracebackType | None,
     ) -> None:
         self.__exit__(kind, exception, traceback)
+
+
+def sleep_until(deadline: float) -> Awaitable[None]:
+    """Suspend the task until `deadline`, seconds of ``time.monotonic()``; one that has passed gives
+    way once."""
+    return sleep(max(0.0, deadline - monotonic()))
+
+
+def timeout_at(deadline: float | None) -> timeout:
+    """:class:`timeout` with an instant of ``time.monotonic()`` instead of a duration, counted from
+    here; None for no limit."""
+    return timeout(None if deadline is None else max(0.0, deadline - monotonic()))
+
+
+class Sleep:
+    """A sleep that can be moved while somebody awaits it. Any thread may move it, any number of
+    tasks may await it."""
+
+    def __init__(self, seconds: float) -> None:
+        _nanoseconds(seconds, "seconds")
+        self._lock = threading.Lock()
+        self._deadline = monotonic() + seconds
+        self._moved: Future[None] = native.future()
+
+    @classmethod
+    def until(cls, deadline: float) -> Sleep:
+        """Until an instant of ``time.monotonic()``."""
+        made = cls(0)
+        made._deadline = deadline
+        return made
+
+    @property
+    def deadline(self) -> float:
+        """The instant, of ``time.monotonic()``."""
+        return self._deadline
+
+    def is_elapsed(self) -> bool:
+        """Whether it has passed."""
+        return monotonic() >= self._deadline
+
+    def reset(self, deadline: float) -> None:
+        """Another instant, also for those who wait already."""
+        with self._lock:
+            self._deadline = deadline
+            moved, self._moved = self._moved, native.future()
+        moved.set_result(None)
+
+    async def _wait(self) -> None:
+        while True:
+            with self._lock:
+                deadline, moved = self._deadline, self._moved
+            if monotonic() >= deadline:
+                return
+            try:
+                with timeout_at(deadline):
+                    await moved
+            except TimeoutError:
+                continue
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._wait().__await__()
+
+
+class MissedTickBehavior(Enum):
+    """What an :class:`Interval` does after a tick that nobody took in time."""
+
+    BURST = "burst"
+    """The missed ones follow at once, until it has caught up."""
+    DELAY = "delay"
+    """The next one comes a period after the late one."""
+    SKIP = "skip"
+    """The next one is the next that is due by the first schedule."""
+
+
+class Interval:
+    """Ticks at `start`, `start + period` and so on. One task at a time takes them."""
+
+    def __init__(
+        self,
+        start: float,
+        period: float,
+        missed_tick_behavior: MissedTickBehavior = MissedTickBehavior.BURST,
+    ) -> None:
+        if not period > 0:
+            raise ValueError(f"period is {period!r}: allowed is more than 0 seconds")
+        self._period = period
+        self._next = start
+        self.missed_tick_behavior = missed_tick_behavior
+
+    @property
+    def period(self) -> float:
+        """Seconds."""
+        return self._period
+
+    async def tick(self) -> float:
+        """Wait for the next tick; gives the instant it was due, of ``time.monotonic()``. A wait
+        that is cancelled takes no tick."""
+        due = self._next
+        await sleep_until(due)
+        late = monotonic() - due
+        if late < self._period or self.missed_tick_behavior is MissedTickBehavior.BURST:
+            self._next = due + self._period
+        elif self.missed_tick_behavior is MissedTickBehavior.DELAY:
+            self._next = due + late + self._period
+        else:
+            self._next = due + (late // self._period + 1) * self._period
+        return due
+
+    def __aiter__(self) -> Interval:
+        return self
+
+    async def __anext__(self) -> float:
+        return await self.tick()
+
+
+def interval(
+    period: float, missed_tick_behavior: MissedTickBehavior = MissedTickBehavior.BURST
+) -> Interval:
+    """Ticks every `period` seconds, the first one at once."""
+    return Interval(monotonic(), period, missed_tick_behavior)
+
+
+def interval_at(
+    start: float,
+    period: float,
+    missed_tick_behavior: MissedTickBehavior = MissedTickBehavior.BURST,
+) -> Interval:
+    """Ticks every `period` seconds from `start` on, an instant of ``time.monotonic()``."""
+    return Interval(start, period, missed_tick_behavior)

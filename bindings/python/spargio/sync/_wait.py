@@ -1,0 +1,66 @@
+"""The one rule of all that waits here: an entry is taken out of its queue, under the lock, by who
+hands something over (and sets its future before the lock is let go) or by its own cancellation. So
+each thing handed over is had by exactly one side."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any, TypeVar
+
+from .._ffi.core import Future, native
+from ..errors import CancelledError
+
+T = TypeVar("T")
+
+
+async def wait(future: Future[T], queue: deque[Any], entry: object, lock: threading.Lock) -> T:
+    """Await what somebody hands over. Where that comes in the moment of a cancellation it is taken,
+    and the cancellation comes at the next await."""
+    try:
+        return await future
+    except CancelledError as error:
+        if withdraw(queue, entry, lock):
+            raise
+        native.redeliver(error)
+        return future.result()
+
+
+def wait_thread(
+    future: Future[T],
+    queue: deque[Any],
+    entry: object,
+    lock: threading.Lock,
+    timeout: float | None,
+) -> T:
+    """The same on an ordinary thread; ``TimeoutError`` after `timeout` seconds."""
+    try:
+        return future.result(timeout)
+    except BaseException:
+        if withdraw(queue, entry, lock):
+            raise
+        return future.result()
+
+
+def withdraw(queue: deque[Any], entry: object, lock: threading.Lock) -> bool:
+    """False where it is not in the queue any more: it was served."""
+    with lock:
+        try:
+            queue.remove(entry)
+        except ValueError:
+            return False
+        return True
+
+
+def hand_over(queue: deque[Future[Any]], value: object) -> bool:
+    """To the first who waits, if any. Under the lock of the queue."""
+    if not queue:
+        return False
+    queue.popleft().set_result(value)
+    return True
+
+
+def at_least(name: str, value: int, least: int) -> int:
+    if value < least:
+        raise ValueError(f"{name} is {value}: allowed is {least} or more")
+    return value

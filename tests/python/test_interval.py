@@ -1,0 +1,106 @@
+"""Instants, sleeps that move, and ticks."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+import pytest
+import support
+
+import spargio
+from spargio import MissedTickBehavior
+
+
+def test_instants() -> None:
+    async def main() -> None:
+        deadline = monotonic() + 0.01
+        await spargio.sleep_until(deadline)
+        assert monotonic() >= deadline
+        await spargio.sleep_until(deadline - 100)
+        with pytest.raises(TimeoutError), spargio.timeout_at(monotonic() + 0.005):
+            await spargio.sleep(1000)
+        with spargio.timeout_at(None):
+            await spargio.sleep(0)
+        with pytest.raises(TimeoutError), spargio.timeout_at(monotonic() - 1):
+            await spargio.sleep(1000)
+
+    spargio.run(main, shards=1)
+
+
+def test_a_sleep_is_moved_while_tasks_wait(options: dict[str, Any]) -> None:
+    async def wait(sleep: spargio.Sleep) -> float:
+        await sleep
+        return monotonic()
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        sleep = spargio.Sleep(1000)
+        jobs = [handle.spawn_stealable(wait(sleep)) for _ in range(5)]
+        await support.started(*jobs)
+        assert not sleep.is_elapsed()
+        sleep.reset(monotonic() + 2000)
+        deadline = monotonic() + 0.01
+        sleep.reset(deadline)
+        assert sleep.deadline == deadline
+        for job in jobs:
+            assert await job >= deadline
+        assert sleep.is_elapsed()
+        await sleep
+        await spargio.Sleep.until(deadline)
+        with pytest.raises(ValueError, match="seconds is -1"):
+            spargio.Sleep(-1)
+
+    spargio.run(main, **options)
+
+
+def test_ticks_keep_their_schedule() -> None:
+    async def main() -> None:
+        start = monotonic() + 0.01
+        ticks = spargio.interval_at(start, 0.005)
+        due = [await ticks.tick() for _ in range(5)]
+        assert due == [pytest.approx(start + n * 0.005) for n in range(5)]
+        assert monotonic() >= due[-1]
+        count = 0
+        async for _ in spargio.interval(0.001):
+            count += 1
+            if count == 3:
+                break
+        with pytest.raises(ValueError, match="period is 0"):
+            spargio.interval(0)
+
+    spargio.run(main, shards=1)
+
+
+@pytest.mark.parametrize("behavior", list(MissedTickBehavior))
+def test_missed_ticks(behavior: MissedTickBehavior) -> None:
+    async def main() -> None:
+        period = 0.01
+        start = monotonic() - 5.5 * period  # Five and a half periods late.
+        ticks = spargio.interval_at(start, period, behavior)
+        assert ticks.period == period
+        assert await ticks.tick() == start
+        taken = monotonic()
+        second = await ticks.tick()
+        if behavior is MissedTickBehavior.BURST:
+            assert second == start + period
+            assert [await ticks.tick() for _ in range(4)] == [
+                pytest.approx(start + n * period) for n in range(2, 6)
+            ]
+        elif behavior is MissedTickBehavior.DELAY:
+            assert taken + 0.5 * period < second <= taken + 1.5 * period
+        else:
+            assert (second - start) / period == pytest.approx(round((second - start) / period))
+            assert second > taken - period
+
+    spargio.run(main, shards=1)
+
+
+def test_a_cancelled_wait_takes_no_tick() -> None:
+    async def main() -> None:
+        start = monotonic() + 0.02
+        ticks = spargio.interval_at(start, 1000)
+        with pytest.raises(TimeoutError), spargio.timeout(0.001):
+            await ticks.tick()
+        assert await ticks.tick() == start
+
+    spargio.run(main, shards=1)

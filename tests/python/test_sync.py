@@ -1,0 +1,472 @@
+"""spargio.sync: who gets what, in which order, and that a cancelled wait has taken nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import support
+
+import spargio
+from spargio import sync
+
+
+async def settle(turns: int = 20) -> None:
+    """Lets what is ready run, here and on the other shards."""
+    for _ in range(turns):
+        await spargio.sleep(0)
+
+
+async def queued(handle: spargio.RuntimeHandle, waiting: Any, make: Callable[[], Any]) -> Any:
+    """A job that stands in the queue of `waiting` when this returns."""
+    before = len(waiting)
+    job = handle.spawn_stealable(make())
+    await support.until(lambda: len(waiting) == before + 1)
+    return job
+
+
+# ---- locks ----
+
+
+def test_a_lock_excludes(options: dict[str, Any]) -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        lock = sync.Lock()
+        count = inside = 0
+
+        async def work() -> None:
+            nonlocal count, inside
+            for _ in range(100):
+                async with lock:
+                    inside += 1
+                    assert inside == 1
+                    seen = count
+                    await spargio.yield_now()
+                    count = seen + 1
+                    inside -= 1
+
+        for job in [handle.spawn_stealable(work()) for _ in range(10)]:
+            await job
+        assert count == 1000
+        assert not lock.locked()
+        with pytest.raises(RuntimeError, match="without acquire"):
+            lock.release()
+
+    spargio.run(main, **options)
+
+
+def test_a_semaphore_serves_in_order_and_bounds() -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        semaphore = sync.Semaphore(2)
+        assert semaphore.try_acquire()
+        assert semaphore.try_acquire()
+        assert not semaphore.try_acquire()
+        order: list[int] = []
+
+        async def take(n: int) -> None:
+            await semaphore.acquire()
+            order.append(n)
+
+        jobs = [await queued(handle, semaphore._waiting, lambda n=n: take(n)) for n in range(5)]
+        for n in range(5):
+            semaphore.release()
+            await jobs[n]
+            assert order == list(range(n + 1))  # Handed over: no newcomer overtakes.
+        semaphore.release()
+        semaphore.release()
+        with pytest.raises(RuntimeError, match="all 2 permits are free"):
+            semaphore.release()
+        with pytest.raises(ValueError, match="permits is -1"):
+            sync.Semaphore(-1)
+
+    spargio.run(main, shards=2)
+
+
+def test_readers_share_and_writers_do_not() -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        lock = sync.RwLock()
+        readers = writers = most = 0
+
+        async def read() -> None:
+            nonlocal readers, most
+            async with lock.read():
+                readers += 1
+                most = max(most, readers)
+                assert writers == 0
+                await spargio.yield_now()
+                readers -= 1
+
+        async def write() -> None:
+            nonlocal writers
+            async with lock.write():
+                writers += 1
+                assert (readers, writers) == (0, 1)
+                await spargio.yield_now()
+                writers -= 1
+
+        jobs = [handle.spawn_pinned(0, write() if n % 5 == 4 else read()) for n in range(200)]
+        for job in jobs:
+            await job
+        assert most > 1
+        async with lock.read():
+            writer = await queued(handle, lock._waiting, write)
+            reader = await queued(handle, lock._waiting, read)  # Waits behind the writer.
+            await settle()
+            assert not reader.done()
+            writer.cancel()
+            await reader  # Goes on without it.
+            with pytest.raises(spargio.TaskCancelled):
+                await writer
+        async with lock.write():
+            pass
+
+    spargio.run(main, shards=2)
+
+
+def test_a_condition() -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        condition = sync.Condition()
+        ready: list[int] = []
+        taken: list[int] = []
+
+        async def consume() -> None:
+            async with condition:
+                while not ready:
+                    await condition.wait()
+                taken.append(ready.pop())
+
+        jobs = [await queued(handle, condition._waiting, consume) for _ in range(6)]
+        for n in range(3):
+            async with condition:
+                ready.append(n)
+                condition.notify()
+        await support.until(lambda: len(taken) == 3)
+        jobs[3].cancel()  # The lock is had again before it ends, and given back.
+        with pytest.raises(spargio.TaskCancelled):
+            await jobs[3]
+        async with condition:
+            ready.extend((7, 8))
+            condition.notify_all()
+        for job in (*jobs[:3], *jobs[4:]):
+            await job
+        assert sorted(taken) == [0, 1, 2, 7, 8]
+        for call in (condition.notify, condition.notify_all):
+            with pytest.raises(RuntimeError, match="without its lock"):
+                call()
+        with pytest.raises(RuntimeError, match="without its lock"):
+            await condition.wait()
+
+    spargio.run(main, shards=2)
+
+
+def test_events_barriers_cells(options: dict[str, Any]) -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        event = sync.Event()
+        jobs = [await queued(handle, event._waiting, event.wait) for _ in range(5)]
+        jobs[2].cancel()
+        await support.until(jobs[2].done)
+        event.set()
+        for n, job in enumerate(jobs):
+            if n != 2:
+                await job
+        await event.wait()
+        event.clear()
+        assert not event.is_set()
+
+        barrier = sync.Barrier(3)
+        for _ in range(2):  # It can be used again.
+            first = await queued(handle, barrier._waiting, barrier.wait)
+            left = await queued(handle, barrier._waiting, barrier.wait)
+            left.cancel()  # It has not come.
+            await support.until(lambda: len(barrier._waiting) == 1)
+            second = await queued(handle, barrier._waiting, barrier.wait)
+            assert await barrier.wait() == 2
+            assert (await first, await second) == (0, 1)
+
+        cell: sync.OnceCell[int] = sync.OnceCell()
+        made: list[int] = []
+
+        async def make() -> int:
+            made.append(1)
+            await spargio.yield_now()
+            if len(made) == 1:
+                raise KeyError("the first one fails")
+            return 5
+
+        results = []
+        for job in [handle.spawn_stealable(cell.get_or_init(make)) for _ in range(10)]:
+            try:
+                results.append(await job)
+            except KeyError:
+                results.append(None)
+        assert Counter(results) == {5: 9, None: 1}
+        assert (len(made), cell.get()) == (2, 5)
+
+    spargio.run(main, **options)
+
+
+# ---- channels ----
+
+
+@pytest.mark.parametrize("capacity", [1, 7, 1000])
+def test_each_item_goes_to_one_receiver(options: dict[str, Any], capacity: int) -> None:
+    each = 2_000
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        sender, receiver = sync.channel(capacity)
+
+        async def produce(n: int) -> None:
+            for k in range(each):
+                await sender.send((n, k))
+
+        async def consume() -> list[tuple[int, int]]:
+            return [item async for item in receiver]
+
+        producers = [handle.spawn_stealable(produce(n)) for n in range(4)]
+        consumers = [handle.spawn_stealable(consume()) for _ in range(4)]
+        for job in producers:
+            await job
+        sender.close()
+        parts = [await job for job in consumers]
+        assert Counter(item for part in parts for item in part) == Counter(
+            (n, k) for n in range(4) for k in range(each)
+        )
+        for part in parts:  # Each receiver sees a producer's items in order.
+            for n in range(4):
+                own = [k for producer, k in part if producer == n]
+                assert own == sorted(own)
+
+    spargio.run(main, **options)
+
+
+def test_closing_either_side() -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        sender, receiver = sync.channel(1)
+        await sender.send(1)
+        with pytest.raises(sync.ChannelFull):
+            sender.try_send(2)
+        waiting = await queued(handle, sender._channel.senders, lambda: sender.send(2))
+        sender.close()
+        with pytest.raises(sync.ChannelClosed):
+            await sender.send(3)
+        assert await receiver.recv() == 1
+        assert await receiver.recv() == 2  # It waited before the close.
+        await waiting
+        with pytest.raises(sync.ChannelClosed):
+            await receiver.recv()
+        with pytest.raises(sync.ChannelClosed):
+            receiver.try_recv()
+
+        sender, receiver = sync.channel(1)
+        with pytest.raises(sync.ChannelEmpty):
+            receiver.try_recv()
+        pending = await queued(handle, receiver._channel.receivers, receiver.recv)
+        sender.close()
+        with pytest.raises(sync.ChannelClosed):
+            await pending
+
+        sender, receiver = sync.channel(1)
+        sender.try_send(1)
+        blocked = await queued(handle, sender._channel.senders, lambda: sender.send(2))
+        receiver.close()
+        with pytest.raises(sync.ChannelClosed):
+            await blocked
+        with pytest.raises(sync.ChannelClosed):
+            sender.try_send(3)
+        with pytest.raises(ValueError, match="capacity is 0"):
+            sync.channel(0)
+
+    spargio.run(main, shards=2)
+
+
+def test_ordinary_threads_send_and_receive() -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        there, here = sync.channel(3), sync.channel(3)
+
+        def thread() -> None:
+            while True:
+                try:
+                    item = there[1].recv_blocking(support.LIMIT_S)
+                except sync.ChannelClosed:
+                    here[0].close()
+                    return
+                here[0].send_blocking(item * 2, support.LIMIT_S)
+
+        with support.in_thread(thread):
+
+            async def feed() -> None:
+                for n in range(500):
+                    await there[0].send(n)
+                there[0].close()
+
+            job = handle.spawn_stealable(feed())
+            assert [item async for item in here[1]] == [n * 2 for n in range(500)]
+            await job
+
+    spargio.run(main, shards=2)
+    sender, receiver = sync.channel(1)
+    with pytest.raises(TimeoutError):
+        receiver.recv_blocking(0.01)
+    sender.try_send(1)
+    with pytest.raises(TimeoutError):
+        sender.send_blocking(2, 0.01)
+    assert receiver.try_recv() == 1
+    with pytest.raises(sync.ChannelEmpty):
+        receiver.try_recv()  # What was not sent in time was not sent.
+
+
+def test_cancelled_waits_lose_and_double_nothing(options: dict[str, Any]) -> None:
+    """Senders and receivers that are cancelled at any moment: what was sent, by those who were not
+    told that they were cancelled, is what was received."""
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chosen = random.Random(seed)
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        sender, receiver = sync.channel(2)
+        sent: list[int] = []
+        received: list[int] = []
+
+        async def send(n: int) -> None:
+            await sender.send(n)
+            sent.append(n)
+
+        async def receive() -> None:
+            received.append(await receiver.recv())
+
+        jobs = []
+        for n in range(4_000):
+            jobs.append(handle.spawn_pinned(n % handle.shard_count(), send(n)))
+            jobs.append(handle.spawn_pinned(n % handle.shard_count(), receive()))
+            if chosen.random() < 0.5:
+                chosen.choice(jobs[-8:]).cancel()
+            if n % 50 == 0:
+                await spargio.yield_now()
+        await settle(200)
+        for job in jobs:
+            job.cancel()
+        for job in jobs:
+            with contextlib.suppress(spargio.TaskCancelled):
+                await job
+        left = list(receiver._channel.items)
+        assert Counter(sent) == Counter(received + left)
+        assert len(sent) > 500
+        assert not receiver._channel.receivers
+        assert not receiver._channel.senders
+
+    spargio.run(main, **options)
+
+
+def test_cancelled_waits_lose_no_permit(options: dict[str, Any]) -> None:
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chosen = random.Random(seed)
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        semaphore, lock = sync.Semaphore(3), sync.RwLock()
+
+        async def work(n: int) -> None:
+            async with semaphore:
+                await spargio.yield_now()
+            async with lock.write() if n % 3 else lock.read():
+                await spargio.yield_now()
+
+        jobs = []
+        for n in range(3_000):
+            jobs.append(handle.spawn_pinned(n % handle.shard_count(), work(n)))
+            if chosen.random() < 0.5:
+                chosen.choice(jobs[-20:]).cancel()
+            if n % 100 == 0:
+                await spargio.yield_now()
+        for job in jobs:
+            with contextlib.suppress(spargio.TaskCancelled):
+                await job
+        assert semaphore.available() == 3
+        assert (lock._readers, lock._writing, len(lock._waiting)) == (0, False, 0)
+
+    spargio.run(main, **options)
+
+
+def test_a_time_limit_on_a_wait_takes_nothing() -> None:
+    async def main() -> None:
+        sender, receiver = sync.channel(1)
+        with pytest.raises(TimeoutError), spargio.timeout(0.01):
+            await receiver.recv()
+        sender.try_send(1)
+        assert receiver.try_recv() == 1
+        lock = sync.Lock()
+        async with lock:
+            with pytest.raises(TimeoutError), spargio.timeout(0.01):
+                await lock.acquire()
+        assert not lock.locked()
+
+    spargio.run(main, shards=1)
+
+
+# ---- one to many ----
+
+
+def test_broadcast_and_watch(options: dict[str, Any]) -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        source = sync.broadcast(4)
+        source.send("before")  # Nobody hears it.
+        subscribers = [source.subscribe() for _ in range(3)]
+
+        async def listen(subscriber: sync.Subscriber[Any]) -> list[Any]:
+            return [value async for value in subscriber]
+
+        jobs = [handle.spawn_stealable(listen(one)) for one in subscribers[1:]]
+        await support.until(lambda: len(source._waiting) == 2)
+        for n in range(3):
+            source.send(n)
+        slow = subscribers[0]
+        assert await slow.recv() == 0
+        await support.until(lambda: len(source._waiting) == 2)
+        for n in range(3, 7):
+            source.send(n)
+            await support.until(lambda: len(source._waiting) == 2)
+        with pytest.raises(sync.Lagged) as caught:
+            await slow.recv()
+        assert caught.value.missed == 2
+        assert [await slow.recv() for _ in range(4)] == [3, 4, 5, 6]
+        with pytest.raises(sync.ChannelEmpty):
+            slow.try_recv()
+        source.close()
+        for job in jobs:
+            assert await job == list(range(7))
+        for call in (slow.recv, lambda: _send(source)):
+            with pytest.raises(sync.ChannelClosed):
+                await call()
+
+        watched = sync.watch(1)
+        watcher = watched.watch()
+        pending = handle.spawn_stealable(watcher.changed())
+        await support.until(lambda: len(watched._source._waiting) == 1)
+        watched.send(2)
+        assert await pending == 2
+        for n in (3, 4, 5):
+            watched.send(n)
+        assert await watcher.changed() == 5  # The latest, not each.
+        assert watcher.borrow() == watched.borrow() == 5
+        watched.close()
+        with pytest.raises(sync.ChannelClosed):
+            await watcher.changed()
+
+    async def _send(source: sync.Broadcast[Any]) -> None:
+        source.send(1)
+
+    spargio.run(main, **options)
+
+
+def test_oneshot_between_shards_and_threads() -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        sender, receiver = sync.oneshot()
+        threading.Timer(0.001, sender.try_send, ("answer",)).start()
+        waits: Awaitable[Any] = handle.spawn_pinned(1, receiver.recv())
+        assert await waits == "answer"
+
+    spargio.run(main, shards=2)

@@ -6,7 +6,7 @@ call; a runtime does when it starts.
 
 from __future__ import annotations
 
-from . import fs, net, sync
+from . import fs, io, net, sync
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -70,6 +70,7 @@ __all__ = (
     "fs",
     "interval",
     "interval_at",
+    "io",
     "main",
     "net",
     "probe",

@@ -1,0 +1,86 @@
+"""What a stream is, its halves, and copying."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+
+@runtime_checkable
+class AsyncRead(Protocol):
+    """Something that bytes come from."""
+
+    def recv(self, max_bytes: int, /) -> Awaitable[bytes]:
+        """At least one byte and at most `max_bytes`; ``b""`` at the end."""
+
+
+@runtime_checkable
+class AsyncWrite(Protocol):
+    """Something that takes bytes."""
+
+    def write_all(self, data: object, /) -> Awaitable[None]:
+        """All of `data`."""
+
+
+class AsyncStream(AsyncRead, AsyncWrite, Protocol):
+    """Both, with an end."""
+
+    def shutdown(self) -> Awaitable[None]:
+        """No more will be written."""
+
+    def close(self) -> Awaitable[None]:
+        """Close."""
+
+
+S = TypeVar("S", bound=AsyncStream)
+
+
+class ReadHalf(Generic[S]):
+    """The reading side of a stream, for a task of its own."""
+
+    def __init__(self, stream: S) -> None:
+        self._stream = stream
+
+    def recv(self, max_bytes: int) -> Awaitable[bytes]:
+        """As the stream's."""
+        return self._stream.recv(max_bytes)
+
+
+class WriteHalf(Generic[S]):
+    """The writing side of a stream, for a task of its own."""
+
+    def __init__(self, stream: S) -> None:
+        self._stream = stream
+
+    def write_all(self, data: object) -> Awaitable[None]:
+        """As the stream's."""
+        return self._stream.write_all(data)
+
+    def shutdown(self) -> Awaitable[None]:
+        """As the stream's."""
+        return self._stream.shutdown()
+
+
+def split(stream: S) -> tuple[ReadHalf[S], WriteHalf[S]]:
+    """Two halves for two tasks; the stream stays the caller's to close."""
+    return ReadHalf(stream), WriteHalf(stream)
+
+
+async def copy(reader: AsyncRead, writer: AsyncWrite, *, chunk: int = 64 * 1024) -> int:
+    """Write all that comes, until the end; gives the number of bytes. `chunk` bounds how many are
+    in hand at a time. Nothing is closed."""
+    total = 0
+    while data := await reader.recv(chunk):
+        await writer.write_all(data)
+        total += len(data)
+    return total
+
+
+async def copy_to_vec(reader: AsyncRead, *, limit: int | None = None) -> bytes:
+    """All that comes, until the end; ``ValueError`` beyond `limit` bytes."""
+    parts = bytearray()
+    while data := await reader.recv(64 * 1024):
+        parts += data
+        if limit is not None and len(parts) > limit:
+            raise ValueError(f"more than limit = {limit} bytes came")
+    return bytes(parts)

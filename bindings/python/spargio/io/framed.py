@@ -1,0 +1,83 @@
+"""Frames: messages with their length in front."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from ..errors import IncompleteReadError, SpargioError
+from ._buffered import BufReader
+from ._streams import AsyncRead, AsyncWrite
+
+
+class ReadWrite(AsyncRead, AsyncWrite, Protocol):
+    """Both."""
+
+
+class FrameTooLong(SpargioError):
+    """A frame is longer than `max_frame`; nothing of it was allocated, or sent. The stream is of
+    no use for further reads: close it."""
+
+
+class LengthDelimited:
+    """Frames over a stream: `length_bytes` (1, 2, 4 or 8) of length, then so many bytes. One task
+    at a time may read, one may write. A read that is cancelled loses nothing; a write that is
+    cancelled may have sent a part, so close the stream then."""
+
+    def __init__(
+        self,
+        stream: ReadWrite,
+        *,
+        length_bytes: int = 4,
+        byteorder: Literal["big", "little"] = "big",
+        max_frame: int = 8 * 1024 * 1024,
+    ) -> None:
+        if length_bytes not in (1, 2, 4, 8):
+            raise ValueError(f"length_bytes is {length_bytes}: allowed is 1, 2, 4 or 8")
+        if byteorder not in ("big", "little"):
+            raise ValueError(f"byteorder is {byteorder!r}: allowed is 'big' or 'little'")
+        if not 0 <= max_frame < 1 << 8 * length_bytes:
+            most = (1 << 8 * length_bytes) - 1
+            raise ValueError(f"max_frame is {max_frame}: allowed is 0 to {most} bytes")
+        self._stream = stream
+        self._reader = BufReader(stream)
+        self._length_bytes = length_bytes
+        self._byteorder: Literal["big", "little"] = byteorder
+        self._max_frame = max_frame
+        self._expected: int | None = None
+
+    async def read_frame(self) -> bytes | None:
+        """The next frame, None where the stream ends between two.
+        :class:`IncompleteReadError` where it ends inside one, :class:`FrameTooLong`."""
+        if self._expected is None:
+            if not await self._reader.peek():
+                return None
+            head = await self._reader.read_exactly(self._length_bytes)
+            self._expected = int.from_bytes(head, self._byteorder)
+        if self._expected > self._max_frame:
+            raise FrameTooLong(
+                f"a frame of {self._expected} bytes came: allowed is {self._max_frame}"
+            )
+        try:
+            frame = await self._reader.read_exactly(self._expected)
+        except IncompleteReadError:
+            self._expected = None
+            raise
+        self._expected = None
+        return frame
+
+    async def write_frame(self, data: bytes | bytearray | memoryview) -> None:
+        """Send a frame. :class:`FrameTooLong`: nothing was sent."""
+        size = memoryview(data).nbytes
+        if size > self._max_frame:
+            raise FrameTooLong(f"a frame of {size} bytes: allowed is {self._max_frame}")
+        head = size.to_bytes(self._length_bytes, self._byteorder)
+        await self._stream.write_all(b"".join((head, data)))
+
+    def __aiter__(self) -> LengthDelimited:
+        return self
+
+    async def __anext__(self) -> bytes:
+        frame = await self.read_frame()
+        if frame is None:
+            raise StopAsyncIteration
+        return frame

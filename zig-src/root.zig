@@ -21,6 +21,7 @@ test {
     _ = @import("queue/list.zig");
     _ = @import("queue/stealable.zig");
     _ = @import("ring.zig");
+    _ = @import("signals.zig");
     _ = @import("steal.zig");
     _ = @import("stress_test.zig");
     _ = @import("sync.zig");

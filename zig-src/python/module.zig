@@ -8,6 +8,7 @@ const host = &@import("host.zig").host;
 const object = @import("object.zig");
 const op = @import("op.zig");
 const descriptor = @import("descriptor.zig");
+const signals = @import("signals.zig");
 const yield = @import("yield.zig");
 const raw = @import("raw.zig");
 const read_files = @import("read_files.zig");
@@ -39,6 +40,9 @@ var functions = [_]api.MethodDef{
         "message(opcode, fd, buffers, address, control, flags)",
     ),
     object.method("read_files", &read_files.readFiles, api.meth_fastcall, "read_files(paths, names, depth)"),
+    object.method("signal_add", &signals.add, api.meth_fastcall, "signal_add(number, eventfd): a key"),
+    object.method("signal_take", &signals.take, api.meth_one, "signal_take(key): how often it came"),
+    object.method("signal_remove", &signals.remove, api.meth_one, "signal_remove(key)"),
     object.method("future", &Future.make, api.meth_noargs, "future()"),
     object.method("timeout", &Timeout.make, api.meth_noargs, "timeout()"),
     object.method("redeliver", &Timeout.redeliver, api.meth_one, "redeliver(error)"),

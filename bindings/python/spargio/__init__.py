@@ -6,7 +6,7 @@ call; a runtime does when it starts.
 
 from __future__ import annotations
 
-from . import fs, io, net, sync
+from . import fs, io, net, process, signal, sync
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -74,9 +74,11 @@ __all__ = (
     "main",
     "net",
     "probe",
+    "process",
     "run",
     "run_with",
     "shield",
+    "signal",
     "sleep",
     "sleep_until",
     "spawn_blocking",

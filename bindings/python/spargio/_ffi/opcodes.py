@@ -3,6 +3,7 @@ that brought each, and what :func:`native.submit` makes of a result."""
 
 READV = 1  # 5.1
 WRITEV = 2  # 5.1
+POLL_ADD = 6  # 5.1
 SENDMSG = 9  # 5.3
 RECVMSG = 10  # 5.3
 CONNECT = 16  # 5.5

@@ -1,0 +1,293 @@
+"""Child processes. Python's own subprocess module starts them, on a thread of the pool: a shard
+must not wait for it, and it is safe in a program with threads. Their ends and their pipes are
+operations of the ring."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import IO, Any
+
+from ._blocking import spawn_blocking
+from ._ffi import opcodes
+from ._ffi.core import Descriptor, native
+from .groups import TaskGroup
+from .io import copy_to_vec
+from .probe import supports
+
+__all__ = ("DEVNULL", "INHERIT", "PIPE", "STDOUT", "Child", "Command", "Output")
+
+PIPE = subprocess.PIPE
+DEVNULL = subprocess.DEVNULL
+STDOUT = subprocess.STDOUT
+"""For `stderr`: where stdout goes."""
+INHERIT = None
+"""This process's own."""
+
+Stdio = int | IO[Any] | None
+
+_P_PIDFD = 3
+_WEXITED_NOWAIT = 4 | 0x01000000
+_SIGINFO_SIZE = 128
+_POLLIN = 1
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a finished child left. `returncode` is its exit status, or minus the signal that ended
+    it."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+class PipeReader:
+    """The end of a pipe that the child writes to."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._io = descriptor
+
+    def recv(self, max_bytes: int) -> Awaitable[bytes]:
+        """At least one byte and at most `max_bytes`; ``b""`` at the end. ``IORING_OP_READ``."""
+        return self._io.read_at(0, max_bytes)
+
+    def close(self) -> Awaitable[None]:
+        """Close; idempotent."""
+        return self._io.close()
+
+
+class PipeWriter:
+    """The end of a pipe that the child reads from."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._io = descriptor
+
+    def write_all(self, data: object) -> Awaitable[None]:
+        """All of `data`; ``BrokenPipeError`` where the child reads no more. ``IORING_OP_WRITE``."""
+        return self._io.write_all_at(0, data)
+
+    def shutdown(self) -> Awaitable[None]:
+        """The child reads the end."""
+        return self._io.close()
+
+    def close(self) -> Awaitable[None]:
+        """Close; idempotent."""
+        return self._io.close()
+
+
+class Child:
+    """A process that was started. Wait for it, or it stays as a zombie until the program ends."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], kill_on_drop: bool) -> None:
+        self._popen = popen
+        self._kill_on_drop = kill_on_drop
+        self._pidfd = native.adopt(os.pidfd_open(popen.pid), 0)
+        self.stdin = None if popen.stdin is None else PipeWriter(_take(popen.stdin))
+        self.stdout = None if popen.stdout is None else PipeReader(_take(popen.stdout))
+        self.stderr = None if popen.stderr is None else PipeReader(_take(popen.stderr))
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status, or minus the signal; None as long as nobody has waited for it."""
+        return self._popen.returncode
+
+    async def wait(self) -> int:
+        """Wait for its end; gives the exit status, or minus the signal. ``IORING_OP_WAITID`` of its
+        pidfd, Linux 6.7; before, ``IORING_OP_POLL_ADD``. Any number of tasks may wait."""
+        while self._popen.returncode is None:
+            if supports(opcodes.WAITID):
+                with contextlib.suppress(ChildProcessError):  # Another task was faster.
+                    await native.submit(
+                        opcodes.WAITID,
+                        self._pidfd.fileno(),
+                        bytearray(_SIGINFO_SIZE),
+                        0,
+                        _P_PIDFD,
+                        0,
+                        _WEXITED_NOWAIT,
+                        None,
+                        opcodes.NUMBER,
+                    )
+            else:
+                await native.submit(
+                    opcodes.POLL_ADD, self._pidfd, 0, 0, 0, _POLLIN, 0, None, opcodes.NUMBER
+                )
+            self._popen.poll()  # It has ended: this takes its status and does not wait.
+        return self._popen.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; nothing where it has ended."""
+        self._popen.send_signal(number)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    async def close(self) -> None:
+        """Close the pipes that are left; kills and awaits it where `kill_on_drop` was asked for."""
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            if pipe is not None:
+                await pipe.close()
+        if self._kill_on_drop and self._popen.returncode is None:
+            self.kill()
+            await self.wait()
+        await self._pidfd.close()
+
+    async def __aenter__(self) -> Child:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        popen = getattr(self, "_popen", None)
+        if popen is not None and self._kill_on_drop and popen.poll() is None:
+            popen.kill()
+
+
+def _take(file: IO[bytes]) -> Descriptor:
+    number = os.dup(file.fileno())
+    file.close()
+    return native.adopt(number, 0)
+
+
+Argument = str | bytes | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    env: Mapping[str, str] | None = None
+    cwd: Argument | None = None
+    stdin: Stdio = INHERIT
+    stdout: Stdio = INHERIT
+    stderr: Stdio = INHERIT
+    process_group: bool = False
+    kill_on_drop: bool = False
+
+
+class Command:
+    """What to run, and how. Immutable: each method gives a changed copy::
+
+    output = await Command("git", "status").cwd(path).output()
+    """
+
+    def __init__(self, *argv: Argument) -> None:
+        if not argv:
+            raise ValueError("Command() without a program: allowed is 1 argument or more")
+        self.argv = argv
+        self._settings = _Settings()
+
+    def _with(self, **changed: Any) -> Command:
+        other = Command(*self.argv)
+        other._settings = replace(self._settings, **changed)
+        return other
+
+    def args(self, more: Sequence[Argument]) -> Command:
+        """More arguments."""
+        other = Command(*self.argv, *more)
+        other._settings = self._settings
+        return other
+
+    def env(self, env: Mapping[str, str] | None) -> Command:
+        """The whole environment; None for this process's own."""
+        return self._with(env=env)
+
+    def cwd(self, path: str | bytes | os.PathLike[str] | None) -> Command:
+        """Its working directory."""
+        return self._with(cwd=path)
+
+    def stdin(self, what: Stdio) -> Command:
+        """``PIPE``, ``DEVNULL``, ``INHERIT``, a descriptor or an open file."""
+        return self._with(stdin=what)
+
+    def stdout(self, what: Stdio) -> Command:
+        """The same."""
+        return self._with(stdout=what)
+
+    def stderr(self, what: Stdio) -> Command:
+        """The same, or ``STDOUT``."""
+        return self._with(stderr=what)
+
+    def process_group(self, own: bool) -> Command:
+        """In a session of its own, so that signals of this terminal do not reach it."""
+        return self._with(process_group=own)
+
+    def kill_on_drop(self, yes: bool) -> Command:
+        """Kill it when its :class:`Child` goes away before it has ended."""
+        return self._with(kill_on_drop=yes)
+
+    async def spawn(self) -> Child:
+        """Start it; ``FileNotFoundError`` and other ``OSError`` where that fails."""
+        return await spawn_blocking(self._start)
+
+    def _start(self) -> Child:
+        chosen = self._settings
+        popen = subprocess.Popen(
+            self.argv,
+            bufsize=0,
+            stdin=chosen.stdin,
+            stdout=chosen.stdout,
+            stderr=chosen.stderr,
+            cwd=chosen.cwd,
+            env=chosen.env,
+            start_new_session=chosen.process_group,
+        )
+        return Child(popen, chosen.kill_on_drop)
+
+    async def status(self) -> int:
+        """Run it to its end; gives the exit status, or minus the signal. Where this is cancelled
+        it is killed."""
+        async with await self.kill_on_drop(True).spawn() as child:
+            return await child.wait()
+
+    async def output(self, data: bytes | None = None) -> Output:
+        """Run it to its end, with `data` as its input; gives all that it wrote to stdout and
+        stderr (to where they go unless they were left to INHERIT). Where this is cancelled it is
+        killed."""
+        chosen = self._settings
+        command = self._with(
+            kill_on_drop=True,
+            stdin=PIPE if data is not None else chosen.stdin,
+            stdout=PIPE if chosen.stdout is INHERIT else chosen.stdout,
+            stderr=PIPE if chosen.stderr is INHERIT else chosen.stderr,
+        )
+        async with await command.spawn() as child:
+            async with TaskGroup() as group:
+                if data is not None and child.stdin is not None:
+                    group.spawn(_feed(child.stdin, data))
+                readers = [
+                    None if pipe is None else group.spawn(copy_to_vec(pipe))
+                    for pipe in (child.stdout, child.stderr)
+                ]
+            code = await child.wait()
+            out, err = [b"" if reader is None else await reader for reader in readers]
+            return Output(code, out, err)
+
+
+async def _feed(pipe: PipeWriter, data: bytes) -> None:
+    try:
+        await pipe.write_all(data)
+    except BrokenPipeError:
+        pass  # It did not want all of it.
+    finally:
+        await pipe.close()

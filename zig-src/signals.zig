@@ -1,0 +1,100 @@
+//! Signals as something to read: while one is watched, the process's handler for it counts it and
+//! writes to the eventfds of those who watch. Works whatever thread it arrives on. The handler that
+//! was there before comes back with the last watcher. Any thread; the handler itself only loads,
+//! adds and writes (signal-safety(7)).
+
+const std = @import("std");
+const linux = std.os.linux;
+const sync = @import("sync.zig");
+const Atomic = std.atomic.Value;
+
+pub const Error = error{ Invalid, Overloaded };
+
+const Watch = struct {
+    /// 0: free.
+    signal: Atomic(u32) = .init(0),
+    fd: Atomic(i32) = .init(-1),
+    count: Atomic(u32) = .init(0),
+};
+
+const signal_max = 64;
+
+var lock: sync.Lock = .{};
+var watches: [256]Watch = @splat(.{});
+var watchers: [signal_max + 1]u32 = @splat(0);
+var before: [signal_max + 1]linux.Sigaction = undefined;
+
+/// `signal` wakes the eventfd `fd` from now on. Gives what `take` and `remove` want.
+pub fn add(signal: u32, fd: i32) Error!usize {
+    if (signal == 0 or signal > signal_max) return error.Invalid;
+    if (signal == @backingInt(linux.SIG.KILL) or signal == @backingInt(linux.SIG.STOP)) return error.Invalid;
+    lock.lock();
+    defer lock.unlock();
+    for (&watches, 0..) |*watch, index| {
+        if (watch.signal.load(.monotonic) != 0) continue;
+        if (watchers[signal] == 0) try install(signal);
+        watchers[signal] += 1;
+        watch.count.store(0, .monotonic);
+        watch.fd.store(fd, .monotonic);
+        // Release pairs with the acquire in the handler: it finds the descriptor.
+        watch.signal.store(signal, .release);
+        return index;
+    }
+    return error.Overloaded;
+}
+
+/// How often it came since the last call.
+pub fn take(index: usize) u32 {
+    return watches[index].count.swap(0, .acq_rel);
+}
+
+pub fn remove(index: usize) void {
+    lock.lock();
+    defer lock.unlock();
+    const signal = watches[index].signal.swap(0, .acq_rel);
+    watchers[signal] -= 1;
+    if (watchers[signal] == 0) _ = linux.sigaction(@fromBackingInt(signal), &before[signal], null);
+}
+
+fn install(signal: u32) Error!void {
+    const action: linux.Sigaction = .{
+        .handler = .{ .handler = handle },
+        .mask = std.mem.zeroes(linux.sigset_t),
+        .flags = linux.SA.RESTART,
+    };
+    const rc = linux.sigaction(@fromBackingInt(signal), &action, &before[signal]);
+    if (linux.errno(rc) != .SUCCESS) return error.Invalid;
+}
+
+fn handle(signal: linux.SIG) callconv(.c) void {
+    const one: u64 = 1;
+    for (&watches) |*watch| {
+        if (watch.signal.load(.acquire) != @backingInt(signal)) continue;
+        _ = watch.count.fetchAdd(1, .acq_rel);
+        // A raw system call: errno of the interrupted code stays as it is.
+        _ = linux.write(watch.fd.load(.monotonic), std.mem.asBytes(&one), 8);
+    }
+}
+
+test "a signal is counted, and its old handler comes back" {
+    const rc = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
+    const fd: i32 = @intCast(rc);
+    defer _ = linux.close(fd);
+    var old: linux.Sigaction = undefined;
+    _ = linux.sigaction(.USR1, null, &old);
+    const first = try add(@backingInt(linux.SIG.USR1), fd);
+    const second = try add(@backingInt(linux.SIG.USR1), fd);
+    _ = linux.tgkill(linux.getpid(), linux.gettid(), .USR1);
+    var value: u64 = 0;
+    try std.testing.expectEqual(8, linux.read(fd, std.mem.asBytes(&value), 8));
+    try std.testing.expectEqual(2, value);
+    try std.testing.expectEqual(1, take(first));
+    try std.testing.expectEqual(0, take(first));
+    remove(first);
+    remove(second);
+    var after: linux.Sigaction = undefined;
+    _ = linux.sigaction(.USR1, null, &after);
+    try std.testing.expectEqual(old.handler.handler, after.handler.handler);
+    try std.testing.expectError(error.Invalid, add(9, fd));
+    try std.testing.expectError(error.Invalid, add(65, fd));
+}

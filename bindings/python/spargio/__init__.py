@@ -6,7 +6,7 @@ call; a runtime does when it starts.
 
 from __future__ import annotations
 
-from . import fs, io, net, process, signal, sync
+from . import boundary, fs, io, net, process, signal, sync
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -65,6 +65,7 @@ __all__ = (
     "TaskCancelled",
     "TaskGroup",
     "TaskPlacement",
+    "boundary",
     "current_handle",
     "current_shard",
     "fs",

@@ -62,18 +62,24 @@ class BoundaryStats:
     overloaded: int = 0
 
 
+# A request that is dropped ends its call from its finalizer, which may run between any two steps of
+# the same thread, also where that holds a lock: the locks on that way can be taken again.
 _counts = dict.fromkeys(BoundaryStats.__dataclass_fields__, 0)
-_counts_lock = threading.Lock()
+_uncounted: deque[str] = deque()
+_counts_lock = threading.RLock()
 
 
 def _count(name: str) -> None:
-    with _counts_lock:
-        _counts[name] += 1
+    _uncounted.append(name)  # One step: nothing can come between.
+    if len(_uncounted) > 1000:
+        stats_snapshot()
 
 
 def stats_snapshot() -> BoundaryStats:
     """All counters now. Any thread."""
     with _counts_lock:
+        while _uncounted:
+            _counts[_uncounted.popleft()] += 1
         return BoundaryStats(**_counts)
 
 
@@ -82,7 +88,7 @@ class _LoopBridge:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._arrived: deque[asyncio.Future[None]] = deque()
         loop.add_reader(self._eventfd, self._drain)
 
@@ -130,7 +136,7 @@ class Ticket:
     def __init__(self, deadline: float | None) -> None:
         self._answer: Future[Any] = native.future()
         self._deadline = deadline
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._wakers: list[tuple[_LoopBridge, asyncio.Future[None]]] = []
 
     def done(self) -> bool:
@@ -208,7 +214,7 @@ class Ticket:
 class Client:
     """Makes calls; any number of threads, loops and tasks may share one."""
 
-    def __init__(self, sender: Sender[Request]) -> None:
+    def __init__(self, sender: Sender[tuple[Any, Ticket]]) -> None:
         self._sender = sender
 
     def try_call(self, request: Any, *, seconds: float | None = None) -> Ticket:
@@ -220,7 +226,7 @@ class Client:
         ticket = Ticket(deadline)
         _count("calls")
         try:
-            self._sender.try_send(Request(request, ticket))
+            self._sender.try_send((request, ticket))
         except ChannelFull as error:
             ticket._settle(None, Overloaded(f"{error}: nothing was accepted"), "overloaded")
         except ChannelClosed:
@@ -244,7 +250,8 @@ class Client:
 
 
 class Request:
-    """What a client asked. Answer it once, or let it go: the client then gets :class:`Canceled`."""
+    """What a client asked. Answer it once, or let it go: the client then gets :class:`Canceled`
+    (on a free-threaded Python at once only where it goes away on the shard that received it)."""
 
     def __init__(self, request: Any, ticket: Ticket) -> None:
         self.request = request
@@ -279,22 +286,22 @@ class Server:
     """Takes requests; any number of tasks may share one. Requests whose client gave up are left
     out."""
 
-    def __init__(self, receiver: Receiver[Request]) -> None:
+    def __init__(self, receiver: Receiver[tuple[Any, Ticket]]) -> None:
         self._receiver = receiver
 
     async def recv(self) -> Request:
         """The next request; :class:`Closed` where none will come."""
         while True:
             try:
-                request = await self._receiver.recv()
+                request, ticket = await self._receiver.recv()
             except ChannelClosed:
                 raise Closed("the clients are gone") from None
-            ticket = request._ticket
-            assert ticket is not None
             if ticket._deadline is not None and monotonic() >= ticket._deadline:
                 ticket._expire()
             if not ticket.done():
-                return request
+                # Made here, not by the client: without a GIL an object goes away at once only on
+                # the thread that made it, and its end may be what the client sleeps for.
+                return Request(request, ticket)
 
     async def recv_timeout(self, seconds: float) -> Request:
         """The same; :class:`Timeout` where none comes within `seconds`."""
@@ -308,10 +315,10 @@ class Server:
         """Those who wait get :class:`Closed`. Any thread; idempotent."""
         while True:
             try:
-                request = self._receiver.try_recv()
+                _, ticket = self._receiver.try_recv()
             except (ChannelEmpty, ChannelClosed):
                 break
-            request.into_request()[1]._settle(None, Closed("the server is gone"), "closed")
+            ticket._settle(None, Closed("the server is gone"), "closed")
         self._receiver.close()
 
     def __aiter__(self) -> Server:

@@ -47,7 +47,9 @@ class CancellationToken:
     child of it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # A child that goes away takes itself out from its finalizer, which may run between any two
+        # steps of a thread that has the lock already.
+        self._lock = threading.RLock()
         self._cancelled = False
         self._calls: dict[int, Callable[[], Any]] = {}
         self._next = 0

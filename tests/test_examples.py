@@ -177,3 +177,65 @@ def test_every_example_is_run_here() -> None:
     text = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):
         assert path.name in text, f"{path.name} has no test"
+
+
+def run_example(name: str, *arguments: object) -> str:
+    """What it prints; it must end well and say nothing else."""
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_find_duplicates(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name, content in (("a", "same"), ("deep/b", "same"), ("c", "othr"), ("d", "alone")):
+        (tmp_path / name).write_text(content)
+    assert run_example("find_duplicates.py", tmp_path) == f"{tmp_path}/a = {tmp_path}/deep/b\n"
+
+
+def test_worker_pool() -> None:
+    lines = run_example("worker_pool.py").splitlines()
+    assert lines == [f"{n} {'took too long' if n % 7 == 0 else 'done'}" for n in range(1, 15)]
+
+
+def test_mixed_mode_service(tmp_path: Path) -> None:
+    files = [tmp_path / f"{n}" for n in range(20)]
+    for n, file in enumerate(files):
+        file.write_bytes(bytes([n]) * n)
+    lines = run_example("mixed_mode_service.py", *files).splitlines()
+    assert lines == [f"{hashlib.sha256(f.read_bytes()).hexdigest()} {f}" for f in files]
+
+
+def test_run_commands() -> None:
+    found = set(run_example("run_commands.py", "echo hello", "exit 3", "echo e >&2").splitlines())
+    assert found == {
+        "echo hello: exit 0, 6 bytes",
+        "exit 3: exit 3, 0 bytes",
+        "echo e >&2: exit 0, 2 bytes",
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_line_server(number: int, tmp_path: Path) -> None:
+    with service(str(EXAMPLES / "line_server.py"), cwd=tmp_path) as (process, port):
+        people = [socket.create_connection(("localhost", port), LIMIT_S) for _ in range(3)]
+        files = [one.makefile("rw") for one in people]
+        # Each is heard by the others once it is there: say something until all have answered.
+        for speaker, file in enumerate(files):
+            for other in files:
+                if other is not file:
+                    _until_heard(file, other, f"hello from {speaker}\n")
+        for file, one in zip(files, people, strict=True):
+            file.close()
+            one.close()
+        process.send_signal(number)
+        assert process.communicate(timeout=LIMIT_S)[1] == ""
+        assert process.returncode == 0
+
+
+def _until_heard(speaker: object, listener: object, line: str) -> None:
+    speaker.write(line)  # type: ignore[attr-defined]
+    speaker.flush()  # type: ignore[attr-defined]
+    while listener.readline() != line:  # type: ignore[attr-defined]
+        pass

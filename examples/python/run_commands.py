@@ -1,0 +1,28 @@
+"""Runs shell commands side by side, at most four at a time: python run_commands.py COMMAND..."""
+
+import sys
+
+import spargio
+from spargio import sync
+from spargio.process import STDOUT, Command
+
+
+async def run(command: str, slots: sync.Semaphore) -> None:
+    async with slots:
+        try:
+            with spargio.timeout(60):
+                output = await Command("sh", "-c", command).stderr(STDOUT).output()
+        except TimeoutError:
+            print(f"{command}: took more than 60 s, killed")
+            return
+    print(f"{command}: exit {output.returncode}, {len(output.stdout)} bytes")
+
+
+async def main() -> None:
+    slots = sync.Semaphore(4)
+    async with spargio.TaskGroup() as group:
+        for command in sys.argv[1:]:
+            group.spawn(run(command, slots))
+
+
+spargio.run(main)

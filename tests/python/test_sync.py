@@ -407,6 +407,78 @@ def test_a_time_limit_on_a_wait_takes_nothing() -> None:
     spargio.run(main, shards=1)
 
 
+def test_waits_that_end_in_other_ways_take_nothing() -> None:
+    """A coroutine that is closed by hand, one that is stepped outside a task."""
+
+    async def main() -> None:
+        semaphore = sync.Semaphore(1)
+        await semaphore.acquire()
+        sender, receiver = sync.channel(1)
+        lock = sync.RwLock()
+        async with lock.write():
+            for make in (semaphore.acquire, receiver.recv, lock.read().__aenter__):
+                closed = make()
+                closed.send(None)  # It waits.
+                closed.close()
+        semaphore.release()
+        assert semaphore.available() == 1
+        sender.try_send("item")
+        assert receiver.try_recv() == "item"
+        async with lock.write():
+            pass
+
+    async def served() -> None:
+        semaphore = sync.Semaphore(1)
+        await semaphore.acquire()
+        sender, receiver = sync.channel(1)
+        for waiting, serve in (
+            (semaphore.acquire(), semaphore.release),
+            (receiver.recv(), lambda: sender.try_send("item")),
+        ):
+            waiting.send(None)
+            serve()  # It is handed over, and then nobody is there to take it.
+            waiting.close()
+        assert semaphore.available() == 1
+        assert receiver.try_recv() == "item"
+
+    spargio.run(main, shards=1)
+    spargio.run(served, shards=1)
+    semaphore = sync.Semaphore(0)
+    with pytest.raises(RuntimeError, match="outside a spargio task"):
+        semaphore.acquire().send(None)
+    assert not semaphore._waiting
+
+
+def test_an_item_may_use_the_channel_when_it_is_dropped() -> None:
+    sender, receiver = sync.channel(5)
+
+    class Item:
+        def __del__(self) -> None:
+            with pytest.raises(sync.ChannelClosed):
+                sender.try_send("late")
+
+    for _ in range(3):
+        sender.try_send(Item())
+    with support.in_thread(receiver.close):
+        pass
+
+
+def test_an_event_may_be_set_by_a_signal_handler() -> None:
+    import signal
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        event = sync.Event()
+        before = signal.signal(signal.SIGUSR1, lambda number, frame: event.set())
+        try:
+            with event._lock:  # As where it interrupts the event's own code.
+                signal.raise_signal(signal.SIGUSR1)
+            await event.wait()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+    spargio.run(main, shards=1)
+
+
 # ---- one to many ----
 
 

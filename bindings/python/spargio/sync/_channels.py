@@ -61,11 +61,18 @@ class _Channel(Generic[T]):
             future.set_result(None)
         return item
 
+    def give_back(self, item: Any) -> None:
+        """To the next receiver: who it was handed to cannot take it."""
+        with self.lock:
+            if item is not _CLOSED and not hand_over(self.receivers, item):
+                self.items.appendleft(item)
+
     def close(self, receiver: bool) -> None:
+        dropped: deque[T] = deque()  # Let go of after the lock: an item's end may use the channel.
         with self.lock:
             if receiver:
                 self.closed_for_recv = True
-                self.items.clear()
+                dropped, self.items = self.items, dropped
                 while self.senders:
                     self.senders.popleft()[0].set_result(_CLOSED)
             else:
@@ -138,7 +145,9 @@ class Receiver(Generic[T]):
         item, future = self._begin()
         if future is not None:
             channel = self._channel
-            item = _check(await wait(future, channel.receivers, future, channel.lock))
+            item = _check(
+                await wait(future, channel.receivers, future, channel.lock, channel.give_back)
+            )
         return item  # type: ignore[no-any-return]
 
     def recv_blocking(self, timeout: float | None = None) -> T:
@@ -146,7 +155,11 @@ class Receiver(Generic[T]):
         item, future = self._begin()
         if future is not None:
             channel = self._channel
-            item = _check(wait_thread(future, channel.receivers, future, channel.lock, timeout))
+            item = _check(
+                wait_thread(
+                    future, channel.receivers, future, channel.lock, timeout, channel.give_back
+                )
+            )
         return item  # type: ignore[no-any-return]
 
     def try_recv(self) -> T:

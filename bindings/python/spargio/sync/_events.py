@@ -15,11 +15,12 @@ T = TypeVar("T")
 
 
 class Event:
-    """A flag that tasks wait for."""
+    """A flag that tasks wait for. :meth:`set` may be called from a signal handler too."""
 
     def __init__(self) -> None:
         self._set = False
-        self._lock = threading.Lock()
+        # A signal handler may interrupt a thread that has it.
+        self._lock = threading.RLock()
         self._waiting: deque[Future[None]] = deque()
 
     def is_set(self) -> bool:
@@ -40,11 +41,12 @@ class Event:
 
     async def wait(self) -> None:
         """Wait until it is set; at once where it is."""
+        future: Future[None] = native.future()
         with self._lock:
-            if self._set:
-                return
-            future: Future[None] = native.future()
             self._waiting.append(future)
+            if self._set:  # Looked at last: a handler may have set it in between.
+                while hand_over(self._waiting, None):
+                    pass
         await wait(future, self._waiting, future, self._lock)
 
 

@@ -26,7 +26,7 @@ class Semaphore:
                 return
             future: Future[None] = native.future()
             self._waiting.append(future)
-        await wait(future, self._waiting, future, self._lock)
+        await wait(future, self._waiting, future, self._lock, lambda _: self.release())
 
     def try_acquire(self) -> bool:
         """Take a permit where one is free now. Any thread."""
@@ -94,24 +94,27 @@ class Condition:
             self._waiting.append(future)
         self.lock.release()
         try:
-            await wait(future, self._waiting, future, self._guard)
+            await wait(future, self._waiting, future, self._guard, lambda _: self._wake(1))
         finally:
             await self._take_again()
 
     async def _take_again(self) -> None:
-        cancelled: CancelledError | None = None
+        cancelled: list[CancelledError] = []
         while True:
             try:
                 await self.lock.acquire()
                 break
             except CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            native.redeliver(cancelled)
+                cancelled.append(error)
+        for one in cancelled:
+            native.redeliver(one)
 
     def notify(self, count: int = 1) -> None:
         """Wake `count` that wait, the longest first. Only with the lock."""
         self._check("notify")
+        self._wake(count)
+
+    def _wake(self, count: int) -> None:
         with self._guard:
             for _ in range(count):
                 if not hand_over(self._waiting, None):
@@ -184,8 +187,8 @@ class RwLock:
             self._waiting.append(entry)
             self._grant()
         try:
-            await wait(future, self._waiting, entry, self._lock)
-        except CancelledError:
+            await wait(future, self._waiting, entry, self._lock, lambda _: self._release(writes))
+        except BaseException:
             with self._lock:
                 self._grant()  # Those behind it may go on without it.
             raise

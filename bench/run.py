@@ -15,13 +15,21 @@ import environment
 import harness
 import read_4k
 import report
+import small_files
 import spawn_join
 import yield_now
 from processes import MeasurementFailed, Missing
 from rich.console import Console
 
 GROUPS: Final = {
-    group.name: group for group in (yield_now.GROUP, spawn_join.GROUP, echo.GROUP, read_4k.GROUP)
+    group.name: group
+    for group in (
+        yield_now.GROUP,
+        spawn_join.GROUP,
+        echo.GROUP,
+        read_4k.GROUP,
+        small_files.GROUP,
+    )
 }
 FULL: Final = harness.Settings(rounds=5, seconds=0.75)
 QUICK: Final = harness.Settings(rounds=1, seconds=0.1)

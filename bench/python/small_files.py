@@ -1,0 +1,202 @@
+"""Whole files, many and small, that are in the page cache: 0 to 64 KiB, 16 KiB in the mean, on
+both CPUs. Each peer first reads every file once with the very code that is timed, and gives a
+checksum of what it saw: it has to be the files'."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import resource
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+import processes
+import worker
+from harness import SPARGIO, Group, Measure, Metric, Peer, Sample, Settings, Target
+from processes import MeasurementFailed
+
+FILES: Final = 10_000
+FOLDERS: Final = 100
+LARGEST: Final = 65_536
+THREADS: Final = 32
+SEED: Final = 20_240_607
+
+See = Callable[[str, bytes], None]
+"""Is shown a path and what was read there."""
+
+ReadAll = Callable[[list[str], See], None]
+
+
+class Seen:
+    """Depends on which bytes came from which file, not on the order in which they came."""
+
+    def __init__(self, check: bool) -> None:
+        self.check = check
+        self.size = 0
+        self.checksum = 0
+
+    def add(self, path: str, data: bytes) -> None:
+        self.size += len(data)
+        if self.check:
+            name = zlib.crc32(os.path.basename(path).encode())
+            self.checksum = (self.checksum + zlib.crc32(data, name)) % 2**32
+
+
+def sample(read_all: ReadAll, paths: list[str], seconds: float) -> Sample:
+    """Verify one pass over the files, then time as many as fit."""
+    first = Seen(check=True)
+    read_all(paths, first.add)
+    passes = 0
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    start = perf_counter()
+    while (took := perf_counter() - start) < seconds or not passes:
+        seen = Seen(check=False)
+        read_all(paths, seen.add)
+        if seen.size != first.size:
+            raise MeasurementFailed(f"{seen.size} bytes came, {first.size} before")
+        passes += 1
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    files = passes * len(paths)
+    return {
+        "files_per_second": files / took,
+        "cpu_us": (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        / files
+        * 1e6,
+        "checksum": first.checksum,
+    }
+
+
+def read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def run_loop(paths: list[str], see: See) -> None:
+    for path in paths:
+        see(path, read_file(path))
+
+
+def run_threads(paths: list[str], see: See) -> None:
+    with ThreadPoolExecutor(THREADS) as pool:
+        for path, data in zip(paths, pool.map(read_file, paths), strict=True):
+            see(path, data)
+
+
+def run_aiofiles(paths: list[str], see: See) -> None:
+    import aiofiles
+
+    async def reader(part: list[str]) -> None:
+        for path in part:
+            async with aiofiles.open(path, "rb") as file:
+                see(path, await file.read())
+
+    async def main() -> None:
+        await asyncio.gather(*(reader(paths[n::THREADS]) for n in range(THREADS)))
+
+    asyncio.run(main())
+
+
+def run_spargio(paths: list[str], see: See) -> None:
+    import spargio
+    from spargio import fs
+
+    async def main() -> None:
+        async for path, data in fs.read_many(paths):
+            if isinstance(data, OSError):
+                raise data
+            see(str(path), data)
+
+    spargio.run(main, shards=2)
+
+
+@contextlib.contextmanager
+def hot_files() -> Iterator[Path]:
+    """A folder of them, on a real file system (/tmp is often none), and on the disk before they
+    are read, so that nothing is written meanwhile."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="spargio-bench-") as name:
+        chosen = random.Random(SEED)
+        content = chosen.randbytes(LARGEST)
+        top = Path(name)
+        for n in range(FOLDERS):
+            (top / f"{n}").mkdir()
+        for n in range(FILES):
+            size = int(chosen.random() ** 3 * (LARGEST + 1))
+            (top / f"{n % FOLDERS}" / f"{n}").write_bytes(content[:size])
+        os.sync()
+        yield top
+
+
+def listed(top: Path) -> list[str]:
+    return [f"{top}/{n % FOLDERS}/{n}" for n in range(FILES)]
+
+
+@contextlib.contextmanager
+def prepare(settings: Settings) -> Iterator[Measure]:
+    with hot_files() as top:
+        wanted = Seen(check=True)
+        run_loop(listed(top), wanted.add)
+
+        def measure(peer: str) -> Sample:
+            options = ("--peer", peer, "--seconds", str(settings.seconds), "--folder", str(top))
+            command = processes.python(Path(__file__), *options)
+            limit_seconds = 120 + 20 * settings.seconds
+            cpus = set(processes.two_cpus())
+            found = worker.parse(processes.run(command, cpus=cpus, seconds=limit_seconds))
+            if found["checksum"] != wanted.checksum:
+                raise MeasurementFailed(
+                    f"checksum {found['checksum']}, the files' is {wanted.checksum}"
+                )
+            return found
+
+        yield measure
+
+
+RUNNERS: Final = {
+    "plain-loop": run_loop,
+    "threads-32": run_threads,
+    "aiofiles": run_aiofiles,
+    SPARGIO: run_spargio,
+}
+
+
+def target(peer: str, least: float) -> Target:
+    return Target(f"files/s, against {peer}", "files_per_second", peer, "spargio/peer", ">=", least)
+
+
+GROUP = Group(
+    name="small_files",
+    title=f"{FILES:,} files of 0 to 64 KiB, page cache hot, 2 CPUs",
+    peers=(
+        Peer("plain-loop"),
+        Peer("threads-32"),
+        Peer("aiofiles", "aiofiles"),
+        Peer(SPARGIO, "spargio"),
+    ),
+    metrics=(Metric("files_per_second", "files/s"), Metric("cpu_us", "CPU us", 2)),
+    targets=(target("plain-loop", 1.0), target("threads-32", 3.0), target("aiofiles", 10.0)),
+    prepare=prepare,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures one peer once.")
+    parser.add_argument("--peer", required=True, choices=RUNNERS)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--folder", type=Path, help="default: one of its own")
+    arguments = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        top = arguments.folder or stack.enter_context(hot_files())
+        print(json.dumps(sample(RUNNERS[arguments.peer], listed(top), arguments.seconds)))
+
+
+if __name__ == "__main__":
+    main()

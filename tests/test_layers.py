@@ -70,7 +70,7 @@ LAYERS = [
     {"limits", "errors", "clock", "sync", "memory", "cbor", "fork", "signals", "build_options"},
     {"queue/list", "queue/inbox", "queue/mutex_deque", "queue/lock_free", "queue/stealable"},
     {"stats", "doorbell", "handle_table", "timers", "options", "probe"},
-    {"steal", "ring"},
+    {"steal", "ring", "buffers"},
     {"task", "op", "completion"},
     {"shard", "crew", "thief", "idle", "host"},
     {"ops/fs", "ops/net", "snapshot"},

@@ -118,6 +118,8 @@ pub const Runtime = struct {
 
     fn closeDescriptors(shard: *Shard) void {
         if (shard.ring.isOpen()) shard.ring.deinit();
+        if (shard.buffers == .ready) shard.buffers.ready.deinit();
+        shard.buffers = .none;
         if (shard.eventfd >= 0) _ = linux.close(shard.eventfd);
         shard.eventfd = -1;
     }

@@ -11,6 +11,8 @@ const limits = @import("limits.zig");
 const stats = @import("stats.zig");
 const gpa = @import("memory.zig").gpa;
 const Crew = @import("crew.zig").Crew;
+const buffers_module = @import("buffers.zig");
+const Buffers = buffers_module.Buffers;
 const Doorbell = @import("doorbell.zig").Doorbell;
 const InboxType = @import("queue/inbox.zig").InboxType;
 const ListType = @import("queue/list.zig").ListType;
@@ -68,6 +70,8 @@ pub const Shard = struct {
     current_task: ?*Task = null,
     timers: Timers = .{},
     ops: OpTable = .{},
+    /// Made at the first receive that wants one; `none` where the kernel has no such thing.
+    buffers: union(enum) { unasked, none, ready: Buffers } = .unasked,
     policy: Policy,
     watch: thief.Watch,
     searching: bool = false,
@@ -261,7 +265,7 @@ pub const Shard = struct {
         var next = task.ops; // A timer's cancellation has ended it already.
         while (next) |op| {
             next = op.next;
-            if (op.phase == .ended) self.ops.discard(op);
+            if (op.phase == .ended) self.discard(op);
         }
         if (task.flying > 0) {
             task.draining = true;
@@ -371,8 +375,22 @@ pub const Shard = struct {
         const task = op.task;
         self.ops.end(op, result, cqe_flags);
         if (!task.draining) return wake(task);
-        self.ops.discard(op);
+        self.discard(op);
         if (task.flying == 0) self.complete(task);
+    }
+
+    /// Nobody takes what it brought.
+    fn discard(self: *Shard, op: *Op) void {
+        if (buffers_module.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);
+        self.ops.discard(op);
+    }
+
+    /// Null where the kernel cannot pick buffers.
+    pub fn pickable(self: *Shard) ?*Buffers {
+        if (self.buffers == .unasked) {
+            self.buffers = if (Buffers.init(self.ring.fd())) |made| .{ .ready = made } else .none;
+        }
+        return if (self.buffers == .ready) &self.buffers.ready else null;
     }
 
     fn reap(self: *Shard) void {

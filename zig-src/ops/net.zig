@@ -6,6 +6,7 @@ const Shard = @import("../shard.zig").Shard;
 const Sqe = @import("../ring.zig").Sqe;
 const Task = @import("../task.zig").Task;
 const Op = @import("../op.zig").Op;
+const buffers = @import("../buffers.zig");
 const fs = @import("fs.zig");
 
 pub const Error = fs.Error;
@@ -100,6 +101,20 @@ pub fn recv(shard: *Shard, task: *Task, fd: i32, buffer: []u8, flags: u32, drain
     const op = try shard.ops.take(task, shard);
     var sqe: Sqe = undefined;
     sqe.prep_recv(fd, buffer[0..@min(buffer.len, fs.transfer_max)], flags);
+    if (drained) sqe.ioprio |= linux.IORING_RECVSEND_POLL_FIRST;
+    shard.launch(op, sqe);
+    return op;
+}
+
+/// The same into a buffer that the kernel picks when something has come: the completion names it.
+/// At most `length` bytes, and at most what such a buffer holds.
+pub fn recvPicked(shard: *Shard, task: *Task, fd: i32, length: usize, drained: bool) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_recv(fd, &.{}, 0);
+    sqe.len = @intCast(@min(length, buffers.size));
+    sqe.flags |= linux.IOSQE_BUFFER_SELECT;
+    sqe.buf_index = buffers.group;
     if (drained) sqe.ioprio |= linux.IORING_RECVSEND_POLL_FIRST;
     shard.launch(op, sqe);
     return op;

@@ -5,6 +5,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
+const buffers = @import("../buffers.zig");
 const clock = @import("../clock.zig");
 const fs = @import("../ops/fs.zig");
 const helpers_module = @import("helpers.zig");
@@ -51,6 +52,8 @@ const PyOp = struct {
     view: api.Buffer,
     data: [*]u8,
     length: usize,
+    /// A receive that has no memory of its own yet: the kernel picks a buffer when something comes.
+    picks: bool,
     progress: usize,
     /// Offset, duration, flags or `how`, as the kind says.
     argument: u64,
@@ -91,8 +94,15 @@ const PyOp = struct {
                     suspended.* = true;
                     return me.suspendForOp(op, instance, self.kind == .close);
                 }
-                const result = Shard.current().?.ops.consume(op);
+                const shard = Shard.current().?;
+                const picked = buffers.idOf(op.cqe_flags);
+                const result = shard.ops.consume(op);
                 me.op = null;
+                if (picked) |id| {
+                    const taken = result < 0 or self.takePicked(shard, id, @intCast(result));
+                    shard.buffers.ready.giveBack(id);
+                    if (!taken) return self.finished();
+                }
                 return self.ended(me, instance, result, suspended);
             },
             .finished => return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once"),
@@ -130,6 +140,7 @@ const PyOp = struct {
         var bytes = descriptor.swapLeftover(null);
         const left = bytes orelse return true;
         defer api.drop(&bytes);
+        if (self.picks and !self.makeRoom()) return false;
         const size: usize = @intCast(py.PyBytes_Size(left));
         const source = py.PyBytes_AsString(left).?;
         const count = @min(size, self.length);
@@ -141,6 +152,20 @@ const PyOp = struct {
         @memcpy(self.data[0..count], source[0..count]);
         self.progress = count;
         return true;
+    }
+
+    /// Memory of its own, instead of a buffer that the kernel picks. False with an exception set.
+    fn makeRoom(self: *PyOp) bool {
+        self.picks = false;
+        self.held = py.PyBytes_FromStringAndSize(null, @intCast(self.length));
+        self.data = py.PyBytes_AsString(self.held orelse return false).?;
+        return true;
+    }
+
+    /// What came in a picked buffer, as the object that the await gives.
+    fn takePicked(self: *PyOp, shard: *Shard, id: u16, count: usize) bool {
+        self.held = py.PyBytes_FromStringAndSize(shard.buffers.ready.all(id).ptr, @intCast(count));
+        return self.held != null;
     }
 
     fn finished(self: *PyOp) ?*Object {
@@ -162,6 +187,10 @@ const PyOp = struct {
     fn launch(self: *PyOp, task: *Task) fs.Error!*CoreOp {
         const shard = Shard.current().?;
         const fd = if (self.descriptor) |d| Descriptor.Type.body(d).fd else -1;
+        if (self.picks) {
+            if (shard.pickable() != null) return net.recvPicked(shard, task, fd, self.length, self.drained());
+            if (!self.makeRoom()) return error.OutOfMemory;
+        }
         const rest = self.data[self.progress..self.length];
         const at = self.argument + self.progress;
         return switch (self.kind) {
@@ -229,6 +258,11 @@ const PyOp = struct {
 
     /// The bytes object that was read into, cut to what arrived.
     fn takeBytes(self: *PyOp, count: usize) ?*Object {
+        if (self.picks) { // Made when it came; there is none where nothing did.
+            const value = self.held orelse return py.PyBytes_FromStringAndSize(null, 0);
+            self.held = null;
+            return value;
+        }
         if (count != self.length and py._PyBytes_Resize(&self.held, @intCast(count)) != 0) return null;
         const value = self.held;
         self.held = null;
@@ -261,6 +295,11 @@ const PyOp = struct {
             .CANCELED => if (me.cancelWanted()) return self.cancelled(me),
             .INTR => {
                 if (me.cancelWanted()) return self.cancelled(me);
+                return self.fly(me, instance, suspended);
+            },
+            // All buffers of the shard are in hands: this receive brings its own.
+            .NOBUFS => if (self.picks) {
+                if (!self.makeRoom()) return self.finished();
                 return self.fly(me, instance, suspended);
             },
             else => {},
@@ -326,6 +365,11 @@ const PyOp = struct {
         var count = object.unsigned(size, "the number of bytes", fs.transfer_max) orelse return null;
         if (kind == .recv) count = @min(count, Descriptor.Type.body(descriptor).room.load(.monotonic));
         const self = create(kind, descriptor) orelse return null;
+        if (kind == .recv and count <= buffers.size and count > 0) {
+            self.picks = true;
+            self.length = count;
+            return self;
+        }
         self.held = py.PyBytes_FromStringAndSize(null, @intCast(count));
         if (self.held == null) {
             _ = self.abandon();

@@ -1,0 +1,75 @@
+//! Buffers that the kernel picks when data has come (a provided buffer ring, 5.19), so that a receive
+//! that waits holds no memory. One set per shard, made at the first such receive; the shard's thread
+//! only.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const posix = std.posix;
+const IoUring = linux.IoUring;
+
+/// Bytes of one, and how many a shard has. Pages that were never filled take no memory.
+pub const size = 16 * 1024;
+pub const count = 128;
+
+/// The buffer group of a ring of ours.
+pub const group = 0;
+
+const page = std.heap.page_size_min;
+
+pub const Buffers = struct {
+    ring: *align(page) linux.io_uring_buf_ring,
+    memory: []align(page) u8,
+
+    /// On the thread of the ring `fd`. Null where the kernel cannot, or has no memory.
+    pub fn init(fd: i32) ?Buffers {
+        const memory = posix.mmap(
+            null,
+            size * count,
+            .{ .READ = true, .WRITE = true },
+            .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true },
+            -1,
+            0,
+        ) catch return null;
+        const ring = IoUring.setup_buf_ring(fd, count, group, .{ .inc = false }) catch {
+            posix.munmap(memory);
+            return null;
+        };
+        // A forked child must not make the kernel's view of these pages another than ours.
+        _ = linux.madvise(@ptrCast(ring), count * @sizeOf(linux.io_uring_buf), linux.MADV.DONTFORK);
+        IoUring.buf_ring_init(ring);
+        const self: Buffers = .{ .ring = ring, .memory = memory };
+        for (0..count) |id| IoUring.buf_ring_add(ring, self.all(@intCast(id)), @intCast(id), mask, @intCast(id));
+        IoUring.buf_ring_advance(ring, count);
+        return self;
+    }
+
+    /// After the ring was closed.
+    pub fn deinit(self: *Buffers) void {
+        var ring: []align(page) u8 = undefined;
+        ring.ptr = @ptrCast(self.ring);
+        ring.len = count * @sizeOf(linux.io_uring_buf);
+        posix.munmap(ring);
+        posix.munmap(self.memory);
+        self.* = undefined;
+    }
+
+    pub fn all(self: *const Buffers, id: u16) []u8 {
+        assert(id < count);
+        return self.memory[@as(usize, id) * size ..][0..size];
+    }
+
+    /// The kernel may fill it again.
+    pub fn giveBack(self: *Buffers, id: u16) void {
+        IoUring.buf_ring_add(self.ring, self.all(id), id, mask, 0);
+        IoUring.buf_ring_advance(self.ring, 1);
+    }
+};
+
+const mask = IoUring.buf_ring_mask(count);
+
+/// The buffer that a completion names.
+pub fn idOf(cqe_flags: u32) ?u16 {
+    if (cqe_flags & linux.IORING_CQE_F_BUFFER == 0) return null;
+    return @intCast(cqe_flags >> linux.IORING_CQE_BUFFER_SHIFT);
+}

@@ -135,6 +135,29 @@ def test_checksum_tree_names_what_it_cannot_read(tmp_path: Path) -> None:
     assert done.stdout == f"{hashlib.sha256(b'good').hexdigest()}  {tmp_path}/good\n"
 
 
+@pytest.mark.parametrize("shards", ["1", "2", "4"])
+def test_crawl_group(shards: str) -> None:
+    def crawl(*arguments: str) -> dict[str, int]:
+        script = [EXAMPLES / "crawl_group.py", "--shards", shards, *arguments]
+        done = subprocess.run(
+            [sys.executable, "-W", "error", *script],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(r"\d+\.\d\d s\n", done.stderr)
+        lines = (line.split(": ") for line in done.stdout.splitlines())
+        return {outcome: int(count) for outcome, count in lines}
+
+    # Page 50 never answers, and stands before pages 101 and 102; page 100 is behind page 49.
+    assert crawl("--pages", "100") == {"200": 99, "404": 1, "TimeoutError": 1}
+    cut_short = crawl("--pages", "300", "--at-once", "8", "--stop-after", "20")
+    # A page that was under way when the 20th came may have been read to its end.
+    assert 20 <= cut_short["200"] <= 28
+    assert cut_short["queued"] > 0
+
+
 def readme_example() -> str:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     [program] = [block for block in blocks if "spargio.run(" in block]

@@ -1,23 +1,27 @@
-"""Task groups, tokens, scopes, shields: who is cancelled, who is told, and that nobody is left."""
+"""Task groups: who is cancelled, who is told, and that nobody is left."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import random
+import signal
 import sys
 import threading
 import time
 import weakref
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 import support
 
 import spargio
+from spargio._ffi.core import native
 
 if sys.version_info < (3, 11):
-    from exceptiongroup import ExceptionGroup
+    from exceptiongroup import BaseExceptionGroup, ExceptionGroup
 
 
 async def nothing() -> None:
@@ -28,8 +32,32 @@ async def forever() -> None:
     await spargio.sleep(1000)
 
 
-async def fail(error: Exception) -> None:
+async def fail(error: BaseException) -> None:
     raise error
+
+
+class Waits:
+    """Coroutines that wait for ever, and how many of them do, and how many have cleaned up."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.waiting = self.cleaned = 0
+
+    async def run(self, error: Exception | None = None) -> None:
+        with self.lock:
+            self.waiting += 1
+        try:
+            await forever()
+        finally:
+            await spargio.yield_now()  # Clean-up gets to run to its end.
+            await spargio.sleep(0)
+            with self.lock:
+                self.cleaned += 1
+            if error is not None:
+                raise error
+
+    async def until(self, count: int) -> None:
+        await support.until(lambda: self.waiting == count)
 
 
 def test_a_group_waits_for_its_children(options: dict[str, Any]) -> None:
@@ -70,9 +98,7 @@ def test_a_failure_cancels_the_others_and_is_told(options: dict[str, Any]) -> No
     async def main() -> None:
         try:
             async with spargio.TaskGroup() as group:
-                for _ in range(3):
-                    group.spawn(clean())
-                await spargio.sleep(0.001)
+                await support.started(*[group.spawn(clean()) for _ in range(3)])
                 group.spawn(fail(KeyError("one")))
                 try:
                     await forever()
@@ -89,17 +115,12 @@ def test_a_failure_cancels_the_others_and_is_told(options: dict[str, Any]) -> No
 
 
 def test_several_failures_and_the_bodys_own() -> None:
-    async def late(error: Exception) -> None:
-        try:
-            await forever()
-        finally:
-            raise error
-
     async def main() -> None:
+        waits = Waits()
         with pytest.raises(ExceptionGroup) as caught:
             async with spargio.TaskGroup() as group:
-                group.spawn(late(OSError("child")))
-                await spargio.sleep(0.001)
+                group.spawn(waits.run(OSError("child")))
+                await waits.until(1)
                 raise ValueError("body")
         assert {type(error) for error in caught.value.exceptions} == {ValueError, OSError}
 
@@ -141,32 +162,26 @@ def test_a_cancelled_child_is_no_error() -> None:
 
 
 def test_a_cancellation_from_outside_goes_on_when_all_have_ended(options: dict[str, Any]) -> None:
-    ended: list[int] = []
-
-    async def child(n: int) -> None:
-        try:
-            await forever()
-        finally:
-            await spargio.sleep(0)
-            ended.append(n)
-
     async def main(handle: spargio.RuntimeHandle) -> None:
-        async def grouped(wait_in_body: bool) -> None:
-            async with spargio.TaskGroup() as group:
-                for n in range(10):
-                    group.spawn(child(n))
-                if wait_in_body:
-                    await forever()
+        async def grouped(waits: Waits, wait_in_body: bool) -> None:
+            try:
+                async with spargio.TaskGroup() as group:
+                    for _ in range(10):
+                        group.spawn(waits.run())
+                    if wait_in_body:
+                        await forever()
+            finally:
+                assert waits.cleaned == 10
             raise AssertionError("not reached")
 
         for wait_in_body in (True, False):
-            ended.clear()
-            job = handle.spawn_stealable(grouped(wait_in_body))
-            await spargio.sleep(0.005)
+            waits = Waits()
+            job = handle.spawn_stealable(grouped(waits, wait_in_body))
+            await waits.until(10)
             job.cancel()
             with pytest.raises(spargio.TaskCancelled):
                 await job
-            assert len(ended) <= 10
+            assert waits.cleaned == 10
 
     spargio.run(main, **options)
 
@@ -195,19 +210,14 @@ def test_time_limits_around_and_inside() -> None:
 
 
 def test_errors_and_a_cancellation_are_both_told() -> None:
-    async def late() -> None:
-        try:
-            await forever()
-        finally:
-            raise OSError("late")
-
     async def main(handle: spargio.RuntimeHandle) -> None:
         seen: list[str] = []
+        waits = Waits()
 
         async def grouped() -> None:
             try:
                 async with spargio.TaskGroup() as group:
-                    group.spawn(late())
+                    group.spawn(waits.run(OSError("late")))
                     await forever()
             except ExceptionGroup:
                 seen.append("errors")
@@ -215,23 +225,117 @@ def test_errors_and_a_cancellation_are_both_told() -> None:
             seen.append("not reached")
 
         job = handle.spawn_stealable(grouped())
-        await spargio.sleep(0.005)
+        await waits.until(1)
         job.cancel()
         with pytest.raises(spargio.TaskCancelled):
             await job
         assert seen == ["errors"]
 
         with pytest.raises(TimeoutError):
-            with spargio.timeout(0.005):
+            with spargio.timeout(0.05):
                 try:
                     async with spargio.TaskGroup() as group:
-                        group.spawn(late())
+                        group.spawn(waits.run(OSError("late")))
+                        await waits.until(2)
                 except ExceptionGroup:
                     seen.append("errors")
                 await forever()
         assert seen == ["errors", "errors"]
 
     spargio.run(main, shards=2)
+
+
+@pytest.mark.parametrize("first", ["cancellation", "limit"])
+@pytest.mark.parametrize("in_body", [True, False])
+def test_a_time_limit_does_not_swallow_a_cancellation_from_outside(
+    first: str, in_body: bool
+) -> None:
+    """Both come while the block waits for a child that takes its time to clean up."""
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        log: list[str] = []
+        limit = spargio.timeout(support.LIMIT_S)
+        cleaning: spargio.Future[None] = native.future()
+        go_on: spargio.Future[None] = native.future()
+
+        async def slow() -> None:
+            try:
+                await forever()
+            finally:
+                cleaning.set_result(None)
+                await go_on
+
+        async def grouped() -> None:
+            try:
+                with limit:
+                    async with spargio.TaskGroup() as group:
+                        group.spawn(slow())
+                        log.append("waits")
+                        if in_body:
+                            await forever()
+            except TimeoutError:
+                log.append("limit")
+                # The cancellation is told all the same, at the next await.
+            await forever()
+
+        job = handle.spawn_pinned(0, grouped())
+        await support.until(lambda: log)
+        await support.started(job)
+        told = [job.cancel, limit._limit.expire]
+        for tell in told if first == "cancellation" else told[::-1]:
+            tell()
+            await cleaning
+            for _ in range(10):
+                await spargio.yield_now()  # The group has it, and waits on.
+        go_on.set_result(None)
+        with pytest.raises(spargio.TaskCancelled):
+            await job
+        assert log == ["waits"]
+
+    spargio.run(main, shards=1)
+
+
+def test_races_of_limits_failures_and_cancellations(options: dict[str, Any]) -> None:
+    """A cancellation that is lost would leave its task waiting for ever."""
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chosen = random.Random(seed)
+
+    async def child(steps: int, fails: bool) -> None:
+        try:
+            for _ in range(steps):
+                await spargio.yield_now()
+            if fails:
+                raise KeyError
+            await forever()
+        finally:
+            await spargio.yield_now()
+
+    async def grouped(jobs: list[Any], plan: list[tuple[int, bool]], seconds: float) -> None:
+        try:
+            with spargio.timeout(seconds):
+                async with spargio.TaskGroup() as group:
+                    jobs += [group.spawn(child(*one)) for one in plan]
+        except (TimeoutError, ExceptionGroup):
+            pass
+        finally:
+            assert all(job.done() for job in jobs)
+        await forever()
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        for _ in range(150):
+            plan = [(chosen.randrange(20), chosen.random() < 0.1) for _ in range(4)]
+            seconds = chosen.choice([0, 1e-5, 1e-4, 1e-3, 1000])
+            jobs: list[Any] = []
+            job = handle.spawn_stealable(grouped(jobs, plan, seconds))
+            for _ in range(chosen.randrange(30)):
+                await spargio.yield_now()
+            job.cancel()
+            with spargio.timeout(support.LIMIT_S), pytest.raises(spargio.TaskCancelled):
+                await job
+            assert all(one.done() for one in jobs)
+
+    spargio.run(main, **options)
 
 
 def test_nested_groups() -> None:
@@ -263,8 +367,10 @@ def test_a_refused_spawn_leaves_the_group_whole() -> None:
                     accepted += 1
                     coroutine = nothing()
             except spargio.Overloaded:
-                coroutine.close()
-        assert accepted >= 4
+                await spargio.sleep(0)
+                group.spawn(coroutine)  # It is as it was.
+                accepted += 1
+        assert accepted >= 5
         stats = handle.stats_snapshot()
         assert stats.stealable_executed == accepted
 
@@ -283,7 +389,7 @@ def test_a_group_of_servers_does_not_grow() -> None:
 
 def test_100_000_children_are_cancelled_half_way(options: dict[str, Any]) -> None:
     count = 100_000
-    given = {**options, "stealable_queue_capacity": count}
+    given = {**options, "stealable_queue_capacity": count, "steal_budget": 4096}
 
     async def main(handle: spargio.RuntimeHandle) -> None:
         begun = ended = 0
@@ -301,131 +407,251 @@ def test_100_000_children_are_cancelled_half_way(options: dict[str, Any]) -> Non
             for n in range(count):
                 group.spawn(child(n))
                 if n % 1000 == 999:
-                    await spargio.yield_now()
+                    await spargio.sleep(0)  # The pass ends: what is queued begins.
+            jobs = list(group._children.values())
             began = time.perf_counter()
             group.cancel()
         took_s = time.perf_counter() - began
-        print(f"{took_s:.3f} s from cancel() to the end of the block")
+        print(f"{took_s:.3f} s from cancel() to the end of the block, {len(jobs)} were left")
+        assert count // 2 <= len(jobs)
+        assert all(job.done() for job in jobs)
         if not support.free_threaded():  # There += of two shards may lose one.
             assert begun == ended
+            assert begun > 0
         assert not group._children
 
     spargio.run(main, **given)
 
 
-# ---- tokens ----
+def test_children_that_never_begin(options: dict[str, Any]) -> None:
+    """Cancelled one by one, or with the group: their coroutines are closed."""
 
+    async def never() -> None:
+        raise AssertionError
 
-def test_a_token_is_told_once_to_all(options: dict[str, Any]) -> None:
     async def main(handle: spargio.RuntimeHandle) -> None:
-        token = spargio.CancellationToken()
-        child = token.child()
-        grandchild = child.child()
-        jobs = [handle.spawn_stealable(one.cancelled()) for one in (token, child, grandchild) * 3]
-        await support.until(lambda: len(grandchild._calls) == 3 and len(token._calls) == 4)
-        child.cancel()
-        assert (token.is_cancelled(), child.is_cancelled()) == (False, True)
-        assert grandchild.is_cancelled()
-        for n, job in enumerate(jobs):
-            if n % 3:
-                await job
-        assert not any(job.done() for job in jobs[::3])
-        token.cancel()
-        token.cancel()
-        for job in jobs:
-            await job
-        await token.cancelled()
-        assert token.child().is_cancelled()
+        async with spargio.TaskGroup() as group:
+            jobs = [group.spawn(never()) for _ in range(10)]
+            assert all(job.cancel() for job in jobs)
+        assert all(job.cancelled() for job in jobs)
+        async with spargio.TaskGroup() as group:
+            jobs = [group.spawn(never()) for _ in range(10)]
+            group.cancel()
+        assert all(job.cancelled() for job in jobs)
+
+    spargio.run(main, **{**options, "shards": 1})
+
+
+def test_all_have_ended_after_the_block(options: dict[str, Any]) -> None:
+    async def main() -> None:
+        for _ in range(300):
+            async with spargio.TaskGroup() as group:
+                jobs = [group.spawn(nothing()) for _ in range(4)]
+            assert all(job.done() for job in jobs)
 
     spargio.run(main, **options)
 
 
-def test_children_that_nobody_holds_are_forgotten() -> None:
-    token = spargio.CancellationToken()
-    for _ in range(100):
-        token.child().child()
-    gc.collect()
-    assert not token._calls
-    kept = token.child()
-    gone = weakref.ref(token.child())
-    gc.collect()
-    assert gone() is None
-    token.cancel()
-    assert kept.is_cancelled()
+def test_spawns_into_a_group_that_ends() -> None:
+    async def main() -> None:
+        told: list[str] = []
+
+        async def adds(group: spargio.TaskGroup) -> None:
+            try:
+                await forever()
+            finally:
+                late = nothing()
+                try:
+                    group.spawn(late)
+                except RuntimeError as error:
+                    told.append(str(error))
+                assert inspect.getcoroutinestate(late) == inspect.CORO_CLOSED
+
+        async def insists(group: spargio.TaskGroup) -> None:
+            try:
+                await forever()
+            finally:
+                group.spawn(nothing())
+
+        async with spargio.TaskGroup() as group:
+            await support.started(group.spawn(adds(group)), group.spawn(insists(group)))
+            group.cancel()
+            group.spawn(nothing())  # What follows from the cancellation is no error.
+        assert told == ["spawn into a TaskGroup that is ending: allowed while it is open"]
+
+        fresh = spargio.TaskGroup()
+        with pytest.raises(RuntimeError, match="TaskGroup that is not entered"):
+            fresh.spawn(nothing())
+        # The error of a group that this one knows nothing of is one.
+        with pytest.raises(ExceptionGroup):
+            async with spargio.TaskGroup() as other:
+                other.spawn(insist_on(group))
+
+    async def insist_on(group: spargio.TaskGroup) -> None:
+        group.spawn(nothing())
+
+    spargio.run(main, shards=1)
 
 
-def test_run_until_cancelled(options: dict[str, Any]) -> None:
-    async def value() -> int:
-        await spargio.sleep(0)
-        return 5
+def test_what_is_no_coroutine_is_refused_at_once() -> None:
+    class Answer:
+        def __await__(self) -> Generator[Any, None, int]:
+            yield from spargio.yield_now().__await__()
+            return 42
 
-    async def main(handle: spargio.RuntimeHandle) -> None:
-        token = spargio.CancellationToken()
-        assert await token.run(value()) == 5
-        with pytest.raises(KeyError):
-            await token.run(fail(KeyError()))
-        job = handle.spawn_stealable(token.run(forever()))
-        await support.started(job)
-        threading.Timer(0.001, token.cancel).start()
-        with pytest.raises(spargio.TaskCancelled, match="the token was cancelled"):
-            await job
-        with pytest.raises(spargio.TaskCancelled):
-            await token.run(forever())  # Cancelled before.
-        assert not token._calls
-        await spargio.sleep(0)
+    async def main() -> None:
+        async with spargio.TaskGroup() as group:
+            with pytest.raises(TypeError, match="not the function"):
+                group.spawn(nothing)  # type: ignore[arg-type]
+            job = group.spawn(Answer())  # type: ignore[arg-type]
+        assert await job == 42
+
+    spargio.run(main, shards=1)
+
+
+def test_who_awaits_a_cancelled_sibling_is_no_error() -> None:
+    async def main() -> None:
+        async def joins(other: spargio.JoinHandle[None]) -> None:
+            try:
+                await forever()
+            finally:
+                await other
+
+        for body_joins in (False, True):
+            async with spargio.TaskGroup() as group:
+                other = group.spawn(forever())
+                await support.started(other, group.spawn(joins(other)))
+                group.cancel()
+                if body_joins:
+                    await joins(other)
+        # Without an end of the group it is one.
+        with pytest.raises(ExceptionGroup) as caught:
+            async with spargio.TaskGroup() as group:
+                other = group.spawn(forever())
+                other.cancel()
+                await other
+        assert [type(error) for error in caught.value.exceptions] == [spargio.TaskCancelled]
+
+    spargio.run(main, shards=1)
+
+
+def test_an_error_that_the_body_had_from_a_child_is_told_once(options: dict[str, Any]) -> None:
+    async def main() -> None:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with spargio.TaskGroup() as group:
+                await group.spawn(fail(KeyError("one")))
+        assert len(caught.value.exceptions) == 1
 
     spargio.run(main, **options)
 
 
-def test_tokens_under_races(options: dict[str, Any]) -> None:
+def test_what_is_no_exception_of_the_common_kind() -> None:
+    class Odd(BaseException):
+        pass
+
+    async def main() -> None:
+        waits = Waits()
+        with pytest.raises(BaseExceptionGroup) as caught:
+            async with spargio.TaskGroup() as group:
+                group.spawn(waits.run())
+                await waits.until(1)
+                group.spawn(fail(Odd()))
+                await forever()
+        assert [type(error) for error in caught.value.exceptions] == [Odd]
+        with pytest.raises(Odd):
+            async with spargio.TaskGroup() as group:
+                group.spawn(waits.run())
+                await waits.until(2)
+                raise Odd
+        assert waits.cleaned == 2
+
+    spargio.run(main, shards=2)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("by", ["child", "body"])
+def test_what_ends_the_program(kind: type[BaseException], by: str) -> None:
+    waits = Waits()
+
+    async def main() -> None:
+        async with spargio.TaskGroup() as group:
+            group.spawn(waits.run())
+            await waits.until(1)
+            if by == "child":
+                group.spawn(fail(kind()))
+                await forever()
+            raise kind
+
+    with pytest.raises(kind):
+        spargio.run(main, shards=2)
+    assert waits.cleaned == 1
+
+
+def test_cancelled_before_it_is_entered() -> None:
+    async def main() -> None:
+        for cancel in (lambda g: g.cancel(), lambda g: g.token.cancel()):
+            group = spargio.TaskGroup()
+            cancel(group)
+            async with group:
+                await forever()
+                raise AssertionError
+            await spargio.sleep(0)
+
+    spargio.run(main, shards=1)
+
+
+def test_the_runtime_shuts_down_under_a_group() -> None:
+    waits = Waits()
+
+    async def grouped() -> None:
+        async with spargio.TaskGroup() as group:
+            for _ in range(10):
+                group.spawn(waits.run())
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        handle.spawn_stealable(grouped())
+        await waits.until(10)
+
+    spargio.run(main, shards=2)
+    assert waits.cleaned == 10
+
+
+def test_cancelled_by_a_signal_handler_at_any_point() -> None:
+    """It may strike inside spawn() on the very thread that runs it."""
     seed = random.randrange(1 << 30)
     print("seed", seed)
     chosen = random.Random(seed)
+    groups: list[spargio.TaskGroup] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: groups[-1].cancel())
 
-    async def main(handle: spargio.RuntimeHandle) -> None:
-        for _ in range(300):
-            token = spargio.CancellationToken()
-            jobs = [handle.spawn_stealable(work(token)) for _ in range(3)]
-            for _ in range(chosen.randrange(4)):
-                await spargio.yield_now()
-            canceller = handle.spawn_pinned(handle.shard_count() - 1, cancel(token))
-            jobs[0].cancel()
-            for job in jobs:
-                with contextlib.suppress(spargio.TaskCancelled):
-                    assert await job == "slept"
-            await canceller
-            assert not token._calls
+    async def main() -> None:
+        for _ in range(100):
+            async with spargio.TaskGroup() as group:
+                groups.append(group)
+                signal.setitimer(signal.ITIMER_REAL, chosen.uniform(1e-5, 1e-3))
+                while True:
+                    for _ in range(50):
+                        group.spawn(nothing())
+                    await spargio.yield_now()
+            assert not group._children
 
-    async def work(token: spargio.CancellationToken) -> str:
-        return await token.run(naps())
-
-    async def naps() -> str:
-        for _ in range(3):
-            await spargio.sleep(0)
-        return "slept"
-
-    async def cancel(token: spargio.CancellationToken) -> None:
-        token.cancel()
-
-    spargio.run(main, **options)
+    try:
+        spargio.run(main, shards=1)
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
-def test_a_shield() -> None:
-    async def main(handle: spargio.RuntimeHandle) -> None:
-        done = []
+def test_nothing_holds_a_group_that_ended() -> None:
+    async def main() -> None:
+        for fails in (False, True):
+            held = await one(fails)
+            gc.collect()
+            assert held() is None
 
-        async def precious() -> int:
-            await spargio.sleep(0.005)
-            done.append(1)
-            return 7
+    async def one(fails: bool) -> weakref.ref[spargio.TaskGroup]:
+        with contextlib.suppress(ExceptionGroup):
+            async with spargio.TaskGroup() as group:
+                group.spawn(fail(KeyError()) if fails else nothing())
+        return weakref.ref(group)
 
-        assert await spargio.shield(precious()) == 7
-        job = handle.spawn_stealable(spargio.shield(precious()))
-        await support.started(job)
-        await spargio.sleep(0.001)
-        job.cancel()
-        with pytest.raises(spargio.TaskCancelled):
-            await job
-        await support.until(lambda: len(done) == 2)  # It went on.
-
-    spargio.run(main, shards=2)
+    spargio.run(main, shards=1)

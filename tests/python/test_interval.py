@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from time import monotonic
 from typing import Any
 
@@ -104,3 +106,65 @@ def test_a_cancelled_wait_takes_no_tick() -> None:
         assert await ticks.tick() == start
 
     spargio.run(main, shards=1)
+
+
+def test_instants_count_from_where_they_are_used() -> None:
+    async def main() -> None:
+        deadline = monotonic() + 0.05
+        sleep, limit = spargio.sleep_until(deadline), spargio.timeout_at(deadline)
+        await spargio.sleep_until(deadline)
+        began = monotonic()
+        await sleep
+        with pytest.raises(TimeoutError), limit:
+            await spargio.sleep(1000)
+        assert monotonic() - began < 0.05
+
+    spargio.run(main, shards=1)
+
+
+def test_what_is_no_instant() -> None:
+    nan = float("nan")
+
+    async def main() -> None:
+        for wrong in (
+            lambda: spargio.timeout_at(nan),
+            lambda: spargio.Sleep.until(nan),
+            lambda: spargio.Sleep(1).reset(nan),
+            lambda: spargio.interval_at(nan, 1),
+            lambda: spargio.interval_at(0, nan),
+        ):
+            with pytest.raises(ValueError, match="nan"):
+                wrong()
+        with pytest.raises(ValueError, match="nan"):
+            await spargio.sleep_until(nan)
+        with pytest.raises(TimeoutError), spargio.timeout(0.001):
+            await spargio.sleep_until(float("inf"))
+        with spargio.timeout_at(float("inf")):
+            await spargio.sleep_until(float("-inf"))
+
+    spargio.run(main, shards=1)
+
+
+def test_a_sleep_that_is_moved_again_and_again(options: dict[str, Any]) -> None:
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chosen = random.Random(seed)
+
+    async def wait(sleep: spargio.Sleep) -> None:
+        await sleep
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        for _ in range(50):
+            sleep = spargio.Sleep(1000)
+            jobs = [handle.spawn_stealable(wait(sleep)) for _ in range(4)]
+            for _ in range(chosen.randrange(5)):
+                sleep.reset(monotonic() + 1000)
+                await spargio.yield_now()
+            jobs[0].cancel()
+            sleep.reset(monotonic())
+            with contextlib.suppress(spargio.TaskCancelled):
+                await jobs[0]
+            for job in jobs[1:]:
+                await job
+
+    spargio.run(main, **options)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Awaitable, Callable
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from ._ffi.core import Future, native
+from ._ffi.core import Future, JoinHandle, adopt, native
 from .errors import CancelledError, TaskCancelled
 from .runtime import current_handle
+
+__all__ = ("CancellationToken", "shield")
 
 T = TypeVar("T")
 
@@ -47,46 +51,60 @@ class CancellationToken:
     child of it."""
 
     def __init__(self) -> None:
-        # A child that goes away takes itself out from its finalizer, which may run between any two
-        # steps of a thread that has the lock already.
+        # A signal handler may cancel between any two steps of this very thread, and the collector
+        # run finalizers there.
         self._lock = threading.RLock()
         self._cancelled = False
+        # What to call: functions, and weak references to children.
         self._calls: dict[int, Callable[[], Any]] = {}
-        self._next = 0
+        self._keys = itertools.count()
 
     def cancel(self) -> None:
-        """Tell all who wait and all children. Idempotent; any thread."""
+        """Tell all who wait and all children. Idempotent; any thread, signal handlers too."""
+        left = [self]
+        while left:
+            calls = left.pop()._take()
+            for call in calls:
+                child = call()
+                if isinstance(child, CancellationToken):
+                    left.append(child)
+
+    def _take(self) -> list[Callable[[], Any]]:
         with self._lock:
             if self._cancelled:
-                return
+                return []
             self._cancelled = True
-            calls, self._calls = list(self._calls.values()), {}
-        for call in calls:
-            call()
+            calls, self._calls = self._calls, {}
+        return list(calls.values())
 
     def is_cancelled(self) -> bool:
         """Whether :meth:`cancel` was called here or above."""
         return self._cancelled
 
     def _on_cancel(self, call: Callable[[], Any]) -> int | None:
-        """Calls it at once, and gives None, where it is cancelled already."""
+        """Calls it at once, and gives None, where it is cancelled already. (Twice, maybe, where a
+        signal handler cancels in between.)"""
         with self._lock:
+            key = next(self._keys)
+            self._calls[key] = call
             if not self._cancelled:
-                self._next += 1
-                self._calls[self._next] = call
-                return self._next
+                return key
+            self._calls.pop(key, None)
         call()
         return None
 
     def _forget(self, key: int | None) -> None:
+        # Without the lock, which a finalizer may find held by its own thread; a pop is atomic.
         if key is not None:
-            with self._lock:
-                self._calls.pop(key, None)
+            self._calls.pop(key, None)
 
     def child(self) -> CancellationToken:
-        """A token that is cancelled with this one, but not the other way round."""
+        """A token that is cancelled with this one, but not the other way round. It is held weakly:
+        one that nobody else holds costs nothing."""
         child = _Child(self)
-        child._key = self._on_cancel(child._reference())
+        child._key = self._on_cancel(weakref.ref(child))
+        if child._key is None:
+            child.cancel()
         return child
 
     async def cancelled(self) -> None:
@@ -100,7 +118,8 @@ class CancellationToken:
 
     async def run(self, awaitable: Awaitable[T]) -> T:
         """Await it, until the token is cancelled: then it is cancelled at its next await, and
-        :class:`TaskCancelled` is raised here."""
+        :class:`TaskCancelled` is raised here. Where it ends with a result all the same, that is
+        given. A cancellation of this task from elsewhere stays one."""
         scope = Scope()
         scope.enter()
         key = self._on_cancel(scope.cancel)
@@ -116,35 +135,32 @@ class CancellationToken:
 
 
 class _Child(CancellationToken):
-    """Its parent holds it weakly: a child that nobody holds costs nothing."""
-
     def __init__(self, parent: CancellationToken) -> None:
         super().__init__()
         self._parent = parent
         self._key: int | None = None
-
-    def _reference(self) -> Callable[[], None]:
-        import weakref
-
-        reference = weakref.ref(self)
-
-        def cancel() -> None:
-            child = reference()
-            if child is not None:
-                child.cancel()
-
-        return cancel
 
     def __del__(self) -> None:
         self._parent._forget(self._key)
 
 
 async def shield(awaitable: Awaitable[T]) -> T:
-    """Await it such that a cancellation of this task does not reach it: it runs as a task of its
-    own, and goes on. (A :class:`JoinHandle` needs no shield: cancelling who awaits it leaves its
-    task alone.) Its failure is reported where nobody is left to hear of it."""
+    """Await it such that a cancellation or time limit of this task does not reach it.
 
-    async def run() -> T:
-        return await awaitable
-
-    return await current_handle().spawn_pinned(native.current_shard(), run(), name="shield")
+    A coroutine runs as a task of its own, on this shard. Where this task is cancelled, it gets its
+    :class:`CancelledError` here and at once, without waiting for the other one, which goes on to
+    its end; nobody gets its result then, and its failure goes to ``sys.unraisablehook``. To have
+    the result later, spawn the coroutine and keep the :class:`JoinHandle`: awaiting one, with or
+    without a shield, never cancels its task, and it can be awaited again. The end of the runtime
+    cancels shielded tasks like all others.
+    """
+    if isinstance(awaitable, (JoinHandle, Future)):
+        result: T = await awaitable
+        return result
+    work: Coroutine[Any, Any, T] = adopt(awaitable)
+    try:
+        job = current_handle().spawn_pinned(native.current_shard(), work, name="shield")
+    except BaseException:
+        work.close()
+        raise
+    return await job

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import sys
 import threading
-from collections.abc import Coroutine
-from types import TracebackType
+from collections import deque
+from collections.abc import Coroutine, Generator
+from types import CoroutineType, TracebackType
+from types import coroutine as coroutine_of_generator
 from typing import Any, TypeVar
 
-from ._ffi.core import JoinHandle, native
+from ._ffi.core import Future, JoinHandle, adopt, native
 from .cancellation import CancellationToken, Scope
-from .errors import CancelledError
+from .errors import CancelledError, RuntimeClosed, TaskCancelled
 from .placement import TaskPlacement
 from .runtime import current_handle
 
 if sys.version_info < (3, 11):
-    from exceptiongroup import ExceptionGroup
+    from exceptiongroup import BaseExceptionGroup
+
+__all__ = ("TaskGroup",)
 
 T = TypeVar("T")
+
+
+@coroutine_of_generator
+def _pause() -> Generator[None, None, None]:
+    yield
+
+
+class _NotOpen(RuntimeError):
+    def __init__(self, text: str, group: TaskGroup) -> None:
+        super().__init__(text)
+        self.group = group
 
 
 class TaskGroup:
@@ -30,18 +45,25 @@ class TaskGroup:
 
     Where a child fails, its siblings and the block are cancelled at their next await, all of them
     are awaited, and the errors are raised as one ``ExceptionGroup``. A child that ends by
-    cancellation is no error. Where the task itself is cancelled the children are too, and the
-    cancellation goes on when they have ended. Any task may spawn into the group while it is open.
+    cancellation is no error. Neither is what follows from the end of the group itself: a
+    :class:`TaskCancelled` of one who awaits a child, the refusal of a spawn. Where the task itself
+    is cancelled the children are too, and the cancellation goes on when they have ended. Any task
+    may spawn into the group while it is open.
     """
 
     def __init__(self) -> None:
         self.token = CancellationToken()
-        """Cancelled with the group, and the other way round."""
-        self._lock = threading.Lock()
+        """Cancelling it cancels the group. It is cancelled with the group, and at its end."""
+        # A signal handler may cancel while this very thread holds it.
+        self._lock = threading.RLock()
         self._scope = Scope()
-        self._children: dict[JoinHandle[Any], Coroutine[Any, Any, Any]] = {}
-        self._failed: list[tuple[JoinHandle[Any] | None, Exception]] = []
-        self._state = "new"
+        self._keys = itertools.count()
+        self._children: dict[int, JoinHandle[Any]] = {}  # Those that have not told their end.
+        self._leaving: deque[JoinHandle[Any]] = deque()  # Told their end, and are about to be done.
+        self._failed: list[JoinHandle[Any]] = []
+        self._errors: list[BaseException] = []
+        self._empty: Future[None] | None = None
+        self._state = "not entered"
 
     # ---- spawning ----
 
@@ -52,64 +74,110 @@ class TaskGroup:
         placement: TaskPlacement = TaskPlacement.Stealable,
         name: str | None = None,
     ) -> JoinHandle[T]:
-        """A child. ``RuntimeError`` where the group is not open any more; the coroutine is then
-        closed. Other errors are those of a spawn."""
+        """A child. ``RuntimeError`` where the group is not open, or not any more; the coroutine is
+        then closed. Other errors are those of a spawn."""
+        if type(coroutine) is not CoroutineType:
+            coroutine = adopt(coroutine)
         with self._lock:
             # The child may end before it is among them: it takes itself out under the lock.
             if self._state == "open":
-                work = self._run(coroutine)
+                key = next(self._keys)
+                work = self._run(key, coroutine)
+                work.send(None)  # To its pause: from there it tells also that it was closed.
                 label = name or getattr(coroutine, "__qualname__", None)
                 try:
                     child = self._handle.spawn_with_placement(placement, work, name=label)
-                except BaseException:
+                except BaseException as error:
                     work.close()
+                    if isinstance(error, (RuntimeClosed, CancelledError)):
+                        coroutine.close()  # As a spawn does: it can never run.
                     raise
-                self._children[child] = coroutine
+                self._children[key] = child
+                if self._state != "open":
+                    child.cancel()  # A signal handler cancelled the group meanwhile.
                 return child
         coroutine.close()
-        raise RuntimeError(
-            f"spawn into a TaskGroup that is {self._state}: allowed while it is open"
+        raise _NotOpen(
+            f"spawn into a TaskGroup that is {self._state}: allowed while it is open", self
         )
 
     def spawn_with_placement(
-        self, placement: TaskPlacement, coroutine: Coroutine[Any, Any, T]
+        self,
+        placement: TaskPlacement,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
     ) -> JoinHandle[T]:
         """The same."""
-        return self.spawn(coroutine, placement=placement)
+        return self.spawn(coroutine, placement=placement, name=name)
 
-    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def _run(self, key: int, coroutine: Coroutine[Any, Any, T]) -> T:
         try:
-            return await coroutine
-        except Exception as error:
-            self._abort(error)
+            await _pause()
+        except GeneratorExit:  # Cancelled before it began, or not taken.
+            if self._ended(key, None):
+                coroutine.close()  # Meant not to run.
             raise
-        finally:
-            me = native.current_task()
-            with self._lock:
-                if me is not None:
-                    self._children.pop(me, None)
+        try:
+            value = await coroutine
+        except BaseException as error:
+            self._ended(key, error)
+            raise
+        self._ended(key, None)
+        return value
+
+    def _ended(self, key: int, error: BaseException | None) -> bool:
+        """A child tells its end. False where it was none."""
+        failed = error is not None and not isinstance(error, (CancelledError, GeneratorExit))
+        with self._lock:
+            child = self._children.pop(key, None)
+            if child is None:
+                return False
+            if failed:
+                self._failed.append(child)
+                failed = not self._follows(error)
+                if failed and error is not None:
+                    self._errors.append(error)
+            else:
+                while self._leaving and self._leaving[0].done():
+                    self._leaving.popleft()
+                self._leaving.append(child)
+        if failed:
+            self._abort()
+        with self._lock:
+            empty = None if self._children else self._empty
+        if empty is not None:
+            empty.set_result(None)
+        return True
+
+    def _follows(self, error: BaseException | None) -> bool:
+        """Whether it only comes of the group's end."""
+        if isinstance(error, _NotOpen):
+            return error.group is self
+        return isinstance(error, TaskCancelled) and self._state != "open"
 
     # ---- ending ----
 
     def cancel(self) -> None:
-        """Cancel the children and the block, which then ends without an error. Any thread."""
-        self._abort(None)
+        """Cancel the children and the block, which then ends without an error. Idempotent; any
+        thread, signal handlers too. Before the block is entered it cancels its first await."""
+        self._abort()
+        self.token.cancel()
 
-    def _abort(self, error: Exception | None) -> None:
+    def _abort(self) -> None:
         with self._lock:
-            if error is not None:
-                self._failed.append((native.current_task(), error))
             if self._state != "open":
                 return
             self._state = "ending"
-            children = list(self._children)
+            children = list(self._children.values())
+        # The block first: where it awaits a child it is told of its own cancellation.
+        self._scope.cancel()
         for child in children:
             child.cancel()
-        self._scope.cancel()
         self.token.cancel()
 
     async def __aenter__(self) -> TaskGroup:
-        if self._state != "new":
+        if self._state != "not entered":
             raise RuntimeError("a TaskGroup can be entered once")
         self._handle = current_handle()
         self._scope.enter()
@@ -123,56 +191,73 @@ class TaskGroup:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        outside = exception if isinstance(exception, CancelledError) else None
-        if self._scope.owns(outside):
-            outside = None
+        outside: list[CancelledError] = []
+        own = self._scope.owns(exception)
+        if isinstance(exception, CancelledError):
+            if not own:
+                outside.append(exception)
+        elif self._follows(exception):
+            own = True
         elif isinstance(exception, Exception):
-            self._abort(None)
-            self._failed.insert(0, (None, exception))
-        elif exception is not None:
-            self._abort(None)
+            with self._lock:
+                # One that it had from awaiting a child is told once.
+                if not any(error is exception for error in self._errors):
+                    self._errors.insert(0, exception)
+        if exception is not None:
+            self._abort()
         while True:
             try:
                 await self._wait()
                 break
             except CancelledError as error:
                 if not self._scope.owns(error):
-                    outside = error
-                    self._abort(None)
+                    outside.append(error)
+                    self._abort()
         self._scope.leave()
         self.token.cancel()  # Lets go of those who wait for it.
-        return self._outcome(exception, outside)
+        return self._outcome(exception, outside) or own
 
     async def _wait(self) -> None:
-        """Until no child is left. One that was cancelled before it began is still there then."""
+        """Until no child is left."""
         while True:
             with self._lock:
-                left = list(self._children)
-                if not left:
+                if not self._children:
                     self._state = "closed"
                     break
-            for child in left:
-                with contextlib.suppress(Exception):  # Recorded by the child itself.
-                    await child
-                with self._lock:
-                    coroutine = self._children.pop(child, None)
-                if coroutine is not None:
-                    coroutine.close()  # Meant not to run.
-        for failed, _ in self._failed:
-            if failed is not None:
-                with contextlib.suppress(Exception):  # It is in the group: nobody else is told.
-                    await failed
+                self._empty = empty = native.future()
+            await empty  # Children that were there may have spawned others meanwhile.
+        for child in (*self._leaving, *self._failed):
+            await self._join(child)
 
-    def _outcome(self, exception: BaseException | None, outside: CancelledError | None) -> bool:
+    async def _join(self, child: JoinHandle[Any]) -> None:
+        """Its failure is in the group, so that nobody else need be told."""
+        try:
+            await child
+        except Exception:
+            pass
+        except BaseException as error:
+            if not any(error is known for known in self._errors):
+                raise
+
+    def _outcome(self, exception: BaseException | None, outside: list[CancelledError]) -> bool:
+        """Raises what is to be raised, or says False."""
+        # Their frames hold the group.
+        errors, self._errors = self._errors, []
         if exception is not None and not isinstance(exception, (Exception, CancelledError)):
             return False  # KeyboardInterrupt and its like go before everything.
-        if self._failed:
-            if outside is not None:
-                # Both are told: the errors now, the cancellation at the next await.
-                native.redeliver(outside)
-            errors = [error for _, error in self._failed]
-            raise ExceptionGroup("unhandled errors in a TaskGroup", errors) from None
-        if outside is not None and outside is not exception:
-            raise outside
-        # Its own cancellation ends here; anything else goes on.
-        return self._scope.owns(exception)
+        try:
+            for error in errors:
+                if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    raise error
+            # One that is of no time limit goes first: no limit may take it for its own.
+            outside.sort(key=lambda error: getattr(error, "_scope", None) is not None)
+            # All are told: the errors now, or one cancellation; the rest at the next awaits.
+            for error in outside if errors else outside[1:]:
+                native.redeliver(error)
+            if errors:
+                raise BaseExceptionGroup("unhandled errors in a TaskGroup", errors) from None
+            if outside and outside[0] is not exception:
+                raise outside[0]
+            return False
+        finally:
+            del errors, outside, exception

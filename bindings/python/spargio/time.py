@@ -91,16 +91,33 @@ class timeout:
         self.__exit__(kind, exception, traceback)
 
 
-def sleep_until(deadline: float) -> Awaitable[None]:
+def _instant(value: float, name: str) -> float:
+    if value != value:
+        raise ValueError(f"{name} is {value!r}: allowed is an instant of time.monotonic()")
+    return value
+
+
+async def sleep_until(deadline: float) -> None:
     """Suspend the task until `deadline`, seconds of ``time.monotonic()``; one that has passed gives
     way once."""
-    return sleep(max(0.0, deadline - monotonic()))
+    await sleep(max(0.0, _instant(deadline, "deadline") - monotonic()))
 
 
-def timeout_at(deadline: float | None) -> timeout:
-    """:class:`timeout` with an instant of ``time.monotonic()`` instead of a duration, counted from
-    here; None for no limit."""
-    return timeout(None if deadline is None else max(0.0, deadline - monotonic()))
+class timeout_at(timeout):
+    """:class:`timeout` with an instant of ``time.monotonic()`` instead of a duration; None for no
+    limit."""
+
+    __slots__ = ("_deadline",)
+
+    def __init__(self, deadline: float | None) -> None:
+        super().__init__(None)
+        self._deadline = None if deadline is None else _instant(deadline, "deadline")
+
+    def __enter__(self) -> timeout_at:
+        if self._deadline is not None:
+            self._seconds = max(0.0, self._deadline - monotonic())
+        super().__enter__()
+        return self
 
 
 class Sleep:
@@ -117,7 +134,7 @@ class Sleep:
     def until(cls, deadline: float) -> Sleep:
         """Until an instant of ``time.monotonic()``."""
         made = cls(0)
-        made._deadline = deadline
+        made._deadline = _instant(deadline, "deadline")
         return made
 
     @property
@@ -132,7 +149,7 @@ class Sleep:
     def reset(self, deadline: float) -> None:
         """Another instant, also for those who wait already."""
         with self._lock:
-            self._deadline = deadline
+            self._deadline = _instant(deadline, "deadline")
             moved, self._moved = self._moved, native.future()
         moved.set_result(None)
 
@@ -175,7 +192,7 @@ class Interval:
         if not period > 0:
             raise ValueError(f"period is {period!r}: allowed is more than 0 seconds")
         self._period = period
-        self._next = start
+        self._next = _instant(start, "start")
         self.missed_tick_behavior = missed_tick_behavior
 
     @property

@@ -40,7 +40,7 @@ def _last_task(runtime: object, shard: int) -> None:
         ShardHooks.last_task(runtime, shard)
 
 
-def _adopt(given: object) -> object:
+def adopt(given: object) -> Any:
     """For spawns of something that is not a native coroutine: Cython's, or another awaitable."""
     if isinstance(given, Coroutine):
         return given
@@ -248,7 +248,7 @@ _made = library.start_bridge(
         "ClosedError": errors.ClosedError,
         "SpargioError": errors.SpargioError,
         "IncompleteReadError": errors.IncompleteReadError,
-        "adopt": _adopt,
+        "adopt": adopt,
         "attached": _attached,
         "detached": _detached,
         "last_task": _last_task,

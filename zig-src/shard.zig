@@ -168,10 +168,22 @@ pub const Shard = struct {
     }
 
     fn runLocal(self: *Shard) void {
+        self.runList(&self.native);
+        self.runList(&self.hosted);
+    }
+
+    /// Those that are ready now, each once; what they make ready goes on while nobody else waits.
+    fn runList(self: *Shard, list: *ListType(Task)) void {
+        var first = list.len;
         var budget: usize = limits.local_budget;
-        while (budget > 0) : (budget -= 1) self.poll(self.native.popFront() orelse break);
-        budget = limits.local_budget;
-        while (budget > 0) : (budget -= 1) self.poll(self.hosted.popFront() orelse break);
+        while (budget > 0) : (budget -= 1) {
+            if (first > 0) first -= 1 else if (self.othersWait()) return;
+            self.poll(list.popFront() orelse return);
+        }
+    }
+
+    fn othersWait(self: *const Shard) bool {
+        return self.stealable.depth() > 0 or !self.inbox.isEmpty() or self.ring.ready();
     }
 
     fn runStealable(self: *Shard) void {

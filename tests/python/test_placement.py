@@ -250,3 +250,18 @@ def test_a_mix_of_placements_runs_each_once(backend: str) -> None:
 
     spargio.run(main, shards=4, stealable_queue_backend=backend, stealable_queue_capacity=8192)
     assert sorted(ran) == list(range(total))
+
+
+def test_a_task_that_yields_lets_queued_stealable_ones_begin() -> None:
+    """Each pass runs `steal_budget` of them, however often another task yields."""
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        jobs = [handle.spawn_stealable(where()) for _ in range(1_000)]
+        for turn in range(1, 21):
+            await spargio.yield_now()
+            begun = sum(job.shard is not None for job in jobs)
+            assert begun >= min(1_000, 64 * (turn - 1))
+        for job in jobs:
+            await job
+
+    spargio.run(main, shards=1)

@@ -183,6 +183,7 @@ pub const Shard = struct {
     }
 
     fn othersWait(self: *const Shard) bool {
+        if (self.crew.forked()) return true; // The task forked: the child has no view of the ring.
         return self.stealable.depth() > 0 or !self.inbox.isEmpty() or self.ring.ready();
     }
 

@@ -112,7 +112,11 @@ typedef uint64_t spargio_runtime;
 #define SPARGIO_IDLE_YIELD 2u /**< sched_yield(2) between passes */
 #define SPARGIO_IDLE_SLEEP 3u /**< wait in the kernel for at most idle_sleep_ns */
 
-#define SPARGIO_RUNTIME_NO_MSG_RING 1u /**< flag: wake shards by eventfd, as older kernels do */
+#define SPARGIO_RUNTIME_NO_MSG_RING 1u      /**< flag: wake shards by eventfd, as older kernels do */
+#define SPARGIO_RUNTIME_NO_SINGLE_ISSUER 2u /**< flag: rings without SINGLE_ISSUER and DEFER_TASKRUN */
+#define SPARGIO_RUNTIME_COOP_TASKRUN 4u     /**< flag: COOP_TASKRUN where DEFER_TASKRUN could be had */
+
+#define SPARGIO_ANY_CPU 4294967295u /**< for io_uring_sqpoll_cpu */
 
 typedef struct spargio_runtime_options {
     uint32_t struct_size;
@@ -134,6 +138,16 @@ typedef struct spargio_runtime_options {
     const uint32_t *thread_affinity;   /**< CPU of shard i is entry i modulo count; NULL: not bound */
     uint32_t thread_affinity_count;    /**< 0..1024 */
     uint32_t flags;                    /**< SPARGIO_RUNTIME_* */
+    const uint16_t *hot_msg_tags;      /**< tags of messages with a lane of their own; copied */
+    uint32_t hot_msg_tags_count;       /**< 0..65536 */
+    uint32_t coalesced_hot_msg_tags_count;  /**< 0..254 */
+    const uint16_t *coalesced_hot_msg_tags; /**< tags whose messages only add up their values; copied */
+    uint64_t hot_counter_wake_threshold; /**< sum that spargio_msg_next_hot_count waits for, 1..2^48; 1 */
+    uint32_t msg_ring_queue_capacity;    /**< messages per lane of a shard, 1..1048576; 4096 */
+    uint32_t io_uring_sqpoll_idle_ms;    /**< above 0: a thread of the kernel per ring takes submissions
+                                              and sleeps after this long without any, 0..600000; 0 */
+    uint32_t io_uring_sqpoll_cpu;        /**< CPU of these threads; SPARGIO_ANY_CPU */
+    uint32_t reserved;                   /**< 0 */
 } spargio_runtime_options;
 
 /** Fills `options` with the defaults above, struct_size included. */
@@ -289,6 +303,69 @@ int32_t spargio_send(int32_t fd, const void *buffer, uint32_t length, int32_t fl
 
 /** shutdown(2). IORING_OP_SHUTDOWN, 5.11. */
 int32_t spargio_shutdown(int32_t fd, int32_t how, spargio_op *op);
+
+/* ---- messages between shards -----------------------------------------------------------
+ *
+ * A message is a tag and a value for the tasks of one shard. It lies in a lane of that shard until a
+ * task there takes it; each sender's messages arrive in the order they were sent. A lane holds at
+ * most msg_ring_queue_capacity of them: what does not fit is SPARGIO_E_OVERLOADED, is not sent, and
+ * counts in ring_msgs_backpressure. Messages nobody takes go away with the runtime.
+ * Hot tags (options) have a lane of their own. Coalesced hot tags only add up: their values are
+ * summed, without a bound on the number of messages.
+ */
+
+#define SPARGIO_MSG_OUTSIDE 65535u /**< `from` of a message that no shard sent */
+
+typedef struct spargio_msg {
+    uint16_t from; /**< the sender's shard or SPARGIO_MSG_OUTSIDE; ignored where it is sent */
+    uint16_t tag;
+    uint32_t value;
+} spargio_msg;
+
+/**
+ * Any thread: sends one message to `shard`. `runtime` 0 is that of the task that calls. SPARGIO_OK,
+ * SPARGIO_E_INVALID_SHARD, _OVERLOADED, _CLOSED, or _NOT_ON_SHARD for 0 outside a shard. Since 0.2.
+ */
+int32_t spargio_msg_send(spargio_runtime runtime, uint32_t shard, uint16_t tag, uint32_t value);
+
+/**
+ * The same for `count` messages in their order, with one look at the doorbell per 64. *sent (may be
+ * NULL) is how many were taken, less than `count` with SPARGIO_E_OVERLOADED. Since 0.2.
+ */
+int32_t spargio_msg_send_many(spargio_runtime runtime, uint32_t shard, const spargio_msg *messages,
+                              uint32_t count, uint32_t *sent);
+
+/**
+ * On a shard: sends one message as the payload of an IORING_OP_MSG_RING (5.18; without it as
+ * spargio_msg_send does). Direct messages keep their order among themselves, not with others. What
+ * the kernel refuses goes by the lane, late but not lost. Since 0.2.
+ */
+int32_t spargio_msg_send_direct(uint32_t shard, uint16_t tag, uint32_t value);
+
+/**
+ * Inside a poll function: SPARGIO_READY when all direct messages that this shard sent before have
+ * arrived at their shards, else SPARGIO_PENDING. *mark is 0 at the first call and kept for the next. Since 0.2.
+ */
+int32_t spargio_msg_flush(uint64_t *mark);
+
+/**
+ * Inside a poll function: takes the oldest message of this shard. SPARGIO_READY and *message, or
+ * SPARGIO_PENDING: the task is polled again when there is one. Of several tasks that wait, the one
+ * that has waited longest is polled. Since 0.2.
+ */
+int32_t spargio_msg_next(spargio_msg *message);
+
+/** The same for messages with a hot tag. Since 0.2. */
+int32_t spargio_msg_next_hot(spargio_msg *message);
+
+/**
+ * Inside a poll function: takes the sum of a coalesced hot tag when it has reached
+ * hot_counter_wake_threshold; else SPARGIO_PENDING. SPARGIO_E_INVALID for another tag. Since 0.2.
+ */
+int32_t spargio_msg_next_hot_count(uint16_t tag, uint64_t *sum);
+
+/** Takes whatever the sum is now, 0 included; never waits. Since 0.2. */
+int32_t spargio_msg_take_hot_count(uint16_t tag, uint64_t *sum);
 
 /* ---- statistics ------------------------------------------------------------------------ */
 

@@ -68,15 +68,15 @@ def test_nothing_in_the_package_uses_the_command_line() -> None:
 # From the bottom up. A file may import those of its own layer and of the ones below.
 LAYERS = [
     {"limits", "errors", "clock", "sync", "memory", "cbor", "fork", "signals", "build_options"},
-    {"queue/list", "queue/inbox", "queue/mutex_deque", "queue/lock_free", "queue/stealable"},
-    {"stats", "doorbell", "handle_table", "timers", "options", "probe"},
-    {"steal", "ring", "buffers"},
-    {"task", "op", "completion"},
-    {"shard", "crew", "thief", "idle", "host"},
+    {"queue/list", "queue/inbox", "queue/mutex_deque", "queue/lock_free", "queue/stealable", "queue/lane"},
+    {"stats", "doorbell", "handle_table", "timers", "tags", "options", "probe"},
+    {"steal", "ring", "buffers", "outbox"},
+    {"task", "op", "completion", "mailbox"},
+    {"shard", "crew", "thief", "idle", "host", "messages"},
     {"ops/fs", "ops/net", "snapshot"},
     {"runtime"},
     {"native_task"},
-    {"c_api"},
+    {"c_api", "c_messages"},
     {"python"},
     {"root", "root_python"},
 ]

@@ -46,7 +46,7 @@ pub const Owner = struct {
 };
 
 /// A pinned runtime of a started owner.
-fn pinRuntime(handle: u64) ?*Runtime {
+pub fn pinRuntime(handle: u64) ?*Runtime {
     const owner = runtimes.pin(handle) orelse return null;
     return owner.runtime.?;
 }
@@ -246,7 +246,7 @@ pub export fn spargio_task_cancelled() i32 {
 }
 
 /// The native task that this thread polls.
-fn currentTask() ?*Task {
+pub fn currentTask() ?*Task {
     const shard = Shard.current() orelse return null;
     const task = shard.current_task orelse return null;
     return if (NativeTask.isNative(task)) task else null;

@@ -10,6 +10,7 @@ const Info = @import("probe.zig").Info;
 const Host = @import("host.zig").Host;
 const Shard = @import("shard.zig").Shard;
 const stats = @import("stats.zig");
+const Tags = @import("tags.zig").Tags;
 const sync = @import("sync.zig");
 const limits = @import("limits.zig");
 const Atomic = std.atomic.Value;
@@ -20,6 +21,7 @@ pub const Crew = struct {
     host: ?*const Host,
     /// The host's own side of this runtime.
     host_owner: ?*anyopaque = null,
+    tags: Tags = .{},
     shards: []Shard,
     /// Of the process that made it.
     generation: u32,
@@ -177,10 +179,19 @@ pub const Crew = struct {
     }
 
     pub fn countSpawn(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
+        self.countMany(from, field, 1);
+    }
+
+    pub fn countMany(
+        self: *Crew,
+        from: ?*Shard,
+        comptime field: std.meta.FieldEnum(stats.SpawnCounters),
+        count: usize,
+    ) void {
         if (from) |shard|
-            @field(shard.spawn_counters, @tagName(field)).add(1)
+            @field(shard.spawn_counters, @tagName(field)).add(count)
         else
-            @field(self.outside, @tagName(field)).addShared(1);
+            @field(self.outside, @tagName(field)).addShared(count);
     }
 
     fn ringFromOutside(self: *Crew, target: *Shard) void {

@@ -23,6 +23,7 @@ test "structs" {
     try sameLayout(header.spargio_runtime_options, @import("options.zig").Options);
     try sameLayout(header.spargio_probe_info, @import("probe.zig").Info);
     try sameLayout(header.spargio_placement, @import("c_api.zig").PlacementC);
+    try sameLayout(header.spargio_msg, @import("queue/lane.zig").Message);
 }
 
 test "constants" {
@@ -32,7 +33,12 @@ test "constants" {
     try sameNumbers("SPARGIO_QUEUE_", Backend);
     try sameNumbers("SPARGIO_IDLE_", IdleStrategy);
     try std.testing.expectEqual(header.SPARGIO_E_ERRNO(1), errors.fromErrno(1));
-    try std.testing.expectEqual(header.SPARGIO_RUNTIME_NO_MSG_RING, @import("options.zig").flag_no_msg_ring);
+    const options = @import("options.zig");
+    try std.testing.expectEqual(header.SPARGIO_RUNTIME_NO_MSG_RING, options.flag_no_msg_ring);
+    try std.testing.expectEqual(header.SPARGIO_RUNTIME_NO_SINGLE_ISSUER, options.flag_no_single_issuer);
+    try std.testing.expectEqual(header.SPARGIO_RUNTIME_COOP_TASKRUN, options.flag_coop_taskrun);
+    try std.testing.expectEqual(header.SPARGIO_ANY_CPU, options.any_cpu);
+    try std.testing.expectEqual(header.SPARGIO_MSG_OUTSIDE, @import("queue/lane.zig").outside);
     inline for (@typeInfo(Capabilities).@"struct".field_names, 0..) |name, bit| {
         if (name[0] == '_') continue;
         try std.testing.expectEqual(@field(header, "SPARGIO_CAP_" ++ upper(name)), @as(u64, 1) << bit);

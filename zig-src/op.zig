@@ -12,7 +12,17 @@ const Timer = @import("timers.zig").Timer;
 
 /// Low byte of a `user_data` that belongs to no op; the next three bytes are its argument. Generations
 /// start at 1, so every op id is above these.
-pub const Internal = enum(u8) { ignore = 0, doorbell = 1, eventfd = 2, msg_ring = 3, _ };
+pub const Internal = enum(u8) {
+    ignore = 0,
+    doorbell = 1,
+    eventfd = 2,
+    /// A bell of ours that failed.
+    msg_ring = 3,
+    /// A message from another shard, and the end of one of ours.
+    message = 4,
+    message_sent = 5,
+    _,
+};
 pub const internal_max = std.math.maxInt(u32);
 
 pub const Phase = enum(u8) { free, flying, ended };

@@ -2,12 +2,18 @@
 
 const std = @import("std");
 const limits = @import("limits.zig");
+const counters_max = @import("tags.zig").counters_max;
 const Backend = @import("queue/stealable.zig").Backend;
 
 pub const IdleStrategy = enum(u32) { park = 0, spin = 1, yield = 2, sleep = 3 };
 
 pub const flag_no_msg_ring: u32 = 1;
-const flags_known = flag_no_msg_ring;
+pub const flag_no_single_issuer: u32 = 2;
+pub const flag_coop_taskrun: u32 = 4;
+const flags_known = flag_no_msg_ring | flag_no_single_issuer | flag_coop_taskrun;
+
+/// For `io_uring_sqpoll_cpu`: the kernel's thread runs where the scheduler puts it.
+pub const any_cpu = std.math.maxInt(u32);
 
 /// Mirrors `spargio_runtime_options`; the header documents units and ranges.
 pub const Options = extern struct {
@@ -30,6 +36,15 @@ pub const Options = extern struct {
     thread_affinity: ?[*]const u32 = null,
     thread_affinity_count: u32 = 0,
     flags: u32 = 0,
+    hot_msg_tags: ?[*]const u16 = null,
+    hot_msg_tags_count: u32 = 0,
+    coalesced_hot_msg_tags_count: u32 = 0,
+    coalesced_hot_msg_tags: ?[*]const u16 = null,
+    hot_counter_wake_threshold: u64 = 1,
+    msg_ring_queue_capacity: u32 = 4096,
+    io_uring_sqpoll_idle_ms: u32 = 0,
+    io_uring_sqpoll_cpu: u32 = any_cpu,
+    reserved: u32 = 0,
 
     /// The defaults of this machine: one shard per usable CPU.
     pub fn init() Options {
@@ -42,6 +57,14 @@ pub const Options = extern struct {
 
     pub fn idle(self: *const Options) IdleStrategy {
         return @fromBackingInt(@intCast(self.idle_strategy));
+    }
+
+    pub fn hotTags(self: *const Options) []const u16 {
+        return if (self.hot_msg_tags) |tags| tags[0..self.hot_msg_tags_count] else &.{};
+    }
+
+    pub fn coalescedTags(self: *const Options) []const u16 {
+        return if (self.coalesced_hot_msg_tags) |tags| tags[0..self.coalesced_hot_msg_tags_count] else &.{};
     }
 
     pub fn prefix(self: *const Options) []const u8 {
@@ -68,6 +91,12 @@ const ranges = [_]Range{
     .{ .name = "idle_sleep_ns", .min = 1_000, .max = std.time.ns_per_s },
     .{ .name = "thread_affinity_count", .min = 0, .max = 1024 },
     .{ .name = "flags", .min = 0, .max = flags_known },
+    .{ .name = "hot_msg_tags_count", .min = 0, .max = 1 << 16 },
+    .{ .name = "coalesced_hot_msg_tags_count", .min = 0, .max = counters_max },
+    .{ .name = "hot_counter_wake_threshold", .min = 1, .max = 1 << 48 },
+    .{ .name = "msg_ring_queue_capacity", .min = 1, .max = 1 << 20 },
+    .{ .name = "io_uring_sqpoll_idle_ms", .min = 0, .max = 600_000 },
+    .{ .name = "reserved", .min = 0, .max = 0 },
 };
 
 /// Linux names a thread with 15 bytes; "-255" and a margin are kept free.
@@ -93,7 +122,29 @@ pub fn check(options: *const Options, message: []u8) ?[]const u8 {
             options.ring_entries,
         });
     }
+    if (checkPointers(options, message)) |said| return said;
     return checkThreads(options, message);
+}
+
+fn checkPointers(options: *const Options, message: []u8) ?[]const u8 {
+    if (options.hot_msg_tags == null and options.hot_msg_tags_count > 0)
+        return print(message, "hot_msg_tags is NULL: allowed with hot_msg_tags_count 0 only", .{});
+    if (options.coalesced_hot_msg_tags == null and options.coalesced_hot_msg_tags_count > 0) return print(
+        message,
+        "coalesced_hot_msg_tags is NULL: allowed with coalesced_hot_msg_tags_count 0 only",
+        .{},
+    );
+    if (options.io_uring_sqpoll_cpu == any_cpu) return null;
+    if (options.io_uring_sqpoll_idle_ms == 0)
+        return print(message, "io_uring_sqpoll_cpu is {d}: allowed with io_uring_sqpoll_idle_ms 1 to 600000 only", .{
+            options.io_uring_sqpoll_cpu,
+        });
+    if (!usable(options.io_uring_sqpoll_cpu)) return print(
+        message,
+        "io_uring_sqpoll_cpu is {d}: allowed is a CPU of this process's affinity mask",
+        .{options.io_uring_sqpoll_cpu},
+    );
+    return null;
 }
 
 fn checkThreads(options: *const Options, message: []u8) ?[]const u8 {

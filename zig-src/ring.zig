@@ -8,6 +8,8 @@ const linux = std.os.linux;
 const clock = @import("clock.zig");
 const gpa = @import("memory.zig").gpa;
 const Info = @import("probe.zig").Info;
+const options_module = @import("options.zig");
+const Options = options_module.Options;
 
 pub const Sqe = linux.io_uring_sqe;
 pub const Cqe = linux.io_uring_cqe;
@@ -19,14 +21,17 @@ pub const Ring = struct {
     /// SQEs that found the queue full while the kernel could take none; in order.
     backlog: std.ArrayList(Sqe) = .empty,
     sqes_submitted: u64 = 0,
+    head_seen: u32 = 0,
 
     /// Makes a disabled ring; `enable` is called on the thread that will own it. On failure `errno`
     /// has the kernel's number.
-    pub fn init(entries: u32, info: *const Info, errno: *i32) error{ SetupFailed, OutOfMemory }!Ring {
+    pub fn init(options: *const Options, info: *const Info, errno: *i32) error{ SetupFailed, OutOfMemory }!Ring {
         var params = std.mem.zeroes(linux.io_uring_params);
-        params.flags = info.setup_flags | linux.IORING_SETUP_R_DISABLED;
-        params.cq_entries = entries * 4;
-        const rc = linux.io_uring_setup(entries, &params);
+        params.flags = setupFlags(options, info) | linux.IORING_SETUP_R_DISABLED;
+        params.cq_entries = options.ring_entries * 4;
+        if (params.flags & linux.IORING_SETUP_SQPOLL != 0) params.sq_thread_idle = options.io_uring_sqpoll_idle_ms;
+        if (params.flags & linux.IORING_SETUP_SQ_AFF != 0) params.sq_thread_cpu = options.io_uring_sqpoll_cpu;
+        const rc = linux.io_uring_setup(options.ring_entries, &params);
         if (linux.errno(rc) != .SUCCESS) {
             errno.* = @backingInt(linux.errno(rc));
             return error.SetupFailed;
@@ -49,6 +54,28 @@ pub const Ring = struct {
             .flags = params.flags,
             .features = params.features,
         } };
+    }
+
+    /// The best that the kernel has, but for what the options ask.
+    fn setupFlags(options: *const Options, info: *const Info) u32 {
+        const deferred: u32 = linux.IORING_SETUP_DEFER_TASKRUN;
+        const coop: u32 = linux.IORING_SETUP_COOP_TASKRUN;
+        var flags = info.setup_flags;
+        if (options.flags & options_module.flag_no_single_issuer != 0)
+            flags = flags & ~(deferred | @as(u32, linux.IORING_SETUP_SINGLE_ISSUER)) | coop;
+        if (options.flags & options_module.flag_coop_taskrun != 0) flags = flags & ~deferred | coop;
+        if (options.io_uring_sqpoll_idle_ms == 0) return flags;
+        // The kernel's thread takes the submissions: how this one is told of task work has no meaning
+        // then, and the kernel refuses it.
+        flags &= ~(deferred | coop | @as(u32, linux.IORING_SETUP_TASKRUN_FLAG));
+        flags |= linux.IORING_SETUP_SQPOLL;
+        if (options.io_uring_sqpoll_cpu != options_module.any_cpu) flags |= linux.IORING_SETUP_SQ_AFF;
+        return flags;
+    }
+
+    /// A thread of the kernel takes what is submitted.
+    fn isPolled(self: *const Ring) bool {
+        return self.uring.flags & linux.IORING_SETUP_SQPOLL != 0;
     }
 
     pub fn deinit(self: *Ring) void {
@@ -89,7 +116,8 @@ pub const Ring = struct {
     /// True where `push` left something that the kernel has not seen.
     pub fn hasUnsubmitted(self: *const Ring) bool {
         const sq = &self.uring.sq;
-        return sq.sqe_tail != @atomicLoad(u32, sq.head, .monotonic) or self.backlog.items.len > 0;
+        const seen = if (self.isPolled()) sq.tail.* else @atomicLoad(u32, sq.head, .monotonic);
+        return sq.sqe_tail != seen or self.backlog.items.len > 0;
     }
 
     /// True where a call of `submit` would bring completions although nothing is to be submitted.
@@ -134,6 +162,17 @@ pub const Ring = struct {
         return self.enter(1, &ts);
     }
 
+    /// What the kernel's thread must be told, if anything: to wake up, or that there is no room.
+    fn pollerFlags(self: *Ring) u32 {
+        const sq = &self.uring.sq;
+        // A full barrier: it stores that it sleeps and then looks at the tail; here the other way round.
+        _ = @atomicRmw(u32, sq.tail, .Xchg, sq.sqe_tail, .seq_cst);
+        var flags: u32 = 0;
+        if (@atomicLoad(u32, sq.flags, .seq_cst) & linux.IORING_SQ_NEED_WAKEUP != 0) flags |= linux.IORING_ENTER_SQ_WAKEUP;
+        if (self.backlog.items.len > 0) flags |= linux.IORING_ENTER_SQ_WAIT;
+        return flags;
+    }
+
     fn vacant(self: *Ring) ?*Sqe {
         return self.uring.get_sqe() catch null;
     }
@@ -156,21 +195,29 @@ pub const Ring = struct {
         self.refill();
         // Release: the SQEs are written before the kernel sees the tail.
         @atomicStore(u32, sq.tail, sq.sqe_tail, .release);
+        var flags: u32 = linux.IORING_ENTER_GETEVENTS | linux.IORING_ENTER_EXT_ARG;
+        var wanted = min_complete;
+        if (self.isPolled()) {
+            const needed = self.pollerFlags();
+            if (needed == 0 and wanted == 0 and !self.hasTaskWork()) return .completions;
+            if (needed & linux.IORING_ENTER_SQ_WAIT != 0) wanted = 0;
+            flags |= needed;
+        }
         const to_submit = sq.sqe_tail -% @atomicLoad(u32, sq.head, .acquire);
         var arg = std.mem.zeroes(linux.io_uring_getevents_arg);
         if (ts) |limit| arg.ts = @intFromPtr(limit);
-        const flags = linux.IORING_ENTER_GETEVENTS | linux.IORING_ENTER_EXT_ARG;
         const rc = linux.syscall6(
             .io_uring_enter,
             @intCast(self.uring.fd),
             to_submit,
-            min_complete,
+            wanted,
             flags,
             @intFromPtr(&arg),
             @sizeOf(linux.io_uring_getevents_arg),
         );
-        const left = sq.sqe_tail -% @atomicLoad(u32, sq.head, .acquire);
-        self.sqes_submitted += to_submit - left;
+        const head = @atomicLoad(u32, sq.head, .acquire);
+        self.sqes_submitted += head -% self.head_seen;
+        self.head_seen = head;
         switch (linux.errno(rc)) {
             .SUCCESS => return .completions,
             .TIME => return .timeout,
@@ -183,11 +230,11 @@ pub const Ring = struct {
     }
 };
 
-test "a nop goes round, a wait ends at its deadline" {
+fn nopsGoRound(options: *const Options) !void {
     const info = @import("probe.zig").probe();
     if (!info.sufficient()) return error.SkipZigTest;
     var errno: i32 = 0;
-    var ring = try Ring.init(8, &info, &errno);
+    var ring = try Ring.init(options, &info, &errno);
     defer ring.deinit();
     ring.enable();
     var sqe: Sqe = undefined;
@@ -207,4 +254,20 @@ test "a nop goes round, a wait ends at its deadline" {
     }
     try std.testing.expectEqual(.timeout, ring.wait(clock.nowNs() + 1_000_000));
     try std.testing.expectEqual(20, ring.sqes_submitted);
+    sqe.prep_nop(); // After a pause: a thread of the kernel may be asleep.
+    sqe.user_data = 20;
+    try ring.push(sqe);
+    while (ring.reap(&cqes).len == 0) _ = ring.wait(clock.nowNs() + 100_000_000);
+}
+
+test "a nop goes round, a wait ends at its deadline" {
+    var options: Options = .init();
+    options.ring_entries = 8;
+    try nopsGoRound(&options);
+    options.flags = options_module.flag_coop_taskrun;
+    try nopsGoRound(&options);
+    options.flags = options_module.flag_no_single_issuer;
+    try nopsGoRound(&options);
+    options.io_uring_sqpoll_idle_ms = 1;
+    try nopsGoRound(&options);
 }

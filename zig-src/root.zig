@@ -4,6 +4,7 @@ pub const c_api = @import("c_api.zig");
 
 comptime {
     _ = c_api;
+    _ = @import("c_messages.zig");
 }
 
 test {
@@ -17,7 +18,9 @@ test {
     _ = @import("op.zig");
     _ = @import("options.zig");
     _ = @import("probe.zig");
+    _ = @import("outbox.zig");
     _ = @import("queue/inbox.zig");
+    _ = @import("queue/lane.zig");
     _ = @import("queue/list.zig");
     _ = @import("queue/stealable.zig");
     _ = @import("ring.zig");
@@ -25,5 +28,6 @@ test {
     _ = @import("steal.zig");
     _ = @import("stress_test.zig");
     _ = @import("sync.zig");
+    _ = @import("tags.zig");
     _ = @import("timers.zig");
 }

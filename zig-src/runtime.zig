@@ -14,6 +14,8 @@ const Options = options_module.Options;
 const probe = @import("probe.zig");
 const sync = @import("sync.zig");
 const Crew = @import("crew.zig").Crew;
+const Mailbox = @import("mailbox.zig").Mailbox;
+const Tags = @import("tags.zig").Tags;
 const Host = @import("host.zig").Host;
 const Policy = @import("steal.zig").Policy;
 const Ring = @import("ring.zig").Ring;
@@ -68,6 +70,10 @@ pub const Runtime = struct {
         @memcpy(self.prefix[0..given.prefix().len], given.prefix());
         self.crew.options.thread_prefix = null;
         self.crew.options.thread_affinity = null;
+        self.crew.tags = try .init(given.hotTags(), given.coalescedTags());
+        errdefer self.crew.tags.deinit();
+        self.crew.options.hot_msg_tags = null;
+        self.crew.options.coalesced_hot_msg_tags = null;
         const shards = try gpa.alloc(Shard, given.shards);
         errdefer gpa.free(shards);
         var made: usize = 0;
@@ -83,18 +89,25 @@ pub const Runtime = struct {
 
     fn makeShard(self: *Runtime, shard: *Shard, id: u16, errno: *i32) StartError!void {
         const options = &self.crew.options;
-        var ring = try Ring.init(options.ring_entries, &self.crew.info, errno);
+        var ring = try Ring.init(options, &self.crew.info, errno);
         errdefer ring.deinit();
         var stealable = try @TypeOf(shard.stealable).init(gpa, options.backend(), options.stealable_queue_capacity);
         errdefer stealable.deinit(gpa);
         const seen = try gpa.alloc(@typeInfo(@TypeOf(shard.watch.seen)).pointer.child, options.shards);
         errdefer gpa.free(seen);
         @memset(seen, .{});
+        var mailbox: Mailbox = try .init(
+            options.msg_ring_queue_capacity,
+            self.crew.tags.counters,
+            options.hot_counter_wake_threshold,
+        );
+        errdefer mailbox.deinit();
         shard.* = .{
             .id = id,
             .crew = &self.crew,
             .ring = ring,
             .stealable = stealable,
+            .mailbox = mailbox,
             .policy = .init(options, id),
             .watch = .{ .seen = seen },
         };
@@ -112,6 +125,7 @@ pub const Runtime = struct {
         shard.timers.deinit();
         shard.ops.deinit();
         shard.stealable.deinit(gpa);
+        shard.mailbox.deinit();
         gpa.free(shard.watch.seen);
         closeDescriptors(shard);
     }
@@ -225,6 +239,7 @@ pub const Runtime = struct {
     pub fn destroy(self: *Runtime) void {
         assert(self.joined);
         for (self.crew.shards) |*shard| destroyShard(shard);
+        self.crew.tags.deinit();
         gpa.free(self.crew.shards);
         gpa.destroy(self);
     }

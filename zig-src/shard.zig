@@ -14,6 +14,8 @@ const Crew = @import("crew.zig").Crew;
 const buffers_module = @import("buffers.zig");
 const Buffers = buffers_module.Buffers;
 const Doorbell = @import("doorbell.zig").Doorbell;
+const Mailbox = @import("mailbox.zig").Mailbox;
+const messages = @import("messages.zig");
 const InboxType = @import("queue/inbox.zig").InboxType;
 const ListType = @import("queue/list.zig").ListType;
 const StealableType = @import("queue/stealable.zig").StealableType;
@@ -54,6 +56,7 @@ pub const Shard = struct {
     doorbell: Doorbell align(std.atomic.cache_line) = .{}, // any thread
     inbox: InboxType(Task) = .{}, // any thread
     stealable: StealableType(Task), // any thread
+    mailbox: Mailbox,
     granted_search: Atomic(bool) = .init(false), // any thread
     high_water: Atomic(u64) = .init(0), // any thread
 
@@ -125,6 +128,7 @@ pub const Shard = struct {
         if (self.now_ns - self.accounted_ns > account_every_ns) self.account();
         self.reap();
         self.drainInbox();
+        self.mailbox.deliver(wake);
         if (self.timers.next() <= self.now_ns) _ = self.timers.fireDue(self.now_ns);
         if (self.crew.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen) self.cancelLive();
         self.runLocal();
@@ -143,7 +147,7 @@ pub const Shard = struct {
 
     pub fn hasLocalWork(self: *const Shard) bool {
         return self.native.head != null or self.hosted.head != null or
-            !self.inbox.isEmpty() or self.stealable.depth() > 0;
+            !self.inbox.isEmpty() or self.stealable.depth() > 0 or self.mailbox.isDue();
     }
 
     /// Everything that must keep the shard awake; looked at between `announce` and `commit`.
@@ -289,6 +293,7 @@ pub const Shard = struct {
 
     fn complete(self: *Shard, task: *Task) void {
         assert(task.flying == 0 and task.ops == null);
+        self.mailbox.forget(task);
         self.unlink(task);
         task.completion.publish(wake);
         task.vtable.release(task);
@@ -432,6 +437,11 @@ pub const Shard = struct {
             .doorbell => self.counters.ring_msgs_completed.add(1),
             .eventfd => if (self.crew.stop.load(.monotonic) == 0) self.armEventfd(),
             .msg_ring => self.bellFailed(cqe),
+            .message => {
+                self.counters.ring_msgs_completed.add(1);
+                messages.arrived(self, cqe.user_data, cqe.res);
+            },
+            .message_sent => _ = messages.delivered(self, @intCast(cqe.user_data >> 8), errnoOf(cqe.res)),
             _ => self.counters.stale_completions.add(1),
         }
     }
@@ -458,7 +468,7 @@ pub const Shard = struct {
                 self.spawn_counters.ring_msgs_submitted.add(1);
                 self.bells_queued = true;
                 return;
-            } else |_| self.counters.ring_msgs_backpressure.add(1);
+            } else |_| self.countRingFailure(.NOMEM);
         }
         if (target.eventfd >= 0) {
             self.spawn_counters.eventfd_wakes.add(1);
@@ -467,12 +477,19 @@ pub const Shard = struct {
     }
 
     fn bellFailed(self: *Shard, cqe: Cqe) void {
-        self.spawn_counters.ring_msgs_failed.add(1);
-        const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-cqe.res))));
-        self.errno_counters[stats.errnoIndex(errno)].add(1);
+        self.countRingFailure(@fromBackingInt(errnoOf(cqe.res)));
         const target = &self.crew.shards[@intCast(cqe.user_data >> 8)];
         // Otherwise the backstop of the target's park finds the work.
         if (target.eventfd >= 0) target.writeEventfd();
+    }
+
+    pub fn countRingFailure(self: *Shard, errno: linux.E) void {
+        self.spawn_counters.ring_msgs_failed.add(1);
+        self.errno_counters[stats.errnoIndex(errno)].add(1);
+    }
+
+    fn errnoOf(result: i32) u16 {
+        return if (result < 0) @intCast(-result) else 0;
     }
 
     pub fn armEventfd(self: *Shard) void {

@@ -12,18 +12,19 @@ const Writer = @import("cbor.zig").Writer;
 const format_version = 1;
 
 const option_names = [_][]const u8{
-    "shards",                   "steal_budget",            "steal_victim_stride",
-    "steal_victim_probe_count", "steal_batch_size",        "steal_locality_margin",
-    "steal_fail_cost",          "steal_backoff_min",       "steal_backoff_max",
-    "stealable_queue_capacity", "stealable_queue_backend", "ring_entries",
-    "idle_strategy",            "idle_sleep_ns",
+    "shards",                     "steal_budget",            "steal_victim_stride",
+    "steal_victim_probe_count",   "steal_batch_size",        "steal_locality_margin",
+    "steal_fail_cost",            "steal_backoff_min",       "steal_backoff_max",
+    "stealable_queue_capacity",   "stealable_queue_backend", "ring_entries",
+    "idle_strategy",              "idle_sleep_ns",           "msg_ring_queue_capacity",
+    "hot_counter_wake_threshold", "io_uring_sqpoll_idle_ms",
 };
 
 const spawn_names = @typeInfo(stats.SpawnCounters).@"struct".field_names;
 const shard_names = @typeInfo(stats.ShardCounters).@"struct".field_names;
 const gauge_names = @typeInfo(stats.Gauges).@"struct".field_names;
 const errno_count = stats.doorbell_errnos.len + 1;
-const queue_names = 2;
+const queue_names = 3;
 
 pub fn write(crew: *Crew, version: []const u8, buffer: []u8) usize {
     var w: Writer = .{ .buffer = buffer };
@@ -52,6 +53,7 @@ fn writeShard(w: *Writer, shard: *Shard) void {
     inline for (spawn_names) |name| w.pair(name, @field(shard.spawn_counters, name).get());
     inline for (shard_names) |name| w.pair(name, @field(shard.counters, name).get());
     inline for (gauge_names) |name| w.pair(name, @field(shard.gauges, name).get());
+    w.pair("message_queue_depth", messageDepth(shard));
     w.pair("stealable_queue_depth", shard.stealable.depth());
     w.pair("stealable_queue_high_water", shard.high_water.load(.monotonic));
     writeErrnos(w, &.{&shard.errno_counters});
@@ -79,12 +81,15 @@ fn writeTotal(w: *Writer, crew: *Crew) void {
         for (crew.shards) |*shard| sum += @field(shard.gauges, name).get();
         w.pair(name, sum);
     }
+    var messages: u64 = 0;
     var depth: u64 = 0;
     var high_water: u64 = 0;
     for (crew.shards) |*shard| {
+        messages += messageDepth(shard);
         depth += shard.stealable.depth();
         high_water = @max(high_water, shard.high_water.load(.monotonic));
     }
+    w.pair("message_queue_depth", messages);
     w.pair("stealable_queue_depth", depth);
     w.pair("stealable_queue_high_water", high_water);
     w.text("ring_msgs_failed_by_errno");
@@ -92,6 +97,10 @@ fn writeTotal(w: *Writer, crew: *Crew) void {
     addErrnos(&sums, &crew.outside_errnos);
     for (crew.shards) |*shard| addErrnos(&sums, &shard.errno_counters);
     writeSums(w, &sums);
+}
+
+fn messageDepth(shard: *const Shard) u64 {
+    return shard.mailbox.regular.depth() + shard.mailbox.hot.depth();
 }
 
 fn writeErrnos(w: *Writer, sets: []const *const stats.ErrnoCounters) void {

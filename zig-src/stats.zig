@@ -42,6 +42,9 @@ pub const SpawnCounters = struct {
     ring_msgs_failed: Counter = .{},
     eventfd_wakes: Counter = .{},
     doorbells_coalesced: Counter = .{},
+    messages_sent: Counter = .{},
+    messages_sent_direct: Counter = .{},
+    ring_msgs_backpressure: Counter = .{},
 };
 
 /// What a shard counts while it runs.
@@ -61,7 +64,7 @@ pub const ShardCounters = struct {
     steal_skipped_empty: Counter = .{},
     steal_failed_streak_max: Counter = .{},
     ring_msgs_completed: Counter = .{},
-    ring_msgs_backpressure: Counter = .{},
+    messages_received: Counter = .{},
     passes: Counter = .{},
     parks: Counter = .{},
     noop_wakes: Counter = .{},

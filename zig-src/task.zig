@@ -41,6 +41,8 @@ pub const Task = struct {
     /// Runs although the runtime closes, and is not cancelled by that: it cleans up after a task that
     /// is still counted when it is spawned.
     cleanup: bool = false,
+    /// It may be among the listeners of its shard's mailbox.
+    listening: bool = false,
     /// For stealable tasks the shard that local hits are counted against.
     preferred: u16,
     /// The shard it started on, or `shard_none`. Stable once the state has been `idle`.

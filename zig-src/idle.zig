@@ -12,12 +12,18 @@ const thief = @import("thief.zig");
 pub const Idle = struct {
     /// How long to spin before the next park; grows while spinning pays, shrinks to 0 otherwise.
     spin_ns: u64 = 0,
-    since_probe: u32 = 0,
+    /// Parks that another shard ended, since the last try of a spin.
+    bells: u32 = 0,
+    bells_seen: u64 = 0,
     check_interrupts: bool = false,
     checked_ns: u64 = 0,
 };
 
-const spin_step_ns = 2 * std.time.ns_per_us;
+/// A spin shorter than this is not worth it.
+const spin_least_ns = 2 * std.time.ns_per_us;
+/// Of so many parks that a bell ended one is tried as a spin, long enough for an answer from a shard
+/// that must be woken for it.
+const bells_per_try = 16;
 
 pub fn wait(shard: *Shard) void {
     defer checkInterrupts(shard);
@@ -45,10 +51,9 @@ pub fn wait(shard: *Shard) void {
 fn spin(shard: *Shard) bool {
     const idle = &shard.idle;
     if (idle.spin_ns == 0) {
-        idle.since_probe += 1;
-        if (idle.since_probe < 32) return false;
-        idle.since_probe = 0;
-        idle.spin_ns = spin_step_ns;
+        if (idle.bells < bells_per_try) return false;
+        idle.bells = 0;
+        idle.spin_ns = limits.spin_ns_max;
     }
     if (shard.ring.hasUnsubmitted()) shard.submit();
     shard.counters.spins.add(1);
@@ -61,7 +66,7 @@ fn spin(shard: *Shard) bool {
         if (!shard.hasWork()) shard.submit();
         return true;
     }
-    idle.spin_ns = if (idle.spin_ns <= spin_step_ns) 0 else idle.spin_ns / 2;
+    idle.spin_ns = if (idle.spin_ns <= spin_least_ns) 0 else idle.spin_ns / 2;
     return false;
 }
 
@@ -84,6 +89,7 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     shard.bells_queued = false;
     const woke = shard.ring.wait(deadline);
     const rung = shard.doorbell.resumed();
+    countBell(shard, rung);
     const now = clock.nowNs();
     shard.counters.idle_ns.add(now - shard.accounted_ns);
     shard.accounted_ns = now;
@@ -93,6 +99,13 @@ fn park(shard: *Shard, not_after_ns: u64) void {
         shard.counters.backstop_finds.add(1);
     }
     if (woke != .completions) shard.idle.check_interrupts = true;
+}
+
+/// Bells that came as completions are counted when they are reaped: after the next pass at the latest.
+fn countBell(shard: *Shard, rung: bool) void {
+    const seen = shard.counters.ring_msgs_completed.get();
+    if (rung or seen != shard.idle.bells_seen) shard.idle.bells +|= 1;
+    shard.idle.bells_seen = seen;
 }
 
 /// A signal ends a wait early; one that came just before it is found at the backstop.

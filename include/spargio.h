@@ -142,7 +142,7 @@ typedef struct spargio_runtime_options {
     uint32_t hot_msg_tags_count;       /**< 0..65536 */
     uint32_t coalesced_hot_msg_tags_count;  /**< 0..254 */
     const uint16_t *coalesced_hot_msg_tags; /**< tags whose messages only add up their values; copied */
-    uint64_t hot_counter_wake_threshold; /**< sum that spargio_msg_next_hot_count waits for, 1..2^48; 1 */
+    uint64_t hot_counter_wake_threshold; /**< sum that spargio_msg_next_hot_count waits for, 1..4294967295; 1 */
     uint32_t msg_ring_queue_capacity;    /**< messages per lane of a shard, 1..1048576; 4096 */
     uint32_t io_uring_sqpoll_idle_ms;    /**< above 0: a thread of the kernel per ring takes submissions
                                               and sleeps after this long without any, 0..600000; 0 */

@@ -68,7 +68,14 @@ def test_nothing_in_the_package_uses_the_command_line() -> None:
 # From the bottom up. A file may import those of its own layer and of the ones below.
 LAYERS = [
     {"limits", "errors", "clock", "sync", "memory", "cbor", "fork", "signals", "build_options"},
-    {"queue/list", "queue/inbox", "queue/mutex_deque", "queue/lock_free", "queue/stealable", "queue/lane"},
+    {
+        "queue/list",
+        "queue/inbox",
+        "queue/mutex_deque",
+        "queue/lock_free",
+        "queue/stealable",
+        "queue/lane",
+    },
     {"stats", "doorbell", "handle_table", "timers", "tags", "options", "probe"},
     {"steal", "ring", "buffers", "outbox"},
     {"task", "op", "completion", "mailbox"},

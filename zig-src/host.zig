@@ -12,6 +12,8 @@ pub const Host = struct {
     /// Around a run of hosted polls: take and give up the language's lock.
     enter: *const fn (*Shard) void,
     leave: *const fn (*Shard) void,
+    /// Inside: whether to leave now for the sake of another shard, although there is more to run.
+    wanted: *const fn (*Shard) bool,
     /// On a shard, while the runtime closes, before its last task is counted as ended: the place to
     /// spawn what cleans up after all of them.
     last_task: *const fn (*Shard) void,

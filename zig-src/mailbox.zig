@@ -30,6 +30,9 @@ pub const Mailbox = struct {
     /// Oldest first.
     listeners: std.ArrayList(Listener) = .empty,
     outbox: Outbox = .{},
+    /// The poll that took the last message, and how many it took.
+    burst_poll: u64 = 0,
+    burst: u32 = 0,
 
     pub fn init(capacity: u32, counters: u8, threshold: u64) error{OutOfMemory}!Mailbox {
         var regular: Lane = try .init(capacity);
@@ -118,6 +121,14 @@ pub const Mailbox = struct {
         if (count.* == 0) return false;
         count.* -= 1;
         return true;
+    }
+
+    /// False where the poll with this number has taken `most` already.
+    pub fn mayTake(self: *Mailbox, poll: u64, most: u32) bool {
+        if (self.burst_poll != poll) self.burst = 0;
+        self.burst_poll = poll;
+        self.burst += 1;
+        return self.burst <= most;
     }
 
     /// The sum since it was last taken, where it has reached `least`.

@@ -93,7 +93,7 @@ const ranges = [_]Range{
     .{ .name = "flags", .min = 0, .max = flags_known },
     .{ .name = "hot_msg_tags_count", .min = 0, .max = 1 << 16 },
     .{ .name = "coalesced_hot_msg_tags_count", .min = 0, .max = counters_max },
-    .{ .name = "hot_counter_wake_threshold", .min = 1, .max = 1 << 48 },
+    .{ .name = "hot_counter_wake_threshold", .min = 1, .max = std.math.maxInt(u32) },
     .{ .name = "msg_ring_queue_capacity", .min = 1, .max = 1 << 20 },
     .{ .name = "io_uring_sqpoll_idle_ms", .min = 0, .max = 600_000 },
     .{ .name = "reserved", .min = 0, .max = 0 },

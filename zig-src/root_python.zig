@@ -2,5 +2,6 @@
 
 comptime {
     _ = @import("c_api.zig");
+    _ = @import("c_messages.zig");
     _ = @import("python/module.zig");
 }

@@ -133,7 +133,7 @@ pub const Shard = struct {
         if (self.crew.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen) self.cancelLive();
         self.runLocal();
         self.runStealable();
-        self.leaveHost();
+        if (!self.staysInHost()) self.leaveHost();
         if (self.crew.forked()) return self.crew.stop.store(1, .release); // Ours is a copy.
         self.publishGauges();
         if (self.hasLocalWork()) {
@@ -332,6 +332,14 @@ pub const Shard = struct {
         self.in_host = true;
     }
 
+    /// With more hosted tasks to run and nothing to submit, which may take long. A lock that is given
+    /// up and taken again at once is one that waiting threads never get: a language hands its lock
+    /// over while it is held.
+    fn staysInHost(self: *Shard) bool {
+        return self.in_host and self.hosted.head != null and !self.crew.forked() and
+            !self.ring.hasUnsubmitted() and !self.crew.host.?.wanted(self);
+    }
+
     pub fn leaveHost(self: *Shard) void {
         if (!self.in_host) return;
         self.in_host = false;
@@ -411,12 +419,26 @@ pub const Shard = struct {
         return if (self.buffers == .ready) &self.buffers.ready else null;
     }
 
+    /// The kernel runs a part of the deferred work at a time (20, in newer ones). A pass takes
+    /// more of it, because what a pass costs (an interpreter's lock) does not grow with them.
     fn reap(self: *Shard) void {
         if (self.ring.hasOverflow()) self.counters.cq_overflows.add(1);
+        var rounds: usize = 0;
+        while (true) : (rounds += 1) {
+            const count = self.reapReady();
+            if (count < limits.deferred_batch or rounds == limits.deferred_rounds) return;
+            if (!self.ring.hasTaskWork()) return;
+            self.submit();
+        }
+    }
+
+    fn reapReady(self: *Shard) usize {
+        var count: usize = 0;
         var cqes: [limits.reap_batch]Cqe = undefined;
         while (true) {
             const batch = self.ring.reap(&cqes);
-            if (batch.len == 0) return;
+            if (batch.len == 0) return count;
+            count += batch.len;
             self.counters.cqes_reaped.add(batch.len);
             for (batch) |cqe| {
                 if (cqe.user_data <= op_module.internal_max) {

@@ -25,6 +25,17 @@ def test_options_and_fork(run_program: Run) -> None:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("runtime", [(1, 0, 0), (2, 0, 0), (4, 0, 0), (2, 0, NO_MSG_RING)], ids=str)
+def test_messages(run_program: Run, runtime: tuple[int, int, int]) -> None:
+    """A million by each path, none lost or out of order; what a ping and its answer take."""
+    output = run_program(PROGRAMS / "messages.c", *runtime).stdout.decode()
+    print(output)
+    if runtime == (2, 0, 0):
+        best = min(float(ns) for ns in re.findall(r"round trip (\d+) ns", output))
+        assert best < 20_000  # Two microseconds on quiet CPUs; neither side sleeps in between.
+
+
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("runtime", [(2, 0, 0), (2, 1, 0), (4, 1, NO_MSG_RING)], ids=str)
 def test_a_million_tasks_run_once_each(run_program: Run, runtime: tuple[int, int, int]) -> None:
     result = run_program(PROGRAMS / "million.c", *runtime)

@@ -6,6 +6,10 @@ so the others see one that is stuck, with a GIL and without; what they do is rea
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -360,6 +364,176 @@ def test_msg_ring() -> None:
     assert off.ring_msgs_submitted == off.ring_msgs_completed == 0
     assert sum(shard.eventfd_wakes for shard in off.shards) > 0
     assert off.outside.eventfd_wakes > 0
+
+
+# ---- messages ----
+
+
+def in_main(work: Callable[[spargio.ShardCtx], Any], **options: Any) -> Any:
+    async def main() -> Any:
+        return await work(spargio.ShardCtx.current())
+
+    return spargio.run(main, shards=1, **options)
+
+
+@pytest.mark.parametrize("capacity", [1, 5])
+def test_msg_ring_queue_capacity(capacity: int) -> None:
+    async def fill(ctx: spargio.ShardCtx) -> int:
+        for count in range(100):
+            try:
+                ctx.send_raw_nowait(0, 1, count)
+            except spargio.Overloaded:
+                return count
+        raise AssertionError
+
+    assert in_main(fill, msg_ring_queue_capacity=capacity) == capacity
+
+
+@pytest.mark.parametrize("option", ["hot_msg_tag", "hot_msg_tags"])
+def test_hot_msg_tags(option: str) -> None:
+    async def both(ctx: spargio.ShardCtx) -> list[int]:
+        for tag in (1, 2):
+            ctx.send_raw_nowait(0, tag, 10 * tag)
+        return [(await ctx.next_hot_event()).value, (await ctx.next_event()).value]
+
+    assert in_main(both, **{option: 1 if option == "hot_msg_tag" else [1]}) == [10, 20]
+
+
+test_hot_msg_tag = test_hot_msg_tags
+
+
+@pytest.mark.parametrize("option", ["coalesced_hot_msg_tag", "coalesced_hot_msg_tags"])
+def test_coalesced_hot_msg_tags(option: str) -> None:
+    async def count(ctx: spargio.ShardCtx) -> int:
+        for value in (1, 2, 3):
+            ctx.send_raw_nowait(0, 9, value)
+        return await ctx.next_hot_count(9)
+
+    assert in_main(count, **{option: 9 if option == "coalesced_hot_msg_tag" else [9]}) == 6
+
+
+test_coalesced_hot_msg_tag = test_coalesced_hot_msg_tags
+
+
+def test_hot_counter_wake_threshold() -> None:
+    async def waits(ctx: spargio.ShardCtx) -> bool:
+        ctx.send_raw_nowait(0, 9, 4)
+        job = ctx.spawn_local(take(ctx))
+        await spargio.yield_now()
+        await spargio.yield_now()
+        return not job.done()
+
+    async def take(ctx: spargio.ShardCtx) -> int:
+        return await ctx.next_hot_count(9)
+
+    for threshold, waiting in ((4, False), (5, True)):
+        found = in_main(waits, coalesced_hot_msg_tag=9, hot_counter_wake_threshold=threshold)
+        assert found is waiting
+
+
+# ---- the rings' set-up ----
+
+RINGS = """
+import os, spargio
+
+async def read() -> bytes:
+    async with await spargio.fs.File.open("/proc/self/cmdline") as file:
+        return await file.read_at(0, 100)
+
+async def main(handle):
+    await handle.spawn_pinned(0, read())
+    await handle.spawn_pinned(1, read())
+    threads = []
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/comm") as file, \
+                open(f"/proc/self/task/{task}/status") as status:
+            allowed = next(line for line in status if line.startswith("Cpus_allowed_list"))
+            if file.read().startswith("iou-sqp"):
+                threads.append(allowed.split()[1])
+    print(len(threads), *set(threads))
+
+spargio.run(main, shards=2, **OPTIONS)
+"""
+
+
+def ring_threads(**options: Any) -> list[str]:
+    done = support.run_program(RINGS.replace("OPTIONS", repr(options)))
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+def test_io_uring_sqpoll() -> None:
+    assert ring_threads()[0] == "0"
+    assert ring_threads(io_uring_sqpoll=50)[0] == "2"
+
+
+def test_io_uring_sqpoll_cpu() -> None:
+    cpu = max(os.sched_getaffinity(0))
+    assert ring_threads(io_uring_sqpoll_cpu=cpu) == ["2", str(cpu)]
+
+
+def test_io_uring_throughput_mode() -> None:
+    assert ring_threads(io_uring_throughput_mode=50)[0] == "2"
+
+
+def setup_flags(**options: Any) -> int:
+    """What the shards' rings were made with, as strace saw it."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    program = f"import spargio\nasync def main(): pass\nspargio.run(main, shards=1, **{options!r})"
+    command = ["strace", "-f", "-e", "trace=io_uring_setup", "-X", "raw", sys.executable, "-c"]
+    done = subprocess.run(
+        [*command, program], capture_output=True, text=True, timeout=support.LIMIT_S, check=True
+    )
+    calls = re.findall(r"io_uring_setup\(\w+, \{flags=(\w+)", done.stderr)
+    return int(calls[-1], 0)
+
+
+SINGLE_ISSUER, COOP_TASKRUN, DEFER_TASKRUN = 1 << 12, 1 << 8, 1 << 13
+
+
+def test_io_uring_single_issuer() -> None:
+    before = setup_flags(io_uring_single_issuer=True)
+    if not before & SINGLE_ISSUER:
+        pytest.skip("this kernel has no IORING_SETUP_SINGLE_ISSUER (6.0)")
+    assert before == setup_flags()
+    assert not setup_flags(io_uring_single_issuer=False) & (SINGLE_ISSUER | DEFER_TASKRUN)
+
+
+def test_io_uring_coop_taskrun() -> None:
+    if not setup_flags() & DEFER_TASKRUN:
+        pytest.skip("this kernel has no IORING_SETUP_DEFER_TASKRUN (6.1)")
+    flags = setup_flags(io_uring_coop_taskrun=True)
+    assert flags & COOP_TASKRUN
+    assert not flags & DEFER_TASKRUN
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"io_uring_sqpoll": 1},
+        {"io_uring_sqpoll": 100, "ring_entries": 8},
+        {"io_uring_coop_taskrun": True},
+        {"io_uring_single_issuer": False},
+    ],
+    ids=repr,
+)
+def test_work_is_done_whatever_the_rings_are_like(options: dict[str, Any], tmp_path: Any) -> None:
+    """Many files over two shards, on rings that are small or fall asleep in between."""
+    names = [tmp_path / f"{n}" for n in range(200)]
+
+    async def write(n: int) -> int:
+        data = str(n).encode() * 1000
+        await spargio.fs.write(names[n], data)
+        await spargio.sleep(0.003 if n % 50 == 0 else 0)
+        assert await spargio.fs.read(names[n]) == data
+        return n
+
+    async def main(handle: spargio.RuntimeHandle) -> int:
+        jobs = [handle.spawn_pinned(n % 2, write(n)) for n in range(len(names))]
+        return sum([await job for job in jobs])
+
+    assert spargio.run(main, shards=2, **options) == sum(range(200))
 
 
 def test_each_option_has_a_test_here() -> None:

@@ -28,6 +28,9 @@ NUMBERS = {
     "steal_backoff_max": (32, 1, 65536),
     "stealable_queue_capacity": (4096, 1, 16777216),
     "ring_entries": (256, 8, 32768),
+    "msg_ring_queue_capacity": (4096, 1, 1 << 20),
+    "hot_counter_wake_threshold": (1, 1, (1 << 32) - 1),
+    "io_uring_sqpoll": (0, 0, 600_000),
 }
 OTHERS = {
     "stealable_queue_backend",
@@ -35,7 +38,18 @@ OTHERS = {
     "thread_affinity",
     "idle_strategy",
     "msg_ring",
+    "hot_msg_tag",
+    "hot_msg_tags",
+    "coalesced_hot_msg_tag",
+    "coalesced_hot_msg_tags",
+    "io_uring_sqpoll_cpu",
+    "io_uring_single_issuer",
+    "io_uring_coop_taskrun",
+    "io_uring_throughput_mode",
 }
+
+# Where the C option has another name.
+FIELDS = {"io_uring_sqpoll": "io_uring_sqpoll_idle_ms"}
 
 number_options = pytest.mark.parametrize("name", NUMBERS)
 
@@ -48,13 +62,17 @@ def options_of(builder: spargio.RuntimeBuilder) -> dict[str, int]:
     return spargio.run_with(builder, in_force)
 
 
+def field(name: str) -> str:
+    return FIELDS.get(name, name)
+
+
 def test_every_option_is_tested_here() -> None:
     assert set(OPTION_NAMES) == set(NUMBERS) | OTHERS
 
 
 @number_options
 def test_default(name: str) -> None:
-    assert options_of(spargio.RuntimeBuilder())[name] == NUMBERS[name][0]
+    assert options_of(spargio.RuntimeBuilder())[field(name)] == NUMBERS[name][0]
 
 
 @number_options
@@ -62,14 +80,14 @@ def test_keyword_and_builder_method(name: str) -> None:
     value = {"shards": 3, "ring_entries": 64, "steal_backoff_max": 48}.get(name, 7)
     builder = spargio.Runtime.builder()
     assert getattr(builder, name)(value) is builder
-    assert options_of(builder)[name] == value
-    assert spargio.run(in_force, **{name: value})[name] == value
+    assert options_of(builder)[field(name)] == value
+    assert spargio.run(in_force, **{name: value})[field(name)] == value
 
     @spargio.main(**{name: value})
     async def decorated(handle: spargio.RuntimeHandle) -> dict[str, int]:
         return await in_force(handle)
 
-    assert decorated()[name] == value
+    assert decorated()[field(name)] == value
 
 
 @number_options
@@ -109,7 +127,7 @@ def test_a_refused_value_changes_nothing(name: str) -> None:
         getattr(builder, name)(NUMBERS[name][2] + 1)
     with pytest.raises(TypeError):
         getattr(builder, name)("1")
-    assert options_of(builder)[name] == NUMBERS[name][0]
+    assert options_of(builder)[field(name)] == NUMBERS[name][0]
 
 
 @number_options
@@ -182,9 +200,61 @@ def test_idle_strategy() -> None:
     assert found["idle_sleep_ns"] == 250_000_000
 
 
+TAG_LISTS = ("hot_msg_tags", "coalesced_hot_msg_tags")
+
+
+@pytest.mark.parametrize("name", TAG_LISTS)
+def test_tags_add_up(name: str) -> None:
+    builder = spargio.RuntimeBuilder()
+    one = getattr(builder, name[:-1])
+    assert one(1) is one(2) is getattr(builder, name)([3, 2]) is builder
+    builder.address()
+
+
+@pytest.mark.parametrize("name", TAG_LISTS)
+@pytest.mark.parametrize("tags", [[-1], [65536], [1, 1 << 40]])
+def test_tags_out_of_range(name: str, tags: list[int]) -> None:
+    with pytest.raises(ValueError, match=f"{name} has the tag {tags[-1]}: allowed is 0 to 65535"):
+        getattr(spargio.RuntimeBuilder(), name)(tags)
+
+
+@pytest.mark.parametrize("name", TAG_LISTS)
+@pytest.mark.parametrize("tags", [1, "12", b"12", ["1"], [True], [1.0], None], ids=repr)
+def test_tags_of_a_wrong_type(name: str, tags: Any) -> None:
+    with pytest.raises(TypeError, match=name):
+        getattr(spargio.RuntimeBuilder(), name)(tags)
+
+
+def test_254_tags_can_be_coalesced() -> None:
+    spargio.RuntimeBuilder().coalesced_hot_msg_tags(range(254)).address()
+    with pytest.raises(ValueError, match="coalesced_hot_msg_tags_count is 255: allowed is 0 to 25"):
+        spargio.RuntimeBuilder().coalesced_hot_msg_tags(range(255))
+
+
+@pytest.mark.parametrize("name", ["io_uring_single_issuer", "io_uring_coop_taskrun"])
+def test_switches_take_a_bool(name: str) -> None:
+    for enabled in (True, False):
+        assert spargio.run(in_force, **{name: enabled})["shards"] == len(CPUS)
+    with pytest.raises(TypeError, match=f"{name} is 1: allowed is True or False"):
+        getattr(spargio.RuntimeBuilder(), name)(1)
+
+
+def test_sqpoll_cpu_implies_an_idle_time() -> None:
+    found = options_of(spargio.RuntimeBuilder().shards(1).io_uring_sqpoll_cpu(CPUS[0]))
+    assert found["io_uring_sqpoll_idle_ms"] == 2000
+    builder = spargio.RuntimeBuilder().shards(1).io_uring_sqpoll(7).io_uring_sqpoll_cpu(CPUS[0])
+    assert options_of(builder)["io_uring_sqpoll_idle_ms"] == 7
+    found = options_of(spargio.RuntimeBuilder().shards(1).io_uring_throughput_mode(9))
+    assert found["io_uring_sqpoll_idle_ms"] == 9
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("io_uring_sqpoll_cpu", 4000),
+        ("io_uring_sqpoll_cpu", -1),
+        ("io_uring_sqpoll_cpu", 1 << 40),
+        ("io_uring_throughput_mode", -1),
         ("stealable_queue_backend", "fifo"),
         ("stealable_queue_backend", ""),
         ("idle_strategy", "sleep"),

@@ -13,6 +13,8 @@ const Helpers = struct {
     ClosedError: *Object,
     SpargioError: *Object,
     IncompleteReadError: *Object,
+    /// (from_shard or None, tag, value): a message that was received.
+    Event: *Object,
     /// (coroutine) -> coroutine, or TypeError: for objects that are not plain coroutines.
     adopt: *Object,
     /// (runtime, shard) on a shard's thread, at its start and its end.

@@ -1,8 +1,10 @@
 //! The interpreter as a language host: a shard's thread attaches once, takes the interpreter's lock
 //! around its Python work and gives it up otherwise.
 
+const std = @import("std");
 const api = @import("api.zig");
-const gpa = @import("../memory.zig").gpa;
+const clock = @import("../clock.zig");
+const sync = @import("../sync.zig");
 const helpers = &@import("helpers.zig").helpers;
 const Host = @import("../host.zig").Host;
 const PyRuntime = @import("runtime.zig").PyRuntime;
@@ -17,6 +19,7 @@ pub var host: Host = .{
     .detach = detach,
     .enter = enter,
     .leave = leave,
+    .wanted = wanted,
     .last_task = lastTask,
     .interrupted = interrupted,
 };
@@ -45,12 +48,46 @@ fn callHook(hook: *Object, shard: *Shard) void {
     api.drop(&result);
 }
 
+/// Shards that wait for the interpreter's lock, how often one got it, and who waits for that.
+var waiting: std.atomic.Value(u32) = .init(0);
+var entered: std.atomic.Value(u32) = .init(0);
+var giving_way: std.atomic.Value(u32) = .init(0);
+/// When this shard first saw that another one waits; 0 where none does.
+threadlocal var pressed_ns: u64 = 0;
+
+/// How long a shard with work keeps the lock while another one waits for it. A hand-over costs tens
+/// of microseconds in which nobody runs Python.
+const turn_ns = 500 * std.time.ns_per_us;
+
 fn enter(shard: *Shard) void {
+    if (host.locked) _ = waiting.fetchAdd(1, .seq_cst);
     py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
+    if (!host.locked) return;
+    _ = waiting.fetchSub(1, .seq_cst);
+    _ = entered.fetchAdd(1, .seq_cst);
+    if (giving_way.load(.seq_cst) > 0) sync.wake(&entered, std.math.maxInt(i32));
 }
 
 fn leave(shard: *Shard) void {
+    const seen = entered.load(.seq_cst);
+    const give_way = wanted(shard);
     shard.host_data = py.PyEval_SaveThread();
+    if (!give_way) return;
+    // The interpreter lets whoever comes first have the lock, and that is always this thread, awake
+    // as it is: it waits until another one has it. (One that is gone meanwhile costs a millisecond.)
+    pressed_ns = 0;
+    _ = giving_way.fetchAdd(1, .seq_cst);
+    sync.wait(&entered, seen, clock.deadlineNs(std.time.ns_per_ms));
+    _ = giving_way.fetchSub(1, .seq_cst);
+}
+
+fn wanted(shard: *Shard) bool {
+    if (waiting.load(.monotonic) == 0) {
+        pressed_ns = 0;
+        return false;
+    }
+    if (pressed_ns == 0) pressed_ns = shard.now_ns;
+    return shard.now_ns - pressed_ns >= turn_ns;
 }
 
 fn lastTask(shard: *Shard) void {

@@ -6,6 +6,7 @@ const api = @import("api.zig");
 const helpers = @import("helpers.zig");
 const host = &@import("host.zig").host;
 const object = @import("object.zig");
+const messages = @import("messages.zig");
 const op = @import("op.zig");
 const descriptor = @import("descriptor.zig");
 const signals = @import("signals.zig");
@@ -43,6 +44,17 @@ var functions = [_]api.MethodDef{
     object.method("signal_add", &signals.add, api.meth_fastcall, "signal_add(number, eventfd): a key"),
     object.method("signal_take", &signals.take, api.meth_one, "signal_take(key): how often it came"),
     object.method("signal_remove", &signals.remove, api.meth_one, "signal_remove(key)"),
+    object.method("send", &messages.send, api.meth_fastcall, "send(runtime, shard, tag, value, direct)"),
+    object.method(
+        "send_many",
+        &messages.sendMany,
+        api.meth_fastcall,
+        "send_many(runtime, shard, pairs, direct)",
+    ),
+    object.method("flush", &messages.flush, api.meth_noargs, "flush(): a ticket"),
+    object.method("next_event", &messages.nextEvent, api.meth_one, "next_event(hot)"),
+    object.method("next_hot_count", &messages.nextHotCount, api.meth_one, "next_hot_count(tag)"),
+    object.method("take_hot_count", &messages.takeHotCount, api.meth_one, "take_hot_count(tag)"),
     object.method("future", &Future.make, api.meth_noargs, "future()"),
     object.method("timeout", &Timeout.make, api.meth_noargs, "timeout()"),
     object.method("redeliver", &Timeout.redeliver, api.meth_one, "redeliver(error)"),
@@ -73,7 +85,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     host.locked = locked != 0;
     if (!helpers.load(dict)) return null;
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
-        !Future.define() or !raw.define() or
+        !Future.define() or !raw.define() or !messages.define() or
         !read_files.define() or !PyRuntime.define() or !NativeJoin.define() or !yield.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {

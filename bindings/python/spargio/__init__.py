@@ -21,10 +21,20 @@ from .errors import (
     TaskCancelled,
 )
 from .groups import TaskGroup
+from .messages import Event, RemoteShard, RingMsg, ShardCtx
 from .options import IdleStrategy, RuntimeBuilder
 from .placement import TaskPlacement
 from .probe import ProbeInfo, probe
-from .runtime import Runtime, RuntimeHandle, current_handle, current_shard, main, run, run_with
+from .runtime import (
+    Runtime,
+    RuntimeHandle,
+    current_handle,
+    current_shard,
+    main,
+    run,
+    run_local_on,
+    run_with,
+)
 from .stats import RuntimeStats, ShardStats
 from .time import (
     Interval,
@@ -45,6 +55,7 @@ __all__ = (
     "CancellationToken",
     "CancelledError",
     "ClosedError",
+    "Event",
     "Future",
     "IdleStrategy",
     "IncompleteReadError",
@@ -54,11 +65,14 @@ __all__ = (
     "NativeJoinHandle",
     "Overloaded",
     "ProbeInfo",
+    "RemoteShard",
+    "RingMsg",
     "Runtime",
     "RuntimeBuilder",
     "RuntimeClosed",
     "RuntimeHandle",
     "RuntimeStats",
+    "ShardCtx",
     "ShardStats",
     "Sleep",
     "SpargioError",
@@ -77,6 +91,7 @@ __all__ = (
     "probe",
     "process",
     "run",
+    "run_local_on",
     "run_with",
     "shield",
     "signal",

@@ -80,3 +80,10 @@ os.register_at_fork(after_in_child=_forget)
 ShardHooks.attached = staticmethod(_attached)
 ShardHooks.detached = staticmethod(_detached)
 ShardHooks.last_task = staticmethod(_last_task)
+
+
+def current_runtime() -> Runtime:
+    runtime: Runtime | None = getattr(local, "runtime", None)
+    if runtime is None:
+        raise RuntimeError("not on a shard: this works only in a task of spargio")
+    return runtime

@@ -19,8 +19,12 @@ class SpargioError(Exception):
 
 
 class Overloaded(SpargioError):
-    """The preferred shard's stealable queue is full: nothing was accepted. Wait for tasks to end,
-    or raise ``stealable_queue_capacity``."""
+    """A bounded queue is full: the preferred shard's stealable queue at a spawn (wait for tasks to
+    end, or raise ``stealable_queue_capacity``), a shard's lane at a send (let it take messages, or
+    raise ``msg_ring_queue_capacity``), a boundary's. What was refused was not accepted."""
+
+    sent: int = 0
+    """Of several messages, how many were sent before: the first of them."""
 
 
 class RuntimeClosed(SpargioError):

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 __all__ = ("IdleStrategy", "RuntimeBuilder")
 
 _UINT32_MAX = (1 << 32) - 1
+_UINT64_MAX = (1 << 64) - 1
+_WIDE = {"hot_counter_wake_threshold"}
 _BACKOFF_MAX = 65536
+_TAG_MAX = 65535
+_SQPOLL_IDLE_MS = 2000
 _BACKENDS = {"mutex": constants.QUEUE_MUTEX, "lock_free": constants.QUEUE_LOCK_FREE}
 
 
@@ -53,7 +57,9 @@ class RuntimeBuilder:
 
     def __init__(self) -> None:
         self._options = library.default_options()
-        self._cpus: object = None
+        self._cpus: object = None  # The options only point to it.
+        self._hot: list[int] = []
+        self._coalesced: list[int] = []
 
     def shards(self, count: int) -> RuntimeBuilder:
         """Number of shards, 1 to 256; default: usable CPUs."""
@@ -126,7 +132,7 @@ class RuntimeBuilder:
             _check_type("thread_affinity", cpu, int, "a list of CPU numbers")
             if not 0 <= cpu <= _UINT32_MAX:
                 raise ValueError(f"thread_affinity has CPU {cpu}: allowed is a CPU of this process")
-        self._cpus = library.cpu_array(numbers)  # The options only point to it.
+        self._cpus = library.cpu_array(numbers)
         return self._put(thread_affinity=self._cpus, thread_affinity_count=len(numbers))
 
     def idle_strategy(self, strategy: IdleStrategy | str) -> RuntimeBuilder:
@@ -152,7 +158,68 @@ class RuntimeBuilder:
         older kernels."""
         if not isinstance(enabled, bool):
             raise TypeError(f"msg_ring is {enabled!r}: allowed is True or False")
-        return self._put(flags=0 if enabled else constants.RUNTIME_NO_MSG_RING)
+        return self._flag(constants.RUNTIME_NO_MSG_RING, "msg_ring", enabled, when=False)
+
+    def msg_ring_queue_capacity(self, messages: int) -> RuntimeBuilder:
+        """Messages that each lane of a shard holds, 1 to 1048576; default 4096. A send beyond it
+        raises :class:`spargio.Overloaded`."""
+        return self._set("msg_ring_queue_capacity", messages)
+
+    def hot_msg_tag(self, tag: int) -> RuntimeBuilder:
+        """Messages with this tag, 0 to 65535, have a lane of their own. Adds to those before."""
+        return self.hot_msg_tags([tag])
+
+    def hot_msg_tags(self, tags: Iterable[int]) -> RuntimeBuilder:
+        """The same for several tags. Default: none."""
+        return self._tags("hot_msg_tags", self._hot, tags)
+
+    def coalesced_hot_msg_tag(self, tag: int) -> RuntimeBuilder:
+        """Messages with this tag only add up their values; 0 to 65535, at most 254 such tags. Adds
+        to those named before."""
+        return self.coalesced_hot_msg_tags([tag])
+
+    def coalesced_hot_msg_tags(self, tags: Iterable[int]) -> RuntimeBuilder:
+        """The same for several tags. Default: none."""
+        return self._tags("coalesced_hot_msg_tags", self._coalesced, tags)
+
+    def hot_counter_wake_threshold(self, total: int) -> RuntimeBuilder:
+        """The sum that ``next_hot_count`` waits for, 1 to 4294967295; default 1."""
+        return self._set("hot_counter_wake_threshold", total)
+
+    def io_uring_sqpoll(self, idle_ms: int) -> RuntimeBuilder:
+        """A thread of the kernel per shard takes submissions, without a system call by the shard,
+        and sleeps after `idle_ms` milliseconds without any; 1 to 600000, 0: off (default). It uses
+        a CPU while it is awake."""
+        return self._set("io_uring_sqpoll_idle_ms", idle_ms, "io_uring_sqpoll")
+
+    def io_uring_sqpoll_cpu(self, cpu: int) -> RuntimeBuilder:
+        """Bind the kernel's threads to this CPU; without :meth:`io_uring_sqpoll` with an idle time
+        of 2000 ms. Default: not bound."""
+        _check_type("io_uring_sqpoll_cpu", cpu, int, "a CPU number")
+        if not 0 <= cpu < constants.ANY_CPU:
+            raise ValueError(f"io_uring_sqpoll_cpu is {cpu}: allowed is a CPU of this process")
+        idle = self._options.io_uring_sqpoll_idle_ms or _SQPOLL_IDLE_MS
+        return self._put(io_uring_sqpoll_idle_ms=idle, io_uring_sqpoll_cpu=cpu)
+
+    def io_uring_single_issuer(self, enabled: bool) -> RuntimeBuilder:
+        """Rings that promise the kernel one submitting thread, and defer its work to that thread
+        (``SINGLE_ISSUER``, ``DEFER_TASKRUN``). Default: where the kernel has them (6.0, 6.1)."""
+        return self._flag(
+            constants.RUNTIME_NO_SINGLE_ISSUER, "io_uring_single_issuer", enabled, when=False
+        )
+
+    def io_uring_coop_taskrun(self, enabled: bool) -> RuntimeBuilder:
+        """``COOP_TASKRUN`` (5.19) also where ``DEFER_TASKRUN`` could be had: completions are posted
+        at any system call of the shard, not only when it asks. Default: off."""
+        return self._flag(
+            constants.RUNTIME_COOP_TASKRUN, "io_uring_coop_taskrun", enabled, when=True
+        )
+
+    def io_uring_throughput_mode(self, sqpoll_idle_ms: int = _SQPOLL_IDLE_MS) -> RuntimeBuilder:
+        """:meth:`io_uring_coop_taskrun` and :meth:`io_uring_sqpoll` at once. (With the latter the
+        kernel leaves the former without effect.)"""
+        self._set("io_uring_sqpoll_idle_ms", sqpoll_idle_ms, "io_uring_throughput_mode")
+        return self.io_uring_coop_taskrun(True)
 
     def build(self) -> Runtime:
         """A runtime in the background, which takes work from any thread."""
@@ -177,14 +244,34 @@ class RuntimeBuilder:
             raise ValueError(message)
         return library.address_of(self._options)
 
-    def _set(self, name: str, value: int) -> RuntimeBuilder:
+    def _set(self, field: str, value: int, name: str | None = None) -> RuntimeBuilder:
+        name = name or field
         _check_type(name, value, int, "an int")
-        if 0 <= value <= _UINT32_MAX:
-            return self._put(**{name: value})
+        # What the field cannot hold is out of range as its greatest number is.
+        highest = _UINT64_MAX if field in _WIDE else _UINT32_MAX
+        held = value if 0 <= value <= highest else highest
         try:
-            return self._put(**{name: _UINT32_MAX})
+            return self._put(**{field: held})
         except ValueError as error:
-            raise ValueError(str(error).replace(str(_UINT32_MAX), str(value))) from None
+            text = str(error).replace(field, name, 1).replace(str(held), str(value), 1)
+            raise ValueError(text) from None
+
+    def _flag(self, bit: int, name: str, enabled: bool, *, when: bool) -> RuntimeBuilder:
+        """The bit is set where `enabled` is `when`."""
+        if not isinstance(enabled, bool):
+            raise TypeError(f"{name} is {enabled!r}: allowed is True or False")
+        others = self._options.flags & ~bit
+        return self._put(flags=others | bit if enabled is when else others)
+
+    def _tags(self, name: str, known: list[int], tags: Iterable[int]) -> RuntimeBuilder:
+        if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
+            raise TypeError(f"{name} is {tags!r}: allowed is a list of tags")
+        for tag in (given := list(tags)):
+            _check_type(name, tag, int, "a list of tags")
+            if not 0 <= tag <= _TAG_MAX:
+                raise ValueError(f"{name} has the tag {tag}: allowed is 0 to {_TAG_MAX}")
+        known += [tag for tag in dict.fromkeys(given) if tag not in known]
+        return self._put(**{name: library.tag_array(known), f"{name}_count": len(known)})
 
     def _put(self, **values: Any) -> RuntimeBuilder:
         """Checks them by themselves: the two bounds of the backoff are compared when both are set,

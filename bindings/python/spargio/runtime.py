@@ -12,10 +12,12 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from . import _asyncgens, _interrupts
+from ._asyncgens import current_runtime
 from ._blocking import spawn_blocking
 from ._ffi import constants
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle, native
 from ._ffi.core import Runtime as NativeRuntime
+from .messages import RemoteShard
 from .options import RuntimeBuilder
 from .placement import TaskPlacement
 from .stats import RuntimeStats
@@ -27,6 +29,7 @@ __all__ = (
     "current_shard",
     "main",
     "run",
+    "run_local_on",
     "run_with",
 )
 
@@ -90,9 +93,19 @@ class RuntimeHandle:
         pool (at most 32 threads). See :func:`spargio.spawn_blocking`."""
         return spawn_blocking(function, *arguments)
 
+    def spawn_local_on(
+        self, shard: int, coroutine: Coro[T], *, name: str | None = None
+    ) -> JoinHandle[T]:
+        """:meth:`spawn_pinned`: every coroutine may use what belongs to its shard's thread."""
+        return self.spawn_pinned(shard, coroutine, name=name)
+
     def shard_count(self) -> int:
         """Number of shards."""
         return self._runtime.shard_count()
+
+    def remote(self, shard: int) -> RemoteShard:
+        """A shard as the target of messages. ``ValueError`` where there is no such shard."""
+        return RemoteShard(self._runtime, shard)
 
     def stats_snapshot(self) -> RuntimeStats:
         """All counters now. Monotonic; take two and subtract. Not one instant across shards."""
@@ -158,13 +171,6 @@ def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
         runtime.shutdown(_FOREVER_NS)
 
 
-def current_runtime() -> NativeRuntime:
-    runtime: NativeRuntime | None = getattr(_asyncgens.local, "runtime", None)
-    if runtime is None:
-        raise RuntimeError("not on a shard: this works only in a task of spargio")
-    return runtime
-
-
 def current_handle() -> RuntimeHandle:
     """The handle of the runtime that runs this task; ``RuntimeError`` elsewhere."""
     return RuntimeHandle(current_runtime())
@@ -203,6 +209,19 @@ def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
     if interrupted:
         raise KeyboardInterrupt
     return job.result()
+
+
+def run_local_on(builder: RuntimeBuilder, shard: int, main: MainFunction[T]) -> T:
+    """:func:`run_with`, but `main` runs on `shard`. ``ValueError`` where there is no such shard."""
+
+    async def start(handle: RuntimeHandle) -> T:
+        target = handle.remote(shard).id
+        coroutine = main(handle) if _takes_handle(main) else main()
+        return await handle.spawn_pinned(
+            target, coroutine, name=getattr(main, "__qualname__", None)
+        )
+
+    return run_with(builder, start)
 
 
 def run(main: MainFunction[T], **options: Any) -> T:

@@ -83,6 +83,10 @@ def cpu_array(cpus: list[int]) -> Any:
     return (ctypes.c_uint32 * len(cpus))(*cpus)
 
 
+def tag_array(tags: list[int]) -> Any:
+    return (ctypes.c_uint16 * len(tags))(*tags)
+
+
 def probe() -> ProbeInfo:
     info = ProbeInfo(struct_size=ctypes.sizeof(ProbeInfo))
     plain.spargio_probe(ctypes.byref(info))

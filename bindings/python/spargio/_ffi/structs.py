@@ -26,6 +26,15 @@ class RuntimeOptions(ctypes.Structure):
         ("thread_affinity", ctypes.POINTER(ctypes.c_uint32)),
         ("thread_affinity_count", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
+        ("hot_msg_tags", ctypes.POINTER(ctypes.c_uint16)),
+        ("hot_msg_tags_count", ctypes.c_uint32),
+        ("coalesced_hot_msg_tags_count", ctypes.c_uint32),
+        ("coalesced_hot_msg_tags", ctypes.POINTER(ctypes.c_uint16)),
+        ("hot_counter_wake_threshold", ctypes.c_uint64),
+        ("msg_ring_queue_capacity", ctypes.c_uint32),
+        ("io_uring_sqpoll_idle_ms", ctypes.c_uint32),
+        ("io_uring_sqpoll_cpu", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
     )
 
 

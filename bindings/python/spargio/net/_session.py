@@ -6,8 +6,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from .._asyncgens import current_runtime
 from ..placement import TaskPlacement
-from ..runtime import current_runtime, current_shard
+from ..runtime import current_shard
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,212 @@
+//! Messages between shards as Python sees them: functions that send, and one awaitable that takes
+//! the next event, a sum, or the end of a flush.
+
+const std = @import("std");
+const api = @import("api.zig");
+const errors = @import("../errors.zig");
+const helpers_module = @import("helpers.zig");
+const helpers = &helpers_module.helpers;
+const messages = @import("../messages.zig");
+const object = @import("object.zig");
+const outside = @import("../queue/lane.zig").outside;
+const Crew = @import("../crew.zig").Crew;
+const Interest = @import("../mailbox.zig").Interest;
+const Message = messages.Message;
+const PyRuntime = @import("runtime.zig").PyRuntime;
+const PyTask = @import("task.zig").PyTask;
+const Shard = @import("../shard.zig").Shard;
+const Object = api.Object;
+const py = &api.py;
+
+/// Messages that one resumption of a coroutine may take without going to the end of the queue: a
+/// flood of them starves nobody else.
+const burst_max = 128;
+
+const Listen = struct {
+    interest: Interest,
+    /// It has given its result, or raised.
+    used: bool,
+    suspended: bool,
+
+    const Type = object.TypeOf(Listen);
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(instance);
+        const me = PyTask.demand("await of a message") orelse return null;
+        const shard = Shard.current().?;
+        if (self.used) return api.raise(py.PyExc_RuntimeError.*, "a ticket can be awaited once");
+        if (me.cancelWanted()) { // What is there stays there, for the next one.
+            self.used = self.interest != .flushed;
+            if (self.suspended) shard.mailbox.forget(&me.task);
+            return me.raiseCancel();
+        }
+        suspended.* = true;
+        if (!shard.mailbox.mayTake(shard.counters.polls.get(), burst_max)) return me.suspendYield();
+        if (self.take(shard)) |value| {
+            suspended.* = false;
+            self.used = true;
+            return value;
+        }
+        suspended.* = py.PyErr_Occurred() == null;
+        if (!suspended.*) return null;
+        shard.mailbox.listen(&me.task, self.interest) catch {
+            suspended.* = false;
+            return py.PyErr_NoMemory();
+        };
+        self.suspended = true;
+        return me.suspendNow();
+    }
+
+    /// Null without an exception: it is not there yet.
+    fn take(self: *Listen, shard: *Shard) ?*Object {
+        switch (self.interest) {
+            .event, .hot_event => return eventOf(messages.receive(shard, self.interest) orelse return null),
+            .counter => |n| return py.PyLong_FromUnsignedLongLong(
+                shard.mailbox.takeCount(n, shard.mailbox.threshold) orelse return null,
+            ),
+            .flushed => |mark| return if (shard.mailbox.outbox.reached(mark)) api.none() else null,
+        }
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        Type.free(instance, false);
+    }
+};
+
+fn eventOf(message: Message) ?*Object {
+    const from = if (message.from == outside) api.none() else py.PyLong_FromLongLong(message.from) orelse return null;
+    const tag = py.PyLong_FromLongLong(message.tag) orelse return null;
+    const value = py.PyLong_FromLongLong(message.value) orelse return null;
+    return api.call(helpers.Event, &.{ from, tag, value });
+}
+
+fn listenTo(interest: Interest) ?*Object {
+    const instance = Listen.Type.create() orelse return null;
+    Listen.Type.body(instance).interest = interest;
+    return instance;
+}
+
+/// next_event(hot)
+pub fn nextEvent(_: ?*Object, hot: *Object) callconv(.c) ?*Object {
+    const wanted = object.unsigned(hot, "hot", 1) orelse return null;
+    return listenTo(if (wanted == 1) .hot_event else .event);
+}
+
+/// The number of a counter of this task's runtime, or null with an exception.
+fn counterOf(tag_object: *Object, comptime what: []const u8) ?u8 {
+    const tag = object.unsigned(tag_object, "tag", std.math.maxInt(u16)) orelse return null;
+    _ = PyTask.demand(what) orelse return null;
+    switch (Shard.current().?.crew.tags.of(@intCast(tag))) {
+        .counter => |n| return n,
+        else => {},
+    }
+    _ = api.raiseFormat(py.PyExc_ValueError.*, "tag is {d}: allowed is one of coalesced_hot_msg_tags", .{tag});
+    return null;
+}
+
+/// next_hot_count(tag)
+pub fn nextHotCount(_: ?*Object, tag: *Object) callconv(.c) ?*Object {
+    return listenTo(.{ .counter = counterOf(tag, "next_hot_count()") orelse return null });
+}
+
+/// take_hot_count(tag) -> the sum now, maybe 0
+pub fn takeHotCount(_: ?*Object, tag: *Object) callconv(.c) ?*Object {
+    const counter = counterOf(tag, "try_take_hot_count()") orelse return null;
+    return py.PyLong_FromUnsignedLongLong(Shard.current().?.mailbox.takeCount(counter, 0).?);
+}
+
+/// flush() -> a ticket for all direct messages that this shard has sent. Elsewhere none travel.
+pub fn flush(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+    const mark = if (Shard.current()) |shard| messages.flushed(shard) else 0;
+    return listenTo(.{ .flushed = mark });
+}
+
+const Target = struct { crew: *Crew, shard: *Shard };
+
+fn targetOf(runtime: *Object, number: *Object) ?Target {
+    if (!PyRuntime.Type.is(runtime)) {
+        _ = api.raise(py.PyExc_TypeError.*, "a send takes a runtime");
+        return null;
+    }
+    const crew = &PyRuntime.of(runtime).runtime.crew;
+    const id = object.unsigned(number, "shard", crew.shards.len - 1) orelse return null;
+    const err: errors.Error = if (crew.forked())
+        error.Forked
+    else if (crew.stop.load(.acquire) != 0)
+        error.Closed
+    else
+        return .{ .crew = crew, .shard = &crew.shards[@intCast(id)] };
+    _ = helpers_module.raiseCode(errors.fromError(err));
+    return null;
+}
+
+fn messageOf(tag: *Object, value: *Object) ?Message {
+    return .{
+        .from = 0,
+        .tag = @intCast(object.unsigned(tag, "tag", std.math.maxInt(u16)) orelse return null),
+        .value = @intCast(object.unsigned(value, "value", std.math.maxInt(u32)) orelse return null),
+    };
+}
+
+fn sendOne(target: Target, given: Message, direct: bool) bool {
+    var message = given;
+    if (direct) if (Shard.currentOf(target.crew)) |own| return messages.sendDirect(own, target.shard, message);
+    return messages.send(target.crew, target.shard, (&message)[0..1]) == 1;
+}
+
+/// send(runtime, shard, tag, value, direct) -> whether there was room
+pub fn send(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("send", count, 5)) return null;
+    const target = targetOf(arguments[0], arguments[1]) orelse return null;
+    const message = messageOf(arguments[2], arguments[3]) orelse return null;
+    const direct = object.unsigned(arguments[4], "direct", 1) orelse return null;
+    return py.PyBool_FromLong(@intFromBool(sendOne(target, message, direct == 1)));
+}
+
+/// send_many(runtime, shard, [(tag, value), ...], direct) -> how many there was room for
+pub fn sendMany(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("send_many", count, 4)) return null;
+    const target = targetOf(arguments[0], arguments[1]) orelse return null;
+    const direct = object.unsigned(arguments[3], "direct", 1) orelse return null;
+    const total: usize = @intCast(@max(0, py.PyTuple_Size(arguments[2])));
+    if (py.PyErr_Occurred() != null) return null;
+    var done: usize = 0;
+    while (done < total) {
+        var batch: [64]Message = undefined;
+        const size = @min(batch.len, total - done);
+        for (batch[0..size], done..) |*message, i| {
+            message.* = pairAt(arguments[2], i) orelse return null;
+        }
+        const taken = if (direct == 1) sendEach(target, batch[0..size]) else messages.send(
+            target.crew,
+            target.shard,
+            batch[0..size],
+        );
+        done += taken;
+        if (taken < size) break;
+    }
+    return py.PyLong_FromLongLong(@intCast(done));
+}
+
+fn sendEach(target: Target, batch: []const Message) usize {
+    for (batch, 0..) |message, i| if (!sendOne(target, message, true)) return i;
+    return batch.len;
+}
+
+fn pairAt(tuple: *Object, index: usize) ?Message {
+    const pair = py.PyTuple_GetItem(tuple, @intCast(index)) orelse return null;
+    if (py.PyObject_IsInstance(pair, py.PyTuple_Type) != 1 or py.PyTuple_Size(pair) != 2) {
+        _ = api.raise(py.PyExc_TypeError.*, "a message is a pair (tag, value)");
+        return null;
+    }
+    return messageOf(py.PyTuple_GetItem(pair, 0).?, py.PyTuple_GetItem(pair, 1).?);
+}
+
+pub fn define() bool {
+    const awaitable = object.Awaitable(Listen.step);
+    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.dealloc, &Listen.dealloc),
+        .{},
+    };
+    return Listen.Type.define("Listen", 0, &slots);
+}

@@ -127,12 +127,15 @@ pub fn check(options: *const Options, message: []u8) ?[]const u8 {
 }
 
 fn checkPointers(options: *const Options, message: []u8) ?[]const u8 {
-    if (options.hot_msg_tags == null and options.hot_msg_tags_count > 0)
-        return print(message, "hot_msg_tags is NULL: allowed with hot_msg_tags_count 0 only", .{});
+    if (options.hot_msg_tags == null and options.hot_msg_tags_count > 0) return print(
+        message,
+        "hot_msg_tags_count is {d}: allowed is 0 where hot_msg_tags is NULL",
+        .{options.hot_msg_tags_count},
+    );
     if (options.coalesced_hot_msg_tags == null and options.coalesced_hot_msg_tags_count > 0) return print(
         message,
-        "coalesced_hot_msg_tags is NULL: allowed with coalesced_hot_msg_tags_count 0 only",
-        .{},
+        "coalesced_hot_msg_tags_count is {d}: allowed is 0 where coalesced_hot_msg_tags is NULL",
+        .{options.coalesced_hot_msg_tags_count},
     );
     if (options.io_uring_sqpoll_cpu == any_cpu) return null;
     if (options.io_uring_sqpoll_idle_ms == 0)

@@ -211,7 +211,9 @@ pub const Shard = struct {
         if (self.crew.forked()) return; // It runs in the parent.
         if (task.vtable.hosted) self.enterHost() else self.leaveHost();
         self.runs_hosted.store(task.vtable.hosted, .monotonic);
-        task.state.store(.running, .monotonic);
+        // Sequentially consistent: a waker sets what the task will look at and then looks at the state.
+        // It sees `running`, or the task sees what was set.
+        _ = task.state.swap(.running, .seq_cst);
         // A bell that waits for the end of the pass would wait for all tasks before it.
         defer if (self.bells_queued and !self.crew.forked()) self.submit();
         if (!task.started and !self.start(task)) return;

@@ -186,7 +186,7 @@ static int32_t takes_one(void *ctx, int64_t *result) {
 
 /* A listener that was cancelled takes nothing: the next one gets the message. */
 static void listeners(spargio_runtime rt) {
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 5000; round++) {
         int64_t value = 0;
         spargio_join first = spawn_on(rt, other, takes_one, NULL);
         spargio_join second = spawn_on(rt, other, takes_one, NULL);

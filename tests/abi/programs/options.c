@@ -41,7 +41,15 @@ int main(void) {
     REFUSED(ring_entries, 100u);
     REFUSED(idle_strategy, 4u);
     REFUSED(idle_sleep_ns, 999u);
-    REFUSED(flags, 2u);
+    REFUSED(flags, 8u);
+    REFUSED(hot_msg_tags_count, 1u); /* With hot_msg_tags NULL. */
+    REFUSED(coalesced_hot_msg_tags_count, 255u);
+    REFUSED(hot_counter_wake_threshold, 0u);
+    REFUSED(msg_ring_queue_capacity, 0u);
+    REFUSED(msg_ring_queue_capacity, 1048577u);
+    REFUSED(io_uring_sqpoll_idle_ms, 600001u);
+    REFUSED(io_uring_sqpoll_cpu, 0u); /* Without polling. */
+    REFUSED(reserved, 1u);
     good.steal_backoff_min = 64;
     CHECK_IS(spargio_runtime_options_check(&good, NULL, 0), SPARGIO_E_INVALID); /* Above its max. */
     good.steal_backoff_min = 1;

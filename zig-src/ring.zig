@@ -168,7 +168,8 @@ pub const Ring = struct {
         // A full barrier: it stores that it sleeps and then looks at the tail; here the other way round.
         _ = @atomicRmw(u32, sq.tail, .Xchg, sq.sqe_tail, .seq_cst);
         var flags: u32 = 0;
-        if (@atomicLoad(u32, sq.flags, .seq_cst) & linux.IORING_SQ_NEED_WAKEUP != 0) flags |= linux.IORING_ENTER_SQ_WAKEUP;
+        const asleep = @atomicLoad(u32, sq.flags, .seq_cst) & linux.IORING_SQ_NEED_WAKEUP != 0;
+        if (asleep) flags |= linux.IORING_ENTER_SQ_WAKEUP;
         if (self.backlog.items.len > 0) flags |= linux.IORING_ENTER_SQ_WAIT;
         return flags;
     }

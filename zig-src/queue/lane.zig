@@ -72,7 +72,8 @@ pub const Lane = struct {
             const count = @min(messages.len, self.capacity -| (tail - head));
             if (count == 0) return 0;
             tail = self.tail.cmpxchgWeak(tail, tail + count, .monotonic, .monotonic) orelse {
-                for (messages[0..count], tail..) |message, position| self.cell(position).store(message.word(), .seq_cst);
+                for (messages[0..count], tail..) |message, position|
+                    self.cell(position).store(message.word(), .seq_cst);
                 return count;
             };
         }
@@ -163,7 +164,9 @@ test "each producer's order holds and nothing is lost" {
     var lane: Lane = try .init(32);
     defer lane.deinit();
     var threads: [3]std.Thread = undefined;
-    for (&threads, 0..) |*thread, i| thread.* = try std.Thread.spawn(.{}, Producer.run, .{ &lane, @as(u16, @intCast(i)) });
+    for (&threads, 0..) |*thread, i| {
+        thread.* = try std.Thread.spawn(.{}, Producer.run, .{ &lane, @as(u16, @intCast(i)) });
+    }
     var next: [3]u32 = @splat(0);
     var seen: usize = 0;
     while (seen < 3 * count) {

@@ -23,9 +23,10 @@ pub const park_backstop_ns = 500 * std.time.ns_per_ms;
 /// The same for a shard on a thread that must look for signals of its language.
 pub const interruptible_backstop_ns = 100 * std.time.ns_per_ms;
 
-/// So many completions at once may mean that the kernel has more; it is asked so often.
+/// So many completions at once may mean that the kernel has more; it is asked so often. Together
+/// they are fewer than the buffers that receives of one pass can hold.
 pub const deferred_batch = 20;
-pub const deferred_rounds = 16;
+pub const deferred_rounds = 4;
 
 /// Longest adaptive spin before a park. Beyond it the wake-up through the kernel is cheaper.
 pub const spin_ns_max = 20 * std.time.ns_per_us;

@@ -151,6 +151,18 @@ pub const Ring = struct {
         _ = self.enter(0, null);
     }
 
+    /// Returns when the kernel has taken all that was pushed: what its thread has not taken goes
+    /// away with the ring.
+    pub fn drain(self: *Ring) void {
+        const sq = &self.uring.sq;
+        while (self.isPolled() and (self.backlog.items.len > 0 or
+            sq.sqe_tail != @atomicLoad(u32, sq.head, .acquire)))
+        {
+            self.submit();
+            _ = linux.sched_yield();
+        }
+    }
+
     /// The same, then waits for a completion until `deadline_ns`.
     pub fn wait(self: *Ring, deadline_ns: u64) Wake {
         const now = clock.nowNs();

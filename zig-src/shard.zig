@@ -117,6 +117,7 @@ pub const Shard = struct {
         if (self.crew.forked()) return;
         // The last task may have ended here: the bells that tell the others must still go out.
         if (self.ring.hasUnsubmitted()) self.submit();
+        self.ring.drain();
         self.account();
         if (self.searching) thief.release(self);
         assert(self.live == null and self.ops.flying == 0);

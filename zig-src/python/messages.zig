@@ -86,10 +86,30 @@ fn listenTo(interest: Interest) ?*Object {
     return instance;
 }
 
-/// next_event(hot)
-pub fn nextEvent(_: ?*Object, hot: *Object) callconv(.c) ?*Object {
-    const wanted = object.unsigned(hot, "hot", 1) orelse return null;
-    return listenTo(if (wanted == 1) .hot_event else .event);
+/// next_event(runtime, shard, hot): for tasks of that shard.
+pub fn nextEvent(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("next_event", count, 3)) return null;
+    const hot = object.unsigned(arguments[2], "hot", 1) orelse return null;
+    if (!isHere(arguments[0], arguments[1])) return null;
+    return listenTo(if (hot == 1) .hot_event else .event);
+}
+
+/// here(runtime, shard): None, or RuntimeError where this thread runs another shard or none.
+pub fn here(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("here", count, 2)) return null;
+    return if (isHere(arguments[0], arguments[1])) api.none() else null;
+}
+
+fn isHere(runtime: *Object, number: *Object) bool {
+    const target = targetOf(runtime, number) orelse return false;
+    if (Shard.current() == target.shard) return true;
+    const id = target.shard.id;
+    const format = "this is the context of shard {d}, not of ";
+    _ = if (Shard.currentOf(target.crew)) |own|
+        api.raiseFormat(py.PyExc_RuntimeError.*, format ++ "shard {d}", .{ id, own.id })
+    else
+        api.raiseFormat(py.PyExc_RuntimeError.*, format ++ "this thread", .{id});
+    return false;
 }
 
 /// The number of a counter of this task's runtime, or null with an exception.

@@ -164,13 +164,11 @@ class ShardCtx:
     def next_event(self) -> Awaitable[Event]:
         """The oldest message of this shard, when there is one. Of several tasks that wait, the one
         that has waited longest gets it; a cancelled one takes none."""
-        self._here()
-        return native.next_event(0)
+        return native.next_event(self._runtime, self.shard_id, 0)
 
     def next_hot_event(self) -> Awaitable[Event]:
         """The same for messages with one of ``hot_msg_tags``, which have a lane of their own."""
-        self._here()
-        return native.next_event(1)
+        return native.next_event(self._runtime, self.shard_id, 1)
 
     def next_hot_count(self, tag: int) -> Awaitable[int]:
         """The sum of the values of messages with this tag, one of ``coalesced_hot_msg_tags``, since
@@ -184,11 +182,7 @@ class ShardCtx:
         return native.take_hot_count(tag) or None
 
     def _here(self) -> None:
-        shard = native.current_shard()
-        if shard != self.shard_id or current_runtime() is not self._runtime:
-            raise RuntimeError(
-                f"this is the context of shard {self.shard_id}, not of shard {shard}"
-            )
+        native.here(self._runtime, self.shard_id)
 
     def __repr__(self) -> str:
         return f"ShardCtx({self.shard_id})"

@@ -304,6 +304,74 @@ int32_t spargio_send(int32_t fd, const void *buffer, uint32_t length, int32_t fl
 /** shutdown(2). IORING_OP_SHUTDOWN, 5.11. */
 int32_t spargio_shutdown(int32_t fd, int32_t how, spargio_op *op);
 
+/* ---- more operations: inside a poll function, as above; all since 0.2 --------------------
+ *
+ * Names are relative to the working directory and copied. What other pointers name stays valid until
+ * the operation has ended.
+ */
+
+/** mkdir(2). IORING_OP_MKDIRAT, 5.15. */
+int32_t spargio_mkdir(const char *path, uint32_t mode, spargio_op *op);
+
+/** rmdir(2). IORING_OP_UNLINKAT, 5.11. */
+int32_t spargio_rmdir(const char *path, spargio_op *op);
+
+/** unlink(2). IORING_OP_UNLINKAT, 5.11. */
+int32_t spargio_unlink(const char *path, spargio_op *op);
+
+/** renameat2(2) with its flags (RENAME_NOREPLACE, ...). IORING_OP_RENAMEAT, 5.11. */
+int32_t spargio_rename(const char *from, const char *to, uint32_t flags, spargio_op *op);
+
+/** link(2): `path` is a new name of `existing`. IORING_OP_LINKAT, 5.15. */
+int32_t spargio_link(const char *existing, const char *path, spargio_op *op);
+
+/** symlink(2): `path` points to `target`. IORING_OP_SYMLINKAT, 5.15. */
+int32_t spargio_symlink(const char *target, const char *path, spargio_op *op);
+
+/** statx(2) into `out`, a struct statx, with its AT_* flags and STATX_* mask. IORING_OP_STATX, 5.6. */
+int32_t spargio_statx(const char *path, uint32_t flags, uint32_t mask, void *out, spargio_op *op);
+
+/** preadv(2); `vectors` are `count` struct iovec, at most 1024. IORING_OP_READV, 5.1. */
+int32_t spargio_readv_at(int32_t fd, const void *vectors, uint32_t count, uint64_t offset, spargio_op *op);
+
+/** pwritev(2), likewise. IORING_OP_WRITEV, 5.1. */
+int32_t spargio_writev_at(int32_t fd, const void *vectors, uint32_t count, uint64_t offset, spargio_op *op);
+
+/** ftruncate(2). IORING_OP_FTRUNCATE, 6.9; -EINVAL before. */
+int32_t spargio_truncate(int32_t fd, uint64_t length, spargio_op *op);
+
+/** fallocate(2) with its mode. IORING_OP_FALLOCATE, 5.6. */
+int32_t spargio_allocate(int32_t fd, int32_t mode, uint64_t offset, uint64_t length, spargio_op *op);
+
+/** splice(2); an offset of UINT64_MAX is a pipe's, or the file's own position. IORING_OP_SPLICE, 5.7. */
+int32_t spargio_splice(int32_t from, uint64_t from_offset, int32_t to, uint64_t to_offset, uint32_t length,
+                       uint32_t flags, spargio_op *op);
+
+/**
+ * A listening Unix socket on a path of at most 107 bytes, or on an abstract name where the first byte
+ * of `path` is '@'. Close-on-exec. Does not wait; may be called from any thread. Returns SPARGIO_OK,
+ * _INVALID (too long, or empty) or errno.
+ */
+int32_t spargio_unix_listen(const char *path, uint32_t backlog, int32_t *fd);
+
+/** Makes a Unix stream socket and connects it; names as above; the result is its descriptor. IORING_OP_CONNECT, 5.5. */
+int32_t spargio_unix_connect(const char *path, spargio_op *op);
+
+/** A UDP socket on a numeric address; port 0: any. As spargio_tcp_listen. */
+int32_t spargio_udp_bind(const char *address, uint16_t port, int32_t *fd);
+
+/** connect(2) of a socket of the caller's to a sockaddr of `length` bytes, which is copied. IORING_OP_CONNECT, 5.5. */
+int32_t spargio_connect(int32_t fd, const void *address, uint32_t length, spargio_op *op);
+
+/** sendmsg(2) with MSG_NOSIGNAL; `message` is a struct msghdr. IORING_OP_SENDMSG, 5.3. */
+int32_t spargio_sendmsg(int32_t fd, const void *message, int32_t flags, spargio_op *op);
+
+/** recvmsg(2) into a struct msghdr. IORING_OP_RECVMSG, 5.3. */
+int32_t spargio_recvmsg(int32_t fd, void *message, int32_t flags, spargio_op *op);
+
+/** poll(2) for one descriptor, once: the result is what is ready (POLLIN, ...). IORING_OP_POLL_ADD, 5.1. */
+int32_t spargio_poll(int32_t fd, uint32_t events, spargio_op *op);
+
 /* ---- messages between shards -----------------------------------------------------------
  *
  * A message is a tag and a value for the tasks of one shard. It lies in a lane of that shard until a

@@ -80,10 +80,10 @@ LAYERS = [
     {"steal", "ring", "buffers", "outbox"},
     {"task", "op", "completion", "mailbox"},
     {"shard", "crew", "thief", "idle", "host", "messages"},
-    {"ops/fs", "ops/net", "snapshot"},
+    {"ops/fs", "ops/net", "ops/paths", "snapshot"},
     {"runtime"},
     {"native_task"},
-    {"c_api", "c_messages"},
+    {"c_api", "c_messages", "c_ops"},
     {"python"},
     {"root", "root_python"},
 ]

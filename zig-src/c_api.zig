@@ -274,7 +274,7 @@ fn findOp(handle: u64) errors.Error!*Op {
 }
 
 /// Runs one of the functions of ops/ for the current task and gives out the op's handle.
-fn launch(out: ?*u64, comptime function: anytype, arguments: anytype) i32 {
+pub fn launch(out: ?*u64, comptime function: anytype, arguments: anytype) i32 {
     const handle = out orelse return fail(error.Invalid);
     const task = currentTask() orelse return fail(error.NotOnShard);
     const op = @call(.auto, function, .{ Shard.current().?, task } ++ arguments) catch |err| return fail(err);

@@ -5,6 +5,7 @@ pub const c_api = @import("c_api.zig");
 comptime {
     _ = c_api;
     _ = @import("c_messages.zig");
+    _ = @import("c_ops.zig");
 }
 
 test {

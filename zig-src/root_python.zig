@@ -3,5 +3,6 @@
 comptime {
     _ = @import("c_api.zig");
     _ = @import("c_messages.zig");
+    _ = @import("c_ops.zig");
     _ = @import("python/module.zig");
 }

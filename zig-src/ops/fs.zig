@@ -52,6 +52,50 @@ pub fn writeAt(shard: *Shard, task: *Task, fd: i32, buffer: []const u8, offset: 
     return op;
 }
 
+pub fn readvAt(shard: *Shard, task: *Task, fd: i32, vectors: []const std.posix.iovec, offset: u64) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_readv(fd, vectors, offset);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn writevAt(shard: *Shard, task: *Task, fd: i32, vectors: []const std.posix.iovec_const, offset: u64) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_writev(fd, vectors, offset);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn truncate(shard: *Shard, task: *Task, fd: i32, length: u64) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_rw(.FTRUNCATE, fd, 0, 0, length);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn allocate(shard: *Shard, task: *Task, fd: i32, mode: i32, offset: u64, length: u64) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_fallocate(fd, mode, offset, length);
+    shard.launch(op, sqe);
+    return op;
+}
+
+/// An offset of all ones: the descriptor's own position, or a pipe.
+pub fn splice(shard: *Shard, task: *Task, from: End, to: End, length: u32, flags: u32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_splice(from.fd, from.offset, to.fd, to.offset, length);
+    sqe.rw_flags = flags;
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub const End = struct { fd: i32, offset: u64 };
+
 pub fn fsync(shard: *Shard, task: *Task, fd: i32, data_only: bool) Error!*Op {
     const op = try shard.ops.take(task, shard);
     var sqe: Sqe = undefined;

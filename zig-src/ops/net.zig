@@ -44,6 +44,18 @@ pub const Address = struct {
     }
 };
 
+/// Gives a descriptor that is bound to a sockaddr of any family, or -errno.
+pub fn bind(address: []align(4) const u8, kind: u32) i32 {
+    const given: *const linux.sockaddr = @ptrCast(address.ptr);
+    const rc = linux.socket(given.family, kind | linux.SOCK.CLOEXEC, 0);
+    if (linux.errno(rc) != .SUCCESS) return -@as(i32, @backingInt(linux.errno(rc)));
+    const fd: i32 = @intCast(rc);
+    const errno = linux.errno(linux.bind(fd, given, @intCast(address.len)));
+    if (errno == .SUCCESS) return fd;
+    _ = linux.close(fd);
+    return -@as(i32, @backingInt(errno));
+}
+
 /// Gives the descriptor, or -errno.
 pub fn listen(address: *const Address, backlog: u32, reuse_port: bool) i32 {
     const fd = socket(address);
@@ -132,6 +144,31 @@ pub fn shutdown(shard: *Shard, task: *Task, fd: i32, how: u32) Error!*Op {
     const op = try shard.ops.take(task, shard);
     var sqe: Sqe = undefined;
     sqe.prep_shutdown(fd, how);
+    shard.launch(op, sqe);
+    return op;
+}
+
+/// `message` and all it points to are the caller's until the op has ended.
+pub fn recvMessage(shard: *Shard, task: *Task, fd: i32, message: *linux.msghdr, flags: u32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_recvmsg(fd, message, flags);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn sendMessage(shard: *Shard, task: *Task, fd: i32, message: *const linux.msghdr_const, flags: u32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_sendmsg(fd, message, flags | linux.MSG.NOSIGNAL);
+    shard.launch(op, sqe);
+    return op;
+}
+
+pub fn poll(shard: *Shard, task: *Task, fd: i32, events: u32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_poll_add(fd, events);
     shard.launch(op, sqe);
     return op;
 }

@@ -73,7 +73,7 @@ LAYERS = [
     {"steal", "ring", "buffers"},
     {"task", "op", "completion"},
     {"shard", "crew", "thief", "idle", "host"},
-    {"ops/fs", "ops/net", "snapshot"},
+    {"ops/fs", "ops/net", "ops/raw", "snapshot"},
     {"runtime"},
     {"native_task"},
     {"c_api"},

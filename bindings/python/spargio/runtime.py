@@ -9,7 +9,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _asyncgens, _interrupts
 from ._blocking import spawn_blocking
@@ -19,6 +19,9 @@ from ._ffi.core import Runtime as NativeRuntime
 from .options import RuntimeBuilder
 from .placement import TaskPlacement
 from .stats import RuntimeStats
+
+if TYPE_CHECKING:
+    from .uring import UringNativeAny
 
 __all__ = (
     "Runtime",
@@ -89,6 +92,13 @@ class RuntimeHandle:
         """Call ``function(*arguments)``, which may wait as it likes, on a thread of the process's
         pool (at most 32 threads). See :func:`spargio.spawn_blocking`."""
         return spawn_blocking(function, *arguments)
+
+    def uring_native_unbound(self) -> UringNativeAny:
+        """Operations of io_uring on plain descriptors, and on SQEs that the caller fills; each goes
+        to the shard that suits. See :mod:`spargio.uring`."""
+        from .uring import UringNativeAny
+
+        return UringNativeAny(self._runtime)
 
     def shard_count(self) -> int:
         """Number of shards."""

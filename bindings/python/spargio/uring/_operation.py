@@ -164,15 +164,22 @@ class NativeOp(Generic[T]):
         """The operation is asked to end, and the task waits until it has."""
         job.cancel()
         late = [first]
-        try:
-            while True:
-                try:
-                    return await job
-                except CancelledError as error:
-                    late.append(error)
-                except TaskCancelled:
-                    late.remove(first)
-                    raise first from None
-        finally:
-            for missed in late:
-                native.redeliver(missed)
+        while True:
+            try:
+                value = await job
+            except CancelledError as error:
+                late.append(error)
+                continue
+            except TaskCancelled:
+                _redeliver(late[1:])
+                raise first from None
+            except Exception:
+                _redeliver(late)
+                raise
+            _redeliver(late)
+            return value
+
+
+def _redeliver(missed: list[CancelledError]) -> None:
+    for error in missed:
+        native.redeliver(error)

@@ -27,7 +27,7 @@ pub const Counter = struct {
     }
 };
 
-/// What a spawn counts, on the shard or thread that spawns.
+/// What is counted where it is asked for: on a shard, or on a thread that is none.
 pub const SpawnCounters = struct {
     spawn_accepted: Counter = .{},
     spawn_refused: Counter = .{},
@@ -42,6 +42,7 @@ pub const SpawnCounters = struct {
     ring_msgs_failed: Counter = .{},
     eventfd_wakes: Counter = .{},
     doorbells_coalesced: Counter = .{},
+    native_affinity_violations: Counter = .{},
 };
 
 /// What a shard counts while it runs.

@@ -688,6 +688,23 @@ def test_a_hard_lease_refuses_other_shards(two: spargio.RuntimeHandle, file: int
         assert native_any.submit_unsafe_on_shard(0, nop).result(support.LIMIT_S).res == 0
     assert native_any.submit_unsafe_on_shard(0, sqe).result(support.LIMIT_S).res == 0
     assert native_any.active_native_op_count() == 0
+    assert two.stats_snapshot().outside.native_affinity_violations == 1
+
+
+def test_violations_are_counted_where_they_happen(file: int) -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        native_any = handle.uring_native_unbound()
+        with native_any.lease(file, "hard", shard=1):
+            with pytest.raises(AffinityViolation, match="an operation on shard 0"):
+                await native_any.submit_unsafe_on_shard(0, Sqe(opcode=Opcode.FSYNC, fd=file))
+            with pytest.raises(AffinityViolation, match="a hard lease: a strong lease on shard 0"):
+                native_any.lease(file, shard=0)
+            native_any.lease(file, shard=1).close()
+        stats = handle.stats_snapshot()
+        assert stats.native_affinity_violations == 2
+        assert stats.shards[0].native_affinity_violations == 2
+
+    spargio.run(main, shards=2)
 
 
 def test_a_weak_lease_is_a_preference(two: spargio.RuntimeHandle, pair: Pair) -> None:
@@ -752,3 +769,24 @@ def test_leases_of_operations_do_not_pile_up(two: spargio.RuntimeHandle) -> None
         for lease in held:
             lease._used -= 1  # As if it were a second later.
     assert len(table._implicit) <= 256
+
+
+def test_a_forked_child_is_told(file: int) -> None:
+    done = support.run_program(
+        """
+        import os, spargio
+        with spargio.Runtime.builder().shards(1).build() as handle:
+            uring = handle.uring_native_unbound()
+            child = os.fork()
+            if child == 0:
+                try:
+                    handle.uring_native_unbound().read_at(0, 0, 1)
+                except spargio.SpargioError as error:
+                    print(error, flush=True)
+                os._exit(0)
+            os.waitpid(child, 0)
+            uring.sleep(0).result(10)
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "parent" in done.stdout

@@ -43,6 +43,12 @@ var functions = [_]api.MethodDef{
     object.method("submit_sqe", &sqe.submit, api.meth_fastcall, "submit_sqe(sqe, keep)"),
     object.method("address_of", &sqe.addressOf, api.meth_one, "address_of(buffer)"),
     object.method("ops_in_flight", &sqe.opsInFlight, api.meth_one, "ops_in_flight(runtime): a list"),
+    object.method(
+        "count_affinity_violation",
+        &sqe.countViolation,
+        api.meth_one,
+        "count_affinity_violation(runtime)",
+    ),
     object.method("read_files", &read_files.readFiles, api.meth_fastcall, "read_files(paths, names, depth)"),
     object.method("signal_add", &signals.add, api.meth_fastcall, "signal_add(number, eventfd): a key"),
     object.method("signal_take", &signals.take, api.meth_one, "signal_take(key): how often it came"),

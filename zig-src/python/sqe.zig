@@ -117,6 +117,14 @@ pub fn opsInFlight(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     return list;
 }
 
+/// count_affinity_violation(runtime)
+pub fn countViolation(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+    if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "count_affinity_violation() takes a Runtime");
+    const crew = &PyRuntime.of(given).runtime.crew;
+    crew.countSpawn(Shard.currentOf(crew), .native_affinity_violations);
+    return api.none();
+}
+
 pub fn define() bool {
     const awaitable = object.Awaitable(Submission.step);
     var slots = awaitable.slots() ++ [_]api.TypeSlot{

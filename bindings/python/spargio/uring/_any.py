@@ -109,7 +109,7 @@ class UringNativeAny:
         if lifetime is None and kind == "weak":
             lifetime = WEAK_LIFETIME_S
         where = self.select_shard(fd) if shard is None else self._state.check_shard(shard)
-        return self._state.leases.take(fd, kind, where, lifetime)
+        return self._state.take_lease(fd, kind, where, lifetime)
 
     def active_native_op_count(self) -> int:
         """How many operations of this runtime's selectors are under way, or wait for their

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from typing import Any
 
 from .. import _asyncgens
 from .._ffi.core import Runtime, native
-from ._leases import RANK, AffinityViolation, LeaseTable
+from ._leases import RANK, AffinityViolation, Lease, LeaseTable
 
 _states: weakref.WeakValueDictionary[int, State] = weakref.WeakValueDictionary()
 _states_lock = threading.RLock()
@@ -22,6 +23,16 @@ def state_of(runtime: Runtime) -> State:
         if found is None:
             found = _states[id(runtime)] = State(runtime)
         return found
+
+
+def _in_child() -> None:
+    """A forked child has none of the threads that may have held the lock."""
+    global _states_lock
+    _states_lock = threading.RLock()
+    _states.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 class State:
@@ -66,10 +77,18 @@ class State:
     def check_hard(self, fd: int | None, shard: int) -> None:
         lease = None if fd is None else self.leases.of(fd)
         if lease is not None and lease.kind == "hard" and lease.shard != shard:
+            native.count_affinity_violation(self.runtime)
             raise AffinityViolation(
                 f"descriptor {fd} is held on shard {lease.shard} by a hard lease: an operation on "
                 f"shard {shard} is refused"
             )
+
+    def take_lease(self, fd: int, kind: str, shard: int, lifetime: float | None) -> Lease:
+        try:
+            return self.leases.take(fd, kind, shard, lifetime)
+        except AffinityViolation:
+            native.count_affinity_violation(self.runtime)
+            raise
 
     # ---- what is under way ----
 

@@ -786,7 +786,8 @@ def test_a_forked_child_is_told(file: int) -> None:
                 os._exit(0)
             os.waitpid(child, 0)
             uring.sleep(0).result(10)
-        """
+        """,
+        "-Wignore::DeprecationWarning",  # Of a fork with threads, which is what this is about.
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "parent" in done.stdout

@@ -435,6 +435,42 @@ int32_t spargio_msg_next_hot_count(uint16_t tag, uint64_t *sum);
 /** Takes whatever the sum is now, 0 included; never waits. Since 0.2. */
 int32_t spargio_msg_take_hot_count(uint16_t tag, uint64_t *sum);
 
+/* ---- operations that spargio does not wrap ----------------------------------------------- */
+
+/**
+ * Told of the end of an operation: `result` is the kernel's, a negative one is -errno, and `cqe_flags`
+ * are those of the completion. Called on the shard, outside any task; all else there waits, so it must not
+ * block, and operations are SPARGIO_E_NOT_ON_SHARD in it; whatever any thread may call, it may.
+ */
+typedef void (*spargio_complete_fn)(void *ctx, int32_t result, uint32_t cqe_flags);
+
+/**
+ * Whether spargio_submit_sqe would take the SQE: SPARGIO_OK, or SPARGIO_E_INVALID; then, where `message` is
+ * not NULL, a sentence that names field, value and reason is written there, NUL-terminated and cut at
+ * `capacity` bytes. Whether the kernel would take it only the kernel tells. Any thread. Since 0.2.
+ */
+int32_t spargio_sqe_check(const void *sqe, char *message, size_t capacity);
+
+/**
+ * Queues an SQE (64 bytes, struct io_uring_sqe of linux/io_uring.h; copied, need not be aligned) as an
+ * operation of this task. Inside a poll function only.
+ *
+ * With `complete`, it is called exactly once, at the completion: also where the task was cancelled or has
+ * ended meanwhile, and then before the task's join ends. The result is the function's; the task is polled
+ * as after any operation, and spargio_op_poll gives SPARGIO_E_CLOSED from then on. `op` may be NULL.
+ * Without it (NULL) spargio_op_poll gives the result, and a descriptor (of OPENAT, OPENAT2, ACCEPT,
+ * SOCKET, FIXED_FD_INSTALL) that nobody takes because the task ended is closed.
+ *
+ * All memory that the SQE names, paths too, must stay valid until the completion (`complete` was called,
+ * spargio_op_poll returned SPARGIO_READY, or the task's join ended).
+ *
+ * SPARGIO_E_INVALID, nothing was queued: `user_data` is not 0, a flag other than IOSQE_ASYNC, an opcode or
+ * flag that gives more than one completion (multishot, zero-copy send), that names other operations or
+ * rings, or an opcode newer than this library. spargio_sqe_check tells which. SPARGIO_E_NOMEM: `complete`
+ * is not called. Since 0.2.
+ */
+int32_t spargio_submit_sqe(const void *sqe, spargio_complete_fn complete, void *ctx, spargio_op *op);
+
 /* ---- statistics ------------------------------------------------------------------------ */
 
 /**

@@ -80,7 +80,7 @@ LAYERS = [
     {"steal", "ring", "buffers", "outbox"},
     {"task", "op", "completion", "mailbox"},
     {"shard", "crew", "thief", "idle", "host", "messages"},
-    {"ops/fs", "ops/net", "ops/paths", "snapshot"},
+    {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},
     {"runtime"},
     {"native_task"},
     {"c_api", "c_messages", "c_ops"},

@@ -6,6 +6,7 @@ const clock = @import("clock.zig");
 const errors = @import("errors.zig");
 const fs = @import("ops/fs.zig");
 const net = @import("ops/net.zig");
+const raw = @import("ops/raw.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
 const probe = @import("probe.zig");
@@ -15,10 +16,12 @@ const Kind = @import("task.zig").Kind;
 const NativeTask = @import("native_task.zig").NativeTask;
 const PollFn = @import("native_task.zig").PollFn;
 const joins = &@import("native_task.zig").joins;
+const CompleteFn = @import("op.zig").CompleteFn;
 const Op = @import("op.zig").Op;
 const Placement = @import("runtime.zig").Placement;
 const Runtime = @import("runtime.zig").Runtime;
 const Shard = @import("shard.zig").Shard;
+const Sqe = @import("ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const shard_none = @import("task.zig").shard_none;
 
@@ -105,12 +108,16 @@ pub export fn spargio_runtime_options_check(given: ?*const Options, message: ?[*
     else |_|
         "the options have unknown bytes or a wrong struct_size: allowed is what " ++
             "spargio_runtime_options_init fills";
-    if (message) |out| if (capacity > 0) {
-        const length = @min(said.len, capacity - 1);
-        @memcpy(out[0..length], said[0..length]);
-        out[length] = 0;
-    };
+    writeMessage(said, message, capacity);
     return fail(error.Invalid);
+}
+
+fn writeMessage(said: []const u8, message: ?[*]u8, capacity: usize) void {
+    const out = message orelse return;
+    if (capacity == 0) return;
+    const length = @min(said.len, capacity - 1);
+    @memcpy(out[0..length], said[0..length]);
+    out[length] = 0;
 }
 
 pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
@@ -370,6 +377,45 @@ pub export fn spargio_send(fd: i32, buffer: ?[*]const u8, length: u32, flags: i3
 pub export fn spargio_shutdown(fd: i32, how: i32, op: ?*u64) i32 {
     if (how < 0 or how > 2) return fail(error.Invalid);
     return launch(op, net.shutdown, .{ fd, @as(u32, @intCast(how)) });
+}
+
+pub export fn spargio_sqe_check(given: ?*const anyopaque, message: ?[*]u8, capacity: usize) i32 {
+    const sqe = readSqe(given orelse return fail(error.Invalid));
+    var text: [256]u8 = undefined;
+    const said = raw.refusal(&sqe, &text) orelse return errors.ok;
+    writeMessage(said, message, capacity);
+    return fail(error.Invalid);
+}
+
+pub export fn spargio_submit_sqe(
+    given: ?*const anyopaque,
+    complete: ?CompleteFn,
+    ctx: ?*anyopaque,
+    out: ?*u64,
+) i32 {
+    const sqe = readSqe(given orelse return fail(error.Invalid));
+    if (complete == null and out == null) return fail(error.Invalid); // Nobody would get the result.
+    var text: [256]u8 = undefined;
+    if (raw.refusal(&sqe, &text) != null) return fail(error.Invalid);
+    const task = currentTask() orelse return fail(error.NotOnShard);
+    const op = raw.submit(Shard.current().?, task, &sqe) catch |err| return fail(err);
+    const id = op.id();
+    if (complete != null and op.phase == .ended) { // The ring had no memory for it: it never began.
+        _ = Shard.current().?.ops.consume(op);
+        return fail(error.OutOfMemory);
+    }
+    op.complete = complete;
+    op.complete_ctx = ctx;
+    if (out) |handle| handle.* = id;
+    return errors.ok;
+}
+
+/// Copied: the caller's need not be aligned, or stay.
+fn readSqe(given: *const anyopaque) Sqe {
+    var sqe: Sqe = undefined;
+    const bytes: [*]const u8 = @ptrCast(given);
+    @memcpy(std.mem.asBytes(&sqe), bytes[0..@sizeOf(Sqe)]);
+    return sqe;
 }
 
 pub export fn spargio_stats_cbor(handle: u64, buffer: ?[*]u8, capacity: usize, needed: ?*usize) i32 {

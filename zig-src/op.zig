@@ -30,6 +30,9 @@ pub const Phase = enum(u8) { free, flying, ended };
 /// What becomes of a success that nobody takes.
 pub const Undo = enum(u8) { nothing, close_descriptor };
 
+/// Told of the terminal completion, on the shard and outside any task.
+pub const CompleteFn = *const fn (ctx: ?*anyopaque, result: i32, cqe_flags: u32) callconv(.c) void;
+
 pub const Op = struct {
     index: u32,
     generation: u32 = 1,
@@ -50,6 +53,9 @@ pub const Op = struct {
     address: linux.sockaddr.in6 = undefined,
     address_len: u32 = 0,
     path: ?[:0]u8 = null,
+    /// Takes the result instead of the task.
+    complete: ?CompleteFn = null,
+    complete_ctx: ?*anyopaque = null,
 
     pub fn id(self: *const Op) u64 {
         return @as(u64, self.generation) << 32 | self.index;

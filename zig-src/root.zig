@@ -18,6 +18,7 @@ test {
     _ = @import("header_test.zig");
     _ = @import("op.zig");
     _ = @import("options.zig");
+    _ = @import("ops/raw.zig");
     _ = @import("probe.zig");
     _ = @import("outbox.zig");
     _ = @import("queue/inbox.zig");

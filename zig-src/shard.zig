@@ -403,8 +403,12 @@ pub const Shard = struct {
     fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
         const task = op.task;
         self.ops.end(op, result, cqe_flags);
+        if (op.complete) |function| {
+            const ctx = op.complete_ctx;
+            _ = self.ops.consume(op);
+            function(ctx, result, cqe_flags);
+        } else if (task.draining) self.discard(op);
         if (!task.draining) return wake(task);
-        self.discard(op);
         if (task.flying == 0) self.complete(task);
     }
 

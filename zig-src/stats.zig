@@ -27,7 +27,7 @@ pub const Counter = struct {
     }
 };
 
-/// What a spawn counts, on the shard or thread that spawns.
+/// What is counted where it is asked for: on a shard, or on a thread that is none.
 pub const SpawnCounters = struct {
     spawn_accepted: Counter = .{},
     spawn_refused: Counter = .{},
@@ -45,6 +45,7 @@ pub const SpawnCounters = struct {
     messages_sent: Counter = .{},
     messages_sent_direct: Counter = .{},
     ring_msgs_backpressure: Counter = .{},
+    native_affinity_violations: Counter = .{},
 };
 
 /// What a shard counts while it runs.

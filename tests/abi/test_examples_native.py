@@ -15,6 +15,7 @@ EXAMPLES = ROOT / "examples"
     [
         ("c/hello.c", "c", b"the task says 42"),
         ("c/echo.c", "c", b"echoed 13 bytes"),
+        ("c/statx.c", "c", b"/statx has "),
         ("cpp/fanout.cpp", "c++", b"sum of squares 0..99: 328350"),
     ],
 )

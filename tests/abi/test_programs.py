@@ -15,7 +15,7 @@ RUNTIMES = [(1, 0, 0), (2, 0, 0), (4, 0, 0), (2, 1, 0), (4, 1, NO_MSG_RING), (2,
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
-@pytest.mark.parametrize("program", ["tasks", "io", "more_ops"])
+@pytest.mark.parametrize("program", ["tasks", "io", "more_ops", "raw"])
 def test_behaviour(run_program: Run, program: str, runtime: tuple[int, int, int]) -> None:
     run_program(PROGRAMS / f"{program}.c", *runtime)
 

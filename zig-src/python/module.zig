@@ -13,6 +13,7 @@ const signals = @import("signals.zig");
 const yield = @import("yield.zig");
 const raw = @import("raw.zig");
 const read_files = @import("read_files.zig");
+const sqe = @import("sqe.zig");
 const Future = @import("future.zig").Future;
 const NativeJoin = @import("native_join.zig").NativeJoin;
 const PyRuntime = @import("runtime.zig").PyRuntime;
@@ -39,6 +40,15 @@ var functions = [_]api.MethodDef{
         &raw.message,
         api.meth_fastcall,
         "message(opcode, fd, buffers, address, control, flags)",
+    ),
+    object.method("submit_sqe", &sqe.submit, api.meth_fastcall, "submit_sqe(sqe, keep)"),
+    object.method("address_of", &sqe.addressOf, api.meth_one, "address_of(buffer)"),
+    object.method("ops_in_flight", &sqe.opsInFlight, api.meth_one, "ops_in_flight(runtime): a list"),
+    object.method(
+        "count_affinity_violation",
+        &sqe.countViolation,
+        api.meth_one,
+        "count_affinity_violation(runtime)",
     ),
     object.method("read_files", &read_files.readFiles, api.meth_fastcall, "read_files(paths, names, depth)"),
     object.method("signal_add", &signals.add, api.meth_fastcall, "signal_add(number, eventfd): a key"),
@@ -86,7 +96,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     host.locked = locked != 0;
     if (!helpers.load(dict)) return null;
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
-        !Future.define() or !raw.define() or !messages.define() or
+        !Future.define() or !raw.define() or !messages.define() or !sqe.define() or
         !read_files.define() or !PyRuntime.define() or !NativeJoin.define() or !yield.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {

@@ -6,7 +6,7 @@ call; a runtime does when it starts.
 
 from __future__ import annotations
 
-from . import boundary, fs, io, net, process, signal, sync
+from . import boundary, extension, fs, io, net, process, signal, sync, uring
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -82,6 +82,7 @@ __all__ = (
     "boundary",
     "current_handle",
     "current_shard",
+    "extension",
     "fs",
     "interval",
     "interval_at",
@@ -101,5 +102,6 @@ __all__ = (
     "sync",
     "timeout",
     "timeout_at",
+    "uring",
     "yield_now",
 )

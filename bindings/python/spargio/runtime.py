@@ -9,7 +9,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _asyncgens, _interrupts
 from ._asyncgens import current_runtime
@@ -21,6 +21,9 @@ from .messages import RemoteShard
 from .options import RuntimeBuilder
 from .placement import TaskPlacement
 from .stats import RuntimeStats
+
+if TYPE_CHECKING:
+    from .uring import UringNativeAny
 
 __all__ = (
     "Runtime",
@@ -98,6 +101,13 @@ class RuntimeHandle:
     ) -> JoinHandle[T]:
         """:meth:`spawn_pinned`: every coroutine may use what belongs to its shard's thread."""
         return self.spawn_pinned(shard, coroutine, name=name)
+
+    def uring_native_unbound(self) -> UringNativeAny:
+        """Operations of io_uring on plain descriptors, and on SQEs that the caller fills; each goes
+        to the shard that suits. See :mod:`spargio.uring`."""
+        from .uring import UringNativeAny
+
+        return UringNativeAny(self._runtime)
 
     def shard_count(self) -> int:
         """Number of shards."""

@@ -1,0 +1,22 @@
+"""io_uring without wrappers: operations on plain descriptors, on the shard that suits, and SQEs
+that the caller fills. From ``handle.uring_native_unbound()``; see ``docs/native-extensions.md``."""
+
+from __future__ import annotations
+
+from .._ffi.sqe import Sqe
+from ._any import AT_FDCWD, UringNativeAny
+from ._leases import AffinityViolation, Lease
+from ._opcodes import Opcode
+from ._operation import Completion, NativeOp, address_of
+
+__all__ = (
+    "AT_FDCWD",
+    "AffinityViolation",
+    "Completion",
+    "Lease",
+    "NativeOp",
+    "Opcode",
+    "Sqe",
+    "UringNativeAny",
+    "address_of",
+)

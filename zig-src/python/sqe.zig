@@ -1,0 +1,135 @@
+//! An SQE that Python filled, byte by byte: the public way to operations that spargio does not wrap.
+//! It holds what the caller named until the terminal completion, and gives the kernel's answer as it is.
+
+const std = @import("std");
+const linux = std.os.linux;
+const api = @import("api.zig");
+const object = @import("object.zig");
+const ops = @import("../ops/raw.zig");
+const PyRuntime = @import("runtime.zig").PyRuntime;
+const PyTask = @import("task.zig").PyTask;
+const Shard = @import("../shard.zig").Shard;
+const Sqe = @import("../ring.zig").Sqe;
+const Object = api.Object;
+const py = &api.py;
+
+const Submission = struct {
+    state: enum(u8) { new, flying, finished },
+    sqe: Sqe,
+    /// A tuple of what the kernel reads and writes.
+    keep: ?*Object,
+
+    const Type = object.TypeOf(Submission);
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(instance);
+        const me = PyTask.demand("await of an SQE") orelse return null;
+        switch (self.state) {
+            .new => {
+                if (me.cancelWanted()) return me.raiseCancel();
+                const op = ops.submit(Shard.current().?, &me.task, &self.sqe) catch return py.PyErr_NoMemory();
+                self.state = .flying;
+                suspended.* = true;
+                return me.suspendForOp(op, instance, false);
+            },
+            .flying => {
+                if (me.op_owner != instance or me.op == null)
+                    return api.raise(py.PyExc_RuntimeError.*, "an SQE is awaited by two tasks");
+                const op = me.op.?;
+                if (op.phase == .flying) { // Resumed by something else than its completion.
+                    suspended.* = true;
+                    return me.suspendForOp(op, instance, false);
+                }
+                return self.finish(me);
+            },
+            .finished => return api.raise(py.PyExc_RuntimeError.*, "an SQE can be awaited once"),
+        }
+    }
+
+    /// (res, flags), or the cancellation where that is what ended it.
+    fn finish(self: *Submission, me: *PyTask) ?*Object {
+        const flags = me.op.?.cqe_flags;
+        const result = Shard.current().?.ops.consume(me.op.?);
+        me.op = null;
+        self.state = .finished;
+        api.drop(&self.keep);
+        const cancelled = -@as(i32, @backingInt(linux.E.CANCELED));
+        const interrupted = -@as(i32, @backingInt(linux.E.INTR));
+        if ((result == cancelled or result == interrupted) and me.cancelWanted()) return me.raiseCancel();
+        const tuple = py.PyTuple_New(2) orelse return null;
+        for ([_]i64{ result, flags }, 0..) |part, i| {
+            const number = py.PyLong_FromLongLong(part) orelse {
+                py.Py_DecRef(tuple);
+                return null;
+            };
+            _ = py.PyTuple_SetItem(tuple, @intCast(i), number);
+        }
+        return tuple;
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        // While the kernel has it the task holds a reference.
+        api.drop(&Type.body(instance).keep);
+        Type.free(instance, false);
+    }
+};
+
+/// submit_sqe(sqe: a buffer of 64 bytes, keep: tuple) -> awaitable of (res, flags)
+pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("submit_sqe", count, 2)) return null;
+    var view: api.Buffer = .{};
+    if (py.PyObject_GetBuffer(arguments[0], &view, api.buffer_simple) != 0) return null;
+    defer py.PyBuffer_Release(&view);
+    if (view.len != @sizeOf(Sqe))
+        return api.raiseFormat(py.PyExc_ValueError.*, "sqe has {d} bytes: allowed is {d}", .{ view.len, @sizeOf(Sqe) });
+    var sqe: Sqe = undefined;
+    @memcpy(std.mem.asBytes(&sqe), view.buf.?[0..@sizeOf(Sqe)]);
+    var text: [256]u8 = undefined;
+    if (ops.refusal(&sqe, &text)) |why| return api.raiseFormat(py.PyExc_ValueError.*, "sqe: {s}", .{why});
+    const instance = Submission.Type.create() orelse return null;
+    Submission.Type.body(instance).sqe = sqe;
+    Submission.Type.body(instance).keep = api.ref(arguments[1]);
+    return instance;
+}
+
+/// address_of(buffer) -> a number. The caller sees to it that the memory stays.
+pub fn addressOf(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+    var view: api.Buffer = .{};
+    if (py.PyObject_GetBuffer(given, &view, api.buffer_simple) != 0) return null;
+    defer py.PyBuffer_Release(&view);
+    return py.PyLong_FromUnsignedLongLong(@intFromPtr(view.buf));
+}
+
+/// ops_in_flight(runtime) -> one number per shard, as of its last pass; of the current shard, as of now.
+pub fn opsInFlight(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+    if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "ops_in_flight() takes a Runtime");
+    const crew = &PyRuntime.of(given).runtime.crew;
+    const here = Shard.currentOf(crew);
+    const list = py.PyList_New(@intCast(crew.shards.len)) orelse return null;
+    for (crew.shards, 0..) |*shard, i| {
+        const depth: u64 = if (shard == here) shard.ops.flying else shard.gauges.ops_in_flight.get();
+        const number = py.PyLong_FromUnsignedLongLong(depth) orelse {
+            py.Py_DecRef(list);
+            return null;
+        };
+        _ = py.PyList_SetItem(list, @intCast(i), number);
+    }
+    return list;
+}
+
+/// count_affinity_violation(runtime)
+pub fn countViolation(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+    if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "count_affinity_violation() takes a Runtime");
+    const crew = &PyRuntime.of(given).runtime.crew;
+    crew.countSpawn(Shard.currentOf(crew), .native_affinity_violations);
+    return api.none();
+}
+
+pub fn define() bool {
+    const awaitable = object.Awaitable(Submission.step);
+    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.dealloc, &Submission.dealloc),
+        .{},
+    };
+    return Submission.Type.define("Submission", 0, &slots);
+}

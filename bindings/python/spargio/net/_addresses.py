@@ -55,8 +55,13 @@ def encode(family: int, address: Address) -> bytes:
     return _FAMILY.pack(family) + packed + _SCOPE.pack(scope)
 
 
+def unix_name(path: Address) -> bytes | str:
+    """As the socket module takes it: a path may be any ``os.PathLike``."""
+    return bytes(path) if isinstance(path, (bytes, bytearray)) else os.fspath(path)
+
+
 def _encode_unix(path: Address) -> bytes:
-    name = bytes(path) if isinstance(path, (bytes, bytearray)) else os.fsencode(path)
+    name = os.fsencode(unix_name(path))
     if not name:
         raise ValueError("a Unix address is empty: allowed is a path or an abstract name")
     abstract = name[0] == 0

@@ -12,7 +12,7 @@ from typing import TypeVar
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
 from ..errors import ClosedError
-from ._addresses import Address, encode
+from ._addresses import Address, encode, unix_name
 
 _Self = TypeVar("_Self", bound="BaseSocket")
 
@@ -39,14 +39,14 @@ async def connect_descriptor(family: int, kind: int, address: Address) -> Descri
         )
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = address if isinstance(address, (str, bytes)) else _readable(address)
+            error.filename = _readable(family, address)
         await descriptor.close()
         raise
     return descriptor
 
 
-def _readable(address: Address) -> str:
-    return f"{address[0]}:{address[1]}"
+def _readable(family: int, address: Address) -> bytes | str:
+    return unix_name(address) if family == socket.AF_UNIX else f"{address[0]}:{address[1]}"
 
 
 class BaseSocket:

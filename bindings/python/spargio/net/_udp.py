@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from .._ffi import opcodes
 from .._ffi.core import native
-from ._addresses import ROOM, Address, decode, encode
+from ._addresses import ROOM, Address, decode, encode, unix_name
 from ._resolve import resolve
 from ._socket import BaseSocket, adopt, check_kind, fresh
 
@@ -120,10 +120,10 @@ class UnixDatagram(Datagrams):
         encode(socket.AF_UNIX, path)
         sock = fresh(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            sock.bind(path)
+            sock.bind(unix_name(path))
         except OSError as error:
             sock.close()
-            error.filename = path
+            error.filename = unix_name(path)
             raise
         return cls.from_socket(sock)
 

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from ..time import timeout as time_limit
-from ._addresses import Address, encode
+from ._addresses import Address, encode, unix_name
 from ._session import StreamSessionPolicy
 from ._socket import BaseSocket, adopt, check_kind, connect_descriptor, fresh
 from ._stream import Stream
@@ -65,11 +65,11 @@ class UnixListener(BaseSocket):
         encode(socket.AF_UNIX, path)
         sock = fresh(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.bind(path)
+            sock.bind(unix_name(path))
             sock.listen(backlog)
         except OSError as error:
             sock.close()
-            error.filename = path
+            error.filename = unix_name(path)
             raise
         return cls(adopt(sock))
 

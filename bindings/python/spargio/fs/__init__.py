@@ -30,6 +30,7 @@ from ._paths import (
     symlink,
     symlink_metadata,
 )
+from ._sendfile import sendfile
 from ._walk import DirEntry, DuOptions, DuSummary, du, read_dir, walk
 from ._whole import copy, read, read_many, read_to_string, write, write_many
 
@@ -60,6 +61,7 @@ __all__ = (
     "remove_dir_all",
     "remove_file",
     "rename",
+    "sendfile",
     "set_permissions",
     "symlink",
     "symlink_metadata",

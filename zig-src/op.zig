@@ -53,6 +53,10 @@ pub const Op = struct {
     address: linux.sockaddr.in6 = undefined,
     address_len: u32 = 0,
     path: ?[:0]u8 = null,
+    /// Of a zero-copy send: its result, known before the kernel lets go of the buffer.
+    early: i32 = 0,
+    /// Takes what comes before the terminal completion (a multishot operation); with `complete_ctx`.
+    more: ?CompleteFn = null,
     /// Takes the result instead of the task.
     complete: ?CompleteFn = null,
     complete_ctx: ?*anyopaque = null,

@@ -451,12 +451,22 @@ pub const Shard = struct {
                 if (cqe.user_data <= op_module.internal_max) {
                     self.internal(cqe);
                 } else if (self.ops.find(cqe.user_data)) |op| {
-                    self.endOp(op, cqe.res, cqe.flags);
+                    if (cqe.flags & linux.IORING_CQE_F_MORE == 0)
+                        self.endOp(op, finalOf(op, cqe), cqe.flags)
+                    else if (op.more) |function|
+                        function(op.complete_ctx, cqe.res, cqe.flags)
+                    else
+                        op.early = cqe.res;
                 } else {
                     self.counters.stale_completions.add(1);
                 }
             }
         }
+    }
+
+    /// A notification only says that the buffer is free; the result came before.
+    fn finalOf(op: *const Op, cqe: Cqe) i32 {
+        return if (cqe.flags & linux.IORING_CQE_F_NOTIF != 0) op.early else cqe.res;
     }
 
     fn internal(self: *Shard, cqe: Cqe) void {

@@ -140,6 +140,15 @@ pub fn send(shard: *Shard, task: *Task, fd: i32, buffer: []const u8, flags: u32)
     return op;
 }
 
+/// The buffer goes to the network card as it is (6.0); the op ends when nothing refers to it any more.
+pub fn sendZeroCopy(shard: *Shard, task: *Task, fd: i32, buffer: []const u8, flags: u32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    var sqe: Sqe = undefined;
+    sqe.prep_send_zc(fd, buffer[0..@min(buffer.len, fs.transfer_max)], flags | linux.MSG.NOSIGNAL, 0);
+    shard.launch(op, sqe);
+    return op;
+}
+
 pub fn shutdown(shard: *Shard, task: *Task, fd: i32, how: u32) Error!*Op {
     const op = try shard.ops.take(task, shard);
     var sqe: Sqe = undefined;

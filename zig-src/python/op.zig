@@ -15,6 +15,7 @@ const object = @import("object.zig");
 const CoreOp = @import("../op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
+const Segments = @import("segments.zig").Segments;
 const Shard = @import("../shard.zig").Shard;
 const Task = @import("../task.zig").Task;
 const Object = api.Object;
@@ -35,6 +36,7 @@ const Kind = enum(u8) {
     read_exactly,
     send,
     write_all,
+    write_all_zero_copy,
     shutdown,
     close,
 };
@@ -205,6 +207,10 @@ const PyOp = struct {
             .read_exactly => net.recv(shard, task, fd, rest, linux.MSG.WAITALL, self.drained()),
             .send => net.send(shard, task, fd, rest, 0),
             .write_all => net.send(shard, task, fd, rest, linux.MSG.WAITALL),
+            .write_all_zero_copy => if (shard.crew.info.can().send_zc)
+                net.sendZeroCopy(shard, task, fd, rest, linux.MSG.WAITALL)
+            else
+                net.send(shard, task, fd, rest, linux.MSG.WAITALL),
             .shutdown => net.shutdown(shard, task, fd, @intCast(self.argument)),
             .close => fs.close(shard, task, @intCast(self.argument)),
         };
@@ -224,7 +230,7 @@ const PyOp = struct {
             return api.raise(helpers.ClosedError, closed_text);
         }
         switch (self.kind) {
-            .write_all, .write_all_at, .read_exactly => {
+            .write_all, .write_all_zero_copy, .write_all_at, .read_exactly => {
                 self.progress += count;
                 if (self.progress == self.length) return self.succeeded(count);
                 if (count > 0) {
@@ -245,7 +251,7 @@ const PyOp = struct {
             else => {},
         }
         const value: ?*Object = switch (self.kind) {
-            .sleep, .nop, .fsync, .shutdown, .close, .write_all, .write_all_at => api.none(),
+            .sleep, .nop, .fsync, .shutdown, .close, .write_all, .write_all_zero_copy, .write_all_at => api.none(),
             .send, .write_at, .recv_into, .read_at_into => py.PyLong_FromLongLong(@intCast(count)),
             .recv, .read_at => self.takeBytes(count),
             .read_exactly => self.takeBytes(self.length),
@@ -300,6 +306,11 @@ const PyOp = struct {
             // All buffers of the shard are in hands: this receive brings its own.
             .NOBUFS => if (self.picks) {
                 if (!self.makeRoom()) return self.finished();
+                return self.fly(me, instance, suspended);
+            },
+            // A kind of socket that has no such thing.
+            .OPNOTSUPP => if (self.kind == .write_all_zero_copy) {
+                self.kind = .write_all;
                 return self.fly(me, instance, suspended);
             },
             else => {},
@@ -413,6 +424,10 @@ fn writeAll(self: *Object, data: *Object) callconv(.c) ?*Object {
     return (PyOp.withBuffer(.write_all, self, data, api.buffer_simple) orelse return null).done();
 }
 
+fn writeAllZeroCopy(self: *Object, data: *Object) callconv(.c) ?*Object {
+    return (PyOp.withBuffer(.write_all_zero_copy, self, data, api.buffer_simple) orelse return null).done();
+}
+
 fn accept(self: *Object, _: ?*Object) callconv(.c) ?*Object {
     return (PyOp.create(.accept, self) orelse return null).done();
 }
@@ -476,6 +491,8 @@ pub const descriptor_methods = [_]api.MethodDef{
     object.method("recv_into", &recvInto, api.meth_one, "recv_into(buffer): the number of bytes."),
     object.method("send", &send, api.meth_one, "send(data): the number of bytes taken."),
     object.method("write_all", &writeAll, api.meth_one, "write_all(data)"),
+    object.method("write_all_zero_copy", &writeAllZeroCopy, api.meth_one, "write_all_zero_copy(data)"),
+    object.method("segments", &Segments.make, api.meth_noargs, "segments(): an awaitable, again and again."),
     object.method("accept", &accept, api.meth_noargs, "accept(): a Descriptor."),
     object.method("close", &close, api.meth_noargs, "close(): idempotent."),
     object.method("shutdown", &shutdown, api.meth_one, "shutdown(how)"),

@@ -17,6 +17,35 @@ T = TypeVar("T")
 _PIECE = 64 * 1024
 
 
+class Segments:
+    """A receive that goes on: an asynchronous iterator of ``bytes``, to be entered with ``async
+    with``. The kernel is asked once and picks a buffer of the shard for each piece (multishot
+    ``IORING_OP_RECV``, Linux 6.0; before, one receive per piece). Leaving it keeps what has
+    arrived and was not taken for the next read. A consumer that lags by 16 pieces stops the
+    operation until it has caught up. One task only; no other read meanwhile."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._native = descriptor.segments()
+
+    def __aiter__(self) -> Segments:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self._native
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def __aenter__(self) -> Segments:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._native.stop()
+        await self._native
+
+
 class Stream(BaseSocket):
     """A connected stream. One task at a time may read, one may write, on any shard. An operation
     that is cancelled loses no byte: what a read had taken, the next read gets."""
@@ -29,6 +58,16 @@ class Stream(BaseSocket):
         """The shard that the session policy chose, or None."""
 
     # ---- reading ----
+
+    def recv_multishot_segments(self) -> Segments:
+        """What arrives, piece by piece, for one task::
+
+            async with stream.recv_multishot_segments() as segments:
+                async for data in segments:
+                    ...
+
+        See :class:`Segments`."""
+        return Segments(self._io)
 
     def recv(self, max_bytes: int) -> Awaitable[bytes]:
         """At least one byte and at most `max_bytes`; ``b""`` at the end of the stream.
@@ -86,6 +125,14 @@ class Stream(BaseSocket):
         """Send all of `data`; an error says how much was taken. ``IORING_OP_SEND`` with
         MSG_WAITALL (Linux 5.19): the kernel goes on after a short send."""
         return self._io.write_all(data)
+
+    def write_all_zero_copy(self, data: object) -> Awaitable[None]:
+        """The same without a copy in the kernel, for large data over a network card that can;
+        over loopback the kernel copies after all, and other sockets are written as by
+        :meth:`write_all`. It ends when nothing refers to `data` any more, which over TCP is when
+        the peer has acknowledged it all; a cancellation waits for that too.
+        ``IORING_OP_SEND_ZC``, Linux 6.0; before, as :meth:`write_all`."""
+        return self._io.write_all_zero_copy(data)
 
     async def write_vectored(self, buffers: Sequence[object]) -> int:
         """Send several buffers with one call; gives the number of bytes taken, which may be fewer.

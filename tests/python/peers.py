@@ -57,21 +57,33 @@ def _output(*command: str | Path, data: bytes) -> bytes:
     return done.stdout
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
+def free_port(host: str = "127.0.0.1") -> int:
+    """For TCP and UDP. Somebody may take it before it is used: see :class:`Gone`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, kind) as sock:
-        sock.bind((host, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    while True:
+        with socket.socket(family) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
+            tcp.bind((host, 0))
+            port: int = tcp.getsockname()[1]
+            with contextlib.suppress(OSError):
+                udp.bind((host, port))
+                return port
 
 
-async def ready(connect: Callable[[], Awaitable[Any]]) -> Any:
+class Gone(Exception):
+    """The program ended before it could be talked to."""
+
+
+async def ready(
+    connect: Callable[[], Awaitable[Any]], child: subprocess.Popen[bytes] | None = None
+) -> Any:
     """What `connect` gives, once the other side listens."""
     with spargio.timeout(support.LIMIT_S):
         while True:
             try:
                 return await connect()
             except (ConnectionRefusedError, FileNotFoundError):
+                if child is not None and child.poll() is not None:
+                    raise Gone(f"{child.args} ended with {child.returncode}") from None
                 await spargio.sleep(0.005)
     raise AssertionError
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import socket
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -43,8 +42,20 @@ def parse(answer: bytes) -> tuple[int, int, list[bytes]]:
 @contextlib.asynccontextmanager
 async def dnsmasq(folder: Path) -> AsyncIterator[int]:
     """Its port. Hosts n0.test to n255.test, and one name with more text than a datagram takes."""
+    for attempt in range(5):
+        try:
+            async with attempted_dnsmasq(folder) as port:
+                yield port
+                return
+        except peers.Gone:
+            if attempt == 4:
+                raise
+
+
+@contextlib.asynccontextmanager
+async def attempted_dnsmasq(folder: Path) -> AsyncIterator[int]:
     command = peers.program("dnsmasq")
-    port = peers.free_port(socket.SOCK_DGRAM)
+    port = peers.free_port()
     lines = [f"host-record=n{n}.test,192.0.2.{n}" for n in range(256)]
     lines += [f"txt-record={LONG},{str(n) * 200}" for n in range(6)]
     (folder / "conf").write_text(
@@ -52,9 +63,9 @@ async def dnsmasq(folder: Path) -> AsyncIterator[int]:
         "user=root\ngroup=root\nlocal=/test/\ndns-forward-max=1000\n" + "\n".join(lines) + "\n"
     )
     options = ["--keep-in-foreground", "--log-facility=/dev/null", f"--pid-file={folder}/pid"]
-    with peers.running(command, f"--conf-file={folder}/conf", *options):
+    with peers.running(command, f"--conf-file={folder}/conf", *options) as child:
         # It answers TCP at the same port: once that listens, so does the other.
-        async with await peers.ready(lambda: net.TcpStream.connect("127.0.0.1", port)):
+        async with await peers.ready(lambda: net.TcpStream.connect("127.0.0.1", port), child):
             pass
         yield port
 

@@ -372,6 +372,19 @@ int32_t spargio_recvmsg(int32_t fd, void *message, int32_t flags, spargio_op *op
 /** poll(2) for one descriptor, once: the result is what is ready (POLLIN, ...). IORING_OP_POLL_ADD, 5.1. */
 int32_t spargio_poll(int32_t fd, uint32_t events, spargio_op *op);
 
+/**
+ * Inside a poll function: registers memory (at most 1 GiB) with the ring of this shard, until
+ * spargio_buffer_unregister with *place on the same shard. spargio_read_at and spargio_write_at of
+ * tasks here whose buffer lies in it then spare the kernel the look-up of its pages (READ_FIXED,
+ * WRITE_FIXED; table: 5.19). It must not be freed or unmapped before that: transfers to another object
+ * at the same address would go to the old pages. Errors: ENOBUFS (64 at a time), ENOMEM (the memlock
+ * limit), EINVAL (before 5.19).
+ */
+int32_t spargio_buffer_register(void *memory, size_t length, uint32_t *place);
+
+/** Gives the place back; operations under way end as usual. */
+int32_t spargio_buffer_unregister(uint32_t place);
+
 /* ---- messages between shards -----------------------------------------------------------
  *
  * A message is a tag and a value for the tasks of one shard. It lies in a lane of that shard until a

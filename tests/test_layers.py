@@ -77,7 +77,7 @@ LAYERS = [
         "queue/lane",
     },
     {"stats", "doorbell", "handle_table", "timers", "tags", "options", "probe"},
-    {"steal", "ring", "buffers", "outbox"},
+    {"steal", "ring", "buffers", "outbox", "fixed"},
     {"task", "op", "completion", "mailbox"},
     {"shard", "crew", "thief", "idle", "host", "messages"},
     {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},

@@ -5,9 +5,11 @@ const linux = std.os.linux;
 const c_api = @import("c_api.zig");
 const launch = c_api.launch;
 const errors = @import("errors.zig");
+const fixed = @import("fixed.zig");
 const fs = @import("ops/fs.zig");
 const net = @import("ops/net.zig");
 const paths = @import("ops/paths.zig");
+const Shard = @import("shard.zig").Shard;
 
 fn fail(err: errors.Error) i32 {
     return errors.fromError(err);
@@ -93,6 +95,26 @@ pub export fn spargio_splice(
 ) i32 {
     const source: fs.End = .{ .fd = from, .offset = from_offset };
     return launch(op, fs.splice, .{ source, fs.End{ .fd = to, .offset = to_offset }, length, flags });
+}
+
+pub export fn spargio_buffer_register(memory: ?[*]u8, length: usize, place: ?*u32) i32 {
+    const out = place orelse return fail(error.Invalid);
+    const start = memory orelse return fail(error.Invalid);
+    if (length == 0 or length > 1 << 30) return fail(error.Invalid);
+    if (c_api.currentTask() == null) return fail(error.NotOnShard);
+    const shard = Shard.current().?;
+    const slot = shard.fixed.register(shard.ring.fd(), start[0..length]);
+    if (slot < 0) return errors.fromErrno(-slot);
+    out.* = @intCast(slot);
+    return errors.ok;
+}
+
+pub export fn spargio_buffer_unregister(place: u32) i32 {
+    if (c_api.currentTask() == null) return fail(error.NotOnShard);
+    if (place >= fixed.slots) return fail(error.Invalid);
+    const shard = Shard.current().?;
+    shard.fixed.unregister(shard.ring.fd(), place);
+    return errors.ok;
 }
 
 /// A sockaddr_un and how much of it counts.

@@ -14,6 +14,7 @@ const Crew = @import("crew.zig").Crew;
 const buffers_module = @import("buffers.zig");
 const Buffers = buffers_module.Buffers;
 const Doorbell = @import("doorbell.zig").Doorbell;
+const Fixed = @import("fixed.zig").Fixed;
 const Mailbox = @import("mailbox.zig").Mailbox;
 const messages = @import("messages.zig");
 const InboxType = @import("queue/inbox.zig").InboxType;
@@ -75,6 +76,7 @@ pub const Shard = struct {
     ops: OpTable = .{},
     /// Made at the first receive that wants one; `none` where the kernel has no such thing.
     buffers: union(enum) { unasked, none, ready: Buffers } = .unasked,
+    fixed: Fixed = .{},
     policy: Policy,
     watch: thief.Watch,
     searching: bool = false,

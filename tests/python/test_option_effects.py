@@ -135,6 +135,8 @@ def steals_within(count: int, **options: Any) -> tuple[int, spargio.RuntimeStats
                 )
             )
             done = sum(job.done() for job in jobs)
+        for job in jobs:
+            job.result(support.LIMIT_S)
         return done, handle.stats_snapshot()
 
 

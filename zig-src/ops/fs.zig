@@ -39,7 +39,12 @@ pub fn open(shard: *Shard, task: *Task, path: []const u8, flags: i32, mode: u32)
 pub fn readAt(shard: *Shard, task: *Task, fd: i32, buffer: []u8, offset: u64) Error!*Op {
     const op = try shard.ops.take(task, shard);
     var sqe: Sqe = undefined;
-    sqe.prep_read(fd, buffer[0..@min(buffer.len, transfer_max)], offset);
+    const room = buffer[0..@min(buffer.len, transfer_max)];
+    sqe.prep_read(fd, room, offset);
+    if (shard.fixed.indexOf(room)) |index| {
+        sqe.opcode = .READ_FIXED;
+        sqe.buf_index = index;
+    }
     shard.launch(op, sqe);
     return op;
 }
@@ -47,7 +52,12 @@ pub fn readAt(shard: *Shard, task: *Task, fd: i32, buffer: []u8, offset: u64) Er
 pub fn writeAt(shard: *Shard, task: *Task, fd: i32, buffer: []const u8, offset: u64) Error!*Op {
     const op = try shard.ops.take(task, shard);
     var sqe: Sqe = undefined;
-    sqe.prep_write(fd, buffer[0..@min(buffer.len, transfer_max)], offset);
+    const data = buffer[0..@min(buffer.len, transfer_max)];
+    sqe.prep_write(fd, data, offset);
+    if (shard.fixed.indexOf(data)) |index| {
+        sqe.opcode = .WRITE_FIXED;
+        sqe.buf_index = index;
+    }
     shard.launch(op, sqe);
     return op;
 }

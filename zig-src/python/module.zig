@@ -28,6 +28,8 @@ var functions = [_]api.MethodDef{
     object.method("start", &PyRuntime.start, api.meth_fastcall, "start(options_address, driven)"),
     object.method("open", &op.open, api.meth_fastcall, "open(path, name, flags, mode)"),
     object.method("adopt", &descriptor.adopt, api.meth_fastcall, "adopt(fd, is_socket)"),
+    object.method("register_buffer", &op.registerBuffer, api.meth_one, "register_buffer(buffer): a place"),
+    object.method("unregister_buffer", &op.unregisterBuffer, api.meth_one, "unregister_buffer(place)"),
     object.method("sleep", &op.sleep, api.meth_one, "sleep(duration_ns)"),
     object.method("nop", &op.nop, api.meth_noargs, "nop()"),
     object.method(

@@ -7,6 +7,7 @@ const linux = std.os.linux;
 const api = @import("api.zig");
 const buffers = @import("../buffers.zig");
 const clock = @import("../clock.zig");
+const fixed = @import("../fixed.zig");
 const fs = @import("../ops/fs.zig");
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
@@ -532,6 +533,26 @@ pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     op.argument = flags;
     op.mode = @intCast(mode);
     return op.done();
+}
+
+/// register_buffer(buffer): its place in the table of this task's shard.
+pub fn registerBuffer(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+    _ = PyTask.demand("registered buffers") orelse return null;
+    const shard = Shard.current().?;
+    var view: api.Buffer = .{};
+    if (py.PyObject_GetBuffer(given, &view, api.buffer_writable) != 0) return null;
+    defer py.PyBuffer_Release(&view); // Whoever registers it keeps it.
+    const slot = shard.fixed.register(shard.ring.fd(), view.buf.?[0..@intCast(view.len)]);
+    return if (slot < 0) helpers_module.raiseErrno(-slot, null, null) else py.PyLong_FromLongLong(slot);
+}
+
+/// unregister_buffer(place), on the same shard.
+pub fn unregisterBuffer(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+    _ = PyTask.demand("registered buffers") orelse return null;
+    const slot = object.unsigned(given, "place", fixed.slots - 1) orelse return null;
+    const shard = Shard.current().?;
+    shard.fixed.unregister(shard.ring.fd(), @intCast(slot));
+    return api.none();
 }
 
 pub fn define() bool {

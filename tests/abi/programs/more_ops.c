@@ -122,6 +122,35 @@ static int32_t perform(void *ctx, int64_t *count) {
     }
 }
 
+static char pages[8192] __attribute__((aligned(4096)));
+
+/* Reads into registered memory, and half into it: the same bytes. */
+static int32_t registers(void *ctx, int64_t *result) {
+    static spargio_op op;
+    static uint32_t place, step;
+    int32_t count;
+    (void)ctx, (void)result;
+    if (step == 0) {
+        CHECK_IS(spargio_buffer_register(NULL, 1, &place), SPARGIO_E_INVALID);
+        CHECK_IS(spargio_buffer_register(pages, 0, &place), SPARGIO_E_INVALID);
+        CHECK_IS(spargio_buffer_register(pages, 4096, &place), SPARGIO_OK);
+    } else {
+        int32_t status = spargio_op_poll(op, &count);
+        if (status != SPARGIO_READY) return status;
+        CHECK_IS(count, 100);
+    }
+    static const int offsets[] = {0, 1000, 4050, 5000};
+    if (step > 0) CHECK(memcmp(pages + offsets[step - 1], "\177ELF", 4) == 0);
+    if (step == 4) {
+        CHECK_IS(spargio_buffer_unregister(place), SPARGIO_OK);
+        CHECK_IS(spargio_buffer_unregister(64), SPARGIO_E_INVALID);
+        step = 0;
+        return SPARGIO_READY;
+    }
+    CHECK_IS(spargio_read_at(file, pages + offsets[step++], 100, 0, &op), SPARGIO_OK);
+    return SPARGIO_PENDING;
+}
+
 static int32_t refused(void *ctx, int64_t *result) {
     spargio_op op = 0;
     char long_name[200];
@@ -191,6 +220,13 @@ int main(int argc, char **argv) {
     CHECK(run(rt, perform, &script) == 28);
     CHECK(memcmp(space, "hello", 5) == 0);
     run(rt, refused, NULL);
+    file = open("/proc/self/exe", O_RDONLY);
+    CHECK(file >= 0);
+    for (int i = 0; i < 70; i++) { /* More often than there are places. */
+        memset(pages, 0, sizeof pages);
+        run(rt, registers, NULL);
+    }
+    CHECK_IS(spargio_buffer_unregister(0), SPARGIO_E_NOT_ON_SHARD);
     int before = open_descriptors();
     for (int i = 0; i < 50; i++) run(rt, leaves, NULL);
     CHECK_IS(open_descriptors(), before);

@@ -30,6 +30,7 @@ from ._paths import (
     symlink,
     symlink_metadata,
 )
+from ._registered import RegisteredBuffers
 from ._sendfile import sendfile
 from ._walk import DirEntry, DuOptions, DuSummary, du, read_dir, walk
 from ._whole import copy, read, read_many, read_to_string, write, write_many
@@ -42,6 +43,7 @@ __all__ = (
     "File",
     "Metadata",
     "OpenOptions",
+    "RegisteredBuffers",
     "TextCursor",
     "canonicalize",
     "copy",

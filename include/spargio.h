@@ -60,7 +60,7 @@ extern "C" {
 /** Version of this library's C ABI; equals SPARGIO_ABI_VERSION of the header it was built from. */
 int32_t spargio_abi_version(void);
 
-/** Version of the library as static text, "0.1.0". Never NULL. */
+/** Version of the library as static text, "0.2.0". Never NULL. */
 const char *spargio_version(void);
 
 /** One English sentence for a result of this library. Static text, never NULL. */

@@ -13,9 +13,10 @@ async def run(command: str, slots: sync.Semaphore) -> None:
             with spargio.timeout(60):
                 output = await Command("sh", "-c", command).stderr(STDOUT).output()
         except TimeoutError:
-            print(f"{command}: took more than 60 s, killed")
+            print(f"{command}: took more than 60 s, killed\n", end="")
             return
-    print(f"{command}: exit {output.returncode}, {len(output.stdout)} bytes")
+    # In one piece: print() writes the end of the line by itself, and shards are threads.
+    print(f"{command}: exit {output.returncode}, {len(output.stdout)} bytes\n", end="")
 
 
 async def main() -> None:

@@ -17,6 +17,7 @@ const sqe = @import("sqe.zig");
 const Future = @import("future.zig").Future;
 const NativeJoin = @import("native_join.zig").NativeJoin;
 const PyRuntime = @import("runtime.zig").PyRuntime;
+const Incoming = @import("incoming.zig").Incoming;
 const PyTask = @import("task.zig").PyTask;
 const Segments = @import("segments.zig").Segments;
 const Shard = @import("../shard.zig").Shard;
@@ -100,6 +101,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     if (!helpers.load(dict)) return null;
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
         !Future.define() or !raw.define() or !messages.define() or !sqe.define() or !Segments.define() or
+        !Incoming.define() or
         !read_files.define() or !PyRuntime.define() or !NativeJoin.define() or !yield.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {

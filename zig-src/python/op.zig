@@ -15,6 +15,7 @@ const net = @import("../ops/net.zig");
 const object = @import("object.zig");
 const CoreOp = @import("../op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
+const Incoming = @import("incoming.zig").Incoming;
 const PyTask = @import("task.zig").PyTask;
 const Segments = @import("segments.zig").Segments;
 const Shard = @import("../shard.zig").Shard;
@@ -493,6 +494,7 @@ pub const descriptor_methods = [_]api.MethodDef{
     object.method("send", &send, api.meth_one, "send(data): the number of bytes taken."),
     object.method("write_all", &writeAll, api.meth_one, "write_all(data)"),
     object.method("write_all_zero_copy", &writeAllZeroCopy, api.meth_one, "write_all_zero_copy(data)"),
+    object.method("incoming", &Incoming.make, api.meth_noargs, "incoming(): an awaitable, again and again."),
     object.method("segments", &Segments.make, api.meth_noargs, "segments(): an awaitable, again and again."),
     object.method("accept", &accept, api.meth_noargs, "accept(): a Descriptor."),
     object.method("close", &close, api.meth_noargs, "close(): idempotent."),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from .._ffi.core import Descriptor
 from ..time import timeout as time_limit
 from ._addresses import Address, check_port, encode, family_of
+from ._incoming import Incoming
 from ._resolve import race, resolve
 from ._session import StreamSessionPolicy
 from ._socket import BaseSocket, adopt, check_kind, connect_descriptor, fresh
@@ -193,6 +194,16 @@ class TcpListener(BaseSocket):
             return await self._accept(None)
         with time_limit(timeout):
             return await self._accept(None)
+
+    def incoming(self) -> Incoming[TcpStream]:
+        """Connections one after another, for one task::
+
+            async with listener.incoming() as connections:
+                async for stream, address in connections:
+                    ...
+
+        See :class:`Incoming`."""
+        return Incoming(self._io, TcpStream, lambda descriptor: descriptor.set_nodelay(1))
 
     async def accept_round_robin(self) -> tuple[TcpStream, Address]:
         """The same; ``stream.session_shard`` is the next shard in turn."""

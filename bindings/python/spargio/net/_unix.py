@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..time import timeout as time_limit
 from ._addresses import Address, encode, unix_name
+from ._incoming import Incoming
 from ._session import StreamSessionPolicy
 from ._socket import BaseSocket, adopt, check_kind, connect_descriptor, fresh
 from ._stream import Stream
@@ -82,6 +83,10 @@ class UnixListener(BaseSocket):
         with time_limit(timeout):
             stream = UnixStream(await self._io.accept())
         return stream, stream.peer_addr
+
+    def incoming(self) -> Incoming[UnixStream]:
+        """Connections one after another, for one task; see :class:`Incoming`."""
+        return Incoming(self._io, UnixStream, lambda _: None)
 
     async def accept_with_session_policy(
         self, policy: StreamSessionPolicy

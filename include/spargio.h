@@ -60,7 +60,7 @@ extern "C" {
 /** Version of this library's C ABI; equals SPARGIO_ABI_VERSION of the header it was built from. */
 int32_t spargio_abi_version(void);
 
-/** Version of the library as static text, "0.2.0". Never NULL. */
+/** Version of the library as static text, "0.3.0". Never NULL. */
 const char *spargio_version(void);
 
 /** One English sentence for a result of this library. Static text, never NULL. */
@@ -116,6 +116,12 @@ typedef uint64_t spargio_runtime;
 #define SPARGIO_RUNTIME_NO_SINGLE_ISSUER 2u /**< flag: rings without SINGLE_ISSUER and DEFER_TASKRUN */
 #define SPARGIO_RUNTIME_COOP_TASKRUN 4u     /**< flag: COOP_TASKRUN where DEFER_TASKRUN could be had */
 
+/* AUTO is io_uring where rings can be made, else epoll; or what SPARGIO_BACKEND in the environment says:
+   auto, io_uring, epoll. */
+#define SPARGIO_BACKEND_AUTO 0u
+#define SPARGIO_BACKEND_IO_URING 1u /**< io_uring, or an error */
+#define SPARGIO_BACKEND_EPOLL 2u    /**< epoll(7), eventfd(2) and threads for files; no call of io_uring */
+
 #define SPARGIO_ANY_CPU 4294967295u /**< for io_uring_sqpoll_cpu */
 
 typedef struct spargio_runtime_options {
@@ -147,7 +153,7 @@ typedef struct spargio_runtime_options {
     uint32_t io_uring_sqpoll_idle_ms;    /**< above 0: a thread of the kernel per ring takes submissions
                                               and sleeps after this long without any, 0..600000; 0 */
     uint32_t io_uring_sqpoll_cpu;        /**< CPU of these threads; SPARGIO_ANY_CPU */
-    uint32_t reserved;                   /**< 0 */
+    uint32_t backend;                    /**< SPARGIO_BACKEND_*; AUTO. Since 0.3 */
 } spargio_runtime_options;
 
 /** Fills `options` with the defaults above, struct_size included. */
@@ -162,6 +168,7 @@ int32_t spargio_runtime_options_check(const spargio_runtime_options *options, ch
 
 /**
  * Starts a runtime: one thread and one ring per shard. `options` may be NULL for the defaults.
+ * Where no ring can be made and the backend is AUTO, it starts on epoll, and one line on stderr says why.
  * Nothing is left behind on an error: SPARGIO_E_INVALID, _NOMEM, _UNSUPPORTED, or the kernel's
  * error number (SPARGIO_E_ERRNO(EPERM) where io_uring is forbidden).
  */
@@ -173,6 +180,13 @@ int32_t spargio_runtime_start(const spargio_runtime_options *options, spargio_ru
  * SPARGIO_E_ON_SHARD when called from a task of the runtime. A second call: SPARGIO_E_CLOSED.
  */
 int32_t spargio_runtime_shutdown(spargio_runtime runtime, uint64_t timeout_ns);
+
+/**
+ * Which backend the runtime has: `*backend` becomes SPARGIO_BACKEND_IO_URING or _EPOLL. `*reason`, which
+ * may be NULL, becomes the error number for which AUTO did not take io_uring, else 0. Any thread.
+ * Since 0.3.
+ */
+int32_t spargio_runtime_backend(spargio_runtime runtime, uint32_t *backend, int32_t *reason);
 
 /** Number of shards. */
 int32_t spargio_runtime_shard_count(spargio_runtime runtime, uint32_t *count);

@@ -79,6 +79,7 @@ LAYERS = [
     {"stats", "doorbell", "handle_table", "timers", "tags", "options", "probe"},
     {"steal", "ring", "buffers", "outbox", "fixed"},
     {"task", "op", "completion", "mailbox"},
+    {"soft/pending", "soft/blocking", "soft/sockets", "soft/attempt", "soft/pool", "soft/epoll", "backend"},
     {"shard", "crew", "thief", "idle", "host", "messages"},
     {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},
     {"runtime"},

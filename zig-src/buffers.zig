@@ -18,10 +18,14 @@ pub const group = 0;
 const page = std.heap.page_size_min;
 
 pub const Buffers = struct {
-    ring: *align(page) linux.io_uring_buf_ring,
+    /// Null where the kernel has no part in it: then those that are free are kept here.
+    ring: ?*align(page) linux.io_uring_buf_ring,
     memory: []align(page) u8,
+    free: [count]u8 = undefined,
+    free_count: u8 = 0,
 
-    /// On the thread of the ring `fd`. Null where the kernel cannot, or has no memory.
+    /// On the thread of the ring `fd`; -1: for a shard without io_uring. Null where the kernel cannot,
+    /// or has no memory.
     pub fn init(fd: i32) ?Buffers {
         const memory = posix.mmap(
             null,
@@ -31,6 +35,11 @@ pub const Buffers = struct {
             -1,
             0,
         ) catch return null;
+        if (fd < 0) {
+            var self: Buffers = .{ .ring = null, .memory = memory };
+            for (0..count) |id| self.giveBack(@intCast(count - 1 - id));
+            return self;
+        }
         const ring = IoUring.setup_buf_ring(fd, count, group, .{ .inc = false }) catch {
             posix.munmap(memory);
             return null;
@@ -46,10 +55,12 @@ pub const Buffers = struct {
 
     /// After the ring was closed.
     pub fn deinit(self: *Buffers) void {
-        var ring: []align(page) u8 = undefined;
-        ring.ptr = @ptrCast(self.ring);
-        ring.len = count * @sizeOf(linux.io_uring_buf);
-        posix.munmap(ring);
+        if (self.ring) |given| {
+            var ring: []align(page) u8 = undefined;
+            ring.ptr = @ptrCast(given);
+            ring.len = count * @sizeOf(linux.io_uring_buf);
+            posix.munmap(ring);
+        }
         posix.munmap(self.memory);
         self.* = undefined;
     }
@@ -61,12 +72,30 @@ pub const Buffers = struct {
 
     /// The kernel may fill it again.
     pub fn giveBack(self: *Buffers, id: u16) void {
-        IoUring.buf_ring_add(self.ring, self.all(id), id, mask, 0);
-        IoUring.buf_ring_advance(self.ring, 1);
+        const ring = self.ring orelse {
+            self.free[self.free_count] = @intCast(id);
+            self.free_count += 1;
+            return;
+        };
+        IoUring.buf_ring_add(ring, self.all(id), id, mask, 0);
+        IoUring.buf_ring_advance(ring, 1);
+    }
+
+    /// In the kernel's place: one to fill. Null where all are in hands.
+    pub fn pick(self: *Buffers) ?u16 {
+        assert(self.ring == null);
+        if (self.free_count == 0) return null;
+        self.free_count -= 1;
+        return self.free[self.free_count];
     }
 };
 
 const mask = IoUring.buf_ring_mask(count);
+
+/// What a completion says that filled the buffer `id`.
+pub fn flagsOf(id: u16) u32 {
+    return linux.IORING_CQE_F_BUFFER | @as(u32, id) << linux.IORING_CQE_BUFFER_SHIFT;
+}
 
 /// The buffer that a completion names.
 pub fn idOf(cqe_flags: u32) ?u16 {

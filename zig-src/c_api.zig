@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const build_options = @import("build_options");
+const backend = @import("backend.zig");
 const clock = @import("clock.zig");
 const errors = @import("errors.zig");
 const fs = @import("ops/fs.zig");
@@ -137,6 +138,7 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
             error.OutOfMemory, error.Unsupported => |known| fail(known),
         };
     };
+    backend.tell(owner.runtime.?.crew.backend_errno);
     handle.* = reserved;
     return errors.ok;
 }
@@ -147,6 +149,15 @@ pub export fn spargio_runtime_shutdown(handle: u64, timeout_ns: u64) i32 {
     const finished = runtime.shutdown(clock.deadlineNs(timeout_ns)) catch |err| return fail(err);
     if (!finished) return fail(error.Timeout);
     return if (runtimes.close(handle)) errors.ok else fail(error.Closed);
+}
+
+pub export fn spargio_runtime_backend(handle: u64, chosen: ?*u32, reason: ?*i32) i32 {
+    const out = chosen orelse return fail(error.Invalid);
+    const runtime = pinRuntime(handle) orelse return fail(error.Closed);
+    defer runtimes.unpin(handle);
+    out.* = @backingInt(runtime.crew.backend);
+    if (reason) |number| number.* = runtime.crew.backend_errno;
+    return errors.ok;
 }
 
 pub export fn spargio_runtime_shard_count(handle: u64, count: ?*u32) i32 {
@@ -398,6 +409,7 @@ pub export fn spargio_submit_sqe(
     var text: [256]u8 = undefined;
     if (raw.refusal(&sqe, &text) != null) return fail(error.Invalid);
     const task = currentTask() orelse return fail(error.NotOnShard);
+    if (!raw.supported(Shard.current().?, &sqe)) return fail(error.Unsupported);
     const op = raw.submit(Shard.current().?, task, &sqe) catch |err| return fail(err);
     const id = op.id();
     if (complete != null and op.phase == .ended) { // The ring had no memory for it: it never began.

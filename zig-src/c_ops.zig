@@ -103,7 +103,7 @@ pub export fn spargio_buffer_register(memory: ?[*]u8, length: usize, place: ?*u3
     if (length == 0 or length > 1 << 30) return fail(error.Invalid);
     if (c_api.currentTask() == null) return fail(error.NotOnShard);
     const shard = Shard.current().?;
-    const slot = shard.fixed.register(shard.ring.fd(), start[0..length]);
+    const slot = shard.fixed.register(shard.ring.registrable(), start[0..length]);
     if (slot < 0) return errors.fromErrno(-slot);
     out.* = @intCast(slot);
     return errors.ok;
@@ -113,7 +113,7 @@ pub export fn spargio_buffer_unregister(place: u32) i32 {
     if (c_api.currentTask() == null) return fail(error.NotOnShard);
     if (place >= fixed.slots) return fail(error.Invalid);
     const shard = Shard.current().?;
-    shard.fixed.unregister(shard.ring.fd(), place);
+    shard.fixed.unregister(shard.ring.registrable(), place);
     return errors.ok;
 }
 

@@ -7,6 +7,7 @@ const linux = std.os.linux;
 const fork = @import("fork.zig");
 const Options = @import("options.zig").Options;
 const Info = @import("probe.zig").Info;
+const Backend = @import("backend.zig").Chosen;
 const Host = @import("host.zig").Host;
 const Shard = @import("shard.zig").Shard;
 const stats = @import("stats.zig");
@@ -18,6 +19,9 @@ const Atomic = std.atomic.Value;
 pub const Crew = struct {
     options: Options,
     info: Info,
+    backend: Backend,
+    /// Why io_uring was not taken, though nothing spoke against it: its errno. Else 0.
+    backend_errno: i32 = 0,
     host: ?*const Host,
     /// The host's own side of this runtime.
     host_owner: ?*anyopaque = null,

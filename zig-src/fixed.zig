@@ -4,6 +4,9 @@
 const std = @import("std");
 const linux = std.os.linux;
 
+/// For a shard without io_uring: the places are kept here alone, a transfer is an ordinary one.
+pub const no_ring = -1;
+
 /// Places in the ring's table of buffers.
 pub const slots = 64;
 
@@ -17,7 +20,7 @@ pub const Fixed = struct {
     /// The place it got, or -errno: ENOBUFS where all are taken, ENOMEM beyond the memlock limit,
     /// EINVAL before Linux 5.19.
     pub fn register(self: *Fixed, ring: i32, memory: []u8) i32 {
-        if (!self.has_table) {
+        if (!self.has_table and ring != no_ring) {
             var table = std.mem.zeroes(linux.io_uring_rsrc_register);
             table.nr = slots;
             table.flags = linux.IORING_RSRC_REGISTER_SPARSE;
@@ -45,6 +48,7 @@ pub const Fixed = struct {
     }
 
     fn update(ring: i32, slot: u32, start: ?[*]u8, length: usize) i32 {
+        if (ring == no_ring) return 0;
         const vector = [2]usize{ if (start) |p| @intFromPtr(p) else 0, length }; // A struct iovec.
         const tag: u64 = 0;
         var change = std.mem.zeroes(linux.io_uring_rsrc_update2);

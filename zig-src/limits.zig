@@ -28,6 +28,9 @@ pub const interruptible_backstop_ns = 100 * std.time.ns_per_ms;
 pub const deferred_batch = 20;
 pub const deferred_rounds = 4;
 
+/// Threads of one runtime for blocking calls, where there is no io_uring.
+pub const pool_threads_max = 8;
+
 /// Longest adaptive spin before a park. Beyond it the wake-up through the kernel is cheaper.
 pub const spin_ns_max = 20 * std.time.ns_per_us;
 

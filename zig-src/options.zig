@@ -3,7 +3,10 @@
 const std = @import("std");
 const limits = @import("limits.zig");
 const counters_max = @import("tags.zig").counters_max;
-const Backend = @import("queue/stealable.zig").Backend;
+const QueueBackend = @import("queue/stealable.zig").Backend;
+
+/// What does the operations; `automatic` is io_uring where a ring can be made, else epoll.
+pub const Backend = enum(u32) { automatic = 0, io_uring = 1, epoll = 2 };
 
 pub const IdleStrategy = enum(u32) { park = 0, spin = 1, yield = 2, sleep = 3 };
 
@@ -28,7 +31,7 @@ pub const Options = extern struct {
     steal_backoff_min: u32 = 1,
     steal_backoff_max: u32 = 32,
     stealable_queue_capacity: u32 = 4096,
-    stealable_queue_backend: u32 = @backingInt(Backend.mutex),
+    stealable_queue_backend: u32 = @backingInt(QueueBackend.mutex),
     ring_entries: u32 = 256,
     idle_strategy: u32 = @backingInt(IdleStrategy.park),
     idle_sleep_ns: u64 = std.time.ns_per_ms,
@@ -44,14 +47,14 @@ pub const Options = extern struct {
     msg_ring_queue_capacity: u32 = 4096,
     io_uring_sqpoll_idle_ms: u32 = 0,
     io_uring_sqpoll_cpu: u32 = any_cpu,
-    reserved: u32 = 0,
+    backend: u32 = @backingInt(Backend.automatic),
 
     /// The defaults of this machine: one shard per usable CPU.
     pub fn init() Options {
         return .{ .shards = @intCast(std.math.clamp(usableCpus(), 1, limits.shards_max)) };
     }
 
-    pub fn backend(self: *const Options) Backend {
+    pub fn queueBackend(self: *const Options) QueueBackend {
         return @fromBackingInt(@intCast(self.stealable_queue_backend));
     }
 
@@ -96,7 +99,7 @@ const ranges = [_]Range{
     .{ .name = "hot_counter_wake_threshold", .min = 1, .max = std.math.maxInt(u32) },
     .{ .name = "msg_ring_queue_capacity", .min = 1, .max = 1 << 20 },
     .{ .name = "io_uring_sqpoll_idle_ms", .min = 0, .max = 600_000 },
-    .{ .name = "reserved", .min = 0, .max = 0 },
+    .{ .name = "backend", .min = 0, .max = 2 },
 };
 
 /// Linux names a thread with 15 bytes; "-255" and a margin are kept free.
@@ -122,8 +125,34 @@ pub fn check(options: *const Options, message: []u8) ?[]const u8 {
             options.ring_entries,
         });
     }
+    if (checkBackend(options, message)) |said| return said;
     if (checkPointers(options, message)) |said| return said;
     return checkThreads(options, message);
+}
+
+fn checkBackend(options: *const Options, message: []u8) ?[]const u8 {
+    const epoll = options.backend == @backingInt(Backend.epoll);
+    if (epoll and options.io_uring_sqpoll_idle_ms != 0) return print(
+        message,
+        "io_uring_sqpoll_idle_ms is {d}: allowed is 0 with the backend epoll",
+        .{options.io_uring_sqpoll_idle_ms},
+    );
+    if (options.backend == 0 and environment() == null) if (variable()) |text|
+        return print(message, "SPARGIO_BACKEND is \"{s}\": allowed is auto, io_uring or epoll", .{text});
+    return null;
+}
+
+/// What SPARGIO_BACKEND says; `automatic` where it is not set, null where it makes no sense.
+pub fn environment() ?Backend {
+    const text = variable() orelse return .automatic;
+    if (std.mem.eql(u8, text, "auto")) return .automatic;
+    if (std.mem.eql(u8, text, "io_uring")) return .io_uring;
+    return if (std.mem.eql(u8, text, "epoll")) .epoll else null;
+}
+
+fn variable() ?[]const u8 {
+    const text = std.mem.span(std.c.getenv("SPARGIO_BACKEND") orelse return null);
+    return if (text.len == 0) null else text;
 }
 
 fn checkPointers(options: *const Options, message: []u8) ?[]const u8 {

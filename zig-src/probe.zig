@@ -126,7 +126,7 @@ fn kernelVersion() [2]u32 {
     return .{ major, minor };
 }
 
-fn readSystem(info: *Info) void {
+pub fn readSystem(info: *Info) void {
     const version = kernelVersion();
     info.kernel_major = version[0];
     info.kernel_minor = version[1];

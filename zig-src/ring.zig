@@ -5,6 +5,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const Buffers = @import("buffers.zig").Buffers;
 const clock = @import("clock.zig");
 const gpa = @import("memory.zig").gpa;
 const Info = @import("probe.zig").Info;
@@ -16,12 +17,27 @@ pub const Cqe = linux.io_uring_cqe;
 
 pub const Wake = enum { completions, timeout, interrupted };
 
+/// What does the kernel's part where io_uring is not to be had: it takes SQEs from the same queue and
+/// posts CQEs to the same other one, so that nothing above the ring knows the difference. Called on the
+/// ring's thread only.
+pub const StandIn = struct {
+    ctx: *anyopaque,
+    /// Takes what is queued, posts what is complete; with a deadline it waits for a completion.
+    enter: *const fn (ctx: *anyopaque, ring: *Ring, deadline_ns: ?u64) Wake,
+    destroy: *const fn (ctx: *anyopaque) void,
+};
+
 pub const Ring = struct {
     uring: linux.IoUring,
     /// SQEs that found the queue full while the kernel could take none; in order.
     backlog: std.ArrayList(Sqe) = .empty,
     sqes_submitted: u64 = 0,
     head_seen: u32 = 0,
+    stand_in: ?StandIn = null,
+    /// What a stand-in picks from for IOSQE_BUFFER_SELECT; the kernel knows by itself.
+    buffers: ?*Buffers = null,
+    /// Operations under way that go on only when `submit` or `wait` is called; of a stand-in.
+    to_be_asked: u32 = 0,
 
     /// Makes a disabled ring; `enable` is called on the thread that will own it. On failure `errno`
     /// has the kernel's number.
@@ -56,6 +72,53 @@ pub const Ring = struct {
         } };
     }
 
+    /// Queues in memory of ours, for a stand-in. `descriptor` becomes the ring's.
+    pub fn initStandIn(entries: u32, descriptor: i32, stand_in: StandIn) error{OutOfMemory}!Ring {
+        const head_bytes = 64; // The four words of each queue.
+        const cq_entries = entries * 4;
+        const pages = try anonymous(head_bytes + cq_entries * @sizeOf(Cqe));
+        errdefer std.posix.munmap(pages);
+        const sqe_pages = try anonymous(entries * @sizeOf(Sqe));
+        const words: [*]u32 = @ptrCast(pages.ptr);
+        return .{
+            .uring = .{
+                .fd = descriptor,
+                .flags = 0,
+                .features = 0,
+                .sq = .{
+                    .head = &words[0],
+                    .tail = &words[1],
+                    .flags = &words[2],
+                    .dropped = &words[3],
+                    .mask = entries - 1,
+                    .array = &.{},
+                    .sqes = @as([*]Sqe, @ptrCast(sqe_pages.ptr))[0..entries],
+                    .mmap = pages,
+                    .mmap_sqes = sqe_pages,
+                },
+                .cq = .{
+                    .head = &words[4],
+                    .tail = &words[5],
+                    .overflow = &words[6],
+                    .mask = cq_entries - 1,
+                    .cqes = @as([*]Cqe, @ptrCast(@alignCast(pages.ptr + head_bytes)))[0..cq_entries],
+                },
+            },
+            .stand_in = stand_in,
+        };
+    }
+
+    fn anonymous(bytes: usize) error{OutOfMemory}![]align(std.heap.page_size_min) u8 {
+        return std.posix.mmap(
+            null,
+            bytes,
+            .{ .READ = true, .WRITE = true },
+            .{ .TYPE = .PRIVATE, .ANONYMOUS = true },
+            -1,
+            0,
+        ) catch error.OutOfMemory;
+    }
+
     /// The best that the kernel has, but for what the options ask.
     fn setupFlags(options: *const Options, info: *const Info) u32 {
         const deferred: u32 = linux.IORING_SETUP_DEFER_TASKRUN;
@@ -81,6 +144,7 @@ pub const Ring = struct {
     pub fn deinit(self: *Ring) void {
         self.backlog.deinit(gpa); // What is left there nobody waits for.
         self.backlog = .empty;
+        if (self.stand_in) |stand_in| stand_in.destroy(stand_in.ctx);
         self.uring.deinit();
     }
 
@@ -92,7 +156,13 @@ pub const Ring = struct {
         return self.uring.fd;
     }
 
+    /// For what is registered with the kernel: -1 where it knows nothing of this ring.
+    pub fn registrable(self: *const Ring) i32 {
+        return if (self.stand_in == null) self.uring.fd else -1;
+    }
+
     pub fn enable(self: *Ring) void {
+        if (self.stand_in != null) return;
         const rc = linux.io_uring_register(self.uring.fd, .REGISTER_ENABLE_RINGS, null, 0);
         assert(linux.errno(rc) == .SUCCESS); // It fails only for a ring that is enabled already.
     }
@@ -126,6 +196,31 @@ pub const Ring = struct {
         return flags & (linux.IORING_SQ_TASKRUN | linux.IORING_SQ_CQ_OVERFLOW) != 0;
     }
 
+    /// True where `submit` must be called now and then although the kernel asks for nothing.
+    pub fn mustBeAsked(self: *const Ring) bool {
+        return self.to_be_asked > 0;
+    }
+
+    /// A stand-in's side: the next SQE, if there is one.
+    pub fn takeSubmission(self: *Ring) ?Sqe {
+        const sq = &self.uring.sq;
+        const head = sq.head.*;
+        if (head == sq.tail.*) return null;
+        const sqe = sq.sqes[head & sq.mask];
+        sq.head.* = head +% 1;
+        return sqe;
+    }
+
+    /// A stand-in's side: false where the queue is full.
+    pub fn postCompletion(self: *Ring, cqe: Cqe) bool {
+        const cq = &self.uring.cq;
+        const tail = cq.tail.*;
+        if (tail -% cq.head.* > cq.mask) return false;
+        cq.cqes[tail & cq.mask] = cqe;
+        @atomicStore(u32, cq.tail, tail +% 1, .release);
+        return true;
+    }
+
     pub fn hasOverflow(self: *const Ring) bool {
         return @atomicLoad(u32, self.uring.sq.flags, .monotonic) & linux.IORING_SQ_CQ_OVERFLOW != 0;
     }
@@ -148,7 +243,7 @@ pub const Ring = struct {
 
     /// Hands queued SQEs to the kernel and lets it post what is complete; does not wait.
     pub fn submit(self: *Ring) void {
-        _ = self.enter(0, null);
+        _ = self.enter(null);
     }
 
     /// Returns when the kernel has taken all that was pushed: what its thread has not taken goes
@@ -165,13 +260,9 @@ pub const Ring = struct {
 
     /// The same, then waits for a completion until `deadline_ns`.
     pub fn wait(self: *Ring, deadline_ns: u64) Wake {
-        const now = clock.nowNs();
-        if (now >= deadline_ns) {
-            _ = self.enter(0, null);
-            return .timeout;
-        }
-        const ts = clock.toTimespec(deadline_ns - now);
-        return self.enter(1, &ts);
+        if (clock.nowNs() < deadline_ns) return self.enter(deadline_ns);
+        _ = self.enter(null);
+        return .timeout;
     }
 
     /// What the kernel's thread must be told, if anything: to wake up, or that there is no room.
@@ -203,13 +294,24 @@ pub const Ring = struct {
         self.backlog.items.len = left;
     }
 
-    fn enter(self: *Ring, min_complete: u32, ts: ?*const linux.timespec) Wake {
+    fn enter(self: *Ring, deadline_ns: ?u64) Wake {
         const sq = &self.uring.sq;
         self.refill();
         // Release: the SQEs are written before the kernel sees the tail.
         @atomicStore(u32, sq.tail, sq.sqe_tail, .release);
+        defer {
+            const head = @atomicLoad(u32, sq.head, .acquire);
+            self.sqes_submitted += head -% self.head_seen;
+            self.head_seen = head;
+        }
+        if (self.stand_in) |stand_in| return stand_in.enter(stand_in.ctx, self, deadline_ns);
+        return self.enterKernel(deadline_ns);
+    }
+
+    fn enterKernel(self: *Ring, deadline_ns: ?u64) Wake {
+        const sq = &self.uring.sq;
         var flags: u32 = linux.IORING_ENTER_GETEVENTS | linux.IORING_ENTER_EXT_ARG;
-        var wanted = min_complete;
+        var wanted: u32 = if (deadline_ns != null) 1 else 0;
         if (self.isPolled()) {
             const needed = self.pollerFlags();
             if (needed == 0 and wanted == 0 and !self.hasTaskWork()) return .completions;
@@ -218,7 +320,8 @@ pub const Ring = struct {
         }
         const to_submit = sq.sqe_tail -% @atomicLoad(u32, sq.head, .acquire);
         var arg = std.mem.zeroes(linux.io_uring_getevents_arg);
-        if (ts) |limit| arg.ts = @intFromPtr(limit);
+        const ts = clock.toTimespec(if (deadline_ns) |deadline| deadline -| clock.nowNs() else 0);
+        if (deadline_ns != null) arg.ts = @intFromPtr(&ts);
         const rc = linux.syscall6(
             .io_uring_enter,
             @intCast(self.uring.fd),
@@ -228,9 +331,6 @@ pub const Ring = struct {
             @intFromPtr(&arg),
             @sizeOf(linux.io_uring_getevents_arg),
         );
-        const head = @atomicLoad(u32, sq.head, .acquire);
-        self.sqes_submitted += head -% self.head_seen;
-        self.head_seen = head;
         switch (linux.errno(rc)) {
             .SUCCESS => return .completions,
             .TIME => return .timeout,

@@ -4,6 +4,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const backend = @import("backend.zig");
 const clock = @import("clock.zig");
 const errors = @import("errors.zig");
 const fork = @import("fork.zig");
@@ -17,6 +18,8 @@ const Crew = @import("crew.zig").Crew;
 const Mailbox = @import("mailbox.zig").Mailbox;
 const Tags = @import("tags.zig").Tags;
 const Host = @import("host.zig").Host;
+const Epoll = @import("soft/epoll.zig").Epoll;
+const Pool = @import("soft/pool.zig").Pool;
 const Policy = @import("steal.zig").Policy;
 const Ring = @import("ring.zig").Ring;
 const Shard = @import("shard.zig").Shard;
@@ -32,6 +35,8 @@ pub const Runtime = struct {
     enabled: Atomic(u32) = .init(0),
     joining: sync.Lock = .{},
     joined: bool = false,
+    /// Without io_uring: for calls that block.
+    pool: Pool = .{ .give_back = Epoll.giveBack },
     /// The caller runs shard 0 by `drive`.
     driven: bool,
     prefix: [16]u8 = @splat(0),
@@ -47,12 +52,45 @@ pub const Runtime = struct {
         driven: bool,
         errno: *i32,
     ) StartError!*Runtime {
+        const wanted = backend.wanted(given);
+        if (wanted == .epoll) return startOn(.epoll, backend.epollInfo(), given, host, host_owner, driven, errno);
+        if (startOnRings(given, host, host_owner, driven, errno)) |self| {
+            return self;
+        } else |err| {
+            if (wanted == .io_uring) return err;
+            // Whatever it was: a list of reasons would be one short somewhere.
+            const reason = if (err == error.SetupFailed) errno.* else @backingInt(linux.E.OPNOTSUPP);
+            const self = try startOn(.epoll, backend.epollInfo(), given, host, host_owner, driven, errno);
+            self.crew.backend_errno = reason;
+            return self;
+        }
+    }
+
+    fn startOnRings(
+        given: *const Options,
+        host: ?*const Host,
+        host_owner: ?*anyopaque,
+        driven: bool,
+        errno: *i32,
+    ) StartError!*Runtime {
         const info = probe.probe();
         if (info.setup_errno != 0 and info.setup_errno != @backingInt(linux.E.INVAL)) {
             errno.* = info.setup_errno;
             return error.SetupFailed;
         }
         if (!info.sufficient()) return error.Unsupported;
+        return startOn(.io_uring, info, given, host, host_owner, driven, errno);
+    }
+
+    fn startOn(
+        chosen: backend.Chosen,
+        info: probe.Info,
+        given: *const Options,
+        host: ?*const Host,
+        host_owner: ?*anyopaque,
+        driven: bool,
+        errno: *i32,
+    ) StartError!*Runtime {
         fork.watch(Shard.forgetCurrent);
         const self = try gpa.create(Runtime);
         errdefer gpa.destroy(self);
@@ -60,6 +98,7 @@ pub const Runtime = struct {
             .crew = .{
                 .options = given.*,
                 .info = info,
+                .backend = chosen,
                 .host = host,
                 .host_owner = host_owner,
                 .shards = &.{},
@@ -67,6 +106,7 @@ pub const Runtime = struct {
             },
             .driven = driven,
         };
+        errdefer self.pool.end();
         @memcpy(self.prefix[0..given.prefix().len], given.prefix());
         self.crew.options.thread_prefix = null;
         self.crew.options.thread_affinity = null;
@@ -89,9 +129,13 @@ pub const Runtime = struct {
 
     fn makeShard(self: *Runtime, shard: *Shard, id: u16, errno: *i32) StartError!void {
         const options = &self.crew.options;
-        var ring = try Ring.init(options, &self.crew.info, errno);
+        var ring = switch (self.crew.backend) {
+            .io_uring => try Ring.init(options, &self.crew.info, errno),
+            .epoll => try Epoll.makeRing(options.ring_entries, &self.pool, errno),
+        };
         errdefer ring.deinit();
-        var stealable = try @TypeOf(shard.stealable).init(gpa, options.backend(), options.stealable_queue_capacity);
+        const capacity = options.stealable_queue_capacity;
+        var stealable = try @TypeOf(shard.stealable).init(gpa, options.queueBackend(), capacity);
         errdefer stealable.deinit(gpa);
         const seen = try gpa.alloc(@typeInfo(@TypeOf(shard.watch.seen)).pointer.child, options.shards);
         errdefer gpa.free(seen);
@@ -231,6 +275,7 @@ pub const Runtime = struct {
         // Somebody may still hold the runtime, for its counters: the rings go now all the same.
         while (self.crew.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
         for (self.crew.shards) |*shard| closeDescriptors(shard);
+        self.pool.end();
         self.joined = true;
         return true;
     }

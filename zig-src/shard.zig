@@ -141,7 +141,7 @@ pub const Shard = struct {
         self.publishGauges();
         if (self.hasLocalWork()) {
             if (self.searching) thief.release(self);
-            if (self.ring.hasUnsubmitted() or self.ring.hasTaskWork()) self.submit();
+            if (self.ring.hasUnsubmitted() or self.ring.hasTaskWork() or self.ring.mustBeAsked()) self.submit();
             return;
         }
         if (thief.steal(self)) return;
@@ -423,7 +423,8 @@ pub const Shard = struct {
     /// Null where the kernel cannot pick buffers.
     pub fn pickable(self: *Shard) ?*Buffers {
         if (self.buffers == .unasked) {
-            self.buffers = if (Buffers.init(self.ring.fd())) |made| .{ .ready = made } else .none;
+            self.buffers = if (Buffers.init(self.ring.registrable())) |made| .{ .ready = made } else .none;
+            if (self.buffers == .ready) self.ring.buffers = &self.buffers.ready;
         }
         return if (self.buffers == .ready) &self.buffers.ready else null;
     }

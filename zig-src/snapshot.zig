@@ -28,10 +28,12 @@ const queue_names = 3;
 
 pub fn write(crew: *Crew, version: []const u8, buffer: []u8) usize {
     var w: Writer = .{ .buffer = buffer };
-    w.map(6);
+    w.map(7);
     w.pair("version", format_version);
     w.text("library");
     w.text(version);
+    w.text("backend");
+    w.text(@tagName(crew.backend));
     w.text("options");
     w.map(option_names.len);
     inline for (option_names) |name| w.pair(name, @field(crew.options, name));

@@ -20,6 +20,15 @@ def test_behaviour(run_program: Run, program: str, runtime: tuple[int, int, int]
     run_program(PROGRAMS / f"{program}.c", *runtime)
 
 
+@pytest.mark.parametrize("shards", [1, 2, 4])
+@pytest.mark.parametrize("program", ["tasks", "io", "more_ops"])
+def test_behaviour_on_epoll(
+    run_program: Run, program: str, shards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARGIO_BACKEND", "epoll")
+    run_program(PROGRAMS / f"{program}.c", shards, 0, 0)
+
+
 def test_options_and_fork(run_program: Run) -> None:
     run_program(PROGRAMS / "options.c")
 

@@ -206,6 +206,14 @@ def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> fl
     return time.monotonic() - began
 
 
+# ---- backends ----
+
+ON_EPOLL = os.environ.get("SPARGIO_BACKEND") == "epoll"
+"""The tests run on the other backend."""
+
+needs_io_uring = pytest.mark.skipif(ON_EPOLL, reason="io_uring's own: the backend is epoll")
+
+
 # ---- compiled C functions ----
 
 

@@ -51,6 +51,7 @@ def test_reads_and_writes(path: Path, shard: int) -> None:
     spargio.run(main, shards=2)
 
 
+@support.needs_io_uring
 def test_the_kernel_is_told_of_them(path: Path) -> None:
     """strace sees the registration; what the operation is called only the ring knows."""
     strace = shutil.which("strace")

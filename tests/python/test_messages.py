@@ -6,6 +6,7 @@ import threading
 from typing import NamedTuple
 
 import pytest
+import support
 
 import spargio
 from spargio import Event, Overloaded, RuntimeHandle, ShardCtx, TaskCancelled
@@ -74,7 +75,7 @@ def test_many_messages_arrive_once_and_in_order(path: str, msg_ring: bool) -> No
     stats, received = spargio.run(main, shards=2, msg_ring=msg_ring, **OPTIONS)
     assert received == count
     assert stats.messages_sent == count
-    direct = count if msg_ring and "direct" in path else 0
+    direct = count if msg_ring and "direct" in path and not support.ON_EPOLL else 0
     assert stats.messages_sent_direct == direct
     assert stats.stale_completions == 0
 

@@ -56,6 +56,7 @@ def test_all_of_a_stream(tcp: bool, options: dict[str, object]) -> None:
     assert spargio.run(main, **options) == DATA
 
 
+@support.needs_io_uring
 def test_it_asks_once_for_many_pieces() -> None:
     async def main(handle: RuntimeHandle) -> int:
         async with pair() as (one, other):

@@ -262,6 +262,15 @@ def ring_sizes() -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("backend", ["io_uring", "epoll"])
+def test_backend(backend: str) -> None:
+    """More in tests/python/test_backend.py."""
+    with build(shards=1, backend=backend) as handle:
+        assert (ring_sizes() == []) is (backend == "epoll")
+        assert handle.backend() == backend
+
+
+@support.needs_io_uring
 @pytest.mark.parametrize("entries", [8, 256, 1024])
 def test_ring_entries(entries: int) -> None:
     with build(shards=2, ring_entries=entries) as handle:
@@ -464,16 +473,19 @@ def ring_threads(**options: Any) -> list[str]:
     return done.stdout.split()
 
 
+@support.needs_io_uring
 def test_io_uring_sqpoll() -> None:
     assert ring_threads()[0] == "0"
     assert ring_threads(io_uring_sqpoll=50)[0] == "2"
 
 
+@support.needs_io_uring
 def test_io_uring_sqpoll_cpu() -> None:
     cpu = max(os.sched_getaffinity(0))
     assert ring_threads(io_uring_sqpoll_cpu=cpu) == ["2", str(cpu)]
 
 
+@support.needs_io_uring
 def test_io_uring_throughput_mode() -> None:
     assert ring_threads(io_uring_throughput_mode=50)[0] == "2"
 
@@ -494,6 +506,7 @@ def setup_flags(**options: Any) -> int:
 SINGLE_ISSUER, COOP_TASKRUN, DEFER_TASKRUN = 1 << 12, 1 << 8, 1 << 13
 
 
+@support.needs_io_uring
 def test_io_uring_single_issuer() -> None:
     before = setup_flags(io_uring_single_issuer=True)
     if not before & SINGLE_ISSUER:
@@ -502,6 +515,7 @@ def test_io_uring_single_issuer() -> None:
     assert not setup_flags(io_uring_single_issuer=False) & (SINGLE_ISSUER | DEFER_TASKRUN)
 
 
+@support.needs_io_uring
 def test_io_uring_coop_taskrun() -> None:
     if not setup_flags() & DEFER_TASKRUN:
         pytest.skip("this kernel has no IORING_SETUP_DEFER_TASKRUN (6.1)")

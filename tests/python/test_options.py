@@ -33,6 +33,7 @@ NUMBERS = {
     "io_uring_sqpoll": (0, 0, 600_000),
 }
 OTHERS = {
+    "backend",
     "stealable_queue_backend",
     "thread_prefix",
     "thread_affinity",

@@ -43,6 +43,7 @@ def test_import_makes_no_io_uring_call_and_no_thread(tmp_path: Path) -> None:
     assert system_calls(tmp_path, source, *RING_CALLS, "clone", "clone3", "eventfd2") == []
 
 
+@support.needs_io_uring
 def test_a_run_makes_such_calls(tmp_path: Path) -> None:
     """So the test above would see them."""
     source = """

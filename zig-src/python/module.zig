@@ -75,12 +75,19 @@ var functions = [_]api.MethodDef{
     object.method("redeliver", &Timeout.redeliver, api.meth_one, "redeliver(error)"),
     object.method("yield_now", &yield.yieldNow, api.meth_noargs, "yield_now()"),
     object.method("current_task", &currentTask, api.meth_noargs, "current_task(): Task or None"),
+    object.method("supports", &supports, api.meth_one, "supports(opcode): whether this task's ring has it"),
     object.method("current_shard", &currentShard, api.meth_noargs, "current_shard()"),
 };
 
 fn currentTask(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     const task = PyTask.current() orelse return api.none();
     return api.ref(PyTask.Type.objectOf(task));
+}
+
+fn supports(_: ?*Object, argument: *Object) callconv(.c) ?*Object {
+    _ = PyTask.demand("supports()") orelse return null;
+    const opcode = object.unsigned(argument, "opcode", 255) orelse return null;
+    return py.PyBool_FromLong(@intFromBool(Shard.current().?.crew.info.supports(@fromBackingInt(@intCast(opcode)))));
 }
 
 fn currentShard(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {

@@ -544,7 +544,7 @@ pub fn registerBuffer(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     var view: api.Buffer = .{};
     if (py.PyObject_GetBuffer(given, &view, api.buffer_writable) != 0) return null;
     defer py.PyBuffer_Release(&view); // Whoever registers it keeps it.
-    const slot = shard.fixed.register(shard.ring.fd(), view.buf.?[0..@intCast(view.len)]);
+    const slot = shard.fixed.register(shard.ring.registrable(), view.buf.?[0..@intCast(view.len)]);
     return if (slot < 0) helpers_module.raiseErrno(-slot, null, null) else py.PyLong_FromLongLong(slot);
 }
 
@@ -553,7 +553,7 @@ pub fn unregisterBuffer(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     _ = PyTask.demand("registered buffers") orelse return null;
     const slot = object.unsigned(given, "place", fixed.slots - 1) orelse return null;
     const shard = Shard.current().?;
-    shard.fixed.unregister(shard.ring.fd(), @intCast(slot));
+    shard.fixed.unregister(shard.ring.registrable(), @intCast(slot));
     return api.none();
 }
 

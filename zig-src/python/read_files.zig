@@ -35,6 +35,8 @@ const Slot = struct {
 const ReadFiles = struct {
     state: enum(u8) { new, flying, finished },
     cancelling: bool,
+    /// A file was not read because of that.
+    cut: bool,
     /// List of paths as bytes, list of what errors call them, list of results.
     paths: ?*Object,
     names: ?*Object,
@@ -78,7 +80,7 @@ const ReadFiles = struct {
         self.state = .finished;
         me.many = false;
         // Where all was read in spite of it, the cancellation comes at the next await.
-        if (self.cancelling and self.next < self.count) return me.raiseCancel();
+        if (self.cancelling and (self.cut or self.next < self.count)) return me.raiseCancel();
         const results = self.results;
         self.results = null;
         return results;
@@ -166,6 +168,7 @@ const ReadFiles = struct {
 
     fn fail(self: *ReadFiles, slot: *Slot, errno: linux.E) void {
         api.drop(&slot.bytes);
+        if (self.cancelling and (errno == .CANCELED or errno == .INTR)) self.cut = true;
         const name = py.PyList_GetItem(self.names.?, @intCast(slot.index)).?;
         const number = py.PyLong_FromLongLong(@backingInt(errno));
         const exception = if (number) |n|

@@ -303,6 +303,20 @@ pub const PyRuntime = struct {
         }
     }
 
+    /// (SPARGIO_BACKEND_*, the errno that kept it from io_uring or 0)
+    fn backend(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const crew = &of(instance).runtime.crew;
+        const pair = py.PyTuple_New(2) orelse return null;
+        for ([_]i64{ @backingInt(crew.backend), crew.backend_errno }, 0..) |value, i| {
+            const number = py.PyLong_FromLongLong(value) orelse {
+                py.Py_DecRef(pair);
+                return null;
+            };
+            _ = py.PyTuple_SetItem(pair, @intCast(i), number);
+        }
+        return pair;
+    }
+
     fn shardCount(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return py.PyLong_FromLongLong(@intCast(of(instance).runtime.crew.shards.len));
     }
@@ -343,6 +357,7 @@ pub const PyRuntime = struct {
                 object.method("request_stop", &requestStop, api.meth_noargs, "Cancel everything; does not wait."),
                 object.method("closing", &closing, api.meth_noargs, "Whether it is going down."),
                 object.method("stats", &stats, api.meth_noargs, "A snapshot, CBOR."),
+                object.method("backend", &backend, api.meth_noargs, "backend() -> (number, errno)"),
                 object.method("shard_count", &shardCount, api.meth_noargs, "Number of shards."),
                 .{},
             };

@@ -4,6 +4,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
+const helpers_module = @import("helpers.zig");
 const object = @import("object.zig");
 const ops = @import("../ops/raw.zig");
 const PyRuntime = @import("runtime.zig").PyRuntime;
@@ -27,6 +28,13 @@ const Submission = struct {
         switch (self.state) {
             .new => {
                 if (me.cancelWanted()) return me.raiseCancel();
+                if (!ops.supported(Shard.current().?, &self.sqe)) {
+                    var text: [96]u8 = undefined;
+                    const opcode = self.sqe.opcode;
+                    const said = std.fmt.bufPrint(&text, "opcode {d} (IORING_OP_{t}) needs io_uring: the backend " ++
+                        "is epoll", .{ @backingInt(opcode), opcode }) catch unreachable;
+                    return helpers_module.raiseErrno(@backingInt(linux.E.OPNOTSUPP), said, null);
+                }
                 const op = ops.submit(Shard.current().?, &me.task, &self.sqe) catch return py.PyErr_NoMemory();
                 self.state = .flying;
                 suspended.* = true;

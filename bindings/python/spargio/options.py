@@ -19,7 +19,12 @@ _WIDE = {"hot_counter_wake_threshold"}
 _BACKOFF_MAX = 65536
 _TAG_MAX = 65535
 _SQPOLL_IDLE_MS = 2000
-_BACKENDS = {"mutex": constants.QUEUE_MUTEX, "lock_free": constants.QUEUE_LOCK_FREE}
+_BACKENDS = {
+    "auto": constants.BACKEND_AUTO,
+    "io_uring": constants.BACKEND_IO_URING,
+    "epoll": constants.BACKEND_EPOLL,
+}
+_QUEUES = {"mutex": constants.QUEUE_MUTEX, "lock_free": constants.QUEUE_LOCK_FREE}
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,16 @@ class RuntimeBuilder:
         """Number of shards, 1 to 256; default: usable CPUs."""
         return self._set("shards", count)
 
+    def backend(self, name: str) -> RuntimeBuilder:
+        """``"io_uring"``; ``"epoll"``: epoll(7), with threads for files, which works where io_uring
+        is forbidden or missing and makes no call of it; ``"auto"`` (default): io_uring where rings
+        can be made, else epoll, with a warning in the log of ``spargio``. The environment's
+        ``SPARGIO_BACKEND`` decides what ``"auto"`` is."""
+        _check_type("backend", name, str, "'auto', 'io_uring' or 'epoll'")
+        if name not in _BACKENDS:
+            raise ValueError(f"backend is {name!r}: allowed is 'auto', 'io_uring' or 'epoll'")
+        return self._set("backend", _BACKENDS[name])
+
     def steal_budget(self, tasks: int) -> RuntimeBuilder:
         """Stealable tasks that a shard runs per pass, 1 to 65536; default 64."""
         return self._set("steal_budget", tasks)
@@ -105,11 +120,11 @@ class RuntimeBuilder:
     def stealable_queue_backend(self, backend: str) -> RuntimeBuilder:
         """``"mutex"`` (default) or ``"lock_free"``."""
         _check_type("stealable_queue_backend", backend, str, "'mutex' or 'lock_free'")
-        if backend not in _BACKENDS:
+        if backend not in _QUEUES:
             raise ValueError(
                 f"stealable_queue_backend is {backend!r}: allowed is 'mutex' or 'lock_free'"
             )
-        return self._set("stealable_queue_backend", _BACKENDS[backend])
+        return self._set("stealable_queue_backend", _QUEUES[backend])
 
     def ring_entries(self, entries: int) -> RuntimeBuilder:
         """Size of each shard's submission queue, a power of two, 8 to 32768; default 256."""

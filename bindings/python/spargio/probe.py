@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 from ._ffi import library
@@ -45,9 +44,3 @@ def probe() -> ProbeInfo:
         usable_cpus=info.usable_cpus,
         disabled=info.disabled,
     )
-
-
-@functools.cache
-def supports(opcode: int) -> bool:
-    """Whether this kernel's io_uring has the operation."""
-    return opcode in probe().opcodes

@@ -18,7 +18,6 @@ from ._ffi import opcodes
 from ._ffi.core import Descriptor, native
 from .groups import TaskGroup
 from .io import copy_to_vec
-from .probe import supports
 
 __all__ = ("DEVNULL", "INHERIT", "PIPE", "STDOUT", "Child", "Command", "Output")
 
@@ -106,7 +105,7 @@ class Child:
         """Wait for its end; gives the exit status, or minus the signal. ``IORING_OP_WAITID`` of its
         pidfd, Linux 6.7; before, ``IORING_OP_POLL_ADD``. Any number of tasks may wait."""
         while self._popen.returncode is None:
-            if supports(opcodes.WAITID):
+            if native.supports(opcodes.WAITID):
                 with contextlib.suppress(ChildProcessError):  # Another task was faster.
                     await native.submit(
                         opcodes.WAITID,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _asyncgens, _interrupts
 from ._asyncgens import current_runtime
+from ._backend import backend_name, start
 from ._blocking import spawn_blocking
 from ._ffi import constants
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle, native
@@ -113,6 +114,10 @@ class RuntimeHandle:
         """Number of shards."""
         return self._runtime.shard_count()
 
+    def backend(self) -> str:
+        """``"io_uring"`` or ``"epoll"``."""
+        return backend_name(self._runtime)
+
     def remote(self, shard: int) -> RemoteShard:
         """A shard as the target of messages. ``ValueError`` where there is no such shard."""
         return RemoteShard(self._runtime, shard)
@@ -131,7 +136,7 @@ class Runtime:
     shut it down, or use ``with``. Any thread may use it."""
 
     def __init__(self, builder: RuntimeBuilder) -> None:
-        self._native = native.start(builder.address(), 0)
+        self._native = start(builder, driven=False)
         self._handle = RuntimeHandle(self._native)
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _stop_forgotten, self._native, os.getpid())
@@ -206,7 +211,7 @@ def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
     """
     if getattr(_asyncgens.local, "runtime", None) is not None:
         raise RuntimeError("spargio.run() inside a spargio task: await the coroutine instead")
-    runtime = native.start(builder.address(), 1)
+    runtime = start(builder, driven=True)
     handle = RuntimeHandle(runtime)
     with_handle = _takes_handle(main)
 

@@ -49,12 +49,14 @@ class ShardStats:
 
 class RuntimeStats(ShardStats):
     """One snapshot: the sums as attributes, each shard in ``shards``, what threads outside the
-    runtime did in ``outside``, the configured values in ``options``."""
+    runtime did in ``outside``, the configured values in ``options``; ``backend`` is ``"io_uring"``
+    or ``"epoll"``."""
 
     def __init__(self, snapshot: Mapping[str, Any]) -> None:
         super().__init__(snapshot["total"])
         self.version: int = snapshot["version"]
         self.library: str = snapshot["library"]
+        self.backend: str = snapshot["backend"]
         self.options: dict[str, int] = dict(snapshot["options"])
         self.shards = tuple(ShardStats(values) for values in snapshot["shards"])
         self.outside = ShardStats(snapshot["outside"])

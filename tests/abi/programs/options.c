@@ -49,7 +49,7 @@ int main(void) {
     REFUSED(msg_ring_queue_capacity, 1048577u);
     REFUSED(io_uring_sqpoll_idle_ms, 600001u);
     REFUSED(io_uring_sqpoll_cpu, 0u); /* Without polling. */
-    REFUSED(reserved, 1u);
+    REFUSED(backend, 3u);
     good.steal_backoff_min = 64;
     CHECK_IS(spargio_runtime_options_check(&good, NULL, 0), SPARGIO_E_INVALID); /* Above its max. */
     good.steal_backoff_min = 1;
@@ -76,6 +76,23 @@ int main(void) {
     CHECK_IS(spargio_runtime_start(&newer.options, &other), SPARGIO_E_INVALID);
     older.struct_size = 3;
     CHECK_IS(spargio_runtime_start(&older, &other), SPARGIO_E_INVALID);
+
+    uint32_t backend = 0;
+    int32_t reason = -1;
+    CHECK_IS(spargio_runtime_backend(rt, &backend, &reason), SPARGIO_OK);
+    CHECK(reason != 0 ? backend == SPARGIO_BACKEND_EPOLL : backend != SPARGIO_BACKEND_AUTO);
+    CHECK_IS(spargio_runtime_backend(rt, NULL, &reason), SPARGIO_E_INVALID);
+    CHECK_IS(spargio_runtime_backend(rt + 1, &backend, NULL), SPARGIO_E_CLOSED);
+    good.backend = SPARGIO_BACKEND_EPOLL;
+    spargio_runtime second = 0;
+    CHECK_IS(spargio_runtime_start(&good, &second), SPARGIO_OK);
+    CHECK_IS(spargio_runtime_backend(second, &backend, &reason), SPARGIO_OK);
+    CHECK(backend == SPARGIO_BACKEND_EPOLL && reason == 0); /* Chosen, not fallen back to. */
+    CHECK_IS(spargio_runtime_shutdown(second, SPARGIO_FOREVER), SPARGIO_OK);
+    good.io_uring_sqpoll_idle_ms = 10;
+    CHECK_IS(spargio_runtime_options_check(&good, NULL, 0), SPARGIO_E_INVALID);
+    good.io_uring_sqpoll_idle_ms = 0;
+    good.backend = SPARGIO_BACKEND_AUTO;
 
     pid_t child = fork();
     if (child == 0) {

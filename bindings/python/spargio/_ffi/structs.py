@@ -34,7 +34,7 @@ class RuntimeOptions(ctypes.Structure):
         ("msg_ring_queue_capacity", ctypes.c_uint32),
         ("io_uring_sqpoll_idle_ms", ctypes.c_uint32),
         ("io_uring_sqpoll_cpu", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("backend", ctypes.c_uint32),
     )
 
 

@@ -9,7 +9,6 @@ from types import TracebackType
 from .._blocking import spawn_blocking
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
-from ..probe import supports
 from ._cursor import Cursor, TextCursor
 from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
 from ._names import Path, encode
@@ -142,7 +141,7 @@ class File:
         before, ftruncate(2) on a thread of the pool."""
         if size < 0:
             raise ValueError(f"size is {size}: allowed is 0 or more bytes")
-        if supports(opcodes.FTRUNCATE):
+        if native.supports(opcodes.FTRUNCATE):
             await self._submit(opcodes.FTRUNCATE, size, 0, 0)
         else:
             await spawn_blocking(os.ftruncate, self._io.fileno(), size)

@@ -1,0 +1,57 @@
+//! Which backend a runtime gets: io_uring, or epoll(7) and threads where that is not to be had.
+
+const std = @import("std");
+const attempts = @import("soft/attempt.zig");
+const options_module = @import("options.zig");
+const Options = options_module.Options;
+const probe = @import("probe.zig");
+
+pub const Wanted = options_module.Backend;
+
+pub const Chosen = enum(u32) { io_uring = 1, epoll = 2 };
+
+/// What the options say; where they leave it open, the environment.
+pub fn wanted(options: *const Options) Wanted {
+    if (options.backend != 0) return @fromBackingInt(@intCast(options.backend));
+    return options_module.environment() orelse .automatic;
+}
+
+/// Says what epoll and the pool can do, without asking io_uring anything.
+pub fn epollInfo() probe.Info {
+    var info: probe.Info = .{};
+    probe.readSystem(&info);
+    for (attempts.known) |op| {
+        const n = @backingInt(op);
+        info.opcodes[n / 64] |= @as(u64, 1) << @intCast(n % 64);
+    }
+    return info;
+}
+
+/// One line on stderr, for programs that have no log of their own: why a runtime has not the backend
+/// that it could have.
+pub fn tell(errno: i32) void {
+    if (errno == 0) return;
+    var buffer: [320]u8 = undefined;
+    const number: std.os.linux.E = @fromBackingInt(@as(u16, @intCast(errno)));
+    const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not to be had ({t}): running on epoll, which is " ++
+        "slower. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{ number, advice(number) }) catch return;
+    _ = std.os.linux.write(2, line.ptr, line.len);
+}
+
+fn advice(errno: std.os.linux.E) []const u8 {
+    return switch (errno) {
+        .PERM, .ACCES => "Allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile, " ++
+            "or set the sysctl kernel.io_uring_disabled to 0.",
+        .NOMEM => "Raise the limit of locked memory (ulimit -l), or use fewer shards or smaller ring_entries.",
+        .MFILE, .NFILE => "Raise the limit of open files (ulimit -n).",
+        else => "It needs Linux 5.19 or newer, with CONFIG_IO_URING, and no sandbox that hides it.",
+    };
+}
+
+test "each opcode is known once" {
+    var seen = @as([256]bool, @splat(false));
+    for (attempts.known) |op| {
+        try std.testing.expect(!seen[@backingInt(op)]);
+        seen[@backingInt(op)] = true;
+    }
+}

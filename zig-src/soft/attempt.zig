@@ -1,0 +1,179 @@
+//! One try at an operation, by system calls that do not block: on the shard's thread.
+
+const std = @import("std");
+const linux = std.os.linux;
+const blocking = @import("blocking.zig");
+const sockets = @import("sockets.zig");
+const Outcome = @import("pending.zig").Outcome;
+const Pending = @import("pending.zig").Pending;
+
+/// Opcodes that `attempt` or the pool knows.
+pub const known = [_]linux.IORING_OP{
+    .NOP,     .READV,   .WRITEV,    .FSYNC,  .READ_FIXED, .WRITE_FIXED,  .POLL_ADD, .SENDMSG, .RECVMSG,
+    .ACCEPT,  .CONNECT, .FALLOCATE, .OPENAT, .CLOSE,      .STATX,        .READ,     .WRITE,   .FADVISE,
+    .MADVISE, .SEND,    .RECV,      .SPLICE, .SHUTDOWN,   .RENAMEAT,     .UNLINKAT, .MKDIRAT, .SYMLINKAT,
+    .LINKAT,  .SOCKET,  .SEND_ZC,   .WAITID, .FTRUNCATE,  .ASYNC_CANCEL,
+};
+
+pub fn attempt(pending: *Pending) Outcome {
+    const sqe = &pending.sqe;
+    return switch (sqe.opcode) {
+        .NOP => .{ .done = 0 },
+        .READ, .READ_FIXED, .READV => transfer(pending, linux.POLL.IN),
+        .WRITE, .WRITE_FIXED, .WRITEV => transfer(pending, linux.POLL.OUT),
+        .RECV => sockets.recv(pending),
+        .SEND, .SEND_ZC => sockets.send(pending),
+        .RECVMSG => sockets.recvMessage(pending),
+        .SENDMSG => sockets.sendMessage(pending),
+        .ACCEPT => sockets.accept(pending),
+        .CONNECT => sockets.connect(pending),
+        .SHUTDOWN => .of(linux.shutdown(sqe.fd, @bitCast(sqe.len))),
+        .SOCKET => .of(linux.socket(@bitCast(sqe.fd), @intCast(sqe.off), sqe.len)),
+        .POLL_ADD => poll(pending),
+        .WAITID => waitChild(pending),
+        .SPLICE => splice(pending),
+        .MADVISE => .of(linux.madvise(@ptrFromInt(sqe.addr), sqe.len, sqe.rw_flags)),
+        .FSYNC, .OPENAT, .STATX, .MKDIRAT, .UNLINKAT, .RENAMEAT, .LINKAT, .SYMLINKAT => .block,
+        .FALLOCATE, .FTRUNCATE, .FADVISE => .block,
+        else => .failure(.OPNOTSUPP),
+    };
+}
+
+/// Reads what is in the page cache or in the pipe, writes what there is room for.
+fn transfer(pending: *Pending, events: u32) Outcome {
+    const sqe = &pending.sqe;
+    const many = sqe.opcode == .READV or sqe.opcode == .WRITEV;
+    while (true) {
+        const rc = blocking.vectored(sqe, pending.done, linux.RWF.NOWAIT);
+        switch (linux.errno(rc)) {
+            .SUCCESS => {
+                const count: u32 = @intCast(rc);
+                pending.done += count;
+                const whole = many or pending.done >= sqe.len;
+                // A file that is cached in part goes on; of a stream, what there is is enough.
+                if (count == 0 or whole or !isFile(sqe.fd)) return .{ .done = @intCast(pending.done) };
+            },
+            .INTR => {},
+            .AGAIN => return if (isFile(sqe.fd)) .block else again(pending, events),
+            // A file system or a driver without such attempts.
+            .OPNOTSUPP, .NOSYS => return if (isFile(sqe.fd)) .block else carefully(pending, events),
+            else => |errno| return if (pending.done > 0) .{ .done = @intCast(pending.done) } else .failure(errno),
+        }
+    }
+}
+
+fn again(pending: *Pending, events: u32) Outcome {
+    // Some of a stream has been moved: that is the result.
+    if (pending.done > 0) return .{ .done = @intCast(pending.done) };
+    return .{ .wait = .{ .fd = pending.sqe.fd, .events = events } };
+}
+
+/// What waiting for events makes no sense for: it is always ready, and may block all the same.
+fn isFile(fd: i32) bool {
+    var status: linux.Statx = undefined;
+    const rc = linux.statx(fd, "", linux.AT.EMPTY_PATH, .{ .TYPE = true }, &status);
+    if (linux.errno(rc) != .SUCCESS) return true; // The call itself will say what is wrong.
+    return switch (status.mode & linux.S.IFMT) {
+        linux.S.IFREG, linux.S.IFDIR, linux.S.IFBLK => true,
+        else => false,
+    };
+}
+
+/// A descriptor that knows no attempts: only once it is ready, and in small portions, of which a pipe
+/// that is ready takes one at least (pipe(7), PIPE_BUF).
+fn carefully(pending: *Pending, events: u32) Outcome {
+    const fd = pending.sqe.fd;
+    if (ready(fd, events) == 0) return .{ .wait = .{ .fd = fd, .events = events } };
+    if (nonblocking(fd)) {
+        const rc = blocking.vectored(&pending.sqe, 0, 0);
+        if (linux.errno(rc) == .AGAIN) return .{ .wait = .{ .fd = fd, .events = events } };
+        return .of(rc);
+    }
+    const pipe_buf = 4096;
+    if (events == linux.POLL.OUT and pending.sqe.opcode == .WRITE) pending.sqe.len = @min(pending.sqe.len, pipe_buf);
+    return .block;
+}
+
+fn nonblocking(fd: i32) bool {
+    const flags = linux.fcntl(fd, linux.F.GETFL, 0);
+    return linux.errno(flags) == .SUCCESS and flags & nonblock != 0;
+}
+
+const nonblock: usize = 1 << @bitOffsetOf(linux.O, "NONBLOCK");
+
+/// The flags before; null for what is no open descriptor.
+pub fn setNonblocking(fd: i32) ?usize {
+    const flags = linux.fcntl(fd, linux.F.GETFL, 0);
+    if (linux.errno(flags) != .SUCCESS) return null;
+    if (flags & nonblock == 0) _ = linux.fcntl(fd, linux.F.SETFL, flags | nonblock);
+    return flags;
+}
+
+pub fn restore(fd: i32, flags: usize) void {
+    if (flags & nonblock == 0) _ = linux.fcntl(fd, linux.F.SETFL, flags);
+}
+
+pub fn ready(fd: i32, events: u32) u32 {
+    var one = [1]linux.pollfd{.{ .fd = fd, .events = @bitCast(@as(u16, @truncate(events))), .revents = 0 }};
+    const rc = linux.poll(&one, 1, 0);
+    if (linux.errno(rc) != .SUCCESS or rc == 0) return 0;
+    return @as(u16, @bitCast(one[0].revents));
+}
+
+fn poll(pending: *Pending) Outcome {
+    const events = pending.sqe.rw_flags;
+    const seen = ready(pending.sqe.fd, events);
+    if (seen & linux.POLL.NVAL != 0) return .failure(.BADF);
+    if (seen != 0) return .{ .done = @intCast(seen) };
+    return .{ .wait = .{ .fd = pending.sqe.fd, .events = events } };
+}
+
+/// Of a pidfd, which becomes readable when the process ends (pidfd_open(2), 5.3).
+fn waitChild(pending: *Pending) Outcome {
+    const sqe = &pending.sqe;
+    if (sqe.len != @backingInt(linux.P.PIDFD)) return .failure(.OPNOTSUPP);
+    // Asked first: whose child it is not gets its error at once.
+    const ended = ready(sqe.fd, linux.POLL.IN) != 0;
+    const options: u32 = @bitCast(sqe.splice_fd_in); // `file_index` in io_uring's words.
+    while (true) {
+        const rc = linux.syscall5(
+            .waitid,
+            sqe.len,
+            @bitCast(@as(isize, sqe.fd)),
+            @intCast(sqe.off),
+            options | linux.W.NOHANG,
+            0,
+        );
+        if (linux.errno(rc) == .INTR) continue;
+        if (linux.errno(rc) != .SUCCESS or ended) return .of(rc);
+        return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.IN } };
+    }
+}
+
+fn splice(pending: *Pending) Outcome {
+    const sqe = &pending.sqe;
+    const nothing = std.math.maxInt(u64);
+    var from = sqe.addr;
+    var to = sqe.off;
+    const nonblock_flag = 2; // SPLICE_F_NONBLOCK: that concerns the pipe alone, so the other end gets it too.
+    const was = setNonblocking(sqe.fd) orelse return .failure(.BADF);
+    defer restore(sqe.fd, was);
+    const rc = linux.syscall6(
+        .splice,
+        @bitCast(@as(isize, sqe.splice_fd_in)),
+        if (from == nothing) 0 else @intFromPtr(&from),
+        @bitCast(@as(isize, sqe.fd)),
+        if (to == nothing) 0 else @intFromPtr(&to),
+        sqe.len,
+        sqe.rw_flags | nonblock_flag,
+    );
+    switch (linux.errno(rc)) {
+        .INTR => return splice(pending),
+        .AGAIN => {},
+        else => return .of(rc),
+    }
+    // Either end may be the one that is not ready.
+    if (ready(sqe.splice_fd_in, linux.POLL.IN) == 0)
+        return .{ .wait = .{ .fd = sqe.splice_fd_in, .events = linux.POLL.IN } };
+    return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.OUT } };
+}

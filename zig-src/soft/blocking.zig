@@ -1,0 +1,95 @@
+//! Operations as system calls that may block: on a thread of the pool.
+
+const std = @import("std");
+const linux = std.os.linux;
+const Pending = @import("pending.zig").Pending;
+const Sqe = @import("../ring.zig").Sqe;
+
+/// The result as io_uring would give it.
+pub fn perform(pending: *Pending) i32 {
+    while (true) {
+        const result = call(pending);
+        if (result != -@as(i32, @backingInt(linux.E.INTR))) return result;
+    }
+}
+
+fn call(pending: *Pending) i32 {
+    const sqe = &pending.sqe;
+    const fd = word(sqe.fd);
+    return switch (sqe.opcode) {
+        .READ, .WRITE, .READ_FIXED, .WRITE_FIXED, .READV, .WRITEV => transfer(pending),
+        .FSYNC => plain(if (sqe.rw_flags & linux.IORING_FSYNC_DATASYNC != 0)
+            linux.syscall1(.fdatasync, fd)
+        else
+            linux.syscall1(.fsync, fd)),
+        .OPENAT => plain(linux.syscall4(.openat, fd, @intCast(sqe.addr), sqe.rw_flags, sqe.len)),
+        .STATX => plain(linux.syscall5(
+            .statx,
+            fd,
+            @intCast(sqe.addr),
+            sqe.rw_flags,
+            sqe.len,
+            @intCast(sqe.off),
+        )),
+        .MKDIRAT => plain(linux.syscall3(.mkdirat, fd, @intCast(sqe.addr), sqe.len)),
+        .UNLINKAT => plain(linux.syscall3(.unlinkat, fd, @intCast(sqe.addr), sqe.rw_flags)),
+        .RENAMEAT => plain(linux.syscall5(
+            .renameat2,
+            fd,
+            @intCast(sqe.addr),
+            word(@bitCast(sqe.len)),
+            @intCast(sqe.off),
+            sqe.rw_flags,
+        )),
+        .LINKAT => plain(linux.syscall5(
+            .linkat,
+            fd,
+            @intCast(sqe.addr),
+            word(@bitCast(sqe.len)),
+            @intCast(sqe.off),
+            sqe.rw_flags,
+        )),
+        .SYMLINKAT => plain(linux.syscall3(.symlinkat, @intCast(sqe.addr), fd, @intCast(sqe.off))),
+        .FALLOCATE => plain(linux.fallocate(sqe.fd, @bitCast(sqe.len), @bitCast(sqe.off), @bitCast(sqe.addr))),
+        .FTRUNCATE => plain(linux.ftruncate(sqe.fd, @bitCast(sqe.off))),
+        .FADVISE => plain(linux.fadvise(sqe.fd, @bitCast(sqe.off), sqe.len, sqe.rw_flags)),
+        .CONNECT => plain(linux.syscall3(.connect, fd, @intCast(sqe.addr), @intCast(sqe.off))),
+        else => unreachable, // Only these are handed to the pool.
+    };
+}
+
+fn transfer(pending: *Pending) i32 {
+    const result = plain(vectored(&pending.sqe, pending.done, 0));
+    if (result < 0) return if (pending.done > 0) @intCast(pending.done) else result;
+    return @intCast(pending.done + @as(u32, @intCast(result)));
+}
+
+/// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes of a single buffer.
+/// Where there is no position to read at, as in a pipe, none is used.
+pub fn vectored(sqe: *const Sqe, done: u32, flags: u32) usize {
+    const single = [2]usize{ @intCast(sqe.addr + done), sqe.len - @min(done, sqe.len) };
+    const many = sqe.opcode == .READV or sqe.opcode == .WRITEV;
+    const vectors = if (many) @as(usize, @intCast(sqe.addr)) else @intFromPtr(&single);
+    const count: usize = if (many) sqe.len else 1;
+    const current = std.math.maxInt(u64);
+    const offset = if (sqe.off == current) current else sqe.off + done;
+    const reads = sqe.opcode == .READ or sqe.opcode == .READ_FIXED or sqe.opcode == .READV;
+    const rc = at(reads, sqe.fd, vectors, count, offset, sqe.rw_flags | flags);
+    if (linux.errno(rc) != .SPIPE or offset == current) return rc;
+    return at(reads, sqe.fd, vectors, count, current, sqe.rw_flags | flags);
+}
+
+fn at(reads: bool, fd: i32, vectors: usize, count: usize, offset: u64, flags: u32) usize {
+    // The kernel takes the offset in two words; a 64-bit one looks at the first alone.
+    const high: usize = if (@sizeOf(usize) == 8) 0 else @intCast(offset >> 32);
+    const low: usize = @truncate(offset);
+    return linux.syscall6(if (reads) .preadv2 else .pwritev2, word(fd), vectors, count, low, high, flags);
+}
+
+fn plain(rc: usize) i32 {
+    return @truncate(@as(isize, @bitCast(rc)));
+}
+
+fn word(fd: i32) usize {
+    return @bitCast(@as(isize, fd));
+}

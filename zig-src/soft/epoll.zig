@@ -1,0 +1,363 @@
+//! A ring without io_uring: what the kernel would do is done here by plain system calls, when the shard
+//! submits or waits. An operation is tried at once; where it would block, epoll(7) says when to try
+//! again, and what epoll knows nothing of (files) goes to a pool of threads. On the ring's thread, but
+//! for `giveBack`.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const clock = @import("../clock.zig");
+const gpa = @import("../memory.zig").gpa;
+const op = @import("../op.zig");
+const attempts = @import("attempt.zig");
+const blocking = @import("blocking.zig");
+const Pending = @import("pending.zig").Pending;
+const Pool = @import("pool.zig").Pool;
+const ring_module = @import("../ring.zig");
+const Cqe = ring_module.Cqe;
+const Ring = ring_module.Ring;
+const Sqe = ring_module.Sqe;
+const Wake = ring_module.Wake;
+const InboxType = @import("../queue/inbox.zig").InboxType;
+const ListType = @import("../queue/list.zig").ListType;
+
+const events_max = 128;
+
+/// Who waits for a descriptor, oldest first.
+const Waiters = struct { first: ?*Pending = null, armed: u32 = 0 };
+
+pub const Epoll = struct {
+    /// The ring's descriptor, which closes it.
+    epoll: i32,
+    /// The pool writes to it.
+    bell: i32,
+    pool: *Pool,
+    ring: *Ring = undefined,
+    by_id: std.AutoHashMapUnmanaged(u64, *Pending) = .empty,
+    waiters: std.AutoHashMapUnmanaged(i32, Waiters) = .empty,
+    free: ListType(Pending) = .{},
+    pooled: u32 = 0,
+    finished: InboxType(Pending) = .{}, // any thread
+    /// Completions that found the queue full.
+    overflow: std.ArrayList(Cqe) = .empty,
+    overflow_start: usize = 0,
+    posted: u64 = 0,
+
+    pub const InitError = error{ SetupFailed, OutOfMemory };
+
+    /// On failure `errno` has the kernel's number.
+    pub fn makeRing(entries: u32, pool: *Pool, errno: *i32) InitError!Ring {
+        const epoll = try descriptor(linux.epoll_create1(linux.EPOLL.CLOEXEC), errno);
+        errdefer _ = linux.close(epoll);
+        const bell = try descriptor(linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK), errno);
+        errdefer _ = linux.close(bell);
+        var event: linux.epoll_event = .{ .events = linux.EPOLL.IN, .data = .{ .fd = bell } };
+        _ = try descriptor(linux.epoll_ctl(epoll, linux.EPOLL.CTL_ADD, bell, &event), errno);
+        const self = try gpa.create(Epoll);
+        errdefer gpa.destroy(self);
+        self.* = .{ .epoll = epoll, .bell = bell, .pool = pool };
+        return Ring.initStandIn(entries, epoll, .{ .ctx = self, .enter = enter, .destroy = destroy });
+    }
+
+    fn descriptor(rc: usize, errno: *i32) error{SetupFailed}!i32 {
+        if (linux.errno(rc) == .SUCCESS) return @intCast(rc);
+        errno.* = @backingInt(linux.errno(rc));
+        return error.SetupFailed;
+    }
+
+    fn destroy(ctx: *anyopaque) void {
+        const self: *Epoll = @ptrCast(@alignCast(ctx));
+        assert(self.pooled == 0);
+        var left = self.by_id.valueIterator();
+        while (left.next()) |pending| gpa.destroy(pending.*); // The shard's own read of its eventfd.
+        self.by_id.deinit(gpa);
+        self.waiters.deinit(gpa);
+        while (self.free.popFront()) |pending| gpa.destroy(pending);
+        self.overflow.deinit(gpa);
+        _ = linux.close(self.bell);
+        gpa.destroy(self);
+    }
+
+    fn enter(ctx: *anyopaque, ring: *Ring, deadline_ns: ?u64) Wake {
+        const self: *Epoll = @ptrCast(@alignCast(ctx));
+        self.ring = ring;
+        const before = self.posted;
+        self.flush();
+        while (ring.takeSubmission()) |sqe| self.begin(&sqe);
+        while (true) {
+            self.collect();
+            const waits = deadline_ns != null and self.posted == before and !ring.ready();
+            const wake = self.poll(if (waits) deadline_ns.? else 0);
+            self.collect();
+            if (self.posted != before or ring.ready()) return .completions;
+            if (!waits or wake != .completions) return wake;
+        }
+    }
+
+    // ---- submissions ----
+
+    fn begin(self: *Epoll, sqe: *const Sqe) void {
+        switch (sqe.opcode) {
+            .ASYNC_CANCEL => return self.complete(sqe, self.cancel(sqe), 0),
+            .CLOSE => return self.close(sqe),
+            else => {},
+        }
+        const pending = self.take(sqe) orelse
+            return self.complete(sqe, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
+        const known_empty = sqe.opcode == .RECV and sqe.ioprio & linux.IORING_RECVSEND_POLL_FIRST != 0;
+        if (known_empty) return self.await(pending, sqe.fd, linux.POLL.IN);
+        self.attempt(pending);
+    }
+
+    /// Where nothing waits for the descriptor, or what waits is told that it is gone.
+    fn close(self: *Epoll, sqe: *const Sqe) void {
+        if (self.waiters.fetchRemove(sqe.fd)) |entry| {
+            var next = entry.value.first;
+            while (next) |pending| {
+                next = pending.next;
+                pending.next = null;
+                self.end(pending, -@as(i32, @backingInt(linux.E.CANCELED)));
+            }
+        }
+        const rc = linux.close(sqe.fd);
+        self.complete(sqe, @truncate(@as(isize, @bitCast(rc))), 0);
+    }
+
+    fn take(self: *Epoll, sqe: *const Sqe) ?*Pending {
+        const pending = self.free.popFront() orelse gpa.create(Pending) catch return null;
+        pending.* = .{ .sqe = sqe.*, .owner = self };
+        if (sqe.flags & linux.IOSQE_BUFFER_SELECT != 0) pending.buffers = self.ring.buffers;
+        return pending;
+    }
+
+    fn attempt(self: *Epoll, pending: *Pending) void {
+        pending.stage = .trying;
+        if (pending.blocks) return self.hand(pending);
+        switch (attempts.attempt(pending)) {
+            .done => |result| self.end(pending, result),
+            .wait => |what| self.await(pending, what.fd, what.events),
+            .block => self.hand(pending),
+        }
+    }
+
+    fn hand(self: *Epoll, pending: *Pending) void {
+        if (!self.remember(pending)) return self.outOfMemory(pending);
+        pending.stage = .pooled;
+        self.pooled += 1;
+        if (self.pool.submit(pending)) return;
+        // Not one thread can be made: slow is better than not at all.
+        self.pooled -= 1;
+        self.end(pending, blocking.perform(pending));
+    }
+
+    /// From its first wait to its end.
+    fn remember(self: *Epoll, pending: *Pending) bool {
+        if (pending.known) return true;
+        self.by_id.put(gpa, pending.sqe.user_data, pending) catch return false;
+        pending.known = true;
+        if (!isInternal(pending)) self.ring.to_be_asked += 1;
+        return true;
+    }
+
+    /// The shard's own: the read of its bell. A shard that is awake needs none.
+    fn isInternal(pending: *const Pending) bool {
+        return pending.sqe.user_data <= op.internal_max;
+    }
+
+    // ---- waiting ----
+
+    fn await(self: *Epoll, pending: *Pending, fd: i32, events: u32) void {
+        const place = self.waiters.getOrPutValue(gpa, fd, .{}) catch return self.outOfMemory(pending);
+        if (!self.remember(pending)) return self.outOfMemory(pending);
+        pending.stage = .waiting;
+        pending.watched = fd;
+        pending.events = events;
+        append(place.value_ptr, pending);
+        switch (self.arm(fd, place.value_ptr)) {
+            .SUCCESS => {},
+            .PERM => { // Nothing to wait for: it is always ready, and may block.
+                self.forget(pending);
+                pending.blocks = true;
+                self.attempt(pending);
+            },
+            else => |errno| {
+                self.forget(pending);
+                self.end(pending, -@as(i32, @backingInt(errno)));
+            },
+        }
+    }
+
+    fn outOfMemory(self: *Epoll, pending: *Pending) void {
+        self.end(pending, -@as(i32, @backingInt(linux.E.NOMEM)));
+    }
+
+    fn append(waiters: *Waiters, pending: *Pending) void {
+        assert(pending.next == null);
+        var at = &waiters.first;
+        while (at.*) |here| at = &here.next;
+        at.* = pending;
+    }
+
+    /// Takes it out of the list of its descriptor.
+    fn forget(self: *Epoll, pending: *Pending) void {
+        const waiters = self.waiters.getPtr(pending.watched).?;
+        var at = &waiters.first;
+        while (at.*.? != pending) at = &at.*.?.next;
+        at.* = pending.next;
+        pending.next = null;
+        pending.stage = .trying;
+        if (waiters.first == null) _ = self.waiters.remove(pending.watched);
+    }
+
+    /// One report of any of the events that somebody waits for. A descriptor that was closed has left
+    /// epoll by itself, so what is believed of it is tried first and the other call is made if need be.
+    fn arm(self: *Epoll, fd: i32, waiters: *Waiters) linux.E {
+        var wanted: u32 = 0;
+        var next = waiters.first;
+        while (next) |pending| : (next = pending.next) wanted |= pending.events;
+        if (wanted & ~waiters.armed == 0) return .SUCCESS;
+        var event: linux.epoll_event = .{ .events = wanted | linux.EPOLL.ONESHOT, .data = .{ .fd = fd } };
+        var errno = linux.errno(linux.epoll_ctl(self.epoll, linux.EPOLL.CTL_MOD, fd, &event));
+        if (errno == .NOENT) errno = linux.errno(linux.epoll_ctl(self.epoll, linux.EPOLL.CTL_ADD, fd, &event));
+        if (errno == .SUCCESS) waiters.armed = wanted;
+        return errno;
+    }
+
+    fn poll(self: *Epoll, deadline_ns: u64) Wake {
+        if (deadline_ns == 0 and self.ring.to_be_asked == 0) return .completions;
+        var events: [events_max]linux.epoll_event = undefined;
+        const rc = waitFor(self.epoll, &events, deadline_ns);
+        switch (linux.errno(rc)) {
+            .SUCCESS => {},
+            .INTR => return .interrupted,
+            else => |errno| std.debug.panic("spargio: epoll_pwait failed: {t}", .{errno}),
+        }
+        if (rc == 0) return .timeout;
+        for (events[0..rc]) |event| {
+            if (event.data.fd == self.bell) self.silence() else self.report(event.data.fd, event.events);
+        }
+        return .completions;
+    }
+
+    /// epoll_pwait2(2), 5.11, takes nanoseconds; before, the wait is rounded up to a millisecond.
+    fn waitFor(epoll: i32, events: *[events_max]linux.epoll_event, deadline_ns: u64) usize {
+        const left_ns = if (deadline_ns == 0) 0 else deadline_ns -| clock.nowNs();
+        const ts = clock.toTimespec(left_ns);
+        const fd: usize = @intCast(epoll);
+        const rc = linux.syscall6(.epoll_pwait2, fd, @intFromPtr(events), events.len, @intFromPtr(&ts), 0, 0);
+        if (linux.errno(rc) != .NOSYS and linux.errno(rc) != .PERM) return rc;
+        const ms = std.math.divCeil(u64, left_ns, std.time.ns_per_ms) catch unreachable;
+        return linux.epoll_wait(epoll, events, events.len, @intCast(@min(ms, std.math.maxInt(i32))));
+    }
+
+    fn report(self: *Epoll, fd: i32, events: u32) void {
+        // Nobody: they were cancelled, or the number belongs to something closed since.
+        const entry = self.waiters.fetchRemove(fd) orelse return;
+        const broken = events & (linux.EPOLL.ERR | linux.EPOLL.HUP) != 0;
+        var next = entry.value.first;
+        while (next) |pending| {
+            next = pending.next;
+            pending.next = null;
+            // Those it does not concern go back in their order, as those do that still would block.
+            if (broken or pending.events & events != 0)
+                self.attempt(pending)
+            else
+                self.await(pending, fd, pending.events);
+        }
+    }
+
+    // ---- the pool ----
+
+    /// A thread of the pool: the operation is done.
+    pub fn giveBack(pending: *Pending) void {
+        const self: *Epoll = @ptrCast(@alignCast(pending.owner));
+        const bell = self.bell; // Once it is pushed, all may be gone.
+        self.finished.push(pending);
+        const one: u64 = 1;
+        _ = linux.write(bell, std.mem.asBytes(&one), 8);
+    }
+
+    fn silence(self: *Epoll) void {
+        var count: u64 = 0;
+        _ = linux.read(self.bell, std.mem.asBytes(&count), 8);
+    }
+
+    fn collect(self: *Epoll) void {
+        var done: ListType(Pending) = .{};
+        if (self.finished.drain(&done) == 0) return;
+        while (done.popFront()) |pending| {
+            self.pooled -= 1;
+            self.end(pending, pending.result);
+        }
+    }
+
+    // ---- completions ----
+
+    fn cancel(self: *Epoll, sqe: *const Sqe) i32 {
+        const by_fd = sqe.rw_flags & linux.IORING_ASYNC_CANCEL_FD != 0;
+        if (by_fd) return self.cancelDescriptor(sqe.fd, sqe.rw_flags & linux.IORING_ASYNC_CANCEL_ALL != 0);
+        const pending = self.by_id.get(sqe.addr) orelse return -@as(i32, @backingInt(linux.E.NOENT));
+        return self.cancelOne(pending);
+    }
+
+    fn cancelOne(self: *Epoll, pending: *Pending) i32 {
+        switch (pending.stage) {
+            .trying => unreachable, // It is in a list, or has ended.
+            .waiting => self.forget(pending),
+            .pooled => {
+                if (!self.pool.withdraw(pending)) return -@as(i32, @backingInt(linux.E.ALREADY));
+                self.pooled -= 1;
+            },
+        }
+        // What a transfer had moved is its result.
+        const moved = pending.done > 0;
+        self.end(pending, if (moved) @intCast(pending.done) else -@as(i32, @backingInt(linux.E.CANCELED)));
+        return 0;
+    }
+
+    fn cancelDescriptor(self: *Epoll, fd: i32, all: bool) i32 {
+        var count: i32 = 0;
+        while (self.waiters.getPtr(fd)) |waiters| {
+            _ = self.cancelOne(waiters.first.?);
+            count += 1;
+            if (!all) return 0;
+        }
+        return if (count == 0) -@as(i32, @backingInt(linux.E.NOENT)) else count;
+    }
+
+    fn end(self: *Epoll, pending: *Pending, result: i32) void {
+        if (pending.known) {
+            assert(self.by_id.remove(pending.sqe.user_data));
+            if (!isInternal(pending)) self.ring.to_be_asked -= 1;
+        }
+        self.complete(&pending.sqe, result, pending.cqe_flags);
+        self.free.pushBack(pending);
+    }
+
+    fn complete(self: *Epoll, sqe: *const Sqe, result: i32, flags: u32) void {
+        if (result >= 0 and sqe.flags & linux.IOSQE_CQE_SKIP_SUCCESS != 0) return;
+        self.posted += 1;
+        const cqe: Cqe = .{ .user_data = sqe.user_data, .res = result, .flags = flags };
+        if (self.overflow.items.len == 0 and self.ring.postCompletion(cqe)) return;
+        self.overflow.append(gpa, cqe) catch
+            @panic("spargio: no memory to keep a completion");
+        self.setOverflow(true);
+    }
+
+    /// What did not fit goes before all that is new.
+    fn flush(self: *Epoll) void {
+        if (self.overflow.items.len == 0) return;
+        while (self.overflow_start < self.overflow.items.len) : (self.overflow_start += 1) {
+            if (!self.ring.postCompletion(self.overflow.items[self.overflow_start])) return;
+        }
+        self.overflow.clearRetainingCapacity();
+        self.overflow_start = 0;
+        self.setOverflow(false);
+    }
+
+    fn setOverflow(self: *Epoll, value: bool) void {
+        const bit: u32 = linux.IORING_SQ_CQ_OVERFLOW;
+        const flags = self.ring.uring.sq.flags;
+        flags.* = if (value) flags.* | bit else flags.* & ~bit;
+    }
+};

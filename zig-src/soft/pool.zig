@@ -1,0 +1,115 @@
+//! Threads for calls that block, as those on files do: at most `limits.pool_threads_max` per runtime,
+//! made when there is work for one more. First come, first served. Any thread.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const limits = @import("../limits.zig");
+const sync = @import("../sync.zig");
+const blocking = @import("blocking.zig");
+const Pending = @import("pending.zig").Pending;
+
+pub const Pool = struct {
+    lock: sync.Lock = .{},
+    first: ?*Pending = null,
+    last: ?*Pending = null,
+    queued: u32 = 0,
+    idle: u32 = 0,
+    made: u32 = 0,
+    threads: [limits.pool_threads_max]std.Thread = undefined,
+    /// Changes with each hand-over and with the end; idle threads wait on it.
+    signal: std.atomic.Value(u32) = .init(0),
+    ending: bool = false,
+    /// Gives an ended operation back to its owner.
+    give_back: *const fn (pending: *Pending) void,
+
+    /// False where no thread can be made, and there is none: the caller must do it itself.
+    pub fn submit(self: *Pool, pending: *Pending) bool {
+        self.lock.lock();
+        defer self.lock.unlock();
+        assert(!self.ending and pending.next == null);
+        if (self.queued >= self.idle and self.made < self.threads.len) self.addThread();
+        if (self.made == 0) return false;
+        if (self.last) |last| last.next = pending else self.first = pending;
+        self.last = pending;
+        self.queued += 1;
+        if (self.idle > 0) self.wake(1);
+        return true;
+    }
+
+    /// Takes one back that no thread has begun.
+    pub fn withdraw(self: *Pool, pending: *Pending) bool {
+        self.lock.lock();
+        defer self.lock.unlock();
+        var before: ?*Pending = null;
+        var at = self.first;
+        while (at) |here| : ({
+            before = here;
+            at = here.next;
+        }) {
+            if (here != pending) continue;
+            if (before) |b| b.next = here.next else self.first = here.next;
+            if (self.last == here) self.last = before;
+            here.next = null;
+            self.queued -= 1;
+            return true;
+        }
+        return false;
+    }
+
+    /// After all operations have ended: nobody submits any more.
+    pub fn end(self: *Pool) void {
+        self.lock.lock();
+        assert(self.first == null);
+        self.ending = true;
+        self.wake(std.math.maxInt(i32));
+        self.lock.unlock();
+        for (self.threads[0..self.made]) |thread| thread.join();
+    }
+
+    fn wake(self: *Pool, count: u32) void {
+        _ = self.signal.fetchAdd(1, .monotonic);
+        sync.wake(&self.signal, count);
+    }
+
+    fn addThread(self: *Pool) void {
+        // Signals are for the program's own threads; a new one inherits the mask of its maker.
+        var all: linux.sigset_t = undefined;
+        @memset(std.mem.asBytes(&all), 0xff);
+        var before: linux.sigset_t = undefined;
+        _ = linux.sigprocmask(linux.SIG.BLOCK, &all, &before);
+        defer _ = linux.sigprocmask(linux.SIG.SETMASK, &before, null);
+        // With fewer threads than wanted, those that there are do it.
+        self.threads[self.made] = std.Thread.spawn(.{}, main, .{self}) catch return;
+        self.made += 1;
+    }
+
+    fn main(self: *Pool) void {
+        _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr("spargio-files"), 0, 0, 0);
+        while (self.take()) |pending| {
+            pending.result = blocking.perform(pending);
+            self.give_back(pending);
+        }
+    }
+
+    fn take(self: *Pool) ?*Pending {
+        self.lock.lock();
+        defer self.lock.unlock();
+        while (true) {
+            if (self.first) |pending| {
+                self.first = pending.next;
+                if (self.first == null) self.last = null;
+                pending.next = null;
+                self.queued -= 1;
+                return pending;
+            }
+            if (self.ending) return null;
+            const seen = self.signal.load(.monotonic);
+            self.idle += 1;
+            self.lock.unlock();
+            sync.wait(&self.signal, seen, std.math.maxInt(u64));
+            self.lock.lock();
+            self.idle -= 1;
+        }
+    }
+};

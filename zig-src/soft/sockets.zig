@@ -1,0 +1,198 @@
+//! One try at an operation on a socket. A transfer with MSG_WAITALL remembers how far it came.
+
+const std = @import("std");
+const linux = std.os.linux;
+const buffers = @import("../buffers.zig");
+const attempts = @import("attempt.zig");
+const Outcome = @import("pending.zig").Outcome;
+const Pending = @import("pending.zig").Pending;
+
+const Direction = enum { in, out };
+
+/// Pieces of one message; more are an error of sendmsg(2) too.
+const vectors_max = 1024;
+
+pub fn recv(pending: *Pending) Outcome {
+    if (pending.buffers) |from| return recvPicked(pending, from);
+    const sqe = &pending.sqe;
+    while (true) {
+        const start: [*]u8 = @ptrFromInt(@as(usize, @intCast(sqe.addr)) + pending.done);
+        const rc = linux.recvfrom(sqe.fd, start, sqe.len - pending.done, sqe.rw_flags | linux.MSG.DONTWAIT, null, null);
+        if (settled(pending, rc, .in, sqe.len)) |outcome| {
+            // As the kernel tells it: there may be more.
+            const filled = outcome == .done and outcome.done == sqe.len;
+            if (filled) pending.cqe_flags |= linux.IORING_CQE_F_SOCK_NONEMPTY;
+            return outcome;
+        }
+    }
+}
+
+/// A buffer is in hands only while there is something in it.
+fn recvPicked(pending: *Pending, from: *buffers.Buffers) Outcome {
+    const sqe = &pending.sqe;
+    const id = from.pick() orelse return .failure(.NOBUFS);
+    const room = from.all(id)[0..if (sqe.len == 0) buffers.size else @min(sqe.len, buffers.size)];
+    while (true) {
+        const rc = linux.recvfrom(sqe.fd, room.ptr, room.len, sqe.rw_flags | linux.MSG.DONTWAIT, null, null);
+        const outcome = settled(pending, rc, .in, 0) orelse continue;
+        if (outcome == .done and outcome.done > 0) {
+            pending.cqe_flags |= buffers.flagsOf(id);
+            if (outcome.done == room.len) pending.cqe_flags |= linux.IORING_CQE_F_SOCK_NONEMPTY;
+        } else {
+            from.giveBack(id);
+        }
+        return outcome;
+    }
+}
+
+pub fn send(pending: *Pending) Outcome {
+    const sqe = &pending.sqe;
+    const address: ?*const linux.sockaddr = @ptrFromInt(@as(usize, @intCast(sqe.off)));
+    const address_len: u32 = @as(u16, @truncate(@as(u32, @bitCast(sqe.splice_fd_in)))); // `addr_len`
+    while (true) {
+        const start: [*]const u8 = @ptrFromInt(@as(usize, @intCast(sqe.addr)) + pending.done);
+        const flags = sqe.rw_flags | linux.MSG.DONTWAIT;
+        const rc = linux.sendto(sqe.fd, start, sqe.len - pending.done, flags, address, address_len);
+        if (settled(pending, rc, .out, sqe.len)) |outcome| return outcome;
+    }
+}
+
+pub fn recvMessage(pending: *Pending) Outcome {
+    const message: *linux.msghdr = @ptrFromInt(@as(usize, @intCast(pending.sqe.addr)));
+    const name_room = message.namelen;
+    const control_room = message.controllen;
+    var total: usize = 0;
+    for (message.iov[0..@intCast(message.iovlen)]) |vector| total +|= vector.len;
+    while (true) {
+        var rest: [vectors_max]std.posix.iovec = undefined;
+        var part = message.*;
+        if (pending.done > 0) {
+            const left = remaining(std.posix.iovec, &rest, message.iov[0..@intCast(message.iovlen)], pending.done);
+            part.iov = left.ptr;
+            part.iovlen = @intCast(left.len);
+        }
+        part.namelen = name_room;
+        part.controllen = control_room;
+        const rc = linux.recvmsg(pending.sqe.fd, &part, pending.sqe.rw_flags | linux.MSG.DONTWAIT);
+        if (linux.errno(rc) == .SUCCESS) {
+            message.namelen = part.namelen;
+            message.controllen = part.controllen;
+            message.flags = part.flags;
+        }
+        if (settled(pending, rc, .in, total)) |outcome| return outcome;
+    }
+}
+
+pub fn sendMessage(pending: *Pending) Outcome {
+    const message: *const linux.msghdr_const = @ptrFromInt(@as(usize, @intCast(pending.sqe.addr)));
+    const vectors = message.iov[0..@intCast(message.iovlen)];
+    var total: usize = 0;
+    for (vectors) |vector| total +|= vector.len;
+    while (true) {
+        var rest: [vectors_max]std.posix.iovec_const = undefined;
+        var part = message.*;
+        if (pending.done > 0) {
+            const left = remaining(std.posix.iovec_const, &rest, vectors, pending.done);
+            part.iov = left.ptr;
+            part.iovlen = @intCast(left.len);
+        }
+        const rc = linux.sendmsg(pending.sqe.fd, &part, pending.sqe.rw_flags | linux.MSG.DONTWAIT);
+        if (settled(pending, rc, .out, total)) |outcome| return outcome;
+    }
+}
+
+/// What a transfer's call came to; null: call again.
+fn settled(pending: *Pending, rc: usize, direction: Direction, wanted: usize) ?Outcome {
+    const all = pending.sqe.rw_flags & linux.MSG.WAITALL != 0 and pending.sqe.rw_flags & linux.MSG.PEEK == 0;
+    switch (linux.errno(rc)) {
+        .SUCCESS => {
+            pending.done += @intCast(rc);
+            if (all and rc > 0 and pending.done < wanted) return null;
+            return .{ .done = @intCast(pending.done) };
+        },
+        .INTR => return null,
+        .AGAIN => {
+            if (pending.sqe.rw_flags & linux.MSG.DONTWAIT == 0)
+                return .{ .wait = .{ .fd = pending.sqe.fd, .events = switch (direction) {
+                    .in => linux.POLL.IN,
+                    .out => linux.POLL.OUT,
+                } } };
+            return partial(pending, .AGAIN);
+        },
+        else => |errno| return partial(pending, errno),
+    }
+}
+
+fn partial(pending: *Pending, errno: linux.E) Outcome {
+    return if (pending.done > 0) .{ .done = @intCast(pending.done) } else .failure(errno);
+}
+
+/// `given` without its first `skip` bytes.
+fn remaining(comptime T: type, out: *[vectors_max]T, given: []const T, skip: usize) []T {
+    var left = skip;
+    var count: usize = 0;
+    for (given) |vector| {
+        if (left >= vector.len) {
+            left -= vector.len;
+            continue;
+        }
+        if (count == out.len) break;
+        out[count] = .{ .base = vector.base + left, .len = vector.len - left };
+        left = 0;
+        count += 1;
+    }
+    return out[0..count];
+}
+
+/// accept4(2) has no flag that keeps it from blocking: the socket gets it for the time of the call.
+pub fn accept(pending: *Pending) Outcome {
+    const sqe = &pending.sqe;
+    const was = attempts.setNonblocking(sqe.fd) orelse return .failure(.BADF);
+    defer attempts.restore(sqe.fd, was);
+    while (true) {
+        const rc = linux.syscall4(
+            .accept4,
+            @bitCast(@as(isize, sqe.fd)),
+            @intCast(sqe.addr),
+            @intCast(sqe.off),
+            sqe.rw_flags,
+        );
+        switch (linux.errno(rc)) {
+            .INTR => {},
+            .AGAIN => return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.IN } },
+            else => return .of(rc),
+        }
+    }
+}
+
+pub fn connect(pending: *Pending) Outcome {
+    const sqe = &pending.sqe;
+    if (pending.connecting) {
+        if (attempts.ready(sqe.fd, linux.POLL.OUT) == 0)
+            return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.OUT } };
+        return .{ .done = -errorOf(sqe.fd) };
+    }
+    const was = attempts.setNonblocking(sqe.fd) orelse return .failure(.BADF);
+    defer attempts.restore(sqe.fd, was);
+    while (true) {
+        const rc = linux.syscall3(.connect, @bitCast(@as(isize, sqe.fd)), @intCast(sqe.addr), @intCast(sqe.off));
+        switch (linux.errno(rc)) {
+            .INTR => {},
+            .INPROGRESS => {
+                pending.connecting = true;
+                return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.OUT } };
+            },
+            // A Unix socket whose listener has a full queue: there is no event for that (connect(2)).
+            .AGAIN => return .block,
+            else => return .of(rc),
+        }
+    }
+}
+
+/// SO_ERROR, which is cleared by being read.
+fn errorOf(fd: i32) i32 {
+    var number: i32 = 0;
+    var size: linux.socklen_t = @sizeOf(i32);
+    const rc = linux.getsockopt(fd, linux.SOL.SOCKET, linux.SO.ERROR, std.mem.asBytes(&number), &size);
+    return if (linux.errno(rc) == .SUCCESS) number else @backingInt(linux.errno(rc));
+}

@@ -114,8 +114,20 @@ impl Plan {
     pub fn count(self, stream: usize, step: usize) -> usize {
         match self.shape {
             Shape::Single { frames } => frames,
-            Shape::Imbalanced => if stream == 0 { 2048 } else { 128 },
-            Shape::Rotation { .. } => if stream == step % self.streams { 32 } else { 2 },
+            Shape::Imbalanced => {
+                if stream == 0 {
+                    2048
+                } else {
+                    128
+                }
+            }
+            Shape::Rotation { .. } => {
+                if stream == step % self.streams {
+                    32
+                } else {
+                    2
+                }
+            }
             Shape::Pipeline => 1024,
         }
     }

@@ -110,18 +110,18 @@ async fn read(file: spargio::fs::File, reads: u64, depth: u64) -> u64 {
     let mut kept = vec![0; BLOCK_BYTES];
     for first in (0..reads).step_by(depth as usize) {
         if depth == 1 {
-            let (length, buffer) =
-                file.read_at_into(read_offset(first), kept).await.expect("read");
+            let (length, buffer) = file.read_at_into(read_offset(first), kept).await.expect("read");
             sum = sum.wrapping_add(read_value(first, &buffer[..length]));
             kept = buffer;
             continue;
         }
-        let batch = (first..first + depth).map(|i| {
-            let file = &file;
-            async move {
-                read_value(i, &file.read_at(read_offset(i), BLOCK_BYTES).await.expect("read"))
-            }
-        });
+        let batch =
+            (first..first + depth).map(|i| {
+                let file = &file;
+                async move {
+                    read_value(i, &file.read_at(read_offset(i), BLOCK_BYTES).await.expect("read"))
+                }
+            });
         for value in join_all(batch).await {
             sum = sum.wrapping_add(value);
         }

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use common::Bench;
-use common::net::{
-    NoOwners, Owners, Wire, Window, client, connections, echo, echo_thread,
-};
+use common::net::{NoOwners, Owners, Window, Wire, client, connections, echo, echo_thread};
 use common::work::{Plan, Shape};
 use futures::executor::block_on;
 use futures::future::{Either, select};
@@ -53,9 +51,8 @@ async fn repetition(handle: RuntimeHandle, plan: Plan, clients: Vec<Stream>) -> 
     let streams = clients.len();
     let owner = |shard| handle.spawn_pinned(shard, own(streams)).expect("start an owner");
     let owners: Vec<_> = [0, 1].map(owner).into();
-    let remotes: Arc<Vec<_>> = Arc::new(
-        [0, 1].map(|shard| handle.remote(shard).expect("there are two shards")).into(),
-    );
+    let remotes: Arc<Vec<_>> =
+        Arc::new([0, 1].map(|shard| handle.remote(shard).expect("there are two shards")).into());
     let start = |(s, end): (usize, Stream)| {
         let stream = end.stream.clone();
         start(&handle, plan, &stream, client(end, plan, s, Remotes(remotes.clone())))
@@ -271,5 +268,26 @@ impl Wire for Stream {
         }
         pool.push(buffer);
         sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_put_together_from_pieces_of_any_size() {
+        let plan = Plan { payload: 16, window: 4, streams: 8, shape: Shape::Imbalanced };
+        let window = Window { plan, stream: 2, first: 7, count: 4 };
+        let mut bytes = vec![0; 4 * plan.payload];
+        for (buffer, frame) in bytes.chunks_mut(plan.payload).zip(window.frames()) {
+            plan.fill(buffer, window.stream, frame);
+        }
+        let expected = window.frames().map(|frame| 2 << 32 | frame as u64).sum::<u64>();
+        for size in 1..=bytes.len() {
+            let mut frames = Frames { window, next: window.first, partial: Vec::new(), sum: 0 };
+            bytes.chunks(size).for_each(|piece| frames.take(piece));
+            assert_eq!((frames.next, frames.sum), (window.frames().end, expected), "{size} bytes");
+        }
     }
 }

@@ -34,9 +34,7 @@ async fn repetition(plan: Plan, wires: Vec<Stream>) -> (Vec<Stream>, u64) {
         return join(wires.into_iter().enumerate().map(start).collect()).await;
     }
     let (owners, counts): (Vec<_>, Vec<_>) = (0..2).map(|_| owner()).unzip();
-    let start = |(stream, wire)| {
-        tokio::spawn(client(wire, plan, stream, Senders(owners.clone())))
-    };
+    let start = |(stream, wire)| tokio::spawn(client(wire, plan, stream, Senders(owners.clone())));
     let clients = wires.into_iter().enumerate().map(start).collect();
     drop(owners);
     let (wires, mut sum) = join(clients).await;

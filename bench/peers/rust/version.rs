@@ -1,5 +1,6 @@
 //! Build script of every peer: hands the runtime's exact version, as its manifest asks for it, to
-//! the program as PEER_VERSION. The runtime is the dependency named like the package without `peer-`.
+//! the program as PEER_VERSION. The runtime is the dependency named like the package without
+//! `peer-`.
 
 use std::{env, fs};
 

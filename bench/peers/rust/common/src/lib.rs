@@ -1,5 +1,5 @@
-//! What all Rust peers share: the command line, the clock, the JSON line, and the workloads as far as
-//! they do not depend on a runtime. See bench/peers/PROTOCOL.md.
+//! What all Rust peers share: the command line, the clock, the JSON line, and the workloads as far
+//! as they do not depend on a runtime. See bench/peers/PROTOCOL.md.
 
 pub mod file;
 pub mod loops;

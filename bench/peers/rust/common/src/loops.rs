@@ -1,5 +1,6 @@
 //! All workloads for a runtime of one loop per thread without stealing: the work is divided
-//! statically. A peer gives its loop as `Local` and its way to send from loop to loop as `Channels`.
+//! statically. A peer gives its loop as `Local` and its way to send from loop to loop as
+//! `Channels`.
 //!
 //! Each thread runs one *session*: it sets itself up, then does one repetition for each command.
 
@@ -47,8 +48,8 @@ pub trait Local: 'static {
     ) -> (u64, Vec<u8>);
 }
 
-/// One-way channels between two loops, or from a loop to itself. The ends travel to their threads and are
-/// bound there.
+/// One-way channels between two loops, or from a loop to itself. The ends travel to their threads
+/// and are bound there.
 #[allow(async_fn_in_trait)]
 pub trait Channels: 'static {
     type Sender<T: Send + 'static>: Send + 'static;

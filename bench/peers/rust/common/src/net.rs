@@ -8,7 +8,8 @@ use crate::work::Plan;
 
 const ECHO_BYTES: usize = 64 * 1024;
 
-/// A connected stream of a runtime. Buffers travel by value, as completion-based runtimes want them.
+/// A connected stream of a runtime. Buffers travel by value, as completion-based runtimes want
+/// them.
 #[allow(async_fn_in_trait)] // each peer uses it with its one type; nothing is boxed
 pub trait Wire {
     /// Reads what is there, at most the buffer's capacity; 0 at the end of the stream.

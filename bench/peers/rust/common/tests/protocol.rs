@@ -1,5 +1,5 @@
-//! The rules of the workloads against the checksums that PROTOCOL.md gives, which were computed by other
-//! means.
+//! The rules of the workloads against the checksums that PROTOCOL.md gives, which were computed by
+//! other means.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

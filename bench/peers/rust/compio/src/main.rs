@@ -1,6 +1,7 @@
-//! compio: one loop per thread on io_uring, no stealing. Two (fan-out: four) runtimes on threads of their
-//! own; work is divided statically. Messages between loops go through unbounded `flume` channels, as compio
-//! has no channels of its own (its dispatcher hands whole closures to threads). All workloads are there.
+//! compio: one loop per thread on io_uring, no stealing. Two (fan-out: four) runtimes on threads of
+//! their own; work is divided statically. Messages between loops go through unbounded `flume`
+//! channels, as compio has no channels of its own (its dispatcher hands whole closures to threads).
+//! All workloads are there.
 
 use std::future::Future;
 use std::net::TcpStream;

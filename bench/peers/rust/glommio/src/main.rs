@@ -1,7 +1,7 @@
-//! glommio: one executor per thread on io_uring, no stealing. Two (fan-out: four) executors, not pinned to
-//! CPUs; work is divided statically. Messages between executors go through its shared channels, which are
-//! bounded (here: 4,096 messages). Files are `BufferedFile`s, as the workloads read from the page cache.
-//! All workloads are there.
+//! glommio: one executor per thread on io_uring, no stealing. Two (fan-out: four) executors, not
+//! pinned to CPUs; work is divided statically. Messages between executors go through its shared
+//! channels, which are bounded (here: 4,096 messages). Files are `BufferedFile`s, as the workloads
+//! read from the page cache. All workloads are there.
 
 use std::future::Future;
 use std::net::TcpStream;

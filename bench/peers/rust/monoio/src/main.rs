@@ -1,6 +1,6 @@
-//! monoio: one loop per thread on io_uring, no stealing. Two (fan-out: four) runtimes on threads of their
-//! own; work is divided statically. Messages between loops go through unbounded `flume` channels; monoio's
-//! feature `sync` makes wakers work across threads. All workloads are there.
+//! monoio: one loop per thread on io_uring, no stealing. Two (fan-out: four) runtimes on threads of
+//! their own; work is divided statically. Messages between loops go through unbounded `flume`
+//! channels; monoio's feature `sync` makes wakers work across threads. All workloads are there.
 
 use std::future::Future;
 use std::net::TcpStream;

@@ -1,7 +1,7 @@
-//! The Rust runtime spargio: work stealing over io_uring and MSG_RING, two (fan-out: four) shards. It is used
-//! as its own benchmarks use it: ring messages between pinned tasks, stealable tasks for CPU work, streams
-//! bound to a session shard, batched sends, multishot receives where a stream has much to receive, hot and
-//! merged message tags for the keyed workload. All workloads are there.
+//! The Rust runtime spargio: work stealing over io_uring and MSG_RING, two (fan-out: four) shards.
+//! It is used as its own benchmarks use it: ring messages between pinned tasks, stealable tasks for
+//! CPU work, streams bound to a session shard, batched sends, multishot receives where a stream has
+//! much to receive, hot and merged message tags for the keyed workload. All workloads are there.
 
 mod messages;
 mod streams;
@@ -22,8 +22,9 @@ use spargio::{Runtime, RuntimeBuilder, RuntimeError, RuntimeHandle, TaskPlacemen
 
 /// Enough for all tasks that a workload starts before it waits; the default of 4,096 is not.
 const QUEUE_CAPACITY: usize = 16 * 1024;
-/// A ring whose completion queue (twice as long) holds the end of every sleep. With the default of 256,
-/// `timers_10k` often never ends: each sleep is a timeout in the ring, and ends get lost when it is full.
+/// A ring whose completion queue (twice as long) holds the end of every sleep. With the default of
+/// 256, `timers_10k` often never ends: each sleep is a timeout in the ring, and ends get lost when
+/// it is full.
 const TIMER_RING_ENTRIES: u32 = 8 * 1024;
 
 fn main() {

@@ -1,4 +1,5 @@
-//! Ping-pong, drain and cold start as ring messages: the client pinned to shard 0, the responder to shard 1.
+//! Ping-pong, drain and cold start as ring messages: the client pinned to shard 0, the responder to
+//! shard 1.
 
 use std::sync::mpsc as blocking;
 

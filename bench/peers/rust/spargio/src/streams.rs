@@ -1,5 +1,6 @@
-//! The `net_` workloads. Stream s belongs to shard s mod 2, its server's end to the other one. Servers and
-//! the clients of the rotating workloads stay on their stream's shard; the other clients may be stolen.
+//! The `net_` workloads. Stream s belongs to shard s mod 2, its server's end to the other one.
+//! Servers and the clients of the rotating workloads stay on their stream's shard; the other
+//! clients may be stolen.
 
 use std::sync::Arc;
 
@@ -228,8 +229,8 @@ impl Wire for Stream {
         buffer.truncate(length);
         let mut buffer = self.stream.write_all_owned(buffer).await.expect("send");
         assert!(whole <= buffer.capacity(), "the same buffer comes back");
-        // SAFETY: the bytes up to `whole` were initialised when they were cut off, and the buffer is the
-        // same. Filling them again would cost more than a small echo.
+        // SAFETY: the bytes up to `whole` were initialised when they were cut off, and the buffer
+        // is the same. Filling them again would cost more than a small echo.
         unsafe { buffer.set_len(whole) };
         buffer
     }

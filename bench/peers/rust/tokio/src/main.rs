@@ -1,8 +1,8 @@
-//! tokio: work stealing over epoll, two (fan-out: four) worker threads. Tasks have no place: the workers
-//! share them as tokio sees fit. In the message workloads the client runs in `block_on` on a thread of its
-//! own, so that its messages always cross to a worker; everything else runs on the workers. Files are
-//! read with `pread` on the pool for blocking calls, which is what tokio's own file type does too. All
-//! workloads are there.
+//! tokio: work stealing over epoll, two (fan-out: four) worker threads. Tasks have no place: the
+//! workers share them as tokio sees fit. In the message workloads the client runs in `block_on` on
+//! a thread of its own, so that its messages always cross to a worker; everything else runs on the
+//! workers. Files are read with `pread` on the pool for blocking calls, which is what tokio's own
+//! file type does too. All workloads are there.
 
 mod messages;
 mod streams;

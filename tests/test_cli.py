@@ -557,18 +557,18 @@ def test_doctor_explains_each_refusal(
         setup_errno=number,
         disabled=disabled,
     )
-    assert told.state == "missing"
+    assert told.state == "note"
     assert errno.errorcode[number] in told.text
     assert why in told.text
     assert advice in told.advice
 
 
 def test_doctor_on_older_kernels() -> None:
-    assert finding("kernel", kernel_major=5, kernel_minor=15).state == "missing"
+    assert finding("kernel", kernel_major=5, kernel_minor=15).state == "note"
     assert finding("kernel", kernel_major=5, kernel_minor=19).state == "ok"
-    assert finding("io_uring", capabilities=0).state == "missing"
+    assert finding("io_uring", capabilities=0).state == "note"
     told = finding("operations", opcodes=frozenset(range(34)))
-    assert told.state == "missing"
+    assert told.state == "note"
     assert "SHUTDOWN (5.11)" in told.text
     everything = spargio.probe().capabilities
     assert "6.0" in finding("setup flags", capabilities=everything & ~0b11).advice
@@ -636,16 +636,16 @@ def test_where_io_uring_is_forbidden(tmp_path: Path, number: int) -> None:
         return done
 
     doctor = run("doctor")
-    assert doctor.returncode == 1, doctor.stderr
+    assert doctor.returncode == 0, doctor.stdout
     assert errno.errorcode[number] in doctor.stdout
     assert "seccomp" in doctor.stdout
-    assert "spargio cannot run here." in doctor.stdout
+    assert "shards on epoll" in doctor.stdout
     assert doctor.stderr == ""
     report = json.loads(run("doctor", "--json").stdout)
-    assert not report["ok"]
+    assert report["ok"]
     assert report["probe"]["setup_errno"] == number
     (tmp_path / "a").write_bytes(b"a")
     demo_run = run("demo", "--corpus", str(tmp_path))
-    assert demo_run.returncode == 1
-    assert "spargio doctor" in demo_run.stderr
+    assert demo_run.returncode == 0, demo_run.stderr
+    assert "running on epoll" in demo_run.stderr
     assert "Traceback" not in demo_run.stderr

@@ -59,8 +59,7 @@ def run(settings: Settings, *, as_json: bool) -> int:
         outcome = _measure(settings, corpus, messages)
     except (OSError, spargio.SpargioError) as error:
         messages.print(f"spargio demo: {error}", markup=False)
-        if spargio.probe().setup_errno != 0:
-            messages.print("`spargio doctor` says what to do.", markup=False)
+        messages.print("`spargio doctor` says what to do.", markup=False)
         return 1
     demo_report.show(outcome, as_json=as_json)
     return 1 if outcome.failures else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 
 from rich.console import Console
@@ -22,8 +23,7 @@ def run(*, as_json: bool) -> int:
     """Gives the exit code: 0 where spargio can run, else 1."""
     info, facts = spargio.probe(), gather()
     findings = diagnose(info, facts)
-    if info.setup_errno == 0:
-        findings.append(try_runtime())
+    findings.append(try_runtime())
     works = all(finding.state != "missing" for finding in findings)
     if as_json:
         print(json.dumps(_as_dict(works, info, facts, findings), indent=2))
@@ -38,18 +38,28 @@ def try_runtime() -> Finding:
     async def shard() -> int:
         return spargio.current_shard()
 
-    async def main(handle: spargio.RuntimeHandle) -> int:
+    async def main(handle: spargio.RuntimeHandle) -> tuple[int, str]:
         jobs = [handle.spawn_pinned(number, shard()) for number in range(handle.shard_count())]
         for number, job in enumerate(jobs):
             assert await job == number
-        return len(jobs)
+        return len(jobs), handle.backend()
 
+    log = logging.getLogger("spargio")
+    level = log.level
+    log.setLevel(logging.ERROR)  # What it warns of is in the findings.
     try:
-        count = spargio.run(main)
+        count, backend = spargio.run(main)
     except (OSError, spargio.SpargioError) as error:
         advice = "Do what is said above; where nothing is, report this with the output of --json."
         return Finding("runtime", "missing", f"does not start: {error}", advice)
-    return Finding("runtime", "ok", f"started {count} shards, ran a task on each, stopped")
+    finally:
+        log.setLevel(level)
+    text = f"started {count} shards on {backend}, ran a task on each, stopped"
+    if backend == "epoll":
+        return Finding(
+            "runtime", "note", text, "It is slower than io_uring: see docs/operations.md."
+        )
+    return Finding("runtime", "ok", text)
 
 
 def _as_dict(

@@ -19,7 +19,8 @@ State = Literal["ok", "note", "missing"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor. `missing`: spargio cannot run; `note`: it runs, not at its best."""
+    """One line of the doctor. `missing`: spargio cannot run; `note`: it runs, not at its best, as
+    on the epoll backend."""
 
     topic: str
     state: State
@@ -83,7 +84,7 @@ def _kernel(info: spargio.ProbeInfo, facts: Facts) -> Finding:
         text += f", in a container ({facts.container})"
     if (info.kernel_major, info.kernel_minor) < (5, 19):
         return Finding(
-            "kernel", "missing", text, "spargio needs Linux 5.19 or newer: update the kernel."
+            "kernel", "note", text, "Linux 5.19 and newer have the io_uring that spargio wants."
         )
     return Finding("kernel", "ok", text)
 
@@ -92,11 +93,11 @@ def _io_uring(info: spargio.ProbeInfo, facts: Facts) -> Finding:
     if info.setup_errno == 0:
         if not info.capabilities & c.CAP_EXT_ARG or not info.capabilities & c.CAP_CANCEL_FD:
             text = "allowed, but without the operations of Linux 5.19"
-            return Finding("io_uring", "missing", text, "Update the kernel to 5.19 or newer.")
+            return Finding("io_uring", "note", text, "Update the kernel to 5.19 or newer.")
         return Finding("io_uring", "ok", "allowed")
     name = errno.errorcode.get(info.setup_errno, str(info.setup_errno))
     why, advice = _refusal(info, facts)
-    return Finding("io_uring", "missing", f"io_uring_setup(2) says {name}: {why}", advice)
+    return Finding("io_uring", "note", f"io_uring_setup(2) says {name}: {why}", advice)
 
 
 def _refusal(info: spargio.ProbeInfo, facts: Facts) -> tuple[str, str]:
@@ -166,7 +167,7 @@ def _opcodes(info: spargio.ProbeInfo) -> Finding:
     absent = [f"{name} ({since})" for number, (name, since) in known if number not in info.opcodes]
     if absent:
         text = "the kernel lacks " + ", ".join(absent)
-        return Finding("operations", "missing", text, "Update the kernel to 5.19 or newer.")
+        return Finding("operations", "note", text, "Update the kernel to 5.19 or newer.")
     return Finding("operations", "ok", ", ".join(name for name, _ in OPCODES.values()))
 
 

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "python"))
 import echo
 import environment
 import harness
+import native
 import read_4k
 import report
 import small_files
@@ -29,6 +30,7 @@ GROUPS: Final = {
         echo.GROUP,
         read_4k.GROUP,
         small_files.GROUP,
+        *native.GROUPS,
     )
 }
 FULL: Final = harness.Settings(rounds=5, seconds=0.75)
@@ -38,7 +40,11 @@ QUICK: Final = harness.Settings(rounds=1, seconds=0.1)
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--only", action="append", choices=GROUPS, metavar="GROUP", help=f"one of {list(GROUPS)}"
+        "--only",
+        action="append",
+        choices=[*GROUPS, "native"],
+        metavar="GROUP",
+        help=f"native, or one of {list(GROUPS)}",
     )
     parser.add_argument("--peers", metavar="NAME,NAME", help="only these peers of each group")
     parser.add_argument("--rounds", type=int, help=f"default: {FULL.rounds}")
@@ -61,6 +67,16 @@ def settings_of(arguments: argparse.Namespace) -> harness.Settings:
     )
 
 
+def wanted(only: list[str] | None) -> list[str]:
+    """Names of groups; "native" stands for all of its rows."""
+    names = only or list(GROUPS)
+    return [
+        group
+        for name in names
+        for group in ([g.name for g in native.GROUPS] if name == "native" else [name])
+    ]
+
+
 def main() -> int:
     """0, or 1 when a measurement failed. A target that is not reached is a result, no failure."""
     arguments = parse_arguments()
@@ -72,7 +88,7 @@ def main() -> int:
 
     results: list[harness.GroupResult] = []
     failed = False
-    for name in arguments.only or GROUPS:
+    for name in wanted(arguments.only):
         with Console(stderr=True).status("") as status:
             try:
                 result = harness.measure_group(GROUPS[name], settings, status.update)

@@ -1,0 +1,85 @@
+/* 4 KiB reads of a file in the page cache, one by one and 32 at a time. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "workload.h"
+
+enum { BLOCK = 4096, BLOCKS = 4096, DEPTH = 32, SINGLE = 256 };
+
+static int fd = -1;
+static char temporary[] = "/var/tmp/bench-spargio-XXXXXX";
+
+static void fill(void) {
+    static unsigned char block[BLOCK];
+    for (unsigned b = 0; b < BLOCKS; b++) {
+        for (unsigned k = 0; k < BLOCK; k++) block[k] = (unsigned char)(b * 131 + k * 7 + (k >> 8));
+        if (pwrite(fd, block, BLOCK, (off_t)b * BLOCK) != BLOCK) die("pwrite", SPARGIO_E_ERRNO(errno));
+    }
+    fsync(fd);
+}
+
+static void set_up(void) {
+    struct stat status;
+    fd = file_path ? open(file_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status) < 0) die("open", SPARGIO_E_ERRNO(errno));
+    if (!file_path) unlink(temporary);
+    if (status.st_size != (off_t)BLOCK * BLOCKS) fill();
+}
+
+static void tear_down(void) { close(fd); }
+
+static struct reader {
+    struct task task;
+    uint32_t depth, reads, begun, next;
+    uint64_t sum;
+    spargio_op ops[DEPTH];
+    _Alignas(4096) unsigned char buffers[DEPTH][BLOCK];
+} reader;
+
+static void begin(struct reader *self) {
+    for (uint32_t i = 0; i < self->depth; i++) {
+        uint64_t block = (self->begun + i) * 2654435761ull % BLOCKS;
+        CHECK(spargio_read_at(fd, self->buffers[i], BLOCK, block * BLOCK, &self->ops[i]));
+    }
+}
+
+static int32_t read_all(void *ctx, int64_t *result) {
+    struct reader *self = ctx;
+    int32_t got;
+    uint64_t first;
+    TASK_BEGIN(&self->task)
+    for (self->begun = 0; self->begun < self->reads; self->begun += self->depth) {
+        begin(self);
+        for (self->next = 0; self->next < self->depth; self->next++) {
+            WAIT(&self->task, spargio_op_poll(self->ops[self->next], &got));
+            if (got != BLOCK) die("a read", got);
+            memcpy(&first, self->buffers[self->next], sizeof first);
+            self->sum += first ^ (self->begun + self->next);
+        }
+    }
+    *result = (int64_t)self->sum;
+    return SPARGIO_READY;
+    TASK_END
+    return SPARGIO_E_INVALID;
+}
+
+static uint64_t reads(uint32_t depth, uint32_t count) {
+    memset(&reader, 0, offsetof(struct reader, ops));
+    reader.depth = depth;
+    reader.reads = count;
+    return (uint64_t)finish(start(SPARGIO_PLACE_PINNED, 1, read_all, &reader));
+}
+
+static uint64_t one_by_one(void) { return reads(1, SINGLE); }
+static uint64_t many(void) { return reads(DEPTH, BLOCKS); }
+
+const struct workload file_workloads[] = {
+    {"fs_read_rtt_4k", 2, set_up, one_by_one, tear_down},
+    {"fs_read_throughput_4k_qd32", 2, set_up, many, tear_down},
+    {0},
+};

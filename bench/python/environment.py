@@ -15,7 +15,19 @@ import native_tools
 from processes import Missing
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-PACKAGES: Final = ("spargio", "uvloop", "aiofiles")
+PACKAGES: Final = (
+    "spargio",
+    "uvloop",
+    "rloop",
+    "blazio",
+    "trio",
+    "aiofiles",
+    "urio",
+    "turbofile",
+    "py-asyncfiles",
+    "httptools",
+    "matplotlib",
+)
 
 
 def describe() -> dict[str, Any]:

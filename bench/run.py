@@ -28,7 +28,7 @@ from rich.console import Console
 GROUPS: Final[Sequence[harness.Group]] = (
     yield_now.GROUP,
     spawn_join.GROUP,
-    echo.GROUP,
+    *echo.GROUPS,
     read_4k.GROUP,
     small_files.GROUP,
 )
@@ -122,8 +122,12 @@ def main() -> int:
             try:
                 result = harness.measure_group(group, settings, status.update)
             except (Missing, MeasurementFailed) as error:
-                reason = "missing" if isinstance(error, Missing) else "failed"
-                result = harness.not_measured(group, settings, reason, str(error))
+                result = harness.not_measured(
+                    group,
+                    settings,
+                    "missing" if isinstance(error, Missing) else "failed",
+                    str(error),
+                )
         results.append(result)
         failed |= any(peer.status == "failed" for peer in result.peers)
         report.show_group(console, result)

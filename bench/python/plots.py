@@ -41,9 +41,7 @@ def _draw_family(name: str, panels: list[Panel], folder: Path) -> Path:
     rows = -(-len(panels) // columns)
     tallest = max(len(result.peers) for result, _ in panels)
     size = (8.5 if columns == 1 else 6.5 * columns, rows * (1.2 + 0.32 * tallest))
-    figure, axes = pyplot.subplots(
-        rows, columns, figsize=size, squeeze=False, layout="constrained"
-    )
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     flat = list(axes.flat)
     for axis, (result, metric) in zip(flat, panels, strict=False):
         _draw_panel(axis, result, metric)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "python"))
 
 import echo
 import environment
 import harness
+import markdown
 import native
+import plots
 import read_4k
 import report
 import small_files
@@ -22,39 +26,55 @@ import yield_now
 from processes import MeasurementFailed, Missing
 from rich.console import Console
 
-GROUPS: Final = {
-    group.name: group
-    for group in (
-        yield_now.GROUP,
-        spawn_join.GROUP,
-        echo.GROUP,
-        read_4k.GROUP,
-        small_files.GROUP,
-        *native.GROUPS,
-    )
-}
-FULL: Final = harness.Settings(rounds=5, seconds=0.75)
-QUICK: Final = harness.Settings(rounds=1, seconds=0.1)
+GROUPS: Final[Sequence[harness.Group]] = (
+    yield_now.GROUP,
+    spawn_join.GROUP,
+    *echo.GROUPS,
+    read_4k.GROUP,
+    small_files.GROUP,
+    *native.GROUPS,
+)
+FAMILIES: Final = tuple(dict.fromkeys(group.family_name for group in GROUPS))
+RESULTS: Final = Path(__file__).resolve().parent / "results"
+FULL: Final = harness.Settings(rounds=7, seconds=0.75)
+QUICK: Final = harness.Settings(rounds=1, seconds=0.05, quick=True)
 
 
 def parse_arguments() -> argparse.Namespace:
+    names = sorted({*FAMILIES, *(group.name for group in GROUPS)})
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--only",
         action="append",
-        choices=[*GROUPS, "native"],
+        choices=names,
         metavar="GROUP",
-        help=f"native, or one of {list(GROUPS)}",
+        help=f"one of {', '.join(FAMILIES)}, or one row of them; may be repeated",
     )
-    parser.add_argument("--peers", metavar="NAME,NAME", help="only these peers of each group")
+    parser.add_argument("--peers", metavar="NAME,NAME", help="only these peers of each row")
     parser.add_argument("--rounds", type=int, help=f"default: {FULL.rounds}")
     parser.add_argument(
         "--quick", action="store_true", help="1 short round: does it run? Not for figures"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples here")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        default=RESULTS / "latest.json",
+        help="write all samples here (default: bench/results/latest.json)",
+    )
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="the tables (default: beside the JSON, .md)"
+    )
+    parser.add_argument(
+        "--plots",
+        type=Path,
+        metavar="FOLDER",
+        default=RESULTS / "plots",
+        help="PNG and SVG (default: bench/results/plots)",
+    )
     arguments = parser.parse_args()
     if arguments.rounds is not None and arguments.rounds < 1:
-        parser.error("--rounds must be at least 1")
+        parser.error(f"--rounds must be at least 1, not {arguments.rounds}")
     return arguments
 
 
@@ -64,17 +84,26 @@ def settings_of(arguments: argparse.Namespace) -> harness.Settings:
         rounds=arguments.rounds or base.rounds,
         seconds=base.seconds,
         peers=frozenset(arguments.peers.split(",")) if arguments.peers else None,
+        quick=base.quick,
     )
 
 
-def wanted(only: list[str] | None) -> list[str]:
-    """Names of groups; "native" stands for all of its rows."""
-    names = only or list(GROUPS)
-    return [
-        group
-        for name in names
-        for group in ([g.name for g in native.GROUPS] if name == "native" else [name])
-    ]
+def write_files(
+    arguments: argparse.Namespace,
+    found: dict[str, Any],
+    settings: harness.Settings,
+    results: Sequence[harness.GroupResult],
+) -> list[Path]:
+    """The JSON first: whatever becomes of the rest, the samples are kept."""
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    document = report.document(found, settings, results)
+    arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    pictures = [] if plots.missing() else plots.draw(results, arguments.plots)
+    page: Path = arguments.markdown or arguments.json.with_suffix(".md")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    addresses = [os.path.relpath(picture, page.parent) for picture in pictures]
+    page.write_text(markdown.page(found, results, addresses))
+    return [arguments.json, page, *pictures]
 
 
 def main() -> int:
@@ -88,21 +117,27 @@ def main() -> int:
 
     results: list[harness.GroupResult] = []
     failed = False
-    for name in wanted(arguments.only):
+    for group in GROUPS:
+        if arguments.only and not {group.name, group.family_name} & set(arguments.only):
+            continue
         with Console(stderr=True).status("") as status:
             try:
-                result = harness.measure_group(GROUPS[name], settings, status.update)
+                result = harness.measure_group(group, settings, status.update)
             except (Missing, MeasurementFailed) as error:
-                console.print(f"\n{name}: not measured: {error}", style="red", markup=False)
-                failed |= isinstance(error, MeasurementFailed)
-                continue
+                result = harness.not_measured(
+                    group,
+                    settings,
+                    "missing" if isinstance(error, Missing) else "failed",
+                    str(error),
+                )
         results.append(result)
         failed |= any(peer.status == "failed" for peer in result.peers)
         report.show_group(console, result)
     report.show_targets(console, results)
-    if arguments.json:
-        document = report.document(found, settings, results)
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    if reason_without := plots.missing():
+        console.print(f"no plots: {reason_without}", style="yellow", markup=False)
+    for path in write_files(arguments, found, settings, results):
+        console.print(f"written: {os.path.relpath(path)}", highlight=False, markup=False)
     return 1 if failed else 0
 
 

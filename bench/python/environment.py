@@ -15,7 +15,18 @@ import native_tools
 from processes import Missing
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-PACKAGES: Final = ("spargio", "uvloop", "aiofiles")
+PACKAGES: Final = (
+    "uvloop",
+    "rloop",
+    "blazio",
+    "trio",
+    "aiofiles",
+    "urio",
+    "turbofile",
+    "py-asyncfiles",
+    "httptools",
+    "matplotlib",
+)
 
 
 def describe() -> dict[str, Any]:
@@ -31,7 +42,8 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "python_gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
         "compiler": _compiler(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {"spargio": _spargio(), **{name: _version(name) for name in PACKAGES}},
+        "wrk": _wrk(),
     }
 
 
@@ -65,3 +77,17 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _spargio() -> str | None:
+    """As it says itself: there may be no metadata of an installation, or another one's."""
+    return _output(sys.executable, "-c", "import spargio; print(spargio.__version__)")
+
+
+def _wrk() -> str | None:
+    """Its first line; it ends with status 1 when asked."""
+    try:
+        outcome = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return outcome.stdout.partition(" [")[0].strip() or None

@@ -4,6 +4,7 @@ drift of the machine meets all of them. The result is the median of the rounds."
 
 from __future__ import annotations
 
+import functools
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,8 @@ SPARGIO: Final = "spargio"
 Sample = dict[str, float]
 """One measurement: a value for each key."""
 
+Better = Literal["lower", "higher"]
+
 Measure = Callable[[str], Sample]
 """Measures the peer of that name once."""
 
@@ -30,6 +33,8 @@ class Settings:
     """How long one measurement lasts."""
     peers: frozenset[str] | None = None
     """Only these, or all."""
+    quick: bool = False
+    """Does it run? Fewer files, shorter warm-ups."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +51,52 @@ class Metric:
     digits: int = 0
     ratio: bool = True
     """Show it as a multiple of spargio's as well."""
+    unit: str = ""
+    better: Better = "lower"
+    headline: bool = False
+    """Plotted, and watched by the guard. Where no metric of a group says so, the first is."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """`spargio/peer` or `peer/spargio`, of the medians of a metric, has to keep to a limit."""
+    """`spargio/peer` or `peer/spargio`, of the medians of a metric, has to keep to a limit; or the
+    median itself has to ("value")."""
 
     text: str
     metric: str
-    peer: str
-    ratio: Literal["spargio/peer", "peer/spargio"]
-    relation: Literal[">=", "<="]
+    peer: str | tuple[str, ...]
+    """Of several, the one that makes the target hardest: "the best of"."""
+    ratio: Literal["spargio/peer", "peer/spargio", "value"]
+    relation: Literal[">=", "<=", "<"]
     limit: float
+    needs: str = ""
+    """Why it says nothing about this machine or Python; empty where it does."""
 
-    def reached(self, ratio: float) -> bool:
-        return ratio >= self.limit if self.relation == ">=" else ratio <= self.limit
+    @property
+    def peers(self) -> tuple[str, ...]:
+        return (self.peer,) if isinstance(self.peer, str) else self.peer
+
+    def reached(self, measured: float) -> bool:
+        if self.relation == ">=":
+            return measured >= self.limit
+        return measured < self.limit if self.relation == "<" else measured <= self.limit
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a target. None: not measured."""
+
+    measured: float | None
+    reached: bool | None
+    against: str
+    """The peer that decided."""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Group:
+    """A row: what one table compares."""
+
     name: str
     title: str
     peers: Sequence[Peer]
@@ -72,6 +104,18 @@ class Group:
     targets: Sequence[Target]
     prepare: Callable[[Settings], AbstractContextManager[Measure]]
     """Holds what all measurements share (a compiled load generator, a file) while it is entered."""
+    family: str = ""
+    """Rows of one family are chosen and plotted together."""
+    subject: str = SPARGIO
+    """Whose figures the others are compared with."""
+
+    @property
+    def family_name(self) -> str:
+        return self.family or self.name
+
+    @property
+    def headlines(self) -> Sequence[Metric]:
+        return [metric for metric in self.metrics if metric.headline] or self.metrics[:1]
 
 
 @dataclass
@@ -91,6 +135,13 @@ class PeerResult:
     def median(self, key: str) -> float | None:
         return statistics.median(self.values(key)) if self.samples else None
 
+    def spread(self, key: str) -> float | None:
+        """Half of the distance between the lowest and the highest round, as a part of the
+        median."""
+        median = self.median(key)
+        values = self.values(key)
+        return (max(values) - min(values)) / 2 / median if median else None
+
 
 @dataclass
 class GroupResult:
@@ -102,13 +153,43 @@ class GroupResult:
 
     def ratio(self, target: Target) -> float | None:
         """None where a side was not measured."""
-        ours = self.median(SPARGIO, target.metric)
-        theirs = self.median(target.peer, target.metric)
-        if not ours or not theirs:
-            return None
-        return ours / theirs if target.ratio == "spargio/peer" else theirs / ours
+        return self.outcome(target).measured
+
+    def outcome(self, target: Target) -> Outcome:
+        if target.needs:
+            return Outcome(None, None, "", target.needs)
+        ours = self.median(self.group.subject, target.metric)
+        if target.ratio == "value":
+            return _decided(target, ours, "")
+        found: list[tuple[float, str]] = []
+        absent: list[str] = []
+        for peer in target.peers:
+            theirs = self.median(peer, target.metric)
+            if ours and theirs:
+                ratio = ours / theirs if target.ratio == "spargio/peer" else theirs / ours
+                found.append((ratio, peer))
+            elif not theirs:
+                absent.append(peer)
+        if not found:
+            return _decided(target, None, "")
+        measured, against = min(found) if target.relation == ">=" else max(found)
+        return _decided(target, measured, against, f"without {', '.join(absent)}" * bool(absent))
 
 
+def _decided(target: Target, measured: float | None, against: str, note: str = "") -> Outcome:
+    reached = None if measured is None else target.reached(measured)
+    return Outcome(measured, reached, against, note)
+
+
+def advantage(ours: float, theirs: float, better: Better) -> float | None:
+    """How many times better ours is; None where a figure is zero (a time below the clock's tick)
+    and says nothing."""
+    if not ours or not theirs:
+        return None
+    return theirs / ours if better == "lower" else ours / theirs
+
+
+@functools.cache
 def why_missing(module: str) -> str | None:
     """Import it in another process: the harness itself stays as small as it is, and an import that
     crashes is a missing peer. None when it can be imported."""
@@ -140,4 +221,15 @@ def measure_group(group: Group, settings: Settings, progress: Callable[[str], No
                     peer_result.stop("missing", str(error))
                 except MeasurementFailed as error:
                     peer_result.stop("failed", str(error))
+    return result
+
+
+def not_measured(
+    group: Group, settings: Settings, status: Literal["missing", "failed"], reason: str
+) -> GroupResult:
+    """For a row that cannot even be prepared: every peer says why."""
+    wanted = [peer for peer in group.peers if not settings.peers or peer.name in settings.peers]
+    result = GroupResult(group, [PeerResult(peer.name) for peer in wanted])
+    for peer in result.peers:
+        peer.stop(status, reason)
     return result

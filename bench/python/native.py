@@ -128,12 +128,13 @@ GROUPS: Final = [
         title=f"{workload}: bench/peers/PROTOCOL.md",
         peers=[Peer(SPARGIO), *map(Peer, RUST)],
         metrics=[
-            Metric("wall_ms", "ms", digits=3),
+            Metric("wall_ms", "ms", digits=3, unit="ms", headline=True),
             Metric("user_ms", "user ms", digits=3, ratio=False),
             Metric("system_ms", "system ms", digits=3, ratio=False),
         ],
         targets=[],
         prepare=functools.partial(prepare, workload, expected),
+        family="native",
     )
     for workload, expected in checksums().items()
 ]

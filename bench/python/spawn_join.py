@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+import loops
 import worker
 from harness import SPARGIO, Group, Metric, Peer, Sample, Target
 
@@ -44,6 +45,32 @@ async def on_asyncio(seconds: float) -> Sample:
     }
 
 
+async def on_trio(seconds: float) -> Sample:
+    """A nursery is how trio waits for a task: there is no handle to await."""
+    import trio
+
+    async def one_by_one(count: int) -> float:
+        start = perf_counter()
+        for _ in range(count):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(empty)
+        return perf_counter() - start
+
+    async def in_batches(count: int) -> float:
+        batches = count // BATCH
+        start = perf_counter()
+        for _ in range(batches):
+            async with trio.open_nursery() as nursery:
+                for _ in range(BATCH):
+                    nursery.start_soon(empty)
+        return (perf_counter() - start) * count / (batches * BATCH)
+
+    return {
+        "ns": await worker.ns_per_operation(one_by_one, seconds),
+        "ns_in_batches": await worker.ns_per_operation(in_batches, seconds),
+    }
+
+
 async def on_spargio(seconds: float, handle: spargio.RuntimeHandle) -> Sample:
     async def one_by_one(count: int) -> float:
         start = perf_counter()
@@ -66,14 +93,15 @@ async def on_spargio(seconds: float, handle: spargio.RuntimeHandle) -> Sample:
     }
 
 
-def run_asyncio(seconds: float) -> Sample:
-    return asyncio.run(on_asyncio(seconds))
+def run_loop(name: str, seconds: float) -> Sample:
+    return loops.run(name, on_asyncio(seconds))
 
 
-def run_uvloop(seconds: float) -> Sample:
-    import uvloop
+def run_trio(seconds: float) -> Sample:
+    import trio
 
-    return uvloop.run(on_asyncio(seconds))
+    found: Sample = trio.run(on_trio, seconds)
+    return found
 
 
 def run_spargio(seconds: float) -> Sample:
@@ -82,23 +110,33 @@ def run_spargio(seconds: float) -> Sample:
     return spargio.run(functools.partial(on_spargio, seconds), shards=1)
 
 
+RUNNERS: Final[dict[str, worker.Runner]] = {
+    **{name: functools.partial(run_loop, name) for name in loops.LOOPS},
+    "trio": run_trio,
+    SPARGIO: run_spargio,
+}
+
 GROUP = Group(
     name="spawn_join",
     title="Spawn and join of an empty coroutine, ns",
-    peers=(Peer("asyncio"), Peer("uvloop", "uvloop"), Peer(SPARGIO, "spargio")),
-    metrics=(Metric("ns", "one by one"), Metric("ns_in_batches", f"batches of {BATCH}")),
+    peers=(*loops.peers(), Peer("trio", "trio"), Peer(SPARGIO, "spargio")),
+    metrics=(
+        Metric("ns", "one by one", unit="ns", headline=True),
+        Metric("ns_in_batches", f"batches of {BATCH}", unit="ns", headline=True),
+    ),
     targets=(
+        Target("spawn + join, against asyncio", "ns", "asyncio", "peer/spargio", ">=", 6),
         Target(
-            "spawn + join, against asyncio's create_task + await",
+            "spawn + join, against the fastest loop",
             "ns",
-            "asyncio",
+            (*loops.names(), "trio"),
             "peer/spargio",
             ">=",
-            4,
+            3,
         ),
     ),
     prepare=functools.partial(worker.single_threaded, Path(__file__)),
 )
 
 if __name__ == "__main__":
-    worker.main({"asyncio": run_asyncio, "uvloop": run_uvloop, SPARGIO: run_spargio})
+    worker.main(RUNNERS)

@@ -1,6 +1,6 @@
-"""How long it takes to let the others run: `asyncio.sleep(0)` and `spargio.yield_now()`, in one
-task alone, and in 64 tasks that take turns (where a loop that polls the kernel on every turn
-shares that cost among them)."""
+"""How long it takes to let the others run: `asyncio.sleep(0)`, `trio.sleep(0)` and
+`spargio.yield_now()`, in one task alone, and in 64 tasks that take turns (where a loop that polls
+the kernel on every turn shares that cost among them)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+import loops
 import worker
 from harness import SPARGIO, Group, Metric, Peer, Sample, Target
 
@@ -34,6 +35,31 @@ async def on_asyncio(seconds: float) -> Sample:
         tasks = [asyncio.create_task(yields(count // TASKS)) for _ in range(TASKS)]
         for task in tasks:
             await task
+        return (perf_counter() - start) * count / (count // TASKS * TASKS)
+
+    return {
+        "ns": await worker.ns_per_operation(alone, seconds),
+        "ns_in_turns": await worker.ns_per_operation(in_turns, seconds),
+    }
+
+
+async def on_trio(seconds: float) -> Sample:
+    import trio
+
+    async def yields(count: int) -> None:
+        for _ in range(count):
+            await trio.sleep(0)
+
+    async def alone(count: int) -> float:
+        start = perf_counter()
+        await yields(count)
+        return perf_counter() - start
+
+    async def in_turns(count: int) -> float:
+        start = perf_counter()
+        async with trio.open_nursery() as nursery:
+            for _ in range(TASKS):
+                nursery.start_soon(yields, count // TASKS)
         return (perf_counter() - start) * count / (count // TASKS * TASKS)
 
     return {
@@ -67,14 +93,15 @@ async def on_spargio(seconds: float, handle: spargio.RuntimeHandle) -> Sample:
     }
 
 
-def run_asyncio(seconds: float) -> Sample:
-    return asyncio.run(on_asyncio(seconds))
+def run_loop(name: str, seconds: float) -> Sample:
+    return loops.run(name, on_asyncio(seconds))
 
 
-def run_uvloop(seconds: float) -> Sample:
-    import uvloop
+def run_trio(seconds: float) -> Sample:
+    import trio
 
-    return uvloop.run(on_asyncio(seconds))
+    found: Sample = trio.run(on_trio, seconds)
+    return found
 
 
 def run_spargio(seconds: float) -> Sample:
@@ -83,16 +110,33 @@ def run_spargio(seconds: float) -> Sample:
     return spargio.run(functools.partial(on_spargio, seconds), shards=1)
 
 
+RUNNERS: Final[dict[str, worker.Runner]] = {
+    **{name: functools.partial(run_loop, name) for name in loops.LOOPS},
+    "trio": run_trio,
+    SPARGIO: run_spargio,
+}
+
 GROUP = Group(
     name="yield_now",
     title="One yield to the scheduler, ns",
-    peers=(Peer("asyncio"), Peer("uvloop", "uvloop"), Peer(SPARGIO, "spargio")),
-    metrics=(Metric("ns", "1 task"), Metric("ns_in_turns", f"{TASKS} tasks in turn")),
+    peers=(*loops.peers(), Peer("trio", "trio"), Peer(SPARGIO, "spargio")),
+    metrics=(
+        Metric("ns", "1 task", unit="ns", headline=True),
+        Metric("ns_in_turns", f"{TASKS} tasks in turn", unit="ns", headline=True),
+    ),
     targets=(
-        Target("yield_now, against asyncio.sleep(0)", "ns", "asyncio", "peer/spargio", ">=", 10),
+        Target("yield, against asyncio", "ns", "asyncio", "peer/spargio", ">=", 12),
+        Target(
+            "yield, against the fastest loop",
+            "ns",
+            (*loops.names(), "trio"),
+            "peer/spargio",
+            ">=",
+            3,
+        ),
     ),
     prepare=functools.partial(worker.single_threaded, Path(__file__)),
 )
 
 if __name__ == "__main__":
-    worker.main({"asyncio": run_asyncio, "uvloop": run_uvloop, SPARGIO: run_spargio})
+    worker.main(RUNNERS)

@@ -24,6 +24,7 @@ class Echo(asyncio.Protocol):
 async def main() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=BACKLOG)
+    await server.start_serving()  # not every loop listens before it is told to
     announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 

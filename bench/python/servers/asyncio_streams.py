@@ -21,6 +21,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 async def main() -> None:
     server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG)
+    await server.start_serving()  # not every loop listens before it is told to
     announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 

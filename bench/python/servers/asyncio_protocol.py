@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import cast
 
-from control import BACKLOG, announce
+from control import BACKLOG, announce, listening
 
 
 class Echo(asyncio.Protocol):
@@ -14,8 +13,6 @@ class Echo(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        connection: socket.socket = transport.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -23,10 +20,12 @@ class Echo(asyncio.Protocol):
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=BACKLOG)
-    await server.start_serving()  # not every loop listens before it is told to
-    announce(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
+    listener, port = listening()
+    server = await loop.create_server(Echo, sock=listener, backlog=BACKLOG)
+    announce(port)
+    # Not serve_forever(): rloop's starts to serve a second time, and by that closes its listener.
+    await asyncio.get_running_loop().create_future()
+    server.close()
 
 
 if __name__ == "__main__":

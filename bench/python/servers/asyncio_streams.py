@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
-from control import BACKLOG, RECV_BYTES, announce
+from control import BACKLOG, RECV_BYTES, announce, listening
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    connection: socket.socket = writer.get_extra_info("socket")
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         while data := await reader.read(RECV_BYTES):
             writer.write(data)
@@ -20,10 +17,12 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main() -> None:
-    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG)
-    await server.start_serving()  # not every loop listens before it is told to
-    announce(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
+    listener, port = listening()
+    server = await asyncio.start_server(echo, sock=listener, backlog=BACKLOG)
+    announce(port)
+    # Not serve_forever(): rloop's starts to serve a second time, and by that closes its listener.
+    await asyncio.get_running_loop().create_future()
+    server.close()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import socket
 import sys
 import threading
 from typing import Final
@@ -22,6 +23,14 @@ def announce(port: int) -> None:
     """Print `port`, and answer from now on."""
     threading.Thread(target=_answer, name="control", daemon=True).start()
     print(port, flush=True)
+
+
+def listening() -> tuple[socket.socket, int]:
+    """A socket for the loops that take one, and its port. Linux hands TCP_NODELAY down to the
+    connections, so that it needs no word from a loop about its sockets."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener, listener.getsockname()[1]
 
 
 def _answer() -> None:

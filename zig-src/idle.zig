@@ -95,7 +95,7 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     shard.accounted_ns = now;
     if (!shard.hasWork()) {
         if (woke == .completions) shard.counters.noop_wakes.add(1);
-    } else if (woke == .timeout and deadline == backstop and !rung) {
+    } else if (woke == .timeout and deadline == backstop) { // Also where a bell was rung: it got lost.
         shard.counters.backstop_finds.add(1);
     }
     if (woke != .completions) shard.idle.check_interrupts = true;

@@ -10,6 +10,7 @@ comptime {
 
 test {
     _ = c_api;
+    _ = @import("bell_failure_test.zig");
     _ = @import("cbor.zig");
     _ = @import("clock.zig");
     _ = @import("doorbell.zig");

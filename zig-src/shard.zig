@@ -522,7 +522,9 @@ pub const Shard = struct {
         self.countRingFailure(@fromBackingInt(errnoOf(cqe.res)));
         const target = &self.crew.shards[@intCast(cqe.user_data >> 8)];
         // Otherwise the backstop of the target's park finds the work.
-        if (target.eventfd >= 0) target.writeEventfd();
+        if (target.eventfd < 0) return;
+        self.spawn_counters.eventfd_wakes.add(1);
+        target.writeEventfd();
     }
 
     pub fn countRingFailure(self: *Shard, errno: linux.E) void {

@@ -81,7 +81,9 @@ pub const ShardCounters = struct {
 };
 
 /// Numbers of a failed doorbell that are told apart; the rest is "other".
-pub const doorbell_errnos = [_]std.os.linux.E{ .BADF, .BADFD, .OVERFLOW, .NOMEM, .EXIST, .INVAL, .PERM };
+pub const doorbell_errnos = [_]std.os.linux.E{
+    .BADF, .BADFD, .OVERFLOW, .OWNERDEAD, .NOMEM, .EXIST, .INVAL, .PERM,
+};
 pub const ErrnoCounters = [doorbell_errnos.len + 1]Counter;
 
 pub fn errnoIndex(errno: std.os.linux.E) usize {

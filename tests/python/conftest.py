@@ -4,6 +4,7 @@ options under which the core set runs."""
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
 import time
@@ -15,9 +16,23 @@ from typing import Any
 import pytest
 import support
 
-from spargio import _blocking
+from spargio import RuntimeBuilder, _blocking
 
 LEAK_LIMIT_S = 5
+
+
+def pytest_configure() -> None:
+    """``SPARGIO_TEST_OPTIONS``, a JSON object, changes the defaults of all runtimes that tests make:
+    the modes of tests/modes.py."""
+    if not (defaults := json.loads(os.environ.get("SPARGIO_TEST_OPTIONS", "{}"))):
+        return
+    plain = RuntimeBuilder.__init__
+
+    def changed(self: RuntimeBuilder) -> None:
+        plain(self)
+        self.apply(**defaults)
+
+    RuntimeBuilder.__init__ = changed  # type: ignore[method-assign]
 
 
 def descriptors() -> dict[str, str]:

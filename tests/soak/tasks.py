@@ -21,8 +21,9 @@ async def groups(soak: Soak) -> None:
     rng = soak.random("groups")
     while not soak.over:
         begun = ended = 0
+        lock = threading.Lock()
 
-        async def child(seconds: float, fails: bool) -> int:
+        async def child(seconds: float, fails: bool, lock: threading.Lock = lock) -> int:
             nonlocal begun, ended
             with lock:
                 begun += 1
@@ -35,7 +36,6 @@ async def groups(soak: Soak) -> None:
                 with lock:
                     ended += 1
 
-        lock = threading.Lock()
         way = rng.choice(("well", "fails", "cancelled", "limit"))
         jobs = []
         try:
@@ -67,6 +67,7 @@ async def channels(soak: Soak) -> None:
     while not soak.over:
         sender, receiver = sync.channel(rng.choice((1, 4, 64)))
         sent: list[list[int]] = [[], [], []]
+        got: list[tuple[int, int]] = []
 
         async def produce(
             number: int, sender: sync.Sender[tuple[int, int]] = sender, sent: list[list[int]] = sent
@@ -75,11 +76,12 @@ async def channels(soak: Soak) -> None:
                 await sender.send((number, n))
                 sent[number].append(n)
 
-        async def consume(receiver: sync.Receiver[tuple[int, int]] = receiver) -> None:
+        async def consume(
+            receiver: sync.Receiver[tuple[int, int]] = receiver, got: list[tuple[int, int]] = got
+        ) -> None:
             async for item in receiver:
                 got.append(item)
 
-        got: list[tuple[int, int]] = []
         producers = [handle.spawn_stealable(produce(n)) for n in range(3)]
         consumers = [handle.spawn_stealable(consume()) for _ in range(3)]
         if rng.random() < 0.5:

@@ -33,7 +33,7 @@ class Sample:
 class Watch:
     def __init__(self, names: list[str], seconds: float) -> None:
         self.period_s = min(30.0, max(1.0, seconds / SAMPLES))
-        self._seen: Counter[str] = Counter({name: 0 for name in names})
+        self._seen: Counter[str] = Counter(dict.fromkeys(names, 0))
         self._still: Counter[str] = Counter()
         self.samples: list[Sample] = []
 

@@ -84,6 +84,8 @@ pub const Shard = struct {
     bells_queued: bool = false,
     cancel_rounds_seen: u32 = 0,
     idle: idle.Idle = .{},
+    /// Operations that the poll with this number ended without the ring.
+    at_once: struct { poll: u64 = 0, count: u32 = 0 } = .{},
     now_ns: u64 = 0,
     accounted_ns: u64 = 0,
 
@@ -352,6 +354,14 @@ pub const Shard = struct {
     }
 
     // ---- operations ----
+
+    /// Whether one more operation of the present poll may end without a turn of the loop.
+    pub fn mayEndAtOnce(self: *Shard, most: u32) bool {
+        const poll_number = self.counters.polls.get();
+        if (self.at_once.poll != poll_number) self.at_once = .{ .poll = poll_number };
+        self.at_once.count += 1;
+        return self.at_once.count <= most;
+    }
 
     /// Hands an operation of the current task to the kernel; it ends exactly once.
     pub fn launch(self: *Shard, op: *Op, sqe: Sqe) void {

@@ -74,6 +74,7 @@ pub const ShardCounters = struct {
     spin_hits: Counter = .{},
     sqes_submitted: Counter = .{},
     cqes_reaped: Counter = .{},
+    reads_at_once: Counter = .{},
     cq_overflows: Counter = .{},
     stale_completions: Counter = .{},
     busy_ns: Counter = .{},

@@ -5,6 +5,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
+const cached = @import("cached.zig");
 const helpers = &@import("helpers.zig").helpers;
 const raiseErrno = @import("helpers.zig").raiseErrno;
 const object = @import("object.zig");
@@ -29,6 +30,7 @@ pub const Descriptor = struct {
     drained: std.atomic.Value(bool),
     /// How many bytes the next receive makes room for, where its caller allows more. A hint as well.
     room: std.atomic.Value(u32),
+    cache: cached.Hint,
     /// Bytes that a cancelled read had taken already; the next read gets them. Exchanged atomically.
     leftover: ?*Object,
     /// Path or peer, for messages; may be null.
@@ -49,6 +51,7 @@ pub const Descriptor = struct {
             .is_socket = is_socket,
             .drained = .init(false),
             .room = .init(room_first),
+            .cache = .{},
             .leftover = null,
             .name = null,
         };

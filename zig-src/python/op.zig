@@ -6,6 +6,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
 const buffers = @import("../buffers.zig");
+const cached = @import("cached.zig");
 const clock = @import("../clock.zig");
 const fixed = @import("../fixed.zig");
 const fs = @import("../ops/fs.zig");
@@ -87,6 +88,7 @@ const PyOp = struct {
                     if (self.progress == self.length) return self.succeeded(self.progress);
                     if (self.progress > 0 and self.kind != .read_exactly) return self.succeeded(self.progress);
                 }
+                if (self.fromCache()) |count| return self.succeeded(count);
                 return self.fly(me, instance, suspended);
             },
             .flying => {
@@ -170,6 +172,13 @@ const PyOp = struct {
     fn takePicked(self: *PyOp, shard: *Shard, id: u16, count: usize) bool {
         self.held = py.PyBytes_FromStringAndSize(shard.buffers.ready.all(id).ptr, @intCast(count));
         return self.held != null;
+    }
+
+    fn fromCache(self: *PyOp) ?usize {
+        if (self.kind != .read_at and self.kind != .read_at_into) return null;
+        const descriptor = Descriptor.Type.body(self.descriptor.?);
+        const room = self.data[0..self.length];
+        return cached.readAt(Shard.current().?, &descriptor.cache, descriptor.fd, room, self.argument);
     }
 
     fn finished(self: *PyOp) ?*Object {

@@ -4,7 +4,7 @@
     python bench/guard.py --update RUN.json    # make the ratios of this run the baseline
 
 What is compared is not time but how many times better spargio is than each peer of the same run:
-that is nearly the same on a slower machine. Of each headline figure it takes the geometric mean over
+that hardly changes on a slower machine. Of each headline figure it takes the geometric mean over
 the peers that baseline and run have in common, so that spargio's own change counts whole and one
 peer's noise little. Rows that the run does not have (`--only`) are named and left out."""
 

@@ -5,139 +5,47 @@
  * the next recv, and gets one completion back: the send of a link that succeeds posts none, and the
  * recv, which starts only after it, may then overwrite the buffer.
  *
- * Raw system calls (io_uring_setup(2), io_uring_enter(2)), no liburing. Linux 6.1 for
- * DEFER_TASKRUN. Exit status 77 where the kernel offers no such ring.
+ * Exit status 77 where the kernel offers no such ring.
  *
  * The control protocol is that of python/servers/control.py: prints the port, answers "usage" lines
  * with a JSON line of rusage, exits at the end of stdin. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
-#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef IORING_SETUP_SINGLE_ISSUER /* kernel headers older than 6.0 and 6.1 */
-#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
-#endif
-#ifndef IORING_SETUP_DEFER_TASKRUN
-#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
-#endif
+#include "ring.h"
 
-enum { CONNECTIONS_MAX = 4096, BUFFER_SIZE = 65536, RING_ENTRIES = 1024, SKIPPED = 77 };
+enum { CONNECTIONS_MAX = 4096, BUFFER_SIZE = 65536, SKIPPED = 77 };
 
 /* user_data: what the operation is, and the descriptor it is for. */
 enum operation { OP_ACCEPT, OP_SEND, OP_RECV };
 
-struct ring {
-    int fd;
-    _Atomic unsigned *sq_tail, *cq_head, *cq_tail;
-    unsigned sq_mask, cq_mask;
-    struct io_uring_sqe *sqes;
-    struct io_uring_cqe *cqes;
-    unsigned tail; /* of the submission queue; published by enter() */
-    unsigned queued;
-};
-
 static unsigned char *buffers[CONNECTIONS_MAX]; /* by descriptor; allocated once, then kept */
 
-_Noreturn static void die(const char *what, int error)
+static struct io_uring_sqe *push(struct ring *ring, uint8_t opcode, int fd, enum operation op)
 {
-    fprintf(stderr, "echo_ring: %s: %s\n", what, strerror(error));
-    exit(1);
-}
-
-static void *map(int fd, size_t size, uint64_t offset)
-{
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd,
-                        (off_t)offset);
-    if (memory == MAP_FAILED)
-        die("mmap of the ring", errno);
-    return memory;
-}
-
-static void ring_open(struct ring *ring)
-{
-    /* Both need that only this thread enters the ring; what completes is then handled when it asks,
-     * not by interrupting it. */
-    struct io_uring_params params = {
-        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-    };
-    ring->fd = (int)syscall(SYS_io_uring_setup, RING_ENTRIES, &params);
-    if (ring->fd < 0) {
-        fprintf(stderr, "echo_ring: io_uring_setup: %s\n", strerror(errno));
-        exit(SKIPPED);
-    }
-    /* IORING_FEAT_SINGLE_MMAP (5.4): both queues are in one mapping. */
-    size_t sq_size = params.sq_off.array + params.sq_entries * sizeof(unsigned);
-    size_t cq_size = params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe);
-    unsigned char *base = map(ring->fd, sq_size > cq_size ? sq_size : cq_size, IORING_OFF_SQ_RING);
-    ring->sqes = map(ring->fd, params.sq_entries * sizeof(struct io_uring_sqe), IORING_OFF_SQES);
-    ring->sq_tail = (_Atomic unsigned *)(base + params.sq_off.tail);
-    ring->cq_head = (_Atomic unsigned *)(base + params.cq_off.head);
-    ring->cq_tail = (_Atomic unsigned *)(base + params.cq_off.tail);
-    ring->cqes = (struct io_uring_cqe *)(base + params.cq_off.cqes);
-    ring->sq_mask = params.sq_entries - 1;
-    ring->cq_mask = params.cq_entries - 1;
-    /* Slot i of the queue is always entry i. */
-    unsigned *array = (unsigned *)(base + params.sq_off.array);
-    for (unsigned i = 0; i < params.sq_entries; i++)
-        array[i] = i;
-}
-
-/* Submit what is queued and wait for `wait` completions. */
-static void ring_enter(struct ring *ring, unsigned wait)
-{
-    atomic_store_explicit(ring->sq_tail, ring->tail, memory_order_release);
-    do {
-        long submitted = syscall(SYS_io_uring_enter, ring->fd, ring->queued, wait,
-                                 IORING_ENTER_GETEVENTS, NULL, 0);
-        if (submitted < 0 && errno != EINTR)
-            die("io_uring_enter", errno);
-        if (submitted > 0)
-            ring->queued -= (unsigned)submitted;
-    } while (ring->queued > 0);
-}
-
-/* Two entries that are linked must go to the kernel together: room for both, or submit first. */
-static void ring_reserve(struct ring *ring, unsigned count)
-{
-    if (ring->queued + count > ring->sq_mask + 1)
-        ring_enter(ring, 0);
-}
-
-static struct io_uring_sqe *ring_push(struct ring *ring, uint8_t opcode, int fd, enum operation op)
-{
-    struct io_uring_sqe *entry = &ring->sqes[ring->tail++ & ring->sq_mask];
-    ring->queued++;
-    memset(entry, 0, sizeof *entry);
-    entry->opcode = opcode;
-    entry->fd = fd;
-    entry->user_data = (uint64_t)op << 32 | (uint32_t)fd;
-    return entry;
+    return ring_push(ring, opcode, fd, (uint64_t)op << 32 | (uint32_t)fd);
 }
 
 static void push_accept(struct ring *ring, int listener)
 {
     ring_reserve(ring, 1);
-    ring_push(ring, IORING_OP_ACCEPT, listener, OP_ACCEPT)->accept_flags = SOCK_CLOEXEC;
+    push(ring, IORING_OP_ACCEPT, listener, OP_ACCEPT)->accept_flags = SOCK_CLOEXEC;
 }
 
 static void push_recv(struct ring *ring, int fd)
 {
-    struct io_uring_sqe *entry = ring_push(ring, IORING_OP_RECV, fd, OP_RECV);
+    struct io_uring_sqe *entry = push(ring, IORING_OP_RECV, fd, OP_RECV);
     entry->addr = (uintptr_t)buffers[fd];
     entry->len = BUFFER_SIZE;
     /* The answer to what was just sent cannot be here yet: do not try first. */
@@ -147,7 +55,7 @@ static void push_recv(struct ring *ring, int fd)
 static void push_echo(struct ring *ring, int fd, unsigned size)
 {
     ring_reserve(ring, 2);
-    struct io_uring_sqe *entry = ring_push(ring, IORING_OP_SEND, fd, OP_SEND);
+    struct io_uring_sqe *entry = push(ring, IORING_OP_SEND, fd, OP_SEND);
     entry->addr = (uintptr_t)buffers[fd];
     entry->len = size;
     entry->msg_flags = MSG_WAITALL | MSG_NOSIGNAL; /* a short send would break the link */
@@ -159,14 +67,14 @@ static void accepted(struct ring *ring, int fd)
 {
     int on = 1;
     if (fd < 0)
-        die("accept", -fd);
+        ring_die("accept", -fd);
     if (fd >= CONNECTIONS_MAX)
-        die("accept", EMFILE);
+        ring_die("accept", EMFILE);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (buffers[fd] == NULL)
         buffers[fd] = malloc(BUFFER_SIZE);
     if (buffers[fd] == NULL)
-        die("malloc", ENOMEM);
+        ring_die("malloc", ENOMEM);
     ring_reserve(ring, 1);
     push_recv(ring, fd);
 }
@@ -235,7 +143,7 @@ static int listen_on_loopback(in_port_t *port)
     if (listener < 0 || bind(listener, (struct sockaddr *)&address, size) < 0 ||
         listen(listener, 1024) < 0 ||
         getsockname(listener, (struct sockaddr *)&address, &size) < 0)
-        die("listen", errno);
+        ring_die("listen", errno);
     *port = ntohs(address.sin_port);
     return listener;
 }
@@ -245,11 +153,15 @@ int main(void)
     static struct ring ring;
     pthread_t thread;
     in_port_t port;
-    ring_open(&ring);
+    int error = ring_open(&ring);
+    if (error != 0) {
+        fprintf(stderr, "echo_ring: io_uring_setup: %s\n", strerror(error));
+        return SKIPPED;
+    }
     int listener = listen_on_loopback(&port);
-    int error = pthread_create(&thread, NULL, control, NULL);
+    error = pthread_create(&thread, NULL, control, NULL);
     if (error != 0)
-        die("pthread_create", error);
+        ring_die("pthread_create", error);
     printf("%u\n", port);
     fflush(stdout);
     serve(&ring, listener);

@@ -1,5 +1,5 @@
 /* Work for the CPUs: tasks that are started, joined and stolen, and timers. */
-#include "workload.h"
+#include "tasks.h"
 
 enum { REQUESTS = 64, BRANCHES = 16, TASKS = 100000, BATCH = 64, TIMERS = 10000, PLAIN_BELOW = 12 };
 
@@ -170,10 +170,10 @@ static uint64_t timers(void) {
 }
 
 const struct workload cpu_workloads[] = {
-    {"fanout_fanin_balanced", 4, NULL, balanced, NULL},
-    {"fanout_fanin_skewed", 4, NULL, skewed, NULL},
-    {"spawn_join", 2, NULL, spawn_join, NULL},
-    {"fib27_fork_join", 2, NULL, fib27, NULL},
-    {"timers_10k", 2, NULL, timers, NULL},
+    {"fanout_fanin_balanced", 4, NULL, balanced, NULL, 0},
+    {"fanout_fanin_skewed", 4, NULL, skewed, NULL, 0},
+    {"spawn_join", 2, NULL, spawn_join, NULL, 0},
+    {"fib27_fork_join", 2, NULL, fib27, NULL, 0},
+    {"timers_10k", 2, NULL, timers, NULL, 0},
     {0},
 };

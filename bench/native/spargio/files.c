@@ -1,35 +1,13 @@
 /* 4 KiB reads of a file in the page cache, one by one and 32 at a time. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "workload.h"
+#include "tasks.h"
 
-enum { BLOCK = 4096, BLOCKS = 4096, DEPTH = 32, SINGLE = 256 };
+static int fd;
 
-static int fd = -1;
-static char temporary[] = "/var/tmp/bench-spargio-XXXXXX";
-
-static void fill(void) {
-    static unsigned char block[BLOCK];
-    for (unsigned b = 0; b < BLOCKS; b++) {
-        for (unsigned k = 0; k < BLOCK; k++) block[k] = (unsigned char)(b * 131 + k * 7 + (k >> 8));
-        if (pwrite(fd, block, BLOCK, (off_t)b * BLOCK) != BLOCK) die("pwrite", SPARGIO_E_ERRNO(errno));
-    }
-    fsync(fd);
-}
-
-static void set_up(void) {
-    struct stat status;
-    fd = file_path ? open(file_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &status) < 0) die("open", SPARGIO_E_ERRNO(errno));
-    if (!file_path) unlink(temporary);
-    if (status.st_size != (off_t)BLOCK * BLOCKS) fill();
-}
+static void set_up(void) { fd = file_open(); }
 
 static void tear_down(void) { close(fd); }
 
@@ -43,8 +21,8 @@ static struct reader {
 
 static void begin(struct reader *self) {
     for (uint32_t i = 0; i < self->depth; i++) {
-        uint64_t block = (self->begun + i) * 2654435761ull % BLOCKS;
-        CHECK(spargio_read_at(fd, self->buffers[i], BLOCK, block * BLOCK, &self->ops[i]));
+        uint64_t offset = block_of(self->begun + i) * BLOCK;
+        CHECK(spargio_read_at(fd, self->buffers[i], BLOCK, offset, &self->ops[i]));
     }
 }
 
@@ -79,7 +57,7 @@ static uint64_t one_by_one(void) { return reads(1, SINGLE); }
 static uint64_t many(void) { return reads(DEPTH, BLOCKS); }
 
 const struct workload file_workloads[] = {
-    {"fs_read_rtt_4k", 2, set_up, one_by_one, tear_down},
-    {"fs_read_throughput_4k_qd32", 2, set_up, many, tear_down},
+    {"fs_read_rtt_4k", 2, set_up, one_by_one, tear_down, 0},
+    {"fs_read_throughput_4k_qd32", 2, set_up, many, tear_down, 0},
     {0},
 };

@@ -1,5 +1,5 @@
 /* Messages between two shards: by the lanes, which is what a sender that may be anywhere uses. */
-#include "workload.h"
+#include "tasks.h"
 
 enum { PING = 1, ACK, DATA, FLUSH, SUM, STOP };
 enum { ROUNDS = 256, COLD_ROUNDS = 64, SENDS = 2048 };
@@ -99,8 +99,8 @@ static uint64_t cold_start(void) {
 }
 
 const struct workload message_workloads[] = {
-    {"steady_ping_pong_rtt", 2, set_up, ping_pong, tear_down},
-    {"steady_one_way_send_drain", 2, set_up, send_drain, tear_down},
-    {"cold_start_ping_pong", 0, NULL, cold_start, NULL},
+    {"steady_ping_pong_rtt", 2, set_up, ping_pong, tear_down, 0},
+    {"steady_one_way_send_drain", 2, set_up, send_drain, tear_down, 0},
+    {"cold_start_ping_pong", 2, NULL, cold_start, NULL, 1},
     {0},
 };

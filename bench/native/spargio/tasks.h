@@ -1,24 +1,20 @@
-/* What the workloads of bench/peers/PROTOCOL.md have in common, and how a task waits in C. */
-#ifndef BENCH_WORKLOAD_H
-#define BENCH_WORKLOAD_H
+/* How a task waits in C, and what the workloads on spargio have in common. */
+#ifndef BENCH_TASKS_H
+#define BENCH_TASKS_H
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../common/peer.h"
 #include "spargio.h"
 
-struct workload {
-    const char *name;
-    uint32_t shards; /* 0: it starts its own runtimes */
-    void (*set_up)(void);
-    uint64_t (*repeat)(void); /* timed; gives the checksum */
-    void (*tear_down)(void);
-};
-
-extern const struct workload message_workloads[], cpu_workloads[], file_workloads[], net_workloads[];
 extern spargio_runtime runtime;
-extern const char *file_path; /* --file, or NULL */
+
+enum { DONE = 1, OWNED = 2 }; /* tags of net.c: a stream has ended; merged by spargio into a sum */
+
+/* Each program has its own: what its runtime is started with, beside the number of shards. */
+void choose_options(const struct workload *, spargio_runtime_options *);
 
 _Noreturn void die(const char *what, long number);
 
@@ -58,15 +54,5 @@ struct task {
 
 spargio_join start(uint32_t kind, uint64_t value, spargio_poll_fn poll, void *ctx);
 int64_t finish(spargio_join join);
-
-static inline uint64_t mix(uint64_t x, uint64_t iterations) {
-    for (uint64_t i = 0; i < iterations; i++) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        x = x * 0x9E3779B97F4A7C15u + i;
-    }
-    return x;
-}
 
 #endif

@@ -77,7 +77,7 @@ LAYERS = [
         "queue/lane",
     },
     {"stats", "doorbell", "handle_table", "timers", "tags", "options", "probe"},
-    {"steal", "ring", "buffers", "outbox", "fixed"},
+    {"steal", "ring", "locked_memory", "buffers", "outbox", "fixed"},
     {"task", "op", "completion", "mailbox"},
     {
         "soft/pending",

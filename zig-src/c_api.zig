@@ -134,7 +134,7 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
     owner.runtime = Runtime.start(&options, null, null, false, &errno) catch |err| {
         std.debug.assert(runtimes.close(reserved));
         return switch (err) {
-            error.SetupFailed => errors.fromErrno(errno),
+            error.NoRing, error.SetupFailed => errors.fromErrno(errno),
             error.OutOfMemory, error.Unsupported => |known| fail(known),
         };
     };

@@ -28,6 +28,12 @@ pub const interruptible_backstop_ns = 100 * std.time.ns_per_ms;
 pub const deferred_batch = 20;
 pub const deferred_rounds = 4;
 
+/// How long a start waits for memory of rings that were closed: the kernel gives it back by a worker
+/// of its own. 39 ms were seen.
+pub const ring_memory_wait_ns = 100 * std.time.ns_per_ms;
+
+pub const ring_entries_min = 8;
+
 /// Threads of one runtime for blocking calls, where there is no io_uring.
 pub const pool_threads_max = 8;
 

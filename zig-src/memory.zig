@@ -2,11 +2,14 @@
 //! it never relies on thread-local storage of a library that was loaded late.
 
 const std = @import("std");
+const builtin = @import("builtin");
+const Alignment = std.mem.Alignment;
+const Allocator = std.mem.Allocator;
 
-pub const gpa = std.heap.c_allocator;
+pub const gpa = if (builtin.is_test) watched(&std.heap.c_allocator) else std.heap.c_allocator;
 
-const pages = std.heap.page_allocator;
-const page = std.mem.Alignment.fromByteUnits(std.heap.page_size_min);
+const pages = if (builtin.is_test) watched(&std.heap.page_allocator) else std.heap.page_allocator;
+const page = Alignment.fromByteUnits(std.heap.page_size_min);
 
 /// Fresh pages: zero bytes, which cost memory only once they are written.
 pub fn zeroedPages(comptime T: type, count: usize) error{OutOfMemory}![]T {
@@ -18,4 +21,44 @@ pub fn zeroedPages(comptime T: type, count: usize) error{OutOfMemory}![]T {
 
 pub fn freePages(comptime T: type, items: []T) void {
     pages.rawFree(std.mem.sliceAsBytes(items), page, @returnAddress());
+}
+
+/// Of the unit tests: what is allocated and not freed yet, and which allocation from now fails. Any thread.
+pub const Watch = struct {
+    pub var live: std.atomic.Value(i64) = .init(0);
+    /// 0: the next one; below: none.
+    pub var until_failure: std.atomic.Value(i64) = .init(-1);
+
+    fn refuses() bool {
+        if (until_failure.load(.monotonic) < 0) return false;
+        return until_failure.fetchSub(1, .monotonic) == 0;
+    }
+};
+
+fn watched(comptime inner: *const Allocator) Allocator {
+    const S = struct {
+        fn alloc(_: *anyopaque, bytes: usize, alignment: Alignment, address: usize) ?[*]u8 {
+            if (Watch.refuses()) return null;
+            const memory = inner.rawAlloc(bytes, alignment, address) orelse return null;
+            _ = Watch.live.fetchAdd(1, .monotonic);
+            return memory;
+        }
+
+        fn resize(_: *anyopaque, memory: []u8, alignment: Alignment, bytes: usize, address: usize) bool {
+            return inner.rawResize(memory, alignment, bytes, address);
+        }
+
+        fn remap(_: *anyopaque, memory: []u8, alignment: Alignment, bytes: usize, address: usize) ?[*]u8 {
+            if (Watch.refuses()) return null;
+            return inner.rawRemap(memory, alignment, bytes, address);
+        }
+
+        fn free(_: *anyopaque, memory: []u8, alignment: Alignment, address: usize) void {
+            _ = Watch.live.fetchSub(1, .monotonic);
+            inner.rawFree(memory, alignment, address);
+        }
+
+        const vtable: Allocator.VTable = .{ .alloc = alloc, .resize = resize, .remap = remap, .free = free };
+    };
+    return .{ .ptr = undefined, .vtable = &S.vtable };
 }

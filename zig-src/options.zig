@@ -89,7 +89,7 @@ const ranges = [_]Range{
     .{ .name = "steal_backoff_max", .min = 1, .max = 65536 },
     .{ .name = "stealable_queue_capacity", .min = 1, .max = 1 << 24 },
     .{ .name = "stealable_queue_backend", .min = 0, .max = 1 },
-    .{ .name = "ring_entries", .min = 8, .max = 32768 },
+    .{ .name = "ring_entries", .min = limits.ring_entries_min, .max = 32768 },
     .{ .name = "idle_strategy", .min = 0, .max = 3 },
     .{ .name = "idle_sleep_ns", .min = 1_000, .max = std.time.ns_per_s },
     .{ .name = "thread_affinity_count", .min = 0, .max = 1024 },

@@ -39,9 +39,11 @@ pub const Ring = struct {
     /// Operations under way that go on only when `submit` or `wait` is called; of a stand-in.
     to_be_asked: u32 = 0,
 
+    pub const InitError = error{NoRing};
+
     /// Makes a disabled ring; `enable` is called on the thread that will own it. On failure `errno`
     /// has the kernel's number.
-    pub fn init(options: *const Options, info: *const Info, errno: *i32) error{ SetupFailed, OutOfMemory }!Ring {
+    pub fn init(options: *const Options, info: *const Info, errno: *i32) InitError!Ring {
         var params = std.mem.zeroes(linux.io_uring_params);
         params.flags = setupFlags(options, info) | linux.IORING_SETUP_R_DISABLED;
         params.cq_entries = options.ring_entries * 4;
@@ -50,13 +52,14 @@ pub const Ring = struct {
         const rc = linux.io_uring_setup(options.ring_entries, &params);
         if (linux.errno(rc) != .SUCCESS) {
             errno.* = @backingInt(linux.errno(rc));
-            return error.SetupFailed;
+            return error.NoRing;
         }
         const ring_fd: i32 = @intCast(rc);
         errdefer _ = linux.close(ring_fd);
         errno.* = @backingInt(linux.E.NOMEM);
-        var sq = linux.IoUring.SubmissionQueue.init(ring_fd, params) catch return error.SetupFailed;
-        const cq = linux.IoUring.CompletionQueue.init(ring_fd, params, sq) catch return error.SetupFailed;
+        var sq = linux.IoUring.SubmissionQueue.init(ring_fd, params) catch return error.NoRing;
+        errdefer sq.deinit();
+        const cq = linux.IoUring.CompletionQueue.init(ring_fd, params, sq) catch return error.NoRing;
         // A forked child gets no copy of these shared pages: it could only do harm with them.
         for ([_][]align(std.heap.page_size_min) u8{ sq.mmap, sq.mmap_sqes }) |pages|
             _ = linux.madvise(pages.ptr, pages.len, linux.MADV.DONTFORK);

@@ -17,6 +17,7 @@ test {
     _ = @import("errors.zig");
     _ = @import("handle_table.zig");
     _ = @import("header_test.zig");
+    _ = @import("locked_memory.zig");
     _ = @import("op.zig");
     _ = @import("options.zig");
     _ = @import("ops/raw.zig");
@@ -29,6 +30,7 @@ test {
     _ = @import("ring.zig");
     _ = @import("signals.zig");
     _ = @import("steal.zig");
+    _ = @import("start_failure_test.zig");
     _ = @import("stress_test.zig");
     _ = @import("sync.zig");
     _ = @import("tags.zig");

@@ -10,6 +10,7 @@ const errors = @import("errors.zig");
 const fork = @import("fork.zig");
 const gpa = @import("memory.zig").gpa;
 const limits = @import("limits.zig");
+const locked_memory = @import("locked_memory.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
 const probe = @import("probe.zig");
@@ -21,7 +22,6 @@ const Host = @import("host.zig").Host;
 const Epoll = @import("soft/epoll.zig").Epoll;
 const Pool = @import("soft/pool.zig").Pool;
 const Policy = @import("steal.zig").Policy;
-const Ring = @import("ring.zig").Ring;
 const Shard = @import("shard.zig").Shard;
 const Task = @import("task.zig").Task;
 const Kind = @import("task.zig").Kind;
@@ -41,10 +41,11 @@ pub const Runtime = struct {
     driven: bool,
     prefix: [16]u8 = @splat(0),
 
-    pub const StartError = error{ OutOfMemory, Unsupported, SetupFailed };
+    /// `NoRing` and `SetupFailed` come with an errno: io_uring said no; something else did that every
+    /// backend needs, a descriptor or a thread.
+    pub const StartError = error{ OutOfMemory, Unsupported, NoRing, SetupFailed };
 
-    /// `given` was checked. On `SetupFailed`, `errno` says why. With `driven`, shard 0 is the
-    /// calling thread's: it must call `drive`.
+    /// `given` was checked. With `driven`, shard 0 is the calling thread's: it must call `drive`.
     pub fn start(
         given: *const Options,
         host: ?*const Host,
@@ -58,8 +59,12 @@ pub const Runtime = struct {
             return self;
         } else |err| {
             if (wanted == .io_uring) return err;
-            // Whatever it was: a list of reasons would be one short somewhere.
-            const reason = if (err == error.SetupFailed) errno.* else @backingInt(linux.E.OPNOTSUPP);
+            // Whatever the kernel said: a list of reasons would be one short somewhere.
+            const reason = switch (err) {
+                error.NoRing => errno.*,
+                error.Unsupported => @backingInt(linux.E.OPNOTSUPP),
+                error.OutOfMemory, error.SetupFailed => return err,
+            };
             const self = try startOn(.epoll, backend.epollInfo(), given, host, host_owner, driven, errno);
             self.crew.backend_errno = reason;
             return self;
@@ -73,13 +78,20 @@ pub const Runtime = struct {
         driven: bool,
         errno: *i32,
     ) StartError!*Runtime {
-        const info = probe.probe();
+        const info = locked_memory.probePatiently();
         if (info.setup_errno != 0 and info.setup_errno != @backingInt(linux.E.INVAL)) {
             errno.* = info.setup_errno;
-            return error.SetupFailed;
+            return error.NoRing;
         }
         if (!info.sufficient()) return error.Unsupported;
-        return startOn(.io_uring, info, given, host, host_owner, driven, errno);
+        var sized = given.*;
+        while (true) {
+            return startOn(.io_uring, info, &sized, host, host_owner, driven, errno) catch |err| {
+                if (err != error.NoRing or errno.* != @backingInt(linux.E.NOMEM)) return err;
+                sized.ring_entries = locked_memory.smaller(&sized, info.memlock_limit) orelse return err;
+                continue;
+            };
+        }
     }
 
     fn startOn(
@@ -130,7 +142,7 @@ pub const Runtime = struct {
     fn makeShard(self: *Runtime, shard: *Shard, id: u16, errno: *i32) StartError!void {
         const options = &self.crew.options;
         var ring = switch (self.crew.backend) {
-            .io_uring => try Ring.init(options, &self.crew.info, errno),
+            .io_uring => try locked_memory.makeRing(options, &self.crew.info, errno),
             .epoll => try Epoll.makeRing(options.ring_entries, &self.pool, errno),
         };
         errdefer ring.deinit();
@@ -196,11 +208,8 @@ pub const Runtime = struct {
                 null
             else
                 given.thread_affinity.?[id % given.thread_affinity_count];
-            shard.thread = std.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch |err| {
-                errno.* = @backingInt(switch (err) {
-                    error.OutOfMemory => linux.E.NOMEM,
-                    else => linux.E.AGAIN,
-                });
+            shard.thread = std.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch {
+                errno.* = @backingInt(linux.E.AGAIN);
                 self.abandonStart(first, id);
                 return error.SetupFailed;
             };

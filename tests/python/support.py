@@ -171,10 +171,12 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def start_program(source: str, *flags: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def start_program(
+    source: str, *flags: str, before: tuple[str, ...] = (), python: str = sys.executable
+) -> subprocess.Popen[str]:
     """A Python program given as text; `before` is what runs it."""
     return subprocess.Popen(
-        [*before, sys.executable, *flags, "-c", textwrap.dedent(source)],
+        [*before, python, *flags, "-c", textwrap.dedent(source)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,6 +6,7 @@ const std = @import("std");
 
 pub const Object = opaque {};
 pub const ThreadState = opaque {};
+pub const Interpreter = opaque {};
 
 /// Result of PyIter_Send.
 pub const Send = enum(c_int) { @"return" = 0, @"error" = -1, next = 1 };
@@ -128,6 +129,8 @@ const Api = struct {
     PyContext_Exit: *const fn (*Object) callconv(.c) c_int,
     PyEval_SaveThread: *const fn () callconv(.c) *ThreadState,
     PyEval_RestoreThread: *const fn (*ThreadState) callconv(.c) void,
+    PyInterpreterState_Get: *const fn () callconv(.c) *Interpreter,
+    PyInterpreterState_GetID: *const fn (*Interpreter) callconv(.c) i64,
     PyGILState_Ensure: *const fn () callconv(.c) c_int,
     PyGILState_Release: *const fn (c_int) callconv(.c) void,
     PyErr_SetObject: *const fn (*Object, ?*Object) callconv(.c) void,
@@ -150,6 +153,7 @@ const Api = struct {
     PyExc_BaseException: *const *Object,
     PyExc_RuntimeError: *const *Object,
     PyExc_StopIteration: *const *Object,
+    PyExc_ImportError: *const *Object,
     PyExc_ValueError: *const *Object,
     PyExc_TypeError: *const *Object,
     PyExc_OSError: *const *Object,

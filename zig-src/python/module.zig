@@ -103,6 +103,11 @@ pub export fn spargio_python_missing_symbol() ?[*:0]const u8 {
 /// `header_size` is object.__basicsize__; `locked` 1 where the interpreter has a lock; `dict` has the
 /// helpers. Gives a dict of functions and types, or NULL with an exception set.
 pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) ?*Object {
+    // Types and helpers are the process's, and shards' threads attach to the main one (PyGILState_Ensure).
+    if (py.PyInterpreterState_GetID(py.PyInterpreterState_Get()) != 0) return api.raise(
+        py.PyExc_ImportError.*,
+        "spargio works in the main interpreter only: this is a subinterpreter",
+    );
     object.header_size = std.mem.alignForward(usize, header_size, 16);
     host.locked = locked != 0;
     if (!helpers.load(dict)) return null;

@@ -69,7 +69,7 @@ pub const PyRuntime = struct {
             std.debug.assert(c_api.runtimes.close(self.handle));
             c_api.runtimes.unpin(self.handle);
             return switch (err) {
-                error.SetupFailed => errors.fromErrno(errno),
+                error.NoRing, error.SetupFailed => errors.fromErrno(errno),
                 error.OutOfMemory, error.Unsupported => |known| errors.fromError(known),
             };
         };
@@ -303,18 +303,18 @@ pub const PyRuntime = struct {
         }
     }
 
-    /// (SPARGIO_BACKEND_*, the errno that kept it from io_uring or 0)
+    /// (SPARGIO_BACKEND_*, the errno that kept it from io_uring or 0, the entries of its rings)
     fn backend(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const crew = &of(instance).runtime.crew;
-        const pair = py.PyTuple_New(2) orelse return null;
-        for ([_]i64{ @backingInt(crew.backend), crew.backend_errno }, 0..) |value, i| {
+        const tuple = py.PyTuple_New(3) orelse return null;
+        for ([_]i64{ @backingInt(crew.backend), crew.backend_errno, crew.options.ring_entries }, 0..) |value, i| {
             const number = py.PyLong_FromLongLong(value) orelse {
-                py.Py_DecRef(pair);
+                py.Py_DecRef(tuple);
                 return null;
             };
-            _ = py.PyTuple_SetItem(pair, @intCast(i), number);
+            _ = py.PyTuple_SetItem(tuple, @intCast(i), number);
         }
-        return pair;
+        return tuple;
     }
 
     fn shardCount(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
@@ -357,7 +357,7 @@ pub const PyRuntime = struct {
                 object.method("request_stop", &requestStop, api.meth_noargs, "Cancel everything; does not wait."),
                 object.method("closing", &closing, api.meth_noargs, "Whether it is going down."),
                 object.method("stats", &stats, api.meth_noargs, "A snapshot, CBOR."),
-                object.method("backend", &backend, api.meth_noargs, "backend() -> (number, errno)"),
+                object.method("backend", &backend, api.meth_noargs, "backend() -> (number, errno, ring entries)"),
                 object.method("shard_count", &shardCount, api.meth_noargs, "Number of shards."),
                 .{},
             };

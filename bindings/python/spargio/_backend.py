@@ -1,10 +1,12 @@
-"""Starts the native runtime, and says so where it could not get io_uring."""
+"""Starts the native runtime, and says so where it could not get what it could have: io_uring, rings
+of the wanted size, or anything at all."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
+import resource
 
 from ._ffi import constants
 from ._ffi.core import Runtime, native
@@ -16,8 +18,12 @@ _log = logging.getLogger("spargio")
 
 
 def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
-    runtime = native.start(builder.address(), int(driven))
-    _, reason = runtime.backend()
+    try:
+        runtime = native.start(builder.address(), int(driven))
+    except OSError as error:
+        assert error.errno is not None
+        raise OSError(error.errno, f"{error.strerror}. {_advice(error.errno)}") from None
+    _, reason, entries = runtime.backend()
     if reason:
         _log.warning(
             "io_uring is not to be had (%s: %s): running on epoll, which is slower. %s "
@@ -26,6 +32,8 @@ def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
             os.strerror(reason),
             _advice(reason),
         )
+    elif entries < builder._options.ring_entries:
+        _log.info("rings have %d entries. %s", entries, _advice(errno.ENOMEM))
     return runtime
 
 
@@ -34,6 +42,7 @@ def backend_name(runtime: Runtime) -> str:
 
 
 def _advice(reason: int) -> str:
+    """Which limit it was, and how to raise it."""
     if reason in (errno.EPERM, errno.EACCES):
         return (
             "Allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile, or "
@@ -41,9 +50,25 @@ def _advice(reason: int) -> str:
         )
     if reason == errno.ENOMEM:
         return (
-            "Raise the limit of locked memory (ulimit -l), or use fewer shards or smaller "
-            "ring_entries."
+            f"The limit of locked memory, for the rings of all processes of this user, is "
+            f"{_limit(resource.RLIMIT_MEMLOCK, 1024, ' KiB')}: raise it (`ulimit -l`, "
+            "/etc/security/limits.d, LimitMEMLOCK= of systemd, --ulimit memlock= of Docker), or "
+            "use fewer shards or smaller ring_entries."
         )
-    if reason in (errno.EMFILE, errno.ENFILE):
-        return "Raise the limit of open files (ulimit -n)."
+    if reason == errno.EMFILE:
+        return (
+            f"The limit of open files is {_limit(resource.RLIMIT_NOFILE)}: raise it (`ulimit -n`, "
+            "/etc/security/limits.d, LimitNOFILE= of systemd), or use fewer shards."
+        )
+    if reason == errno.EAGAIN:
+        return (
+            f"The limit of processes and threads of this user is {_limit(resource.RLIMIT_NPROC)}: "
+            "raise it (`ulimit -u`, TasksMax= of systemd, --pids-limit of Docker), or use fewer "
+            "shards."
+        )
     return "`spargio doctor` says what it needs."
+
+
+def _limit(number: int, unit: int = 1, name: str = "") -> str:
+    value, _ = resource.getrlimit(number)
+    return "unlimited" if value == resource.RLIM_INFINITY else f"{value // unit}{name}"

@@ -3,7 +3,6 @@ what stands under ``TYPE_CHECKING`` only tells type checkers their shape."""
 
 from __future__ import annotations
 
-import errno as errno_module
 import inspect
 import os
 from collections.abc import Awaitable, Coroutine, Generator
@@ -63,16 +62,6 @@ def _os_error(number: int, text: str | None, filename: object) -> OSError:
     return OSError(number, words) if filename is None else OSError(number, words, filename)
 
 
-_SETUP_HINTS = {
-    errno_module.EPERM: "io_uring is forbidden here (a container's seccomp profile, or the sysctl "
-    "kernel.io_uring_disabled); 'spargio doctor' tells more",
-    errno_module.ENOSYS: "this kernel has no io_uring: Linux 5.19 or newer is needed",
-    errno_module.ENOMEM: "no memory for a ring: raise the memlock limit (ulimit -l), or use fewer "
-    "shards or ring_entries",
-    errno_module.EMFILE: "too many open files: raise the nofile limit (ulimit -n)",
-}
-
-
 _ERRNO_BASE = -4096
 
 
@@ -80,8 +69,7 @@ def _spargio_error(code: int) -> BaseException:
     text = library.strerror(code)
     if code <= _ERRNO_BASE:
         number = _ERRNO_BASE - code
-        hint = _SETUP_HINTS.get(number)
-        return OSError(number, os.strerror(number) + (f": {hint}" if hint else ""))
+        return OSError(number, os.strerror(number))
     if code == constants.E_NOMEM:
         return MemoryError(text)
     classes: dict[int, type[Exception]] = {
@@ -191,7 +179,7 @@ if TYPE_CHECKING:
         def request_stop(self) -> None: ...
         def closing(self) -> bool: ...
         def stats(self) -> bytes: ...
-        def backend(self) -> tuple[int, int]: ...
+        def backend(self) -> tuple[int, int, int]: ...
         def shard_count(self) -> int: ...
 
     class TimeLimit:

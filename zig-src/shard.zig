@@ -140,7 +140,8 @@ pub const Shard = struct {
         if (self.crew.forked()) return self.crew.stop.store(1, .release); // Ours is a copy.
         self.publishGauges();
         if (self.hasLocalWork()) {
-            if (self.searching) thief.release(self);
+            thief.giveUp(self);
+            thief.stealBusy(self);
             if (self.ring.hasUnsubmitted() or self.ring.hasTaskWork() or self.ring.mustBeAsked()) self.submit();
             return;
         }

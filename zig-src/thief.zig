@@ -69,9 +69,12 @@ pub fn stealBusy(shard: *Shard) void {
     shard.policy.rotate();
 }
 
-/// The shard has work of its own. What it was woken to look for another one looks for: a grant that it
-/// never used, or a search that was not over, would keep the others asleep.
+/// Before the tasks of a pass. A shard that has work of its own leaves the search to another one: a grant
+/// that it never used, or a search that was not over, would keep the others asleep as long as a task
+/// takes.
 pub fn giveUp(shard: *Shard) void {
+    if (!shard.searching and !shard.granted_search.load(.monotonic)) return;
+    if (!shard.hasLocalWork()) return;
     if (shard.granted_search.load(.monotonic) and shard.granted_search.swap(false, .seq_cst)) {
         if (shard.searching) shard.crew.endSearch();
         shard.searching = true;

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 
+from . import _watch
 from ._ffi import constants
 from ._ffi.core import Runtime, native
 from .options import RuntimeBuilder
@@ -16,7 +17,10 @@ _log = logging.getLogger("spargio")
 
 
 def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
-    runtime = native.start(builder.address(), int(driven))
+    debug = builder.is_debug()
+    runtime = native.start(builder.address(), int(driven), int(debug))
+    if debug:
+        _watch.start(runtime)
     _, reason = runtime.backend()
     if reason:
         _log.warning(

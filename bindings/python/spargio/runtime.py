@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from . import _asyncgens, _interrupts
+from . import _asyncgens, _interrupts, _watch
 from ._asyncgens import current_runtime
 from ._backend import backend_name, start
 from ._blocking import spawn_blocking
@@ -160,6 +160,7 @@ class Runtime:
         if not self._native.shutdown(ns):
             raise TimeoutError(f"tasks are still running after {timeout} s")
         self._finalizer.detach()
+        _watch.join(self._native)
 
     def __enter__(self) -> RuntimeHandle:
         return self._handle
@@ -184,6 +185,7 @@ def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
         warnings.warn("a spargio runtime was never shut down", ResourceWarning, stacklevel=2)
     finally:  # Also where warnings are errors.
         runtime.shutdown(_FOREVER_NS)
+        _watch.join(runtime)
 
 
 def current_handle() -> RuntimeHandle:
@@ -219,8 +221,11 @@ def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
         return await (main(handle) if with_handle else main())
 
     job = handle.spawn_pinned(0, whole(), name=getattr(main, "__qualname__", None))
-    with _interrupts.cancelling(runtime) as interrupted:
-        runtime.drive(job)
+    try:
+        with _interrupts.cancelling(runtime) as interrupted:
+            runtime.drive(job)
+    finally:
+        _watch.join(runtime)
     if interrupted:
         raise KeyboardInterrupt
     return job.result()

@@ -209,8 +209,18 @@ pub fn raiseValue(class: *Object, comptime name: []const u8, value: *Object, com
     defer py.Py_DecRef(shown);
     var size: isize = 0;
     const text = py.PyUnicode_AsUTF8AndSize(shown, &size) orelse return null;
-    const bytes = text[0..@min(@as(usize, @intCast(size)), 200)];
+    const bytes = clipped(text[0..@intCast(size)]);
     return raiseFormat(class, name ++ " is {s}: allowed is " ++ allowed, .{std.mem.sliceTo(bytes, 0)});
+}
+
+pub const clip_bytes = 200;
+
+/// What of a user's text goes into one of ours: whole characters of UTF-8.
+pub fn clipped(text: []const u8) []const u8 {
+    if (text.len <= clip_bytes) return text;
+    var end: usize = clip_bytes;
+    while (end > 0 and text[end] & 0xc0 == 0x80) end -= 1;
+    return text[0..end];
 }
 
 /// The exception that is set, as one object with its traceback; it is no longer set.

@@ -8,11 +8,9 @@ const shard_none = @import("../task.zig").shard_none;
 const Object = api.Object;
 const py = &api.py;
 
-const name_bytes_max = 200;
-
 pub fn ofTask(handle: *Object) callconv(.c) ?*Object {
     const self = PyTask.Type.body(handle);
-    var buffer: [name_bytes_max + 64]u8 = undefined;
+    var buffer: [api.clip_bytes + 64]u8 = undefined;
     const task = &self.task;
     const state = if (!task.isDone())
         ""
@@ -26,7 +24,7 @@ pub fn ofTask(handle: *Object) callconv(.c) ?*Object {
     if (self.name) |given| {
         var size: isize = 0;
         const text = py.PyUnicode_AsUTF8AndSize(given, &size) orelse return null;
-        name = clipped(text[0..@intCast(size)]);
+        name = api.clipped(text[0..@intCast(size)]);
     }
     const quote = if (self.name == null) "" else "'";
     const space = if (self.name == null) "" else " ";
@@ -40,12 +38,4 @@ pub fn ofTask(handle: *Object) callconv(.c) ?*Object {
             space, quote, name, quote, if (task.isDone()) state else " begun", id,
         });
     return api.string(words catch unreachable); // The name is clipped.
-}
-
-/// Whole characters of UTF-8.
-fn clipped(text: []const u8) []const u8 {
-    if (text.len <= name_bytes_max) return text;
-    var end: usize = name_bytes_max;
-    while (end > 0 and text[end] & 0xc0 == 0x80) end -= 1;
-    return text[0..end];
 }

@@ -187,7 +187,7 @@ pub const PyTask = struct {
         _ = api.raiseFormat(
             py.PyExc_RuntimeError.*,
             "a spargio task awaited something that yields {s}: only awaitables of spargio can be awaited here",
-            .{text[0..@min(@as(usize, @intCast(size)), 200)]},
+            .{api.clipped(text[0..@intCast(size)])},
         );
         return api.takeException();
     }

@@ -19,8 +19,6 @@ _log = logging.getLogger("spargio")
 def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
     debug = builder.is_debug()
     runtime = native.start(builder.address(), int(driven), int(debug))
-    if debug:
-        _watch.start(runtime)
     _, reason = runtime.backend()
     if reason:
         _log.warning(
@@ -30,6 +28,8 @@ def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
             os.strerror(reason),
             _advice(reason),
         )
+    if debug:
+        _watch.start(runtime)
     return runtime
 
 

@@ -31,11 +31,19 @@ def join(runtime: Runtime) -> None:
 
 def _watch(runtime: Runtime) -> None:
     while (found := runtime.watch()) is not None:
-        shard, name, coroutine, thread, ns = found
-        stack = _stack(coroutine, thread)
-        del found, coroutine  # The wait would keep the frames alive.
-        who = "a C function" if name is None else f"task {name!r}"
-        _log.warning("%s has blocked shard %d for %.3f s%s", who, shard, ns / 1e9, stack)
+        try:
+            _tell(*found)
+        except Exception:  # Of a handler or filter that the program set.
+            error = (*sys.exc_info(), threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(error))
+            del error
+        del found  # The wait would keep the frames alive.
+
+
+def _tell(shard: int, name: str | None, coroutine: Any, thread: int, ns: int) -> None:
+    who = "a C function" if name is None else f"task {name!r}"
+    stack = _stack(coroutine, thread)
+    _log.warning("%s has blocked shard %d for %.3f s%s", who, shard, ns / 1e9, stack)
 
 
 def _stack(coroutine: Any, thread: int) -> str:

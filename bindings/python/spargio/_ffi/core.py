@@ -51,9 +51,17 @@ def adopt(given: object) -> Any:
             return await awaitable
 
         return run()
+    raise TypeError(f"spawn takes a coroutine, not {_kind(given)}")
+
+
+def _kind(given: object) -> str:
+    if inspect.isasyncgen(given):
+        return f"the asynchronous generator {given!r}: a coroutine iterates it, with `async for`"
+    if inspect.isgenerator(given):
+        return f"the generator {given!r}: define it with `async def`, or by types.coroutine()"
     if callable(given):
-        raise TypeError(f"spawn takes a coroutine, not the function {given!r}: call it")
-    raise TypeError(f"spawn takes a coroutine, not {given!r}")
+        return f"the function {given!r}: call it"
+    return repr(given)
 
 
 def _os_error(number: int, text: str | None, filename: object) -> OSError:

@@ -72,10 +72,10 @@ def test_a_stop_iteration_does_not_pass_for_a_result() -> None:
         await spargio.spawn_blocking(next, iter(()))
 
     async def main(handle: spargio.RuntimeHandle) -> None:
-        with pytest.raises(StopIteration):
-            await spargio.spawn_blocking(next, iter(()))
-        with pytest.raises(RuntimeError, match="StopIteration"):  # PEP 479
-            await handle.spawn_stealable(fail())
+        for awaitable in (spargio.spawn_blocking(next, iter(())), handle.spawn_stealable(fail())):
+            with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+                await awaitable
+            assert isinstance(caught.value.__cause__, StopIteration)
 
     spargio.run(main, shards=2)
 

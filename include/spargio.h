@@ -154,6 +154,8 @@ typedef struct spargio_runtime_options {
                                               and sleeps after this long without any, 0..600000; 0 */
     uint32_t io_uring_sqpoll_cpu;        /**< CPU of these threads; SPARGIO_ANY_CPU */
     uint32_t backend;                    /**< SPARGIO_BACKEND_*; AUTO. Since 0.3 */
+    uint64_t blocked_threshold_ms;       /**< a pass of a shard that takes so long counts in blocked_passes,
+                                              1..3600000; 100. Since 0.3 */
 } spargio_runtime_options;
 
 /** Fills `options` with the defaults above, struct_size included. */

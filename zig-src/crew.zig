@@ -96,12 +96,13 @@ pub const Crew = struct {
         defer if (from == null) {
             _ = self.ringing.fetchSub(1, .seq_cst);
         };
+        // Before the notice: where that is taken, so is the grant, whatever else woke the shard.
+        shard.granted_search.store(true, .seq_cst);
         if (!shard.doorbell.notify()) {
-            self.endSearch();
+            if (shard.granted_search.swap(false, .seq_cst)) self.endSearch();
             self.countSpawn(from, .stealable_wake_coalesced);
             return;
         }
-        shard.granted_search.store(true, .seq_cst);
         self.countSpawn(from, .stealable_wake_sent);
         if (from) |own| own.ringBell(shard) else self.ringFromOutside(shard);
     }

@@ -109,7 +109,7 @@ fn countBell(shard: *Shard, rung: bool) void {
 }
 
 /// A signal ends a wait early; one that came just before it is found at the backstop.
-fn checkInterrupts(shard: *Shard) void {
+pub fn checkInterrupts(shard: *Shard) void {
     if (!shard.interruptible) return;
     const idle = &shard.idle;
     if (!idle.check_interrupts and

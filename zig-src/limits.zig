@@ -50,4 +50,11 @@ pub const steal_migration_ns = 3 * std.time.ns_per_us;
 /// stuck outside the interpreter, which shows as one task that does not end.
 pub const steal_locked_host_ns = 500 * std.time.ns_per_us;
 
+/// Scans in a row without result that `steal_fail_cost` is counted for. Without an end a quiet day would
+/// add up to seconds, for which a blocked shard keeps its tasks.
+pub const steal_streak_counted_max = 64;
+
+/// A shard that never runs out of work of its own looks this often whether another one is stuck.
+pub const steal_busy_look_ns = std.time.ns_per_ms;
+
 const std = @import("std");

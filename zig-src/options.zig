@@ -48,6 +48,7 @@ pub const Options = extern struct {
     io_uring_sqpoll_idle_ms: u32 = 0,
     io_uring_sqpoll_cpu: u32 = any_cpu,
     backend: u32 = @backingInt(Backend.automatic),
+    blocked_threshold_ms: u64 = 100,
 
     /// The defaults of this machine: one shard per usable CPU.
     pub fn init() Options {
@@ -100,6 +101,7 @@ const ranges = [_]Range{
     .{ .name = "msg_ring_queue_capacity", .min = 1, .max = 1 << 20 },
     .{ .name = "io_uring_sqpoll_idle_ms", .min = 0, .max = 600_000 },
     .{ .name = "backend", .min = 0, .max = 2 },
+    .{ .name = "blocked_threshold_ms", .min = 1, .max = 3_600_000 },
 };
 
 /// Linux names a thread with 15 bytes; "-255" and a margin are kept free.

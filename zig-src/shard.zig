@@ -128,21 +128,25 @@ pub const Shard = struct {
     }
 
     fn pass(self: *Shard) void {
-        self.now_ns = clock.nowNs();
+        const now = clock.nowNs();
+        if (now - self.accounted_ns > account_every_ns) self.account();
+        self.now_ns = now;
         self.counters.passes.add(1);
-        if (self.now_ns - self.accounted_ns > account_every_ns) self.account();
         self.reap();
         self.drainInbox();
         self.mailbox.deliver(wake);
         if (self.timers.next() <= self.now_ns) _ = self.timers.fireDue(self.now_ns);
         if (self.crew.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen) self.cancelLive();
+        thief.giveUp(self);
+        if (self.bells_queued) self.submit(); // Of a steal, or a completion: a task may take long.
         self.runLocal();
         self.runStealable();
         if (!self.staysInHost()) self.leaveHost();
         if (self.crew.forked()) return self.crew.stop.store(1, .release); // Ours is a copy.
         self.publishGauges();
         if (self.hasLocalWork()) {
-            if (self.searching) thief.release(self);
+            thief.stealBusy(self);
+            if (self.interruptible and !self.in_host) idle.checkInterrupts(self);
             if (self.ring.hasUnsubmitted() or self.ring.hasTaskWork() or self.ring.mustBeAsked()) self.submit();
             return;
         }
@@ -566,9 +570,12 @@ pub const Shard = struct {
         self.ring.submit();
     }
 
-    /// Adds the time since the last call to the busy time.
+    /// Adds the time since the last call to the busy time; called at the end of a pass that was long.
     pub fn account(self: *Shard) void {
         const now = clock.nowNs();
+        const pass_ns = now -| @max(self.accounted_ns, self.now_ns);
+        if (pass_ns >= self.crew.options.blocked_threshold_ms * std.time.ns_per_ms)
+            self.counters.blocked_passes.add(1);
         self.counters.busy_ns.add(now - self.accounted_ns);
         self.accounted_ns = now;
     }

@@ -17,7 +17,7 @@ const option_names = [_][]const u8{
     "steal_fail_cost",            "steal_backoff_min",       "steal_backoff_max",
     "stealable_queue_capacity",   "stealable_queue_backend", "ring_entries",
     "idle_strategy",              "idle_sleep_ns",           "msg_ring_queue_capacity",
-    "hot_counter_wake_threshold", "io_uring_sqpoll_idle_ms",
+    "hot_counter_wake_threshold", "io_uring_sqpoll_idle_ms", "blocked_threshold_ms",
 };
 
 const spawn_names = @typeInfo(stats.SpawnCounters).@"struct".field_names;

@@ -67,6 +67,7 @@ pub const ShardCounters = struct {
     ring_msgs_completed: Counter = .{},
     messages_received: Counter = .{},
     passes: Counter = .{},
+    blocked_passes: Counter = .{},
     parks: Counter = .{},
     noop_wakes: Counter = .{},
     backstop_finds: Counter = .{},

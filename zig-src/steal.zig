@@ -16,8 +16,9 @@ pub const View = struct {
     task_ns: u64,
     /// How long it has been in its present task, ns; 0 between tasks.
     stuck_ns: u64,
-    /// Its tasks need a lock that the thief would need as well.
-    locked_host: bool,
+    /// Only that time counts: its tasks need a lock that the thief would need as well, or the thief
+    /// has work of its own.
+    stuck_only: bool,
 };
 
 pub const Policy = struct {
@@ -71,14 +72,14 @@ pub const Policy = struct {
     }
 
     pub fn savedNs(view: View) u64 {
-        if (view.locked_host) return view.stuck_ns;
+        if (view.stuck_only) return view.stuck_ns;
         return view.depth * view.task_ns + view.stuck_ns;
     }
 
     pub fn worth(self: *const Policy, view: View) bool {
         assert(view.depth > 0);
-        const base: u64 = if (view.locked_host) limits.steal_locked_host_ns else limits.steal_migration_ns;
-        const cost = base + self.fail_cost_ns * self.failed_streak;
+        const base: u64 = if (view.stuck_only) limits.steal_locked_host_ns else limits.steal_migration_ns;
+        const cost = base + self.fail_cost_ns * @min(self.failed_streak, limits.steal_streak_counted_max);
         return savedNs(view) > cost + self.margin_ns;
     }
 
@@ -125,7 +126,7 @@ test "a scan sees probe_count different victims, the next starts a stride furthe
 }
 
 test "the gate: depth and time count, margin and failures weigh against" {
-    const busy: View = .{ .depth = 4, .task_ns = 2_000, .stuck_ns = 0, .locked_host = false };
+    const busy: View = .{ .depth = 4, .task_ns = 2_000, .stuck_ns = 0, .stuck_only = false };
     try std.testing.expect(testPolicy(.{}).worth(busy));
     try std.testing.expect(!testPolicy(.{ .steal_locality_margin = 100 }).worth(busy));
     var tired = testPolicy(.{ .steal_fail_cost = 3 });
@@ -137,10 +138,17 @@ test "the gate: depth and time count, margin and failures weigh against" {
 }
 
 test "under a shared lock only a stuck victim counts" {
-    var view: View = .{ .depth = 1000, .task_ns = 100_000, .stuck_ns = 100_000, .locked_host = true };
+    var view: View = .{ .depth = 1000, .task_ns = 100_000, .stuck_ns = 100_000, .stuck_only = true };
     try std.testing.expect(!testPolicy(.{}).worth(view));
     view.stuck_ns = 2 * std.time.ns_per_ms;
     try std.testing.expect(testPolicy(.{}).worth(view));
+}
+
+test "a day of scans without result does not make a stuck shard keep its tasks" {
+    var policy = testPolicy(.{});
+    policy.failed_streak = 45_000_000;
+    const stuck: View = .{ .depth = 1, .task_ns = 0, .stuck_ns = std.time.ns_per_ms, .stuck_only = true };
+    try std.testing.expect(policy.worth(stuck));
 }
 
 test "the pause between scans doubles from backoff_min to backoff_max" {

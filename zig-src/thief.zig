@@ -4,6 +4,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const clock = @import("clock.zig");
+const limits = @import("limits.zig");
 const Shard = @import("shard.zig").Shard;
 const Task = @import("task.zig").Task;
 const View = @import("steal.zig").View;
@@ -13,6 +14,8 @@ const batch_max = 1024;
 /// What this shard saw of each other one: which poll it was in, and since when.
 pub const Watch = struct {
     seen: []Seen,
+    /// When a shard that has work of its own looks next.
+    busy_look_ns: u64 = 0,
 
     const Seen = struct { sequence: u64 = 0, since_ns: u64 = 0 };
 
@@ -44,7 +47,7 @@ pub fn steal(shard: *Shard) bool {
         shard.counters.steal_skipped_backoff.add(1);
         return false;
     }
-    const taken = scan(shard, now);
+    const taken = scan(shard, now, false);
     shard.policy.rotate();
     if (taken == 0) {
         shard.policy.failed(now);
@@ -53,6 +56,32 @@ pub fn steal(shard: *Shard) bool {
     }
     shard.policy.succeeded();
     return true;
+}
+
+/// For a shard that does not run out of work of its own: now and then it looks whether another one is
+/// stuck in a task, whose queue would wait for as long. Outside of the count of searchers, which is about
+/// idle shards, and without a say in their pauses.
+pub fn stealBusy(shard: *Shard) void {
+    if (shard.crew.shards.len == 1 or shard.now_ns < shard.watch.busy_look_ns) return;
+    shard.watch.busy_look_ns = shard.now_ns + limits.steal_busy_look_ns;
+    if (!queued(shard)) return;
+    _ = scan(shard, shard.now_ns, true);
+    shard.policy.rotate();
+}
+
+/// Before the tasks of a pass. A shard that has work of its own leaves the search to another one: a grant
+/// that it never used, or a search that was not over, would keep the others asleep as long as a task
+/// takes.
+pub fn giveUp(shard: *Shard) void {
+    if (!shard.searching and !shard.granted_search.load(.monotonic)) return;
+    if (!shard.hasLocalWork()) return;
+    if (shard.granted_search.load(.monotonic) and shard.granted_search.swap(false, .seq_cst)) {
+        if (shard.searching) shard.crew.endSearch();
+        shard.searching = true;
+    }
+    if (!shard.searching) return;
+    release(shard);
+    if (queued(shard)) shard.crew.wakeSearcher(shard);
 }
 
 /// Lets others search.
@@ -76,10 +105,8 @@ pub fn nextScanNs(shard: *Shard) u64 {
     }
     if (!queued(shard)) return never;
     // Work is queued elsewhere, but enough others search, or the pause is not over.
-    return if (cooling) shard.policy.not_before_ns else shard.now_ns + pause_ns;
+    return if (cooling) shard.policy.not_before_ns else shard.now_ns + limits.steal_tick_ns;
 }
-
-const pause_ns = @import("limits.zig").steal_tick_ns;
 
 /// Something waits in another shard's stealable queue.
 fn queued(shard: *const Shard) bool {
@@ -89,7 +116,7 @@ fn queued(shard: *const Shard) bool {
     return false;
 }
 
-fn scan(shard: *Shard, now_ns: u64) usize {
+fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
     var best: ?*Shard = null;
     var best_ns: u64 = 0;
     var empty: u32 = 0;
@@ -97,7 +124,8 @@ fn scan(shard: *Shard, now_ns: u64) usize {
     for (0..probes) |n| {
         const victim = &shard.crew.shards[shard.policy.victim(@intCast(n))];
         shard.counters.steal_scans.add(1);
-        const view = look(shard, victim, now_ns);
+        var view = look(shard, victim, now_ns);
+        if (busy) view.stuck_only = true;
         if (view.depth == 0) {
             empty += 1;
         } else if (shard.policy.worth(view)) {
@@ -120,7 +148,7 @@ fn look(shard: *Shard, victim: *Shard, now_ns: u64) View {
         .depth = victim.stealable.depth(),
         .task_ns = victim.task_ns.load(.monotonic),
         .stuck_ns = shard.watch.stuckNs(victim, now_ns),
-        .locked_host = locked and victim.runs_hosted.load(.monotonic),
+        .stuck_only = locked and victim.runs_hosted.load(.monotonic),
     };
 }
 
@@ -131,7 +159,7 @@ fn take(shard: *Shard, victim: *Shard) usize {
     if (count == 0) return 0;
     shard.counters.steal_success.add(1);
     shard.counters.steal_tasks_moved.add(count);
-    release(shard);
+    if (shard.searching) release(shard);
     // One to run now; the others stay open to thieves, in case it takes long.
     shard.enqueueLocal(tasks[0]);
     for (tasks[1..count]) |task| {

@@ -552,6 +552,30 @@ def test_work_is_done_whatever_the_rings_are_like(options: dict[str, Any], tmp_p
     assert spargio.run(main, shards=2, **options) == sum(range(200))
 
 
+def test_blocked_threshold_ms() -> None:
+    async def block() -> None:
+        time.sleep(0.02)
+
+    async def main(handle: spargio.RuntimeHandle) -> int:
+        for _ in range(3):
+            await handle.spawn_pinned(1, block())
+            await handle.spawn_pinned(1, where())  # The pass before is over.
+        return int(handle.stats_snapshot().shards[1].blocked_passes)
+
+    assert spargio.run(main, shards=2, blocked_threshold_ms=10) == 3
+    assert spargio.run(main, shards=2, blocked_threshold_ms=10_000) == 0
+
+
+def test_debug() -> None:
+    """More of it in test_blocked.py."""
+
+    async def watchers() -> list[str]:
+        return [one.name for one in threading.enumerate() if one.name == "spargio-watch"]
+
+    assert spargio.run(watchers, debug=True) == ["spargio-watch"]
+    assert spargio.run(watchers, debug=False) == []
+
+
 def test_each_option_has_a_test_here() -> None:
     from spargio.options import OPTION_NAMES
 

@@ -31,12 +31,14 @@ NUMBERS = {
     "msg_ring_queue_capacity": (4096, 1, 1 << 20),
     "hot_counter_wake_threshold": (1, 1, (1 << 32) - 1),
     "io_uring_sqpoll": (0, 0, 600_000),
+    "blocked_threshold_ms": (100, 1, 3_600_000),
 }
 OTHERS = {
     "backend",
     "stealable_queue_backend",
     "thread_prefix",
     "thread_affinity",
+    "debug",
     "idle_strategy",
     "msg_ring",
     "hot_msg_tag",
@@ -232,7 +234,7 @@ def test_254_tags_can_be_coalesced() -> None:
         spargio.RuntimeBuilder().coalesced_hot_msg_tags(range(255))
 
 
-@pytest.mark.parametrize("name", ["io_uring_single_issuer", "io_uring_coop_taskrun"])
+@pytest.mark.parametrize("name", ["io_uring_single_issuer", "io_uring_coop_taskrun", "debug"])
 def test_switches_take_a_bool(name: str) -> None:
     for enabled in (True, False):
         assert spargio.run(in_force, **{name: enabled})["shards"] == len(CPUS)

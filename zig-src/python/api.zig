@@ -85,6 +85,7 @@ const Api = struct {
     Py_IncRef: *const fn (?*Object) callconv(.c) void,
     Py_DecRef: *const fn (?*Object) callconv(.c) void,
     PyIter_Send: *const fn (*Object, *Object, *?*Object) callconv(.c) Send,
+    PyObject_Repr: *const fn (*Object) callconv(.c) ?*Object,
     PyObject_Type: *const fn (*Object) callconv(.c) *Object,
     PyObject_IsInstance: *const fn (*Object, *Object) callconv(.c) c_int,
     PyObject_CallObject: *const fn (*Object, ?*Object) callconv(.c) ?*Object,
@@ -127,6 +128,7 @@ const Api = struct {
     PyContext_CopyCurrent: *const fn () callconv(.c) ?*Object,
     PyContext_Enter: *const fn (*Object) callconv(.c) c_int,
     PyContext_Exit: *const fn (*Object) callconv(.c) c_int,
+    PyThread_get_thread_ident: *const fn () callconv(.c) c_ulong,
     PyEval_SaveThread: *const fn () callconv(.c) *ThreadState,
     PyEval_RestoreThread: *const fn (*ThreadState) callconv(.c) void,
     PyInterpreterState_Get: *const fn () callconv(.c) *Interpreter,
@@ -203,6 +205,26 @@ pub fn raiseFormat(class: *Object, comptime format: []const u8, arguments: anyty
     var buffer: [512]u8 = undefined;
     const text = std.fmt.bufPrintSentinel(&buffer, format, arguments, 0) catch "spargio: error text too long";
     return raise(class, text.ptr);
+}
+
+/// "NAME is VALUE: allowed is ALLOWED"; null, as a function's result.
+pub fn raiseValue(class: *Object, comptime name: []const u8, value: *Object, comptime allowed: []const u8) ?*Object {
+    const shown = py.PyObject_Repr(value) orelse return null;
+    defer py.Py_DecRef(shown);
+    var size: isize = 0;
+    const text = py.PyUnicode_AsUTF8AndSize(shown, &size) orelse return null;
+    const bytes = clipped(text[0..@intCast(size)]);
+    return raiseFormat(class, name ++ " is {s}: allowed is " ++ allowed, .{std.mem.sliceTo(bytes, 0)});
+}
+
+pub const clip_bytes = 200;
+
+/// What of a user's text goes into one of ours: whole characters of UTF-8.
+pub fn clipped(text: []const u8) []const u8 {
+    if (text.len <= clip_bytes) return text;
+    var end: usize = clip_bytes;
+    while (end > 0 and text[end] & 0xc0 == 0x80) end -= 1;
+    return text[0..end];
 }
 
 /// The exception that is set, as one object with its traceback; it is no longer set.

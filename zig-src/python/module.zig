@@ -26,7 +26,7 @@ const Object = api.Object;
 const py = &api.py;
 
 var functions = [_]api.MethodDef{
-    object.method("start", &PyRuntime.start, api.meth_fastcall, "start(options_address, driven)"),
+    object.method("start", &PyRuntime.start, api.meth_fastcall, "start(options_address, driven, debug)"),
     object.method("open", &op.open, api.meth_fastcall, "open(path, name, flags, mode)"),
     object.method("adopt", &descriptor.adopt, api.meth_fastcall, "adopt(fd, is_socket)"),
     object.method("register_buffer", &op.registerBuffer, api.meth_one, "register_buffer(buffer): a place"),

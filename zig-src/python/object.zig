@@ -102,6 +102,20 @@ pub fn arity(comptime name: []const u8, given: isize, wanted: isize) bool {
     return false;
 }
 
+/// An await that raised; null. A StopIteration (of a call on another thread) would be taken for its value,
+/// so it becomes the cause of another exception, as one that leaves a coroutine does (PEP 479).
+fn failed() ?*Object {
+    if (py.PyErr_GivenExceptionMatches(py.PyErr_Occurred().?, py.PyExc_StopIteration.*) == 0) return null;
+    const cause = api.takeException();
+    defer py.Py_DecRef(cause);
+    _ = api.raise(py.PyExc_RuntimeError.*, "what was awaited raised StopIteration");
+    const exception = api.takeException();
+    defer py.Py_DecRef(exception);
+    if (py.PyObject_SetAttrString(exception, "__cause__", cause) != 0) return null;
+    api.raiseObject(exception);
+    return null;
+}
+
 /// Slots of a type whose instances can be awaited. `step` is called at the await and at each
 /// resumption: it suspends (sets `suspended`, gives None), ends with a value, or raises.
 pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
@@ -112,13 +126,13 @@ pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
 
         fn iternext(self: *Object) callconv(.c) ?*Object {
             var suspended = false;
-            const value = step(self, &suspended) orelse return null;
+            const value = step(self, &suspended) orelse return failed();
             return if (suspended) value else stop(value);
         }
 
         fn send(self: *Object, _: *Object, out: *?*Object) callconv(.c) api.Send {
             var suspended = false;
-            return sendResult(step(self, &suspended), out, suspended);
+            return sendResult(step(self, &suspended) orelse failed(), out, suspended);
         }
 
         pub fn slots() [4]api.TypeSlot {

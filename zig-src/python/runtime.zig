@@ -18,6 +18,7 @@ const Kind = @import("../task.zig").Kind;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
 const sync = @import("../sync.zig");
+const Watch = @import("watch.zig").Watch;
 const Object = api.Object;
 const py = &api.py;
 
@@ -29,6 +30,8 @@ pub const PyRuntime = struct {
     driving: bool,
     /// In its deallocator: hooks cannot be given a reference any more.
     dying: bool,
+    /// In debug mode.
+    watch: ?*Watch,
     /// What a signal handler or a task raised to end the whole program.
     fatal: ?*Object,
 
@@ -42,17 +45,22 @@ pub const PyRuntime = struct {
         return @ptrCast(@alignCast(crew.host_owner.?));
     }
 
-    /// start(options_address, driven) -> Runtime. The options were checked.
+    /// start(options_address, driven, debug) -> Runtime. The options were checked.
     pub fn start(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-        if (!object.arity("start", count, 2)) return null;
+        if (!object.arity("start", count, 3)) return null;
         const address = py.PyLong_AsUnsignedLongLong(arguments[0]);
         if (py.PyErr_Occurred() != null) return null;
         const driven = object.unsigned(arguments[1], "driven", 1) orelse return null;
+        const debug = object.unsigned(arguments[2], "debug", 1) orelse return null;
         const given: *const Options = @ptrFromInt(address);
         const options = options_module.read(Options, .init(), given) catch |err|
             return helpers_module.raiseCode(errors.fromError(err));
         const instance = Type.create() orelse return null;
         const self = Type.body(instance);
+        if (debug == 1) self.watch = Watch.create(&options) catch {
+            py.Py_DecRef(instance);
+            return py.PyErr_NoMemory();
+        };
         // Threads of ours attach to the interpreter while they start: let them.
         const state = py.PyEval_SaveThread();
         const result = self.open(&options, driven == 1);
@@ -86,7 +94,21 @@ pub const PyRuntime = struct {
         const coroutine = adopt(arguments[2]) orelse return null;
         defer py.Py_DecRef(coroutine);
         const name = if (arguments[3] == py._Py_NoneStruct) null else arguments[3];
+        if (name) |given| if (!isText(given)) return null;
         return self.submit(instance, coroutine, name, target, false);
+    }
+
+    /// False, with the exception set, for a name that could not be shown.
+    fn isText(name: *Object) bool {
+        var size: isize = 0;
+        if (py.PyUnicode_AsUTF8AndSize(name, &size) != null) return true;
+        const exception = api.takeException();
+        defer py.Py_DecRef(exception);
+        if (py.PyErr_GivenExceptionMatches(exception, py.PyExc_TypeError.*) == 0)
+            api.raiseObject(exception) // Text that is not Unicode.
+        else
+            _ = api.raiseValue(py.PyExc_TypeError.*, "name", name, "a str or None");
+        return false;
     }
 
     /// spawn_cleanup(coroutine, name) -> Task: on the current shard, also while the runtime closes.
@@ -303,6 +325,13 @@ pub const PyRuntime = struct {
         }
     }
 
+    /// watch() -> what Watch.next says, None when the runtime has stopped.
+    fn watchNext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        const one = self.watch orelse return api.raise(py.PyExc_RuntimeError.*, "watch() without debug mode");
+        return one.next(&self.runtime.crew);
+    }
+
     /// (SPARGIO_BACKEND_*, the errno that kept it from io_uring or 0, the entries of its rings)
     fn backend(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const crew = &of(instance).runtime.crew;
@@ -337,6 +366,7 @@ pub const PyRuntime = struct {
             if (py.PyErr_Occurred() != null) py.PyErr_WriteUnraisable(null);
             if (self.runtime.joined) c_api.runtimes.unpin(self.handle);
         }
+        if (self.watch) |one| one.destroy();
         Type.free(instance, false);
     }
 
@@ -358,6 +388,7 @@ pub const PyRuntime = struct {
                 object.method("closing", &closing, api.meth_noargs, "Whether it is going down."),
                 object.method("stats", &stats, api.meth_noargs, "A snapshot, CBOR."),
                 object.method("backend", &backend, api.meth_noargs, "backend() -> (number, errno, ring entries)"),
+                object.method("watch", &watchNext, api.meth_noargs, "watch(): a shard that is blocked, or None."),
                 object.method("shard_count", &shardCount, api.meth_noargs, "Number of shards."),
                 .{},
             };

@@ -13,12 +13,14 @@ const core_task = @import("../task.zig");
 const object = @import("object.zig");
 const helpers = &@import("helpers.zig").helpers;
 const raiseCode = @import("helpers.zig").raiseCode;
+const repr = @import("repr.zig");
 const Op = @import("../op.zig").Op;
 const Poll = core_task.Poll;
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const Shard = @import("../shard.zig").Shard;
 const Task = core_task.Task;
 const Timeout = @import("timeout.zig").Timeout;
+const Watch = @import("watch.zig").Watch;
 const Completion = @import("../completion.zig").Completion;
 const Waiter = @import("../completion.zig").Waiter;
 const Object = api.Object;
@@ -46,6 +48,8 @@ pub const PyTask = struct {
     /// What a coroutine yielded that is not ours, to be refused at the next poll.
     refused: ?*Object,
     is_main: bool,
+    /// Of a runtime in debug mode.
+    watched: bool,
     failed: bool,
     retrieved: bool,
     scopes: ?*Timeout,
@@ -71,6 +75,7 @@ pub const PyTask = struct {
         // The body is zero bytes, which the collector may look at from now on.
         self.task = .{ .vtable = &vtable, .kind = kind, .preferred = preferred };
         self.waiter = .{ .task = &self.task };
+        self.watched = PyRuntime.of(runtime).watch != null;
         self.runtime = api.ref(runtime);
         self.coroutine = api.ref(coroutine);
         self.context = context;
@@ -113,6 +118,8 @@ pub const PyTask = struct {
             if (!self.shielded and self.cancelWanted()) Shard.current().?.cancelOp(op);
             return .pending; // Resumed by its completion; a cancelled one has one too.
         };
+        if (self.watched) Watch.begin(self);
+        defer if (self.watched) Watch.end(self);
         self.suspended = false;
         if (py.PyContext_Enter(self.context.?) != 0) return self.fail();
         const verdict = self.advance();
@@ -180,7 +187,7 @@ pub const PyTask = struct {
         _ = api.raiseFormat(
             py.PyExc_RuntimeError.*,
             "a spargio task awaited something that yields {s}: only awaitables of spargio can be awaited here",
-            .{text[0..@min(@as(usize, @intCast(size)), 200)]},
+            .{api.clipped(text[0..@intCast(size)])},
         );
         return api.takeException();
     }
@@ -204,8 +211,8 @@ pub const PyTask = struct {
         return .ended;
     }
 
-    /// A report of the failure wants a name; only failures pay for it.
-    fn nameAfterCoroutine(self: *PyTask) void {
+    /// A report wants a name; only failures and debug mode pay for it.
+    pub fn nameAfterCoroutine(self: *PyTask) void {
         if (self.name != null) return;
         self.name = py.PyObject_GetAttrString(self.coroutine.?, "__qualname__");
         if (self.name == null) py.PyErr_Clear();
@@ -568,6 +575,7 @@ pub const PyTask = struct {
             object.slotOf(api.slot.methods, &S.methods),
             object.slotOf(api.slot.getset, &S.properties),
             object.slotOf(api.slot.dealloc, &dealloc),
+            object.slotOf(api.slot.repr, &repr.ofTask),
             object.slotOf(api.slot.traverse, &traverse),
             object.slotOf(api.slot.clear, &tpClear),
             object.slotOf(api.slot.finalize, &finalize),

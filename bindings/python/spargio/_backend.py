@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 
+from . import _watch
 from ._ffi import constants
 from ._ffi.core import Runtime, native
 from .options import RuntimeBuilder
@@ -18,8 +19,9 @@ _log = logging.getLogger("spargio")
 
 
 def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
+    debug = builder.is_debug()
     try:
-        runtime = native.start(builder.address(), int(driven))
+        runtime = native.start(builder.address(), int(driven), int(debug))
     except OSError as error:
         assert error.errno is not None
         raise OSError(error.errno, f"{error.strerror}. {_advice(error.errno)}") from None
@@ -34,6 +36,8 @@ def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
         )
     elif entries < builder._options.ring_entries:
         _log.info("rings have %d entries. %s", entries, _advice(errno.ENOMEM))
+    if debug:
+        _watch.start(runtime)
     return runtime
 
 

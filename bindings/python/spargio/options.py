@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +17,7 @@ __all__ = ("IdleStrategy", "RuntimeBuilder")
 
 _UINT32_MAX = (1 << 32) - 1
 _UINT64_MAX = (1 << 64) - 1
-_WIDE = {"hot_counter_wake_threshold"}
+_WIDE = {"hot_counter_wake_threshold", "blocked_threshold_ms"}
 _BACKOFF_MAX = 65536
 _TAG_MAX = 65535
 _SQPOLL_IDLE_MS = 2000
@@ -65,6 +67,7 @@ class RuntimeBuilder:
         self._cpus: object = None  # The options only point to it.
         self._hot: list[int] = []
         self._coalesced: list[int] = []
+        self._debug: bool | None = None
 
     def shards(self, count: int) -> RuntimeBuilder:
         """Number of shards, 1 to 256; default: usable CPUs."""
@@ -236,6 +239,31 @@ class RuntimeBuilder:
         self._set("io_uring_sqpoll_idle_ms", sqpoll_idle_ms, "io_uring_throughput_mode")
         return self.io_uring_coop_taskrun(True)
 
+    def blocked_threshold_ms(self, milliseconds: int) -> RuntimeBuilder:
+        """How long one task may keep its shard: from then on the pass counts in ``blocked_passes``,
+        and in debug mode a warning names the task. 1 to 3600000; default 100."""
+        return self._set("blocked_threshold_ms", milliseconds)
+
+    def debug(self, enabled: bool) -> RuntimeBuilder:
+        """A thread watches the shards: a task that blocks one is named in the log of ``spargio``,
+        with its stack, once each time. Default: off, but on with ``python -X dev`` or where the
+        environment's ``SPARGIO_DEBUG`` is 1."""
+        if not isinstance(enabled, bool):
+            raise TypeError(f"debug is {enabled!r}: allowed is True or False")
+        self._debug = enabled
+        return self
+
+    def is_debug(self) -> bool:
+        """For the start: whether debug mode is wanted."""
+        if self._debug is not None:
+            return self._debug
+        if sys.flags.dev_mode:
+            return True
+        return not sys.flags.ignore_environment and os.environ.get("SPARGIO_DEBUG", "0") not in (
+            "",
+            "0",
+        )
+
     def build(self) -> Runtime:
         """A runtime in the background, which takes work from any thread."""
         from .runtime import Runtime
@@ -311,5 +339,5 @@ def _check_type(name: str, value: object, kind: type | tuple[type, ...], allowed
 OPTION_NAMES = tuple(
     name
     for name in vars(RuntimeBuilder)
-    if not name.startswith("_") and name not in ("build", "apply", "address")
+    if not name.startswith("_") and name not in ("build", "apply", "address", "is_debug")
 )

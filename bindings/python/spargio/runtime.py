@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from . import _asyncgens, _interrupts
+from . import _asyncgens, _interrupts, _watch
 from ._asyncgens import current_runtime
 from ._backend import backend_name, start
 from ._blocking import spawn_blocking
@@ -160,6 +160,7 @@ class Runtime:
         if not self._native.shutdown(ns):
             raise TimeoutError(f"tasks are still running after {timeout} s")
         self._finalizer.detach()
+        _watch.join(self._native)
 
     def __enter__(self) -> RuntimeHandle:
         return self._handle
@@ -184,11 +185,29 @@ def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
         warnings.warn("a spargio runtime was never shut down", ResourceWarning, stacklevel=2)
     finally:  # Also where warnings are errors.
         runtime.shutdown(_FOREVER_NS)
+        _watch.join(runtime)
 
 
 def current_handle() -> RuntimeHandle:
     """The handle of the runtime that runs this task; ``RuntimeError`` elsewhere."""
     return RuntimeHandle(current_runtime())
+
+
+def _call_main(main: MainFunction[T], handle: RuntimeHandle | None) -> Coroutine[Any, Any, T]:
+    given: Any = main() if handle is None else main(handle)
+    if not inspect.isawaitable(given):
+        raise TypeError(
+            f"main is {main!r}, whose call gave {given!r}: allowed is a function whose call gives "
+            "a coroutine, as one of `async def`"
+        )
+    return given  # type: ignore[return-value]
+
+
+def _check_main(main: object) -> None:
+    if inspect.iscoroutine(main):
+        raise TypeError(f"main is {main!r}: allowed is the function itself, without a call")
+    if not callable(main):
+        raise TypeError(f"main is {main!r}: allowed is a function, as one of `async def`")
 
 
 def _takes_handle(function: Callable[..., object]) -> bool:
@@ -211,16 +230,20 @@ def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
     """
     if getattr(_asyncgens.local, "runtime", None) is not None:
         raise RuntimeError("spargio.run() inside a spargio task: await the coroutine instead")
+    _check_main(main)
     runtime = start(builder, driven=True)
     handle = RuntimeHandle(runtime)
     with_handle = _takes_handle(main)
 
     async def whole() -> T:
-        return await (main(handle) if with_handle else main())
+        return await _call_main(main, handle if with_handle else None)
 
     job = handle.spawn_pinned(0, whole(), name=getattr(main, "__qualname__", None))
-    with _interrupts.cancelling(runtime) as interrupted:
-        runtime.drive(job)
+    try:
+        with _interrupts.cancelling(runtime) as interrupted:
+            runtime.drive(job)
+    finally:
+        _watch.join(runtime)
     if interrupted:
         raise KeyboardInterrupt
     return job.result()
@@ -229,9 +252,11 @@ def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
 def run_local_on(builder: RuntimeBuilder, shard: int, main: MainFunction[T]) -> T:
     """:func:`run_with`, but `main` runs on `shard`. ``ValueError`` where there is no such shard."""
 
+    _check_main(main)
+
     async def start(handle: RuntimeHandle) -> T:
         target = handle.remote(shard).id
-        coroutine = main(handle) if _takes_handle(main) else main()
+        coroutine = _call_main(main, handle if _takes_handle(main) else None)
         return await handle.spawn_pinned(
             target, coroutine, name=getattr(main, "__qualname__", None)
         )

@@ -50,6 +50,8 @@ int main(void) {
     REFUSED(io_uring_sqpoll_idle_ms, 600001u);
     REFUSED(io_uring_sqpoll_cpu, 0u); /* Without polling. */
     REFUSED(backend, 3u);
+    REFUSED(blocked_threshold_ms, 0u);
+    REFUSED(blocked_threshold_ms, 3600001u);
     good.steal_backoff_min = 64;
     CHECK_IS(spargio_runtime_options_check(&good, NULL, 0), SPARGIO_E_INVALID); /* Above its max. */
     good.steal_backoff_min = 1;

@@ -50,9 +50,17 @@ def adopt(given: object) -> Any:
             return await awaitable
 
         return run()
+    raise TypeError(f"spawn takes a coroutine, not {_kind(given)}")
+
+
+def _kind(given: object) -> str:
+    if inspect.isasyncgen(given):
+        return f"the asynchronous generator {given!r}: a coroutine iterates it, with `async for`"
+    if inspect.isgenerator(given):
+        return f"the generator {given!r}: define it with `async def`, or by types.coroutine()"
     if callable(given):
-        raise TypeError(f"spawn takes a coroutine, not the function {given!r}: call it")
-    raise TypeError(f"spawn takes a coroutine, not {given!r}")
+        return f"the function {given!r}: call it"
+    return repr(given)
 
 
 def _os_error(number: int, text: str | None, filename: object) -> OSError:
@@ -180,6 +188,7 @@ if TYPE_CHECKING:
         def closing(self) -> bool: ...
         def stats(self) -> bytes: ...
         def backend(self) -> tuple[int, int, int]: ...
+        def watch(self) -> tuple[int, str | None, Any, int, int] | None: ...
         def shard_count(self) -> int: ...
 
     class TimeLimit:
@@ -191,7 +200,7 @@ if TYPE_CHECKING:
 class Functions(Protocol):
     """The module-level functions of the bridge."""
 
-    def start(self, options_address: int, driven: int, /) -> Runtime: ...
+    def start(self, options_address: int, driven: int, debug: int, /) -> Runtime: ...
     def open(
         self, path: bytes, name: object, flags: int, mode: int, /
     ) -> Awaitable[Descriptor]: ...

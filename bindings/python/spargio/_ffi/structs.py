@@ -35,6 +35,7 @@ class RuntimeOptions(ctypes.Structure):
         ("io_uring_sqpoll_idle_ms", ctypes.c_uint32),
         ("io_uring_sqpoll_cpu", ctypes.c_uint32),
         ("backend", ctypes.c_uint32),
+        ("blocked_threshold_ms", ctypes.c_uint64),
     )
 
 

@@ -1,0 +1,64 @@
+"""Debug mode: a thread per runtime that says which task blocks a shard, and where it is."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import Any
+
+from ._ffi.core import Runtime
+
+_log = logging.getLogger("spargio")
+
+_threads: dict[Runtime, threading.Thread] = {}
+
+
+def start(runtime: Runtime) -> None:
+    thread = threading.Thread(target=_watch, args=(runtime,), name="spargio-watch", daemon=True)
+    _threads[runtime] = thread
+    thread.start()
+
+
+def join(runtime: Runtime) -> None:
+    """After the runtime has stopped: nothing of it runs Python any more."""
+    thread = _threads.pop(runtime, None)
+    if thread is not None:
+        thread.join()
+
+
+def _watch(runtime: Runtime) -> None:
+    while (found := runtime.watch()) is not None:
+        try:
+            _tell(*found)
+        except Exception:  # Of a handler or filter that the program set.
+            error = (*sys.exc_info(), threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(error))
+            del error
+        del found  # The wait would keep the frames alive.
+
+
+def _tell(shard: int, name: str | None, coroutine: Any, thread: int, ns: int) -> None:
+    who = "a C function" if name is None else f"task {name!r}"
+    stack = _stack(coroutine, thread)
+    _log.warning("%s has blocked shard %d for %.3f s%s", who, shard, ns / 1e9, stack)
+
+
+def _stack(coroutine: Any, thread: int) -> str:
+    """The thread's stack from the task's own coroutine on."""
+    if coroutine is None:
+        return ""
+    frame = sys._current_frames().get(thread)
+    first = getattr(coroutine, "cr_frame", None)
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        if frame is first:
+            break
+        frame = frame.f_back
+    if first is not None and frame is None:
+        return ""  # It has gone on meanwhile.
+    lines = traceback.StackSummary.extract((one, one.f_lineno) for one in reversed(frames))
+    return ":\n" + "".join(lines.format()).rstrip()

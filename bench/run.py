@@ -12,9 +12,11 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "python"))
 
+import channel
 import echo
 import environment
 import harness
+import http_row
 import markdown
 import native
 import plots
@@ -22,6 +24,7 @@ import read_4k
 import report
 import small_files
 import spawn_join
+import timers
 import yield_now
 from processes import MeasurementFailed, Missing
 from rich.console import Console
@@ -29,8 +32,11 @@ from rich.console import Console
 GROUPS: Final[Sequence[harness.Group]] = (
     yield_now.GROUP,
     spawn_join.GROUP,
+    channel.GROUP,
+    timers.GROUP,
     *echo.GROUPS,
-    read_4k.GROUP,
+    http_row.GROUP,
+    *read_4k.GROUPS,
     small_files.GROUP,
     *native.GROUPS,
 )

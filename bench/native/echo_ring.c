@@ -16,7 +16,6 @@
 #include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,10 +23,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "control.h"
 
 #ifndef IORING_SETUP_SINGLE_ISSUER /* kernel headers older than 6.0 and 6.1 */
 #define IORING_SETUP_SINGLE_ISSUER (1U << 12)
@@ -205,28 +205,6 @@ _Noreturn static void serve(struct ring *ring, int listener)
     }
 }
 
-static long long microseconds(struct timeval time)
-{
-    return time.tv_sec * 1000000LL + time.tv_usec;
-}
-
-static void *control(void *unused)
-{
-    char line[64];
-    while (fgets(line, sizeof line, stdin) != NULL) {
-        struct rusage usage;
-        if (strcmp(line, "usage\n") != 0)
-            continue;
-        getrusage(RUSAGE_SELF, &usage);
-        printf("{\"user_us\": %lld, \"system_us\": %lld, \"waits\": %ld, \"max_rss_kib\": %ld}\n",
-               microseconds(usage.ru_utime), microseconds(usage.ru_stime), usage.ru_nvcsw,
-               usage.ru_maxrss);
-        fflush(stdout);
-    }
-    _exit(0);
-    return unused;
-}
-
 static int listen_on_loopback(in_port_t *port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -243,14 +221,9 @@ static int listen_on_loopback(in_port_t *port)
 int main(void)
 {
     static struct ring ring;
-    pthread_t thread;
     in_port_t port;
     ring_open(&ring);
     int listener = listen_on_loopback(&port);
-    int error = pthread_create(&thread, NULL, control, NULL);
-    if (error != 0)
-        die("pthread_create", error);
-    printf("%u\n", port);
-    fflush(stdout);
+    announce(port);
     serve(&ring, listener);
 }

@@ -70,7 +70,7 @@ def percentile_us(text: str, percent: int) -> float:
 def measure_server(
     command: list[str | Path], wrk: str, seconds: float, cpus: Iterable[int] | None = None
 ) -> Sample:
-    """wrk counts whole seconds. Its connections, 64 of some ten thousand requests, are counted in."""
+    """wrk counts whole seconds. To accept its 64 connections is counted with the requests."""
     server_cpu, load_cpu = processes.two_cpus()
     whole = max(1, math.ceil(seconds))
     with LineProcess("server", command, cpus or {server_cpu}) as server:

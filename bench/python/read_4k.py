@@ -1,6 +1,6 @@
-"""4 KiB reads of a 16 MiB file at shuffled offsets that are the same for all, by one coroutine and by
-32 side by side; from the page cache, and past it with O_DIRECT. Each peer first reads every block
-once with the very code that is timed, and gives a checksum of what it saw: it has to be the file's."""
+"""4 KiB reads of a 16 MiB file at shuffled offsets that are the same for all, by one coroutine and
+by 32 side by side; from the page cache, and past it with O_DIRECT. Each peer first reads every block
+once with the code that is timed, and gives a checksum of what it saw: it has to be the file's."""
 
 from __future__ import annotations
 
@@ -210,9 +210,9 @@ RUNNERS: Final = {
 
 @contextlib.contextmanager
 def test_file() -> Iterator[tuple[Path, Path, int]]:
-    """The file, the list of offsets for C, and the checksum. Not in /tmp, which is often a tmpfs and
-    so no page cache of a real file system; on the disk before it is read, so that nothing is written
-    meanwhile."""
+    """The file, the list of offsets for C, and the checksum. Not in /tmp, which is often a tmpfs
+    and so no page cache of a real file system; on the disk before it is read, so that nothing is
+    written meanwhile."""
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="spargio-bench-") as folder:
         path, offsets = Path(folder) / "data", Path(folder) / "offsets"
         content = random.Random(SEED).randbytes(BLOCK * BLOCKS)

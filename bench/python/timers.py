@@ -1,6 +1,6 @@
-"""100,000 tasks that sleep, all at once: for 0 to 1 s, a different time each, in shuffled order. The
-end is that of the longest sleep for every peer, so what counts is the CPU time per timer: to start
-the task, to set the timer, to fire it, to end the task; and how late they are."""
+"""100,000 tasks that sleep, all at once: for 0 to 1 s, a different time each, in shuffled order.
+The end is that of the longest sleep for every peer, so what counts is the CPU time per timer: to
+start the task, to set the timer, to fire it, to end the task; and how late they are."""
 
 from __future__ import annotations
 

@@ -44,14 +44,13 @@ static struct server {
 } server;
 
 static void begin(int fd) {
-    static const spargio_placement here = {sizeof here, SPARGIO_PLACE_PINNED, 0};
     int on = 1;
     struct connection *connection = malloc(sizeof *connection);
     if (fd < 0 || connection == NULL) die("accept", fd);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     connection->task = (struct task){0};
     connection->fd = fd;
-    CHECK(spargio_spawn(runtime, &here, echo, connection, NULL));
+    CHECK(spargio_join_release(start_pinned(0, echo, connection)));
 }
 
 static int32_t serve(void *ctx, int64_t *result) {
@@ -68,9 +67,9 @@ static int32_t serve(void *ctx, int64_t *result) {
 
 int main(void) {
     uint16_t port;
-    start_runtime();
+    start_runtime(1);
     CHECK(spargio_tcp_listen("127.0.0.1", 0, BACKLOG, &server.listener));
     CHECK(spargio_local_port(server.listener, &port));
     announce(port);
-    run_to_its_end(serve, &server);
+    finish(start_pinned(0, serve, &server));
 }

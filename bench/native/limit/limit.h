@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the programs of this folder share: a runtime of one shard, and tasks as those of the native workloads. */
+ * What the programs of this folder share: a runtime, and tasks as those of the native workloads. */
 #ifndef BENCH_LIMIT_H
 #define BENCH_LIMIT_H
 
@@ -16,20 +16,26 @@ _Noreturn void die(const char *what, long number) {
     exit(1);
 }
 
-static inline void start_runtime(void) {
+static inline void start_runtime(uint32_t shards) {
     spargio_runtime_options options;
     CHECK(spargio_runtime_options_init(&options));
-    options.shards = 1;
+    options.shards = shards;
     int32_t status = spargio_runtime_start(&options, &runtime);
     if (status == SPARGIO_OK) return;
     fprintf(stderr, "no runtime: %s\n", spargio_strerror(status));
     exit(77); /* SKIPPED of python/processes.py */
 }
 
-static inline int64_t run_to_its_end(spargio_poll_fn poll, void *ctx) {
-    int64_t result;
+static inline spargio_join start_pinned(uint32_t shard, spargio_poll_fn poll, void *ctx) {
+    spargio_placement placement = {sizeof placement, SPARGIO_PLACE_PINNED, shard};
     spargio_join join;
-    CHECK(spargio_spawn(runtime, NULL, poll, ctx, &join));
+    CHECK(spargio_spawn(runtime, &placement, poll, ctx, &join));
+    return join;
+}
+
+/* From outside of the runtime's threads. */
+int64_t finish(spargio_join join) {
+    int64_t result;
     CHECK(spargio_join_wait(join, SPARGIO_FOREVER, &result));
     CHECK(spargio_join_release(join));
     return result;
@@ -53,6 +59,10 @@ static inline uint32_t crc32(const unsigned char *data, size_t size, uint32_t st
     }
     for (size_t i = 0; i < size; i++) crc = crc >> 8 ^ table[(crc ^ data[i]) & 255];
     return ~crc;
+}
+
+static inline double microseconds_between(struct timeval since, struct timeval until) {
+    return (double)(until.tv_sec - since.tv_sec) * 1e6 + (double)(until.tv_usec - since.tv_usec);
 }
 
 #endif

@@ -51,13 +51,12 @@ static int32_t read_all(void *ctx, int64_t *result) {
     struct pass *self = ctx;
     TASK_BEGIN(&self->task)
     for (uint32_t n = 0; n < self->depth; n++) {
-        spargio_placement here = {sizeof here, SPARGIO_PLACE_PINNED, 0};
         readers[n].task = (struct task){0};
         readers[n].first = n;
         readers[n].step = self->depth;
         readers[n].check = self->check;
         readers[n].checksum = 0;
-        CHECK(spargio_spawn(runtime, &here, read_part, &readers[n], &self->joins[n]));
+        self->joins[n] = start_pinned(0, read_part, &readers[n]);
     }
     for (self->next = 0; self->next < self->depth; self->next++) {
         WAIT(&self->task, spargio_join_poll(self->joins[self->next], &self->unused));
@@ -73,11 +72,7 @@ static int32_t read_all(void *ctx, int64_t *result) {
 
 static uint32_t run_pass(uint32_t depth, int check) {
     pass = (struct pass){.depth = depth, .check = check};
-    return (uint32_t)run_to_its_end(read_all, &pass);
-}
-
-static double microseconds(struct timeval since, struct timeval until) {
-    return (double)(until.tv_sec - since.tv_sec) * 1e6 + (double)(until.tv_usec - since.tv_usec);
+    return (uint32_t)finish(start_pinned(0, read_all, &pass));
 }
 
 int main(int count, char **arguments) {
@@ -91,7 +86,7 @@ int main(int count, char **arguments) {
     fclose(list);
     file = open(arguments[1], O_RDONLY | O_CLOEXEC | (atoi(arguments[5]) ? O_DIRECT : 0));
     if (file < 0) die("open", SPARGIO_E_ERRNO(errno));
-    start_runtime();
+    start_runtime(1);
     uint32_t checksum = run_pass(depth, 1);
     struct rusage before, after;
     getrusage(RUSAGE_SELF, &before);
@@ -104,8 +99,8 @@ int main(int count, char **arguments) {
     } while (took < seconds);
     getrusage(RUSAGE_SELF, &after);
     double reads = (double)passes * BLOCKS;
-    double user = microseconds(before.ru_utime, after.ru_utime) / reads;
-    double system = microseconds(before.ru_stime, after.ru_stime) / reads;
+    double user = microseconds_between(before.ru_utime, after.ru_utime) / reads;
+    double system = microseconds_between(before.ru_stime, after.ru_stime) / reads;
     printf("{\"reads_per_second\": %.1f, \"cpu_us\": %.4f, \"user_us\": %.4f, \"system_us\": %.4f, "
            "\"checksum\": %u}\n",
            reads / took, user + system, user, system, checksum);

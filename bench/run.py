@@ -17,13 +17,16 @@ import echo
 import environment
 import harness
 import http_row
+import idle
 import markdown
 import native
 import plots
 import read_4k
 import report
+import seq_write
 import small_files
 import spawn_join
+import startup
 import timers
 import yield_now
 from processes import MeasurementFailed, Missing
@@ -38,6 +41,9 @@ GROUPS: Final[Sequence[harness.Group]] = (
     http_row.GROUP,
     *read_4k.GROUPS,
     small_files.GROUP,
+    seq_write.GROUP,
+    startup.GROUP,
+    idle.GROUP,
     *native.GROUPS,
 )
 FAMILIES: Final = tuple(dict.fromkeys(group.family_name for group in GROUPS))

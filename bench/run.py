@@ -19,11 +19,13 @@ import harness
 import http_row
 import idle
 import markdown
+import memory
 import native
 import plots
 import read_4k
 import report
 import seq_write
+import shards
 import small_files
 import spawn_join
 import startup
@@ -43,7 +45,9 @@ GROUPS: Final[Sequence[harness.Group]] = (
     small_files.GROUP,
     seq_write.GROUP,
     startup.GROUP,
+    *memory.GROUPS,
     idle.GROUP,
+    *shards.GROUPS,
     *native.GROUPS,
 )
 FAMILIES: Final = tuple(dict.fromkeys(group.family_name for group in GROUPS))
@@ -66,6 +70,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"default: {FULL.rounds}")
     parser.add_argument(
         "--quick", action="store_true", help="1 short round: does it run? Not for figures"
+    )
+    parser.add_argument(
+        "--free-threaded",
+        metavar="PATH",
+        help=f"a Python without GIL that has spargio, for two rows of shards "
+        f"(default: ${shards.VARIABLE})",
     )
     parser.add_argument(
         "--json",
@@ -97,6 +107,7 @@ def settings_of(arguments: argparse.Namespace) -> harness.Settings:
         seconds=base.seconds,
         peers=frozenset(arguments.peers.split(",")) if arguments.peers else None,
         quick=base.quick,
+        free_threaded=arguments.free_threaded,
     )
 
 

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,9 +76,11 @@ def measure_server(
     shape: Shape,
     seconds: float,
     warmup_seconds: float,
+    cpus: Iterable[int] | None = None,
 ) -> Sample:
+    """`cpus`: the server's, where it is to have others than the one beside the load's."""
     server_cpu, load_cpu = processes.two_cpus()
-    with LineProcess("server", server_command, {server_cpu}) as server:
+    with LineProcess("server", server_command, cpus or {server_cpu}) as server:
         port = server.read_line().strip()
         sizes = map(str, (shape.connections, shape.payload_bytes, seconds, warmup_seconds))
         load_command: list[str | Path] = [load, "--sync", "127.0.0.1", port, *sizes]

@@ -1,5 +1,5 @@
 """How each peer reads a block of a file at an offset. On asyncio a peer is a context that gives a
-reader to each of the coroutines that read side by side; what they do with it is the same for all."""
+reader to each of the coroutines that read side by side; what they do with it is the same."""
 
 from __future__ import annotations
 

@@ -41,6 +41,8 @@ class Settings:
     """Only these, or all."""
     quick: bool = False
     """Does it run? Fewer files, shorter warm-ups."""
+    free_threaded: str | None = None
+    """An interpreter without a GIL, that can import spargio."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""What an idle runtime with four shards costs, or an idle event loop: its main task sleeps. CPU time
-as a part of one CPU's, and how often the process was woken."""
+"""What an idle runtime with four shards costs, or an idle event loop: its main task sleeps. CPU
+time as a part of one CPU's, and how often the process was woken."""
 
 from __future__ import annotations
 

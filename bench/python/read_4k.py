@@ -1,6 +1,7 @@
 """4 KiB reads of a 16 MiB file at shuffled offsets that are the same for all, by one coroutine and
-by 32 side by side; from the page cache, and past it with O_DIRECT. Each peer first reads every block
-once with the code that is timed, and gives a checksum of what it saw: it has to be the file's."""
+by 32 side by side; from the page cache, and past it with O_DIRECT. Each peer first reads every
+block once with the code that is timed, and gives a checksum of what it saw: it has to be the
+file's."""
 
 from __future__ import annotations
 

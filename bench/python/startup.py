@@ -1,6 +1,6 @@
 """How long it takes to start and to stop a runtime of two shards, or an event loop, in a fresh
-process: from the call, after the imports, until tasks have run on all shards (two tasks, on a loop),
-and from there to its end. A measurement is the median of several processes."""
+process: from the call, after the imports, until tasks have run on all shards (two tasks, on a
+loop), and from there to its end. A measurement is the median of several processes."""
 
 from __future__ import annotations
 

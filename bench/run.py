@@ -53,7 +53,7 @@ GROUPS: Final[Sequence[harness.Group]] = (
 FAMILIES: Final = tuple(dict.fromkeys(group.family_name for group in GROUPS))
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 FULL: Final = harness.Settings(rounds=7, seconds=0.75)
-QUICK: Final = harness.Settings(rounds=1, seconds=0.05, quick=True)
+QUICK: Final = harness.Settings(rounds=1, seconds=0.02, quick=True)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -68,6 +68,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--peers", metavar="NAME,NAME", help="only these peers of each row")
     parser.add_argument("--rounds", type=int, help=f"default: {FULL.rounds}")
+    parser.add_argument(
+        "--seconds", type=float, help=f"of one measurement; default: {FULL.seconds}"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="1 short round: does it run? Not for figures"
     )
@@ -95,16 +98,25 @@ def parse_arguments() -> argparse.Namespace:
         help="PNG and SVG (default: bench/results/plots)",
     )
     arguments = parser.parse_args()
+    if arguments.seconds is not None and arguments.seconds <= 0:
+        parser.error(f"--seconds must be above 0, not {arguments.seconds}")
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error(f"--rounds must be at least 1, not {arguments.rounds}")
     return arguments
+
+
+def chosen(arguments: argparse.Namespace) -> list[harness.Group]:
+    only = set(arguments.only or ())
+    if only:
+        return [group for group in GROUPS if {group.name, group.family_name} & only]
+    return [group for group in GROUPS if group.quick or not arguments.quick]
 
 
 def settings_of(arguments: argparse.Namespace) -> harness.Settings:
     base = QUICK if arguments.quick else FULL
     return harness.Settings(
         rounds=arguments.rounds or base.rounds,
-        seconds=base.seconds,
+        seconds=arguments.seconds or base.seconds,
         peers=frozenset(arguments.peers.split(",")) if arguments.peers else None,
         quick=base.quick,
         free_threaded=arguments.free_threaded,
@@ -140,9 +152,7 @@ def main() -> int:
 
     results: list[harness.GroupResult] = []
     failed = False
-    for group in GROUPS:
-        if arguments.only and not {group.name, group.family_name} & set(arguments.only):
-            continue
+    for group in chosen(arguments):
         with Console(stderr=True).status("") as status:
             try:
                 result = harness.measure_group(group, settings, status.update)

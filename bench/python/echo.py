@@ -49,6 +49,7 @@ SHAPES: Final = tuple(
 CENTRAL: Final = Shape(64, 1024)
 """The one with the targets of CPU time: measured four times as long."""
 LATENCY: Final = Shape(1, 256)
+CROWD: Final = Shape(1024, 256)
 
 SERVERS: Final = Path(__file__).resolve().parent / "servers"
 C_RING: Final = "c-ring"
@@ -186,6 +187,7 @@ def group_of(shape: Shape) -> Group:
         metrics=metrics_of(shape),
         targets=targets_of(shape),
         prepare=functools.partial(prepared, shape),
+        quick=shape in (CENTRAL, LATENCY, CROWD),
     )
 
 

@@ -120,6 +120,8 @@ class Group:
     """Holds what all measurements share (a compiled load generator, a file) while it is entered."""
     family: str = ""
     """Rows of one family are chosen and plotted together."""
+    quick: bool = True
+    """With --quick as well: not where other rows of the family run the same code."""
     subject: str = SPARGIO
     """Whose figures the others are compared with."""
 

@@ -94,13 +94,13 @@ def program(peer: str) -> Path:
 
 
 def measure(workload: str, expected: str, repeat: int, peer: str) -> Sample:
-    outcome = subprocess.run(
-        [program(peer), workload, "--repeat", str(repeat)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=RUN_LIMIT_S,
-    )
+    command = [program(peer), workload, "--repeat", str(repeat)]
+    try:
+        outcome = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=RUN_LIMIT_S
+        )
+    except subprocess.TimeoutExpired:
+        raise MeasurementFailed(f"no end after {RUN_LIMIT_S} s") from None
     said = outcome.stderr.strip()
     if outcome.returncode == 3:
         raise Missing(said)

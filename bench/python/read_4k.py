@@ -286,6 +286,7 @@ def group_of(shape: Shape) -> Group:
         ),
         targets=targets_of(shape),
         prepare=functools.partial(prepare, shape),
+        quick=shape in (CENTRAL, Shape(32, True)),
     )
 
 

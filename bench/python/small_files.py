@@ -28,6 +28,7 @@ from harness import SPARGIO, Group, Measure, Metric, Peer, Sample, Settings, Tar
 from processes import MeasurementFailed
 
 FILES: Final = 10_000
+QUICK_FILES: Final = 1_000
 FOLDERS: Final = 100
 LARGEST: Final = 65_536
 THREADS: Final = 32
@@ -154,7 +155,7 @@ def run_spargio(shards: int, paths: list[str], see: See) -> None:
 
 
 @contextlib.contextmanager
-def hot_files() -> Iterator[Path]:
+def hot_files(count: int) -> Iterator[Path]:
     """A folder of them, on a real file system (/tmp is often none), and on the disk before they
     are read, so that nothing is written meanwhile."""
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="spargio-bench-") as name:
@@ -163,20 +164,29 @@ def hot_files() -> Iterator[Path]:
         top = Path(name)
         for n in range(FOLDERS):
             (top / f"{n}").mkdir()
-        for n in range(FILES):
+        for n in range(count):
             size = int(chosen.random() ** 3 * (LARGEST + 1))
             (top / f"{n % FOLDERS}" / f"{n}").write_bytes(content[:size])
         os.sync()
         yield top
 
 
+def wanted_files(settings: Settings) -> int:
+    return QUICK_FILES if settings.quick else FILES
+
+
 def listed(top: Path) -> list[str]:
-    return [f"{top}/{n % FOLDERS}/{n}" for n in range(FILES)]
+    """In the order of their numbers: a folder gives them in an order of its own."""
+    found = (str(path) for path in top.glob("*/*"))
+    return sorted(found, key=lambda path: int(os.path.basename(path)))
 
 
 @contextlib.contextmanager
 def prepare(settings: Settings) -> Iterator[Measure]:
-    with hot_files() as top, tempfile.TemporaryDirectory(prefix="spargio-bench-") as folder:
+    with (
+        hot_files(wanted_files(settings)) as top,
+        tempfile.TemporaryDirectory(prefix="spargio-bench-") as folder,
+    ):
         programs = Path(folder)
         (programs / "list").write_text("\n".join(listed(top)))
         wanted = Seen(check=True)
@@ -244,7 +254,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="default: one of its own")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        top = arguments.folder or stack.enter_context(hot_files())
+        top = arguments.folder or stack.enter_context(hot_files(FILES))
         print(json.dumps(sample(RUNNERS[arguments.peer], listed(top), arguments.seconds)))
 
 

@@ -12,16 +12,24 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "python"))
 
+import channel
 import echo
 import environment
 import harness
+import http_row
+import idle
 import markdown
+import memory
 import native
 import plots
 import read_4k
 import report
+import seq_write
+import shards
 import small_files
 import spawn_join
+import startup
+import timers
 import yield_now
 from processes import MeasurementFailed, Missing
 from rich.console import Console
@@ -29,15 +37,23 @@ from rich.console import Console
 GROUPS: Final[Sequence[harness.Group]] = (
     yield_now.GROUP,
     spawn_join.GROUP,
+    channel.GROUP,
+    timers.GROUP,
     *echo.GROUPS,
-    read_4k.GROUP,
+    http_row.GROUP,
+    *read_4k.GROUPS,
     small_files.GROUP,
+    seq_write.GROUP,
+    startup.GROUP,
+    *memory.GROUPS,
+    idle.GROUP,
+    *shards.GROUPS,
     *native.GROUPS,
 )
 FAMILIES: Final = tuple(dict.fromkeys(group.family_name for group in GROUPS))
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 FULL: Final = harness.Settings(rounds=7, seconds=0.75)
-QUICK: Final = harness.Settings(rounds=1, seconds=0.05, quick=True)
+QUICK: Final = harness.Settings(rounds=1, seconds=0.02, quick=True)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -53,7 +69,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--peers", metavar="NAME,NAME", help="only these peers of each row")
     parser.add_argument("--rounds", type=int, help=f"default: {FULL.rounds}")
     parser.add_argument(
+        "--seconds", type=float, help=f"of one measurement; default: {FULL.seconds}"
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="1 short round: does it run? Not for figures"
+    )
+    parser.add_argument(
+        "--free-threaded",
+        metavar="PATH",
+        help=f"a Python without GIL that has spargio, for two rows of shards "
+        f"(default: ${shards.VARIABLE})",
     )
     parser.add_argument(
         "--json",
@@ -73,18 +98,28 @@ def parse_arguments() -> argparse.Namespace:
         help="PNG and SVG (default: bench/results/plots)",
     )
     arguments = parser.parse_args()
+    if arguments.seconds is not None and arguments.seconds <= 0:
+        parser.error(f"--seconds must be above 0, not {arguments.seconds}")
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error(f"--rounds must be at least 1, not {arguments.rounds}")
     return arguments
+
+
+def chosen(arguments: argparse.Namespace) -> list[harness.Group]:
+    only = set(arguments.only or ())
+    if only:
+        return [group for group in GROUPS if {group.name, group.family_name} & only]
+    return [group for group in GROUPS if group.quick or not arguments.quick]
 
 
 def settings_of(arguments: argparse.Namespace) -> harness.Settings:
     base = QUICK if arguments.quick else FULL
     return harness.Settings(
         rounds=arguments.rounds or base.rounds,
-        seconds=base.seconds,
+        seconds=arguments.seconds or base.seconds,
         peers=frozenset(arguments.peers.split(",")) if arguments.peers else None,
         quick=base.quick,
+        free_threaded=arguments.free_threaded,
     )
 
 
@@ -117,9 +152,7 @@ def main() -> int:
 
     results: list[harness.GroupResult] = []
     failed = False
-    for group in GROUPS:
-        if arguments.only and not {group.name, group.family_name} & set(arguments.only):
-            continue
+    for group in chosen(arguments):
         with Console(stderr=True).status("") as status:
             try:
                 result = harness.measure_group(group, settings, status.update)

@@ -13,16 +13,15 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "ring.h"
 
 enum { CONNECTIONS_MAX = 4096, BUFFER_SIZE = 65536, SKIPPED = 77 };
@@ -113,28 +112,6 @@ _Noreturn static void serve(struct ring *ring, int listener)
     }
 }
 
-static long long microseconds(struct timeval time)
-{
-    return time.tv_sec * 1000000LL + time.tv_usec;
-}
-
-static void *control(void *unused)
-{
-    char line[64];
-    while (fgets(line, sizeof line, stdin) != NULL) {
-        struct rusage usage;
-        if (strcmp(line, "usage\n") != 0)
-            continue;
-        getrusage(RUSAGE_SELF, &usage);
-        printf("{\"user_us\": %lld, \"system_us\": %lld, \"waits\": %ld, \"max_rss_kib\": %ld}\n",
-               microseconds(usage.ru_utime), microseconds(usage.ru_stime), usage.ru_nvcsw,
-               usage.ru_maxrss);
-        fflush(stdout);
-    }
-    _exit(0);
-    return unused;
-}
-
 static int listen_on_loopback(in_port_t *port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -151,7 +128,6 @@ static int listen_on_loopback(in_port_t *port)
 int main(void)
 {
     static struct ring ring;
-    pthread_t thread;
     in_port_t port;
     int error = ring_open(&ring);
     if (error != 0) {
@@ -159,10 +135,6 @@ int main(void)
         return SKIPPED;
     }
     int listener = listen_on_loopback(&port);
-    error = pthread_create(&thread, NULL, control, NULL);
-    if (error != 0)
-        ring_die("pthread_create", error);
-    printf("%u\n", port);
-    fflush(stdout);
+    announce(port);
     serve(&ring, listener);
 }

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import loops
 import native_tools
 import processes
 import worker
-from harness import SPARGIO, Group, Measure, Metric, Peer, Sample, Settings, Target
+from harness import SPARGIO, SPARGIO_2, Group, Measure, Metric, Peer, Sample, Settings, Target
 from processes import LineProcess, MeasurementFailed
 
 
@@ -49,9 +49,11 @@ SHAPES: Final = tuple(
 CENTRAL: Final = Shape(64, 1024)
 """The one with the targets of CPU time: measured four times as long."""
 LATENCY: Final = Shape(1, 256)
+CROWD: Final = Shape(1024, 256)
 
 SERVERS: Final = Path(__file__).resolve().parent / "servers"
 C_RING: Final = "c-ring"
+C_SPARGIO: Final = "c-spargio"
 STREAMS: Final = loops.names("-streams")
 PROTOCOLS: Final = loops.names("-protocol")
 
@@ -59,8 +61,12 @@ PROTOCOLS: Final = loops.names("-protocol")
 def server_command(peer: str, programs: Path) -> list[str | Path]:
     if peer == C_RING:
         return [native_tools.build("echo_ring", programs)]
-    if peer in (SPARGIO, "trio"):
-        return processes.python(SERVERS / f"{peer}_echo.py")
+    if peer == C_SPARGIO:
+        return [native_tools.build_limit("echo_spargio", programs)]
+    if peer in (SPARGIO, SPARGIO_2):
+        return processes.python(SERVERS / "spargio_echo.py", "2" if peer == SPARGIO_2 else "1")
+    if peer == "trio":
+        return processes.python(SERVERS / "trio_echo.py")
     loop, _, kind = peer.rpartition("-")
     return processes.python(SERVERS / f"loops_{kind}.py", loop)
 
@@ -71,13 +77,15 @@ def measure_server(
     shape: Shape,
     seconds: float,
     warmup_seconds: float,
+    cpus: Iterable[int] | None = None,
 ) -> Sample:
+    """`cpus`: the server's, where it is to have others than the one beside the load's."""
     server_cpu, load_cpu = processes.two_cpus()
-    with LineProcess("server", server_command, server_cpu) as server:
+    with LineProcess("server", server_command, cpus or {server_cpu}) as server:
         port = server.read_line().strip()
         sizes = map(str, (shape.connections, shape.payload_bytes, seconds, warmup_seconds))
         load_command: list[str | Path] = [load, "--sync", "127.0.0.1", port, *sizes]
-        with LineProcess("load", load_command, load_cpu) as client:
+        with LineProcess("load", load_command, {load_cpu}) as client:
             if client.read_line().strip() != "ready":
                 raise MeasurementFailed("the load generator is not ready")
             server.write_line("usage")
@@ -136,7 +144,7 @@ def targets_of(shape: Shape) -> tuple[Target, ...]:
             cpu("CPU, against the best Protocol", "cpu_us", PROTOCOLS, 0.9),
             cpu("CPU, against the best streams", "cpu_us", (*STREAMS, "trio"), 0.5),
             cpu("user CPU, against the best streams", "user_us", (*STREAMS, "trio"), 0.15),
-            cpu("CPU, against a ring in C", "cpu_us", (C_RING,), 1.1),
+            cpu("CPU, against C on spargio", "cpu_us", (C_SPARGIO,), 1.1),
         )
     if shape == LATENCY:
         peers = (*STREAMS, *PROTOCOLS, "trio")
@@ -173,11 +181,13 @@ def group_of(shape: Shape) -> Group:
             *loops.peers("-protocol"),
             Peer("trio", "trio"),
             Peer(SPARGIO, "spargio"),
+            Peer(C_SPARGIO, "spargio"),
             Peer(C_RING),
         ),
         metrics=metrics_of(shape),
         targets=targets_of(shape),
         prepare=functools.partial(prepared, shape),
+        quick=shape in (CENTRAL, LATENCY, CROWD),
     )
 
 
@@ -186,7 +196,9 @@ GROUPS: Final = tuple(group_of(shape) for shape in SHAPES)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures one peer once.")
-    parser.add_argument("--peer", required=True, choices=[peer.name for peer in GROUPS[0].peers])
+    parser.add_argument(
+        "--peer", required=True, choices=[peer.name for peer in GROUPS[0].peers] + [SPARGIO_2]
+    )
     parser.add_argument("--seconds", type=float, default=0.5, help="how long it lasts")
     parser.add_argument("--connections", type=int, default=CENTRAL.connections)
     parser.add_argument("--bytes", type=int, default=CENTRAL.payload_bytes)

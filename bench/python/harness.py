@@ -5,22 +5,28 @@ drift of the machine meets all of them. The result is the median of the rounds."
 from __future__ import annotations
 
 import functools
+import re
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal
 
 from processes import MeasurementFailed, Missing
 
 SPARGIO: Final = "spargio"
+SPARGIO_2: Final = "spargio-2-shards"
 
 Sample = dict[str, float]
 """One measurement: a value for each key."""
 
 Better = Literal["lower", "higher"]
+
+PACKAGES: Final = {"asyncfiles": "py-asyncfiles"}
+"""Modules whose package has another name."""
 
 Measure = Callable[[str], Sample]
 """Measures the peer of that name once."""
@@ -35,6 +41,8 @@ class Settings:
     """Only these, or all."""
     quick: bool = False
     """Does it run? Fewer files, shorter warm-ups."""
+    free_threaded: str | None = None
+    """An interpreter without a GIL, that can import spargio."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,12 @@ class Peer:
     name: str
     module: str | None = None
     """What must be importable, beside the standard library."""
+    also: str | None = None
+    """What else must be."""
+
+    def why_missing(self) -> str | None:
+        modules = filter(None, (self.module, self.also))
+        return next(filter(None, map(why_missing, modules)), None)
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,8 @@ class Group:
     """Holds what all measurements share (a compiled load generator, a file) while it is entered."""
     family: str = ""
     """Rows of one family are chosen and plotted together."""
+    quick: bool = True
+    """With --quick as well: not where other rows of the family run the same code."""
     subject: str = SPARGIO
     """Whose figures the others are compared with."""
 
@@ -198,7 +214,16 @@ def why_missing(module: str) -> str | None:
     )
     if outcome.returncode == 0:
         return None
-    return outcome.stderr.strip().rpartition("\n")[2] or f"exit status {outcome.returncode}"
+    said = outcome.stderr.strip().rpartition("\n")[2] or f"exit status {outcome.returncode}"
+    return f"{said}{_where_it_is(module)}"
+
+
+def _where_it_is(module: str) -> str:
+    """Where pyproject.toml says that a package is only for some Pythons, this may not be one."""
+    package = PACKAGES.get(module, module)
+    text = (Path(__file__).resolve().parent.parent.parent / "pyproject.toml").read_text()
+    found = re.search(rf'"{re.escape(package)}==[^;"]*;([^"]*)"', text)
+    return f"; the package is for {found[1].strip()}" if found else ""
 
 
 def measure_group(group: Group, settings: Settings, progress: Callable[[str], None]) -> GroupResult:
@@ -206,8 +231,7 @@ def measure_group(group: Group, settings: Settings, progress: Callable[[str], No
     wanted = [peer for peer in group.peers if not settings.peers or peer.name in settings.peers]
     result = GroupResult(group, [PeerResult(peer.name) for peer in wanted])
     for peer, peer_result in zip(wanted, result.peers, strict=True):
-        reason = why_missing(peer.module) if peer.module else None
-        if reason:
+        if reason := peer.why_missing():
             peer_result.stop("missing", reason)
     with group.prepare(settings) as measure:
         for number in range(1, settings.rounds + 1):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import processes
 from harness import why_missing
 from processes import MeasurementFailed, Missing
 
 SOURCES: Final = Path(__file__).resolve().parent.parent / "native"
+HEADERS: Final = SOURCES.parent.parent / "include"
+FIND_LIBRARY: Final = "from spargio._ffi.library import PATH; print(PATH)"
 
 
 def compiler() -> list[str]:
@@ -26,12 +30,22 @@ def compiler() -> list[str]:
 
 def build(name: str, folder: Path) -> Path:
     """Compile SOURCES/`name`.c into `folder`, if it is not there; gives the program's path."""
-    program = folder / name
+    return _compiled(SOURCES / f"{name}.c", folder / name, ["-std=c11"])
+
+
+def build_limit(name: str, folder: Path) -> Path:
+    """The same for SOURCES/limit/`name`.c, with the library that the spargio package here uses, so
+    that Python's rows and their limit have one core."""
+    library = Path(processes.run([sys.executable, "-c", FIND_LIBRARY], seconds=20).strip())
+    options = ["-std=gnu11", f"-I{HEADERS}", str(library), f"-Wl,-rpath,{library.parent}"]
+    return _compiled(SOURCES / "limit" / f"{name}.c", folder / name, options)
+
+
+def _compiled(source: Path, program: Path, options: Sequence[str]) -> Path:
     if program.exists():
         return program
-    command = [*compiler(), "-O2", "-std=c11", "-pthread"]
-    command += [str(SOURCES / f"{name}.c"), "-o", str(program)]
+    command = [*compiler(), "-O2", "-pthread", str(source), *options, "-o", str(program)]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     if outcome.returncode != 0:
-        raise MeasurementFailed(f"{name}.c does not compile: {outcome.stderr.strip()}")
+        raise MeasurementFailed(f"{source.name} does not compile: {outcome.stderr.strip()}")
     return program

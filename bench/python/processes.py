@@ -95,10 +95,10 @@ def _check(status: int, errors: str) -> None:
 class LineProcess:
     """A process that is spoken to in lines. Ends it when left."""
 
-    def __init__(self, name: str, arguments: Sequence[str | Path], cpu: int) -> None:
+    def __init__(self, name: str, arguments: Sequence[str | Path], cpus: Iterable[int]) -> None:
         self._name = name
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        with pinned({cpu}):
+        with pinned(cpus):
             self._process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.PIPE,

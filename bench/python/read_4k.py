@@ -1,41 +1,67 @@
-"""4 KiB reads from a 16 MiB file that is in the page cache, 32 at a time, at shuffled offsets that
-are the same for all. Each peer first reads every block once with the very code that is timed, and
-gives a checksum of what it saw: it has to be the file's."""
+"""4 KiB reads of a 16 MiB file at shuffled offsets that are the same for all, by one coroutine and
+by 32 side by side; from the page cache, and past it with O_DIRECT. Each peer first reads every
+block once with the code that is timed, and gives a checksum of what it saw: it has to be the
+file's."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import random
 import resource
+import sys
 import tempfile
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import file_peers
+import native_tools
 import processes
 import worker
-from harness import SPARGIO, Group, Measure, Metric, Peer, Sample, Settings, Target
+from file_peers import BLOCK, Reading
+from harness import SPARGIO, SPARGIO_2, Group, Measure, Metric, Peer, Sample, Settings, Target
 from processes import MeasurementFailed
 
 if TYPE_CHECKING:
     import spargio
 
-BLOCK: Final = 4096
 BLOCKS: Final = 4096
-DEPTH: Final = 32
 SEED: Final = 20_240_607
+C_SPARGIO: Final = "c-spargio"
+PREAD: Final = "pread-loop"
 
-See = Callable[[int, bytes], None]
+See = Callable[[int, Any], None]
 """Is shown an offset and what was read there."""
 
 ReadAll = Callable[[Sequence[int], See | None], Awaitable[int]]
 """Reads the blocks at these offsets once, and gives the number of bytes that came."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    depth: int
+    direct: bool
+
+    @property
+    def name(self) -> str:
+        return f"read_4k_{'cold' if self.direct else 'hot'}_{self.depth}"
+
+    @property
+    def title(self) -> str:
+        cache = "past the page cache (O_DIRECT)" if self.direct else "page cache hot"
+        return f"4 KiB reads, {cache}, depth {self.depth}"
+
+
+SHAPES: Final = tuple(Shape(depth, direct) for direct in (False, True) for depth in (1, 32))
+CENTRAL: Final = Shape(32, False)
 
 
 class Checksum:
@@ -44,7 +70,7 @@ class Checksum:
     def __init__(self) -> None:
         self.value = 0
 
-    def add(self, offset: int, data: bytes) -> None:
+    def add(self, offset: int, data: Any) -> None:
         self.value = (self.value + zlib.crc32(data, offset)) % 2**32
 
 
@@ -54,11 +80,6 @@ def shuffled_offsets() -> list[int]:
     return offsets
 
 
-def cpu_seconds() -> tuple[float, float]:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime, usage.ru_stime
-
-
 async def sample(read_all: ReadAll, seconds: float) -> Sample:
     """Verify one pass over the file, then time as many as fit."""
     offsets = shuffled_offsets()
@@ -66,18 +87,18 @@ async def sample(read_all: ReadAll, seconds: float) -> Sample:
     await read_all(offsets, checksum.add)
 
     passes = size = 0
-    user, system = cpu_seconds()
+    before = resource.getrusage(resource.RUSAGE_SELF)
     start = perf_counter()
-    while (took := perf_counter() - start) < seconds:
+    while (took := perf_counter() - start) < seconds or not passes:
         size += await read_all(offsets, None)
         passes += 1
-    user_after, system_after = cpu_seconds()
+    after = resource.getrusage(resource.RUSAGE_SELF)
 
     reads = passes * BLOCKS
     if size != reads * BLOCK:
         raise MeasurementFailed(f"{size} bytes came from {reads} reads of {BLOCK}")
-    user_us = (user_after - user) / reads * 1e6
-    system_us = (system_after - system) / reads * 1e6
+    user_us = (after.ru_utime - before.ru_utime) / reads * 1e6
+    system_us = (after.ru_stime - before.ru_stime) / reads * 1e6
     return {
         "reads_per_second": reads / took,
         "cpu_us": user_us + system_us,
@@ -87,11 +108,13 @@ async def sample(read_all: ReadAll, seconds: float) -> Sample:
     }
 
 
-def run_pread(path: Path, seconds: float) -> Sample:
+def run_pread(reading: Reading, seconds: float) -> Sample:
     """One read after the other, with nothing around the system call but Python."""
-    descriptor = os.open(path, os.O_RDONLY)
+    flags = os.O_RDONLY | (os.O_DIRECT if reading.direct else 0)
+    descriptor = os.open(reading.path, flags)
+    memory = reading.memory()
 
-    async def read_all(offsets: Sequence[int], see: See | None) -> int:
+    async def hot(offsets: Sequence[int], see: See | None) -> int:
         size = 0
         for offset in offsets:
             data = os.pread(descriptor, BLOCK, offset)
@@ -100,64 +123,48 @@ def run_pread(path: Path, seconds: float) -> Sample:
                 see(offset, data)
         return size
 
-    return asyncio.run(sample(read_all, seconds))  # never waits: its loop turns once
-
-
-def run_executor(path: Path, seconds: float) -> Sample:
-    """The least that a pool of threads can cost: one hand-over per read."""
-    descriptor = os.open(path, os.O_RDONLY)
-
-    async def reader(offsets: Sequence[int], see: See | None) -> int:
-        loop = asyncio.get_running_loop()
+    async def cold(offsets: Sequence[int], see: See | None) -> int:
         size = 0
         for offset in offsets:
-            data = await loop.run_in_executor(None, os.pread, descriptor, BLOCK, offset)
-            size += len(data)
+            size += os.preadv(descriptor, [memory], offset)
             if see:
-                see(offset, data)
+                see(offset, memory)
         return size
 
-    async def read_all(offsets: Sequence[int], see: See | None) -> int:
-        return sum(await asyncio.gather(*(reader(offsets[n::DEPTH], see) for n in range(DEPTH))))
-
-    return asyncio.run(sample(read_all, seconds))
+    # Never waits: its loop turns once.
+    return asyncio.run(sample(cold if reading.direct else hot, seconds))
 
 
-def run_aiofiles(path: Path, seconds: float) -> Sample:
-    """It has no read at an offset: seek, then read, and so a file object for each coroutine.
-    Unbuffered, because a buffered read after a seek fetches more than was asked for."""
-    import aiofiles
-    from aiofiles.threadpool.binary import AsyncFileIO
-
-    async def reader(file: AsyncFileIO, offsets: Sequence[int], see: See | None) -> int:
+def run_on_asyncio(peer: str, reading: Reading, seconds: float) -> Sample:
+    async def reader(read: file_peers.Read, offsets: Sequence[int], see: See | None) -> int:
         size = 0
         for offset in offsets:
-            await file.seek(offset)
-            data = await file.read(BLOCK)
+            data = await read(offset)
             size += len(data)
             if see:
                 see(offset, data)
         return size
 
     async def main() -> Sample:
-        async with contextlib.AsyncExitStack() as stack:
-            opened = [aiofiles.open(path, "rb", buffering=0) for _ in range(DEPTH)]
-            files = [await stack.enter_async_context(file) for file in opened]
+        async with file_peers.ON_ASYNCIO[peer](reading) as reads:
 
             async def read_all(offsets: Sequence[int], see: See | None) -> int:
-                readers = (reader(file, offsets[n::DEPTH], see) for n, file in enumerate(files))
-                return sum(await asyncio.gather(*readers))
+                parts = (
+                    reader(read, offsets[n :: reading.depth], see) for n, read in enumerate(reads)
+                )
+                return sum(await asyncio.gather(*parts))
 
             return await sample(read_all, seconds)
 
-    return asyncio.run(main())
+    with file_peers.refused_is_missing(reading.direct):
+        return asyncio.run(main())
 
 
-def run_spargio(path: Path, seconds: float) -> Sample:
+def run_spargio(shards: int, reading: Reading, seconds: float) -> Sample:
     import spargio
     from spargio import fs
 
-    async def reader(file: fs.File, offsets: Sequence[int], see: See | None) -> int:
+    async def hot(file: fs.File, offsets: Sequence[int], see: See | None) -> int:
         size = 0
         for offset in offsets:
             data = await file.read_at(offset, BLOCK)
@@ -166,12 +173,23 @@ def run_spargio(path: Path, seconds: float) -> Sample:
                 see(offset, data)
         return size
 
+    async def cold(file: fs.File, offsets: Sequence[int], see: See | None) -> int:
+        memory = reading.memory()
+        size = 0
+        for offset in offsets:
+            size += await file.read_at_into(offset, memory)
+            if see:
+                see(offset, memory)
+        return size
+
     async def main(handle: spargio.RuntimeHandle) -> Sample:
-        file = await fs.File.open(path)
+        file = await fs.OpenOptions().read(True).direct(reading.direct).open(reading.path)
+        reader = cold if reading.direct else hot
 
         async def read_all(offsets: Sequence[int], see: See | None) -> int:
             jobs = [
-                handle.spawn_stealable(reader(file, offsets[n::DEPTH], see)) for n in range(DEPTH)
+                handle.spawn_stealable(reader(file, offsets[n :: reading.depth], see))
+                for n in range(reading.depth)
             ]
             return sum([await job for job in jobs])
 
@@ -180,36 +198,53 @@ def run_spargio(path: Path, seconds: float) -> Sample:
         finally:
             await file.close()
 
-    return spargio.run(main, shards=1)
+    return spargio.run(main, shards=shards)
+
+
+RUNNERS: Final = {
+    PREAD: run_pread,
+    **{name: functools.partial(run_on_asyncio, name) for name in file_peers.ON_ASYNCIO},
+    SPARGIO: functools.partial(run_spargio, 1),
+    SPARGIO_2: functools.partial(run_spargio, 2),
+}
 
 
 @contextlib.contextmanager
-def hot_file() -> Iterator[tuple[Path, int]]:
-    """The file and its checksum. Not in /tmp, which is often a tmpfs and so no page cache of a
-    real file system; on the disk before it is read, so that nothing is written meanwhile."""
-    with tempfile.NamedTemporaryFile(dir="/var/tmp", prefix="spargio-bench-") as file:
+def test_file() -> Iterator[tuple[Path, Path, int]]:
+    """The file, the list of offsets for C, and the checksum. Not in /tmp, which is often a tmpfs
+    and so no page cache of a real file system; on the disk before it is read, so that nothing is
+    written meanwhile."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="spargio-bench-") as folder:
+        path, offsets = Path(folder) / "data", Path(folder) / "offsets"
         content = random.Random(SEED).randbytes(BLOCK * BLOCKS)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        offsets.write_text(" ".join(map(str, shuffled_offsets())))
         checksum = Checksum()
         for offset in range(0, len(content), BLOCK):
             checksum.add(offset, content[offset : offset + BLOCK])
-        yield Path(file.name), checksum.value
+        yield path, offsets, checksum.value
 
 
 @contextlib.contextmanager
-def prepare(settings: Settings) -> Iterator[Measure]:
+def prepare(shape: Shape, settings: Settings) -> Iterator[Measure]:
     """On one CPU, as the other rows; the pools of threads are faster there as well, because their
     threads only wait for each other."""
     cpu, _ = processes.two_cpus()
-    with hot_file() as (path, checksum):
+    options = (str(shape.depth), str(settings.seconds), str(int(shape.direct)))
+    with test_file() as (path, offsets, checksum):
+
+        def command(peer: str) -> list[str | Path]:
+            if peer == C_SPARGIO:
+                program = native_tools.build_limit("read_spargio", path.parent)
+                return [program, path, offsets, *options]
+            return processes.python(Path(__file__), "--of", peer, str(path), *options)
 
         def measure(peer: str) -> Sample:
-            options = ("--peer", peer, "--seconds", str(settings.seconds), "--file", str(path))
-            command = processes.python(Path(__file__), *options)
             limit_seconds = 60 + 20 * settings.seconds
-            found = worker.parse(processes.run(command, cpus={cpu}, seconds=limit_seconds))
+            found = worker.parse(processes.run(command(peer), cpus={cpu}, seconds=limit_seconds))
             if found["checksum"] != checksum:
                 raise MeasurementFailed(f"checksum {found['checksum']}, the file's is {checksum}")
             return found
@@ -217,59 +252,71 @@ def prepare(settings: Settings) -> Iterator[Measure]:
         yield measure
 
 
-RUNNERS: Final = {
-    "pread-loop": run_pread,
-    "asyncio-executor": run_executor,
-    "aiofiles": run_aiofiles,
-    SPARGIO: run_spargio,
-}
+def targets_of(shape: Shape) -> tuple[Target, ...]:
+    if shape != CENTRAL:
+        return ()
 
-GROUP = Group(
-    name="read_4k",
-    title=f"4 KiB reads, page cache hot, depth {DEPTH}",
-    peers=(
-        Peer("pread-loop"),
-        Peer("asyncio-executor"),
-        Peer("aiofiles", "aiofiles"),
-        Peer(SPARGIO, "spargio"),
-    ),
-    metrics=(
-        Metric("reads_per_second", "reads/s"),
-        Metric("cpu_us", "CPU us", 2),
-        Metric("user_us", "user us", 2),
-        Metric("system_us", "system us", 2),
-    ),
-    targets=(
-        Target(
-            "reads/s, against a plain os.pread loop",
-            "reads_per_second",
-            "pread-loop",
-            "spargio/peer",
-            ">=",
-            0.9,
+    def target(text: str, peers: str | tuple[str, ...], limit: float) -> Target:
+        return Target(
+            f"reads/s, against {text}", "reads_per_second", peers, "spargio/peer", ">=", limit
+        )
+
+    return (
+        target("a plain os.pread loop", PREAD, 1.2),
+        target("the best async peer", tuple(file_peers.ON_ASYNCIO), 3),
+    )
+
+
+def group_of(shape: Shape) -> Group:
+    return Group(
+        name=shape.name,
+        family="read_4k",
+        title=shape.title,
+        peers=(
+            Peer(PREAD),
+            *(Peer(name, file_peers.MODULES.get(name)) for name in file_peers.ON_ASYNCIO),
+            Peer(SPARGIO, "spargio"),
+            Peer(C_SPARGIO, "spargio"),
         ),
-        Target(
-            "reads/s, against aiofiles",
-            "reads_per_second",
-            "aiofiles",
-            "spargio/peer",
-            ">=",
-            20,
+        metrics=(
+            Metric("reads_per_second", "reads/s", unit="1/s", better="higher", headline=True),
+            Metric("cpu_us", "CPU us", 2, unit="us of CPU"),
+            Metric("user_us", "user us", 2, unit="us"),
+            Metric("system_us", "system us", 2, unit="us"),
         ),
-    ),
-    prepare=prepare,
-)
+        targets=targets_of(shape),
+        prepare=functools.partial(prepare, shape),
+        quick=shape in (CENTRAL, Shape(32, True)),
+    )
+
+
+GROUPS: Final = tuple(group_of(shape) for shape in SHAPES)
+
+
+def one_measurement(peer: str, path: str, depth: str, seconds: str, direct: str) -> None:
+    """What `prepare` runs in a process of its own."""
+    reading = Reading(Path(path), int(depth), direct == "1")
+    try:
+        print(json.dumps(RUNNERS[peer](reading, float(seconds))))
+    except processes.Missing as error:
+        print(error, file=sys.stderr)
+        sys.exit(processes.SKIPPED)
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--of"]:
+        one_measurement(*sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(description="Measures one peer once.")
-    parser.add_argument("--peer", required=True, choices=RUNNERS)
+    names = [*(peer.name for peer in GROUPS[0].peers), SPARGIO_2]
+    parser.add_argument("--peer", required=True, choices=names)
     parser.add_argument("--seconds", type=float, default=0.5)
-    parser.add_argument("--file", type=Path, help="default: one of its own")
+    parser.add_argument("--depth", type=int, default=CENTRAL.depth)
+    parser.add_argument("--direct", action="store_true", help="O_DIRECT")
     arguments = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        path = arguments.file or stack.enter_context(hot_file())[0]
-        print(json.dumps(RUNNERS[arguments.peer](path, arguments.seconds)))
+    shape = Shape(arguments.depth, arguments.direct)
+    with prepare(shape, Settings(rounds=1, seconds=arguments.seconds)) as measure:
+        print(json.dumps(measure(arguments.peer)))
 
 
 if __name__ == "__main__":

@@ -7,28 +7,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import random
 import resource
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Final
 
+import file_peers
+import native_tools
 import processes
 import worker
 from harness import SPARGIO, Group, Measure, Metric, Peer, Sample, Settings, Target
 from processes import MeasurementFailed
 
 FILES: Final = 10_000
+QUICK_FILES: Final = 1_000
 FOLDERS: Final = 100
 LARGEST: Final = 65_536
 THREADS: Final = 32
 SEED: Final = 20_240_607
+ONE_SHARD: Final = "spargio-1-shard"
+C_SPARGIO: Final = "c-spargio"
 
 See = Callable[[str, bytes], None]
 """Is shown a path and what was read there."""
@@ -91,13 +97,10 @@ def run_threads(paths: list[str], see: See) -> None:
             see(path, data)
 
 
-def run_aiofiles(paths: list[str], see: See) -> None:
-    import aiofiles
-
+def on_asyncio(read: Callable[[str], Awaitable[bytes]], paths: list[str], see: See) -> None:
     async def reader(part: list[str]) -> None:
         for path in part:
-            async with aiofiles.open(path, "rb") as file:
-                see(path, await file.read())
+            see(path, await read(path))
 
     async def main() -> None:
         await asyncio.gather(*(reader(paths[n::THREADS]) for n in range(THREADS)))
@@ -105,7 +108,40 @@ def run_aiofiles(paths: list[str], see: See) -> None:
     asyncio.run(main())
 
 
-def run_spargio(paths: list[str], see: See) -> None:
+def run_aiofiles(paths: list[str], see: See) -> None:
+    import aiofiles
+
+    async def read(path: str) -> bytes:
+        async with aiofiles.open(path, "rb") as file:
+            return await file.read()
+
+    on_asyncio(read, paths, see)
+
+
+def run_urio(paths: list[str], see: See) -> None:
+    import urio
+
+    on_asyncio(lambda path: urio.Path(path).read_bytes(), paths, see)
+
+
+def run_turbofile(paths: list[str], see: See) -> None:
+    import turbofile
+
+    on_asyncio(turbofile.read_bytes, paths, see)
+
+
+def run_asyncfiles(paths: list[str], see: See) -> None:
+    import asyncfiles
+
+    async def read(path: str) -> bytes:
+        async with asyncfiles.open(path, "rb") as file:
+            data: bytes = await file.read()
+            return data
+
+    on_asyncio(read, paths, see)
+
+
+def run_spargio(shards: int, paths: list[str], see: See) -> None:
     import spargio
     from spargio import fs
 
@@ -115,11 +151,11 @@ def run_spargio(paths: list[str], see: See) -> None:
                 raise data
             see(str(path), data)
 
-    spargio.run(main, shards=2)
+    spargio.run(main, shards=shards)
 
 
 @contextlib.contextmanager
-def hot_files() -> Iterator[Path]:
+def hot_files(count: int) -> Iterator[Path]:
     """A folder of them, on a real file system (/tmp is often none), and on the disk before they
     are read, so that nothing is written meanwhile."""
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="spargio-bench-") as name:
@@ -128,29 +164,45 @@ def hot_files() -> Iterator[Path]:
         top = Path(name)
         for n in range(FOLDERS):
             (top / f"{n}").mkdir()
-        for n in range(FILES):
+        for n in range(count):
             size = int(chosen.random() ** 3 * (LARGEST + 1))
             (top / f"{n % FOLDERS}" / f"{n}").write_bytes(content[:size])
         os.sync()
         yield top
 
 
+def wanted_files(settings: Settings) -> int:
+    return QUICK_FILES if settings.quick else FILES
+
+
 def listed(top: Path) -> list[str]:
-    return [f"{top}/{n % FOLDERS}/{n}" for n in range(FILES)]
+    """In the order of their numbers: a folder gives them in an order of its own."""
+    found = (str(path) for path in top.glob("*/*"))
+    return sorted(found, key=lambda path: int(os.path.basename(path)))
 
 
 @contextlib.contextmanager
 def prepare(settings: Settings) -> Iterator[Measure]:
-    with hot_files() as top:
+    with (
+        hot_files(wanted_files(settings)) as top,
+        tempfile.TemporaryDirectory(prefix="spargio-bench-") as folder,
+    ):
+        programs = Path(folder)
+        (programs / "list").write_text("\n".join(listed(top)))
         wanted = Seen(check=True)
         run_loop(listed(top), wanted.add)
 
-        def measure(peer: str) -> Sample:
+        def command(peer: str) -> list[str | Path]:
+            if peer == C_SPARGIO:
+                program = native_tools.build_limit("files_spargio", programs)
+                return [program, programs / "list", str(settings.seconds)]
             options = ("--peer", peer, "--seconds", str(settings.seconds), "--folder", str(top))
-            command = processes.python(Path(__file__), *options)
+            return processes.python(Path(__file__), *options)
+
+        def measure(peer: str) -> Sample:
             limit_seconds = 120 + 20 * settings.seconds
             cpus = set(processes.two_cpus())
-            found = worker.parse(processes.run(command, cpus=cpus, seconds=limit_seconds))
+            found = worker.parse(processes.run(command(peer), cpus=cpus, seconds=limit_seconds))
             if found["checksum"] != wanted.checksum:
                 raise MeasurementFailed(
                     f"checksum {found['checksum']}, the files' is {wanted.checksum}"
@@ -164,7 +216,11 @@ RUNNERS: Final = {
     "plain-loop": run_loop,
     "threads-32": run_threads,
     "aiofiles": run_aiofiles,
-    SPARGIO: run_spargio,
+    "urio": run_urio,
+    "turbofile": run_turbofile,
+    "py-asyncfiles": run_asyncfiles,
+    SPARGIO: functools.partial(run_spargio, 2),
+    ONE_SHARD: functools.partial(run_spargio, 1),
 }
 
 
@@ -178,11 +234,15 @@ GROUP = Group(
     peers=(
         Peer("plain-loop"),
         Peer("threads-32"),
-        Peer("aiofiles", "aiofiles"),
+        *(Peer(name, module) for name, module in file_peers.MODULES.items()),
         Peer(SPARGIO, "spargio"),
+        Peer(C_SPARGIO, "spargio"),
     ),
-    metrics=(Metric("files_per_second", "files/s"), Metric("cpu_us", "CPU us", 2)),
-    targets=(target("plain-loop", 1.0), target("threads-32", 3.0), target("aiofiles", 10.0)),
+    metrics=(
+        Metric("files_per_second", "files/s", unit="1/s", better="higher", headline=True),
+        Metric("cpu_us", "CPU us", 2, unit="us of CPU"),
+    ),
+    targets=(target("threads-32", 3.0),),
     prepare=prepare,
 )
 
@@ -194,7 +254,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="default: one of its own")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        top = arguments.folder or stack.enter_context(hot_files())
+        top = arguments.folder or stack.enter_context(hot_files(FILES))
         print(json.dumps(sample(RUNNERS[arguments.peer], listed(top), arguments.seconds)))
 
 

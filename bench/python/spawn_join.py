@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import loops
 import worker
-from harness import SPARGIO, Group, Metric, Peer, Sample, Target
+from harness import Group, Metric, Sample, Target
 
 if TYPE_CHECKING:
     import spargio
@@ -93,33 +93,12 @@ async def on_spargio(seconds: float, handle: spargio.RuntimeHandle) -> Sample:
     }
 
 
-def run_loop(name: str, seconds: float) -> Sample:
-    return loops.run(name, on_asyncio(seconds))
-
-
-def run_trio(seconds: float) -> Sample:
-    import trio
-
-    found: Sample = trio.run(on_trio, seconds)
-    return found
-
-
-def run_spargio(seconds: float) -> Sample:
-    import spargio
-
-    return spargio.run(functools.partial(on_spargio, seconds), shards=1)
-
-
-RUNNERS: Final[dict[str, worker.Runner]] = {
-    **{name: functools.partial(run_loop, name) for name in loops.LOOPS},
-    "trio": run_trio,
-    SPARGIO: run_spargio,
-}
+RUNNERS: Final = loops.runners(on_asyncio, on_trio, on_spargio)
 
 GROUP = Group(
     name="spawn_join",
     title="Spawn and join of an empty coroutine, ns",
-    peers=(*loops.peers(), Peer("trio", "trio"), Peer(SPARGIO, "spargio")),
+    peers=loops.all_peers(),
     metrics=(
         Metric("ns", "one by one", unit="ns", headline=True),
         Metric("ns_in_batches", f"batches of {BATCH}", unit="ns", headline=True),

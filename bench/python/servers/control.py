@@ -33,6 +33,12 @@ def listening() -> tuple[socket.socket, int]:
     return listener, listener.getsockname()[1]
 
 
+def private_kib() -> int:
+    """What this process has in memory that is not a file's."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon:"))
+
+
 def _answer() -> None:
     for line in sys.stdin:
         if line == "usage\n":
@@ -42,6 +48,7 @@ def _answer() -> None:
                 "system_us": round(usage.ru_stime * 1e6),
                 "waits": usage.ru_nvcsw,
                 "max_rss_kib": usage.ru_maxrss,
+                "private_kib": private_kib(),
             }
             print(json.dumps(answer), flush=True)
     os._exit(0)  # the loop in the main thread is not asked: it may be blocked in the kernel

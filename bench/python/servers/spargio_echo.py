@@ -1,6 +1,8 @@
-"""Echo with plain coroutines on one shard of spargio."""
+"""Echo with plain coroutines on spargio; the first argument is the number of shards."""
 
 from __future__ import annotations
+
+import sys
 
 from control import BACKLOG, RECV_BYTES, announce
 
@@ -26,4 +28,4 @@ async def main(handle: spargio.RuntimeHandle) -> None:
 
 
 if __name__ == "__main__":
-    spargio.run(main, shards=1)
+    spargio.run(main, shards=int(sys.argv[1]))

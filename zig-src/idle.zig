@@ -43,16 +43,18 @@ pub fn wait(shard: *Shard) void {
         },
         .sleep => park(shard, clock.nowNs() + shard.crew.options.idle_sleep_ns),
         .park => {
-            if (shard.crew.shards.len > 1 and spin(shard)) return;
+            if (spin(shard)) return;
             park(shard, std.math.maxInt(u64));
         },
     }
 }
 
 /// True where something came up. The answers of another shard come soon and can be seen from here, so
-/// a lone shard does not spin. Gives its CPU to whoever else wants it: that may be who answers.
+/// a lone shard does not spin, nor one without a second CPU where the other could run meanwhile. Gives
+/// its CPU to whoever else wants it: that may be who answers.
 fn spin(shard: *Shard) bool {
     const idle = &shard.idle;
+    if (shard.crew.shards.len == 1 or shard.crew.info.usable_cpus == 1) return false;
     if (idle.spin_ns == 0) {
         if (idle.short_parks < idle.parks_per_try) return false;
         idle.spin_ns = limits.spin_ns_max;

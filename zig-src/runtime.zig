@@ -73,7 +73,7 @@ pub const Runtime = struct {
         driven: bool,
         errno: *i32,
     ) StartError!*Runtime {
-        const info = probe.probe();
+        const info = probe.known();
         if (info.setup_errno != 0 and info.setup_errno != @backingInt(linux.E.INVAL)) {
             errno.* = info.setup_errno;
             return error.SetupFailed;

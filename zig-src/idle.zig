@@ -12,18 +12,21 @@ const thief = @import("thief.zig");
 pub const Idle = struct {
     /// How long to spin before the next park; grows while spinning pays, shrinks to 0 otherwise.
     spin_ns: u64 = 0,
-    /// Parks that another shard ended, since the last try of a spin.
-    bells: u32 = 0,
-    bells_seen: u64 = 0,
+    /// Short parks since the last try of a spin, and how many it takes for the next one.
+    short_parks: u32 = 0,
+    parks_per_try: u32 = 1,
     check_interrupts: bool = false,
     checked_ns: u64 = 0,
 };
 
 /// A spin shorter than this is not worth it.
 const spin_least_ns = 2 * std.time.ns_per_us;
-/// Of so many parks that a bell ended one is tried as a spin, long enough for an answer from a shard
-/// that must be woken for it.
-const bells_per_try = 16;
+/// A park that something ended so soon might have been a spin: what wakes a thread takes some of it.
+const short_park_ns = 100 * std.time.ns_per_us;
+/// A spin gives way after so many looks, a microsecond or two.
+const looks_per_yield = 8;
+/// Spins that never pay are tried again after so many short parks.
+const parks_per_try_max = 64;
 
 pub fn wait(shard: *Shard) void {
     defer checkInterrupts(shard);
@@ -40,33 +43,41 @@ pub fn wait(shard: *Shard) void {
         },
         .sleep => park(shard, clock.nowNs() + shard.crew.options.idle_sleep_ns),
         .park => {
-            if (shard.crew.shards.len > 1 and spin(shard)) return;
+            if (spin(shard)) return;
             park(shard, std.math.maxInt(u64));
         },
     }
 }
 
-/// True where something came up. Only what other shards send can be seen from here, so a lone
-/// shard does not spin.
+/// True where something came up. The answers of another shard come soon and can be seen from here, so
+/// a lone shard does not spin, nor one without a second CPU where the other could run meanwhile. Gives
+/// its CPU to whoever else wants it: that may be who answers.
 fn spin(shard: *Shard) bool {
     const idle = &shard.idle;
+    if (shard.crew.shards.len == 1 or shard.crew.info.usable_cpus == 1) return false;
     if (idle.spin_ns == 0) {
-        if (idle.bells < bells_per_try) return false;
-        idle.bells = 0;
+        if (idle.short_parks < idle.parks_per_try) return false;
         idle.spin_ns = limits.spin_ns_max;
     }
+    idle.short_parks = 0;
     if (shard.ring.hasUnsubmitted()) shard.submit();
     shard.counters.spins.add(1);
     const began = clock.nowNs();
-    while (clock.nowNs() - began < idle.spin_ns) {
+    var looks: u32 = 1;
+    while (clock.nowNs() - began < idle.spin_ns) : (looks += 1) {
         for (0..8) |_| std.atomic.spinLoopHint();
-        if (!shard.hasWork() and !shard.ring.hasTaskWork()) continue;
+        if (!shard.hasWork() and !shard.ring.hasTaskWork()) {
+            if (looks % looks_per_yield == 0) _ = linux.sched_yield();
+            continue;
+        }
         shard.counters.spin_hits.add(1);
         idle.spin_ns = @min(idle.spin_ns * 2, limits.spin_ns_max);
+        idle.parks_per_try = 1;
         if (!shard.hasWork()) shard.submit();
         return true;
     }
     idle.spin_ns = if (idle.spin_ns <= spin_least_ns) 0 else idle.spin_ns / 2;
+    if (idle.spin_ns == 0) idle.parks_per_try = @min(idle.parks_per_try * 2, parks_per_try_max);
     return false;
 }
 
@@ -88,10 +99,11 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     const deadline = @min(@min(not_after_ns, backstop), @min(shard.timers.next(), search_ns));
     shard.bells_queued = false;
     const woke = shard.ring.wait(deadline);
-    const rung = shard.doorbell.resumed();
-    countBell(shard, rung);
+    _ = shard.doorbell.resumed();
     const now = clock.nowNs();
-    shard.counters.idle_ns.add(now - shard.accounted_ns);
+    const slept_ns = now - shard.accounted_ns;
+    if (woke == .completions and slept_ns < short_park_ns) shard.idle.short_parks += 1;
+    shard.counters.idle_ns.add(slept_ns);
     shard.accounted_ns = now;
     if (!shard.hasWork()) {
         if (woke == .completions) shard.counters.noop_wakes.add(1);
@@ -99,13 +111,6 @@ fn park(shard: *Shard, not_after_ns: u64) void {
         shard.counters.backstop_finds.add(1);
     }
     if (woke != .completions) shard.idle.check_interrupts = true;
-}
-
-/// Bells that came as completions are counted when they are reaped: after the next pass at the latest.
-fn countBell(shard: *Shard, rung: bool) void {
-    const seen = shard.counters.ring_msgs_completed.get();
-    if (rung or seen != shard.idle.bells_seen) shard.idle.bells +|= 1;
-    shard.idle.bells_seen = seen;
 }
 
 /// A signal ends a wait early; one that came just before it is found at the backstop.

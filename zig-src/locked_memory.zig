@@ -60,7 +60,7 @@ const Patience = struct {
 pub fn probePatiently() probe.Info {
     var patience: Patience = .{};
     while (true) {
-        const info = probe.probe();
+        const info = probe.known();
         if (info.setup_errno != @backingInt(linux.E.NOMEM)) return info;
         if (!fits(limits.ring_entries_min, 1, info.memlock_limit) or !patience.wait()) return info;
     }

@@ -1,5 +1,5 @@
 //! What the kernel offers: one small ring is opened and closed, its probe read. Also the one place
-//! that decides which setup flags the shards' rings get. Any thread; no state is kept.
+//! that decides which setup flags the shards' rings get. Any thread.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -57,6 +57,27 @@ const flag_ladder = [_]u32{
     linux.IORING_SETUP_SINGLE_ISSUER | linux.IORING_SETUP_COOP_TASKRUN | linux.IORING_SETUP_TASKRUN_FLAG,
     linux.IORING_SETUP_COOP_TASKRUN | linux.IORING_SETUP_TASKRUN_FLAG,
 };
+
+/// What the first probe that succeeded found. Not under a lock: a fork could leave it held.
+var remembered: Info = undefined;
+var memory: std.atomic.Value(enum(u8) { empty, writing, full }) = .init(.empty);
+
+/// For a runtime's start: a kernel does not unlearn what it could, so one ring is tried per process.
+/// Where rings have been forbidden meanwhile, those of the shards will tell.
+pub fn known() Info {
+    // Acquire pairs with the release below.
+    if (memory.load(.acquire) == .full) {
+        var info = remembered;
+        readSystem(&info);
+        return info;
+    }
+    const info = probe();
+    if (info.setup_errno == 0 and memory.cmpxchgStrong(.empty, .writing, .monotonic, .monotonic) == null) {
+        remembered = info;
+        memory.store(.full, .release);
+    }
+    return info;
+}
 
 pub fn probe() Info {
     var info: Info = .{};
@@ -150,6 +171,11 @@ fn readDisabled() i32 {
     var digit: [1]u8 = undefined;
     if (linux.read(fd, &digit, 1) != 1) return -1;
     return if (std.ascii.isDigit(digit[0])) digit[0] - '0' else -1;
+}
+
+test "what is remembered is what a new probe finds" {
+    const info = probe();
+    for (0..2) |_| try std.testing.expectEqualDeep(info, known());
 }
 
 test "this kernel can be probed" {

@@ -379,7 +379,7 @@ pub const Shard = struct {
     pub fn launchTimer(self: *Shard, op: *Op, deadline_ns: u64) void {
         op.is_timer = true;
         op.timer.fire = timerFired;
-        self.timers.set(&op.timer, deadline_ns) catch
+        self.timers.set(&op.timer, Timers.rounded(deadline_ns, self.now_ns)) catch
             self.endOp(op, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
     }
 

@@ -7,6 +7,7 @@ const assert = std.debug.assert;
 const gpa = @import("memory.zig").gpa;
 
 const idle = std.math.maxInt(u32);
+const coarsest_ns = 1 << 18;
 
 pub const Timer = struct {
     deadline_ns: u64 = 0,
@@ -33,6 +34,15 @@ pub const Timers = struct {
         timer.deadline_ns = deadline_ns;
         try self.heap.append(gpa, timer);
         self.siftUp(self.heap.items.len - 1);
+    }
+
+    /// The deadline as it is kept: later by at most a sixteenth of the time until then, and by a quarter
+    /// of a millisecond. Timers that end close to each other then end in one wake-up.
+    pub fn rounded(deadline_ns: u64, now_ns: u64) u64 {
+        const share = (deadline_ns -| now_ns) / 16;
+        if (share == 0) return deadline_ns;
+        const unit: u64 = @min(std.math.floorPowerOfTwo(u64, share), coarsest_ns);
+        return (deadline_ns +| (unit - 1)) & ~(unit - 1);
     }
 
     pub fn cancel(self: *Timers, timer: *Timer) void {
@@ -101,6 +111,18 @@ pub const Timers = struct {
         timer.place = @intCast(place);
     }
 };
+
+test "a deadline is never early, and late by a little" {
+    const ms = std.time.ns_per_ms;
+    const now = 7_777_777_777;
+    for ([_]u64{ 0, 1, 15, 100, 20_000, ms, 3 * ms, 50 * ms, 3_600_000 * ms }) |duration| {
+        const late = Timers.rounded(now + duration, now) - (now + duration);
+        try std.testing.expect(late <= duration / 16 and late < ms / 3);
+    }
+    try std.testing.expectEqual(Timers.rounded(now + 50 * ms, now), Timers.rounded(now + 50 * ms + 1, now));
+    const never = std.math.maxInt(u64);
+    try std.testing.expect(Timers.rounded(never, now) > never - ms);
+}
 
 test "timers fire in order of their deadlines, cancelled ones do not" {
     const Entry = struct {

@@ -304,8 +304,10 @@ pub const Ring = struct {
             self.sqes_submitted += head -% self.head_seen;
             self.head_seen = head;
         }
-        if (self.stand_in) |stand_in| return stand_in.enter(stand_in.ctx, self, deadline_ns);
-        return self.enterKernel(deadline_ns);
+        // What did not fit goes with the next call, and nobody sleeps before that.
+        const until_ns = if (self.backlog.items.len > 0) null else deadline_ns;
+        if (self.stand_in) |stand_in| return stand_in.enter(stand_in.ctx, self, until_ns);
+        return self.enterKernel(until_ns);
     }
 
     fn enterKernel(self: *Ring, deadline_ns: ?u64) Wake {

@@ -117,8 +117,13 @@ pub const Shard = struct {
         self.accounted_ns = clock.nowNs();
         while (self.crew.stop.load(.acquire) == 0) self.pass();
         if (self.crew.forked()) return;
-        // The last task may have ended here: the bells that tell the others must still go out.
-        if (self.ring.hasUnsubmitted()) self.submit();
+        // The last task may have ended here: the bells that tell the others must still go out, also where
+        // the kernel takes a part at a time, and one that it refuses is rung another way.
+        while (true) {
+            _ = self.reapReady();
+            if (!self.ring.hasUnsubmitted() and !self.ring.hasTaskWork()) break;
+            self.submit();
+        }
         self.ring.drain();
         self.account();
         if (self.searching) thief.release(self);

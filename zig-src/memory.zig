@@ -3,7 +3,7 @@
 
 const std = @import("std");
 
-pub const gpa = std.heap.c_allocator;
+pub const gpa = @import("seam.zig").gpa;
 
 const pages = std.heap.page_allocator;
 const page = std.mem.Alignment.fromByteUnits(std.heap.page_size_min);

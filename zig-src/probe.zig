@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const seam = @import("seam.zig");
 const options = @import("options.zig");
 
 pub const Capabilities = packed struct(u64) {
@@ -59,6 +60,7 @@ const flag_ladder = [_]u32{
 };
 
 pub fn probe() Info {
+    if (comptime seam.simulated) return seam.machine.probe();
     var info: Info = .{};
     readSystem(&info);
     for (flag_ladder) |flags| {

@@ -9,6 +9,7 @@ const Buffers = @import("buffers.zig").Buffers;
 const clock = @import("clock.zig");
 const gpa = @import("memory.zig").gpa;
 const Info = @import("probe.zig").Info;
+const seam = @import("seam.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
 
@@ -42,6 +43,7 @@ pub const Ring = struct {
     /// Makes a disabled ring; `enable` is called on the thread that will own it. On failure `errno`
     /// has the kernel's number.
     pub fn init(options: *const Options, info: *const Info, errno: *i32) error{ SetupFailed, OutOfMemory }!Ring {
+        if (comptime seam.simulated) return seam.machine.makeRing(options, errno);
         var params = std.mem.zeroes(linux.io_uring_params);
         params.flags = setupFlags(options, info) | linux.IORING_SETUP_R_DISABLED;
         params.cq_entries = options.ring_entries * 4;

@@ -25,7 +25,8 @@ const Ring = @import("ring.zig").Ring;
 const Shard = @import("shard.zig").Shard;
 const Task = @import("task.zig").Task;
 const Kind = @import("task.zig").Kind;
-const Atomic = std.atomic.Value;
+const seam = @import("seam.zig");
+const Atomic = seam.Atomic;
 
 pub const Placement = struct { kind: Kind, value: u64 = 0 };
 
@@ -156,7 +157,7 @@ pub const Runtime = struct {
             .watch = .{ .seen = seen },
         };
         if (self.crew.usesSendMsgRing()) return;
-        const rc = linux.eventfd(0, linux.EFD.CLOEXEC);
+        const rc = seam.system.eventfd(0, linux.EFD.CLOEXEC);
         if (linux.errno(rc) != .SUCCESS) {
             errno.* = @backingInt(linux.errno(rc));
             return error.SetupFailed;
@@ -178,7 +179,7 @@ pub const Runtime = struct {
         if (shard.ring.isOpen()) shard.ring.deinit();
         if (shard.buffers == .ready) shard.buffers.ready.deinit();
         shard.buffers = .none;
-        if (shard.eventfd >= 0) _ = linux.close(shard.eventfd);
+        if (shard.eventfd >= 0) _ = seam.system.close(shard.eventfd);
         shard.eventfd = -1;
     }
 
@@ -196,7 +197,7 @@ pub const Runtime = struct {
                 null
             else
                 given.thread_affinity.?[id % given.thread_affinity_count];
-            shard.thread = std.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch |err| {
+            shard.thread = seam.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch |err| {
                 errno.* = @backingInt(switch (err) {
                     error.OutOfMemory => linux.E.NOMEM,
                     else => linux.E.AGAIN,

@@ -4,6 +4,7 @@
 //!     zig build static --prefix DIR       lib/libspargio.a alone
 //!     zig build python --prefix DIR       lib/libspargio_python.so, which the wheel ships
 //!     zig build test | check              unit tests | compile only
+//!     zig build simulate -- --seconds N   new seeds of the simulation (docs/testing.md)
 
 const std = @import("std");
 const manifest = @import("build.zig.zon");
@@ -84,9 +85,28 @@ pub fn build(b: *std.Build) void {
         test_step.dependOn(&b.addRunArtifact(b.addTest(options_test)).step);
         check_step.dependOn(&b.addTest(options_test).step);
     }
+    addSimulation(b, testing, test_step, check_step);
     // Steps of their own: nobody asks these for a file, so the compiler stops after analysis.
     check_step.dependOn(&addShared(b, release).step);
     check_step.dependOn(&addPython(b, release).step);
+}
+
+/// Whole runtimes on a simulated machine: some seeds with the unit tests, as many as wanted by itself.
+fn addSimulation(b: *std.Build, settings: Settings, test_step: *std.Build.Step, check_step: *std.Build.Step) void {
+    const options: std.Build.ExecutableOptions = .{
+        .name = "simulate",
+        .root_module = addModule(b, "root_simulation", settings),
+    };
+    const simulation = b.addExecutable(options);
+    const run = b.addRunArtifact(simulation);
+    run.addPassthruArgs();
+    b.step("simulate", "Run the simulation (arguments after --)").dependOn(&run.step);
+    check_step.dependOn(&b.addExecutable(options).step);
+    if (settings.sanitize_thread) return; // It knows nothing of fibers.
+    const some = b.addRunArtifact(simulation);
+    some.addArgs(&.{ "--seed", "1", "--count", "500", "--file" });
+    some.addFileArg(b.path("zig-src/testing/seeds.txt"));
+    test_step.dependOn(&some.step);
 }
 
 /// The oldest glibc that the manylinux tag of the wheel promises, and a baseline CPU: what is

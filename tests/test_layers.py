@@ -67,7 +67,18 @@ def test_nothing_in_the_package_uses_the_command_line() -> None:
 
 # From the bottom up. A file may import those of its own layer and of the ones below.
 LAYERS = [
-    {"limits", "errors", "clock", "sync", "memory", "cbor", "fork", "signals", "build_options"},
+    {
+        "limits",
+        "errors",
+        "clock",
+        "sync",
+        "memory",
+        "cbor",
+        "fork",
+        "signals",
+        "seam",
+        "build_options",
+    },
     {
         "queue/list",
         "queue/inbox",
@@ -94,7 +105,7 @@ LAYERS = [
     {"native_task"},
     {"c_api", "c_messages", "c_ops"},
     {"python"},
-    {"root", "root_python"},
+    {"root", "root_python", "root_simulation"},
 ]
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 

@@ -5,7 +5,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const sync = @import("sync.zig");
 const Task = @import("task.zig").Task;
-const Atomic = std.atomic.Value;
+const Atomic = @import("seam.zig").Atomic;
 
 pub const Completion = struct {
     /// Guards `waiters` and the change of `done`.

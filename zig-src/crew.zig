@@ -14,7 +14,8 @@ const stats = @import("stats.zig");
 const Tags = @import("tags.zig").Tags;
 const sync = @import("sync.zig");
 const limits = @import("limits.zig");
-const Atomic = std.atomic.Value;
+const seam = @import("seam.zig");
+const Atomic = seam.Atomic;
 
 pub const Crew = struct {
     options: Options,
@@ -203,7 +204,7 @@ pub const Crew = struct {
         if (self.usesSendMsgRing()) {
             self.outside.ring_msgs_submitted.addShared(1);
             const sqe = Shard.bellSqe(target, .doorbell);
-            const rc = linux.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
+            const rc = seam.system.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
             const errno = linux.errno(rc);
             if (errno == .SUCCESS) return;
             self.outside.ring_msgs_failed.addShared(1);

@@ -7,11 +7,12 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
+const Atomic = @import("seam.zig").Atomic;
 
 pub const State = enum(u8) { running, parking, parked, notified };
 
 pub const Doorbell = struct {
-    state: std.atomic.Value(State) = .init(.running),
+    state: Atomic(State) = .init(.running),
 
     /// Any thread, after publishing. True: the caller must ring.
     pub fn notify(self: *Doorbell) bool {

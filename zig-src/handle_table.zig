@@ -7,7 +7,7 @@ const assert = std.debug.assert;
 const limits = @import("limits.zig");
 const gpa = @import("memory.zig").gpa;
 const Lock = @import("sync.zig").Lock;
-const Atomic = std.atomic.Value;
+const Atomic = @import("seam.zig").Atomic;
 
 /// `T.handleClosed(*T)` is called once, when the handle is closed and the last pin is gone.
 pub fn HandleTableType(comptime T: type) type {

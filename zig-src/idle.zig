@@ -6,6 +6,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const clock = @import("clock.zig");
 const limits = @import("limits.zig");
+const seam = @import("seam.zig");
 const Shard = @import("shard.zig").Shard;
 const thief = @import("thief.zig");
 
@@ -39,7 +40,7 @@ pub fn wait(shard: *Shard) void {
         .yield => {
             shard.submit();
             shard.account();
-            _ = linux.sched_yield();
+            _ = seam.system.sched_yield();
         },
         .sleep => park(shard, clock.nowNs() + shard.crew.options.idle_sleep_ns),
         .park => {

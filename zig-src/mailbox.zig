@@ -8,7 +8,7 @@ const gpa = @import("memory.zig").gpa;
 const Lane = @import("queue/lane.zig").Lane;
 const Outbox = @import("outbox.zig").Outbox;
 const Task = @import("task.zig").Task;
-const Atomic = std.atomic.Value;
+const Atomic = @import("seam.zig").Atomic;
 
 /// What a task listens to.
 pub const Interest = union(enum) {

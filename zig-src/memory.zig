@@ -6,7 +6,8 @@ const builtin = @import("builtin");
 const Alignment = std.mem.Alignment;
 const Allocator = std.mem.Allocator;
 
-pub const gpa = if (builtin.is_test) watched(&std.heap.c_allocator) else std.heap.c_allocator;
+const standard = @import("seam.zig").gpa;
+pub const gpa = if (builtin.is_test) watched(&standard) else standard;
 
 const pages = if (builtin.is_test) watched(&std.heap.page_allocator) else std.heap.page_allocator;
 const page = Alignment.fromByteUnits(std.heap.page_size_min);

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
+const Atomic = @import("seam.zig").Atomic;
 const errors = @import("errors.zig");
 const gpa = @import("memory.zig").gpa;
 const HandleTableType = @import("handle_table.zig").HandleTableType;
@@ -23,7 +24,7 @@ pub const NativeTask = struct {
     poll_fn: PollFn,
     ctx: ?*anyopaque,
     runtime: u64,
-    refs: std.atomic.Value(u32) = .init(1),
+    refs: Atomic(u32) = .init(1),
     cancel_seen: bool = false,
     waits: ?*Wait = null,
 

@@ -6,6 +6,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const limits = @import("limits.zig");
+const seam = @import("seam.zig");
 const gpa = @import("memory.zig").gpa;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
@@ -120,7 +121,7 @@ pub const OpTable = struct {
         op.result = result;
         op.cqe_flags = cqe_flags;
         if (op.socket >= 0) {
-            if (result >= 0) op.result = op.socket else _ = linux.close(op.socket);
+            if (result >= 0) op.result = op.socket else _ = seam.system.close(op.socket);
             op.socket = -1;
         }
         if (op.path) |path| gpa.free(path);
@@ -141,7 +142,7 @@ pub const OpTable = struct {
     /// Frees the slot of an ended op whose result nobody wants.
     pub fn discard(self: *OpTable, op: *Op) void {
         assert(op.phase == .ended);
-        if (op.undo == .close_descriptor and op.result >= 0) _ = linux.close(op.result);
+        if (op.undo == .close_descriptor and op.result >= 0) _ = seam.system.close(op.result);
         self.release(op);
     }
 

@@ -9,6 +9,7 @@ const Buffers = @import("buffers.zig").Buffers;
 const clock = @import("clock.zig");
 const gpa = @import("memory.zig").gpa;
 const Info = @import("probe.zig").Info;
+const seam = @import("seam.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
 
@@ -44,6 +45,7 @@ pub const Ring = struct {
     /// Makes a disabled ring; `enable` is called on the thread that will own it. On failure `errno`
     /// has the kernel's number.
     pub fn init(options: *const Options, info: *const Info, errno: *i32) InitError!Ring {
+        if (comptime seam.simulated) return seam.machine.makeRing(options, errno);
         var params = std.mem.zeroes(linux.io_uring_params);
         params.flags = setupFlags(options, info) | linux.IORING_SETUP_R_DISABLED;
         params.cq_entries = options.ring_entries * 4;
@@ -307,8 +309,10 @@ pub const Ring = struct {
             self.sqes_submitted += head -% self.head_seen;
             self.head_seen = head;
         }
-        if (self.stand_in) |stand_in| return stand_in.enter(stand_in.ctx, self, deadline_ns);
-        return self.enterKernel(deadline_ns);
+        // What did not fit goes with the next call, and nobody sleeps before that.
+        const until_ns = if (self.backlog.items.len > 0) null else deadline_ns;
+        if (self.stand_in) |stand_in| return stand_in.enter(stand_in.ctx, self, until_ns);
+        return self.enterKernel(until_ns);
     }
 
     fn enterKernel(self: *Ring, deadline_ns: ?u64) Wake {

@@ -25,7 +25,8 @@ const Policy = @import("steal.zig").Policy;
 const Shard = @import("shard.zig").Shard;
 const Task = @import("task.zig").Task;
 const Kind = @import("task.zig").Kind;
-const Atomic = std.atomic.Value;
+const seam = @import("seam.zig");
+const Atomic = seam.Atomic;
 
 pub const Placement = struct { kind: Kind, value: u64 = 0 };
 
@@ -168,7 +169,7 @@ pub const Runtime = struct {
             .watch = .{ .seen = seen },
         };
         if (self.crew.usesSendMsgRing()) return;
-        const rc = linux.eventfd(0, linux.EFD.CLOEXEC);
+        const rc = seam.system.eventfd(0, linux.EFD.CLOEXEC);
         if (linux.errno(rc) != .SUCCESS) {
             errno.* = @backingInt(linux.errno(rc));
             return error.SetupFailed;
@@ -190,7 +191,7 @@ pub const Runtime = struct {
         if (shard.ring.isOpen()) shard.ring.deinit();
         if (shard.buffers == .ready) shard.buffers.ready.deinit();
         shard.buffers = .none;
-        if (shard.eventfd >= 0) _ = linux.close(shard.eventfd);
+        if (shard.eventfd >= 0) _ = seam.system.close(shard.eventfd);
         shard.eventfd = -1;
     }
 
@@ -208,7 +209,7 @@ pub const Runtime = struct {
                 null
             else
                 given.thread_affinity.?[id % given.thread_affinity_count];
-            shard.thread = std.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch {
+            shard.thread = seam.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch {
                 errno.* = @backingInt(linux.E.AGAIN);
                 self.abandonStart(first, id);
                 return error.SetupFailed;

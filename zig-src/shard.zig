@@ -33,13 +33,14 @@ const OpTable = op_module.OpTable;
 const Internal = op_module.Internal;
 const idle = @import("idle.zig");
 const thief = @import("thief.zig");
-const Atomic = std.atomic.Value;
+const seam = @import("seam.zig");
+const Atomic = seam.Atomic;
 
 /// A shard that never parks publishes its busy time this often.
 const account_every_ns = 10 * std.time.ns_per_ms;
 
 /// The shard whose loop this thread runs.
-threadlocal var current_shard: ?*Shard = null;
+pub threadlocal var current_shard: ?*Shard = null;
 
 pub const Shard = struct {
     id: u16,
@@ -48,7 +49,7 @@ pub const Shard = struct {
     /// Never changes after the start; -1 where bells go by MSG_RING alone.
     eventfd: i32 = -1,
     eventfd_value: u64 = 0,
-    thread: ?std.Thread = null,
+    thread: ?seam.Thread = null,
     /// What a language's executor keeps per shard.
     host_data: ?*anyopaque = null,
     /// A caller's thread drives this shard: its waits are short and followed by `Host.interrupted`.
@@ -119,8 +120,13 @@ pub const Shard = struct {
         self.accounted_ns = clock.nowNs();
         while (self.crew.stop.load(.acquire) == 0) self.pass();
         if (self.crew.forked()) return;
-        // The last task may have ended here: the bells that tell the others must still go out.
-        if (self.ring.hasUnsubmitted()) self.submit();
+        // The last task may have ended here: the bells that tell the others must still go out, also where
+        // the kernel takes a part at a time, and one that it refuses is rung another way.
+        while (true) {
+            _ = self.reapReady();
+            if (!self.ring.hasUnsubmitted() and !self.ring.hasTaskWork()) break;
+            self.submit();
+        }
         self.ring.drain();
         self.account();
         if (self.searching) thief.release(self);
@@ -560,7 +566,7 @@ pub const Shard = struct {
 
     pub fn writeEventfd(self: *const Shard) void {
         const one: u64 = 1;
-        _ = linux.write(self.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
+        _ = seam.system.write(self.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
     }
 
     // ---- time ----

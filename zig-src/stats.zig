@@ -2,11 +2,12 @@
 //! written with atomic adds. All are monotonic and read from anywhere; ratios are the reader's.
 
 const std = @import("std");
+const Atomic = @import("seam.zig").Atomic;
 
 /// A counter with one writer: a plain add, published by a relaxed store (no ordering is promised
 /// between counters).
 pub const Counter = struct {
-    value: std.atomic.Value(u64) = .init(0),
+    value: Atomic(u64) = .init(0),
 
     pub fn add(self: *Counter, n: u64) void {
         self.value.store(self.value.raw +% n, .monotonic);

@@ -6,7 +6,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const Completion = @import("completion.zig").Completion;
 const Op = @import("op.zig").Op;
-const Atomic = std.atomic.Value;
+const Atomic = @import("seam.zig").Atomic;
 
 pub const Poll = enum { ended, pending, yield };
 

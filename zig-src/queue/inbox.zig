@@ -3,13 +3,14 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
+const Atomic = @import("../seam.zig").Atomic;
 const ListType = @import("list.zig").ListType;
 
 pub fn InboxType(comptime T: type) type {
     return struct {
         const Self = @This();
 
-        head: std.atomic.Value(?*T) = .init(null),
+        head: Atomic(?*T) = .init(null),
 
         /// Any thread. Sequentially consistent: it is one half of the doorbell's handshake
         /// (publish, then look whether the shard is parked).

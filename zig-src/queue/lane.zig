@@ -7,7 +7,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const Atomic = std.atomic.Value;
+const Atomic = @import("../seam.zig").Atomic;
 const memory = @import("../memory.zig");
 
 /// Mirrors `spargio_msg`.

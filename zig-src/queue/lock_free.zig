@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const Atomic = std.atomic.Value;
+const Atomic = @import("../seam.zig").Atomic;
 
 pub fn LockFreeType(comptime T: type) type {
     return struct {

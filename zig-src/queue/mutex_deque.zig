@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
+const Atomic = @import("../seam.zig").Atomic;
 const Lock = @import("../sync.zig").Lock;
 
 pub fn MutexDequeType(comptime T: type) type {
@@ -14,7 +15,7 @@ pub fn MutexDequeType(comptime T: type) type {
         head: usize = 0,
         /// Written under the lock, read by anyone: sequentially consistent, because it is what a
         /// parking shard and a thief look at.
-        len: std.atomic.Value(usize) = .init(0),
+        len: Atomic(usize) = .init(0),
 
         pub fn init(gpa: std.mem.Allocator, capacity: usize) !Self {
             assert(capacity > 0);

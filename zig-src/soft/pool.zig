@@ -5,6 +5,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const limits = @import("../limits.zig");
+const seam = @import("../seam.zig");
 const sync = @import("../sync.zig");
 const blocking = @import("blocking.zig");
 const Pending = @import("pending.zig").Pending;
@@ -16,9 +17,9 @@ pub const Pool = struct {
     queued: u32 = 0,
     idle: u32 = 0,
     made: u32 = 0,
-    threads: [limits.pool_threads_max]std.Thread = undefined,
+    threads: [limits.pool_threads_max]seam.Thread = undefined,
     /// Changes with each hand-over and with the end; idle threads wait on it.
-    signal: std.atomic.Value(u32) = .init(0),
+    signal: seam.Atomic(u32) = .init(0),
     ending: bool = false,
     /// Gives an ended operation back to its owner.
     give_back: *const fn (pending: *Pending) void,
@@ -80,7 +81,7 @@ pub const Pool = struct {
         _ = linux.sigprocmask(linux.SIG.BLOCK, &all, &before);
         defer _ = linux.sigprocmask(linux.SIG.SETMASK, &before, null);
         // With fewer threads than wanted, those that there are do it.
-        self.threads[self.made] = std.Thread.spawn(.{}, main, .{self}) catch return;
+        self.threads[self.made] = seam.Thread.spawn(.{}, main, .{self}) catch return;
         self.made += 1;
     }
 

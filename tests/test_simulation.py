@@ -1,0 +1,234 @@
+"""The simulation (zig-src/testing) finds what it is for: each mutant below, the core with one step
+wrong, fails within a bounded number of seeds. And it is a function of its seed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SEEDS = 6000
+LIMIT_S = 300  # Of a machine that is busy: the seeds are the bound.
+
+# By name: file, what stands there (once), what stands there instead.
+MUTANTS = {
+    "park without the second look": (
+        "idle.zig",
+        "    if (shard.hasWork()) {\n",
+        "    if (false) {\n",
+    ),
+    "park past the timers": ("idle.zig", "@min(shard.timers.next(), search_ns)", "search_ns"),
+    "a look that forgets the stop": (
+        "shard.zig",
+        "            self.crew.stop.load(.seq_cst) != 0 or\n",
+        "",
+    ),
+    "a look that forgets the messages": ("shard.zig", " or self.mailbox.isDue()", ""),
+    "a bell that is not armed again": (
+        "shard.zig",
+        ".eventfd => if (self.crew.stop.load(.monotonic) == 0) self.armEventfd(),",
+        ".eventfd => {},",
+    ),
+    "a refused bell that is not rung another way": (
+        "shard.zig",
+        ".msg_ring => self.bellFailed(cqe),",
+        ".msg_ring => {},",
+    ),
+    "a refused bell at the end": (
+        "shard.zig",
+        "            _ = self.reapReady();\n            if (!self.ring.hasUnsubmitted()",
+        "            if (!self.ring.hasUnsubmitted()",
+    ),
+    "bells at the end submitted once": (
+        "shard.zig",
+        "if (!self.ring.hasUnsubmitted() and !self.ring.hasTaskWork()) break;\n"
+        "            self.submit();\n",
+        "self.submit();\n            break;\n",
+    ),
+    "a wake that is lost while the task runs": (
+        "shard.zig",
+        "                assert(seen == .running_notified); // Woken while it ran.\n"
+        "                self.requeue(task);\n",
+        "                assert(seen == .running_notified);\n"
+        "                task.state.store(.idle, .seq_cst);\n",
+    ),
+    "an end of an operation that wakes nobody": (
+        "shard.zig",
+        "        if (!task.draining) return wake(task);\n        if (task.flying",
+        "        if (!task.draining) return;\n        if (task.flying",
+    ),
+    "a cancellation that detaches": (
+        "shard.zig",
+        "        var sqe: Sqe = undefined;\n        sqe.prep_cancel(op.id(), 0);\n",
+        "        if (op.more == null) return self.endOp(op, -125, 0);\n"
+        "        var sqe: Sqe = undefined;\n        sqe.prep_cancel(op.id(), 0);\n",
+    ),
+    "a result that nobody undoes": (
+        "op.zig",
+        "        if (op.undo == .close_descriptor and op.result >= 0) "
+        "_ = seam.system.close(op.result);\n",
+        "",
+    ),
+    "a picked buffer that stays away": (
+        "shard.zig",
+        "        if (buffers_module.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);\n",
+        "",
+    ),
+    "a slot that is freed twice": (
+        "op.zig",
+        "        op.undo = .nothing;\n        self.release(op);\n",
+        "        op.undo = .nothing;\n        self.release(op);\n"
+        "        if (op.generation % 4 == 0 and self.taken > 0) self.release(op);\n",
+    ),
+    "a slot that keeps its generation": (
+        "op.zig",
+        "if (op.generation == std.math.maxInt(u32)) 1 else op.generation + 1;",
+        "op.generation;",
+    ),
+    "a claim of a wake by store": (
+        "task.zig",
+        ".idle => if (self.state.cmpxchgStrong(.idle, .queued, .seq_cst, .seq_cst) == null)\n"
+        "                    return true,",
+        ".idle => {\n                    self.state.store(.queued, .seq_cst);\n"
+        "                    return true;\n                },",
+    ),
+    "a running task that is not told": (
+        "task.zig",
+        ".running => if (self.state.cmpxchgStrong(.running, .running_notified, "
+        ".seq_cst, .seq_cst) == null)\n                    return false,",
+        ".running => return false,",
+    ),
+    "a parking shard that is not told": (
+        "doorbell.zig",
+        ".parking => if (self.state.cmpxchgStrong(.parking, .notified, .seq_cst, .seq_cst) == null)"
+        "\n                    return false,",
+        ".parking => return false,",
+    ),
+    "a bell before the task": (
+        "runtime.zig",
+        "                target.inbox.push(task);\n                _ = crew.notify(target);\n",
+        "                _ = crew.notify(target);\n                target.inbox.push(task);\n",
+    ),
+    "a spawn counted after the look at closing": (
+        "runtime.zig",
+        "        countBegun(crew, from, task.kind);\n        if (crew.closing.load(.seq_cst) and "
+        "!task.cleanup) return refuse(crew, from, .spawn_refused, error.Closed);\n",
+        "        const late = crew.closing.load(.seq_cst) and !task.cleanup;\n"
+        "        countBegun(crew, from, task.kind);\n"
+        "        if (late) return refuse(crew, from, .spawn_refused, error.Closed);\n",
+    ),
+    "rings closed under who rings": (
+        "runtime.zig",
+        "        while (self.crew.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();\n",
+        "",
+    ),
+    "a stop that wakes nobody": (
+        "crew.zig",
+        "        sync.wake(&self.stop, std.math.maxInt(i32));\n"
+        "        for (self.shards) |*shard| _ = self.notify(shard);\n",
+        "        sync.wake(&self.stop, std.math.maxInt(i32));\n",
+    ),
+    "a search that nobody ends": ("crew.zig", "            self.endSearch();\n", ""),
+    "a refused message that does not land": (
+        "messages.zig",
+        "    land(from.crew, target, slot.message);\n",
+        "",
+    ),
+    "messages without a bell": (
+        "messages.zig",
+        "    if (sent > 0) _ = crew.notify(target);\n",
+        "    if (sent > 1) _ = crew.notify(target);\n",
+    ),
+    "an inbox emptied in two steps": (
+        "queue/inbox.zig",
+        "            var newest = self.head.swap(null, .acquire);\n",
+        "            var newest = self.head.load(.acquire);\n"
+        "            self.head.store(null, .seq_cst);\n",
+    ),
+    "an inbox that is not turned round": (
+        "queue/inbox.zig",
+        "                newest = item.next;\n                item.next = oldest;\n"
+        "                oldest = item;\n",
+        "                newest = item.next;\n                item.next = null;\n"
+        "                list.pushBack(item);\n",
+    ),
+    "a waiter that looks before it is counted": (
+        "completion.zig",
+        "        if (self.thread_waiters.load(.seq_cst) > 0) sync.wake",
+        "        if (self.thread_waiters.load(.seq_cst) > 1) sync.wake",
+    ),
+    "a backlog that is slept on": (
+        "ring.zig",
+        "if (self.backlog.items.len > 0) null else deadline_ns;",
+        "deadline_ns;",
+    ),
+    "a heap of timers out of order": (
+        "timers.zig",
+        "        self.siftUp(place);\n        self.siftDown(last.place);\n",
+        "        self.siftUp(place);\n",
+    ),
+    "a cell that is free before it was read": (
+        "queue/lock_free.zig",
+        "                        const item = cell.item;\n"
+        "                        // Release pairs with the acquire in `push`: the item was read.\n"
+        "                        cell.sequence.store(position +% self.mask +% 1, .release);\n"
+        "                        _ = self.len.fetchSub(1, .seq_cst);\n"
+        "                        return item;\n",
+        "                        cell.sequence.store(position +% self.mask +% 1, .release);\n"
+        "                        _ = self.len.fetchSub(1, .seq_cst);\n"
+        "                        return cell.item;\n",
+    ),
+}
+
+
+def simulate(tree: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ziglang", "build", "simulate", "--", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=tree, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of its own, which the mutants change."""
+    tree = tmp_path_factory.mktemp("mutants")
+    for name in ("build.zig", "build.zig.zon"):
+        shutil.copy(ROOT / name, tree)
+    for name in ("zig-src", "include"):
+        shutil.copytree(ROOT / name, tree / name)
+    return tree
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_found(name: str, copy: Path) -> None:
+    file, old, new = MUTANTS[name]
+    path = copy / "zig-src" / file
+    text = path.read_text()
+    assert text.count(old) == 1, f"{file} has changed: what the mutant replaces is not there once"
+    path.write_text(text.replace(old, new))
+    try:
+        done = simulate(copy, "--seed", 1, "--count", SEEDS, "--seconds", LIMIT_S)
+    finally:
+        path.write_text(text)
+    said = done.stdout + done.stderr
+    found = re.search(r"FAILED after (\d+) seeds", said)
+    assert found, said
+    print(f"{name}: after {found[1]} seeds")
+
+
+def test_a_seed_is_a_run(copy: Path) -> None:
+    """The same steps each time, alone or after others: else it could not be had again."""
+    first, second = (simulate(copy, "--seed", 1, "--count", 200) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    counted = re.search(r"(\d+) points, (\d+) switches", first.stderr)
+    assert counted, first.stderr
+    assert counted[0] in second.stderr
+    alone = [simulate(copy, "--seed", seed).stderr for seed in (1, 2, 3)]
+    three = simulate(copy, "--seed", 1, "--count", 3).stderr
+    points = [int(re.findall(r"(\d+) points", said)[0]) for said in [*alone, three]]
+    assert sum(points[:3]) == points[3]

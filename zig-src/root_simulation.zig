@@ -1,0 +1,8 @@
+//! The simulation: the core on a machine that is all of one seed. See testing/simulate.zig.
+
+const simulate = @import("testing/simulate.zig");
+
+/// Makes seam.zig take it.
+pub const spargio_machine = @import("testing/machine.zig");
+pub const main = simulate.main;
+pub const panic = simulate.panic;

@@ -1,6 +1,7 @@
 //! Builds libspargio (shared and static), the library of the Python package, and the unit tests.
 //!
 //!     zig build install --prefix DIR      libspargio.{so,a}, spargio.h, spargio.pc
+//!     zig build static --prefix DIR       lib/libspargio.a alone
 //!     zig build python --prefix DIR       lib/libspargio_python.so, which the wheel ships
 //!     zig build test | check              unit tests | compile only
 
@@ -54,6 +55,9 @@ pub fn build(b: *std.Build) void {
     b.getInstallStep().dependOn(
         &b.addInstallLibFile(pkg_config, "pkgconfig/spargio.pc").step,
     );
+
+    const static_step = b.step("static", "Install the static library alone");
+    static_step.dependOn(&b.addInstallArtifact(static, .{}).step);
 
     const python_step = b.step("python", "Install the library of the Python package");
     python_step.dependOn(&b.addInstallArtifact(python, .{}).step);

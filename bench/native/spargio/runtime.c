@@ -1,25 +1,17 @@
-/* spargio's own peer of bench/peers/PROTOCOL.md: its runtime, and what a task needs of it. */
-#include <string.h>
-
+/* The runtime of a program, and what a task needs of it. */
 #include "tasks.h"
 
 spargio_runtime runtime;
-
-const char *const peer_name = "spargio-c";
-const struct workload *const peer_families[] = {message_workloads, cpu_workloads, file_workloads,
-                                                net_workloads, NULL};
 
 const char *peer_version(void) { return spargio_version(); }
 int peer_option(const char *name, const char *value) { return (void)name, (void)value, 0; }
 uint32_t peer_threads(const struct workload *workload) { return workload->threads; }
 
 int peer_begin(const struct workload *workload) {
-    static const uint16_t merged = OWNED;
     spargio_runtime_options options;
     CHECK(spargio_runtime_options_init(&options));
     options.shards = workload->threads;
-    options.coalesced_hot_msg_tags = &merged;
-    options.coalesced_hot_msg_tags_count = strncmp(workload->name, "net_", 4) == 0;
+    choose_options(workload, &options);
     int32_t status = spargio_runtime_start(&options, &runtime);
     if (status == SPARGIO_OK) return 0;
     fprintf(stderr, "peer-%s: no runtime: %s\n", peer_name, spargio_strerror(status));

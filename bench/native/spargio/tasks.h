@@ -9,10 +9,12 @@
 #include "../common/peer.h"
 #include "spargio.h"
 
-extern const struct workload message_workloads[], cpu_workloads[], file_workloads[], net_workloads[];
 extern spargio_runtime runtime;
 
 enum { DONE = 1, OWNED = 2 }; /* tags of net.c: a stream has ended; merged by spargio into a sum */
+
+/* Each program has its own: what its runtime is started with, beside the number of shards. */
+void choose_options(const struct workload *, spargio_runtime_options *);
 
 _Noreturn void die(const char *what, long number);
 

@@ -174,3 +174,14 @@ def test_the_band_of_instruction_counts_has_two_ends(
         assert ("--update" in capsys.readouterr().out) == (status == 1)
         assert instructions.show(counts, check=False) == 0
         capsys.readouterr()
+
+
+def test_a_profile_has_each_functions_own_instructions(tmp_path: Path) -> None:
+    import instructions
+
+    file = tmp_path / "callgrind.1"
+    file.write_text(
+        "events: Ir\nfn=outer\n10 5\n+2 7\ncfn=inner\ncalls=2 30\n+1 100\n* 1\nfn=inner\n30 100\n\n"
+        "totals: 113\n"
+    )
+    assert instructions.functions(file) == {"outer": 13, "inner": 100}

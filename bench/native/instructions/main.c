@@ -21,7 +21,7 @@ const char *const peer_name = "instructions";
 void choose_options(const struct workload *workload, spargio_runtime_options *options) {
     (void)workload;
     options->idle_strategy = SPARGIO_IDLE_SPIN;
-    options->ring_entries = 256;
+    options->backend = SPARGIO_BACKEND_IO_URING; /* epoll has other counts */
 }
 
 static uint64_t on_shard(spargio_poll_fn poll, void *ctx) {

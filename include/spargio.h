@@ -170,9 +170,11 @@ int32_t spargio_runtime_options_check(const spargio_runtime_options *options, ch
 
 /**
  * Starts a runtime: one thread and one ring per shard. `options` may be NULL for the defaults.
- * Where no ring can be made and the backend is AUTO, it starts on epoll, and one line on stderr says why.
- * Nothing is left behind on an error: SPARGIO_E_INVALID, _NOMEM, _UNSUPPORTED, or the kernel's
- * error number (SPARGIO_E_ERRNO(EPERM) where io_uring is forbidden).
+ * Where the memlock limit (RLIMIT_MEMLOCK) is too low for the rings, they are smaller: see `ring_entries` in
+ * the statistics. Where none can be made and the backend is AUTO, it starts on epoll, and one line on stderr
+ * says why. Nothing is left behind on an error: SPARGIO_E_INVALID, _NOMEM, _UNSUPPORTED, or the kernel's
+ * error number: SPARGIO_E_ERRNO(EPERM) where io_uring is forbidden, ENOMEM: RLIMIT_MEMLOCK, EMFILE:
+ * RLIMIT_NOFILE, EAGAIN: RLIMIT_NPROC, or no more threads in the cgroup.
  */
 int32_t spargio_runtime_start(const spargio_runtime_options *options, spargio_runtime *runtime);
 

@@ -8,6 +8,7 @@ const linux = std.os.linux;
 const limits = @import("limits.zig");
 const seam = @import("seam.zig");
 const gpa = @import("memory.zig").gpa;
+const Sqe = @import("ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
 
@@ -40,6 +41,8 @@ pub const Op = struct {
     phase: Phase = .free,
     undo: Undo = .nothing,
     cancel_sent: bool = false,
+    /// An interruption is a result like any other: the caller's own SQE.
+    verbatim: bool = false,
     /// A timer is ended by its shard, everything else by the kernel.
     is_timer: bool = false,
     /// For connect: the socket that is the result of a success. Else -1.
@@ -61,6 +64,8 @@ pub const Op = struct {
     /// Takes the result instead of the task.
     complete: ?CompleteFn = null,
     complete_ctx: ?*anyopaque = null,
+    /// As the kernel got it, to ask it again.
+    sqe: Sqe = undefined,
 
     pub fn id(self: *const Op) u64 {
         return @as(u64, self.generation) << 32 | self.index;

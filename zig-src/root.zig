@@ -17,6 +17,7 @@ test {
     _ = @import("errors.zig");
     _ = @import("handle_table.zig");
     _ = @import("header_test.zig");
+    _ = @import("interrupted_test.zig");
     _ = @import("locked_memory.zig");
     _ = @import("op.zig");
     _ = @import("options.zig");

@@ -376,10 +376,10 @@ pub const Shard = struct {
     /// Hands an operation of the current task to the kernel; it ends exactly once.
     pub fn launch(self: *Shard, op: *Op, sqe: Sqe) void {
         assert(current_shard == self and op.phase == .flying);
-        var numbered = sqe;
-        numbered.user_data = op.id();
+        op.sqe = sqe;
+        op.sqe.user_data = op.id();
         // Out of memory for the backlog: the kernel never saw it, so it ends here.
-        self.ring.push(numbered) catch self.endOp(op, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
+        self.ring.push(op.sqe) catch self.endOp(op, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
     }
 
     pub fn launchTimer(self: *Shard, op: *Op, deadline_ns: u64) void {
@@ -475,7 +475,7 @@ pub const Shard = struct {
                     self.internal(cqe);
                 } else if (self.ops.find(cqe.user_data)) |op| {
                     if (cqe.flags & linux.IORING_CQE_F_MORE == 0)
-                        self.endOp(op, finalOf(op, cqe), cqe.flags)
+                        self.landed(op, finalOf(op, cqe), cqe.flags)
                     else if (op.more) |function|
                         function(op.complete_ctx, cqe.res, cqe.flags)
                     else
@@ -485,6 +485,15 @@ pub const Shard = struct {
                 }
             }
         }
+    }
+
+    /// What a signal or the kernel's own work came in between was not begun, and is asked for again:
+    /// unless its end is wanted, or it is a close, which has happened all the same (close(2)).
+    fn landed(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
+        const interrupted = result == -@as(i32, @backingInt(linux.E.INTR)) and !op.verbatim and !op.cancel_sent;
+        if (!interrupted) return self.endOp(op, result, cqe_flags);
+        if (op.sqe.opcode == .CLOSE) return self.endOp(op, 0, cqe_flags);
+        self.ring.push(op.sqe) catch self.endOp(op, result, cqe_flags);
     }
 
     /// A notification only says that the buffer is free; the result came before.

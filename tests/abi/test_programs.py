@@ -29,6 +29,17 @@ def test_behaviour_on_epoll(
     run_program(PROGRAMS / f"{program}.c", shards, 0, 0)
 
 
+@pytest.mark.parametrize("backend", ["io_uring", "epoll"])
+@pytest.mark.parametrize("shards", [1, 2])
+def test_signals(
+    run_program: Run, shards: int, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 kHz of them under load."""
+    if backend == "epoll":
+        monkeypatch.setenv("SPARGIO_BACKEND", backend)
+    run_program(PROGRAMS / "signals.c", shards)
+
+
 def test_options_and_fork(run_program: Run) -> None:
     run_program(PROGRAMS / "options.c")
 

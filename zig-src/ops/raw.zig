@@ -110,6 +110,7 @@ pub fn submit(shard: *Shard, task: *Task, sqe: *const Sqe) fs.Error!*Op {
         .OPENAT, .OPENAT2, .ACCEPT, .SOCKET, .FIXED_FD_INSTALL => op.undo = .close_descriptor,
         else => {},
     }
+    op.verbatim = true;
     shard.launch(op, sqe.*);
     return op;
 }

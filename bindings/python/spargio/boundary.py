@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -86,6 +87,10 @@ def stats_snapshot() -> BoundaryStats:
 class _LoopBridge:
     """Brings answers into an asyncio loop: one eventfd, and one wake-up for all that have come."""
 
+    _close = staticmethod(
+        os.close
+    )  # For `__del__`: `os` may be gone by then, at the interpreter's end.
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.RLock()
@@ -94,7 +99,7 @@ class _LoopBridge:
 
     def __del__(self) -> None:
         # The loop and the tickets hold it: nobody writes there any more.
-        os.close(self._eventfd)
+        self._close(self._eventfd)
 
     def wake(self, waiter: asyncio.Future[None]) -> None:
         """Any thread."""
@@ -276,8 +281,9 @@ class Request:
         failure = answer if isinstance(answer, BaseException) else None
         return ticket._settle(answer, failure, "completed")
 
-    def __del__(self) -> None:
-        if self._ticket is not None:
+    def __del__(self, _interpreter_ends: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Then nobody waits any more, and the names that are used here may be gone.
+        if self._ticket is not None and not _interpreter_ends():
             failure = Canceled("the server dropped the request without an answer")
             self._ticket._settle(None, failure, "canceled")
 

@@ -19,6 +19,9 @@ class SignalStream:
     """From :func:`stream`. Signals of one kind that come faster than they are taken may be told as
     one, as the kernel does. One task at a time."""
 
+    # Not looked up by `__del__`: the module's names may be gone by then, at the interpreter's end.
+    _unwatch = staticmethod(native.signal_remove)
+
     def __init__(self, numbers: tuple[int, ...]) -> None:
         self._keys: dict[int, int] = {}
         self._ready: list[signal.Signals] = []
@@ -55,7 +58,7 @@ class SignalStream:
     def _remove(self) -> None:
         while self._keys:
             _, key = self._keys.popitem()
-            native.signal_remove(key)
+            self._unwatch(key)
 
     async def close(self) -> None:
         """The handlers from before come back; idempotent."""

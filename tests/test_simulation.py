@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 SEEDS = 6000
 LIMIT_S = 300  # Of a machine that is busy: the seeds are the bound.
 
+pytestmark = pytest.mark.timeout(LIMIT_S)
+
 # By name: file, what stands there (once), what stands there instead.
 MUTANTS = {
     "park without the second look": (

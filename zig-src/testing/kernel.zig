@@ -153,7 +153,13 @@ const Endpoint = struct {
 
     fn complete(self: *Endpoint, sqe: *const Sqe, result: i32, flags: u32) void {
         const last = flags & linux.IORING_CQE_F_MORE == 0;
-        if (last and sqe.user_data > internal_max) hooks.ends(self.number, sqe.user_data);
+        if (last and sqe.user_data > internal_max) {
+            // It is asked for again, or ends what was to be cancelled.
+            if (result == negative(.INTR))
+                seen.putAssumeCapacity(.{ self.number, sqe.user_data }, .interrupted)
+            else
+                hooks.ends(self.number, sqe.user_data);
+        }
         if (result >= 0 and sqe.flags & linux.IOSQE_CQE_SKIP_SUCCESS != 0) return;
         self.deliver(.{ .user_data = sqe.user_data, .res = result, .flags = flags });
     }
@@ -162,7 +168,9 @@ const Endpoint = struct {
         report.trace("ring {d} submits {t} {x} on {d}", .{ self.number, sqe.opcode, sqe.user_data, sqe.fd });
         if (sqe.user_data > internal_max) {
             const entry = seen.getOrPut(gpa, .{ self.number, sqe.user_data }) catch outOfMemory();
-            report.expect(!entry.found_existing, "operation {x} handed in twice", .{sqe.user_data});
+            const again = entry.found_existing and entry.value_ptr.* != .interrupted;
+            report.expect(!again, "operation {x} handed in twice", .{sqe.user_data});
+            entry.value_ptr.* = .handed_in;
         }
         switch (sqe.opcode) {
             .ASYNC_CANCEL => return self.complete(sqe, self.cancel(sqe.addr), 0),
@@ -314,7 +322,7 @@ var endpoint_count: u8 = 0;
 var pending: std.ArrayList(Pending) = .empty;
 var next_ns: u64 = never;
 var sequence: u64 = 0;
-var seen: std.AutoHashMapUnmanaged([2]u64, void) = .empty;
+var seen: std.AutoHashMapUnmanaged([2]u64, enum { handed_in, interrupted }) = .empty;
 var descriptors: [descriptors_max]Descriptor = @splat(.{});
 var descriptor_count: usize = 0;
 

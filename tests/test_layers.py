@@ -67,7 +67,18 @@ def test_nothing_in_the_package_uses_the_command_line() -> None:
 
 # From the bottom up. A file may import those of its own layer and of the ones below.
 LAYERS = [
-    {"limits", "errors", "clock", "sync", "memory", "cbor", "fork", "signals", "build_options"},
+    {
+        "limits",
+        "errors",
+        "clock",
+        "sync",
+        "memory",
+        "cbor",
+        "fork",
+        "signals",
+        "signal_mask",
+        "build_options",
+    },
     {
         "queue/list",
         "queue/inbox",

@@ -21,6 +21,23 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 # ---- descriptors ----
 
 
+def seen_by_a_child() -> str:
+    reader, writer = os.pipe()
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-ISc", "import os; print(sorted(os.listdir('/proc/self/fd')))"],
+        {},
+        file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1)],
+    )
+    os.close(writer)
+    said = b""
+    while piece := os.read(reader, 10_000):
+        said += piece
+    os.close(reader)
+    assert os.waitpid(pid, 0)[1] == 0
+    return said.decode()
+
+
 @pytest.mark.parametrize("options", [{}, {"msg_ring": False}, {"backend": "epoll"}], ids=str)
 def test_a_child_gets_no_descriptor_of_ours(options: dict[str, Any], tmp_path: Path) -> None:
     """With a ring or epoll set per shard, eventfds, files, sockets of each kind, pipes and a pidfd
@@ -40,24 +57,15 @@ def test_a_child_gets_no_descriptor_of_ours(options: dict[str, Any], tmp_path: P
         child = await process.Command("sleep", "1000").stdout(process.PIPE).spawn()
         own = {int(name) for name in os.listdir("/proc/self/fd")}
         assert len(own) > 3 + len(held)
-        reader, writer = os.pipe()
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-ISc", "import os; print(sorted(os.listdir('/proc/self/fd')))"],
-            {},
-            file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1)],
-        )
-        os.close(writer)
-        said = await spargio.spawn_blocking(os.read, reader, 10_000)
-        os.close(reader)
-        os.waitpid(pid, 0)
+        seen = await spargio.spawn_blocking(seen_by_a_child)
         child.kill()
         await child.wait()
+        await child.close()
         for one in held:
             await one.close()
-        # 3 is the listing's own.
-        assert said.decode().strip() == "['0', '1', '2', '3']"
+        assert seen == before
 
+    before = seen_by_a_child()  # What the tests themselves were given.
     spargio.run(main, shards=2, **options)
 
 

@@ -85,7 +85,7 @@ pub export fn spargio_strerror(result: i32) [*:0]const u8 {
 pub export fn spargio_probe(out: ?*probe.Info) i32 {
     const info = out orelse return fail(error.Invalid);
     const size = info.struct_size;
-    if (size < 8 or size > 4096) return fail(error.Invalid);
+    if (size < 8 or size > 4096 or size % 4 != 0) return fail(error.Invalid);
     var found = probe.probe();
     found.struct_size = size;
     const bytes: [*]u8 = @ptrCast(info);

@@ -151,7 +151,9 @@ typedef struct spargio_runtime_options {
     uint64_t hot_counter_wake_threshold; /**< sum that spargio_msg_next_hot_count waits for, 1..4294967295; 1 */
     uint32_t msg_ring_queue_capacity;    /**< messages per lane of a shard, 1..1048576; 4096 */
     uint32_t io_uring_sqpoll_idle_ms;    /**< above 0: a thread of the kernel per ring takes submissions
-                                              and sleeps after this long without any, 0..600000; 0 */
+                                              and sleeps after this long without any, 0..600000; 0. It keeps
+                                              the credentials of who started the runtime: operations of a
+                                              thread with another file system uid or gid end as -EPERM */
     uint32_t io_uring_sqpoll_cpu;        /**< CPU of these threads; SPARGIO_ANY_CPU */
     uint32_t backend;                    /**< SPARGIO_BACKEND_*; AUTO. Since 0.3 */
     uint64_t blocked_threshold_ms;       /**< a pass of a shard that takes so long counts in blocked_passes,
@@ -287,7 +289,7 @@ int32_t spargio_sleep(uint64_t duration_ns, spargio_op *op);
 /** openat(2) relative to the working directory, O_CLOEXEC added. IORING_OP_OPENAT, 5.6. */
 int32_t spargio_open(const char *path, int32_t flags, uint32_t mode, spargio_op *op);
 
-/** pread(2). IORING_OP_READ, 5.6. */
+/** pread(2); an offset above INT64_MAX is SPARGIO_E_INVALID, here and below. IORING_OP_READ, 5.6. */
 int32_t spargio_read_at(int32_t fd, void *buffer, uint32_t length, uint64_t offset, spargio_op *op);
 
 /** pwrite(2); may write less than `length`. IORING_OP_WRITE, 5.6. */

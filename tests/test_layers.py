@@ -77,6 +77,7 @@ LAYERS = [
         "fork",
         "signals",
         "seam",
+        "signal_mask",
         "build_options",
     },
     {

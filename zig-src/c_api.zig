@@ -85,7 +85,7 @@ pub export fn spargio_strerror(result: i32) [*:0]const u8 {
 pub export fn spargio_probe(out: ?*probe.Info) i32 {
     const info = out orelse return fail(error.Invalid);
     const size = info.struct_size;
-    if (size < 8 or size > 4096) return fail(error.Invalid);
+    if (size < 8 or size > 4096 or size % 4 != 0) return fail(error.Invalid);
     var found = probe.probe();
     found.struct_size = size;
     const bytes: [*]u8 = @ptrCast(info);
@@ -320,13 +320,20 @@ pub export fn spargio_open(path: ?[*:0]const u8, flags: i32, mode: u32, op: ?*u6
 }
 
 pub export fn spargio_read_at(fd: i32, buffer: ?[*]u8, length: u32, offset: u64, op: ?*u64) i32 {
-    return launch(op, fs.readAt, .{ fd, sliceOf([]u8, buffer, length) orelse return fail(error.Invalid), offset });
+    const room = sliceOf([]u8, buffer, length) orelse return fail(error.Invalid);
+    if (offset > offset_max) return fail(error.Invalid);
+    return launch(op, fs.readAt, .{ fd, room, offset });
 }
 
 pub export fn spargio_write_at(fd: i32, buffer: ?[*]const u8, length: u32, offset: u64, op: ?*u64) i32 {
     const data = sliceOf([]const u8, buffer, length) orelse return fail(error.Invalid);
+    if (offset > offset_max) return fail(error.Invalid);
     return launch(op, fs.writeAt, .{ fd, data, offset });
 }
+
+/// A file's greatest offset. To the kernel UINT64_MAX is the descriptor's own position, which pread(2)
+/// never uses: a negative number of the caller's must not become that.
+pub const offset_max = std.math.maxInt(i64);
 
 /// NULL is a buffer only where nothing is to be transferred.
 fn sliceOf(comptime Slice: type, buffer: anytype, length: u32) ?Slice {

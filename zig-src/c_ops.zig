@@ -4,6 +4,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const c_api = @import("c_api.zig");
 const launch = c_api.launch;
+const offset_max = c_api.offset_max;
 const errors = @import("errors.zig");
 const fixed = @import("fixed.zig");
 const fs = @import("ops/fs.zig");
@@ -17,6 +18,9 @@ fn fail(err: errors.Error) i32 {
 
 /// What IOV_MAX is on Linux.
 const vectors_max = 1024;
+
+/// For splice: the descriptor's own position, or a pipe.
+const own_position = std.math.maxInt(u64);
 
 pub export fn spargio_mkdir(path: ?[*:0]const u8, mode: u32, op: ?*u64) i32 {
     const name = path orelse return fail(error.Invalid);
@@ -59,7 +63,7 @@ pub export fn spargio_statx(path: ?[*:0]const u8, flags: u32, mask: u32, out: ?*
 
 pub export fn spargio_readv_at(fd: i32, vectors: ?[*]const std.posix.iovec, count: u32, offset: u64, op: ?*u64) i32 {
     const list = vectors orelse return fail(error.Invalid);
-    if (count == 0 or count > vectors_max) return fail(error.Invalid);
+    if (count == 0 or count > vectors_max or offset > offset_max) return fail(error.Invalid);
     return launch(op, fs.readvAt, .{ fd, list[0..count], offset });
 }
 
@@ -71,16 +75,17 @@ pub export fn spargio_writev_at(
     op: ?*u64,
 ) i32 {
     const list = vectors orelse return fail(error.Invalid);
-    if (count == 0 or count > vectors_max) return fail(error.Invalid);
+    if (count == 0 or count > vectors_max or offset > offset_max) return fail(error.Invalid);
     return launch(op, fs.writevAt, .{ fd, list[0..count], offset });
 }
 
 pub export fn spargio_truncate(fd: i32, length: u64, op: ?*u64) i32 {
+    if (length > offset_max) return fail(error.Invalid);
     return launch(op, fs.truncate, .{ fd, length });
 }
 
 pub export fn spargio_allocate(fd: i32, mode: i32, offset: u64, length: u64, op: ?*u64) i32 {
-    if (mode < 0) return fail(error.Invalid);
+    if (mode < 0 or offset > offset_max or length > offset_max) return fail(error.Invalid);
     return launch(op, fs.allocate, .{ fd, mode, offset, length });
 }
 
@@ -93,6 +98,8 @@ pub export fn spargio_splice(
     flags: u32,
     op: ?*u64,
 ) i32 {
+    for ([_]u64{ from_offset, to_offset }) |offset|
+        if (offset > offset_max and offset != own_position) return fail(error.Invalid);
     const source: fs.End = .{ .fd = from, .offset = from_offset };
     return launch(op, fs.splice, .{ source, fs.End{ .fd = to, .offset = to_offset }, length, flags });
 }

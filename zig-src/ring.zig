@@ -28,6 +28,17 @@ pub const StandIn = struct {
     destroy: *const fn (ctx: *anyopaque) void,
 };
 
+/// What decides about access to files, of a thread.
+const Identity = struct {
+    user: usize,
+    group: usize,
+
+    fn ofThread() Identity {
+        const none = std.math.maxInt(u32); // No such id: nothing changes, the present one is told.
+        return .{ .user = linux.syscall1(.setfsuid, none), .group = linux.syscall1(.setfsgid, none) };
+    }
+};
+
 pub const Ring = struct {
     uring: linux.IoUring,
     /// SQEs that found the queue full while the kernel could take none; in order.
@@ -37,6 +48,8 @@ pub const Ring = struct {
     stand_in: ?StandIn = null,
     /// What a stand-in picks from for IOSQE_BUFFER_SELECT; the kernel knows by itself.
     buffers: ?*Buffers = null,
+    /// Whose rights the kernel's polling thread has: those of who made the ring, for ever.
+    polls_as: ?Identity = null,
     /// Operations under way that go on only when `submit` or `wait` is called; of a stand-in.
     to_be_asked: u32 = 0,
 
@@ -74,7 +87,7 @@ pub const Ring = struct {
             .cq = cq,
             .flags = params.flags,
             .features = params.features,
-        } };
+        }, .polls_as = if (params.flags & linux.IORING_SETUP_SQPOLL != 0) .ofThread() else null };
     }
 
     /// Queues in memory of ours, for a stand-in. `descriptor` becomes the ring's.
@@ -144,6 +157,13 @@ pub const Ring = struct {
     /// A thread of the kernel takes what is submitted.
     fn isPolled(self: *const Ring) bool {
         return self.uring.flags & linux.IORING_SETUP_SQPOLL != 0;
+    }
+
+    /// What this thread submitted would be done with another's rights. Two calls of the kernel, of polled
+    /// rings only: the others take the rights of who submits.
+    pub fn submitsAsOther(self: *const Ring) bool {
+        const made_by = self.polls_as orelse return false;
+        return !std.meta.eql(made_by, Identity.ofThread());
     }
 
     pub fn deinit(self: *Ring) void {

@@ -14,6 +14,7 @@ const locked_memory = @import("locked_memory.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
 const probe = @import("probe.zig");
+const signal_mask = @import("signal_mask.zig");
 const sync = @import("sync.zig");
 const Crew = @import("crew.zig").Crew;
 const Mailbox = @import("mailbox.zig").Mailbox;
@@ -198,12 +199,8 @@ pub const Runtime = struct {
     fn startThreads(self: *Runtime, given: *const Options, errno: *i32) StartError!void {
         const shards = self.crew.shards;
         const first: usize = if (self.driven) 1 else 0;
-        // Signals are for the program's own threads; a new one inherits the mask of its maker.
-        var all: linux.sigset_t = undefined;
-        @memset(std.mem.asBytes(&all), 0xff);
-        var before: linux.sigset_t = undefined;
-        _ = linux.sigprocmask(linux.SIG.BLOCK, &all, &before);
-        defer _ = linux.sigprocmask(linux.SIG.SETMASK, &before, null);
+        const before = signal_mask.blockAll();
+        defer signal_mask.restore(&before);
         for (shards[first..], first..) |*shard, id| {
             const cpu: ?u32 = if (given.thread_affinity_count == 0)
                 null

@@ -376,6 +376,7 @@ pub const Shard = struct {
     /// Hands an operation of the current task to the kernel; it ends exactly once.
     pub fn launch(self: *Shard, op: *Op, sqe: Sqe) void {
         assert(current_shard == self and op.phase == .flying);
+        if (self.ring.submitsAsOther()) return self.endOp(op, -@as(i32, @backingInt(linux.E.PERM)), 0);
         op.sqe = sqe;
         op.sqe.user_data = op.id();
         // Out of memory for the backlog: the kernel never saw it, so it ends here.

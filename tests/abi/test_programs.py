@@ -81,3 +81,11 @@ def test_stealing_is_real(run_program: Run, backend: int) -> None:
             break
     print(f"stealing / pinned: {ratios}")
     assert min(ratios) <= 0.6
+
+
+@pytest.mark.parametrize("backend", ["io_uring", "epoll"])
+def test_sizes_that_cannot_be(
+    run_program: Run, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARGIO_BACKEND", backend)
+    run_program(PROGRAMS / "sizes.c")

@@ -38,6 +38,8 @@ const refused_flags = [_]Flag{
 pub fn refusal(sqe: *const Sqe, text: []u8) ?[]const u8 {
     const opcode: u8 = @backingInt(sqe.opcode);
     if (sqe.user_data != 0) return say(text, "user_data is {d}: allowed is 0, spargio sets it", .{sqe.user_data});
+    if (sqe.personality != 0)
+        return say(text, "personality is {d}: allowed is 0, spargio registers none", .{sqe.personality});
     for (refused_flags) |flag| if (sqe.flags & flag.bit != 0) return say(
         text,
         "flags is {d}, with {s} ({d}): {s}; allowed is IOSQE_ASYNC ({d})",

@@ -76,6 +76,12 @@ var functions = [_]api.MethodDef{
     object.method("yield_now", &yield.yieldNow, api.meth_noargs, "yield_now()"),
     object.method("current_task", &currentTask, api.meth_noargs, "current_task(): Task or None"),
     object.method("supports", &supports, api.meth_one, "supports(opcode): whether this task's ring has it"),
+    object.method(
+        "submits_as_other",
+        &submitsAsOther,
+        api.meth_noargs,
+        "submits_as_other(): whether the ring's polling thread has other rights than this thread",
+    ),
     object.method("current_shard", &currentShard, api.meth_noargs, "current_shard()"),
 };
 
@@ -88,6 +94,11 @@ fn supports(_: ?*Object, argument: *Object) callconv(.c) ?*Object {
     _ = PyTask.demand("supports()") orelse return null;
     const opcode = object.unsigned(argument, "opcode", 255) orelse return null;
     return py.PyBool_FromLong(@intFromBool(Shard.current().?.crew.info.supports(@fromBackingInt(@intCast(opcode)))));
+}
+
+fn submitsAsOther(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+    const shard = Shard.current() orelse return py.PyBool_FromLong(0);
+    return py.PyBool_FromLong(@intFromBool(shard.ring.submitsAsOther()));
 }
 
 fn currentShard(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {

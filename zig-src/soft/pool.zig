@@ -6,6 +6,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const limits = @import("../limits.zig");
 const seam = @import("../seam.zig");
+const signal_mask = @import("../signal_mask.zig");
 const sync = @import("../sync.zig");
 const blocking = @import("blocking.zig");
 const Pending = @import("pending.zig").Pending;
@@ -74,12 +75,8 @@ pub const Pool = struct {
     }
 
     fn addThread(self: *Pool) void {
-        // Signals are for the program's own threads; a new one inherits the mask of its maker.
-        var all: linux.sigset_t = undefined;
-        @memset(std.mem.asBytes(&all), 0xff);
-        var before: linux.sigset_t = undefined;
-        _ = linux.sigprocmask(linux.SIG.BLOCK, &all, &before);
-        defer _ = linux.sigprocmask(linux.SIG.SETMASK, &before, null);
+        const before = signal_mask.blockAll();
+        defer signal_mask.restore(&before);
         // With fewer threads than wanted, those that there are do it.
         self.threads[self.made] = seam.Thread.spawn(.{}, main, .{self}) catch return;
         self.made += 1;

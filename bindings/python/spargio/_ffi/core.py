@@ -64,6 +64,12 @@ def _kind(given: object) -> str:
 
 
 def _os_error(number: int, text: str | None, filename: object) -> OSError:
+    if number == errno_module.EPERM and text is None and native.submits_as_other():
+        text = (
+            "io_uring_sqpoll's thread of the kernel keeps the rights of who started the runtime, "
+            "and this thread's user or group is another one now: start it after that change, or "
+            "without io_uring_sqpoll"
+        )
     words = os.strerror(number) if text is None else f"{os.strerror(number)}: {text}"
     if isinstance(filename, tuple):  # Two paths: a rename, a link.
         return OSError(number, words, filename[0], None, filename[1])
@@ -259,6 +265,7 @@ class Functions(Protocol):
     def yield_now(self) -> Awaitable[None]: ...
     def current_task(self) -> JoinHandle[Any] | None: ...
     def current_shard(self) -> int: ...
+    def submits_as_other(self) -> bool: ...
     def supports(self, opcode: int, /) -> bool: ...
 
 

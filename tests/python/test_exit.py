@@ -271,7 +271,6 @@ token = spargio.CancellationToken()
 objects += [token, token.child(), spargio.signal.stream(signal.SIGUSR1)]
 objects += [handle.spawn_pinned(0, forever()), handle.spawn_native, Last(), handle, runtime]
 objects.append(objects)
-sys.modules["spargio.kept"] = objects
 ready()
 END
 """,
@@ -289,6 +288,28 @@ def test_end(python: str, way: str, situation: str) -> None:
         assert sum(line.startswith("Traceback") for line in end.errors) == 1, end
     handlers = situation.startswith("handlers") and way not in ("os._exit", "SIGTERM")
     assert end.out == (["first worked", "last worked"] if handlers else []), end
+
+
+def test_a_request_without_an_answer_at_the_end(python: str) -> None:
+    """Without a GIL functions, and what they hold, go last of all: the modules' names are gone then."""
+    end = ends(
+        python,
+        """
+client, server = spargio.boundary.channel(4)
+kept = {}
+
+async def take():
+    request = await server.__anext__()
+    async def keeps():
+        return request
+    kept["functions"] = [keeps, lambda: request, request.respond]
+
+ticket = client.try_call(1)
+spargio.run(take)
+ready()
+""",
+    )
+    assert end == End(0, [], [])
 
 
 # ---- Ctrl-C ----

@@ -222,8 +222,8 @@ def _where_it_is(module: str) -> str:
     """Where pyproject.toml says that a package is only for some Pythons, this may not be one."""
     package = PACKAGES.get(module, module)
     text = (Path(__file__).resolve().parent.parent.parent / "pyproject.toml").read_text()
-    found = re.search(rf'"{re.escape(package)}==[^;"]*;([^"]*)"', text)
-    return f"; the package is for {found[1].strip()}" if found else ""
+    markers = re.findall(rf'"{re.escape(package)}==[^;"]*;([^"]*)"', text)
+    return f"; the package is for {' or '.join(map(str.strip, markers))}" if markers else ""
 
 
 def measure_group(group: Group, settings: Settings, progress: Callable[[str], None]) -> GroupResult:

@@ -94,7 +94,7 @@ LAYERS = [
     {"native_task"},
     {"c_api", "c_messages", "c_ops"},
     {"python"},
-    {"root", "root_python"},
+    {"root", "root_python", "root_fuzz"},
 ]
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 

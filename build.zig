@@ -5,6 +5,7 @@
 //!     zig build python --prefix DIR       lib/libspargio_python.so, which the wheel ships
 //!     zig build test | check              unit tests | compile only
 //!     zig build simulate -- --seconds N   new seeds of the simulation (docs/testing.md)
+//!     zig build fuzz --prefix DIR         lib/libspargio_fuzz.a, which tests/fuzz works on
 
 const std = @import("std");
 const manifest = @import("build.zig.zon");
@@ -16,6 +17,7 @@ const Settings = struct {
     optimize: std.builtin.Optimize,
     debug_info: bool,
     sanitize_thread: bool,
+    fuzz: bool = false,
     options: *std.Build.Step.Options,
 };
 
@@ -44,7 +46,7 @@ pub fn build(b: *std.Build) void {
     testing.debug_info = true;
 
     const shared = addShared(b, release);
-    const static = addStatic(b, release);
+    const static = addStatic(b, "root", "spargio", release);
     const python = addPython(b, release);
 
     b.installArtifact(shared);
@@ -62,6 +64,13 @@ pub fn build(b: *std.Build) void {
 
     const python_step = b.step("python", "Install the library of the Python package");
     python_step.dependOn(&b.addInstallArtifact(python, .{}).step);
+
+    var fuzzing = testing;
+    fuzzing.fuzz = b.option(bool, "coverage", "Count edges in the library for fuzzing") orelse true;
+    fuzzing.optimize = optimize orelse .safe;
+    // Static, because the compiler would link a fuzzer of its own into a shared one.
+    const fuzz_step = b.step("fuzz", "Install the library for fuzzing");
+    fuzz_step.dependOn(&b.addInstallArtifact(addStatic(b, "root_fuzz", "spargio_fuzz", fuzzing), .{}).step);
 
     const test_step = b.step("test", "Run the unit tests");
     const check_step = b.step("check", "Compile everything, write nothing");
@@ -131,6 +140,7 @@ fn addModule(b: *std.Build, root: []const u8, settings: Settings) *std.Build.Mod
         .optimize = settings.optimize,
         .strip = !settings.debug_info,
         .sanitize_thread = settings.sanitize_thread,
+        .fuzz = settings.fuzz,
         .link_libc = true,
         // Also the static library ends up in shared objects and in position independent programs.
         .pic = true,
@@ -150,10 +160,10 @@ fn addShared(b: *std.Build, settings: Settings) *std.Build.Step.Compile {
     return library;
 }
 
-fn addStatic(b: *std.Build, settings: Settings) *std.Build.Step.Compile {
+fn addStatic(b: *std.Build, root: []const u8, name: []const u8, settings: Settings) *std.Build.Step.Compile {
     const library = b.addLibrary(.{
-        .name = "spargio",
-        .root_module = addModule(b, "root", settings),
+        .name = name,
+        .root_module = addModule(b, root, settings),
         .linkage = .static,
     });
     // A plain cc does not have Zig's compiler-rt.

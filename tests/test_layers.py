@@ -106,7 +106,7 @@ LAYERS = [
     {"native_task"},
     {"c_api", "c_messages", "c_ops"},
     {"python"},
-    {"root", "root_python", "root_simulation"},
+    {"root", "root_python", "root_simulation", "root_fuzz"},
 ]
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 

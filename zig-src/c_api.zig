@@ -352,7 +352,7 @@ pub export fn spargio_close(fd: i32, op: ?*u64) i32 {
 pub export fn spargio_tcp_listen(address: ?[*:0]const u8, port: u16, backlog: u32, out: ?*i32) i32 {
     const name = address orelse return fail(error.Invalid);
     const descriptor = out orelse return fail(error.Invalid);
-    const parsed = net.Address.parse(std.mem.span(name), port) catch |err| return fail(err);
+    const parsed = net.Address.parse(name, port) catch |err| return fail(err);
     const fd = net.listen(&parsed, backlog, false);
     if (fd < 0) return errors.fromErrno(-fd);
     descriptor.* = fd;
@@ -374,7 +374,7 @@ pub export fn spargio_accept(fd: i32, op: ?*u64) i32 {
 pub export fn spargio_tcp_connect(address: ?[*:0]const u8, port: u16, op: ?*u64) i32 {
     const name = address orelse return fail(error.Invalid);
     if (currentTask() == null) return fail(error.NotOnShard);
-    const parsed = net.Address.parse(std.mem.span(name), port) catch |err| return fail(err);
+    const parsed = net.Address.parse(name, port) catch |err| return fail(err);
     const fd = net.socket(&parsed);
     if (fd < 0) return errors.fromErrno(-fd);
     const status = launch(op, net.connect, .{ fd, &parsed });

@@ -179,7 +179,7 @@ pub export fn spargio_unix_connect(path: ?[*:0]const u8, op: ?*u64) i32 {
 pub export fn spargio_udp_bind(address: ?[*:0]const u8, port: u16, out: ?*i32) i32 {
     const name = address orelse return fail(error.Invalid);
     const descriptor = out orelse return fail(error.Invalid);
-    const parsed = net.Address.parse(std.mem.span(name), port) catch |err| return fail(err);
+    const parsed = net.Address.parse(name, port) catch |err| return fail(err);
     const bytes: *align(4) const [@sizeOf(linux.sockaddr.in6)]u8 = @ptrCast(&parsed.storage);
     const fd = net.bind(bytes[0..parsed.len], linux.SOCK.DGRAM);
     if (fd < 0) return errors.fromErrno(-fd);

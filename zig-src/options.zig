@@ -213,10 +213,14 @@ fn print(message: []u8, comptime format: []const u8, arguments: anytype) []const
 pub const ReadError = error{Invalid};
 
 /// Reads a struct of an older, equal or newer header: missing fields take their defaults, unknown
-/// bytes must be zero.
+/// bytes must be zero. No header ever ended inside a field: half a pointer would be one to anywhere.
 pub fn read(comptime T: type, defaults: T, given: *const T) ReadError!T {
     const size = given.struct_size;
     if (size < 2 * @sizeOf(u32) or size > 4096 or size % 4 != 0) return error.Invalid;
+    inline for (@typeInfo(T).@"struct".field_names) |name| {
+        const start = @offsetOf(T, name);
+        if (start < size and size < start + @sizeOf(@FieldType(T, name))) return error.Invalid;
+    }
     var result = defaults;
     const known = @min(size, @sizeOf(T));
     const bytes: [*]const u8 = @ptrCast(given);
@@ -270,6 +274,8 @@ test "structs of older and newer headers" {
     _ = try read(Options, defaults, &newer.options);
     newer.more[3] = 1;
     try std.testing.expectError(error.Invalid, read(Options, defaults, &newer.options));
+    given.struct_size = @offsetOf(Options, "thread_prefix") + 4;
+    try std.testing.expectError(error.Invalid, read(Options, defaults, &given));
     given.struct_size = 3;
     try std.testing.expectError(error.Invalid, read(Options, defaults, &given));
 }

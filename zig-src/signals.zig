@@ -52,6 +52,7 @@ pub fn remove(index: usize) void {
     lock.lock();
     defer lock.unlock();
     const signal = watches[index].signal.swap(0, .acq_rel);
+    if (signal == 0) return; // Nobody's, or given back before.
     watchers[signal] -= 1;
     if (watchers[signal] == 0) _ = linux.sigaction(@fromBackingInt(signal), &before[signal], null);
 }
@@ -91,6 +92,7 @@ test "a signal is counted, and its old handler comes back" {
     try std.testing.expectEqual(1, take(first));
     try std.testing.expectEqual(0, take(first));
     remove(first);
+    remove(second);
     remove(second);
     var after: linux.Sigaction = undefined;
     _ = linux.sigaction(.USR1, null, &after);

@@ -812,3 +812,26 @@ def test_connections_come_and_go_without_a_leak() -> None:
                 await stream.close()
 
     spargio.run(main, shards=2)
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        (("::1", 1 << 16), ValueError),
+        (("::1", 1, 1 << 20), ValueError),
+        (("::1", 1, 0, 1 << 32), ValueError),
+        (("fe80::1%4294967296", 1), ValueError),
+        (("::1", 1.5), TypeError),
+        ((None, 1), TypeError),
+        (("::1",), TypeError),
+        (("::1", 1, 0, 0, 0), TypeError),
+        (5, TypeError),
+    ],
+)
+def test_an_address_that_is_none(address: Any, error: type[Exception]) -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        async with await net.UdpSocket.bind("::1", 0) as sock:
+            with pytest.raises(error, match=r"allowed is|cannot be interpreted"):
+                await sock.send_to(b"x", address)
+
+    spargio.run(main, shards=1)

@@ -20,29 +20,24 @@ pub const Address = struct {
         return @ptrCast(&self.storage);
     }
 
-    /// Numeric addresses only: names are resolved elsewhere, because that waits.
-    pub fn parse(text: []const u8, port: u16) error{Invalid}!Address {
+    /// Numeric addresses only: names are resolved elsewhere, because that waits. The C library says what
+    /// is one; std.Io.net takes some that are none (1:2:3:4::5:6:7:8).
+    pub fn parse(text: [*:0]const u8, port: u16) error{Invalid}!Address {
         var result: Address = .{ .storage = std.mem.zeroes(linux.sockaddr.in6), .len = 0 };
-        const address = std.Io.net.IpAddress.parse(text, port) catch return error.Invalid;
-        switch (address) {
-            .ip4 => |ip4| {
-                const in: *linux.sockaddr.in = @ptrCast(&result.storage);
-                in.* = .{ .port = std.mem.nativeToBig(u16, port), .addr = @bitCast(ip4.bytes) };
-                result.len = @sizeOf(linux.sockaddr.in);
-            },
-            .ip6 => |ip6| {
-                result.storage = .{
-                    .port = std.mem.nativeToBig(u16, port),
-                    .flowinfo = 0,
-                    .addr = ip6.bytes,
-                    .scope_id = ip6.interface.index,
-                };
-                result.len = @sizeOf(linux.sockaddr.in6);
-            },
-        }
+        const big_port = std.mem.nativeToBig(u16, port);
+        const in: *linux.sockaddr.in = @ptrCast(&result.storage);
+        if (inet_pton(linux.AF.INET, text, &in.addr) == 1) {
+            in.* = .{ .port = big_port, .addr = in.addr };
+            result.len = @sizeOf(linux.sockaddr.in);
+        } else if (inet_pton(linux.AF.INET6, text, &result.storage.addr) == 1) {
+            result.storage = .{ .port = big_port, .flowinfo = 0, .addr = result.storage.addr, .scope_id = 0 };
+            result.len = @sizeOf(linux.sockaddr.in6);
+        } else return error.Invalid;
         return result;
     }
 };
+
+extern "c" fn inet_pton(family: c_int, text: [*:0]const u8, address: *anyopaque) c_int;
 
 /// Gives a descriptor that is bound to a sockaddr of any family, or -errno.
 pub fn bind(address: []align(4) const u8, kind: u32) i32 {

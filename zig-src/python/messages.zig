@@ -188,8 +188,9 @@ pub fn sendMany(_: ?*Object, arguments: [*]const *Object, count: isize) callconv
     if (!object.arity("send_many", count, 4)) return null;
     const target = targetOf(arguments[0], arguments[1]) orelse return null;
     const direct = object.unsigned(arguments[3], "direct", 1) orelse return null;
-    const total: usize = @intCast(@max(0, py.PyTuple_Size(arguments[2])));
-    if (py.PyErr_Occurred() != null) return null;
+    if (py.PyObject_IsInstance(arguments[2], py.PyTuple_Type) != 1)
+        return api.raise(py.PyExc_TypeError.*, "messages must be a tuple of pairs (tag, value)");
+    const total: usize = @intCast(py.PyTuple_Size(arguments[2]));
     var done: usize = 0;
     while (done < total) {
         var batch: [64]Message = undefined;

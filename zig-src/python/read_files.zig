@@ -217,9 +217,10 @@ pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callcon
     const depth = object.unsigned(arguments[2], "depth", depth_max) orelse return null;
     const length = py.PyList_Size(arguments[0]);
     if (length < 0 or py.PyList_Size(arguments[1]) != length) {
-        if (py.PyErr_Occurred() == null)
-            _ = api.raise(py.PyExc_ValueError.*, "paths and names must be lists of one length");
-        return null;
+        const lists = py.PyErr_Occurred() == null;
+        py.PyErr_Clear(); // A SystemError.
+        const class = if (lists) py.PyExc_ValueError.* else py.PyExc_TypeError.*;
+        return api.raise(class, "paths and names must be lists of one length");
     }
     for (0..@intCast(length)) |i| {
         const path = py.PyList_GetItem(arguments[0], @intCast(i)).?;

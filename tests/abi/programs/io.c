@@ -185,6 +185,7 @@ int main(int argc, char **argv) {
 
     int32_t fd;
     CHECK_IS(spargio_tcp_listen("not an address", 0, 1, &fd), SPARGIO_E_INVALID);
+    CHECK_IS(spargio_tcp_listen("1:2:3:4::5:6:7:8", 0, 1, &fd), SPARGIO_E_INVALID); /* "::" is no group. */
     CHECK_IS(spargio_tcp_listen("203.0.113.1", 0, 1, &fd), SPARGIO_E_ERRNO(EADDRNOTAVAIL));
     CHECK_IS(spargio_runtime_shutdown(rt, SPARGIO_FOREVER), SPARGIO_OK);
     CHECK(open_descriptors() == before);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import socket
 import struct
@@ -22,9 +23,14 @@ _UNIX_PATH_MAX = 108
 
 
 def check_port(port: int) -> int:
-    if not 0 <= port <= 65535:
-        raise ValueError(f"port is {port}: allowed is 0 to 65535")
-    return port
+    return _within("port", port, 65535)
+
+
+def _within(name: str, value: int, most: int) -> int:
+    number = operator.index(value)
+    if not 0 <= number <= most:
+        raise ValueError(f"{name} is {value}: allowed is 0 to {most}")
+    return number
 
 
 def family_of(host: str) -> int:
@@ -42,15 +48,22 @@ def encode(family: int, address: Address) -> bytes:
     """A sockaddr. Hosts are numeric; an IPv6 one may name its interface: ``fe80::1%eth0``."""
     if family == socket.AF_UNIX:
         return _encode_unix(address)
+    if not isinstance(address, (tuple, list)) or not 2 <= len(address) <= 4:
+        raise TypeError(
+            f"address is {address!r}: allowed is (host, port), or with flowinfo and scope_id"
+        )
     host, port, *more = address
-    check_port(port)
+    if not isinstance(host, str):
+        raise TypeError(f"host is {host!r}: allowed is a numeric address, a str")
+    port = check_port(port)
     if family == socket.AF_INET:
         return _FAMILY.pack(family) + _INET.pack(port, socket.inet_pton(family, host))
     name, _, interface = host.partition("%")
-    flow = more[0] if more else 0
+    flow = _within("flowinfo", more[0] if more else 0, 0xFFFFF)
     scope = more[1] if len(more) > 1 else 0
     if interface:
-        scope = int(interface) if interface.isdigit() else socket.if_nametoindex(interface)
+        scope = int(interface) if interface.isdecimal() else socket.if_nametoindex(interface)
+    scope = _within("scope_id", scope, 0xFFFFFFFF)
     packed = _INET6.pack(port, flow, socket.inet_pton(family, name))
     return _FAMILY.pack(family) + packed + _SCOPE.pack(scope)
 

@@ -100,7 +100,7 @@ LAYERS = [
         "soft/epoll",
         "backend",
     },
-    {"shard", "crew", "thief", "idle", "host", "messages"},
+    {"shard", "bells", "crew", "thief", "idle", "host", "messages"},
     {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},
     {"runtime"},
     {"native_task"},

@@ -1,12 +1,10 @@
 //! The C ABI of messages between shards.
 
-const std = @import("std");
 const c_api = @import("c_api.zig");
 const errors = @import("errors.zig");
 const messages = @import("messages.zig");
 const Crew = @import("crew.zig").Crew;
 const Interest = @import("mailbox.zig").Interest;
-const Lane = @import("queue/lane.zig").Lane;
 const Message = messages.Message;
 const Shard = @import("shard.zig").Shard;
 

@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const linux = std.os.linux;
+const bells = @import("bells.zig");
 const fork = @import("fork.zig");
 const Options = @import("options.zig").Options;
 const Info = @import("probe.zig").Info;
@@ -80,7 +80,7 @@ pub const Crew = struct {
             self.countSpawn(from, .doorbells_coalesced);
             return false;
         }
-        if (from) |shard| shard.ringBell(target) else self.ringFromOutside(target);
+        if (from) |shard| shard.ringBell(target) else bells.ringFromOutside(self, target);
         return true;
     }
 
@@ -105,7 +105,7 @@ pub const Crew = struct {
             return;
         }
         self.countSpawn(from, .stealable_wake_sent);
-        if (from) |own| own.ringBell(shard) else self.ringFromOutside(shard);
+        if (from) |own| own.ringBell(shard) else bells.ringFromOutside(self, shard);
     }
 
     pub fn beginSearch(self: *Crew) bool {
@@ -198,21 +198,5 @@ pub const Crew = struct {
             @field(shard.spawn_counters, @tagName(field)).add(count)
         else
             @field(self.outside, @tagName(field)).addShared(count);
-    }
-
-    fn ringFromOutside(self: *Crew, target: *Shard) void {
-        if (self.usesSendMsgRing()) {
-            self.outside.ring_msgs_submitted.addShared(1);
-            const sqe = Shard.bellSqe(target, .doorbell);
-            const rc = seam.system.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
-            const errno = linux.errno(rc);
-            if (errno == .SUCCESS) return;
-            self.outside.ring_msgs_failed.addShared(1);
-            self.outside_errnos[stats.errnoIndex(errno)].addShared(1);
-        }
-        if (target.eventfd >= 0) {
-            self.outside.eventfd_wakes.addShared(1);
-            target.writeEventfd();
-        }
     }
 };

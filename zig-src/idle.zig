@@ -2,7 +2,6 @@
 //! completion, a bell, a timer or the backstop. On the shard's thread only.
 
 const std = @import("std");
-const assert = std.debug.assert;
 const linux = std.os.linux;
 const clock = @import("clock.zig");
 const limits = @import("limits.zig");

@@ -9,7 +9,6 @@ const linux = std.os.linux;
 const clock = @import("clock.zig");
 const limits = @import("limits.zig");
 const stats = @import("stats.zig");
-const gpa = @import("memory.zig").gpa;
 const Crew = @import("crew.zig").Crew;
 const buffers_module = @import("buffers.zig");
 const Buffers = buffers_module.Buffers;
@@ -31,6 +30,7 @@ const op_module = @import("op.zig");
 const Op = op_module.Op;
 const OpTable = op_module.OpTable;
 const Internal = op_module.Internal;
+const bells = @import("bells.zig");
 const idle = @import("idle.zig");
 const thief = @import("thief.zig");
 const seam = @import("seam.zig");
@@ -513,71 +513,16 @@ pub const Shard = struct {
                 self.counters.ring_msgs_completed.add(1);
                 messages.arrived(self, cqe.user_data, cqe.res);
             },
-            .message_sent => _ = messages.delivered(self, @intCast(cqe.user_data >> 8), errnoOf(cqe.res)),
+            .message_sent => _ = messages.delivered(self, @intCast(cqe.user_data >> 8), bells.errnoOf(cqe.res)),
             _ => self.counters.stale_completions.add(1),
         }
     }
 
-    // ---- doorbells ----
-
-    pub fn bellSqe(target: *const Shard, kind: Internal) Sqe {
-        var sqe = std.mem.zeroes(Sqe);
-        sqe.opcode = .MSG_RING;
-        sqe.fd = target.ring.fd();
-        sqe.off = @backingInt(kind);
-        return sqe;
-    }
-
-    /// From this shard to another; goes out before the next task runs.
-    pub fn ringBell(self: *Shard, target: *Shard) void {
-        assert(current_shard == self and target != self);
-        if (self.crew.usesMsgRing()) {
-            var sqe = bellSqe(target, .doorbell);
-            // Only a failure is told to the sender; a success is the target's completion.
-            sqe.flags = linux.IOSQE_CQE_SKIP_SUCCESS;
-            sqe.user_data = @backingInt(Internal.msg_ring) | @as(u64, target.id) << 8;
-            if (self.ring.push(sqe)) |_| {
-                self.spawn_counters.ring_msgs_submitted.add(1);
-                self.bells_queued = true;
-                return;
-            } else |_| self.countRingFailure(.NOMEM);
-        }
-        if (target.eventfd >= 0) {
-            self.spawn_counters.eventfd_wakes.add(1);
-            target.writeEventfd();
-        }
-    }
-
-    fn bellFailed(self: *Shard, cqe: Cqe) void {
-        self.countRingFailure(@fromBackingInt(errnoOf(cqe.res)));
-        const target = &self.crew.shards[@intCast(cqe.user_data >> 8)];
-        // Otherwise the backstop of the target's park finds the work.
-        if (target.eventfd < 0) return;
-        self.spawn_counters.eventfd_wakes.add(1);
-        target.writeEventfd();
-    }
-
-    pub fn countRingFailure(self: *Shard, errno: linux.E) void {
-        self.spawn_counters.ring_msgs_failed.add(1);
-        self.errno_counters[stats.errnoIndex(errno)].add(1);
-    }
-
-    fn errnoOf(result: i32) u16 {
-        return if (result < 0) @intCast(-result) else 0;
-    }
-
-    pub fn armEventfd(self: *Shard) void {
-        assert(self.eventfd >= 0);
-        var sqe: Sqe = undefined;
-        sqe.prep_read(self.eventfd, std.mem.asBytes(&self.eventfd_value), 0);
-        sqe.user_data = @backingInt(Internal.eventfd);
-        self.ring.push(sqe) catch {}; // The backstop stands in until the next completion re-arms.
-    }
-
-    pub fn writeEventfd(self: *const Shard) void {
-        const one: u64 = 1;
-        _ = seam.system.write(self.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
-    }
+    pub const ringBell = bells.ring;
+    pub const bellFailed = bells.failed;
+    pub const countRingFailure = bells.countFailure;
+    pub const armEventfd = bells.armEventfd;
+    pub const writeEventfd = bells.writeEventfd;
 
     // ---- time ----
 

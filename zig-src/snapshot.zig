@@ -5,7 +5,6 @@ const std = @import("std");
 const stats = @import("stats.zig");
 const Crew = @import("crew.zig").Crew;
 const Shard = @import("shard.zig").Shard;
-const Options = @import("options.zig").Options;
 const Writer = @import("cbor.zig").Writer;
 
 /// Raised when the meaning of a key changes; new keys do not raise it.

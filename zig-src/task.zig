@@ -3,7 +3,6 @@
 //! written in hides behind `VTable`. Knows nothing of rings; scheduling is the shard's.
 
 const std = @import("std");
-const assert = std.debug.assert;
 const Completion = @import("completion.zig").Completion;
 const Op = @import("op.zig").Op;
 const Atomic = @import("seam.zig").Atomic;

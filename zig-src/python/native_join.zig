@@ -1,6 +1,5 @@
 //! The handle of a C function that Python spawned: awaited in coroutines, waited for on threads.
 
-const std = @import("std");
 const api = @import("api.zig");
 const errors = @import("../errors.zig");
 const helpers_module = @import("helpers.zig");

@@ -5,7 +5,6 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const arena = @import("arena.zig");
 const buffers = @import("../buffers.zig");
 const Info = @import("../probe.zig").Info;
 const Capabilities = @import("../probe.zig").Capabilities;

@@ -4,7 +4,6 @@
 //! what a weaker memory would do is left to ThreadSanitizer and to the models.
 
 const std = @import("std");
-const linux = std.os.linux;
 const fiber = std.Io.fiber;
 const Shard = @import("../shard.zig").Shard;
 const shard_module = @import("../shard.zig");

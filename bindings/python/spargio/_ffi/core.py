@@ -3,6 +3,7 @@ what stands under ``TYPE_CHECKING`` only tells type checkers their shape."""
 
 from __future__ import annotations
 
+import errno as errno_module
 import inspect
 import os
 from collections.abc import Awaitable, Coroutine, Generator

@@ -79,11 +79,11 @@ pub export fn fuzz_counter_name(number: usize) ?[*:0]const u8 {
 
 /// A snapshot of a runtime whose counters are these numbers: first those of `outside`, then of each
 /// shard, each followed by its errnos. What is missing is 0.
-pub export fn fuzz_snapshot(handle: u64, given: [*]const u64, count: usize, buffer: [*]u8, capacity: usize) usize {
+pub export fn fuzz_snapshot(handle: u64, given: ?[*]const u64, count: usize, buffer: [*]u8, capacity: usize) usize {
     const runtime = c_api.pinRuntime(handle) orelse return 0;
     defer c_api.runtimes.unpin(handle);
     const crew: *Crew = &runtime.crew;
-    var numbers: Numbers = .{ .left = given[0..count] };
+    var numbers: Numbers = .{ .left = if (given) |all| all[0..count] else &.{} };
     numbers.fill(&crew.outside);
     numbers.fillErrnos(&crew.outside_errnos);
     for (crew.shards) |*shard| {

@@ -70,7 +70,7 @@ def build_library(folder: Path, *, coverage: bool) -> Path:
 
 
 def build_native(folder: Path, target: str, *, search: bool) -> Path:
-    program = folder / (target if search else f"{target}-replay")
+    program = folder / f"{target}-{'search' if search else 'replay'}"
     command = ["-g", "-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}"]
     command += [str(HERE / f"{target}.c"), "-o", str(program), f"-L{folder / 'lib'}"]
     command += ["-lspargio_fuzz", "-lspargio_fuzz_unused", f"-Wl,-rpath,{folder / 'lib'}"]
@@ -158,8 +158,8 @@ def replay(targets: list[str]) -> int:
 
 
 def distill(targets: list[str]) -> int:
-    """The shortest inputs that together reach what the whole corpus reaches, up to a size. What stands
-    under a comment stays."""
+    """A part of the found corpus, short inputs and long ones, up to a size. What stands under a comment
+    stays. The targets in C are first reduced to what reaches as much; atheris cannot do that."""
     folder = build_library(BUILD, coverage=True)
     for target in targets:
         path = HERE / "corpus" / f"{target}.txt"
@@ -170,17 +170,17 @@ def distill(targets: list[str]) -> int:
             if line[:1] == "#" or (n and lines[n - 1][:1] == "#")
         ]
         with tempfile.TemporaryDirectory(prefix="spargio-fuzz-") as best:
-            merge = ["-merge=1", "-timeout=60", best, str(folder / target)]
-            subprocess.run(
-                [*command(folder, target), *merge], env=environment(folder), cwd=folder, check=True
-            )
-            found = sorted((one.read_bytes() for one in Path(best).iterdir()), key=len)
-        size = 0
-        for data in found:
-            size += len(data) * 4 // 3 + 5
-            if size > DISTILLED_BYTES:
-                break
-            kept.append(base64.b64encode(data).decode())
+            source = folder / target
+            if target in NATIVE:
+                merge = [*command(folder, target), "-merge=1", "-timeout=60", best, str(source)]
+                subprocess.run(merge, env=environment(folder), cwd=folder, check=True)
+                source = Path(best)
+            found = {base64.b64encode(one.read_bytes()).decode() for one in source.iterdir()}
+        ordered = sorted(found - {*kept, ""}, key=lambda line: (len(line), line))
+        step = 1
+        while sum(map(len, ordered[::step])) > DISTILLED_BYTES:
+            step += 1
+        kept += ordered[::step]
         path.write_text("\n".join(kept) + "\n")
         say(f"{target}: {len(kept)} of {len(found)} inputs, {path.stat().st_size} bytes")
     return 0

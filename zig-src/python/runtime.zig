@@ -162,6 +162,11 @@ pub const PyRuntime = struct {
 
     fn place(self: *PyRuntime, kind: *Object, value: *Object) ?Target {
         const placement = self.readPlacement(kind, value) orelse return null;
+        if (placement.kind == .stealable and host.locked) {
+            // Shards that share a lock run one after the other, and a hand-over takes tens of microseconds:
+            // the task stays here until this shard is stuck outside the interpreter, which thieves see.
+            if (Shard.currentOf(&self.runtime.crew)) |own| return .{ .kind = .stealable, .shard = own };
+        }
         const shard = self.runtime.place(placement) catch unreachable; // Its shard was checked.
         return .{ .kind = placement.kind, .shard = shard };
     }

@@ -19,7 +19,8 @@ class TaskPlacement:
     they have begun.
 
     ``Pinned(shard)``: there, never elsewhere. ``RoundRobin``: the next shard in turn, then it
-    stays. ``Sticky(key)``: equal keys, equal shard. ``Stealable``: preferred shard in turn.
+    stays. ``Sticky(key)``: equal keys, equal shard. ``Stealable``: preferred shard in
+    turn, but with a GIL the shard of the task that spawns.
     ``StealablePreferred(shard)``: preferred shard given.
     """
 

@@ -58,7 +58,8 @@ class RuntimeHandle:
         self._spawn = runtime.spawn
 
     def spawn_stealable(self, coroutine: Coro[T], *, name: str | None = None) -> JoinHandle[T]:
-        """On the next shard in turn; an idle one may take it before it begins. Raises
+        """With a GIL on the shard of the task that spawns it, else on the next shard in turn; an
+        idle one may take it before it begins. Raises
         :class:`spargio.Overloaded` where that shard's queue is full."""
         return self._spawn(constants.PLACE_STEALABLE, 0, coroutine, name)
 

@@ -2,7 +2,6 @@
 //! completion, a bell, a timer or the backstop. On the shard's thread only.
 
 const std = @import("std");
-const linux = std.os.linux;
 const clock = @import("clock.zig");
 const limits = @import("limits.zig");
 const seam = @import("seam.zig");
@@ -49,12 +48,11 @@ pub fn wait(shard: *Shard) void {
     }
 }
 
-/// True where something came up. The answers of another shard come soon and can be seen from here, so
-/// a lone shard does not spin, nor one without a second CPU where the other could run meanwhile. Gives
-/// its CPU to whoever else wants it: that may be who answers.
+/// True where something came up. Not where another shard would have to answer on the same CPU. Gives its
+/// CPU to whoever else wants it: that may be who answers.
 fn spin(shard: *Shard) bool {
     const idle = &shard.idle;
-    if (shard.crew.shards.len == 1 or shard.crew.info.usable_cpus == 1) return false;
+    if (shard.crew.info.usable_cpus == 1 and shard.crew.shards.len > 1) return false;
     if (idle.spin_ns == 0) {
         if (idle.short_parks < idle.parks_per_try) return false;
         idle.spin_ns = limits.spin_ns_max;
@@ -67,7 +65,7 @@ fn spin(shard: *Shard) bool {
     while (clock.nowNs() - began < idle.spin_ns) : (looks += 1) {
         for (0..8) |_| std.atomic.spinLoopHint();
         if (!shard.hasWork() and !shard.ring.hasTaskWork()) {
-            if (looks % looks_per_yield == 0) _ = linux.sched_yield();
+            if (looks % looks_per_yield == 0) _ = seam.system.sched_yield();
             continue;
         }
         shard.counters.spin_hits.add(1);
@@ -102,7 +100,8 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     _ = shard.doorbell.resumed();
     const now = clock.nowNs();
     const slept_ns = now - shard.accounted_ns;
-    if (woke == .completions and slept_ns < short_park_ns) shard.idle.short_parks += 1;
+    // Several at once: more is under way than one conversation, and the shard is no wait for anybody.
+    if (woke == .completions and slept_ns < short_park_ns and shard.ring.readyCount() <= 1) shard.idle.short_parks += 1;
     shard.counters.idle_ns.add(slept_ns);
     shard.accounted_ns = now;
     if (!shard.hasWork()) {

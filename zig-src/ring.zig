@@ -251,8 +251,12 @@ pub const Ring = struct {
     }
 
     pub fn ready(self: *const Ring) bool {
+        return self.readyCount() != 0;
+    }
+
+    pub fn readyCount(self: *const Ring) u32 {
         // Acquire pairs with the kernel's release of the tail.
-        return @atomicLoad(u32, self.uring.cq.tail, .acquire) != self.uring.cq.head.*;
+        return @atomicLoad(u32, self.uring.cq.tail, .acquire) -% self.uring.cq.head.*;
     }
 
     /// Copies out CQEs without a system call.

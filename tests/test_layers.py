@@ -78,7 +78,7 @@ LAYERS = [
     },
     {"stats", "doorbell", "handle_table", "timers", "tags", "options", "probe"},
     {"steal", "ring", "buffers", "outbox", "fixed"},
-    {"task", "op", "completion", "mailbox"},
+    {"task", "op", "undo", "completion", "mailbox"},
     {
         "soft/pending",
         "soft/blocking",
@@ -88,7 +88,7 @@ LAYERS = [
         "soft/epoll",
         "backend",
     },
-    {"shard", "crew", "thief", "idle", "host", "messages"},
+    {"shard", "cancel", "crew", "thief", "idle", "host", "messages"},
     {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},
     {"runtime"},
     {"native_task"},

@@ -28,6 +28,9 @@ pub const interruptible_backstop_ns = 100 * std.time.ns_per_ms;
 pub const deferred_batch = 20;
 pub const deferred_rounds = 4;
 
+/// A cancellation that met its operation at work is repeated after so long.
+pub const cancel_again_ns = 10 * std.time.ns_per_ms;
+
 /// Threads of one runtime for blocking calls, where there is no io_uring.
 pub const pool_threads_max = 8;
 

@@ -6,6 +6,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const cancel = @import("cancel.zig");
 const clock = @import("clock.zig");
 const limits = @import("limits.zig");
 const stats = @import("stats.zig");
@@ -375,35 +376,12 @@ pub const Shard = struct {
         self.endOp(op, 0, 0);
     }
 
-    /// Asks for the end of an operation; what comes is its completion, as -ECANCELED or a result.
-    pub fn cancelOp(self: *Shard, op: *Op) void {
-        assert(current_shard == self);
-        if (op.phase != .flying or op.cancel_sent) return;
-        op.cancel_sent = true;
-        if (op.is_timer) {
-            self.timers.cancel(&op.timer);
-            return self.endOp(op, -@as(i32, @backingInt(linux.E.CANCELED)), 0);
-        }
-        var sqe: Sqe = undefined;
-        sqe.prep_cancel(op.id(), 0);
-        sqe.flags |= linux.IOSQE_CQE_SKIP_SUCCESS;
-        sqe.user_data = @backingInt(Internal.ignore);
-        // Without memory for it the operation goes on and ends by itself; it may be asked again.
-        self.ring.push(sqe) catch {
-            op.cancel_sent = false;
-        };
-    }
+    pub const cancelOp = cancel.cancelOp;
+    pub const cancelOps = cancel.cancelOps;
 
-    pub fn cancelOps(self: *Shard, task: *Task) void {
-        var next = task.ops;
-        while (next) |op| {
-            next = op.next;
-            self.cancelOp(op);
-        }
-    }
-
-    fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
+    pub fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
         const task = op.task;
+        if (op.timer.isSet()) self.timers.cancel(&op.timer); // It would have asked for this end again.
         self.ops.end(op, result, cqe_flags);
         if (op.complete) |function| {
             const ctx = op.complete_ctx;
@@ -467,15 +445,21 @@ pub const Shard = struct {
         }
     }
 
-    /// A notification only says that the buffer is free; the result came before.
+    /// A notification only says that the buffer is free; the result came before. What a system call
+    /// would have restarted (a splice that was cancelled) ends by the kernel's own number for that.
     fn finalOf(op: *const Op, cqe: Cqe) i32 {
-        return if (cqe.flags & linux.IORING_CQE_F_NOTIF != 0) op.early else cqe.res;
+        if (cqe.flags & linux.IORING_CQE_F_NOTIF != 0) return op.early;
+        return switch (cqe.res) {
+            -516...-512 => -@as(i32, @backingInt(linux.E.INTR)),
+            else => cqe.res,
+        };
     }
 
     fn internal(self: *Shard, cqe: Cqe) void {
         const kind: Internal = @fromBackingInt(@intCast(@as(u8, @truncate(cqe.user_data))));
         switch (kind) {
-            .ignore => {}, // A cancel that came too late.
+            .ignore => {},
+            .cancel => cancel.refused(self, cqe),
             .doorbell => self.counters.ring_msgs_completed.add(1),
             .eventfd => if (self.crew.stop.load(.monotonic) == 0) self.armEventfd(),
             .msg_ring => self.bellFailed(cqe),

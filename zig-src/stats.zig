@@ -76,6 +76,7 @@ pub const ShardCounters = struct {
     cqes_reaped: Counter = .{},
     cq_overflows: Counter = .{},
     stale_completions: Counter = .{},
+    cancels_repeated: Counter = .{},
     busy_ns: Counter = .{},
     idle_ns: Counter = .{},
 };

@@ -160,6 +160,7 @@ pub fn shutdown(shard: *Shard, task: *Task, fd: i32, how: u32) Error!*Op {
 /// `message` and all it points to are the caller's until the op has ended.
 pub fn recvMessage(shard: *Shard, task: *Task, fd: i32, message: *linux.msghdr, flags: u32) Error!*Op {
     const op = try shard.ops.take(task, shard);
+    op.undo = .{ .close_passed = message };
     var sqe: Sqe = undefined;
     sqe.prep_recvmsg(fd, message, flags);
     shard.launch(op, sqe);

@@ -8,7 +8,8 @@ const backend = @import("backend.zig");
 const clock = @import("clock.zig");
 const errors = @import("errors.zig");
 const fork = @import("fork.zig");
-const gpa = @import("memory.zig").gpa;
+const memory = @import("memory.zig");
+const gpa = memory.gpa;
 const limits = @import("limits.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
@@ -92,6 +93,7 @@ pub const Runtime = struct {
         errno: *i32,
     ) StartError!*Runtime {
         fork.watch(Shard.forgetCurrent);
+        memory.watch();
         const self = try gpa.create(Runtime);
         errdefer gpa.destroy(self);
         self.* = .{

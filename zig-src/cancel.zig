@@ -6,8 +6,9 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const clock = @import("clock.zig");
 const limits = @import("limits.zig");
-const Internal = @import("op.zig").Internal;
-const Op = @import("op.zig").Op;
+const op_module = @import("op.zig");
+const Internal = op_module.Internal;
+const Op = op_module.Op;
 const Cqe = @import("ring.zig").Cqe;
 const Shard = @import("shard.zig").Shard;
 const Sqe = @import("ring.zig").Sqe;
@@ -31,6 +32,17 @@ pub fn cancelOps(self: *Shard, task: *Task) void {
     while (next) |op| {
         next = op.next;
         self.cancelOp(op);
+    }
+}
+
+/// Those whose descriptor is being closed, maybe by another shard.
+pub fn cancelClosed(self: *Shard, task: *Task) void {
+    var next = task.ops;
+    while (next) |op| {
+        next = op.next;
+        const word = op.counted_in orelse continue;
+        // Flying: who counted it in holds the word until then.
+        if (op.phase == .flying and word.load(.seq_cst) & op_module.closing_bit != 0) self.cancelOp(op);
     }
 }
 

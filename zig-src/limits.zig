@@ -28,6 +28,9 @@ pub const interruptible_backstop_ns = 100 * std.time.ns_per_ms;
 pub const deferred_batch = 20;
 pub const deferred_rounds = 4;
 
+/// Before the kernel is asked again that could not take a submission just now.
+pub const refused_pause_ns = 100 * std.time.ns_per_us;
+
 /// A cancellation that met its operation at work is repeated after so long.
 pub const cancel_again_ns = 10 * std.time.ns_per_ms;
 

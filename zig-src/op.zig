@@ -28,6 +28,9 @@ pub const Internal = enum(u8) {
 };
 pub const internal_max = std.math.maxInt(u32);
 
+/// Of a word that counts the operations of a descriptor: it is being closed.
+pub const closing_bit: u32 = 1 << 31;
+
 pub const Phase = enum(u8) { free, flying, ended };
 
 /// Told of the terminal completion, on the shard and outside any task.
@@ -44,6 +47,8 @@ pub const Op = struct {
     /// A timer is ended by its shard, everything else by the kernel. (There `timer` is only set between
     /// two times of asking for the end.)
     is_timer: bool = false,
+    /// The kernel picks a buffer of the shard's.
+    picks: bool = false,
     /// For connect: the socket that is the result of a success. Else -1.
     socket: i32 = -1,
     result: i32 = 0,
@@ -56,6 +61,8 @@ pub const Op = struct {
     address: linux.sockaddr.in6 = undefined,
     address_len: u32 = 0,
     path: ?[:0]u8 = null,
+    /// Counts this one among others of its descriptor; where its closing bit is set they are to end.
+    counted_in: ?*const std.atomic.Value(u32) = null,
     /// Of a zero-copy send: its result, known before the kernel lets go of the buffer.
     early: i32 = 0,
     /// Takes what comes before the terminal completion (a multishot operation); with `complete_ctx`.

@@ -313,9 +313,11 @@ pub const Shard = struct {
 
     fn cancelLive(self: *Shard) void {
         self.cancel_rounds_seen = self.crew.cancel_rounds.load(.seq_cst);
+        const closing = self.crew.closing.load(.seq_cst);
         var next = self.live;
         while (next) |task| : (next = task.live_next) {
-            if (task.cleanup) continue;
+            cancel.cancelClosed(self, task);
+            if (!closing or task.cleanup) continue;
             task.cancel_requested.store(true, .seq_cst);
             wake(task);
         }
@@ -429,20 +431,25 @@ pub const Shard = struct {
             count += batch.len;
             self.counters.cqes_reaped.add(batch.len);
             for (batch) |cqe| {
-                if (cqe.user_data <= op_module.internal_max) {
-                    self.internal(cqe);
-                } else if (self.ops.find(cqe.user_data)) |op| {
-                    if (cqe.flags & linux.IORING_CQE_F_MORE == 0)
-                        self.endOp(op, finalOf(op, cqe), cqe.flags)
-                    else if (op.more) |function|
-                        function(op.complete_ctx, cqe.res, cqe.flags)
-                    else
-                        op.early = cqe.res;
-                } else {
-                    self.counters.stale_completions.add(1);
-                }
+                if (cqe.user_data <= op_module.internal_max) self.internal(cqe) else self.completed(cqe);
             }
         }
+    }
+
+    fn completed(self: *Shard, cqe: Cqe) void {
+        if (cqe.flags & linux.IORING_CQE_F_BUFFER != 0) self.buffers.ready.in_hands += 1;
+        const op = self.ops.find(cqe.user_data) orelse return self.counters.stale_completions.add(1);
+        // It has ended, and nobody took the result yet: a second end would be a fault of the kernel's.
+        if (op.phase != .flying) return self.counters.stale_completions.add(1);
+        if (cqe.flags & linux.IORING_CQE_F_MORE != 0) {
+            if (op.more) |function| function(op.complete_ctx, cqe.res, cqe.flags) else op.early = cqe.res;
+            return;
+        }
+        const result = finalOf(op, cqe);
+        const exhausted = op.picks and result == -@as(i32, @backingInt(linux.E.NOBUFS));
+        if (exhausted) self.counters.buffers_exhausted.add(1);
+        if (op.more != null and !op.cancel_sent and (result > 0 or exhausted)) self.counters.multishots_cut.add(1);
+        self.endOp(op, result, cqe.flags);
     }
 
     /// A notification only says that the buffer is free; the result came before. What a system call
@@ -549,6 +556,10 @@ pub const Shard = struct {
 
     fn publishGauges(self: *Shard) void {
         self.counters.sqes_submitted.value.store(self.ring.sqes_submitted, .monotonic);
+        self.counters.submits_refused.value.store(self.ring.submits_refused, .monotonic);
+        self.counters.submits_short.value.store(self.ring.submits_short, .monotonic);
+        self.counters.sqes_backlogged.value.store(self.ring.sqes_backlogged, .monotonic);
+        if (self.buffers == .ready) self.gauges.buffers_in_hands.value.store(self.buffers.ready.in_hands, .monotonic);
         self.gauges.ops_in_flight.value.store(self.ops.flying, .monotonic);
         self.gauges.timers_set.value.store(self.timers.heap.items.len, .monotonic);
         self.gauges.run_queue_depth.value.store(self.native.len + self.hosted.len, .monotonic);

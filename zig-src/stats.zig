@@ -75,6 +75,11 @@ pub const ShardCounters = struct {
     sqes_submitted: Counter = .{},
     cqes_reaped: Counter = .{},
     cq_overflows: Counter = .{},
+    submits_refused: Counter = .{},
+    submits_short: Counter = .{},
+    sqes_backlogged: Counter = .{},
+    multishots_cut: Counter = .{},
+    buffers_exhausted: Counter = .{},
     stale_completions: Counter = .{},
     cancels_repeated: Counter = .{},
     busy_ns: Counter = .{},
@@ -95,6 +100,7 @@ pub fn errnoIndex(errno: std.os.linux.E) usize {
 /// What is true now, as last published by the shard.
 pub const Gauges = struct {
     ops_in_flight: Counter = .{},
+    buffers_in_hands: Counter = .{},
     timers_set: Counter = .{},
     run_queue_depth: Counter = .{},
 };

@@ -122,6 +122,7 @@ pub fn recv(shard: *Shard, task: *Task, fd: i32, buffer: []u8, flags: u32, drain
 /// At most `length` bytes, and at most what such a buffer holds.
 pub fn recvPicked(shard: *Shard, task: *Task, fd: i32, length: usize, drained: bool) Error!*Op {
     const op = try shard.ops.take(task, shard);
+    op.picks = true;
     var sqe: Sqe = undefined;
     sqe.prep_recv(fd, &.{}, 0);
     sqe.len = @intCast(@min(length, buffers.size));

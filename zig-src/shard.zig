@@ -448,7 +448,7 @@ pub const Shard = struct {
         const result = finalOf(op, cqe);
         const exhausted = op.picks and result == -@as(i32, @backingInt(linux.E.NOBUFS));
         if (exhausted) self.counters.buffers_exhausted.add(1);
-        if (op.more != null and !op.cancel_sent and (result > 0 or exhausted)) self.counters.multishots_cut.add(1);
+        if (op.more != null and (result > 0 or exhausted)) self.counters.multishots_cut.add(1);
         self.endOp(op, result, cqe.flags);
     }
 

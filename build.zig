@@ -32,6 +32,11 @@ pub fn build(b: *std.Build) void {
     );
     const debug_info = b.option(bool, "debug-info", "Keep symbols and debug info in libraries");
     const sanitize_thread = b.option(bool, "sanitize-thread", "Build with ThreadSanitizer");
+    options.addOption(bool, "checking_allocator", b.option(
+        bool,
+        "checking-allocator",
+        "Find misuse of memory, and at the end of the process leaks (which make its exit code 97)",
+    ) orelse false);
     const target = b.standardTargetOptions(.{ .default_target = defaultTarget(b) });
 
     const release: Settings = .{

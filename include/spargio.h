@@ -298,7 +298,10 @@ int32_t spargio_write_at(int32_t fd, const void *buffer, uint32_t length, uint64
 /** fsync(2), or fdatasync(2) where `data_only` is not 0. IORING_OP_FSYNC, 5.1. */
 int32_t spargio_fsync(int32_t fd, int32_t data_only, spargio_op *op);
 
-/** close(2). IORING_OP_CLOSE, 5.6. Operations under way on the descriptor are not cancelled. */
+/**
+ * close(2). IORING_OP_CLOSE, 5.6. It cannot be cancelled. Operations under way on the descriptor are not
+ * ended by it: cancel them, or shut a socket down, first.
+ */
 int32_t spargio_close(int32_t fd, spargio_op *op);
 
 /**
@@ -492,8 +495,8 @@ int32_t spargio_sqe_check(const void *sqe, char *message, size_t capacity);
  * With `complete`, it is called exactly once, at the completion: also where the task was cancelled or has
  * ended meanwhile, and then before the task's join ends. The result is the function's; the task is polled
  * as after any operation, and spargio_op_poll gives SPARGIO_E_CLOSED from then on. `op` may be NULL.
- * Without it (NULL) spargio_op_poll gives the result, and a descriptor (of OPENAT, OPENAT2, ACCEPT,
- * SOCKET, FIXED_FD_INSTALL) that nobody takes because the task ended is closed.
+ * Without it (NULL) spargio_op_poll gives the result, and descriptors (of OPENAT, OPENAT2, ACCEPT,
+ * SOCKET, FIXED_FD_INSTALL, PIPE, or received by RECVMSG) that nobody takes because the task ended are closed.
  *
  * All memory that the SQE names, paths too, must stay valid until the completion (`complete` was called,
  * spargio_op_poll returned SPARGIO_READY, or the task's join ended).

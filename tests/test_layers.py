@@ -90,7 +90,7 @@ LAYERS = [
     },
     {"stats", "doorbell", "handle_table", "timers", "tags", "options", "probe"},
     {"steal", "ring", "locked_memory", "buffers", "outbox", "fixed"},
-    {"task", "op", "completion", "mailbox"},
+    {"task", "op", "undo", "completion", "mailbox"},
     {
         "soft/pending",
         "soft/blocking",
@@ -100,7 +100,7 @@ LAYERS = [
         "soft/epoll",
         "backend",
     },
-    {"shard", "bells", "crew", "thief", "idle", "host", "messages"},
+    {"shard", "bells", "cancel", "crew", "thief", "idle", "host", "messages"},
     {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},
     {"runtime"},
     {"native_task"},

@@ -150,6 +150,11 @@ pub const Crew = struct {
     /// For tasks that went on although they were cancelled.
     pub fn cancelAgain(self: *Crew) void {
         assert(self.closing.load(.seq_cst));
+        self.endClosed();
+    }
+
+    /// After the closing bit of a descriptor was set: every shard ends its operations on it.
+    pub fn endClosed(self: *Crew) void {
         _ = self.cancel_rounds.fetchAdd(1, .seq_cst);
         for (self.shards) |*shard| _ = self.notify(shard);
     }

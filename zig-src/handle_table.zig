@@ -5,7 +5,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const limits = @import("limits.zig");
-const gpa = @import("memory.zig").gpa;
+const forever = @import("memory.zig").forever;
 const Lock = @import("sync.zig").Lock;
 const Atomic = @import("seam.zig").Atomic;
 
@@ -118,7 +118,7 @@ pub fn HandleTableType(comptime T: type) type {
 
         fn grow(self: *Self) error{OutOfMemory}!void {
             if (self.slab_count == limits.handle_slabs_max) return error.OutOfMemory;
-            const slab = try gpa.alloc(Slot, limits.handle_slab);
+            const slab = try forever.alloc(Slot, limits.handle_slab);
             for (slab, 0..) |*slot, i| {
                 slot.* = .{ .index = self.slab_count * limits.handle_slab + @as(u32, @intCast(i)) };
                 slot.next_free = if (i + 1 < slab.len) &slab[i + 1] else null;

@@ -33,6 +33,11 @@ pub const deferred_rounds = 4;
 pub const ring_memory_wait_ns = 100 * std.time.ns_per_ms;
 
 pub const ring_entries_min = 8;
+/// Before the kernel is asked again that could not take a submission just now.
+pub const refused_pause_ns = 100 * std.time.ns_per_us;
+
+/// A cancellation that met its operation at work is repeated after so long.
+pub const cancel_again_ns = 10 * std.time.ns_per_ms;
 
 /// Threads of one runtime for blocking calls, where there is no io_uring.
 pub const pool_threads_max = 8;

@@ -1,13 +1,40 @@
 //! The allocator of the whole library. libc's: thread-safe, known to valgrind and sanitizers, and
-//! it never relies on thread-local storage of a library that was loaded late.
+//! it never relies on thread-local storage of a library that was loaded late. Built with
+//! -Dchecking-allocator it is Zig's own, which finds what is freed twice or never.
 
 const std = @import("std");
 const builtin = @import("builtin");
 const Alignment = std.mem.Alignment;
 const Allocator = std.mem.Allocator;
 
+const checking = @import("build_options").checking_allocator;
+
+pub const gpa = if (checking) debug.allocator() else forever;
+
+/// For tables that stay for the life of the process.
+pub const forever = if (builtin.is_test) watched(&standard) else standard;
+
 const standard = @import("seam.zig").gpa;
-pub const gpa = if (builtin.is_test) watched(&standard) else standard;
+var debug: std.heap.DebugAllocator(.{ .safety = true, .thread_safe = true }) = .init;
+var asked_to_report: std.atomic.Value(bool) = .init(false);
+
+const leaked_exit_code = 97;
+
+extern fn atexit(function: *const fn () callconv(.c) void) c_int;
+
+/// Before the first allocation that is to be checked at the end of the process.
+pub fn watch() void {
+    if (!checking) return;
+    if (asked_to_report.swap(true, .acq_rel)) return;
+    _ = atexit(reportLeaks);
+}
+
+fn reportLeaks() callconv(.c) void {
+    const count = debug.detectLeaks();
+    if (count == 0) return;
+    std.debug.print("spargio: {d} allocations were not freed\n", .{count});
+    std.os.linux.exit_group(leaked_exit_code);
+}
 
 const pages = if (builtin.is_test) watched(&std.heap.page_allocator) else std.heap.page_allocator;
 const page = Alignment.fromByteUnits(std.heap.page_size_min);

@@ -11,6 +11,7 @@ const gpa = @import("memory.zig").gpa;
 const Sqe = @import("ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
+const Undo = @import("undo.zig").Undo;
 
 /// Low byte of a `user_data` that belongs to no op; the next three bytes are its argument. Generations
 /// start at 1, so every op id is above these.
@@ -23,14 +24,16 @@ pub const Internal = enum(u8) {
     /// A message from another shard, and the end of one of ours.
     message = 4,
     message_sent = 5,
+    /// The kernel's refusal to cancel the operation at this place.
+    cancel = 6,
     _,
 };
 pub const internal_max = std.math.maxInt(u32);
 
-pub const Phase = enum(u8) { free, flying, ended };
+/// Of a word that counts the operations of a descriptor: it is being closed.
+pub const closing_bit: u32 = 1 << 31;
 
-/// What becomes of a success that nobody takes.
-pub const Undo = enum(u8) { nothing, close_descriptor };
+pub const Phase = enum(u8) { free, flying, ended };
 
 /// Told of the terminal completion, on the shard and outside any task.
 pub const CompleteFn = *const fn (ctx: ?*anyopaque, result: i32, cqe_flags: u32) callconv(.c) void;
@@ -43,8 +46,13 @@ pub const Op = struct {
     cancel_sent: bool = false,
     /// An interruption is a result like any other: the caller's own SQE.
     verbatim: bool = false,
-    /// A timer is ended by its shard, everything else by the kernel.
+    /// Half done it would be worse than done (a close).
+    shielded: bool = false,
+    /// A timer is ended by its shard, everything else by the kernel. (There `timer` is only set between
+    /// two times of asking for the end.)
     is_timer: bool = false,
+    /// The kernel picks a buffer of the shard's.
+    picks: bool = false,
     /// For connect: the socket that is the result of a success. Else -1.
     socket: i32 = -1,
     result: i32 = 0,
@@ -57,6 +65,8 @@ pub const Op = struct {
     address: linux.sockaddr.in6 = undefined,
     address_len: u32 = 0,
     path: ?[:0]u8 = null,
+    /// Counts this one among others of its descriptor; where its closing bit is set they are to end.
+    counted_in: ?*const std.atomic.Value(u32) = null,
     /// Of a zero-copy send: its result, known before the kernel lets go of the buffer.
     early: i32 = 0,
     /// Takes what comes before the terminal completion (a multishot operation); with `complete_ctx`.
@@ -113,9 +123,14 @@ pub const OpTable = struct {
     pub fn find(self: *const OpTable, id: u64) ?*Op {
         const index: u32 = @truncate(id);
         if (index / limits.op_slab >= self.slabs.items.len) return null;
-        const op = &self.slabs.items[index / limits.op_slab][index % limits.op_slab];
+        const op = self.at(index);
         if (op.generation != id >> 32 or op.phase == .free) return null;
         return op;
+    }
+
+    /// The op at a place, whatever it is now.
+    pub fn at(self: *const OpTable, index: u32) *Op {
+        return &self.slabs.items[index / limits.op_slab][index % limits.op_slab];
     }
 
     /// The terminal completion: the kernel is done with everything the op owns.
@@ -139,7 +154,6 @@ pub const OpTable = struct {
     pub fn consume(self: *OpTable, op: *Op) i32 {
         assert(op.phase == .ended);
         const result = op.result;
-        op.undo = .nothing;
         self.release(op);
         return result;
     }
@@ -147,7 +161,7 @@ pub const OpTable = struct {
     /// Frees the slot of an ended op whose result nobody wants.
     pub fn discard(self: *OpTable, op: *Op) void {
         assert(op.phase == .ended);
-        if (op.undo == .close_descriptor and op.result >= 0) _ = seam.system.close(op.result);
+        op.undo.apply(op.result);
         self.release(op);
     }
 

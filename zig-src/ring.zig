@@ -8,6 +8,7 @@ const linux = std.os.linux;
 const Buffers = @import("buffers.zig").Buffers;
 const clock = @import("clock.zig");
 const gpa = @import("memory.zig").gpa;
+const limits = @import("limits.zig");
 const Info = @import("probe.zig").Info;
 const seam = @import("seam.zig");
 const options_module = @import("options.zig");
@@ -44,6 +45,10 @@ pub const Ring = struct {
     /// SQEs that found the queue full while the kernel could take none; in order.
     backlog: std.ArrayList(Sqe) = .empty,
     sqes_submitted: u64 = 0,
+    /// Submissions that the kernel refused for the moment, or took a part of.
+    submits_refused: u64 = 0,
+    submits_short: u64 = 0,
+    sqes_backlogged: u64 = 0,
     head_seen: u32 = 0,
     stand_in: ?StandIn = null,
     /// What a stand-in picks from for IOSQE_BUFFER_SELECT; the kernel knows by itself.
@@ -206,6 +211,7 @@ pub const Ring = struct {
             }
         }
         try self.backlog.append(gpa, sqe);
+        self.sqes_backlogged += 1;
     }
 
     /// True where `push` left something that the kernel has not seen.
@@ -363,14 +369,41 @@ pub const Ring = struct {
             @sizeOf(linux.io_uring_getevents_arg),
         );
         switch (linux.errno(rc)) {
-            .SUCCESS => return .completions,
+            .SUCCESS => {},
             .TIME => return .timeout,
             .INTR => return .interrupted,
             // The kernel is short of memory or of room for completions: what was not taken stays
             // queued and goes with the next call, after completions were reaped.
-            .AGAIN, .BUSY => return .completions,
-            else => |errno| std.debug.panic("spargio: io_uring_enter failed: {t}", .{errno}),
+            .AGAIN, .BUSY, .NOMEM => {
+                self.submits_refused += 1;
+                if (wanted > 0 and !self.ready()) pause();
+                return .completions;
+            },
+            else => |errno| std.debug.panic("spargio: io_uring_enter failed with {t}: {s}", .{ errno, fatal(errno) }),
         }
+        // Where anything was submitted, its number hides how a wait ended: by a signal or the time limit.
+        if (!self.isPolled() and rc < to_submit) self.submits_short += 1;
+        if (wanted == 0 or self.ready()) return .completions;
+        return if (clock.nowNs() >= deadline_ns.?) .timeout else .interrupted;
+    }
+
+    /// Where a wait did not wait: so that being short of memory does not take the CPU as well.
+    fn pause() void {
+        const ts = clock.toTimespec(limits.refused_pause_ns);
+        _ = linux.nanosleep(&ts, null);
+    }
+
+    /// Operations are under way, their memory is the kernel's, and there is no way to them any more: the
+    /// program cannot go on, but it can be told why.
+    fn fatal(errno: linux.E) []const u8 {
+        return switch (errno) {
+            .BADR => "completions were lost because the kernel had no memory to keep them",
+            .BADF, .OPNOTSUPP, .NXIO => "the program closed a descriptor that is not its own",
+            .PERM, .ACCES, .NOSYS => "a seccomp filter or a security module took io_uring away after the start; " ++
+                "start the runtime after it, or choose SPARGIO_BACKEND=epoll",
+            .OWNERDEAD => "the kernel's polling thread (io_uring_sqpoll) was killed",
+            else => "unexpected",
+        };
     }
 };
 

@@ -36,4 +36,5 @@ test {
     _ = @import("sync.zig");
     _ = @import("tags.zig");
     _ = @import("timers.zig");
+    _ = @import("undo.zig");
 }

@@ -8,8 +8,9 @@ const backend = @import("backend.zig");
 const clock = @import("clock.zig");
 const errors = @import("errors.zig");
 const fork = @import("fork.zig");
-const gpa = @import("memory.zig").gpa;
 const locked_memory = @import("locked_memory.zig");
+const memory = @import("memory.zig");
+const gpa = memory.gpa;
 const options_module = @import("options.zig");
 const Options = options_module.Options;
 const probe = @import("probe.zig");
@@ -103,6 +104,7 @@ pub const Runtime = struct {
         errno: *i32,
     ) StartError!*Runtime {
         fork.watch(Shard.forgetCurrent);
+        memory.watch();
         const self = try gpa.create(Runtime);
         errdefer gpa.destroy(self);
         self.* = .{

@@ -6,6 +6,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const cancel = @import("cancel.zig");
 const clock = @import("clock.zig");
 const limits = @import("limits.zig");
 const stats = @import("stats.zig");
@@ -324,9 +325,11 @@ pub const Shard = struct {
 
     fn cancelLive(self: *Shard) void {
         self.cancel_rounds_seen = self.crew.cancel_rounds.load(.seq_cst);
+        const closing = self.crew.closing.load(.seq_cst);
         var next = self.live;
         while (next) |task| : (next = task.live_next) {
-            if (task.cleanup) continue;
+            cancel.cancelClosed(self, task);
+            if (!closing or task.cleanup) continue;
             task.cancel_requested.store(true, .seq_cst);
             wake(task);
         }
@@ -396,35 +399,12 @@ pub const Shard = struct {
         self.endOp(op, 0, 0);
     }
 
-    /// Asks for the end of an operation; what comes is its completion, as -ECANCELED or a result.
-    pub fn cancelOp(self: *Shard, op: *Op) void {
-        assert(current_shard == self);
-        if (op.phase != .flying or op.cancel_sent) return;
-        op.cancel_sent = true;
-        if (op.is_timer) {
-            self.timers.cancel(&op.timer);
-            return self.endOp(op, -@as(i32, @backingInt(linux.E.CANCELED)), 0);
-        }
-        var sqe: Sqe = undefined;
-        sqe.prep_cancel(op.id(), 0);
-        sqe.flags |= linux.IOSQE_CQE_SKIP_SUCCESS;
-        sqe.user_data = @backingInt(Internal.ignore);
-        // Without memory for it the operation goes on and ends by itself; it may be asked again.
-        self.ring.push(sqe) catch {
-            op.cancel_sent = false;
-        };
-    }
+    pub const cancelOp = cancel.cancelOp;
+    pub const cancelOps = cancel.cancelOps;
 
-    pub fn cancelOps(self: *Shard, task: *Task) void {
-        var next = task.ops;
-        while (next) |op| {
-            next = op.next;
-            self.cancelOp(op);
-        }
-    }
-
-    fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
+    pub fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
         const task = op.task;
+        if (op.timer.isSet()) self.timers.cancel(&op.timer); // It would have asked for this end again.
         self.ops.end(op, result, cqe_flags);
         if (op.complete) |function| {
             const ctx = op.complete_ctx;
@@ -472,20 +452,25 @@ pub const Shard = struct {
             count += batch.len;
             self.counters.cqes_reaped.add(batch.len);
             for (batch) |cqe| {
-                if (cqe.user_data <= op_module.internal_max) {
-                    self.internal(cqe);
-                } else if (self.ops.find(cqe.user_data)) |op| {
-                    if (cqe.flags & linux.IORING_CQE_F_MORE == 0)
-                        self.landed(op, finalOf(op, cqe), cqe.flags)
-                    else if (op.more) |function|
-                        function(op.complete_ctx, cqe.res, cqe.flags)
-                    else
-                        op.early = cqe.res;
-                } else {
-                    self.counters.stale_completions.add(1);
-                }
+                if (cqe.user_data <= op_module.internal_max) self.internal(cqe) else self.completed(cqe);
             }
         }
+    }
+
+    fn completed(self: *Shard, cqe: Cqe) void {
+        if (cqe.flags & linux.IORING_CQE_F_BUFFER != 0) self.buffers.ready.in_hands += 1;
+        const op = self.ops.find(cqe.user_data) orelse return self.counters.stale_completions.add(1);
+        // It has ended, and nobody took the result yet: a second end would be a fault of the kernel's.
+        if (op.phase != .flying) return self.counters.stale_completions.add(1);
+        if (cqe.flags & linux.IORING_CQE_F_MORE != 0) {
+            if (op.more) |function| function(op.complete_ctx, cqe.res, cqe.flags) else op.early = cqe.res;
+            return;
+        }
+        const result = finalOf(op, cqe);
+        const exhausted = op.picks and result == -@as(i32, @backingInt(linux.E.NOBUFS));
+        if (exhausted) self.counters.buffers_exhausted.add(1);
+        if (op.more != null and (result > 0 or exhausted)) self.counters.multishots_cut.add(1);
+        self.landed(op, result, cqe.flags);
     }
 
     /// What a signal or the kernel's own work came in between was not begun, and is asked for again:
@@ -497,15 +482,21 @@ pub const Shard = struct {
         self.ring.push(op.sqe) catch self.endOp(op, result, cqe_flags);
     }
 
-    /// A notification only says that the buffer is free; the result came before.
+    /// A notification only says that the buffer is free; the result came before. What a system call
+    /// would have restarted (a splice that was cancelled) ends by the kernel's own number for that.
     fn finalOf(op: *const Op, cqe: Cqe) i32 {
-        return if (cqe.flags & linux.IORING_CQE_F_NOTIF != 0) op.early else cqe.res;
+        if (cqe.flags & linux.IORING_CQE_F_NOTIF != 0) return op.early;
+        return switch (cqe.res) {
+            -516...-512 => -@as(i32, @backingInt(linux.E.INTR)),
+            else => cqe.res,
+        };
     }
 
     fn internal(self: *Shard, cqe: Cqe) void {
         const kind: Internal = @fromBackingInt(@intCast(@as(u8, @truncate(cqe.user_data))));
         switch (kind) {
-            .ignore => {}, // A cancel that came too late.
+            .ignore => {},
+            .cancel => cancel.refused(self, cqe),
             .doorbell => self.counters.ring_msgs_completed.add(1),
             .eventfd => if (self.crew.stop.load(.monotonic) == 0) self.armEventfd(),
             .msg_ring => self.bellFailed(cqe),
@@ -543,6 +534,10 @@ pub const Shard = struct {
 
     fn publishGauges(self: *Shard) void {
         self.counters.sqes_submitted.value.store(self.ring.sqes_submitted, .monotonic);
+        self.counters.submits_refused.value.store(self.ring.submits_refused, .monotonic);
+        self.counters.submits_short.value.store(self.ring.submits_short, .monotonic);
+        self.counters.sqes_backlogged.value.store(self.ring.sqes_backlogged, .monotonic);
+        if (self.buffers == .ready) self.gauges.buffers_in_hands.value.store(self.buffers.ready.in_hands, .monotonic);
         self.gauges.ops_in_flight.value.store(self.ops.flying, .monotonic);
         self.gauges.timers_set.value.store(self.timers.heap.items.len, .monotonic);
         self.gauges.run_queue_depth.value.store(self.native.len + self.hosted.len, .monotonic);

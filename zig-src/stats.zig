@@ -78,7 +78,13 @@ pub const ShardCounters = struct {
     cqes_reaped: Counter = .{},
     reads_at_once: Counter = .{},
     cq_overflows: Counter = .{},
+    submits_refused: Counter = .{},
+    submits_short: Counter = .{},
+    sqes_backlogged: Counter = .{},
+    multishots_cut: Counter = .{},
+    buffers_exhausted: Counter = .{},
     stale_completions: Counter = .{},
+    cancels_repeated: Counter = .{},
     busy_ns: Counter = .{},
     idle_ns: Counter = .{},
 };
@@ -97,6 +103,7 @@ pub fn errnoIndex(errno: std.os.linux.E) usize {
 /// What is true now, as last published by the shard.
 pub const Gauges = struct {
     ops_in_flight: Counter = .{},
+    buffers_in_hands: Counter = .{},
     timers_set: Counter = .{},
     run_queue_depth: Counter = .{},
 };

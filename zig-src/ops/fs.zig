@@ -127,6 +127,8 @@ pub fn closeSoon(shard: *Shard, fd: i32) void {
 
 pub fn close(shard: *Shard, task: *Task, fd: i32) Error!*Op {
     const op = try shard.ops.take(task, shard);
+    // A file system that flushes does it on a thread of the kernel; cancelled, it would stay open.
+    op.shielded = true;
     var sqe: Sqe = undefined;
     sqe.prep_close(fd);
     shard.launch(op, sqe);

@@ -117,6 +117,7 @@ pub fn recv(shard: *Shard, task: *Task, fd: i32, buffer: []u8, flags: u32, drain
 /// At most `length` bytes, and at most what such a buffer holds.
 pub fn recvPicked(shard: *Shard, task: *Task, fd: i32, length: usize, drained: bool) Error!*Op {
     const op = try shard.ops.take(task, shard);
+    op.picks = true;
     var sqe: Sqe = undefined;
     sqe.prep_recv(fd, &.{}, 0);
     sqe.len = @intCast(@min(length, buffers.size));
@@ -155,6 +156,7 @@ pub fn shutdown(shard: *Shard, task: *Task, fd: i32, how: u32) Error!*Op {
 /// `message` and all it points to are the caller's until the op has ended.
 pub fn recvMessage(shard: *Shard, task: *Task, fd: i32, message: *linux.msghdr, flags: u32) Error!*Op {
     const op = try shard.ops.take(task, shard);
+    op.undo = .{ .close_passed = message };
     var sqe: Sqe = undefined;
     sqe.prep_recvmsg(fd, message, flags);
     shard.launch(op, sqe);

@@ -12,9 +12,10 @@ const Task = @import("../task.zig").Task;
 
 /// The last opcode that this release knows (IORING_OP_PIPE): of a newer one it cannot tell how many
 /// completions it gives.
-const opcode_last = 62;
+const opcode_last = opcode_pipe;
 
 // Not in std.os.linux.
+const opcode_pipe = 62;
 const timeout_multishot = 1 << 6;
 const uring_cmd_multishot = 1 << 1;
 
@@ -110,7 +111,12 @@ pub fn submit(shard: *Shard, task: *Task, sqe: *const Sqe) fs.Error!*Op {
     const op = try shard.ops.take(task, shard);
     switch (sqe.opcode) {
         .OPENAT, .OPENAT2, .ACCEPT, .SOCKET, .FIXED_FD_INSTALL => op.undo = .close_descriptor,
-        else => {},
+        .RECVMSG => if (sqe.addr != 0) {
+            op.undo = .{ .close_passed = @ptrFromInt(sqe.addr) };
+        },
+        else => if (@backingInt(sqe.opcode) == opcode_pipe and sqe.addr != 0) {
+            op.undo = .{ .close_pair = @ptrFromInt(sqe.addr) };
+        },
     }
     op.verbatim = true;
     shard.launch(op, sqe.*);

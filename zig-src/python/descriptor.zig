@@ -10,10 +10,11 @@ const helpers = &@import("helpers.zig").helpers;
 const raiseErrno = @import("helpers.zig").raiseErrno;
 const object = @import("object.zig");
 const op = @import("op.zig");
+const Shard = @import("../shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 
-const closing_bit: u32 = 1 << 31;
+const closing_bit = @import("../op.zig").closing_bit;
 
 /// A receive gets a new bytes object before anything has arrived: its size follows what the peer
 /// sends, so that many quiet connections do not hold much, and a fast one is not cut into pieces.
@@ -94,14 +95,27 @@ pub const Descriptor = struct {
         return self.users.load(.acquire) & closing_bit != 0;
     }
 
-    /// Sets the closing bit. Gives true where the caller is to close: nothing is under way.
-    pub fn beginClose(self: *Descriptor) bool {
-        const before = self.users.fetchOr(closing_bit, .acq_rel);
-        if (before & closing_bit != 0) return false;
-        if (before == 0) return true;
-        // Ends the waits of others on any shard; they see the closing bit, the last one closes.
-        if (self.is_socket) _ = linux.shutdown(self.fd, linux.SHUT.RDWR);
-        return false;
+    /// On a shard: sets the closing bit. Gives the number where the caller is to close it: nothing is
+    /// under way. Otherwise the last operation closes it.
+    pub fn beginClose(self: *Descriptor) ?i32 {
+        // Counted in, so that the number is ours until those that wait are told.
+        _ = self.users.fetchAdd(1, .acq_rel);
+        defer self.release();
+        const before = self.users.fetchOr(closing_bit, .seq_cst);
+        if (before & closing_bit != 0) return null;
+        if (before == 1) return self.takeFd();
+        self.endWaits();
+        return null;
+    }
+
+    /// Ends what waits on any shard. What is done in a file ends by itself, and is not cut short.
+    fn endWaits(self: *Descriptor) void {
+        if (self.is_socket and linux.errno(linux.shutdown(self.fd, linux.SHUT.RDWR)) == .SUCCESS) return;
+        var info: linux.Statx = undefined;
+        const flags: u32 = linux.AT.EMPTY_PATH | linux.AT.STATX_DONT_SYNC;
+        const errno = linux.errno(linux.statx(self.fd, "", flags, .{ .TYPE = true }, &info));
+        if (errno == .SUCCESS and info.mode & linux.S.IFMT == linux.S.IFREG) return;
+        Shard.current().?.crew.endClosed();
     }
 
     fn closeNow(self: *Descriptor) void {

@@ -120,8 +120,7 @@ const PyOp = struct {
         const instance = self.descriptor orelse return true;
         const descriptor = Descriptor.Type.body(instance);
         if (self.kind == .close) {
-            if (!descriptor.beginClose()) return false;
-            self.argument = @intCast(@max(descriptor.takeFd(), 0));
+            self.argument = @intCast(descriptor.beginClose() orelse return false);
             return true;
         }
         if (!descriptor.acquire()) return false;
@@ -192,6 +191,7 @@ const PyOp = struct {
             self.finish();
             return py.PyErr_NoMemory();
         };
+        if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
         self.state = .flying;
         suspended.* = true;
         return me.suspendForOp(op, instance, self.kind == .close);

@@ -74,6 +74,7 @@ const Raw = struct {
             return py.PyErr_NoMemory();
         };
         if (self.outcome == .file or self.outcome == .socket) op.undo = .close_descriptor;
+        if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
         self.state = .flying;
         shard.launch(op, self.sqe);
         suspended.* = true;

@@ -160,7 +160,9 @@ pub const Segments = struct {
         };
         self.op = op;
         self.last = null;
-        op.more = arrived;
+        op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
+        op.picks = self.own == null;
+        op.more = if (self.own == null) arrived else null; // A single one has no more.
         op.complete = ended;
         op.complete_ctx = api.ref(instance); // The kernel's, given back at the end.
         shard.launch(op, sqe);

@@ -215,12 +215,25 @@ pub const Epoll = struct {
         var wanted: u32 = 0;
         var next = waiters.first;
         while (next) |pending| : (next = pending.next) wanted |= pending.events;
-        if (wanted & ~waiters.armed == 0) return .SUCCESS;
         var event: linux.epoll_event = .{ .events = wanted | linux.EPOLL.ONESHOT, .data = .{ .fd = fd } };
         var errno = linux.errno(linux.epoll_ctl(self.epoll, linux.EPOLL.CTL_MOD, fd, &event));
-        if (errno == .NOENT) errno = linux.errno(linux.epoll_ctl(self.epoll, linux.EPOLL.CTL_ADD, fd, &event));
-        if (errno == .SUCCESS) waiters.armed = wanted;
+        if (errno == .NOENT) {
+            // Armed, and not there: the number is another's now.
+            if (waiters.armed != 0) event.events = self.endOlder(waiters) | linux.EPOLL.ONESHOT;
+            errno = linux.errno(linux.epoll_ctl(self.epoll, linux.EPOLL.CTL_ADD, fd, &event));
+        }
+        if (errno == .SUCCESS) waiters.armed = event.events;
         return errno;
+    }
+
+    /// Ends those that wait for what had the number before: all but the last. Gives what that one wants.
+    fn endOlder(self: *Epoll, waiters: *Waiters) u32 {
+        while (true) {
+            const pending = waiters.first.?;
+            waiters.first = pending.next orelse return pending.events;
+            pending.next = null;
+            self.end(pending, -@as(i32, @backingInt(linux.E.CANCELED)));
+        }
     }
 
     fn poll(self: *Epoll, deadline_ns: u64) Wake {

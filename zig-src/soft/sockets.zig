@@ -39,7 +39,7 @@ fn recvPicked(pending: *Pending, from: *buffers.Buffers) Outcome {
             pending.cqe_flags |= buffers.flagsOf(id);
             if (outcome.done == room.len) pending.cqe_flags |= linux.IORING_CQE_F_SOCK_NONEMPTY;
         } else {
-            from.giveBack(id);
+            from.unpick(id);
         }
         return outcome;
     }

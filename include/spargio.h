@@ -246,7 +246,8 @@ int32_t spargio_join_poll(spargio_join join, int64_t *result);
 
 /**
  * Asks the task to end. Not started yet: it ends as SPARGIO_E_CANCELLED without a call. Started: its
- * operations are cancelled and it is polled; spargio_task_cancelled() then says so. Idempotent.
+ * operations are cancelled and it is polled; spargio_task_cancelled() then says so, and is the task's to
+ * look at before it begins others, which are not cancelled. Idempotent.
  */
 int32_t spargio_join_cancel(spargio_join join);
 

@@ -65,15 +65,14 @@ MUTANTS = {
         "        if (!task.draining) return;\n        if (task.flying",
     ),
     "a cancellation that detaches": (
-        "shard.zig",
-        "        var sqe: Sqe = undefined;\n        sqe.prep_cancel(op.id(), 0);\n",
-        "        if (op.more == null) return self.endOp(op, -125, 0);\n"
-        "        var sqe: Sqe = undefined;\n        sqe.prep_cancel(op.id(), 0);\n",
+        "cancel.zig",
+        "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
+        "    if (op.more == null) return self.endOp(op, -125, 0);\n"
+        "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
     ),
     "a result that nobody undoes": (
         "op.zig",
-        "        if (op.undo == .close_descriptor and op.result >= 0) "
-        "_ = seam.system.close(op.result);\n",
+        "        op.undo.apply(op.result);\n",
         "",
     ),
     "a picked buffer that stays away": (
@@ -83,8 +82,8 @@ MUTANTS = {
     ),
     "a slot that is freed twice": (
         "op.zig",
-        "        op.undo = .nothing;\n        self.release(op);\n",
-        "        op.undo = .nothing;\n        self.release(op);\n"
+        "        const result = op.result;\n        self.release(op);\n",
+        "        const result = op.result;\n        self.release(op);\n"
         "        if (op.generation % 4 == 0 and self.taken > 0) self.release(op);\n",
     ),
     "a slot that keeps its generation": (
@@ -135,7 +134,11 @@ MUTANTS = {
         "        for (self.shards) |*shard| _ = self.notify(shard);\n",
         "        sync.wake(&self.stop, std.math.maxInt(i32));\n",
     ),
-    "a search that nobody ends": ("crew.zig", "            self.endSearch();\n", ""),
+    "a search that nobody ends": (
+        "crew.zig",
+        "            if (shard.granted_search.swap(false, .seq_cst)) self.endSearch();\n",
+        "",
+    ),
     "a refused message that does not land": (
         "messages.zig",
         "    land(from.crew, target, slot.message);\n",

@@ -120,7 +120,7 @@ pub export fn spargio_buffer_unregister(place: u32) i32 {
     if (c_api.currentTask() == null) return fail(error.NotOnShard);
     if (place >= fixed.slots) return fail(error.Invalid);
     const shard = Shard.current().?;
-    shard.fixed.unregister(shard.ring.registrable(), place);
+    shard.unregister(place);
     return errors.ok;
 }
 

@@ -430,6 +430,12 @@ pub const Shard = struct {
         return if (self.buffers == .ready) &self.buffers.ready else null;
     }
 
+    /// Gives up registered memory. Transfers that name its place and are only queued go out before.
+    pub fn unregister(self: *Shard, slot: usize) void {
+        if (self.fixed.used > 0 and self.ring.hasUnsubmitted()) self.submit();
+        self.fixed.unregister(self.ring.registrable(), slot);
+    }
+
     /// The kernel runs a part of the deferred work at a time (20, in newer ones). A pass takes
     /// more of it, because what a pass costs (an interpreter's lock) does not grow with them.
     fn reap(self: *Shard) void {

@@ -1,5 +1,5 @@
 """Random cancels of every kind of operation, by a program whose memory is checked. The default suite
-makes some thousands per build; `SPARGIO_CANCELS=100000 pytest tests/abi/test_cancels.py` the long run
+makes 20,000 per build; `SPARGIO_CANCELS=100000 pytest tests/abi/test_cancels.py` the long run
 (about a minute). The seed is printed; `SPARGIO_SEED` sets it."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from abi_support import PROGRAMS, ROOT, STRICT, Run
 
-ATTEMPTS = int(os.environ.get("SPARGIO_CANCELS", "6000"))
+ATTEMPTS = int(os.environ.get("SPARGIO_CANCELS", "20000"))
 SEED = int(os.environ.get("SPARGIO_SEED") or secrets.randbits(32))
 
 LEAKED = 97

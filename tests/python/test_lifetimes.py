@@ -302,3 +302,21 @@ def test_random_cancels(tmp_path: Path) -> None:
         assert stats.buffers_in_hands == 0
 
     spargio.run(main, shards=2)
+
+
+@support.needs_io_uring
+def test_registered_memory_is_given_up_while_a_read_is_queued() -> None:
+    """The read was begun before: it must not find the place empty, or another's memory there."""
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        text = await fs.read(__file__)
+        async with await fs.File.open(__file__) as file:
+            memory = bytearray(4096)
+            place = native.register_buffer(memory)
+            job = handle.spawn_pinned(0, file.read_at_into(0, memory))
+            await spargio.yield_now()  # It has begun; the kernel has not seen it.
+            native.unregister_buffer(place)
+            assert await job == 4096
+            assert bytes(memory) == text[:4096]
+
+    spargio.run(main, shards=1)

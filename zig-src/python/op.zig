@@ -561,8 +561,7 @@ pub fn registerBuffer(_: ?*Object, given: *Object) callconv(.c) ?*Object {
 pub fn unregisterBuffer(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     _ = PyTask.demand("registered buffers") orelse return null;
     const slot = object.unsigned(given, "place", fixed.slots - 1) orelse return null;
-    const shard = Shard.current().?;
-    shard.fixed.unregister(shard.ring.registrable(), @intCast(slot));
+    Shard.current().?.unregister(@intCast(slot));
     return api.none();
 }
 

@@ -40,6 +40,7 @@ const Identity = struct {
         return .{ .user = linux.syscall1(.setfsuid, none), .group = linux.syscall1(.setfsgid, none) };
     }
 };
+
 /// In tests: the kernel is shown so many entries at a time, as if it had no memory for more.
 var submit_at_most: u32 = std.math.maxInt(u32);
 

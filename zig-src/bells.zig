@@ -29,7 +29,7 @@ pub fn ring(self: *Shard, target: *Shard) void {
         // Only a failure is told to the sender; a success is the target's completion.
         sqe.flags = linux.IOSQE_CQE_SKIP_SUCCESS;
         sqe.user_data = @backingInt(Internal.msg_ring) | @as(u64, target.id) << 8;
-        if (self.ring.push(sqe)) |_| {
+        if (self.ring.push(&sqe)) |_| {
             self.spawn_counters.ring_msgs_submitted.add(1);
             self.bells_queued = true;
             return;
@@ -81,7 +81,7 @@ pub fn armEventfd(self: *Shard) void {
     var sqe: Sqe = undefined;
     sqe.prep_read(self.eventfd, std.mem.asBytes(&self.eventfd_value), 0);
     sqe.user_data = @backingInt(Internal.eventfd);
-    self.ring.push(sqe) catch {}; // The backstop stands in until the next completion re-arms.
+    self.ring.push(&sqe) catch {}; // The backstop stands in until the next completion re-arms.
 }
 
 pub fn writeEventfd(self: *const Shard) void {

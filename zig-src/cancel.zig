@@ -52,7 +52,7 @@ fn ask(self: *Shard, op: *Op) void {
     sqe.prep_cancel(op.id(), 0);
     sqe.flags |= linux.IOSQE_CQE_SKIP_SUCCESS;
     sqe.user_data = @backingInt(Internal.cancel) | @as(u64, op.index) << 8;
-    self.ring.push(sqe) catch askLater(self, op);
+    self.ring.push(&sqe) catch askLater(self, op);
 }
 
 /// The kernel did not find it, or could only tap it on the shoulder. Mostly it has ended by itself. But

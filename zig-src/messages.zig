@@ -71,7 +71,7 @@ pub fn sendDirect(from: *Shard, target: *Shard, given: Message) bool {
     sqe.user_data = @backingInt(Internal.message_sent) | @as(u64, sequence) << 8;
     from.spawn_counters.messages_sent.add(1);
     from.spawn_counters.messages_sent_direct.add(1);
-    from.ring.push(sqe) catch return delivered(from, sequence, @backingInt(linux.E.NOMEM));
+    from.ring.push(&sqe) catch return delivered(from, sequence, @backingInt(linux.E.NOMEM));
     from.bells_queued = true; // Submitted after the poll, as a bell.
     return true;
 }

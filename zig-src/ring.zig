@@ -202,19 +202,19 @@ pub const Ring = struct {
     }
 
     /// Queues one SQE; the kernel sees it at the next `submit` or `wait`.
-    pub fn push(self: *Ring, sqe: Sqe) error{OutOfMemory}!void {
+    pub fn push(self: *Ring, sqe: *const Sqe) error{OutOfMemory}!void {
         if (self.backlog.items.len == 0) {
             if (self.vacant()) |slot| {
-                slot.* = sqe;
+                slot.* = sqe.*;
                 return;
             }
             self.submit();
             if (self.vacant()) |slot| {
-                slot.* = sqe;
+                slot.* = sqe.*;
                 return;
             }
         }
-        try self.backlog.append(gpa, sqe);
+        try self.backlog.append(gpa, sqe.*);
         self.sqes_backlogged += 1;
     }
 
@@ -423,7 +423,7 @@ fn nopsGoRound(options: *const Options) !void {
     for (0..20) |i| { // More than the queue holds: a full queue is submitted, nothing is lost.
         sqe.prep_nop();
         sqe.user_data = i;
-        try ring.push(sqe);
+        try ring.push(&sqe);
     }
     var cqes: [32]Cqe = undefined;
     var seen: usize = 0;
@@ -438,7 +438,7 @@ fn nopsGoRound(options: *const Options) !void {
     try std.testing.expectEqual(20, ring.sqes_submitted);
     sqe.prep_nop(); // After a pause: a thread of the kernel may be asleep.
     sqe.user_data = 20;
-    try ring.push(sqe);
+    try ring.push(&sqe);
     while (ring.reap(&cqes).len == 0) _ = ring.wait(clock.nowNs() + 100_000_000);
 }
 
@@ -469,7 +469,7 @@ test "short submissions, a full queue and its backlog: all in order, each counte
     sqe.prep_nop();
     for (0..100) |i| {
         sqe.user_data = i;
-        try ring.push(sqe);
+        try ring.push(&sqe);
     }
     try std.testing.expectEqual(100 - 8, ring.sqes_backlogged);
     submit_at_most = 3;

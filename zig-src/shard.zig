@@ -383,7 +383,7 @@ pub const Shard = struct {
         op.sqe = sqe;
         op.sqe.user_data = op.id();
         // Out of memory for the backlog: the kernel never saw it, so it ends here.
-        self.ring.push(op.sqe) catch self.endOp(op, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
+        self.ring.push(&op.sqe) catch self.endOp(op, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
     }
 
     pub fn launchTimer(self: *Shard, op: *Op, deadline_ns: u64) void {
@@ -468,6 +468,7 @@ pub const Shard = struct {
         const op = self.ops.find(cqe.user_data) orelse return self.counters.stale_completions.add(1);
         // It has ended, and nobody took the result yet: a second end would be a fault of the kernel's.
         if (op.phase != .flying) return self.counters.stale_completions.add(1);
+        if (cqe.res >= 0 and cqe.flags == 0 and op.more == null) return self.endOp(op, cqe.res, 0); // By far the most.
         if (cqe.flags & linux.IORING_CQE_F_MORE != 0) {
             if (op.more) |function| function(op.complete_ctx, cqe.res, cqe.flags) else op.early = cqe.res;
             return;
@@ -485,7 +486,7 @@ pub const Shard = struct {
         const interrupted = result == -@as(i32, @backingInt(linux.E.INTR)) and !op.verbatim and !op.cancel_sent;
         if (!interrupted) return self.endOp(op, result, cqe_flags);
         if (op.sqe.opcode == .CLOSE) return self.endOp(op, 0, cqe_flags);
-        self.ring.push(op.sqe) catch self.endOp(op, result, cqe_flags);
+        self.ring.push(&op.sqe) catch self.endOp(op, result, cqe_flags);
     }
 
     /// A notification only says that the buffer is free; the result came before. What a system call

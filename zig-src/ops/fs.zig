@@ -120,7 +120,7 @@ pub fn closeSoon(shard: *Shard, fd: i32) void {
     sqe.prep_close(fd);
     sqe.flags |= linux.IOSQE_CQE_SKIP_SUCCESS;
     sqe.user_data = @backingInt(Internal.ignore);
-    shard.ring.push(sqe) catch {
+    shard.ring.push(&sqe) catch {
         _ = linux.close(fd);
     };
 }

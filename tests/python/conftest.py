@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -24,6 +25,9 @@ LEAK_LIMIT_S = 5
 def pytest_configure() -> None:
     """``SPARGIO_TEST_OPTIONS``, a JSON object, changes the defaults of all runtimes that tests make:
     the modes of tests/modes.py."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in a shell's background. What the tests start would inherit it, and ignore Ctrl-C too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not (defaults := json.loads(os.environ.get("SPARGIO_TEST_OPTIONS", "{}"))):
         return
     plain = RuntimeBuilder.__init__

@@ -147,8 +147,9 @@ fn remaining(comptime T: type, out: *[vectors_max]T, given: []const T, skip: usi
 /// accept4(2) has no flag that keeps it from blocking: the socket gets it for the time of the call.
 pub fn accept(pending: *Pending) Outcome {
     const sqe = &pending.sqe;
-    const was = attempts.setNonblocking(sqe.fd) orelse return .failure(.BADF);
-    defer attempts.restore(sqe.fd, was);
+    // For good: several shards may accept here at once, and one that put the flag back would let another
+    // one's call block.
+    _ = attempts.setNonblocking(sqe.fd) orelse return .failure(.BADF);
     while (true) {
         const rc = linux.syscall4(
             .accept4,

@@ -126,8 +126,8 @@ static int32_t raw_socket(struct operation *o) {
 static int32_t begin(struct operation *o) {
     struct slot *s = o->of->slot;
     switch (o->kind) {
-    case PIPE_READ: return spargio_read_at(s->in, o->buffer, ROOM, UINT64_MAX, &o->op);
-    case PIPE_FULL: return spargio_write_at(s->full_out, o->buffer, ROOM, UINT64_MAX, &o->op);
+    case PIPE_READ: return spargio_read_at(s->in, o->buffer, ROOM, 0, &o->op);
+    case PIPE_FULL: return spargio_write_at(s->full_out, o->buffer, ROOM, 0, &o->op);
     case SOCKET_RECV: return spargio_recv(s->socket, o->buffer, ROOM, 0, &o->op);
     case SOCKET_SEND: return spargio_send(s->peer, o->buffer, 0, 0, &o->op);
     case ACCEPT: return spargio_accept(s->listener, &o->op);

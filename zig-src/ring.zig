@@ -349,6 +349,19 @@ pub const Ring = struct {
         return self.enterKernel(until_ns);
     }
 
+    /// The kernel queues work and then notes it, which may be after a call has done the work already: the
+    /// note would stay, and `hasTaskWork` say so for ever. Taken away before a call, which does all that is
+    /// queued by then, it is right again.
+    fn takeNote(self: *Ring) bool {
+        if (@atomicLoad(u32, self.uring.sq.flags, .monotonic) & linux.IORING_SQ_TASKRUN == 0) return false;
+        _ = @atomicRmw(u32, self.uring.sq.flags, .And, ~@as(u32, linux.IORING_SQ_TASKRUN), .seq_cst);
+        return true;
+    }
+
+    fn putNoteBack(self: *Ring) void {
+        _ = @atomicRmw(u32, self.uring.sq.flags, .Or, linux.IORING_SQ_TASKRUN, .seq_cst);
+    }
+
     fn enterKernel(self: *Ring, deadline_ns: ?u64) Wake {
         const sq = &self.uring.sq;
         var flags: u32 = linux.IORING_ENTER_GETEVENTS | linux.IORING_ENTER_EXT_ARG;
@@ -364,6 +377,7 @@ pub const Ring = struct {
         var arg = std.mem.zeroes(linux.io_uring_getevents_arg);
         const ts = clock.toTimespec(if (deadline_ns) |deadline| deadline -| clock.nowNs() else 0);
         if (deadline_ns != null) arg.ts = @intFromPtr(&ts);
+        const noted = self.takeNote();
         const rc = linux.syscall6(
             .io_uring_enter,
             @intCast(self.uring.fd),
@@ -374,13 +388,17 @@ pub const Ring = struct {
             @sizeOf(linux.io_uring_getevents_arg),
         );
         switch (linux.errno(rc)) {
-            .SUCCESS => {},
+            .SUCCESS => if (noted and rc < to_submit) self.putNoteBack(), // It did not come to the work.
             .TIME => return .timeout,
-            .INTR => return .interrupted,
+            .INTR => {
+                if (noted) self.putNoteBack();
+                return .interrupted;
+            },
             // The kernel is short of memory or of room for completions: what was not taken stays
             // queued and goes with the next call, after completions were reaped.
             .AGAIN, .BUSY, .NOMEM => {
                 self.submits_refused += 1;
+                if (noted) self.putNoteBack();
                 if (wanted > 0 and !self.ready()) pause();
                 return .completions;
             },
@@ -487,4 +505,17 @@ test "short submissions, a full queue and its backlog: all in order, each counte
     try std.testing.expect(ring.submits_short > short + 10);
     try std.testing.expect(!ring.hasUnsubmitted());
     try std.testing.expectEqual(0, ring.submits_refused);
+}
+
+test "a note of work that is done already does not stay" {
+    const info = @import("probe.zig").probe();
+    if (!info.sufficient()) return error.SkipZigTest;
+    var errno: i32 = 0;
+    var ring = try Ring.init(&.{ .ring_entries = 8 }, &info, &errno);
+    defer ring.deinit();
+    ring.enable();
+    ring.putNoteBack();
+    try std.testing.expect(ring.hasTaskWork());
+    ring.submit();
+    try std.testing.expect(!ring.hasTaskWork());
 }

@@ -135,9 +135,9 @@ MUTANTS = {
         "        sync.wake(&self.stop, std.math.maxInt(i32));\n",
     ),
     "a search that nobody ends": (
-        "crew.zig",
-        "            if (shard.granted_search.swap(false, .seq_cst)) self.endSearch();\n",
-        "",
+        "thief.zig",
+        "    shard.searching = false;\n    shard.crew.endSearch();\n",
+        "    shard.searching = false;\n",
     ),
     "a refused message that does not land": (
         "messages.zig",
@@ -176,17 +176,6 @@ MUTANTS = {
         "timers.zig",
         "        self.siftUp(place);\n        self.siftDown(last.place);\n",
         "        self.siftUp(place);\n",
-    ),
-    "a cell that is free before it was read": (
-        "queue/lock_free.zig",
-        "                        const item = cell.item;\n"
-        "                        // Release pairs with the acquire in `push`: the item was read.\n"
-        "                        cell.sequence.store(position +% self.mask +% 1, .release);\n"
-        "                        _ = self.len.fetchSub(1, .seq_cst);\n"
-        "                        return item;\n",
-        "                        cell.sequence.store(position +% self.mask +% 1, .release);\n"
-        "                        _ = self.len.fetchSub(1, .seq_cst);\n"
-        "                        return cell.item;\n",
     ),
 }
 

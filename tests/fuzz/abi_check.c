@@ -174,7 +174,7 @@ static void probes(Input *input) {
     spargio_probe_info *info = exactly(room);
     info->struct_size = size;
     int32_t result = spargio_probe(info);
-    CHECK(result == (size < 8 || size > 4096 ? SPARGIO_E_INVALID : SPARGIO_OK));
+    CHECK(result == (size < 8 || size > 4096 || size % 4 != 0 ? SPARGIO_E_INVALID : SPARGIO_OK));
     CHECK(info->struct_size == size);
     free(info);
 }

@@ -92,10 +92,15 @@ def test_a_burst_through_a_tiny_ring() -> None:
 
     async def main(handle: spargio.RuntimeHandle) -> None:
         async with await spargio.fs.File.open(__file__) as file:
-            jobs = [handle.spawn_pinned(0, file.read_at(n % 100, 50)) for n in range(3000)]
+            buffers = [bytearray(50) for _ in range(3000)]
+            jobs = [
+                handle.spawn_pinned(0, file.read_vectored_at(n % 100, [buffer]))
+                for n, buffer in enumerate(buffers)
+            ]
             text = await spargio.fs.read(__file__)
             for n, job in enumerate(jobs):
-                assert await job == text[n % 100 : n % 100 + 50]
+                assert await job == 50
+                assert buffers[n] == text[n % 100 : n % 100 + 50]
         await spargio.sleep(0.001)
         stats = handle.stats_snapshot()
         assert stats.stale_completions == 0

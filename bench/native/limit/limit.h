@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "../spargio/workload.h"
+#include "../spargio/await.h"
 
 spargio_runtime runtime;
 

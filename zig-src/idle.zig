@@ -55,27 +55,36 @@ fn spin(shard: *Shard) bool {
     if (shard.crew.info.usable_cpus == 1 and shard.crew.shards.len > 1) return false;
     if (idle.spin_ns == 0) {
         if (idle.short_parks < idle.parks_per_try) return false;
-        idle.spin_ns = limits.spin_ns_max;
+        idle.spin_ns = limits.spin_beside_others_ns_max;
     }
     idle.short_parks = 0;
     if (shard.ring.hasUnsubmitted()) shard.submit();
     shard.counters.spins.add(1);
     const began = clock.nowNs();
     var looks: u32 = 1;
-    while (clock.nowNs() - began < idle.spin_ns) : (looks += 1) {
+    while (true) : (looks += 1) {
+        const spent_ns = clock.nowNs() - began;
+        if (spent_ns >= idle.spin_ns or (spent_ns >= limits.spin_ns_max and !othersAwake(shard))) break;
         for (0..8) |_| std.atomic.spinLoopHint();
         if (!shard.hasWork() and !shard.ring.hasTaskWork()) {
             if (looks % looks_per_yield == 0) _ = seam.system.sched_yield();
             continue;
         }
         shard.counters.spin_hits.add(1);
-        idle.spin_ns = @min(idle.spin_ns * 2, limits.spin_ns_max);
+        idle.spin_ns = @min(idle.spin_ns * 2, limits.spin_beside_others_ns_max);
         idle.parks_per_try = 1;
         if (!shard.hasWork()) shard.submit();
         return true;
     }
     idle.spin_ns = if (idle.spin_ns <= spin_least_ns) 0 else idle.spin_ns / 2;
     if (idle.spin_ns == 0) idle.parks_per_try = @min(idle.parks_per_try * 2, parks_per_try_max);
+    return false;
+}
+
+fn othersAwake(shard: *const Shard) bool {
+    for (shard.crew.shards) |*other| {
+        if (other != shard and !other.doorbell.isParked()) return true;
+    }
     return false;
 }
 

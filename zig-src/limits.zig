@@ -44,6 +44,10 @@ pub const pool_threads_max = 8;
 
 /// Longest adaptive spin before a park. Beyond it the wake-up through the kernel is cheaper.
 pub const spin_ns_max = 20 * std.time.ns_per_us;
+/// The same while another shard is awake: what comes next may be the end of its task, and a bell would
+/// cost that shard some microseconds and this one a thread's wake-up. Waiting for the network alone, a
+/// shard that spun so long would take a CPU for some 20,000 requests a second.
+pub const spin_beside_others_ns_max = 60 * std.time.ns_per_us;
 
 /// One tick of `steal_backoff_min` and `steal_backoff_max`.
 pub const steal_tick_ns = 50 * std.time.ns_per_us;

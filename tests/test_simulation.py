@@ -33,7 +33,7 @@ MUTANTS = {
     "a look that forgets the messages": ("shard.zig", " or self.mailbox.isDue()", ""),
     "a bell that is not armed again": (
         "shard.zig",
-        ".eventfd => if (self.crew.stop.load(.monotonic) == 0) self.armEventfd(),",
+        ".eventfd => self.eventfd_armed = false,",
         ".eventfd => {},",
     ),
     "a refused bell that is not rung another way": (

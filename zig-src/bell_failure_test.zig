@@ -121,7 +121,6 @@ fn equip(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
     const rc = linux.eventfd(0, linux.EFD.CLOEXEC);
     if (linux.errno(rc) != .SUCCESS) return errors.fromErrno(@backingInt(linux.errno(rc)));
     target.eventfd = @intCast(rc);
-    target.armEventfd();
     return errors.ok;
 }
 

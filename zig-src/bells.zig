@@ -76,12 +76,14 @@ pub fn errnoOf(result: i32) u16 {
     return if (result < 0) @intCast(-result) else 0;
 }
 
+/// Before a park: a shard that is awake is not rung.
 pub fn armEventfd(self: *Shard) void {
-    assert(self.eventfd >= 0);
+    if (self.eventfd < 0 or self.eventfd_armed) return;
     var sqe: Sqe = undefined;
     sqe.prep_read(self.eventfd, std.mem.asBytes(&self.eventfd_value), 0);
     sqe.user_data = @backingInt(Internal.eventfd);
-    self.ring.push(&sqe) catch {}; // The backstop stands in until the next completion re-arms.
+    // Without memory for it the backstop stands in for this park; the next one tries again.
+    self.eventfd_armed = if (self.ring.push(&sqe)) |_| true else |_| false;
 }
 
 pub fn writeEventfd(self: *const Shard) void {

@@ -90,6 +90,7 @@ fn othersAwake(shard: *const Shard) bool {
 
 fn park(shard: *Shard, not_after_ns: u64) void {
     const crew = shard.crew;
+    shard.armEventfd();
     shard.doorbell.announce();
     crew.setParked(shard.id, true);
     defer crew.setParked(shard.id, false);

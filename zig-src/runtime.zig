@@ -226,7 +226,6 @@ pub const Runtime = struct {
 
     fn enable(self: *Runtime, shard: *Shard) void {
         shard.ring.enable();
-        if (shard.eventfd >= 0) shard.armEventfd();
         _ = self.enabled.fetchAdd(1, .seq_cst);
         sync.wake(&self.enabled, std.math.maxInt(i32));
     }

@@ -50,6 +50,8 @@ pub const Shard = struct {
     /// Never changes after the start; -1 where bells go by MSG_RING alone.
     eventfd: i32 = -1,
     eventfd_value: u64 = 0,
+    /// The read of it is under way or queued.
+    eventfd_armed: bool = false,
     thread: ?seam.Thread = null,
     /// What a language's executor keeps per shard.
     host_data: ?*anyopaque = null,
@@ -505,7 +507,7 @@ pub const Shard = struct {
             .ignore => {},
             .cancel => cancel.refused(self, cqe),
             .doorbell => self.counters.ring_msgs_completed.add(1),
-            .eventfd => if (self.crew.stop.load(.monotonic) == 0) self.armEventfd(),
+            .eventfd => self.eventfd_armed = false,
             .msg_ring => self.bellFailed(cqe),
             .message => {
                 self.counters.ring_msgs_completed.add(1);

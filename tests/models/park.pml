@@ -27,8 +27,9 @@ bool due, fired;      /* the timer */
 
 byte completions;     /* bells in the completion queue of the shard's ring */
 bool read_done;       /* there too: the read of the eventfd has ended */
-bool armed = true;    /* that read is under way */
-bool rearm;           /* it is in the submission queue */
+bool armed;           /* that read is under way */
+bool arm;             /* it is in the submission queue */
+bool watched;         /* what the shard knows: queued, under way, or ended and not reaped */
 bool signalled;       /* the eventfd's counter */
 bool ring_open = true;
 byte ringing;         /* threads that are about to ring */
@@ -157,8 +158,8 @@ proctype Clock() {
 inline enterKernel() {
 	atomic {
 		if
-		:: rearm && signalled -> rearm = false; signalled = false; read_done = true
-		:: rearm && !signalled -> rearm = false; armed = true
+		:: arm && signalled -> arm = false; signalled = false; read_done = true
+		:: arm && !signalled -> arm = false; armed = true
 		:: else
 		fi
 	}
@@ -171,7 +172,7 @@ inline runPass() {
 		:: read_done ->
 			read_done = false;
 #ifndef MUTANT_NO_REARM
-			rearm = !stop
+			watched = false
 #endif
 		:: else
 		fi
@@ -185,6 +186,7 @@ inline runPass() {
 }
 
 inline announce() {
+	atomic { if :: !watched -> watched = true; arm = true :: else fi };
 	atomic { assert(word == running); word = parking }
 }
 

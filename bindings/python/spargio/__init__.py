@@ -6,7 +6,9 @@ call; a runtime does when it starts.
 
 from __future__ import annotations
 
-from . import boundary, extension, fs, io, net, process, signal, sync, uring
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -48,6 +50,9 @@ from .time import (
     timeout_at,
     yield_now,
 )
+
+if TYPE_CHECKING:
+    from . import boundary, extension, fs, io, net, process, signal, sync, uring
 
 __version__ = _version()
 
@@ -105,3 +110,20 @@ __all__ = (
     "uring",
     "yield_now",
 )
+
+_PARTS = frozenset(
+    ("boundary", "extension", "fs", "io", "net", "process", "signal", "sync", "uring")
+)
+
+
+if not TYPE_CHECKING:  # A checker of types sees the imports above, and that other names are none.
+
+    def __getattr__(name: str) -> Any:
+        """A part is imported where it is first used: together they take longer than the rest."""
+        if name in _PARTS:
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PARTS})

@@ -580,6 +580,7 @@ def test_doctor_on_older_kernels() -> None:
 def test_doctor_on_limits_and_builds() -> None:
     short = {"memlock_limit": 64 * 1024, "usable_cpus": 8}
     assert finding("memlock limit", **short).state == "note"
+    assert "smaller, then falls back to epoll" in finding("memlock limit", **short).advice
     assert finding("memlock limit", facts={"memlock_exempt": True}, **short).state == "ok"
     assert finding("memlock limit", memlock_limit=(1 << 64) - 1).text.startswith("unlimited")
     assert finding("file limit", nofile_limit=256).state == "note"

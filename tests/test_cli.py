@@ -325,10 +325,7 @@ def talk(service: Service, exchange: list[bytes], answers: list[bytes]) -> None:
     async def entry(handle: spargio.RuntimeHandle) -> None:
         listener = await net.TcpListener.bind("127.0.0.1", 0)
         acceptor = handle.spawn_pinned(0, service.accept_loop(handle, listener))
-        thread = threading.Thread(target=client, args=(listener.local_addr[1],))
-        thread.start()
-        while thread.is_alive():
-            await spargio.sleep(0.01)
+        await handle.spawn_blocking(client, listener.local_addr[1])
         acceptor.cancel()
         with pytest.raises(spargio.TaskCancelled):
             await acceptor

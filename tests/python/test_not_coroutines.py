@@ -14,6 +14,7 @@ import support
 from support import still_works, value
 
 import spargio
+from spargio import net
 
 
 class Class:
@@ -212,15 +213,21 @@ def test_what_belongs_to_another_runtime() -> None:
         other_ctx.append(spargio.ShardCtx.current())
         await operation
 
-    operation = spargio.sleep(0.2)
+    async def end() -> None:
+        async with near, far:
+            await far.write_all(b"x")
+            await begun
+
+    near, far = net.UnixStream.pair()
+    operation = near.recv(10)
     with (
         spargio.Runtime.builder().shards(2).build() as two,
         spargio.Runtime.builder().shards(1).build() as one,
     ):
         begun = two.spawn_pinned(1, begin(operation))
-        support.eventually(lambda: two.stats_snapshot().timers_set >= 1)
+        support.eventually(lambda: two.stats_snapshot().ops_in_flight >= 1)
         one.spawn_stealable(main(two, operation)).result(support.LIMIT_S)
-        begun.result(support.LIMIT_S)
+        two.spawn_pinned(1, end()).result(support.LIMIT_S)
 
 
 @pytest.mark.parametrize("what", ["JoinHandle", "future", "an operation"])

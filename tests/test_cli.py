@@ -325,10 +325,7 @@ def talk(service: Service, exchange: list[bytes], answers: list[bytes]) -> None:
     async def entry(handle: spargio.RuntimeHandle) -> None:
         listener = await net.TcpListener.bind("127.0.0.1", 0)
         acceptor = handle.spawn_pinned(0, service.accept_loop(handle, listener))
-        thread = threading.Thread(target=client, args=(listener.local_addr[1],))
-        thread.start()
-        while thread.is_alive():
-            await spargio.sleep(0.01)
+        await handle.spawn_blocking(client, listener.local_addr[1])
         acceptor.cancel()
         with pytest.raises(spargio.TaskCancelled):
             await acceptor
@@ -580,6 +577,7 @@ def test_doctor_on_older_kernels() -> None:
 def test_doctor_on_limits_and_builds() -> None:
     short = {"memlock_limit": 64 * 1024, "usable_cpus": 8}
     assert finding("memlock limit", **short).state == "note"
+    assert "smaller, then falls back to epoll" in finding("memlock limit", **short).advice
     assert finding("memlock limit", facts={"memlock_exempt": True}, **short).state == "ok"
     assert finding("memlock limit", memlock_limit=(1 << 64) - 1).text.startswith("unlimited")
     assert finding("file limit", nofile_limit=256).state == "note"

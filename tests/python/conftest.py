@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import support
 
-from spargio import RuntimeBuilder, _blocking
+from spargio import Runtime, RuntimeBuilder, RuntimeHandle, _blocking
 
 LEAK_LIMIT_S = 5
 
@@ -135,3 +136,38 @@ def unraisables(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Unr
 def options(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The core set runs with each of these."""
     return dict(request.param)
+
+
+# ---- descriptors to work on by their number, and a runtime to do it from outside ----
+
+
+@pytest.fixture
+def pair() -> Iterator[support.Pair]:
+    left, right = socket.socketpair()
+    right.settimeout(support.LIMIT_S)
+    with left, right:
+        yield left, right
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 16)
+    number = os.open(path, os.O_RDWR)
+    yield number
+    os.close(number)
+
+
+@pytest.fixture
+def two() -> Iterator[RuntimeHandle]:
+    """A runtime of two shards, used from this thread."""
+    with Runtime.builder().shards(2).build() as handle:
+        yield handle

@@ -28,6 +28,8 @@ from spargio import net
 LIMIT_S = 30
 """The longest that anything here waits for something that must come."""
 
+Pair = tuple[socket.socket, socket.socket]
+
 BUILDER_OPTIONS = {
     "defaults": {},
     "1 shard": {"shards": 1},
@@ -66,6 +68,16 @@ async def started(*jobs: spargio.JoinHandle[Any]) -> None:
 async def in_flight(handle: spargio.RuntimeHandle, count: int) -> None:
     """So many operations are under way, besides the sleep of this wait itself."""
     await until(lambda: handle.stats_snapshot().ops_in_flight >= count + 1)
+
+
+async def value(result: object) -> object:
+    await spargio.yield_now()
+    return result
+
+
+async def still_works(handle: spargio.RuntimeHandle) -> None:
+    for shard in range(handle.shard_count()):
+        assert await handle.spawn_pinned(shard, value(shard)) == shard
 
 
 class Blocker:
@@ -159,6 +171,14 @@ async def connected(
     """A stream of ours and the plain socket at its other end."""
     stream = await net.TcpStream.connect(host, port)
     return stream, accept()
+
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    """So many bytes, or fewer at the end of the stream."""
+    got = bytearray()
+    while len(got) < size and (part := connection.recv(size - len(got))):
+        got += part
+    return bytes(got)
 
 
 # ---- programs of their own ----

@@ -18,6 +18,7 @@ import pytest
 import support
 
 import spargio
+from spargio import net
 
 
 class Through:
@@ -294,16 +295,19 @@ def test_an_operation_can_be_awaited_once() -> None:
 
 
 def test_an_operation_belongs_to_the_task_that_awaits_it() -> None:
-    async def second(operation: Awaitable[None]) -> None:
-        await operation
+    async def second(operation: Awaitable[bytes]) -> bytes:
+        return await operation
 
     async def main(handle: spargio.RuntimeHandle) -> None:
-        operation = spargio.sleep(0.01)
-        job = handle.spawn_pinned(0, second(operation))
-        await support.started(job)
-        with pytest.raises(RuntimeError, match="two tasks"):
-            await operation
-        await job
+        near, far = net.UnixStream.pair()
+        async with near, far:
+            operation = near.recv(10)
+            job = handle.spawn_pinned(0, second(operation))
+            await support.started(job)
+            with pytest.raises(RuntimeError, match="two tasks"):
+                await operation
+            await far.write_all(b"x")
+            assert await job == b"x"
 
     spargio.run(main, shards=1)
 

@@ -146,7 +146,8 @@ END
 async def main(handle):
     handle.spawn_pinned(1, forever())
     handle.spawn_pinned(1, busy())
-    await spargio.sleep(0.01)
+    while handle.stats_snapshot().tasks_started < 3:
+        await spargio.yield_now()
     ready()
     END
 spargio.run(main, shards=2)
@@ -361,7 +362,7 @@ async def interrupt(ready):
     # On the other shard, whose thread takes no signals: as if it came from the terminal.
     while not ready:
         await spargio.sleep(0.0005)
-    await spargio.sleep(0.002)
+    await spargio.sleep(0.002)  # Not for order: to find it in its wait.
     os.kill(os.getpid(), signal.SIGINT)
 
 def one(name):

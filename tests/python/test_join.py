@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 import support
+from support import value
 
 import spargio
-
-
-async def value(result: object) -> object:
-    await spargio.yield_now()
-    return result
 
 
 async def fail(text: str) -> None:

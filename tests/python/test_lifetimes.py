@@ -101,8 +101,7 @@ def test_a_close_wakes_what_waits_on_any_shard(case: Callable[[], Any]) -> None:
     async def main(handle: spargio.RuntimeHandle) -> None:
         async with case() as (wait, close):
             jobs = [handle.spawn_pinned(shard, seen(wait)) for shard in range(2)]
-            await support.started(*jobs)
-            await spargio.sleep(0.002)  # Not for order: to find them in the kernel.
+            await support.in_flight(handle, len(jobs))
             await close()
             with spargio.timeout(support.LIMIT_S):
                 for job in jobs:

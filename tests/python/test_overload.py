@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import shutil
 import threading
 from typing import Any
@@ -195,3 +196,63 @@ def check(stats: spargio.RuntimeStats, counts: list[tuple[int, int]]) -> None:
     assert stats.stealable_stolen + stats.stealable_local_hits == accepted
     assert stats.stealable_backpressure == refused
     assert stats.stealable_queue_high_water <= 1024
+
+
+# ---- a million ----
+
+MILLION = 1_000_000
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+@support.needs_io_uring  # Once is enough: the queues know no backend.
+@pytest.mark.parametrize(("placement", "count"), [("stealable", MILLION), ("pinned", MILLION // 5)])
+def test_a_million_queued(placement: str, count: int) -> None:
+    """All of them run, once each; what they take while they are queued is bounded."""
+    ran = 0
+
+    async def one() -> None:
+        nonlocal ran
+        ran += 1
+
+    with spargio.Runtime.builder().shards(1).stealable_queue_capacity(MILLION).build() as handle:
+        spawn: Any = {
+            "stealable": handle.spawn_stealable,
+            "pinned": functools.partial(handle.spawn_pinned, 0),
+        }[placement]
+        with support.Blocker(handle, 0):
+            before = resident()
+            for _ in range(count):
+                spawn(one())
+            each = (resident() - before) / count
+        support.eventually(lambda: ran == count)
+        assert handle.stats_snapshot().tasks_started == count + 1
+    assert each < 1024, f"{each:.0f} bytes for each"
+
+
+@support.needs_io_uring
+def test_what_is_refused_leaves_nothing_behind() -> None:
+    async def one() -> None:
+        raise AssertionError("it is cancelled")
+
+    capacity, count = 4096, 200_000
+    with spargio.Runtime.builder().shards(1).build() as handle:
+        with support.Blocker(handle, 0):
+            jobs = [handle.spawn_stealable(one()) for _ in range(capacity)]
+            before = resident()
+            coroutine = one()
+            for _ in range(count):
+                try:
+                    handle.spawn_stealable(coroutine)
+                except spargio.Overloaded:
+                    continue
+                raise AssertionError("the queue was full")
+            coroutine.close()
+            grown = resident() - before
+            assert handle.stats_snapshot().stealable_backpressure == count
+            for job in jobs:
+                job.cancel()
+    assert grown < 4 << 20

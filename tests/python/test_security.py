@@ -161,7 +161,8 @@ def test_names_of_tasks_and_options_are_text() -> None:
 
         async def main(handle):
             handle.spawn_pinned(0, fail(), name="%s%n{0}")
-            await spargio.sleep(0.01)
+            while handle.stats_snapshot().tasks_ended < 1:
+                await spargio.yield_now()
 
         spargio.run(main, shards=1)
         """

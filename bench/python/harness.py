@@ -85,6 +85,8 @@ class Target:
     limit: float
     needs: str = ""
     """Why it says nothing about this machine or Python; empty where it does."""
+    subject: str = ""
+    """Whose figure has to; empty for the row's subject."""
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -174,7 +176,7 @@ class GroupResult:
     def outcome(self, target: Target) -> Outcome:
         if target.needs:
             return Outcome(None, None, "", target.needs)
-        ours = self.median(self.group.subject, target.metric)
+        ours = self.median(target.subject or self.group.subject, target.metric)
         if target.ratio == "value":
             return _decided(target, ours, "")
         found: list[tuple[float, str]] = []

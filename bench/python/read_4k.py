@@ -37,6 +37,7 @@ BLOCKS: Final = 4096
 SEED: Final = 20_240_607
 C_SPARGIO: Final = "c-spargio"
 PREAD: Final = "pread-loop"
+MANY: Final = "spargio-many"
 
 See = Callable[[int, Any], None]
 """Is shown an offset and what was read there."""
@@ -201,11 +202,38 @@ def run_spargio(shards: int, reading: Reading, seconds: float) -> Sample:
     return spargio.run(main, shards=shards)
 
 
+def run_spargio_many(reading: Reading, seconds: float) -> Sample:
+    """One task, and one await for as many reads as the others have under way."""
+    import spargio
+    from spargio import fs
+
+    async def main() -> Sample:
+        options = fs.OpenOptions().read(True).direct(reading.direct)
+        async with await options.open(reading.path) as file:
+
+            async def read_all(offsets: Sequence[int], see: See | None) -> int:
+                size = 0
+                for start in range(0, len(offsets), reading.depth):
+                    batch = offsets[start : start + reading.depth]
+                    found = await file.read_many_at(batch, BLOCK)
+                    for offset, data in zip(batch, found, strict=True):
+                        size += len(data)
+                        if see:
+                            see(offset, data)
+                return size
+
+            return await sample(read_all, seconds)
+
+    with file_peers.refused_is_missing(reading.direct):
+        return spargio.run(main, shards=1)
+
+
 RUNNERS: Final = {
     PREAD: run_pread,
     **{name: functools.partial(run_on_asyncio, name) for name in file_peers.ON_ASYNCIO},
     SPARGIO: functools.partial(run_spargio, 1),
     SPARGIO_2: functools.partial(run_spargio, 2),
+    MANY: run_spargio_many,
 }
 
 
@@ -256,14 +284,24 @@ def targets_of(shape: Shape) -> tuple[Target, ...]:
     if shape != CENTRAL:
         return ()
 
-    def target(text: str, peers: str | tuple[str, ...], limit: float) -> Target:
+    def target(subject: str, text: str, peers: str | tuple[str, ...], limit: float) -> Target:
         return Target(
-            f"reads/s, against {text}", "reads_per_second", peers, "spargio/peer", ">=", limit
+            f"reads/s{' of ' * bool(subject)}{subject}, against {text}",
+            "reads_per_second",
+            peers,
+            "spargio/peer",
+            ">=",
+            limit,
+            subject=subject,
         )
 
-    return (
-        target("a plain os.pread loop", PREAD, 1.2),
-        target("the best async peer", tuple(file_peers.ON_ASYNCIO), 3),
+    return tuple(
+        one
+        for subject in ("", MANY)
+        for one in (
+            target(subject, "a plain os.pread loop", PREAD, 1.2),
+            target(subject, "the best async peer", tuple(file_peers.ON_ASYNCIO), 3),
+        )
     )
 
 
@@ -276,6 +314,7 @@ def group_of(shape: Shape) -> Group:
             Peer(PREAD),
             *(Peer(name, file_peers.MODULES.get(name)) for name in file_peers.ON_ASYNCIO),
             Peer(SPARGIO, "spargio"),
+            *([Peer(MANY, "spargio")] if shape.depth > 1 else []),
             Peer(C_SPARGIO, "spargio"),
         ),
         metrics=(
@@ -308,7 +347,7 @@ def main() -> None:
         one_measurement(*sys.argv[2:])
         return
     parser = argparse.ArgumentParser(description="Measures one peer once.")
-    names = [*(peer.name for peer in GROUPS[0].peers), SPARGIO_2]
+    names = [*(peer.name for peer in group_of(CENTRAL).peers), SPARGIO_2]
     parser.add_argument("--peer", required=True, choices=names)
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--depth", type=int, default=CENTRAL.depth)

@@ -48,15 +48,31 @@ fn goesPastTheCache(fd: i32) bool {
 /// Number of bytes read: as many as there is room for, or 0 at the end of the file. Null: the ring has
 /// to do it, and says what is wrong where something is.
 pub fn readAt(shard: *Shard, hint: *Hint, fd: i32, room: []u8, offset: u64) ?usize {
-    if (room.len > bytes_max or !shard.mayEndAtOnce(in_a_row_max) or !hint.wantsTry(fd)) return null;
+    return switch (attempt(shard, hint, fd, room, offset)) {
+        .count => |count| count,
+        .ring, .turn => null,
+    };
+}
+
+pub const Answer = union(enum) {
+    count: usize,
+    ring,
+    /// Not tried: others get their turn first.
+    turn,
+};
+
+/// The same for a task that has more to read, and can come back after a turn.
+pub fn attempt(shard: *Shard, hint: *Hint, fd: i32, room: []u8, offset: u64) Answer {
+    if (room.len > bytes_max or !hint.wantsTry(fd)) return .ring;
+    if (!shard.mayEndAtOnce(in_a_row_max)) return .turn;
     const vector = [1]std.posix.iovec{.{ .base = room.ptr, .len = room.len }};
     const rc = linux.preadv2(fd, &vector, 1, @intCast(offset), linux.RWF.NOWAIT);
     const errno = linux.errno(rc);
     if (errno != .SUCCESS) {
         hint.missed(errno);
-        return null;
+        return .ring;
     }
-    if (rc > 0 and rc < room.len) return null; // The end of the file, or of what is cached.
+    if (rc > 0 and rc < room.len) return .ring; // The end of the file, or of what is cached.
     shard.counters.reads_at_once.add(1);
-    return rc;
+    return .{ .count = rc };
 }

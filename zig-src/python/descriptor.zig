@@ -7,6 +7,7 @@ const linux = std.os.linux;
 const api = @import("api.zig");
 const cached = @import("cached.zig");
 const helpers = &@import("helpers.zig").helpers;
+const read_many = @import("read_many.zig");
 const raiseErrno = @import("helpers.zig").raiseErrno;
 const object = @import("object.zig");
 const op = @import("op.zig");
@@ -111,11 +112,15 @@ pub const Descriptor = struct {
     /// Ends what waits on any shard. What is done in a file ends by itself, and is not cut short.
     fn endWaits(self: *Descriptor) void {
         if (self.is_socket) _ = linux.shutdown(self.fd, linux.SHUT.RDWR); // The peer is to know at once.
+        if (!self.endsByItself()) Shard.current().?.crew.endClosed();
+    }
+
+    /// Whether no operation on it waits for anybody. While it is ours: counted in.
+    pub fn endsByItself(self: *const Descriptor) bool {
         var info: linux.Statx = undefined;
         const flags: u32 = linux.AT.EMPTY_PATH | linux.AT.STATX_DONT_SYNC;
         const errno = linux.errno(linux.statx(self.fd, "", flags, .{ .TYPE = true }, &info));
-        if (errno == .SUCCESS and info.mode & linux.S.IFMT == linux.S.IFREG) return;
-        Shard.current().?.crew.endClosed();
+        return errno == .SUCCESS and info.mode & linux.S.IFMT == linux.S.IFREG;
     }
 
     fn closeNow(self: *Descriptor) void {
@@ -197,6 +202,7 @@ pub const Descriptor = struct {
                 object.method("detach", &detach, api.meth_noargs, "Give up ownership of the number."),
                 object.method("unread", &unread, api.meth_one, "unread(bytes): read again first."),
                 object.method("set_nodelay", &setNodelay, api.meth_one, "TCP_NODELAY."),
+                object.method("read_many_at", &read_many.readManyAt, api.meth_fastcall, "read_many_at(offsets, size)"),
             } ++ op.descriptor_methods ++ [_]api.MethodDef{.{}};
         };
         var slots = [_]api.TypeSlot{

@@ -13,6 +13,7 @@ const signals = @import("signals.zig");
 const yield = @import("yield.zig");
 const raw = @import("raw.zig");
 const read_files = @import("read_files.zig");
+const read_many = @import("read_many.zig");
 const sqe = @import("sqe.zig");
 const Future = @import("future.zig").Future;
 const NativeJoin = @import("native_join.zig").NativeJoin;
@@ -124,8 +125,8 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     if (!helpers.load(dict)) return null;
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
         !Future.define() or !raw.define() or !messages.define() or !sqe.define() or !Segments.define() or
-        !Incoming.define() or
-        !read_files.define() or !PyRuntime.define() or !NativeJoin.define() or !yield.define()) return null;
+        !Incoming.define() or !read_files.define() or !read_many.define() or !PyRuntime.define() or
+        !NativeJoin.define() or !yield.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);

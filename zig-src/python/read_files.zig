@@ -7,6 +7,7 @@ const linux = std.os.linux;
 const api = @import("api.zig");
 const fs = @import("../ops/fs.zig");
 const helpers = &@import("helpers.zig").helpers;
+const many = @import("many.zig");
 const object = @import("object.zig");
 const CoreOp = @import("../op.zig").Op;
 const PyTask = @import("task.zig").PyTask;
@@ -33,89 +34,59 @@ const Slot = struct {
 };
 
 const ReadFiles = struct {
-    state: enum(u8) { new, flying, finished },
-    cancelling: bool,
-    /// A file was not read because of that.
-    cut: bool,
+    progress: many.Progress,
     /// List of paths as bytes, list of what errors call them, list of results.
     paths: ?*Object,
     names: ?*Object,
     results: ?*Object,
-    count: usize,
-    next: usize,
     depth: usize,
-    busy: usize,
     slots: [depth_max]Slot,
 
-    const Type = object.TypeOf(ReadFiles);
+    pub const Type = object.TypeOf(ReadFiles);
 
-    fn step(instance: *Object, suspended: *bool) ?*Object {
-        const self = Type.body(instance);
-        const me = PyTask.demand("await of an operation") orelse return null;
-        switch (self.state) {
-            .new => {
-                if (me.cancelWanted()) return me.raiseCancel();
-                self.state = .flying;
-            },
-            .flying => if (me.op_owner != instance)
-                return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks"),
-            .finished => return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once"),
-        }
-        const shard = Shard.current().?;
-        for (self.slots[0..self.depth]) |*slot| {
-            if (slot.op) |op| if (op.phase == .ended) {
-                slot.op = null;
-                self.advance(shard, me, slot, shard.ops.consume(op));
-            };
-            if (slot.op == null and !self.cancelling) self.begin(shard, me, slot);
-        }
-        if (self.busy > 0 and !self.cancelling and me.cancelWanted()) {
-            self.cancelling = true;
-            shard.cancelOps(&me.task);
-        }
-        if (self.busy > 0) {
-            suspended.* = true;
-            return me.suspendForMany(instance);
-        }
-        self.state = .finished;
-        me.many = false;
-        // Where all was read in spite of it, the cancellation comes at the next await.
-        if (self.cancelling and (self.cut or self.next < self.count)) return me.raiseCancel();
+    pub fn start(_: *ReadFiles) bool {
+        return true;
+    }
+
+    pub fn window(self: *ReadFiles) []Slot {
+        return self.slots[0..self.depth];
+    }
+
+    pub fn outcome(self: *ReadFiles) ?*Object {
         const results = self.results;
         self.results = null;
         return results;
     }
 
     /// Takes the next path into a free slot, as long as there is one.
-    fn begin(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
-        while (slot.op == null and self.next < self.count) {
-            slot.* = .{ .index = self.next };
-            self.next += 1;
+    pub fn begin(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
+        while (slot.op == null and self.progress.open()) {
+            slot.* = .{ .index = self.progress.next };
+            self.progress.next += 1;
             const path = py.PyList_GetItem(self.paths.?, @intCast(slot.index)).?;
             const text = py.PyBytes_AsString(path).?[0..@intCast(py.PyBytes_Size(path))];
             slot.op = fs.open(shard, &me.task, text, @bitCast(linux.O{ .ACCMODE = .RDONLY }), 0) catch {
                 self.fail(slot, .NOMEM);
                 continue;
             };
-            self.busy += 1;
+            self.progress.busy += 1;
         }
     }
 
     /// An operation of the slot has ended.
-    fn advance(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot, result: i32) void {
-        self.busy -= 1;
+    pub fn advance(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot, result: i32) void {
         if (result < 0) {
             const errno: linux.E = @fromBackingInt(@intCast(-result));
-            const again = errno == .INTR and slot.fd >= 0 and !self.cancelling;
+            const again = errno == .INTR and slot.fd >= 0 and !self.progress.cancelling;
             return if (again) self.read(shard, me, slot) else self.end(shard, slot, errno);
         }
         if (slot.fd < 0) {
             slot.fd = result;
-            return if (self.cancelling) self.end(shard, slot, .CANCELED) else self.size(shard, me, slot);
+            return if (self.progress.cancelling) self.end(shard, slot, .CANCELED) else self.size(shard, me, slot);
         }
         slot.filled += @intCast(result);
         if (result == 0 or (slot.sized and slot.filled < slot.room)) return self.end(shard, slot, .SUCCESS);
-        if (self.cancelling) return self.end(shard, slot, .CANCELED);
+        if (self.progress.cancelling) return self.end(shard, slot, .CANCELED);
         if (slot.filled == slot.room) {
             // Not of a known size, or it has grown since.
             slot.room *= 4;
@@ -149,7 +120,7 @@ const ReadFiles = struct {
         const data = py.PyBytes_AsString(slot.bytes.?).?[slot.filled..slot.room];
         slot.op = fs.readAt(shard, &me.task, slot.fd, data, slot.filled) catch
             return self.end(shard, slot, .NOMEM);
-        self.busy += 1;
+        self.progress.busy += 1;
     }
 
     /// The slot's file is done with.
@@ -168,7 +139,7 @@ const ReadFiles = struct {
 
     fn fail(self: *ReadFiles, slot: *Slot, errno: linux.E) void {
         api.drop(&slot.bytes);
-        if (self.cancelling and (errno == .CANCELED or errno == .INTR)) self.cut = true;
+        if (self.progress.cancelling and (errno == .CANCELED or errno == .INTR)) self.progress.cut = true;
         const name = py.PyList_GetItem(self.names.?, @intCast(slot.index)).?;
         const number = py.PyLong_FromLongLong(@backingInt(errno));
         const exception = if (number) |n|
@@ -199,7 +170,7 @@ const ReadFiles = struct {
     }
 
     pub fn define() bool {
-        const awaitable = object.Awaitable(step);
+        const awaitable = object.Awaitable(many.Many(ReadFiles).step);
         var slots = awaitable.slots() ++ [_]api.TypeSlot{
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},
@@ -236,7 +207,7 @@ pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callcon
     self.paths = api.ref(arguments[0]);
     self.names = api.ref(arguments[1]);
     self.results = results;
-    self.count = @intCast(length);
+    self.progress.count = @intCast(length);
     self.depth = @max(1, depth);
     return instance;
 }

@@ -37,6 +37,7 @@ pub const PyTask = struct {
     op_owner: ?*Object,
     /// The owner has several ops under way, and `op` is none of them.
     many: bool,
+    between: ?Between,
     /// Owners of ops that nobody will resume for, but the kernel still has; a list.
     orphans: ?*Object,
     /// The op is not to be cancelled (a close).
@@ -61,6 +62,9 @@ pub const PyTask = struct {
     value: ?*Object,
     /// The exception's traceback as the task left it: each raise to an awaiter adds to the exception's.
     traceback: ?*Object,
+
+    /// Of the owner that the coroutine waits for: goes on without it; null where it is to be resumed.
+    pub const Between = *const fn (owner: *Object, me: *PyTask) ?Poll;
 
     const vtable: core_task.VTable = .{ .hosted = true, .poll = poll, .abandon = abandon, .release = release };
     pub const Type = object.TypeOf(PyTask);
@@ -118,6 +122,7 @@ pub const PyTask = struct {
             if (!self.shielded and self.cancelWanted()) Shard.current().?.cancelOp(op);
             return .pending; // Resumed by its completion; a cancelled one has one too.
         };
+        if (self.between) |between| if (between(self.op_owner.?, self)) |verdict| return verdict;
         if (self.watched) Watch.begin(self);
         defer if (self.watched) Watch.end(self);
         self.suspended = false;
@@ -285,30 +290,37 @@ pub const PyTask = struct {
 
     /// Suspends until `op` has ended; `owner` (borrowed) owns what the kernel touches meanwhile.
     pub fn suspendForOp(self: *PyTask, op: *Op, owner: *Object, shielded: bool) *Object {
-        if (self.op_owner != owner) {
-            self.dropOwner();
-            self.op_owner = api.ref(owner);
-        }
+        self.own(owner);
         self.op = op;
         self.shielded = shielded;
         return self.suspendNow();
     }
 
-    /// The same for an owner of several ops, which is resumed whenever one of them has ended.
-    pub fn suspendForMany(self: *PyTask, owner: *Object) *Object {
-        if (self.op_owner != owner) {
-            self.dropOwner();
-            self.op_owner = api.ref(owner);
-        }
+    /// The same for an owner of several ops: `between` is called whenever one of them has ended.
+    pub fn suspendForMany(self: *PyTask, owner: *Object, between: Between) *Object {
+        self.own(owner);
         self.op = null;
         self.many = true;
+        defer self.between = between;
         return self.suspendNow();
+    }
+
+    /// All ops of that owner are over. Another one may be half done all the same.
+    pub fn endMany(self: *PyTask, owner: *Object) void {
+        if (self.op_owner == owner) self.many = false;
+    }
+
+    fn own(self: *PyTask, owner: *Object) void {
+        if (self.op_owner == owner) return;
+        self.dropOwner();
+        self.op_owner = api.ref(owner);
     }
 
     /// Lets go of the last op's owner, unless the kernel still has an op: a coroutine that was closed
     /// or resumed by hand, past the executor. Then its memory stays until the task is done.
     fn dropOwner(self: *PyTask) void {
         const busy = if (self.op) |op| op.phase == .flying else self.many;
+        self.many = false;
         if (!busy or self.op_owner == null) return api.drop(&self.op_owner);
         if (self.orphans == null) self.orphans = py.PyList_New(0);
         const kept = if (self.orphans) |list| py.PyList_Append(list, self.op_owner.?) == 0 else false;
@@ -319,12 +331,14 @@ pub const PyTask = struct {
     pub fn suspendNow(self: *PyTask) *Object {
         self.suspended = true;
         self.yielded = false;
+        self.between = null;
         return api.none();
     }
 
     pub fn suspendYield(self: *PyTask) *Object {
         self.suspended = true;
         self.yielded = true;
+        self.between = null;
         return api.none();
     }
 

@@ -359,7 +359,7 @@ def descriptor(data: Data, pool: list[Any]) -> Any:
     for _ in range(data.number() % 3 + 1):
         name = data.choose(methods(one, set()))
         function = getattr(one, name)
-        count = {"read_at": 2, "read_at_into": 2, "write_at": 2, "write_all_at": 2}.get(name, 1)
+        count = 2 if name.endswith(("_at", "_at_into")) else 1
         if name in ("close", "accept", "fileno", "detach", "incoming", "segments"):
             count = 0
         count = data.number() % 4 if data.number() % 8 == 0 else count

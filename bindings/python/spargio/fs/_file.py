@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
 
 from .._blocking import spawn_blocking
@@ -85,6 +85,19 @@ class File:
         """At most `size` bytes from byte `offset`; fewer near the end, ``b""`` behind it.
         ``IORING_OP_READ``, Linux 5.6, pread(2)."""
         return self._io.read_at(offset, size)
+
+    def read_many_at(self, offsets: Iterable[int], size: int) -> Awaitable[list[bytes]]:
+        """At most `size` bytes from each of `offsets`, any iterable of ints: a list in their order
+        of what :meth:`read_at` gives, so fewer bytes near the end and ``b""`` behind it. One await:
+        up to 64 reads are under way at a time, and the task is resumed once, when all have ended.
+        Held in memory are the results, 16 bytes per offset and, for each read under way, its
+        `size`.
+
+        The first read that fails, by its place in `offsets`, gives the ``OSError``, whose text has
+        the offset; those after it are cancelled, and nothing of the others is given.
+        ``MemoryError`` in the same way. ``ValueError`` for an offset or size out of range, at the
+        call. ``IORING_OP_READ``, Linux 5.6, pread(2)."""
+        return self._io.read_many_at(offsets, size)
 
     def read_at_into(self, offset: int, buffer: object) -> Awaitable[int]:
         """The same into a writable buffer, without a copy; gives the number of bytes. The buffer

@@ -1,0 +1,105 @@
+//! What awaitables with several operations under way have in common: they keep a window of slots busy,
+//! and the coroutine is resumed once, when all is over. Whenever operations have ended, their shard
+//! takes the results and begins the next ones without running Python. On the shard of the task that
+//! awaits, attached to the interpreter.
+
+const api = @import("api.zig");
+const CoreOp = @import("../op.zig").Op;
+const Poll = @import("../task.zig").Poll;
+const PyTask = @import("task.zig").PyTask;
+const Shard = @import("../shard.zig").Shard;
+const Object = api.Object;
+const py = &api.py;
+
+const State = enum(u8) { new, flying, finished };
+
+/// Begins as zero bytes.
+pub const Progress = struct {
+    state: State,
+    /// The task is to end, and its operations were told.
+    cancelling: bool,
+    /// Something was not done because of that.
+    cut: bool,
+    /// One failed, and with it the whole: nothing new is begun.
+    stopped: bool,
+    /// There is more to do at once, after a turn of the loop.
+    again: bool,
+    count: usize,
+    /// The first that was not begun.
+    next: usize,
+    /// Operations that the kernel has, or whose result is not taken yet.
+    busy: usize,
+
+    /// Whether something may be begun.
+    pub fn open(self: *const Progress) bool {
+        return self.next < self.count and !self.cancelling and !self.stopped and !self.again;
+    }
+};
+
+/// `Body`: an object's, with a `progress`, and
+/// - `start()`: before the first operation; false with an exception set;
+/// - `window()`: its slots, each with `op: ?*Op`;
+/// - `begin(shard, me, slot)`: puts the next operation into a free slot, unless it ends by itself;
+/// - `advance(shard, me, slot, result)`: one has ended; the next one of it may be in the slot after;
+/// - `outcome()`: the result, or an exception.
+pub fn Many(comptime Body: type) type {
+    return struct {
+        pub fn step(instance: *Object, suspended: *bool) ?*Object {
+            const self = Body.Type.body(instance);
+            const progress = &self.progress;
+            const me = PyTask.demand("await of an operation") orelse return null;
+            if (@atomicLoad(State, &progress.state, .acquire) == .new) {
+                if (me.cancelWanted()) return me.raiseCancel();
+                // Tasks of two shards may await it at a time; without an interpreter's lock nothing else is between.
+                if (@cmpxchgStrong(State, &progress.state, .new, .flying, .acq_rel, .acquire) != null) return twice();
+                if (!self.start()) {
+                    progress.state = .finished;
+                    return null;
+                }
+            } else if (progress.state == .finished) {
+                return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once");
+            } else if (me.op_owner != instance) return twice();
+            if (work(self, me)) |verdict| {
+                suspended.* = true;
+                const value = me.suspendForMany(instance, between);
+                me.yielded = verdict == .yield;
+                return value;
+            }
+            progress.state = .finished;
+            me.endMany(instance);
+            // Where all was done in spite of it, or it failed, the cancellation comes at the next await.
+            const cut = progress.cut or progress.next < progress.count;
+            if (progress.cancelling and cut and !progress.stopped) return me.raiseCancel();
+            return self.outcome();
+        }
+
+        fn twice() ?*Object {
+            return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
+        }
+
+        fn between(owner: *Object, me: *PyTask) ?Poll {
+            return work(Body.Type.body(owner), me);
+        }
+
+        /// Null: all is over.
+        fn work(self: *Body, me: *PyTask) ?Poll {
+            const shard = Shard.current().?;
+            const progress = &self.progress;
+            progress.again = false;
+            if (!progress.cancelling and me.cancelWanted()) {
+                progress.cancelling = true;
+                if (progress.busy > 0) shard.cancelOps(&me.task);
+            }
+            for (self.window()) |*slot| {
+                if (slot.op) |op| if (op.phase == .ended) {
+                    slot.op = null;
+                    progress.busy -= 1;
+                    self.advance(shard, me, slot, shard.ops.consume(op));
+                };
+                if (slot.op == null and progress.open()) self.begin(shard, me, slot);
+            }
+            if (progress.again) return .yield;
+            return if (progress.busy > 0) .pending else null;
+        }
+    };
+}

@@ -28,8 +28,9 @@ from processes import LineProcess, MeasurementFailed
 sys.path.insert(1, str(Path(__file__).resolve().parent / "servers"))
 
 TASKS: Final = 50_000
-CONNECTIONS: Final = 1_000
-FIRST: Final = 64
+CONNECTIONS: Final = 4_000
+"""Not fewer: interpreters take memory by the MiB."""
+FIRST: Final = 256
 """Connections and tasks before the count begins: they fill what is shared."""
 QUICK_PART: Final = 10
 PAYLOAD: Final = b"\x5a" * 1024
@@ -181,7 +182,7 @@ def measure_connections(command: list[str | Path], count: int) -> Sample:
 @contextlib.contextmanager
 def prepare_connections(settings: Settings) -> Iterator[Measure]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * CONNECTIONS
+    wanted = 2 * (CONNECTIONS + FIRST)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
     count = CONNECTIONS // QUICK_PART if settings.quick else CONNECTIONS

@@ -91,15 +91,18 @@ async def on_trio(seconds: float) -> Sample:
 
 
 async def on_spargio(seconds: float, handle: spargio.RuntimeHandle) -> Sample:
-    """Pinned in turn: a stealable queue that is full refuses the next task."""
     import spargio
 
     async def run_all(wanted: list[float], late: Lateness) -> None:
-        shards = handle.shard_count()
-        jobs = [
-            handle.spawn_pinned(n % shards, late.sleeper(spargio.sleep, delay))
-            for n, delay in enumerate(wanted)
-        ]
+        jobs = []
+        for delay in wanted:
+            sleeper = late.sleeper(spargio.sleep, delay)
+            while True:
+                try:
+                    jobs.append(handle.spawn_stealable(sleeper))
+                    break
+                except spargio.Overloaded:  # The queue is full of those that have not begun.
+                    await spargio.yield_now()
         for job in jobs:
             await job
 

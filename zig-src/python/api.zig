@@ -100,6 +100,7 @@ const Api = struct {
     PyType_GenericAlloc: *const fn (*Object, isize) callconv(.c) ?*Object,
     PyCFunction_NewEx: *const fn (*const MethodDef, ?*Object, ?*Object) callconv(.c) ?*Object,
     PyBytes_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
+    PyBytes_Type: *Object,
     PyBytes_AsString: *const fn (*Object) callconv(.c) ?[*]u8,
     PyBytes_Size: *const fn (*Object) callconv(.c) isize,
     PyBytes_Concat: *const fn (*?*Object, *Object) callconv(.c) void,

@@ -10,6 +10,7 @@ const cached = @import("cached.zig");
 const clock = @import("../clock.zig");
 const fixed = @import("../fixed.zig");
 const fs = @import("../ops/fs.zig");
+const gpa = @import("../memory.zig").gpa;
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const net = @import("../ops/net.zig");
@@ -52,9 +53,10 @@ const PyOp = struct {
     /// Counted in at the descriptor.
     counted: bool,
     descriptor: ?*Object,
-    /// Path, or the bytes object that a read fills.
+    /// The bytes object that a read fills or a write sends; of an open its name.
     held: ?*Object,
-    view: api.Buffer,
+    /// Of memory that is no bytes object: apart, because an idle receive is to be small.
+    view: ?*api.Buffer,
     data: [*]u8,
     length: usize,
     /// A receive that has no memory of its own yet: the kernel picks a buffer when something comes.
@@ -349,7 +351,11 @@ const PyOp = struct {
             self.counted = false;
             Descriptor.Type.body(self.descriptor.?).release();
         }
-        if (self.view.obj != null) py.PyBuffer_Release(&self.view);
+        if (self.view) |view| {
+            py.PyBuffer_Release(view);
+            gpa.destroy(view);
+        }
+        self.view = null;
         api.drop(&self.held);
     }
 
@@ -372,14 +378,29 @@ const PyOp = struct {
     /// The op with a buffer of the caller's; it stays exported until the kernel is done.
     fn withBuffer(kind: Kind, descriptor: *Object, source: *Object, flags: c_int) ?*PyOp {
         const self = create(kind, descriptor) orelse return null;
-        if (py.PyObject_GetBuffer(source, &self.view, flags) != 0) {
-            self.view.obj = null;
-            _ = self.abandon();
-            return null;
+        if (flags == api.buffer_simple and isBytes(source)) {
+            self.held = api.ref(source);
+            self.data = py.PyBytes_AsString(source).?;
+            self.length = @intCast(py.PyBytes_Size(source));
+            return self;
         }
-        self.data = self.view.buf orelse @ptrCast(self); // NULL only where the length is 0.
-        self.length = @intCast(self.view.len);
-        return self;
+        if (self.lend(source, flags)) return self;
+        _ = self.abandon();
+        return null;
+    }
+
+    /// Exports the memory of `source`. False with an exception set.
+    fn lend(self: *PyOp, source: *Object, flags: c_int) bool {
+        const view = gpa.create(api.Buffer) catch return py.PyErr_NoMemory() != null; // It never is.
+        view.* = .{};
+        if (py.PyObject_GetBuffer(source, view, flags) != 0) {
+            gpa.destroy(view);
+            return false;
+        }
+        self.view = view;
+        self.data = view.buf orelse @ptrCast(self); // NULL only where the length is 0.
+        self.length = @intCast(view.len);
+        return true;
     }
 
     /// The op with a new bytes object to fill.
@@ -402,6 +423,13 @@ const PyOp = struct {
         return self;
     }
 };
+
+/// A bytes object, and of no class of its own, which might export something else.
+fn isBytes(given: *Object) bool {
+    const class = py.PyObject_Type(given);
+    py.Py_DecRef(class);
+    return class == py.PyBytes_Type;
+}
 
 fn sleepFor(shard: *Shard, task: *Task, duration_ns: u64) fs.Error!*CoreOp {
     const op = try shard.ops.take(task, shard);
@@ -534,13 +562,8 @@ pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     const flags = object.unsigned(arguments[2], "flags", std.math.maxInt(i32)) orelse return null;
     const mode = object.unsigned(arguments[3], "mode", 0o7777) orelse return null;
     const op = PyOp.create(.open, null) orelse return null;
-    if (py.PyObject_GetBuffer(arguments[0], &op.view, api.buffer_simple) != 0) {
-        op.view.obj = null;
-        return op.abandon();
-    }
+    if (!op.lend(arguments[0], api.buffer_simple)) return op.abandon();
     op.held = api.ref(arguments[1]);
-    op.data = op.view.buf orelse @ptrCast(op);
-    op.length = @intCast(op.view.len);
     op.argument = flags;
     op.mode = @intCast(mode);
     return op.done();

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import extension, fs, io, net, process, signal, sync, uring
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -52,7 +53,7 @@ from .time import (
 )
 
 if TYPE_CHECKING:
-    from . import boundary, extension, fs, io, net, process, signal, sync, uring
+    from . import boundary
 
 __version__ = _version()
 
@@ -111,19 +112,15 @@ __all__ = (
     "yield_now",
 )
 
-_PARTS = frozenset(
-    ("boundary", "extension", "fs", "io", "net", "process", "signal", "sync", "uring")
-)
 
-
-if not TYPE_CHECKING:  # A checker of types sees the imports above, and that other names are none.
+if not TYPE_CHECKING:  # A checker of types sees the import above, and that other names are none.
 
     def __getattr__(name: str) -> Any:
-        """A part is imported where it is first used: together they take longer than the rest."""
-        if name in _PARTS:
-            return import_module(f"{__name__}.{name}")
+        """`boundary` is imported at its first use: it brings asyncio, half of the time of all."""
+        if name == "boundary":
+            return import_module(f"{__name__}.boundary")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PARTS})
+    return sorted({*globals(), "boundary"})

@@ -7,12 +7,10 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from ._ffi.core import Future, native
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -42,9 +40,6 @@ class Pool:
 
         with self._lock:
             if self._executor is None:
-                # Not at the top: it is a third of the time that importing spargio takes.
-                from concurrent.futures import ThreadPoolExecutor
-
                 self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix=self._prefix)
             self._executor.submit(call)
         return answer

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import cbor2
+
 __all__ = ("RuntimeStats", "ShardStats")
 
 
@@ -61,8 +63,6 @@ class RuntimeStats(ShardStats):
 
     @classmethod
     def from_cbor(cls, data: bytes) -> RuntimeStats:
-        import cbor2  # Not at the top: most programs never take a snapshot.
-
         return cls(cbor2.loads(data))
 
 

@@ -379,3 +379,27 @@ def test_a_deep_chain_that_is_cancelled() -> None:
         await support.until(lambda: handle.stats_snapshot().timers_set >= 2)
 
     spargio.run(main, shards=2)
+
+
+def test_a_close_that_ends_a_child_first_is_no_error_of_its_parent(
+    unraisables: list[object],
+) -> None:
+    """The parent's shard is held while another one ends the child: nobody's mistake to report."""
+    parent_awaits = threading.Event()
+
+    async def child() -> None:
+        await spargio.sleep(1000)
+
+    async def parent(handle: spargio.RuntimeHandle) -> None:
+        job = handle.spawn_pinned(0, child())
+        parent_awaits.set()
+        support.eventually(job.done)  # Holds this shard.
+        await job
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        handle.spawn_pinned(1, parent(handle))
+        await support.until(parent_awaits.is_set)
+
+    spargio.run(main, shards=2)
+    gc.collect()
+    assert unraisables == []

@@ -39,3 +39,19 @@ pub fn ofTask(handle: *Object) callconv(.c) ?*Object {
         });
     return api.string(words catch unreachable); // The name is clipped.
 }
+
+/// The error that a coroutine gets which awaited something foreign; null with another one set.
+pub fn foreign(value: *Object) ?*Object {
+    const class = py.PyObject_Type(value);
+    defer py.Py_DecRef(class);
+    const name = py.PyObject_GetAttrString(class, "__name__") orelse return null;
+    defer py.Py_DecRef(name);
+    var size: isize = 0;
+    const text = py.PyUnicode_AsUTF8AndSize(name, &size) orelse return null;
+    _ = api.raiseFormat(
+        py.PyExc_RuntimeError.*,
+        "a spargio task awaited something that yields {s}: only awaitables of spargio can be awaited here",
+        .{api.clipped(text[0..@intCast(size)])},
+    );
+    return api.takeException();
+}

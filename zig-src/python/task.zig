@@ -161,7 +161,7 @@ pub const PyTask = struct {
         defer py.Py_DecRef(value);
         const throw = py.PyObject_GetAttrString(self.coroutine.?, "throw") orelse return self.fail();
         defer py.Py_DecRef(throw);
-        const exception = foreign(value) orelse return self.fail();
+        const exception = repr.foreign(value) orelse return self.fail();
         const next = api.call(throw, &.{exception}) orelse return self.afterThrow();
         // It caught the error. Where it awaits something foreign again, the next poll tells it again.
         if (self.suspended) return self.afterSuspension(next);
@@ -182,26 +182,15 @@ pub const PyTask = struct {
         return .ended;
     }
 
-    fn foreign(value: *Object) ?*Object {
-        const class = py.PyObject_Type(value);
-        defer py.Py_DecRef(class);
-        const name = py.PyObject_GetAttrString(class, "__name__") orelse return null;
-        defer py.Py_DecRef(name);
-        var size: isize = 0;
-        const text = py.PyUnicode_AsUTF8AndSize(name, &size) orelse return null;
-        _ = api.raiseFormat(
-            py.PyExc_RuntimeError.*,
-            "a spargio task awaited something that yields {s}: only awaitables of spargio can be awaited here",
-            .{api.clipped(text[0..@intCast(size)])},
-        );
-        return api.takeException();
-    }
-
     /// The coroutine raised: the exception becomes the task's outcome.
     fn fail(self: *PyTask) Poll {
         const exception = api.takeException();
         if (matches(exception, helpers.CancelledError)) {
             self.task.status = @backingInt(errors.Code.cancelled);
+        } else if (matches(exception, helpers.TaskCancelled) and Shard.current().?.crew.closing.load(.seq_cst)) {
+            // The close has ended what the task awaited before the task itself was told: no failure of it.
+            self.task.status = @backingInt(errors.Code.cancelled);
+            self.retrieved = true;
         } else if (matches(exception, py.PyExc_KeyboardInterrupt.*) or matches(exception, py.PyExc_SystemExit.*)) {
             // It is raised from run() as well; a runtime in the background has nobody to raise it.
             self.retrieved = PyRuntime.of(self.runtime.?).runtime.driven;

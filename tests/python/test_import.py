@@ -19,13 +19,16 @@ def fresh(code: str) -> str:
     return outcome.stdout.strip()
 
 
-def test_asyncio_is_imported_where_it_is_used() -> None:
-    code = "import spargio, sys; print('asyncio' in sys.modules)"
-    assert fresh(code) == "False"
-    assert fresh("import spargio, sys; spargio.boundary; print('asyncio' in sys.modules)") == "True"
+def test_asyncio_is_left_to_those_who_use_it() -> None:
+    assert fresh("import spargio, sys; print('asyncio' in sys.modules)") == "False"
 
 
-def test_nothing_else_is_left_for_later() -> None:
+def test_the_package_has_no_getattr() -> None:
+    """With one, each `spargio.name` is a search: 30 ns, a sixth of a `yield_now()`."""
+    assert "__getattr__" not in vars(spargio)
+
+
+def test_nothing_is_left_for_later() -> None:
     """A program may give up its rights, or change its root, after the imports."""
     code = """
 import sys, spargio

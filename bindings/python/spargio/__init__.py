@@ -6,10 +6,7 @@ call; a runtime does when it starts.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from . import extension, fs, io, net, process, signal, sync, uring
+from . import boundary, extension, fs, io, net, process, signal, sync, uring
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -51,9 +48,6 @@ from .time import (
     timeout_at,
     yield_now,
 )
-
-if TYPE_CHECKING:
-    from . import boundary
 
 __version__ = _version()
 
@@ -111,16 +105,3 @@ __all__ = (
     "uring",
     "yield_now",
 )
-
-
-if not TYPE_CHECKING:  # A checker of types sees the import above, and that other names are none.
-
-    def __getattr__(name: str) -> Any:
-        """`boundary` is imported at its first use: it brings asyncio, half of the time of all."""
-        if name == "boundary":
-            return import_module(f"{__name__}.boundary")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), "boundary"})

@@ -3,7 +3,6 @@ or in tasks; a server in tasks. Bounded: what the server cannot take is refused 
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import threading
@@ -12,13 +11,16 @@ from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import errors
 from ._ffi.core import Future, native
 from .sync import ChannelClosed, ChannelEmpty, ChannelFull, Receiver, Sender
 from .sync import channel as _channel
 from .time import timeout
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = (
     "BoundaryStats",
@@ -197,6 +199,8 @@ class Ticket:
             return self._answer.result()
 
     async def _in_loop(self) -> Any:
+        import asyncio  # Whoever has a loop has it; nobody else pays for it.
+
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         entry = (_bridge(loop), waiter)

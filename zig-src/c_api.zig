@@ -377,7 +377,7 @@ pub export fn spargio_tcp_connect(address: ?[*:0]const u8, port: u16, op: ?*u64)
     const parsed = net.Address.parse(name, port) catch |err| return fail(err);
     const fd = net.socket(&parsed);
     if (fd < 0) return errors.fromErrno(-fd);
-    const status = launch(op, net.connect, .{ fd, &parsed });
+    const status = launch(op, net.connectNew, .{ fd, @as([]const u8, parsed.bytes()) });
     if (status != errors.ok) _ = std.os.linux.close(fd);
     return status;
 }

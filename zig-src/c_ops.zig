@@ -171,7 +171,7 @@ pub export fn spargio_unix_connect(path: ?[*:0]const u8, op: ?*u64) i32 {
     const rc = linux.socket(linux.AF.UNIX, linux.SOCK.STREAM | linux.SOCK.CLOEXEC, 0);
     if (linux.errno(rc) != .SUCCESS) return errors.fromErrno(@backingInt(linux.errno(rc)));
     const fd: i32 = @intCast(rc);
-    const status = launch(op, paths.connectNew, .{ fd, @as([]const u8, name.bytes()) });
+    const status = launch(op, net.connectNew, .{ fd, @as([]const u8, name.bytes()) });
     if (status != errors.ok) _ = linux.close(fd);
     return status;
 }
@@ -180,8 +180,7 @@ pub export fn spargio_udp_bind(address: ?[*:0]const u8, port: u16, out: ?*i32) i
     const name = address orelse return fail(error.Invalid);
     const descriptor = out orelse return fail(error.Invalid);
     const parsed = net.Address.parse(name, port) catch |err| return fail(err);
-    const bytes: *align(4) const [@sizeOf(linux.sockaddr.in6)]u8 = @ptrCast(&parsed.storage);
-    const fd = net.bind(bytes[0..parsed.len], linux.SOCK.DGRAM);
+    const fd = net.bind(parsed.bytes(), linux.SOCK.DGRAM);
     if (fd < 0) return errors.fromErrno(-fd);
     descriptor.* = fd;
     return errors.ok;
@@ -190,7 +189,7 @@ pub export fn spargio_udp_bind(address: ?[*:0]const u8, port: u16, out: ?*i32) i
 pub export fn spargio_connect(fd: i32, address: ?[*]const u8, length: u32, op: ?*u64) i32 {
     const bytes = address orelse return fail(error.Invalid);
     if (length < @sizeOf(linux.sa_family_t) or length > @sizeOf(linux.sockaddr.storage)) return fail(error.Invalid);
-    return launch(op, paths.connect, .{ fd, bytes[0..length] });
+    return launch(op, net.connect, .{ fd, bytes[0..length] });
 }
 
 pub export fn spargio_sendmsg(fd: i32, message: ?*const linux.msghdr_const, flags: i32, op: ?*u64) i32 {

@@ -60,25 +60,35 @@ fn spin(shard: *Shard) bool {
     idle.short_parks = 0;
     if (shard.ring.hasUnsubmitted()) shard.submit();
     shard.counters.spins.add(1);
+    if (!hasSomething(shard)) { // What was done at once says nothing about a spin.
+        if (!spinUntilSomething(shard, idle.spin_ns)) {
+            idle.spin_ns = if (idle.spin_ns <= spin_least_ns) 0 else idle.spin_ns / 2;
+            if (idle.spin_ns == 0) idle.parks_per_try = @min(idle.parks_per_try * 2, parks_per_try_max);
+            return false;
+        }
+        idle.spin_ns = @min(idle.spin_ns * 2, limits.spin_beside_others_ns_max);
+    }
+    idle.parks_per_try = 1;
+    shard.counters.spin_hits.add(1);
+    if (!shard.hasWork()) shard.submit();
+    return true;
+}
+
+/// False where nothing came up in that time.
+fn spinUntilSomething(shard: *Shard, longest_ns: u64) bool {
     const began = clock.nowNs();
     var looks: u32 = 1;
     while (true) : (looks += 1) {
         const spent_ns = clock.nowNs() - began;
-        if (spent_ns >= idle.spin_ns or (spent_ns >= limits.spin_ns_max and !othersAwake(shard))) break;
+        if (spent_ns >= longest_ns or (spent_ns >= limits.spin_ns_max and !othersAwake(shard))) return false;
         for (0..8) |_| std.atomic.spinLoopHint();
-        if (!shard.hasWork() and !shard.ring.hasTaskWork()) {
-            if (looks % looks_per_yield == 0) _ = seam.system.sched_yield();
-            continue;
-        }
-        shard.counters.spin_hits.add(1);
-        idle.spin_ns = @min(idle.spin_ns * 2, limits.spin_beside_others_ns_max);
-        idle.parks_per_try = 1;
-        if (!shard.hasWork()) shard.submit();
-        return true;
+        if (hasSomething(shard)) return true;
+        if (looks % looks_per_yield == 0) _ = seam.system.sched_yield();
     }
-    idle.spin_ns = if (idle.spin_ns <= spin_least_ns) 0 else idle.spin_ns / 2;
-    if (idle.spin_ns == 0) idle.parks_per_try = @min(idle.parks_per_try * 2, parks_per_try_max);
-    return false;
+}
+
+fn hasSomething(shard: *Shard) bool {
+    return shard.hasWork() or shard.ring.hasTaskWork();
 }
 
 fn othersAwake(shard: *const Shard) bool {

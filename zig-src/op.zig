@@ -55,6 +55,7 @@ pub const Op = struct {
     picks: bool = false,
     /// For connect: the socket that is the result of a success. Else -1.
     socket: i32 = -1,
+    /// Of a zero-copy send known before the end, which comes when the kernel lets go of the buffer.
     result: i32 = 0,
     cqe_flags: u32 = 0,
     task: *Task = undefined,
@@ -62,13 +63,10 @@ pub const Op = struct {
     next: ?*Op = null,
     timer: Timer = .{ .fire = unset },
     shard: *anyopaque,
-    address: linux.sockaddr.in6 = undefined,
-    address_len: u32 = 0,
-    path: ?[:0]u8 = null,
+    /// Paths or an address, for the kernel to read.
+    kept: ?[:0]u8 = null,
     /// Counts this one among others of its descriptor; where its closing bit is set they are to end.
     counted_in: ?*const std.atomic.Value(u32) = null,
-    /// Of a zero-copy send: its result, known before the kernel lets go of the buffer.
-    early: i32 = 0,
     /// Takes what comes before the terminal completion (a multishot operation); with `complete_ctx`.
     more: ?CompleteFn = null,
     /// Takes the result instead of the task.
@@ -144,8 +142,8 @@ pub const OpTable = struct {
             if (result >= 0) op.result = op.socket else _ = seam.system.close(op.socket);
             op.socket = -1;
         }
-        if (op.path) |path| gpa.free(path);
-        op.path = null;
+        if (op.kept) |bytes| gpa.free(bytes);
+        op.kept = null;
         op.task.flying -= 1;
         self.flying -= 1;
     }

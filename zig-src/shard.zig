@@ -472,7 +472,7 @@ pub const Shard = struct {
         if (op.phase != .flying) return self.counters.stale_completions.add(1);
         if (cqe.res >= 0 and cqe.flags == 0 and op.more == null) return self.endOp(op, cqe.res, 0); // By far the most.
         if (cqe.flags & linux.IORING_CQE_F_MORE != 0) {
-            if (op.more) |function| function(op.complete_ctx, cqe.res, cqe.flags) else op.early = cqe.res;
+            if (op.more) |function| function(op.complete_ctx, cqe.res, cqe.flags) else op.result = cqe.res;
             return;
         }
         const result = finalOf(op, cqe);
@@ -494,7 +494,7 @@ pub const Shard = struct {
     /// A notification only says that the buffer is free; the result came before. What a system call
     /// would have restarted (a splice that was cancelled) ends by the kernel's own number for that.
     fn finalOf(op: *const Op, cqe: Cqe) i32 {
-        if (cqe.flags & linux.IORING_CQE_F_NOTIF != 0) return op.early;
+        if (cqe.flags & linux.IORING_CQE_F_NOTIF != 0) return op.result;
         return switch (cqe.res) {
             -516...-512 => -@as(i32, @backingInt(linux.E.INTR)),
             else => cqe.res,

@@ -8,6 +8,7 @@ const Task = @import("../task.zig").Task;
 const Op = @import("../op.zig").Op;
 const buffers = @import("../buffers.zig");
 const fs = @import("fs.zig");
+const gpa = @import("../memory.zig").gpa;
 
 pub const Error = fs.Error;
 
@@ -18,6 +19,11 @@ pub const Address = struct {
 
     pub fn pointer(self: *const Address) *const linux.sockaddr {
         return @ptrCast(&self.storage);
+    }
+
+    pub fn bytes(self: *const Address) []align(4) const u8 {
+        const whole: *align(4) const [@sizeOf(linux.sockaddr.in6)]u8 = @ptrCast(&self.storage);
+        return whole[0..self.len];
     }
 
     /// Numeric addresses only: names are resolved elsewhere, because that waits. The C library says what
@@ -89,16 +95,31 @@ pub fn accept(shard: *Shard, task: *Task, fd: i32) Error!*Op {
     return op;
 }
 
-/// `fd` is a new socket; from here on it is the op's, and its result.
-pub fn connect(shard: *Shard, task: *Task, fd: i32, address: *const Address) Error!*Op {
-    const op = try shard.ops.take(task, shard);
+/// `address` is a sockaddr of any family, which the op keeps. The socket stays the caller's.
+pub fn connect(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*Op {
+    const op = try takeWithAddress(shard, task, address);
+    var sqe: Sqe = undefined;
+    sqe.prep_connect(fd, @ptrCast(@alignCast(op.kept.?.ptr)), @intCast(address.len));
+    shard.launch(op, sqe);
+    return op;
+}
+
+/// The same with a new socket, which is the op's from here on, and its result.
+pub fn connectNew(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*Op {
+    const op = try takeWithAddress(shard, task, address);
     op.undo = .close_descriptor;
     op.socket = fd;
-    op.address = address.storage;
-    op.address_len = address.len;
     var sqe: Sqe = undefined;
-    sqe.prep_connect(fd, @ptrCast(&op.address), op.address_len);
+    sqe.prep_connect(fd, @ptrCast(@alignCast(op.kept.?.ptr)), @intCast(address.len));
     shard.launch(op, sqe);
+    return op;
+}
+
+fn takeWithAddress(shard: *Shard, task: *Task, address: []const u8) Error!*Op {
+    const copy = try gpa.dupeSentinel(u8, address, 0); // malloc aligns it for any sockaddr.
+    errdefer gpa.free(copy);
+    const op = try shard.ops.take(task, shard);
+    op.kept = copy;
     return op;
 }
 

@@ -20,7 +20,7 @@ fn take(shard: *Shard, task: *Task, first: []const u8, second: []const u8) Error
     both[first.len] = 0;
     @memcpy(both[first.len + 1 ..], second);
     const op = try shard.ops.take(task, shard);
-    op.path = both;
+    op.kept = both;
     return .{ .op = op, .first = both[0..first.len :0], .second = both[first.len + 1 .. :0] };
 }
 
@@ -72,32 +72,4 @@ pub fn statx(shard: *Shard, task: *Task, path: []const u8, flags: u32, mask: u32
     sqe.prep_statx(linux.AT.FDCWD, named.first, flags, @bitCast(mask), out);
     shard.launch(named.op, sqe);
     return named.op;
-}
-
-/// `address` is a sockaddr of any family, which the op keeps. The socket stays the caller's.
-pub fn connect(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*Op {
-    const op = try takeAddress(shard, task, address);
-    var sqe: Sqe = undefined;
-    sqe.prep_connect(fd, @ptrCast(@alignCast(op.path.?.ptr)), @intCast(address.len));
-    shard.launch(op, sqe);
-    return op;
-}
-
-/// The same with a new socket, which is the op's from here on, and its result.
-pub fn connectNew(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*Op {
-    const op = try takeAddress(shard, task, address);
-    op.undo = .close_descriptor;
-    op.socket = fd;
-    var sqe: Sqe = undefined;
-    sqe.prep_connect(fd, @ptrCast(@alignCast(op.path.?.ptr)), @intCast(address.len));
-    shard.launch(op, sqe);
-    return op;
-}
-
-fn takeAddress(shard: *Shard, task: *Task, address: []const u8) Error!*Op {
-    const copy = try gpa.dupeSentinel(u8, address, 0); // malloc aligns it for any sockaddr.
-    errdefer gpa.free(copy);
-    const op = try shard.ops.take(task, shard);
-    op.path = copy;
-    return op;
 }

@@ -58,8 +58,9 @@ pub const Lane = struct {
         return self.tail.load(.seq_cst) - head; // Never negative: the tail is read later.
     }
 
-    /// Any thread: as many as there is room for, in their order; gives how many.
-    /// Sequentially consistent, as the other half of the doorbell's handshake is.
+    /// Any thread: as many as there is room for, in their order; gives how many. The first is written
+    /// last: who has read it sees the others too. That one store is sequentially consistent, as the other
+    /// half of the doorbell's handshake is, which looks at the oldest cell.
     pub fn push(self: *Lane, messages: []const Message) usize {
         var tail = self.tail.load(.monotonic);
         while (true) {
@@ -72,8 +73,12 @@ pub const Lane = struct {
             const count = @min(messages.len, self.capacity -| (tail - head));
             if (count == 0) return 0;
             tail = self.tail.cmpxchgWeak(tail, tail + count, .monotonic, .monotonic) orelse {
-                for (messages[0..count], tail..) |message, position|
-                    self.cell(position).store(message.word(), .seq_cst);
+                var left = count;
+                while (left > 1) {
+                    left -= 1;
+                    self.cell(tail + left).store(messages[left].word(), .monotonic);
+                }
+                self.cell(tail).store(messages[0].word(), .seq_cst);
                 return count;
             };
         }

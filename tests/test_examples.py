@@ -6,13 +6,14 @@ import email
 import hashlib
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -242,23 +243,24 @@ def test_run_commands() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_line_server(number: int, tmp_path: Path) -> None:
     with service(str(EXAMPLES / "line_server.py"), cwd=tmp_path) as (process, port):
-        people = [socket.create_connection(("localhost", port), LIMIT_S) for _ in range(3)]
-        files = [one.makefile("rw") for one in people]
-        # Each is heard by the others once it is there: say something until all have answered.
-        for speaker, file in enumerate(files):
-            for other in files:
-                if other is not file:
-                    _until_heard(file, other, f"hello from {speaker}\n")
-        for file, one in zip(files, people, strict=True):
-            file.close()
-            one.close()
+        with ExitStack() as people:
+            sockets = [
+                people.enter_context(socket.create_connection(("localhost", port), LIMIT_S))
+                for _ in range(3)
+            ]
+            for place, speaker in enumerate(sockets):
+                for other in sockets:
+                    if other is not speaker:
+                        _until_heard(speaker, other, b"hello from %d\n" % place)
         process.send_signal(number)
         assert process.communicate(timeout=LIMIT_S)[1] == ""
         assert process.returncode == 0
 
 
-def _until_heard(speaker: object, listener: object, line: str) -> None:
-    speaker.write(line)  # type: ignore[attr-defined]
-    speaker.flush()  # type: ignore[attr-defined]
-    while listener.readline() != line:  # type: ignore[attr-defined]
-        pass
+def _until_heard(speaker: socket.socket, listener: socket.socket, line: bytes) -> None:
+    """Who has just come may not listen yet: said again until it is heard."""
+    heard = b""
+    while line not in heard:
+        speaker.sendall(line)
+        if select.select([listener], [], [], 0.1)[0]:
+            heard += listener.recv(4096)

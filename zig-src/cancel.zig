@@ -15,6 +15,8 @@ const Sqe = @import("ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
 
+const at_once_max = 4;
+
 /// Asks for the end of an operation; what comes is its completion, as -ECANCELED or a result.
 pub fn cancelOp(self: *Shard, op: *Op) void {
     assert(Shard.current() == self);
@@ -58,13 +60,16 @@ fn ask(self: *Shard, op: *Op) void {
 /// The kernel did not find it, or could only tap it on the shoulder. Mostly it has ended by itself. But
 /// one that is between two places of the kernel (tried anew because its descriptor was ready for a
 /// moment, handed on by a worker) is not found either, and may wait for ever after that: so the kernel
-/// is asked until the operation has ended.
+/// is asked until the operation has ended. One that a disk works on is found by nobody: after some tries
+/// at once there is a pause before the next.
 pub fn refused(self: *Shard, cqe: Cqe) void {
     // By place, without a generation: a later operation there is asked once more than need be.
     const op = self.ops.at(@intCast(cqe.user_data >> 8));
     if (op.phase != .flying or !op.cancel_sent or op.is_timer or op.timer.isSet()) return;
     self.counters.cancels_repeated.add(1);
-    if (cqe.res == -@as(i32, @backingInt(linux.E.NOENT))) ask(self, op) else askLater(self, op);
+    op.cancels_lost +|= 1;
+    const again = cqe.res == -@as(i32, @backingInt(linux.E.NOENT)) and op.cancels_lost <= at_once_max;
+    if (again) ask(self, op) else askLater(self, op);
 }
 
 fn askLater(self: *Shard, op: *Op) void {

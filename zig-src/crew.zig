@@ -40,6 +40,8 @@ pub const Crew = struct {
     closing: Atomic(bool) = .init(false),
     /// How often all tasks were asked to end: once by `close`, again by each `cancelAgain`.
     cancel_rounds: Atomic(u32) = .init(0),
+    /// See `holdOpen`.
+    held_open: Atomic(bool) = .init(false),
     /// 1: everything has ended, the shards leave their loops. Threads wait on it.
     stop: Atomic(u32) = .init(0),
 
@@ -90,22 +92,25 @@ pub const Crew = struct {
         if (self.shards.len == 1) return;
         // Sequentially consistent, as the searcher's last look at the queues is: one sees the other.
         if (self.searchers.load(.seq_cst) != 0) return;
-        const shard = self.anyParked(except) orelse return;
+        var candidate = self.sleeperFrom(0, except);
+        if (candidate == null) return;
         if (self.searchers.cmpxchgStrong(0, 1, .seq_cst, .seq_cst) != null) return;
         const from = Shard.currentOf(self);
         if (from == null) _ = self.ringing.fetchAdd(1, .seq_cst);
         defer if (from == null) {
             _ = self.ringing.fetchSub(1, .seq_cst);
         };
-        // Before the notice: where that is taken, so is the grant, whatever else woke the shard.
-        shard.granted_search.store(true, .seq_cst);
-        if (!shard.doorbell.notify()) {
-            if (shard.granted_search.swap(false, .seq_cst)) self.endSearch();
-            self.countSpawn(from, .stealable_wake_coalesced);
-            return;
-        }
-        self.countSpawn(from, .stealable_wake_sent);
-        if (from) |own| own.ringBell(shard) else bells.ringFromOutside(self, shard);
+        while (candidate) |shard| : (candidate = self.sleeperFrom(shard.id + 1, except)) {
+            // Before the notice: where that is taken, so is the grant, whatever else woke the shard.
+            shard.granted_search.store(true, .seq_cst);
+            if (shard.doorbell.notify()) {
+                self.countSpawn(from, .stealable_wake_sent);
+                return if (from) |own| own.ringBell(shard) else bells.ringFromOutside(self, shard);
+            }
+            if (!shard.granted_search.swap(false, .seq_cst)) break; // Awake, and it takes the grant.
+            // Something else woke it, maybe a task that takes long: the grant is for another one.
+        } else self.endSearch();
+        self.countSpawn(from, .stealable_wake_coalesced);
     }
 
     pub fn beginSearch(self: *Crew) bool {
@@ -128,12 +133,15 @@ pub const Crew = struct {
         _ = if (value) word.fetchOr(bit, .seq_cst) else word.fetchAnd(~bit, .seq_cst);
     }
 
-    fn anyParked(self: *Crew, except: *const Shard) ?*Shard {
-        for (&self.parked, 0..) |*word, i| {
+    /// The first one from that number on which sleeps or is about to, and was not rung.
+    fn sleeperFrom(self: *Crew, first: usize, except: *const Shard) ?*Shard {
+        if (first >= self.shards.len) return null;
+        for (self.parked[first / 64 ..], first / 64..) |*word, i| {
             var bits = word.load(.seq_cst);
+            if (i == first / 64) bits &= @as(u64, std.math.maxInt(u64)) << @intCast(first % 64);
             while (bits != 0) : (bits &= bits - 1) {
                 const shard = &self.shards[i * 64 + @ctz(bits)];
-                if (shard != except) return shard;
+                if (shard != except and shard.doorbell.sleeps()) return shard;
             }
         }
         return null;
@@ -144,7 +152,7 @@ pub const Crew = struct {
         if (self.closing.swap(true, .seq_cst)) return;
         _ = self.cancel_rounds.fetchAdd(1, .seq_cst);
         for (self.shards) |*shard| _ = self.notify(shard);
-        self.stopIfDone();
+        self.stopIfDone(null);
     }
 
     /// For tasks that went on although they were cancelled.
@@ -159,13 +167,32 @@ pub const Crew = struct {
         for (self.shards) |*shard| _ = self.notify(shard);
     }
 
-    /// Called while closing, after each task's end.
-    pub fn stopIfDone(self: *Crew) void {
+    /// Called while closing, after each task's end: on the shard where that was, if on any. The host may
+    /// then spawn what cleans up after all.
+    pub fn stopIfDone(self: *Crew, on: ?*Shard) void {
         assert(self.closing.load(.seq_cst));
-        if (self.liveTasks() != 0) return;
+        while (self.liveTasks() == 0) {
+            if (!self.holdOpen()) return;
+            if (self.liveTasks() == 0) {
+                if (self.host) |host| if (on) |shard| host.last_task(shard);
+                if (self.liveTasks() == 0) break;
+            }
+            self.held_open.store(false, .seq_cst);
+        } else return;
         if (self.stop.swap(1, .seq_cst) != 0) return;
         sync.wake(&self.stop, std.math.maxInt(i32));
         for (self.shards) |*shard| _ = self.notify(shard);
+    }
+
+    /// Whoever holds it may spawn although no task that counts is running, and looks with `letGo`
+    /// whether all has ended meanwhile. False: somebody else holds it, or the end is near.
+    pub fn holdOpen(self: *Crew) bool {
+        return !self.held_open.swap(true, .seq_cst);
+    }
+
+    pub fn letGo(self: *Crew, on: *Shard) void {
+        self.held_open.store(false, .seq_cst);
+        if (self.closing.load(.seq_cst)) self.stopIfDone(on);
     }
 
     /// Begun, not refused and not ended. Begun last: what ends in between is counted as live.
@@ -187,6 +214,14 @@ pub const Crew = struct {
     /// A spawn counts itself before it looks whether the runtime closes, and before its task can end.
     pub fn countBegun(self: *Crew, from: ?*Shard) void {
         if (from) |shard| shard.spawns_begun.add(1) else self.outside_begun.addShared(1);
+    }
+
+    /// Never seen without the beginning of the same spawn (`liveTasks`).
+    pub fn countRefused(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
+        if (from) |shard|
+            @field(shard.spawn_counters, @tagName(field)).addReleased(1)
+        else
+            @field(self.outside, @tagName(field)).addShared(1);
     }
 
     pub fn countSpawn(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {

@@ -32,6 +32,14 @@ pub const Doorbell = struct {
         return self.state.load(.seq_cst) == .parked;
     }
 
+    /// Any thread: it sleeps, or is about to, and nobody has rung.
+    pub fn sleeps(self: *const Doorbell) bool {
+        return switch (self.state.load(.seq_cst)) {
+            .parking, .parked => true,
+            .running, .notified => false,
+        };
+    }
+
     /// The shard: announces the park. It must look at every source of work before `commit`.
     pub fn announce(self: *Doorbell) void {
         const before = self.state.swap(.parking, .seq_cst);

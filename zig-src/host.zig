@@ -14,8 +14,8 @@ pub const Host = struct {
     leave: *const fn (*Shard) void,
     /// Inside: whether to leave now for the sake of another shard, although there is more to run.
     wanted: *const fn (*Shard) bool,
-    /// On a shard, while the runtime closes, before its last task is counted as ended: the place to
-    /// spawn what cleans up after all of them.
+    /// On a shard, while the runtime closes, when all tasks have ended: the place to spawn what cleans
+    /// up after them.
     last_task: *const fn (*Shard) void,
     /// On the shard that a caller's thread drives, when a wait ended early or at its backstop.
     interrupted: *const fn (*Shard) void,

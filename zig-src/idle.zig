@@ -105,11 +105,14 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     crew.setParked(shard.id, true);
     defer crew.setParked(shard.id, false);
     if (shard.hasWork()) {
-        _ = shard.doorbell.resumed();
+        shard.rung = shard.doorbell.resumed();
         return;
     }
     const search_ns = thief.nextScanNs(shard);
-    if (!shard.doorbell.commit()) return;
+    if (!shard.doorbell.commit()) {
+        shard.rung = true;
+        return;
+    }
     shard.account();
     shard.counters.parks.add(1);
     const longest: u64 = if (shard.interruptible) limits.interruptible_backstop_ns else limits.park_backstop_ns;
@@ -117,7 +120,7 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     const deadline = @min(@min(not_after_ns, backstop), @min(shard.timers.next(), search_ns));
     shard.bells_queued = false;
     const woke = shard.ring.wait(deadline);
-    _ = shard.doorbell.resumed();
+    shard.rung = shard.doorbell.resumed();
     const now = clock.nowNs();
     const slept_ns = now - shard.accounted_ns;
     // Several at once: more is under way than one conversation, and the shard is no wait for anybody.
@@ -138,6 +141,9 @@ pub fn checkInterrupts(shard: *Shard) void {
     const idle = &shard.idle;
     if (!idle.check_interrupts and
         shard.accounted_ns - idle.checked_ns < limits.interruptible_backstop_ns) return;
+    // What it does may drop a generator, whose clean-up is spawned here and now.
+    if (!shard.crew.holdOpen()) return;
+    defer shard.crew.letGo(shard);
     idle.check_interrupts = false;
     idle.checked_ns = shard.accounted_ns;
     shard.crew.host.?.interrupted(shard);

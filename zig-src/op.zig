@@ -44,6 +44,8 @@ pub const Op = struct {
     phase: Phase = .free,
     undo: Undo = .nothing,
     cancel_sent: bool = false,
+    /// How often the kernel said that there is no such operation.
+    cancels_lost: u8 = 0,
     /// An interruption is a result like any other: the caller's own SQE.
     verbatim: bool = false,
     /// Half done it would be worse than done (a close).

@@ -344,8 +344,8 @@ pub const Runtime = struct {
 
     /// Counted as begun, but not taken.
     fn refuse(crew: *Crew, from: ?*Shard, comptime reason: @EnumLiteral(), err: errors.Error) errors.Error {
-        crew.countSpawn(from, reason);
-        if (crew.closing.load(.seq_cst)) crew.stopIfDone();
+        crew.countRefused(from, reason);
+        if (crew.closing.load(.seq_cst)) crew.stopIfDone(from);
         return err;
     }
 };

@@ -84,6 +84,8 @@ pub const Shard = struct {
     policy: Policy,
     watch: thief.Watch,
     searching: bool = false,
+    /// Since the last pass: maybe for a stealable task, and nobody else was woken for that.
+    rung: bool = false,
     in_host: bool = false,
     bells_queued: bool = false,
     cancel_rounds_seen: u32 = 0,
@@ -163,8 +165,13 @@ pub const Shard = struct {
         idle.wait(self);
     }
 
+    /// Tasks that nobody else may run.
+    pub fn hasReady(self: *const Shard) bool {
+        return self.native.head != null or self.hosted.head != null;
+    }
+
     pub fn hasLocalWork(self: *const Shard) bool {
-        return self.native.head != null or self.hosted.head != null or
+        return self.hasReady() or
             !self.inbox.isEmpty() or self.stealable.depth() > 0 or self.mailbox.isDue();
     }
 
@@ -317,12 +324,9 @@ pub const Shard = struct {
         self.unlink(task);
         task.completion.publish(wake);
         task.vtable.release(task);
-        if (self.crew.host) |host| {
-            if (self.crew.closing.load(.seq_cst) and self.crew.liveTasks() == 1) host.last_task(self);
-        }
         // Sequentially consistent: counted first, then `closing` is looked at (see Crew.liveTasks).
         self.counters.tasks_ended.addShared(1);
-        if (self.crew.closing.load(.seq_cst)) self.crew.stopIfDone();
+        if (self.crew.closing.load(.seq_cst)) self.crew.stopIfDone(self);
     }
 
     fn cancelLive(self: *Shard) void {

@@ -19,6 +19,11 @@ pub const Counter = struct {
         _ = self.value.fetchAdd(n, .seq_cst);
     }
 
+    /// Who sees this sees what its writer counted before.
+    pub fn addReleased(self: *Counter, n: u64) void {
+        self.value.store(self.value.raw +% n, .release);
+    }
+
     pub fn max(self: *Counter, n: u64) void {
         if (n > self.value.raw) self.value.store(n, .monotonic);
     }

@@ -73,6 +73,10 @@ pub fn stealBusy(shard: *Shard) void {
 /// that it never used, or a search that was not over, would keep the others asleep as long as a task
 /// takes.
 pub fn giveUp(shard: *Shard) void {
+    if (shard.rung) {
+        shard.rung = false;
+        if (shard.hasReady() and shard.stealable.depth() > 0) shard.crew.wakeSearcher(shard);
+    }
     if (!shard.searching and !shard.granted_search.load(.monotonic)) return;
     if (!shard.hasLocalWork()) return;
     if (shard.granted_search.load(.monotonic) and shard.granted_search.swap(false, .seq_cst)) {

@@ -72,7 +72,7 @@ pub const Lane = struct {
             }
             const count = @min(messages.len, self.capacity -| (tail - head));
             if (count == 0) return 0;
-            tail = self.tail.cmpxchgWeak(tail, tail + count, .monotonic, .monotonic) orelse {
+            tail = self.tail.cmpxchgWeak(tail, tail + count, .acq_rel, .monotonic) orelse {
                 var left = count;
                 while (left > 1) {
                     left -= 1;
@@ -102,7 +102,8 @@ pub const Lane = struct {
 
     /// Any thread: what was admitted is here.
     pub fn land(self: *Lane, message: Message) void {
-        const position = self.tail.fetchAdd(1, .monotonic);
+        // Acquire-release: by the tails of those before, this sees the cell emptied.
+        const position = self.tail.fetchAdd(1, .acq_rel);
         assert(self.cell(position).load(.acquire) == 0);
         self.cell(position).store(message.word(), .seq_cst);
         _ = self.landed.fetchAdd(1, .seq_cst);

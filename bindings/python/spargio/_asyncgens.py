@@ -42,7 +42,7 @@ def _finalize(generator: AsyncGenerator[Any, Any]) -> None:
 
 
 def _last_task(runtime: Runtime, shard: int) -> None:
-    """All tasks but one have ended, and with them the generators that they held: what is left is
+    """All tasks have ended, and with them the generators that they held: what is left is
     held elsewhere, and closed by tasks of its own."""
     with _lock:
         left = [generator for generator, owner in _open.items() if owner is runtime]

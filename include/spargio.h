@@ -46,7 +46,7 @@ extern "C" {
 #define SPARGIO_E_ON_SHARD (-8)     /**< would block a shard: not allowed inside a task */
 #define SPARGIO_E_INVALID_SHARD (-9) /**< no shard has this number */
 #define SPARGIO_E_BUFFER (-10)      /**< the buffer is too small; *needed tells the size */
-#define SPARGIO_E_UNSUPPORTED (-11) /**< this kernel lacks something required: spargio_probe tells */
+#define SPARGIO_E_UNSUPPORTED (-11) /**< this kernel, or the epoll backend, lacks something required */
 #define SPARGIO_E_FORKED (-12)      /**< the runtime belongs to the parent of this process */
 
 /** An error number of the kernel as a result of this library: SPARGIO_E_ERRNO(ENOMEM). */
@@ -160,8 +160,15 @@ typedef struct spargio_runtime_options {
                                               1..3600000; 100. Since 0.3 */
 } spargio_runtime_options;
 
-/** Fills `options` with the defaults above, struct_size included. */
+/**
+ * Fills `size` bytes at `options` with the defaults above and zeros behind them; struct_size is how much of
+ * that this library knows. SPARGIO_E_INVALID where `size` is none that a header had. Since 0.3.
+ */
+int32_t spargio_runtime_options_init_sized(spargio_runtime_options *options, size_t size);
+
+/** The same for the struct of this header. (The function of this name fills the struct of version 0.2.) */
 int32_t spargio_runtime_options_init(spargio_runtime_options *options);
+#define spargio_runtime_options_init(options) spargio_runtime_options_init_sized((options), sizeof *(options))
 
 /**
  * Checks `options` without starting anything. SPARGIO_OK or SPARGIO_E_INVALID; then, where `message` is
@@ -504,8 +511,9 @@ int32_t spargio_sqe_check(const void *sqe, char *message, size_t capacity);
  *
  * SPARGIO_E_INVALID, nothing was queued: `user_data` is not 0, a flag other than IOSQE_ASYNC, an opcode or
  * flag that gives more than one completion (multishot, zero-copy send), that names other operations or
- * rings, or an opcode newer than this library. spargio_sqe_check tells which. SPARGIO_E_NOMEM: `complete`
- * is not called. Since 0.2.
+ * rings, or an opcode newer than this library. spargio_sqe_check tells which. SPARGIO_E_UNSUPPORTED: the
+ * runtime's backend is epoll, which has no such operation. SPARGIO_E_NOMEM, SPARGIO_E_ERRNO(EPERM)
+ * (see io_uring_sqpoll_idle_ms). After any error `complete` is not called. Since 0.2.
  */
 int32_t spargio_submit_sqe(const void *sqe, spargio_complete_fn complete, void *ctx, spargio_op *op);
 

@@ -95,14 +95,29 @@ pub export fn spargio_probe(out: ?*probe.Info) i32 {
     return errors.ok;
 }
 
+/// What the struct was in version 0.2: programs of then have room for no more.
+const first_options_size = @offsetOf(Options, "blocked_threshold_ms");
+
 pub export fn spargio_runtime_options_init(out: ?*Options) i32 {
-    const options = out orelse return fail(error.Invalid);
-    options.* = .init();
+    return spargio_runtime_options_init_sized(out, first_options_size);
+}
+
+pub export fn spargio_runtime_options_init_sized(out: ?*Options, size: usize) i32 {
+    const bytes: [*]u8 = @ptrCast(out orelse return fail(error.Invalid));
+    if (size < first_options_size or size > options_module.size_max or size % 4 != 0) return fail(error.Invalid);
+    var options: Options = .init();
+    options.struct_size = @intCast(@min(size, @sizeOf(Options)));
+    _ = options_module.read(Options, options, &options) catch |err| return fail(err); // It ends inside a field.
+    @memcpy(bytes[0..options.struct_size], std.mem.asBytes(&options)[0..options.struct_size]);
+    @memset(bytes[options.struct_size..size], 0);
     return errors.ok;
 }
 
 pub export fn spargio_runtime_options_check(given: ?*const Options, message: ?[*]u8, capacity: usize) i32 {
-    const pointer = given orelse return fail(error.Invalid);
+    const pointer = given orelse {
+        writeMessage("options is NULL: allowed is what spargio_runtime_options_init fills", message, capacity);
+        return fail(error.Invalid);
+    };
     var text: [256]u8 = undefined;
     const said = if (options_module.read(Options, .init(), pointer)) |options|
         options_module.check(&options, &text) orelse return errors.ok
@@ -398,7 +413,10 @@ pub export fn spargio_shutdown(fd: i32, how: i32, op: ?*u64) i32 {
 }
 
 pub export fn spargio_sqe_check(given: ?*const anyopaque, message: ?[*]u8, capacity: usize) i32 {
-    const sqe = readSqe(given orelse return fail(error.Invalid));
+    const sqe = readSqe(given orelse {
+        writeMessage("sqe is NULL: allowed is a struct io_uring_sqe", message, capacity);
+        return fail(error.Invalid);
+    });
     var text: [256]u8 = undefined;
     const said = raw.refusal(&sqe, &text) orelse return errors.ok;
     writeMessage(said, message, capacity);
@@ -419,9 +437,10 @@ pub export fn spargio_submit_sqe(
     if (!raw.supported(Shard.current().?, &sqe)) return fail(error.Unsupported);
     const op = raw.submit(Shard.current().?, task, &sqe) catch |err| return fail(err);
     const id = op.id();
-    if (complete != null and op.phase == .ended) { // The ring had no memory for it: it never began.
-        _ = Shard.current().?.ops.consume(op);
-        return fail(error.OutOfMemory);
+    if (complete != null and op.phase == .ended) { // It never began.
+        const result = Shard.current().?.ops.consume(op);
+        if (result == -@as(i32, @backingInt(std.os.linux.E.NOMEM))) return fail(error.OutOfMemory);
+        return errors.fromErrno(-result);
     }
     op.complete = complete;
     op.complete_ctx = ctx;

@@ -88,7 +88,7 @@ fn text(code: Code) [*:0]const u8 {
         .on_shard => "this call would block a shard: not allowed inside a task",
         .invalid_shard => "no shard has this number",
         .buffer => "the buffer is too small",
-        .unsupported => "this kernel lacks something required: Linux 5.19 or newer is needed",
+        .unsupported => "this kernel (5.19 or newer is needed) or the epoll backend lacks something required",
         .forked => "the runtime belongs to the parent of this process: start one after the fork",
     };
 }

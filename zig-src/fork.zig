@@ -2,10 +2,14 @@
 //! generation it was made in and refuses to work in another.
 
 const std = @import("std");
+const Lock = @import("sync.zig").Lock;
 
 var generation_now: std.atomic.Value(u32) = .init(0);
 var watching: std.atomic.Value(bool) = .init(false);
 var forget: *const fn () void = undefined;
+/// Those of the process: held over a fork, or the child might find one held by a thread it has not.
+var locks: [8]std.atomic.Value(?*Lock) = @splat(.init(null));
+var lock_count: std.atomic.Value(u32) = .init(0);
 
 extern "c" fn pthread_atfork(
     prepare: ?*const fn () callconv(.c) void,
@@ -18,11 +22,37 @@ extern "c" fn pthread_atfork(
 pub fn watch(in_child: *const fn () void) void {
     if (watching.swap(true, .seq_cst)) return;
     forget = in_child;
-    _ = pthread_atfork(null, null, afterFork); // Fails only without memory; then forks go unnoticed.
+    // Fails only without memory; then forks go unnoticed.
+    _ = pthread_atfork(beforeFork, inParent, inChild);
 }
 
-fn afterFork() callconv(.c) void {
+/// A lock that lives as long as the process, and is never held while another one of these is taken.
+pub fn guard(lock: *Lock) void {
+    locks[lock_count.fetchAdd(1, .monotonic)].store(lock, .release);
+}
+
+fn beforeFork() callconv(.c) void {
+    held = 0;
+    for (&locks) |*slot| {
+        (slot.load(.acquire) orelse break).lock();
+        held += 1;
+    }
+}
+
+/// One that was added meanwhile is not among them. By the forking thread only: forks are one at a time.
+var held: usize = 0;
+
+fn unlock() void {
+    for (locks[0..held]) |*slot| slot.load(.monotonic).?.unlock();
+}
+
+fn inParent() callconv(.c) void {
+    unlock();
+}
+
+fn inChild() callconv(.c) void {
     _ = generation_now.fetchAdd(1, .monotonic);
+    unlock();
     forget();
 }
 

@@ -5,6 +5,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const limits = @import("limits.zig");
+const fork = @import("fork.zig");
 const forever = @import("memory.zig").forever;
 const Lock = @import("sync.zig").Lock;
 const Atomic = @import("seam.zig").Atomic;
@@ -118,6 +119,7 @@ pub fn HandleTableType(comptime T: type) type {
 
         fn grow(self: *Self) error{OutOfMemory}!void {
             if (self.slab_count == limits.handle_slabs_max) return error.OutOfMemory;
+            if (self.slab_count == 0) fork.guard(&self.lock);
             const slab = try forever.alloc(Slot, limits.handle_slab);
             for (slab, 0..) |*slot, i| {
                 slot.* = .{ .index = self.slab_count * limits.handle_slab + @as(u32, @intCast(i)) };

@@ -210,13 +210,16 @@ fn print(message: []u8, comptime format: []const u8, arguments: anytype) []const
     return std.fmt.bufPrint(message, format, arguments) catch message;
 }
 
+/// No struct of a header is longer.
+pub const size_max = 4096;
+
 pub const ReadError = error{Invalid};
 
 /// Reads a struct of an older, equal or newer header: missing fields take their defaults, unknown
 /// bytes must be zero. No header ever ended inside a field: half a pointer would be one to anywhere.
 pub fn read(comptime T: type, defaults: T, given: *const T) ReadError!T {
     const size = given.struct_size;
-    if (size < 2 * @sizeOf(u32) or size > 4096 or size % 4 != 0) return error.Invalid;
+    if (size < 2 * @sizeOf(u32) or size > size_max or size % 4 != 0) return error.Invalid;
     inline for (@typeInfo(T).@"struct".field_names) |name| {
         const start = @offsetOf(T, name);
         if (start < size and size < start + @sizeOf(@FieldType(T, name))) return error.Invalid;

@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const fork = @import("fork.zig");
 const sync = @import("sync.zig");
 const Atomic = std.atomic.Value;
 
@@ -20,6 +21,7 @@ const Watch = struct {
 const signal_max = 64;
 
 var lock: sync.Lock = .{};
+var guarded: Atomic(bool) = .init(false);
 var watches: [256]Watch = @splat(.{});
 var watchers: [signal_max + 1]u32 = @splat(0);
 var before: [signal_max + 1]linux.Sigaction = undefined;
@@ -28,6 +30,7 @@ var before: [signal_max + 1]linux.Sigaction = undefined;
 pub fn add(signal: u32, fd: i32) Error!usize {
     if (signal == 0 or signal > signal_max) return error.Invalid;
     if (signal == @backingInt(linux.SIG.KILL) or signal == @backingInt(linux.SIG.STOP)) return error.Invalid;
+    if (!guarded.swap(true, .monotonic)) fork.guard(&lock);
     lock.lock();
     defer lock.unlock();
     for (&watches, 0..) |*watch, index| {

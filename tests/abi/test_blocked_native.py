@@ -21,6 +21,14 @@ def test_the_queue_of_a_stuck_shard_runs_elsewhere_in_time(
     assert stats["total"]["stealable_stolen"] == 50
 
 
+@pytest.mark.parametrize("queue_of", [0, 1])
+@pytest.mark.parametrize("flags", [0, NO_MSG_RING])
+def test_a_shard_that_was_woken_for_something_else_leaves_the_search_to_another(
+    run_program: Run, flags: int, queue_of: int
+) -> None:
+    run_program(PROGRAMS / "searching.c", 3, 0, flags, queue_of)
+
+
 @pytest.mark.parametrize("backend", ["io_uring", "epoll"])
 @pytest.mark.parametrize("runtime", [(1, 0, 0), (2, 1, 0)], ids=str)
 def test_nobody_starves(

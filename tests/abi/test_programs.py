@@ -44,6 +44,10 @@ def test_options_and_fork(run_program: Run) -> None:
     run_program(PROGRAMS / "options.c")
 
 
+def test_forks_while_others_spawn(run_program: Run) -> None:
+    run_program(PROGRAMS / "fork.c")
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("runtime", [(1, 0, 0), (2, 0, 0), (4, 0, 0), (2, 0, NO_MSG_RING)], ids=str)
 def test_messages(run_program: Run, runtime: tuple[int, int, int]) -> None:

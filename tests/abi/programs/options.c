@@ -20,11 +20,42 @@ struct newer {
         CHECK_IS(spargio_runtime_start(&wrong, &rt), SPARGIO_E_INVALID);                       \
     } while (0)
 
+/* A program is built with the header of its time: an older one has less room, a newer one more. */
+static void init_writes_what_there_is_room_for(const spargio_runtime_options *good) {
+    const size_t first = offsetof(spargio_runtime_options, blocked_threshold_ms), whole = sizeof *good;
+    struct newer room;
+    for (size_t size = 0; size <= sizeof room; size++) {
+        memset(&room, 0xAA, sizeof room);
+        int32_t result = spargio_runtime_options_init_sized(&room.options, size);
+        size_t written = size;
+        if (size != first && (size < whole || size % 4 != 0)) {
+            CHECK_IS(result, SPARGIO_E_INVALID);
+            written = 0;
+        } else {
+            CHECK_IS(result, SPARGIO_OK);
+            CHECK(room.options.struct_size == (size < whole ? size : whole));
+            CHECK_IS(spargio_runtime_options_check(&room.options, NULL, 0), SPARGIO_OK);
+        }
+        for (size_t i = written; i < sizeof room; i++) CHECK(((unsigned char *)&room)[i] == 0xAA);
+        for (size_t i = whole; i < written; i++) CHECK(((unsigned char *)&room)[i] == 0);
+    }
+    memset(&room, 0xAA, sizeof room);
+    CHECK_IS((spargio_runtime_options_init)(&room.options), SPARGIO_OK); /* The function, not the macro. */
+    CHECK(room.options.struct_size == first && ((unsigned char *)&room)[first] == 0xAA);
+}
+
 int main(void) {
     spargio_runtime_options good;
     spargio_runtime rt = 0;
     CHECK_IS(spargio_runtime_options_init(&good), SPARGIO_OK);
     CHECK(good.struct_size == sizeof good);
+    init_writes_what_there_is_room_for(&good);
+    char said[256] = "";
+    CHECK_IS(spargio_runtime_options_check(NULL, said, sizeof said), SPARGIO_E_INVALID);
+    CHECK(strstr(said, "NULL"));
+    said[0] = 0;
+    CHECK_IS(spargio_sqe_check(NULL, said, sizeof said), SPARGIO_E_INVALID);
+    CHECK(strstr(said, "NULL"));
     CHECK_IS(spargio_runtime_options_check(&good, NULL, 0), SPARGIO_OK);
     REFUSED(shards, 0u);
     REFUSED(shards, 257u);

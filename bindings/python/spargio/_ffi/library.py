@@ -38,7 +38,10 @@ plain.spargio_version.restype = ctypes.c_char_p
 plain.spargio_strerror.argtypes = (ctypes.c_int32,)
 plain.spargio_strerror.restype = ctypes.c_char_p
 plain.spargio_probe.argtypes = (ctypes.POINTER(ProbeInfo),)
-plain.spargio_runtime_options_init.argtypes = (ctypes.POINTER(RuntimeOptions),)
+plain.spargio_runtime_options_init_sized.argtypes = (
+    ctypes.POINTER(RuntimeOptions),
+    ctypes.c_size_t,
+)
 plain.spargio_runtime_options_check.argtypes = (
     ctypes.POINTER(RuntimeOptions),
     ctypes.c_char_p,
@@ -63,7 +66,7 @@ def strerror(code: int) -> str:
 
 def default_options() -> RuntimeOptions:
     options = RuntimeOptions()
-    plain.spargio_runtime_options_init(ctypes.byref(options))
+    plain.spargio_runtime_options_init_sized(ctypes.byref(options), ctypes.sizeof(options))
     return options
 
 

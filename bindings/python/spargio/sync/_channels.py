@@ -6,9 +6,10 @@ import threading
 from collections import deque
 from typing import Any, Generic, TypeVar
 
+from .._counts import at_least
 from .._ffi.core import Future, native
 from ..errors import SpargioError
-from ._wait import at_least, hand_over, wait, wait_thread
+from ._wait import hand_over, wait, wait_thread
 
 T = TypeVar("T")
 

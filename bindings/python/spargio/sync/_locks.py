@@ -6,9 +6,10 @@ import threading
 from collections import deque
 from types import TracebackType
 
+from .._counts import at_least
 from .._ffi.core import Future, native
 from ..errors import CancelledError
-from ._wait import at_least, hand_over, wait
+from ._wait import hand_over, wait
 
 
 class Semaphore:
@@ -112,7 +113,7 @@ class Condition:
     def notify(self, count: int = 1) -> None:
         """Wake `count` that wait, the longest first. Only with the lock."""
         self._check("notify")
-        self._wake(count)
+        self._wake(at_least("count", count, 0))
 
     def _wake(self, count: int) -> None:
         with self._guard:

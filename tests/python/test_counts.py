@@ -80,6 +80,7 @@ def _framed(count: Any) -> io.framed.LengthDelimited:
 
 CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "Semaphore": ("permits", sync.Semaphore),
+    "Semaphore, most": ("most", lambda n: sync.Semaphore(0, most=n)),
     "Barrier": ("parties", sync.Barrier),
     "channel": ("capacity", sync.channel),
     "broadcast": ("capacity", sync.broadcast),

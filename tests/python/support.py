@@ -80,6 +80,30 @@ async def still_works(handle: spargio.RuntimeHandle) -> None:
         assert await handle.spawn_pinned(shard, value(shard)) == shard
 
 
+class Waits:
+    """Coroutines that wait for ever, and how many of them do, and how many have cleaned up."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.waiting = self.cleaned = 0
+
+    async def run(self, error: Exception | None = None) -> None:
+        with self.lock:
+            self.waiting += 1
+        try:
+            await spargio.sleep(1000)
+        finally:
+            await spargio.yield_now()  # Clean-up gets to run to its end.
+            await spargio.sleep(0)
+            with self.lock:
+                self.cleaned += 1
+            if error is not None:
+                raise error
+
+    async def until(self, count: int) -> None:
+        await until(lambda: self.waiting == count)
+
+
 class Blocker:
     """A task that holds its shard, outside the interpreter, until it is released."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -216,3 +218,94 @@ def test_an_answer_after_the_loop_has_gone() -> None:
     gc.collect()
     spargio.run(answer, shards=1)
     assert kept[0].wait_timeout() == "late"
+
+
+# ---- who is gone ----
+
+
+def test_a_server_that_nobody_holds_is_closed() -> None:
+    client, server = boundary.channel(4)
+    with spargio.Runtime.builder().shards(1).build() as handle:
+        handle.spawn_stealable(serve(server))
+        del server
+        assert client.try_call(21).wait_timeout(support.LIMIT_S) == 42
+    gc.collect()  # Without a GIL it went away on the shard, which did not make it.
+    with pytest.raises(boundary.Closed, match="the server is gone"):
+        client.try_call(1).wait_timeout(support.LIMIT_S)
+
+    client, server = boundary.channel(4)
+    queued = [client.try_call(n) for n in range(3)]
+    del server
+    for ticket in queued:
+        with pytest.raises(boundary.Closed, match="the server is gone"):
+            ticket.wait_timeout(support.LIMIT_S)
+
+
+def test_a_server_goes_away_while_a_client_has_the_lock() -> None:
+    """The collector may run its finalizer between any two steps of a call."""
+    client, server = boundary.channel(4)
+    held = [server]
+    del server
+
+    class Items(deque[Any]):
+        def append(self, item: Any) -> None:
+            held.clear()
+            super().append(item)
+
+    client._sender._channel.items = Items([("queued", queued := boundary.Ticket(None))])
+    with support.in_thread(lambda: client.try_call("meanwhile")) as call:
+        call.thread.join(support.LIMIT_S)
+        assert not call.thread.is_alive()
+    gc.collect()
+    for ticket in (queued, call.value):
+        with pytest.raises(boundary.Closed, match="the server is gone"):
+            ticket.wait_timeout(support.LIMIT_S)
+
+
+def test_no_call_is_lost_in_a_close() -> None:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(500):
+            client, server = boundary.channel(1000)
+            tickets: list[boundary.Ticket] = []
+            with support.in_thread(_call_until_closed, client, tickets):
+                support.eventually(lambda made=tickets: made)
+                server.close()
+            assert all(ticket.done() for ticket in tickets)
+    finally:
+        sys.setswitchinterval(usual)
+
+
+def _call_until_closed(client: boundary.Client, tickets: list[boundary.Ticket]) -> None:
+    try:
+        while True:
+            tickets.append(client.try_call(1))
+    except (boundary.Closed, boundary.Overloaded):
+        pass
+
+
+def test_the_request_of_a_cancelled_call_is_left_out() -> None:
+    async def give_up(client: boundary.Client) -> None:
+        for call in (client.call("no"), client.call_with_timeout("no", support.LIMIT_S)):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(call, 0.005)
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        client, server = boundary.channel(10)
+        await spargio.spawn_blocking(asyncio.run, give_up(client))
+        for call in (client.call("no"), client.call_with_timeout("no", support.LIMIT_S)):
+            job = handle.spawn_pinned(0, call)
+            await support.started(job)
+            job.cancel()
+            with pytest.raises(spargio.TaskCancelled):
+                await job
+        ticket = client.try_call("yes")
+        assert (await server.recv()).request == "yes"
+        with pytest.raises(boundary.Canceled):
+            await ticket
+
+    before = boundary.stats_snapshot()
+    spargio.run(main, shards=1)
+    after = boundary.stats_snapshot()
+    assert (after.calls - before.calls, after.canceled - before.canceled) == (5, 5)

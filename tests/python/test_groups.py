@@ -21,7 +21,7 @@ import spargio
 from spargio._ffi.core import native
 
 if sys.version_info < (3, 11):
-    from exceptiongroup import BaseExceptionGroup, ExceptionGroup
+    from exceptiongroup import ExceptionGroup
 
 
 async def nothing() -> None:
@@ -34,30 +34,6 @@ async def forever() -> None:
 
 async def fail(error: BaseException) -> None:
     raise error
-
-
-class Waits:
-    """Coroutines that wait for ever, and how many of them do, and how many have cleaned up."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.waiting = self.cleaned = 0
-
-    async def run(self, error: Exception | None = None) -> None:
-        with self.lock:
-            self.waiting += 1
-        try:
-            await forever()
-        finally:
-            await spargio.yield_now()  # Clean-up gets to run to its end.
-            await spargio.sleep(0)
-            with self.lock:
-                self.cleaned += 1
-            if error is not None:
-                raise error
-
-    async def until(self, count: int) -> None:
-        await support.until(lambda: self.waiting == count)
 
 
 def test_a_group_waits_for_its_children(options: dict[str, Any]) -> None:
@@ -116,7 +92,7 @@ def test_a_failure_cancels_the_others_and_is_told(options: dict[str, Any]) -> No
 
 def test_several_failures_and_the_bodys_own() -> None:
     async def main() -> None:
-        waits = Waits()
+        waits = support.Waits()
         with pytest.raises(ExceptionGroup) as caught:
             async with spargio.TaskGroup() as group:
                 group.spawn(waits.run(OSError("child")))
@@ -163,7 +139,7 @@ def test_a_cancelled_child_is_no_error() -> None:
 
 def test_a_cancellation_from_outside_goes_on_when_all_have_ended(options: dict[str, Any]) -> None:
     async def main(handle: spargio.RuntimeHandle) -> None:
-        async def grouped(waits: Waits, wait_in_body: bool) -> None:
+        async def grouped(waits: support.Waits, wait_in_body: bool) -> None:
             try:
                 async with spargio.TaskGroup() as group:
                     for _ in range(10):
@@ -175,7 +151,7 @@ def test_a_cancellation_from_outside_goes_on_when_all_have_ended(options: dict[s
             raise AssertionError("not reached")
 
         for wait_in_body in (True, False):
-            waits = Waits()
+            waits = support.Waits()
             job = handle.spawn_stealable(grouped(waits, wait_in_body))
             await waits.until(10)
             job.cancel()
@@ -212,7 +188,7 @@ def test_time_limits_around_and_inside() -> None:
 def test_errors_and_a_cancellation_are_both_told() -> None:
     async def main(handle: spargio.RuntimeHandle) -> None:
         seen: list[str] = []
-        waits = Waits()
+        waits = support.Waits()
 
         async def grouped() -> None:
             try:
@@ -545,48 +521,6 @@ def test_an_error_that_the_body_had_from_a_child_is_told_once(options: dict[str,
     spargio.run(main, **options)
 
 
-def test_what_is_no_exception_of_the_common_kind() -> None:
-    class Odd(BaseException):
-        pass
-
-    async def main() -> None:
-        waits = Waits()
-        with pytest.raises(BaseExceptionGroup) as caught:
-            async with spargio.TaskGroup() as group:
-                group.spawn(waits.run())
-                await waits.until(1)
-                group.spawn(fail(Odd()))
-                await forever()
-        assert [type(error) for error in caught.value.exceptions] == [Odd]
-        with pytest.raises(Odd):
-            async with spargio.TaskGroup() as group:
-                group.spawn(waits.run())
-                await waits.until(2)
-                raise Odd
-        assert waits.cleaned == 2
-
-    spargio.run(main, shards=2)
-
-
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("by", ["child", "body"])
-def test_what_ends_the_program(kind: type[BaseException], by: str) -> None:
-    waits = Waits()
-
-    async def main() -> None:
-        async with spargio.TaskGroup() as group:
-            group.spawn(waits.run())
-            await waits.until(1)
-            if by == "child":
-                group.spawn(fail(kind()))
-                await forever()
-            raise kind
-
-    with pytest.raises(kind):
-        spargio.run(main, shards=2)
-    assert waits.cleaned == 1
-
-
 def test_cancelled_before_it_is_entered() -> None:
     async def main() -> None:
         for cancel in (lambda g: g.cancel(), lambda g: g.token.cancel()):
@@ -601,7 +535,7 @@ def test_cancelled_before_it_is_entered() -> None:
 
 
 def test_the_runtime_shuts_down_under_a_group() -> None:
-    waits = Waits()
+    waits = support.Waits()
 
     async def grouped() -> None:
         async with spargio.TaskGroup() as group:

@@ -86,6 +86,30 @@ def test_a_semaphore_serves_in_order_and_bounds() -> None:
     spargio.run(main, shards=2)
 
 
+def test_a_semaphore_that_begins_with_no_permit_carries_signals() -> None:
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        signals = sync.Semaphore(0, most=2)
+        waiter = await queued(handle, signals._waiting, signals.acquire)
+        signals.release()
+        await waiter
+        assert not signals.try_acquire()
+        signals.release()
+        signals.release()
+        with pytest.raises(RuntimeError, match="all 2 permits are free"):
+            signals.release()
+        await signals.acquire()
+        await signals.acquire()
+        assert signals.available() == 0
+
+    spargio.run(main, shards=2)
+    with pytest.raises(ValueError, match="permits is 0: allowed is 1 or more, or 0 with `most`"):
+        sync.Semaphore(0)  # Nobody could ever take or give one.
+    with pytest.raises(ValueError, match="most is 0: allowed is 1 or more"):
+        sync.Semaphore(0, most=0)
+    with pytest.raises(ValueError, match="most is 2: allowed is 3 or more"):
+        sync.Semaphore(3, most=2)
+
+
 def test_readers_share_and_writers_do_not() -> None:
     async def main(handle: spargio.RuntimeHandle) -> None:
         lock = sync.RwLock()
@@ -443,7 +467,7 @@ def test_waits_that_end_in_other_ways_take_nothing() -> None:
 
     spargio.run(main, shards=1)
     spargio.run(served, shards=1)
-    semaphore = sync.Semaphore(0)
+    semaphore = sync.Semaphore(0, most=1)
     with pytest.raises(RuntimeError, match="outside a spargio task"):
         semaphore.acquire().send(None)
     assert not semaphore._waiting

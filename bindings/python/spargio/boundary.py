@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import errors
 from ._ffi.core import Future, native
-from .sync import ChannelClosed, ChannelEmpty, ChannelFull, Receiver, Sender
+from .sync import ChannelClosed, ChannelFull, Receiver, Sender
 from .sync import channel as _channel
 from .time import timeout
 
@@ -46,7 +46,7 @@ class Closed(errors.SpargioError):
 
 
 class Canceled(errors.SpargioError):
-    """The server dropped the request without an answer."""
+    """The server dropped the request without an answer, or the client gave up."""
 
 
 class Overloaded(errors.Overloaded):
@@ -220,10 +220,23 @@ class Ticket:
         return self._answer.result()
 
 
+_Queued = tuple[Any, Ticket]
+
+
+def _refuse(queued: deque[_Queued]) -> None:
+    """End the calls in it. Several may do so at once."""
+    while True:
+        try:
+            _, ticket = queued.popleft()
+        except IndexError:
+            return
+        ticket._settle(None, Closed("the server is gone"), "closed")
+
+
 class Client:
     """Makes calls; any number of threads, loops and tasks may share one."""
 
-    def __init__(self, sender: Sender[tuple[Any, Ticket]]) -> None:
+    def __init__(self, sender: Sender[_Queued]) -> None:
         self._sender = sender
 
     def try_call(self, request: Any, *, seconds: float | None = None) -> Ticket:
@@ -241,17 +254,30 @@ class Client:
         except ChannelClosed:
             ticket._settle(None, Closed("the server is gone"), "closed")
         else:
+            # Looked at last: a server that went away meanwhile has not seen it (`__del__`).
+            channel = self._sender._channel
+            if channel.closed_for_recv:
+                _refuse(channel.close(receiver=True))
             return ticket
         return ticket._answer.result()  # type: ignore[no-any-return]
 
     async def call(self, request: Any) -> Any:
         """The answer to `request`: in a task, or in an asyncio loop. :class:`Overloaded`,
-        :class:`Closed`, :class:`Canceled`, or the exception that the server answers with."""
-        return await self.try_call(request)
+        :class:`Closed`, :class:`Canceled`, or the exception that the server answers with. One that
+        is cancelled has given up: a server that has not taken the request leaves it out."""
+        return await self._awaited(self.try_call(request))
 
     async def call_with_timeout(self, request: Any, seconds: float) -> Any:
         """The same; :class:`Timeout` after `seconds`."""
-        return await self.try_call(request, seconds=seconds)
+        return await self._awaited(self.try_call(request, seconds=seconds))
+
+    async def _awaited(self, ticket: Ticket) -> Any:
+        try:
+            return await ticket
+        except BaseException:
+            # Nobody else has the ticket. One that has failed by itself is settled already.
+            ticket._settle(None, Canceled("the client gave up"), "canceled")
+            raise
 
     def close(self) -> None:
         """The server gets what is queued, then :class:`Closed`. Any thread; idempotent."""
@@ -294,9 +320,10 @@ class Request:
 
 class Server:
     """Takes requests; any number of tasks may share one. Requests whose client gave up are left
-    out."""
+    out. One that nobody holds any more is closed (on a free-threaded Python at once only where it
+    goes away on the thread that made it)."""
 
-    def __init__(self, receiver: Receiver[tuple[Any, Ticket]]) -> None:
+    def __init__(self, receiver: Receiver[_Queued]) -> None:
         self._receiver = receiver
 
     async def recv(self) -> Request:
@@ -323,13 +350,15 @@ class Server:
 
     def close(self) -> None:
         """Those who wait get :class:`Closed`. Any thread; idempotent."""
-        while True:
-            try:
-                _, ticket = self._receiver.try_recv()
-            except (ChannelEmpty, ChannelClosed):
-                break
-            ticket._settle(None, Closed("the server is gone"), "closed")
-        self._receiver.close()
+        _refuse(self._receiver._channel.close(receiver=True))
+
+    def __del__(self, _interpreter_ends: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Not by `close`: this thread may hold the channel's lock already. Who puts a request in
+        # meanwhile looks at the flag afterwards; who waits for one holds the server.
+        if not _interpreter_ends():
+            channel = self._receiver._channel
+            channel.closed_for_recv = True
+            _refuse(channel.items)
 
     def __aiter__(self) -> Server:
         return self

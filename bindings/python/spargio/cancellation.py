@@ -23,13 +23,19 @@ class Scope:
     """A block of a task that any thread can cancel: the cancellation names the scope, so that the
     block knows its own from one that came from outside."""
 
-    __slots__ = ("_limit",)
+    __slots__ = ("_limit", "_task")
 
     def __init__(self) -> None:
         self._limit = native.timeout()
 
     def enter(self) -> None:
         self._limit.arm(FOREVER_NS)
+        # The address only, which keeps nothing. Whoever has it next, after that task has ended,
+        # takes a scope for its own that is in no use any more.
+        self._task = id(native.current_task())
+
+    def is_of_this_task(self) -> bool:
+        return self._task == id(native.current_task())
 
     def cancel(self) -> None:
         """The task's next await in the block is cancelled. Any thread; nothing where it is left."""

@@ -24,6 +24,8 @@ __all__ = ("TaskGroup",)
 
 T = TypeVar("T")
 
+_ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
+
 
 @coroutine_of_generator
 def _pause() -> Generator[None, None, None]:
@@ -44,11 +46,11 @@ class TaskGroup:
             group.spawn(work(2))
 
     Where a child fails, its siblings and the block are cancelled at their next await, all of them
-    are awaited, and the errors are raised as one ``ExceptionGroup``. A child that ends by
-    cancellation is no error. Neither is what follows from the end of the group itself: a
-    :class:`TaskCancelled` of one who awaits a child, the refusal of a spawn. Where the task itself
-    is cancelled the children are too, and the cancellation goes on when they have ended. Any task
-    may spawn into the group while it is open.
+    are awaited, and the errors are raised as one ``ExceptionGroup`` (a ``BaseExceptionGroup`` where
+    one of them is no ``Exception``). A child that ends by cancellation is no error. Neither is what
+    follows from the end of the group itself: a :class:`TaskCancelled` of one who awaits a child,
+    the refusal of a spawn. Where the task itself is cancelled the children are too, and the
+    cancellation goes on when they have ended. Any task may spawn into the group while it is open.
     """
 
     def __init__(self) -> None:
@@ -193,12 +195,16 @@ class TaskGroup:
     ) -> bool:
         outside: list[CancelledError] = []
         own = self._scope.owns(exception)
+        if not self._scope.is_of_this_task():
+            # A dropped generator, which a task of its own closes: the one that entered the block
+            # has left it, and is not to be cancelled. Its scope goes when it ends.
+            self._scope = Scope()
         if isinstance(exception, CancelledError):
             if not own:
                 outside.append(exception)
         elif self._follows(exception):
             own = True
-        elif isinstance(exception, Exception):
+        elif exception is not None and not isinstance(exception, (*_ENDS_PROGRAM, GeneratorExit)):
             with self._lock:
                 # One that it had from awaiting a child is told once.
                 if not any(error is exception for error in self._errors):
@@ -243,11 +249,13 @@ class TaskGroup:
         """Raises what is to be raised, or says False."""
         # Their frames hold the group.
         errors, self._errors = self._errors, []
-        if exception is not None and not isinstance(exception, (Exception, CancelledError)):
-            return False  # KeyboardInterrupt and its like go before everything.
+        if isinstance(exception, _ENDS_PROGRAM):
+            return False  # Goes before everything.
+        if errors and isinstance(exception, GeneratorExit):
+            errors.insert(0, exception)  # Alone it stays what it is: aclose() takes only that.
         try:
             for error in errors:
-                if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                if isinstance(error, _ENDS_PROGRAM):
                     raise error
             # One that is of no time limit goes first: no limit may take it for its own.
             outside.sort(key=lambda error: getattr(error, "_scope", None) is not None)

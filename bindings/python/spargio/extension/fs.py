@@ -8,6 +8,7 @@ import os
 from collections import deque
 
 from .._blocking import spawn_blocking
+from .._counts import at_least
 from ..fs import DirEntry, Metadata, read_dir
 from ..fs._metadata import BASIC, BIRTH, SIZE, parse
 from ..fs._names import Path, encode
@@ -101,8 +102,7 @@ async def read_dir_entries(path: Path = ".", *, depth: int = 32) -> list[tuple[D
     directory's order. One call lists it on a thread of the pool, because io_uring cannot; then at
     most `depth` statx are under way, spread over the shards. What went away meanwhile is left
     out."""
-    if depth < 1:
-        raise ValueError(f"depth is {depth}: allowed is 1 or more")
+    depth = at_least("depth", depth, 1)
     uring = current_handle().uring_native_unbound()
     found: list[tuple[DirEntry, Metadata]] = []
     flying: deque[tuple[DirEntry, _Statx, NativeOp[Completion]]] = deque()

@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 
+from .._counts import at_least
 from .._ffi.core import native
 
 _BYTES_MAX = 1 << 30
@@ -33,11 +34,7 @@ class RegisteredBuffers:
     __slots__ = ("_memory", "_place", "_size", "_view")
 
     def __init__(self, count: int, size: int) -> None:
-        for name, value in (("count", count), ("size", size)):
-            if type(value) is not int:
-                raise TypeError(f"{name} is {value!r}: allowed is an int")
-            if value < 1:
-                raise ValueError(f"{name} is {value}: allowed is 1 or more")
+        count, size = at_least("count", count, 1), at_least("size", size, 1)
         if count * size > _BYTES_MAX:
             raise ValueError(f"count * size is {count * size}: allowed are {_BYTES_MAX} bytes")
         self._size = size

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
+from .._counts import at_least
 from .._ffi.core import JoinHandle, native
 from ..errors import CancelledError, TaskCancelled
 from ..placement import TaskPlacement
@@ -88,7 +89,7 @@ async def read_many(
     all shards. At most `concurrency` files are open at a time; read ahead are at most `concurrency`
     files, rounded up to chunks of 64. Close the iterator, or leave the task, and the rest is not
     read."""
-    _check(concurrency)
+    concurrency = at_least("concurrency", concurrency, 1)
     depth = min(concurrency, _CHUNK)
     size = _CHUNK if concurrency > 1 else 1
     work = ((chunk, _read_chunk(chunk, depth)) for chunk in _chunks(paths, size))
@@ -96,11 +97,6 @@ async def read_many(
         async for chunk, found in results:
             for pair in zip(chunk, found, strict=True):
                 yield pair
-
-
-def _check(concurrency: int) -> None:
-    if concurrency < 1:
-        raise ValueError(f"concurrency is {concurrency}: allowed is 1 or more")
 
 
 async def write(
@@ -140,7 +136,7 @@ async def write_many(
 ) -> AsyncGenerator[tuple[Path, OSError | None], None]:
     """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
     `concurrency` are open at a time."""
-    _check(concurrency)
+    concurrency = at_least("concurrency", concurrency, 1)
     work = ((path, _write_one(path, data)) for path, data in files)
     async with contextlib.aclosing(_in_order(work, concurrency)) as results:
         async for pair in results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._counts import at_least
 from ..errors import IncompleteReadError
 from ._streams import AsyncRead, AsyncWrite
 
@@ -17,10 +18,8 @@ class BufReader:
     the buffer only when a call gives them out."""
 
     def __init__(self, reader: AsyncRead, *, limit: int = _PIECE) -> None:
-        if limit < 1:
-            raise ValueError(f"limit is {limit}: allowed is 1 byte or more")
         self._reader = reader
-        self._limit = limit
+        self._limit = at_least("limit", limit, 1)
         self._buffer = bytearray()
         self._ended = False
 
@@ -55,8 +54,7 @@ class BufReader:
 
     async def read_exactly(self, size: int) -> bytes:
         """`size` bytes; :class:`IncompleteReadError` with the rest where the stream ends first."""
-        if size < 0:
-            raise ValueError(f"size is {size}: allowed is 0 or more bytes")
+        size = at_least("size", size, 0)
         while len(self._buffer) < size:
             if not await self._more():
                 raise IncompleteReadError(self._take(len(self._buffer)), size)
@@ -80,7 +78,7 @@ class BufReader:
     async def _find(self, separator: bytes, limit: int | None) -> bytes | None:
         if not separator:
             raise ValueError("separator is empty: allowed is 1 byte or more")
-        most = self._limit if limit is None else limit
+        most = self._limit if limit is None else at_least("limit", limit, 0)
         searched = 0
         while True:
             at = self._buffer.find(separator, searched)
@@ -108,10 +106,8 @@ class BufWriter:
     raises it again: how much of the buffer went out is not known."""
 
     def __init__(self, writer: AsyncWrite, *, capacity: int = _PIECE) -> None:
-        if capacity < 1:
-            raise ValueError(f"capacity is {capacity}: allowed is 1 byte or more")
         self._writer = writer
-        self._capacity = capacity
+        self._capacity = at_least("capacity", capacity, 1)
         self._buffer = bytearray()
         self._error: BaseException | None = None
 

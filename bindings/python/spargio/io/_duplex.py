@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+from .._counts import at_least
 from .._ffi.core import Future, native
 from ..errors import ClosedError
 from ..sync._wait import hand_over, wait
@@ -72,9 +73,7 @@ class DuplexStream:
 
     async def recv(self, max_bytes: int) -> bytes:
         """At least one byte and at most `max_bytes`; ``b""`` at the end."""
-        if max_bytes < 1:
-            raise ValueError(f"max_bytes is {max_bytes}: allowed is 1 or more")
-        return await self._in.read(max_bytes)
+        return await self._in.read(at_least("max_bytes", max_bytes, 1))
 
     async def write_all(self, data: object) -> None:
         """All of `data`; waits while the pipe is full. ``BrokenPipeError`` where the other end is
@@ -93,7 +92,6 @@ class DuplexStream:
 
 def duplex(capacity: int = 64 * 1024) -> tuple[DuplexStream, DuplexStream]:
     """Two ends that are connected; each direction holds at most `capacity` bytes."""
-    if capacity < 1:
-        raise ValueError(f"capacity is {capacity}: allowed is 1 byte or more")
+    capacity = at_least("capacity", capacity, 1)
     one, other = _Pipe(capacity), _Pipe(capacity)
     return DuplexStream(one, other), DuplexStream(other, one)

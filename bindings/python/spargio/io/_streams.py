@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
+from .._counts import at_least
+
 
 @runtime_checkable
 class AsyncRead(Protocol):
@@ -69,6 +71,7 @@ def split(stream: S) -> tuple[ReadHalf[S], WriteHalf[S]]:
 async def copy(reader: AsyncRead, writer: AsyncWrite, *, chunk: int = 64 * 1024) -> int:
     """Write all that comes, until the end; gives the number of bytes. `chunk` bounds how many are
     in hand at a time. Nothing is closed."""
+    chunk = at_least("chunk", chunk, 1)
     total = 0
     while data := await reader.recv(chunk):
         await writer.write_all(data)
@@ -78,6 +81,8 @@ async def copy(reader: AsyncRead, writer: AsyncWrite, *, chunk: int = 64 * 1024)
 
 async def copy_to_vec(reader: AsyncRead, *, limit: int | None = None) -> bytes:
     """All that comes, until the end; ``ValueError`` beyond `limit` bytes."""
+    if limit is not None:
+        limit = at_least("limit", limit, 0)
     parts = bytearray()
     while data := await reader.recv(64 * 1024):
         parts += data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from .._counts import within
 from ..errors import IncompleteReadError, SpargioError
 from ._buffered import BufReader
 from ._streams import AsyncRead, AsyncWrite
@@ -35,14 +36,11 @@ class LengthDelimited:
             raise ValueError(f"length_bytes is {length_bytes}: allowed is 1, 2, 4 or 8")
         if byteorder not in ("big", "little"):
             raise ValueError(f"byteorder is {byteorder!r}: allowed is 'big' or 'little'")
-        if not 0 <= max_frame < 1 << 8 * length_bytes:
-            most = (1 << 8 * length_bytes) - 1
-            raise ValueError(f"max_frame is {max_frame}: allowed is 0 to {most} bytes")
         self._stream = stream
         self._reader = BufReader(stream)
         self._length_bytes = length_bytes
         self._byteorder: Literal["big", "little"] = byteorder
-        self._max_frame = max_frame
+        self._max_frame = within("max_frame", max_frame, 0, (1 << 8 * length_bytes) - 1)
         self._expected: int | None = None
 
     async def read_frame(self) -> bytes | None:

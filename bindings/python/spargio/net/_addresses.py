@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import socket
 import struct
 from typing import Any
+
+from .._counts import within
 
 Address = Any
 """As the socket module has them: (host, port), (host, port, flowinfo, scope_id), or a Unix path,
@@ -23,14 +24,7 @@ _UNIX_PATH_MAX = 108
 
 
 def check_port(port: int) -> int:
-    return _within("port", port, 65535)
-
-
-def _within(name: str, value: int, most: int) -> int:
-    number = operator.index(value)
-    if not 0 <= number <= most:
-        raise ValueError(f"{name} is {value}: allowed is 0 to {most}")
-    return number
+    return within("port", port, 0, 65535)
 
 
 def family_of(host: str) -> int:
@@ -59,11 +53,11 @@ def encode(family: int, address: Address) -> bytes:
     if family == socket.AF_INET:
         return _FAMILY.pack(family) + _INET.pack(port, socket.inet_pton(family, host))
     name, _, interface = host.partition("%")
-    flow = _within("flowinfo", more[0] if more else 0, 0xFFFFF)
+    flow = within("flowinfo", more[0] if more else 0, 0, 0xFFFFF)
     scope = more[1] if len(more) > 1 else 0
     if interface:
         scope = int(interface) if interface.isdecimal() else socket.if_nametoindex(interface)
-    scope = _within("scope_id", scope, 0xFFFFFFFF)
+    scope = within("scope_id", scope, 0, 0xFFFFFFFF)
     packed = _INET6.pack(port, flow, socket.inet_pton(family, name))
     return _FAMILY.pack(family) + packed + _SCOPE.pack(scope)
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from .._counts import at_least
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, JoinHandle, native
 from ..errors import IncompleteReadError
@@ -91,6 +92,7 @@ class Stream(BaseSocket):
         ``ValueError`` where it does not come within `limit` bytes: they stay readable."""
         if not separator:
             raise ValueError("separator is empty: allowed is 1 byte or more")
+        limit = at_least("limit", limit, 0)
         data = b""
         try:
             while True:

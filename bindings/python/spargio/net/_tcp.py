@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 
+from .._counts import within
 from .._ffi.core import Descriptor
 from ..time import timeout as time_limit
 from ._addresses import Address, check_port, encode, family_of
@@ -164,8 +165,7 @@ class TcpListener(BaseSocket):
     ) -> TcpListener:
         """The same for a numeric address; does not wait."""
         check_port(address[1])
-        if not 0 <= backlog < 1 << 31:
-            raise ValueError(f"backlog is {backlog}: allowed is 0 to {(1 << 31) - 1}")
+        backlog = within("backlog", backlog, 0, (1 << 31) - 1)
         found = family_of(address[0]) if family is None else family
         encode(found, address)  # Says what is wrong with it.
         sock = fresh(found, socket.SOCK_STREAM)

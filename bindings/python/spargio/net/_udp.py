@@ -6,6 +6,7 @@ import socket
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import native
 from ._addresses import ROOM, Address, decode, encode, unix_name
@@ -46,8 +47,7 @@ class Datagrams(BaseSocket):
 
     async def recv_from(self, max_bytes: int = MAX_DATAGRAM) -> tuple[bytes, Address]:
         """One datagram and who sent it (None where the sender has no address)."""
-        if not 0 <= max_bytes <= 1 << 30:
-            raise ValueError(f"max_bytes is {max_bytes}: allowed is 0 to {1 << 30}")
+        max_bytes = within("max_bytes", max_bytes, 0, 1 << 30)
         room, name = bytearray(max_bytes), bytearray(ROOM)
         count, length, _, _ = await native.message(
             opcodes.RECVMSG, self._io, (room,), name, None, 0

@@ -6,10 +6,11 @@ import threading
 from collections import deque
 from typing import Any, Generic, TypeVar
 
+from .._counts import at_least
 from .._ffi.core import Future, native
 from ..errors import SpargioError
 from ._channels import ChannelClosed, ChannelEmpty
-from ._wait import at_least, hand_over, wait
+from ._wait import hand_over, wait
 
 T = TypeVar("T")
 
@@ -28,9 +29,8 @@ class Broadcast(Generic[T]):
     one has not taken, the last `capacity` are kept."""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = at_least("capacity", capacity, 1)
         self._lock = threading.Lock()
-        self._values: deque[T] = deque(maxlen=capacity)
+        self._values: deque[T] = deque(maxlen=at_least("capacity", capacity, 1))
         self._sent = 0
         self._closed = False
         self._waiting: deque[Future[None]] = deque()

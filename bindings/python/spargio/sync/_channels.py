@@ -6,9 +6,10 @@ import threading
 from collections import deque
 from typing import Any, Generic, TypeVar
 
+from .._counts import at_least
 from .._ffi.core import Future, native
 from ..errors import SpargioError
-from ._wait import at_least, hand_over, wait, wait_thread
+from ._wait import hand_over, wait, wait_thread
 
 T = TypeVar("T")
 
@@ -67,7 +68,8 @@ class _Channel(Generic[T]):
             if item is not _CLOSED and not hand_over(self.receivers, item):
                 self.items.appendleft(item)
 
-    def close(self, receiver: bool) -> None:
+    def close(self, receiver: bool) -> deque[T]:
+        """Gives what will not be received; nothing joins that any more."""
         dropped: deque[T] = deque()  # Let go of after the lock: an item's end may use the channel.
         with self.lock:
             if receiver:
@@ -79,6 +81,7 @@ class _Channel(Generic[T]):
                 self.closed_for_send = True
             while hand_over(self.receivers, _CLOSED):
                 pass
+        return dropped
 
 
 class Sender(Generic[T]):

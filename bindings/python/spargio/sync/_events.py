@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from .._counts import at_least
 from .._ffi.core import Future, native
 from ._locks import Lock
-from ._wait import at_least, hand_over, wait
+from ._wait import hand_over, wait
 
 T = TypeVar("T")
 

@@ -6,16 +6,23 @@ import threading
 from collections import deque
 from types import TracebackType
 
+from .._counts import at_least
 from .._ffi.core import Future, native
 from ..errors import CancelledError
-from ._wait import at_least, hand_over, wait
+from ._wait import hand_over, wait
 
 
 class Semaphore:
-    """`permits` that tasks of all shards take and give back; first come, first served."""
+    """`permits` that tasks of all shards take and give back; first come, first served. At `most` so
+    many are free at a time, by default as many as at the start. ``Semaphore(0, most=8)`` begins
+    with none: each :meth:`release` is then a signal that one :meth:`acquire` waits for."""
 
-    def __init__(self, permits: int) -> None:
+    def __init__(self, permits: int, *, most: int | None = None) -> None:
         self._permits = self._most = at_least("permits", permits, 0)
+        if most is not None:
+            self._most = at_least("most", most, max(1, self._permits))
+        elif self._most == 0:
+            raise ValueError("permits is 0: allowed is 1 or more, or 0 with `most`")
         self._lock = threading.Lock()
         self._waiting: deque[Future[None]] = deque()
 
@@ -40,8 +47,8 @@ class Semaphore:
         return True
 
     def release(self) -> None:
-        """Give a permit back, to who waits longest. Any thread. ``RuntimeError`` where there are
-        more than at the start."""
+        """Give a permit back, to who waits longest. Any thread. ``RuntimeError`` where `most` are
+        free."""
         with self._lock:
             if self._permits == self._most:
                 raise RuntimeError(
@@ -112,7 +119,7 @@ class Condition:
     def notify(self, count: int = 1) -> None:
         """Wake `count` that wait, the longest first. Only with the lock."""
         self._check("notify")
-        self._wake(count)
+        self._wake(at_least("count", count, 0))
 
     def _wake(self, count: int) -> None:
         with self._guard:

@@ -79,9 +79,3 @@ def hand_over(queue: deque[Future[Any]], value: object) -> bool:
         return False
     queue.popleft().set_result(value)
     return True
-
-
-def at_least(name: str, value: int, least: int) -> int:
-    if value < least:
-        raise ValueError(f"{name} is {value}: allowed is {least} or more")
-    return value

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from .._counts import at_least
 from .._ffi.core import Runtime, native
 from .._ffi.opcodes import NUMBER
 from .._ffi.sqe import Sqe
@@ -124,8 +125,8 @@ class UringNativeAny:
 
     def read_at(self, fd: int, offset: int, size: int) -> NativeOp[bytes]:
         """At most `size` bytes from `offset`; ``b""`` at the end. ``IORING_OP_READ``, Linux 5.6."""
-        _at_least("offset", offset, 0)
-        _at_least("size", size, 0)
+        at_least("offset", offset, 0)
+        at_least("size", size, 0)
 
         async def read() -> bytes:
             buffer = bytearray(size)
@@ -136,13 +137,13 @@ class UringNativeAny:
 
     def read_at_into(self, fd: int, offset: int, buffer: object) -> NativeOp[int]:
         """The same into a writable buffer; gives the number of bytes."""
-        _at_least("offset", offset, 0)
+        at_least("offset", offset, 0)
         view = _writable(buffer)
         return self._file(fd, lambda: _submit(Opcode.READ, fd, offset, view))
 
     def write_at(self, fd: int, offset: int, data: object) -> NativeOp[int]:
         """Gives the number of bytes taken, which may be fewer. ``IORING_OP_WRITE``, Linux 5.6."""
-        _at_least("offset", offset, 0)
+        at_least("offset", offset, 0)
         view = _readable(data)
         return self._file(fd, lambda: _submit(Opcode.WRITE, fd, offset, view))
 
@@ -189,7 +190,7 @@ class UringNativeAny:
 
     def recv(self, fd: int, max_bytes: int, flags: int = 0) -> NativeOp[bytes]:
         """recv(2): at least one byte, ``b""`` at the end. ``IORING_OP_RECV``, Linux 5.6."""
-        _at_least("max_bytes", max_bytes, 1)
+        at_least("max_bytes", max_bytes, 1)
 
         async def receive() -> bytes:
             buffer = bytearray(max_bytes)
@@ -373,16 +374,10 @@ def _batch(
 
 
 def _descriptor(fd: int) -> int:
-    return _at_least("fd", fd, 0)
+    return at_least("fd", fd, 0)
 
 
 def _directory(dir_fd: int) -> int:
     if dir_fd != AT_FDCWD and dir_fd < 0:
         raise ValueError(f"dir_fd is {dir_fd}: allowed is AT_FDCWD ({AT_FDCWD}), or 0 or more")
     return dir_fd
-
-
-def _at_least(name: str, value: int, least: int) -> int:
-    if value < least:
-        raise ValueError(f"{name} is {value}: allowed is {least} or more")
-    return value

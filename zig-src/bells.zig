@@ -21,7 +21,7 @@ fn bellSqe(target: *const Shard) Sqe {
     return sqe;
 }
 
-/// From this shard to another; goes out before the next task runs.
+/// From this shard to another; goes out before the next task runs (`Shard.bellQueued`).
 pub fn ring(self: *Shard, target: *Shard) void {
     assert(Shard.current() == self and target != self);
     if (self.crew.usesMsgRing()) {
@@ -31,8 +31,7 @@ pub fn ring(self: *Shard, target: *Shard) void {
         sqe.user_data = @backingInt(Internal.msg_ring) | @as(u64, target.id) << 8;
         if (self.ring.push(&sqe)) |_| {
             self.spawn_counters.ring_msgs_submitted.add(1);
-            self.bells_queued = true;
-            return;
+            return self.bellQueued();
         } else |_| countFailure(self, .NOMEM);
     }
     if (target.eventfd >= 0) {

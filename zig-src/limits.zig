@@ -43,6 +43,8 @@ pub const cancel_again_ns = 10 * std.time.ns_per_ms;
 pub const pool_threads_max = 8;
 
 /// Longest adaptive spin before a park. Beyond it the wake-up through the kernel is cheaper.
+/// A poll that goes on for longer after it rang a bell keeps who is to wake waiting.
+pub const bell_delay_ns = 20 * std.time.ns_per_us;
 pub const spin_ns_max = 20 * std.time.ns_per_us;
 /// The same while another shard is awake: what comes next may be the end of its task, and a bell would
 /// cost that shard some microseconds and this one a thread's wake-up. Waiting for the network alone, a

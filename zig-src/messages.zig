@@ -72,7 +72,7 @@ pub fn sendDirect(from: *Shard, target: *Shard, given: Message) bool {
     from.spawn_counters.messages_sent.add(1);
     from.spawn_counters.messages_sent_direct.add(1);
     from.ring.push(&sqe) catch return delivered(from, sequence, @backingInt(linux.E.NOMEM));
-    from.bells_queued = true; // Submitted after the poll, as a bell.
+    from.bellQueued();
     return true;
 }
 

@@ -88,6 +88,10 @@ pub const Shard = struct {
     rung: bool = false,
     in_host: bool = false,
     bells_queued: bool = false,
+    /// The last poll that rang a bell went on for long after it.
+    bells_at_once: bool = false,
+    /// When this poll rang first; 0: it did not.
+    rang_ns: u64 = 0,
     cancel_rounds_seen: u32 = 0,
     idle: idle.Idle = .{},
     /// Operations that the poll with this number ended without the ring.
@@ -240,7 +244,7 @@ pub const Shard = struct {
         // It sees `running`, or the task sees what was set.
         _ = task.state.swap(.running, .seq_cst);
         // A bell that waits for the end of the pass would wait for all tasks before it.
-        defer if (self.bells_queued and !self.crew.forked()) self.submit();
+        defer if (!self.crew.forked()) self.sendBells();
         if (!task.started and !self.start(task)) return;
         const sequence = self.poll_sequence.load(.monotonic);
         self.poll_sequence.store(sequence +% 1, .monotonic);
@@ -258,6 +262,22 @@ pub const Shard = struct {
                 self.requeue(task);
             },
         }
+    }
+
+    /// A bell, or a message, lies in the ring's queue. It goes out after the poll, with those that follow: a
+    /// task that spawns many mostly waits for them next. Where the last such poll had more to do, the bells
+    /// of the next one go out at once.
+    pub fn bellQueued(self: *Shard) void {
+        if (self.current_task != null and self.rang_ns == 0) self.rang_ns = clock.nowNs();
+        if (self.bells_at_once) self.submit() else self.bells_queued = true;
+    }
+
+    fn sendBells(self: *Shard) void {
+        if (self.rang_ns != 0) {
+            self.bells_at_once = clock.nowNs() - self.rang_ns > limits.bell_delay_ns;
+            self.rang_ns = 0;
+        }
+        if (self.bells_queued) self.submit();
     }
 
     fn requeue(self: *Shard, task: *Task) void {

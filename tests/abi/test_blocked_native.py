@@ -29,6 +29,11 @@ def test_a_shard_that_was_woken_for_something_else_leaves_the_search_to_another(
     run_program(PROGRAMS / "searching.c", 3, 0, flags, queue_of)
 
 
+@pytest.mark.parametrize("flags", [0, NO_MSG_RING])
+def test_who_spawns_and_then_computes_keeps_nobody_asleep(run_program: Run, flags: int) -> None:
+    run_program(PROGRAMS / "bells.c", 2, 0, flags)
+
+
 @pytest.mark.parametrize("backend", ["io_uring", "epoll"])
 @pytest.mark.parametrize("runtime", [(1, 0, 0), (2, 1, 0)], ids=str)
 def test_nobody_starves(

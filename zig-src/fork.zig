@@ -9,7 +9,6 @@ var watching: std.atomic.Value(bool) = .init(false);
 var forget: *const fn () void = undefined;
 /// Those of the process: held over a fork, or the child might find one held by a thread it has not.
 var locks: [8]std.atomic.Value(?*Lock) = @splat(.init(null));
-var lock_count: std.atomic.Value(u32) = .init(0);
 
 extern "c" fn pthread_atfork(
     prepare: ?*const fn () callconv(.c) void,
@@ -28,7 +27,11 @@ pub fn watch(in_child: *const fn () void) void {
 
 /// A lock that lives as long as the process, and is never held while another one of these is taken.
 pub fn guard(lock: *Lock) void {
-    locks[lock_count.fetchAdd(1, .monotonic)].store(lock, .release);
+    for (&locks) |*slot| {
+        const there = slot.cmpxchgStrong(null, lock, .release, .monotonic) orelse return;
+        if (there == lock) return;
+    }
+    unreachable; // There are three.
 }
 
 fn beforeFork() callconv(.c) void {

@@ -42,8 +42,8 @@ fn beforeFork() callconv(.c) void {
     }
 }
 
-/// One that was added meanwhile is not among them. By the forking thread only: forks are one at a time.
-var held: usize = 0;
+/// By the fork that this thread is in: one that was added meanwhile is not among them.
+threadlocal var held: usize = 0;
 
 fn unlock() void {
     for (locks[0..held]) |*slot| slot.load(.monotonic).?.unlock();

@@ -90,7 +90,7 @@ pub const Shard = struct {
     bells_queued: bool = false,
     /// The last poll that rang a bell went on for long after it.
     bells_at_once: bool = false,
-    /// When this poll rang first; 0: it did not.
+    /// When the first bell since the last poll was rung; 0: there is none.
     rang_ns: u64 = 0,
     cancel_rounds_seen: u32 = 0,
     idle: idle.Idle = .{},
@@ -154,6 +154,7 @@ pub const Shard = struct {
         if (self.crew.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen) self.cancelLive();
         thief.giveUp(self);
         if (self.bells_queued) self.submit(); // Of a steal, or a completion: a task may take long.
+        self.rang_ns = 0;
         self.runLocal();
         self.runStealable();
         if (!self.staysInHost()) self.leaveHost();
@@ -244,7 +245,7 @@ pub const Shard = struct {
         // It sees `running`, or the task sees what was set.
         _ = task.state.swap(.running, .seq_cst);
         // A bell that waits for the end of the pass would wait for all tasks before it.
-        defer if (!self.crew.forked()) self.sendBells();
+        defer if (self.rang_ns != 0) self.sendBells();
         if (!task.started and !self.start(task)) return;
         const sequence = self.poll_sequence.load(.monotonic);
         self.poll_sequence.store(sequence +% 1, .monotonic);
@@ -268,15 +269,14 @@ pub const Shard = struct {
     /// task that spawns many mostly waits for them next. Where the last such poll had more to do, the bells
     /// of the next one go out at once.
     pub fn bellQueued(self: *Shard) void {
-        if (self.current_task != null and self.rang_ns == 0) self.rang_ns = clock.nowNs();
+        if (self.rang_ns == 0) self.rang_ns = clock.nowNs();
         if (self.bells_at_once) self.submit() else self.bells_queued = true;
     }
 
     fn sendBells(self: *Shard) void {
-        if (self.rang_ns != 0) {
-            self.bells_at_once = clock.nowNs() - self.rang_ns > limits.bell_delay_ns;
-            self.rang_ns = 0;
-        }
+        if (self.crew.forked()) return;
+        self.bells_at_once = clock.nowNs() - self.rang_ns > limits.bell_delay_ns;
+        self.rang_ns = 0;
         if (self.bells_queued) self.submit();
     }
 

@@ -93,6 +93,29 @@ def test_an_atomic_write_replaces_the_whole_or_nothing(tmp_path: Path) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("atomic", [False, True])
+def test_data_that_cannot_be_written_leaves_the_file(tmp_path: Path, atomic: bool) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"precious")
+
+    async def main() -> None:
+        for wrong in ("text", None, 5):
+            kind = type(wrong).__name__
+            with pytest.raises(TypeError, match=f"data is {kind}: allowed is bytes"):
+                await fs.write(path, wrong, atomic=atomic)
+        with pytest.raises(BufferError, match="contiguous"):
+            await fs.write(path, memoryview(bytearray(8))[::2], atomic=atomic)
+        with pytest.raises(TypeError, match="data is str"):
+            [pair async for pair in fs.write_many([(path, "text")])]
+        numbers = array.array("H", [1, 2])
+        await fs.write(tmp_path / "numbers", numbers, atomic=atomic)
+        assert (tmp_path / "numbers").read_bytes() == numbers.tobytes()
+
+    run(main)
+    assert path.read_bytes() == b"precious"
+    assert sorted(os.listdir(tmp_path)) == ["file", "numbers"]
+
+
 def test_copy(tmp_path: Path) -> None:
     data = os.urandom(3_000_001)
     (tmp_path / "from").write_bytes(data)

@@ -108,7 +108,9 @@ async def write(
 ) -> None:
     """Make `path` hold exactly `data`. With `atomic` others see the old file or the new one and
     nothing between, also after a power failure: a temporary file beside it is written, fsynced and
-    renamed over it; a symbolic link is then replaced, not followed."""
+    renamed over it; a symbolic link is then replaced, not followed. ``TypeError`` and
+    ``BufferError`` for `data` that cannot be written come before `path` is touched."""
+    _check_data(data)
     if not atomic:
         async with await File.open(path, "w", permissions=permissions) as file:
             await file.write_all_at(0, data)
@@ -128,6 +130,20 @@ async def write(
         raise
     async with await File.open(directory or ".", "r") as above:
         await above.fsync()
+
+
+def _check_data(data: object) -> None:
+    """Opening the file empties it: what cannot be written is refused before."""
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]
+    except TypeError:
+        kind = type(data).__name__
+        raise TypeError(
+            f"data is {kind}: allowed is bytes, bytearray, memoryview or another buffer"
+        ) from None
+    with view:
+        if not view.c_contiguous:
+            raise BufferError("data is a buffer in pieces: allowed is a contiguous one")
 
 
 async def _remove_quietly(path: str) -> None:

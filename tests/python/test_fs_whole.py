@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import stat
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -393,12 +394,84 @@ def test_write_many(tmp_path: Path, options: dict[str, Any]) -> None:
         assert path.read_bytes() == data
 
 
+def test_an_error_of_one_ends_the_others_first() -> None:
+    """They wait in their clean-up; the iterator raises only after that."""
+    ended: list[int] = []
+    begun: list[int] = []
+
+    async def one(n: int) -> int:
+        if n == 0:
+            await support.until(lambda: len(begun) == 4)
+            raise KeyError("the first")
+        if n == 4:
+            raise ValueError("dropped: it was not asked for")
+        begun.append(n)
+        try:
+            await spargio.sleep(1_000)
+        finally:
+            for _ in range(5):
+                await spargio.yield_now()
+            ended.append(n)
+        return n
+
+    async def main() -> None:
+        work = ((n, one(n)) for n in range(6))
+        with pytest.raises(KeyError, match="the first"):
+            async for _ in fs._whole._in_order(work, 6):
+                pass
+        assert sorted(ended) == [1, 2, 3, 5]
+
+    run(main)
+
+
+def test_a_cancellation_while_the_others_end_comes_afterwards() -> None:
+    cleaning = threading.Event()
+    go = threading.Event()
+    begun: list[int] = []
+    ended: list[int] = []
+
+    async def one(n: int) -> int:
+        if n == 0:
+            await support.until(lambda: len(begun) == 2)
+            raise KeyError("the first")
+        begun.append(n)
+        try:
+            await spargio.sleep(1_000)
+        finally:
+            cleaning.set()
+            while not go.is_set():
+                await spargio.yield_now()
+            ended.append(n)
+        return n
+
+    async def consume() -> str:
+        with pytest.raises(KeyError, match="the first"):
+            async for _ in fs._whole._in_order(((n, one(n)) for n in range(3)), 3):
+                pass
+        assert sorted(ended) == [1, 2]
+        try:
+            await spargio.sleep(0)
+        except spargio.CancelledError:
+            return "at the next await"
+        return "never"
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        job = handle.spawn_pinned(0, consume())
+        await support.until(cleaning.is_set)
+        job.cancel()
+        for _ in range(5):
+            await spargio.yield_now()
+        go.set()
+        assert await job == "at the next await"
+
+    spargio.run(main, shards=2)
+
+
 # ---- blocking calls ----
 
 
 def test_spawn_blocking(options: dict[str, Any]) -> None:
     import contextvars
-    import threading
 
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
 from .._ffi.core import JoinHandle, native
-from ..errors import CancelledError, TaskCancelled
+from ..errors import CancelledError
 from ..placement import TaskPlacement
 from ..runtime import current_handle
 from ._file import File
@@ -46,7 +46,7 @@ async def _in_order(
     work: Iterator[tuple[K, Coroutine[Any, Any, V]]], window: int
 ) -> AsyncGenerator[tuple[K, V], None]:
     """Run coroutines on all shards, `window` at a time; (key, result) of each, in order. What runs
-    is cancelled, and has ended, when the iterator is closed."""
+    is cancelled, and has ended, when the iterator is closed or raises."""
     handle = current_handle()
     running: deque[tuple[K, JoinHandle[V]]] = deque()
 
@@ -67,8 +67,23 @@ async def _in_order(
         for _, job in running:
             job.cancel()
         for _, job in running:
-            with contextlib.suppress(TaskCancelled):
-                await job
+            await _ended(job)
+
+
+async def _ended(job: JoinHandle[Any]) -> None:
+    """However it ends: the first error is told already, or nobody asks any more. A cancellation
+    meanwhile comes at the next await."""
+    late: list[CancelledError] = []
+    while True:
+        try:
+            await job
+            break
+        except CancelledError as error:
+            late.append(error)
+        except Exception:
+            break
+    for cancellation in late:
+        native.redeliver(cancellation)
 
 
 def _chunks(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
@@ -155,7 +170,8 @@ async def write_many(
     files: Iterable[tuple[Path, object]], *, concurrency: int = 64
 ) -> AsyncGenerator[tuple[Path, OSError | None], None]:
     """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
-    `concurrency` are open at a time."""
+    `concurrency` are open at a time. Another error (data that cannot be written) is raised, when
+    the writes under way have been cancelled and have ended: their files may be empty or in part."""
     _check(concurrency)
     work = ((path, _write_one(path, data)) for path, data in files)
     async with contextlib.aclosing(_in_order(work, concurrency)) as results:

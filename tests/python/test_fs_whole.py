@@ -6,7 +6,6 @@ import array
 import contextlib
 import os
 import random
-import stat
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -72,65 +71,6 @@ def test_read_says_what_is_wrong(tmp_path: Path) -> None:
         with pytest.raises(UnicodeDecodeError):
             await fs.read_to_string(tmp_path / "latin")
         assert await fs.read_to_string(tmp_path / "latin", "latin-1") == "\u00e4"
-
-    run(main)
-
-
-def test_an_atomic_write_replaces_the_whole_or_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "config"
-    path.write_bytes(b"old")
-
-    async def main() -> None:
-        await fs.write(path, b"new", atomic=True, permissions=0o600)
-        assert path.read_bytes() == b"new"
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        with pytest.raises(TypeError):
-            await fs.write(path, 5, atomic=True)
-        with pytest.raises(FileNotFoundError):
-            await fs.write(tmp_path / "none" / "x", b"", atomic=True)
-        assert path.read_bytes() == b"new"
-        assert os.listdir(tmp_path) == ["config"]  # No temporary file is left.
-
-    run(main)
-
-
-@pytest.mark.parametrize("atomic", [False, True])
-def test_data_that_cannot_be_written_leaves_the_file(tmp_path: Path, atomic: bool) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"precious")
-
-    async def main() -> None:
-        for wrong in ("text", None, 5):
-            kind = type(wrong).__name__
-            with pytest.raises(TypeError, match=f"data is {kind}: allowed is bytes"):
-                await fs.write(path, wrong, atomic=atomic)
-        with pytest.raises(BufferError, match="contiguous"):
-            await fs.write(path, memoryview(bytearray(8))[::2], atomic=atomic)
-        with pytest.raises(TypeError, match="data is str"):
-            [pair async for pair in fs.write_many([(path, "text")])]
-        numbers = array.array("H", [1, 2])
-        await fs.write(tmp_path / "numbers", numbers, atomic=atomic)
-        assert (tmp_path / "numbers").read_bytes() == numbers.tobytes()
-
-    run(main)
-    assert path.read_bytes() == b"precious"
-    assert sorted(os.listdir(tmp_path)) == ["file", "numbers"]
-
-
-def test_copy(tmp_path: Path) -> None:
-    data = os.urandom(3_000_001)
-    (tmp_path / "from").write_bytes(data)
-    (tmp_path / "from").chmod(0o640)
-
-    async def main() -> None:
-        assert await fs.copy(tmp_path / "from", tmp_path / "to") == len(data)
-        assert (tmp_path / "to").read_bytes() == data
-        assert stat.S_IMODE((tmp_path / "to").stat().st_mode) == 0o640
-        with pytest.raises(ValueError, match="same file"):
-            await fs.copy(tmp_path / "to", tmp_path / "to")
-        assert (tmp_path / "to").read_bytes() == data
-        with pytest.raises(IsADirectoryError):
-            await fs.copy(tmp_path, tmp_path / "x")
 
     run(main)
 

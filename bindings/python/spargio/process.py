@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import IO, Any
 
-from ._blocking import spawn_blocking
+from ._blocking import redeliver_all, spawn_blocking
 from ._ffi import opcodes
 from ._ffi.core import Descriptor, native
 from .errors import CancelledError
@@ -240,15 +240,10 @@ class _Start:
             self._left = True
             self._discard()
             if isinstance(error, Exception):  # Nothing was started: both are told.
-                _redeliver(late)
+                redeliver_all(late)
             raise
-        _redeliver(late)
+        redeliver_all(late)
         return self._started.pop()
-
-
-def _redeliver(late: list[CancelledError]) -> None:
-    for error in late:
-        native.redeliver(error)
 
 
 def _take(file: IO[bytes]) -> Descriptor:

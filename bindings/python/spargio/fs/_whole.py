@@ -6,10 +6,12 @@ import contextlib
 import itertools
 import os
 import secrets
+import stat
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
+from .._blocking import spawn_blocking, to_its_end
 from .._ffi.core import JoinHandle, native
 from ..errors import CancelledError
 from ..placement import TaskPlacement
@@ -71,19 +73,9 @@ async def _in_order(
 
 
 async def _ended(job: JoinHandle[Any]) -> None:
-    """However it ends: the first error is told already, or nobody asks any more. A cancellation
-    meanwhile comes at the next await."""
-    late: list[CancelledError] = []
-    while True:
-        try:
-            await job
-            break
-        except CancelledError as error:
-            late.append(error)
-        except Exception:
-            break
-    for cancellation in late:
-        native.redeliver(cancellation)
+    """However it ends: the first error is told already, or nobody asks any more."""
+    with contextlib.suppress(Exception):
+        await to_its_end(lambda: job)
 
 
 def _chunks(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
@@ -119,24 +111,32 @@ def _check(concurrency: int) -> None:
 
 
 async def write(
-    path: Path, data: object, *, atomic: bool = False, permissions: int = 0o666
+    path: Path, data: object, *, atomic: bool = False, permissions: int | None = None
 ) -> None:
-    """Make `path` hold exactly `data`. With `atomic` others see the old file or the new one and
-    nothing between, also after a power failure: a temporary file beside it is written, fsynced and
-    renamed over it; a symbolic link is then replaced, not followed. ``TypeError`` and
-    ``BufferError`` for `data` that cannot be written come before `path` is touched."""
+    """Make `path` hold exactly `data`. A new file has `permissions` less the umask, by default
+    0o666; an existing one keeps its own. ``TypeError`` and ``BufferError`` for `data` that cannot
+    be written come before `path` is touched.
+
+    With `atomic` others see the old file or the new one and nothing between, also after a power
+    failure: a temporary file beside it is written, fsynced and renamed over it; a symbolic link is
+    then replaced, not followed. The new file has the permissions of the old one, less setuid and
+    setgid, because its owner is who writes it; `permissions` goes before them."""
     _check_data(data)
+    mode = 0o666 if permissions is None else permissions
     if not atomic:
-        async with await File.open(path, "w", permissions=permissions) as file:
+        async with await File.open(path, "w", permissions=mode) as file:
             await file.write_all_at(0, data)
         return
+    kept = await _permissions(path) if permissions is None else None
     name = os.fsdecode(encode(path))
     directory, base = os.path.split(name)
     temporary = os.path.join(directory, f".{base[:200]}.{secrets.token_hex(6)}")
-    fresh = OpenOptions().write(True).create_new(True).mode(permissions)
+    fresh = OpenOptions().write(True).create_new(True).mode(mode if kept is None else 0o600)
     file = await fresh.open(temporary)
     try:
         async with file:
+            if kept is not None:
+                await _on_descriptor(file, os.fchmod, kept)
             await file.write_all_at(0, data)
             await file.fsync()
         await rename(temporary, name)
@@ -159,6 +159,25 @@ def _check_data(data: object) -> None:
     with view:
         if not view.c_contiguous:
             raise BufferError("data is a buffer in pieces: allowed is a contiguous one")
+
+
+async def _permissions(path: Path) -> int | None:
+    """Of what is there, less setuid and setgid; None where there is nothing."""
+    try:
+        return (await metadata(path)).permissions() & 0o777
+    except FileNotFoundError:
+        return None
+
+
+async def _on_descriptor(file: File, call: Callable[[int, int], None], mode: int) -> None:
+    """``call(descriptor, mode)`` on a thread of the pool: io_uring has no fchmod. Not cut short, so
+    that it does not come when the file is another one."""
+    answer = spawn_blocking(call, file.fileno(), mode)
+    try:
+        await to_its_end(lambda: answer)
+    except OSError as error:
+        error.filename = file.path
+        raise
 
 
 async def _remove_quietly(path: str) -> None:
@@ -189,23 +208,46 @@ async def _write_one(path: Path, data: object) -> OSError | None:
 
 async def copy(source: Path, target: Path) -> int:
     """Copy a file's bytes and permissions over `target`, made where there is none; gives the number
-    of bytes. The same file twice is ``ValueError``."""
-    before = await metadata(source)
-    if before.is_dir():
-        raise IsADirectoryError(21, "copy() copies files", os.fsdecode(source))
-    try:
-        other = await metadata(target)
-        if (other.device, other.inode) == (before.device, before.inode):
-            raise ValueError(f"copy: {source!r} and {target!r} are the same file")
-    except FileNotFoundError:
-        pass
-    buffer = bytearray(min(_COPY_BYTES, max(1, before.size)))
-    offset = 0
-    async with (
-        await File.open(source) as reader,
-        await File.open(target, "w", permissions=before.permissions()) as writer,
-    ):
-        while count := await reader.read_at_into(offset, buffer):
-            await writer.write_all_at(offset, memoryview(buffer)[:count])
-            offset += count
+    of bytes. The permissions are exactly the source's, whatever the umask and those of an existing
+    target, before the first byte is there; ``PermissionError``, and `target` as it was, where they
+    cannot be given. The same file twice is ``ValueError``."""
+    async with await File.open(source) as reader:
+        info = await reader.metadata()
+        if info.is_dir():
+            raise IsADirectoryError(21, "copy() copies files", os.fsdecode(source))
+        with contextlib.suppress(FileNotFoundError):
+            other = await metadata(target)
+            if (other.device, other.inode) == (info.device, info.inode):
+                raise ValueError(f"copy: {source!r} and {target!r} are the same file")
+        mode = info.permissions()
+        options = OpenOptions().write(True).create(True).mode(0o600)
+        buffer = bytearray(min(_COPY_BYTES, max(1, info.size)))
+        offset = 0
+        async with await options.open(target) as writer:
+            await _on_descriptor(writer, _empty, mode & 0o1777)
+            while count := await reader.read_at_into(offset, buffer):
+                await writer.write_all_at(offset, memoryview(buffer)[:count])
+                offset += count
+            if mode & 0o6000:  # A write takes setuid and setgid away.
+                await _on_descriptor(writer, _set_mode, mode)
     return offset
+
+
+def _empty(descriptor: int, mode: int) -> None:
+    """Cut to nothing and given `mode`. In between it has what old and new have in common: what was
+    there is not shown to more, and what may not be changed fails before anything is lost. Devices
+    and pipes are left as they are."""
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode):
+        return
+    old = stat.S_IMODE(info.st_mode)
+    if old != mode:
+        os.fchmod(descriptor, old & mode)
+    os.ftruncate(descriptor, 0)
+    _set_mode(descriptor, mode)
+
+
+def _set_mode(descriptor: int, mode: int) -> None:
+    info = os.fstat(descriptor)
+    if stat.S_ISREG(info.st_mode) and stat.S_IMODE(info.st_mode) != mode:
+        os.fchmod(descriptor, mode)

@@ -64,6 +64,69 @@ def test_an_atomic_write_replaces_the_whole_or_nothing(tmp_path: Path) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("name", ["\u6587" * 82, "\u00e4" * 127, "x" * 255, "\U0001f600" * 63])
+def test_an_atomic_write_of_a_long_name(tmp_path: Path, name: str) -> None:
+    async def main() -> None:
+        await fs.write(tmp_path / name, b"data", atomic=True)
+        assert os.listdir(tmp_path) == [name]
+
+    run(main)
+
+
+def test_an_atomic_write_is_cancelled_before_the_rename_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled at each of its operations in turn."""
+    path = tmp_path / "file"
+    at = 0
+    job: spargio.JoinHandle[str]
+
+    def counted(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: object, **named: object) -> Any:
+            nonlocal at
+            at -= 1
+            if at == 0:
+                job.cancel()
+            return plain(*arguments, **named)
+
+        return call
+
+    async def write() -> str:
+        try:
+            await fs.write(path, b"new", atomic=True)
+        except spargio.CancelledError:
+            return "cancelled"
+        try:
+            await spargio.sleep(0)
+        except spargio.CancelledError:
+            return "at the next await"
+        return "not cancelled"
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        nonlocal at, job
+        for owner, name in (
+            (fs.File, "write_all_at"),
+            (fs.File, "fsync"),
+            (fs.File, "close"),
+            (fs._whole, "rename"),
+        ):
+            monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+        outcomes = []
+        for number in range(1, 8):
+            await fs.write(path, b"old")
+            at = number
+            job = handle.spawn_pinned(0, write())
+            outcomes.append(await job)
+            is_old = outcomes[-1] == "cancelled"
+            assert path.read_bytes() == (b"old" if is_old else b"new"), number
+            assert os.listdir(tmp_path) == ["file"]
+        assert outcomes[0] == "cancelled"
+        assert "at the next await" in outcomes
+        assert outcomes[-1] == "not cancelled"
+
+    run(main)
+
+
 # ---- permissions ----
 
 

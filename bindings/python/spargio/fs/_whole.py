@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from .._blocking import spawn_blocking, to_its_end
 from .._ffi.core import JoinHandle, native
-from ..errors import CancelledError
 from ..placement import TaskPlacement
 from ..runtime import current_handle
 from ._file import File
@@ -120,7 +119,8 @@ async def write(
     With `atomic` others see the old file or the new one and nothing between, also after a power
     failure: a temporary file beside it is written, fsynced and renamed over it; a symbolic link is
     then replaced, not followed. The new file has the permissions of the old one, less setuid and
-    setgid, because its owner is who writes it; `permissions` goes before them."""
+    setgid, because its owner is who writes it; `permissions` goes before them. A cancellation is
+    raised where the old file is still there; where the new one is, it comes at the next await."""
     _check_data(data)
     mode = 0o666 if permissions is None else permissions
     if not atomic:
@@ -130,7 +130,8 @@ async def write(
     kept = await _permissions(path) if permissions is None else None
     name = os.fsdecode(encode(path))
     directory, base = os.path.split(name)
-    temporary = os.path.join(directory, f".{base[:200]}.{secrets.token_hex(6)}")
+    start = os.fsdecode(os.fsencode(base)[:200])  # Of the 255 bytes that a name may have.
+    temporary = os.path.join(directory, f".{start}.{secrets.token_hex(6)}")
     fresh = OpenOptions().write(True).create_new(True).mode(mode if kept is None else 0o600)
     file = await fresh.open(temporary)
     try:
@@ -141,10 +142,10 @@ async def write(
             await file.fsync()
         await rename(temporary, name)
     except BaseException:
-        await _remove_quietly(temporary)
+        await to_its_end(lambda: _remove_quietly(temporary))
         raise
-    async with await File.open(directory or ".", "r") as above:
-        await above.fsync()
+    # It is the new file: a cancellation comes after this.
+    await to_its_end(lambda: _sync_directory(directory or "."))
 
 
 def _check_data(data: object) -> None:
@@ -181,8 +182,13 @@ async def _on_descriptor(file: File, call: Callable[[int, int], None], mode: int
 
 
 async def _remove_quietly(path: str) -> None:
-    with contextlib.suppress(OSError, CancelledError):
+    with contextlib.suppress(OSError):
         await remove_file(path)
+
+
+async def _sync_directory(path: str) -> None:
+    async with await File.open(path) as directory:
+        await directory.fsync()
 
 
 async def write_many(

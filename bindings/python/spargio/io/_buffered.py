@@ -49,6 +49,8 @@ class BufReader:
 
     async def recv(self, max_bytes: int) -> bytes:
         """At least one byte and at most `max_bytes`; ``b""`` at the end."""
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes is {max_bytes}: allowed is 1 or more")
         if not self._buffer:
             await self._more()
         return self._take(max_bytes)

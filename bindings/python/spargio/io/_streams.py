@@ -69,6 +69,8 @@ def split(stream: S) -> tuple[ReadHalf[S], WriteHalf[S]]:
 async def copy(reader: AsyncRead, writer: AsyncWrite, *, chunk: int = 64 * 1024) -> int:
     """Write all that comes, until the end; gives the number of bytes. `chunk` bounds how many are
     in hand at a time. Nothing is closed."""
+    if chunk < 1:
+        raise ValueError(f"chunk is {chunk}: allowed is 1 byte or more")
     total = 0
     while data := await reader.recv(chunk):
         await writer.write_all(data)

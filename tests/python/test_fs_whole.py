@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,97 @@ def test_long_lines_are_read_in_pieces(tmp_path: Path) -> None:
     async def main() -> None:
         async with await fs.File.open(path) as file:
             assert [len(line) async for line in file.cursor()] == [300_001, 200_000]
+
+    run(main)
+
+
+def test_a_long_line_costs_as_much_as_a_read_of_it(tmp_path: Path) -> None:
+    """CPU time: each of the 512 pieces must not copy all before it."""
+    path = tmp_path / "long"
+    path.write_bytes(b"x" * (32 << 20))
+
+    async def cpu_s(call: Callable[[], Coroutine[Any, Any, Any]]) -> float:
+        before = time.process_time()
+        assert len(await call()) == 32 << 20
+        return time.process_time() - before
+
+    async def main() -> None:
+        async with await fs.File.open(path) as file:
+            plain = await cpu_s(lambda: file.read_to_end_at(0))
+            assert await cpu_s(lambda: file.cursor().readline()) < 0.3 + 10 * plain
+            assert await cpu_s(lambda: file.text().readline()) < 0.3 + 10 * plain
+
+    run(main)
+
+
+def test_a_cancelled_line_is_read_on() -> None:
+    class Growing:
+        """A file whose end is waited for."""
+
+        data = b""
+
+        async def read_at(self, offset: int, size: int) -> bytes:
+            if offset == len(self.data):
+                await spargio.sleep(1_000)
+            return self.data[offset : offset + size]
+
+    async def main() -> None:
+        for kind in (fs.Cursor, fs.TextCursor):
+            file = Growing()
+            cursor = kind(file)  # type: ignore[arg-type]
+            for part in (b"ab", b"c"):
+                file.data += part
+                with pytest.raises(TimeoutError), spargio.timeout(0.001):
+                    await cursor.readline()
+            file.data += b"d\nnext\n"
+            wanted = ["abcd\n", "next\n"]
+            found = [await cursor.readline() for _ in wanted]
+            assert [x if isinstance(x, str) else x.decode() for x in found] == wanted
+
+    run(main)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_text_in_pieces_is_written_as_by_open(tmp_path: Path, encoding: str) -> None:
+    """One byte order mark, at the start of the file; none where something was there before."""
+    ours, builtin = tmp_path / "ours", tmp_path / "builtin"
+    pieces = ["a\u00e4", "", "\u20ac\n", "\U0001f600"]
+
+    async def main() -> None:
+        for mode in ("w", "a"):
+            with open(builtin, mode, encoding=encoding, newline="") as wanted:
+                for piece in pieces:
+                    wanted.write(piece)
+            async with await fs.File.open(ours, mode) as file:
+                text = file.text(encoding)
+                for piece in pieces:
+                    await text.write(piece)
+            assert ours.read_bytes() == builtin.read_bytes()
+        async with await fs.File.open(ours, "r+") as file:
+            text = file.text(encoding)
+            assert await text.read() == "".join(pieces * 2)
+            await text.write("more")  # At the end, where it stands now.
+        assert ours.read_bytes().decode(encoding) == "".join(pieces * 2) + "more"
+
+    run(main)
+
+
+def test_text_that_cannot_be_encoded_takes_no_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+
+    async def main() -> None:
+        async with await fs.File.create(path) as file:
+            text = file.text("utf-16")
+            with pytest.raises(UnicodeEncodeError):
+                await text.write("\ud800")
+            await text.write("a")
+        assert path.read_bytes() == "a".encode("utf-16")
+        async with await fs.File.create(path) as file:
+            text = file.text("iso2022_jp")
+            for piece in ("\u3042", "\u3044"):
+                await text.write(piece)
+        assert path.read_bytes().decode("iso2022_jp") == "\u3042\u3044"
+        assert path.read_bytes().endswith(b"\x1b(B")  # Back in ASCII for what follows.
 
     run(main)
 

@@ -320,6 +320,12 @@ def test_du(tmp_path: Path) -> None:
         # The link leads to a, whose files then count once more by their other path: not at all.
         followed = await fs.du(tmp_path, fs.DuOptions(follow_symlinks=True))
         assert (followed.files, followed.directories, followed.symlinks) == (4, 4, 0)
+        # A file whose only name is followed to from elsewhere is still one file.
+        os.symlink("../sparse", tmp_path / "c" / "to sparse")
+        followed = await fs.du(tmp_path, fs.DuOptions(follow_symlinks=True))
+        assert (followed.files, followed.errors) == (4, 0)
+        each = fs.DuOptions(follow_symlinks=True, count_links_once=False)
+        assert (await fs.du(tmp_path, each)).files == 6
         with pytest.raises(FileNotFoundError):
             await fs.du(tmp_path / "none")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,22 @@ def test_remove_dir_all_does_not_follow_links(tmp_path: Path) -> None:
     run(main)
     assert not tree.exists()
     assert (kept / "precious").exists()
+
+
+def test_remove_dir_all_of_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
+    depth = sys.getrecursionlimit() + 200
+    back = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for n in range(depth):
+            os.mkdir("d")
+            if n % 100 == 0:
+                Path("file").write_text("x")
+            os.chdir("d")
+    finally:
+        os.chdir(back)
+    run(lambda: fs.remove_dir_all(tmp_path / "d"))
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_rename_and_links(tmp_path: Path) -> None:

@@ -46,6 +46,24 @@ def test_data_that_cannot_be_written_leaves_the_file(tmp_path: Path, atomic: boo
     assert sorted(os.listdir(tmp_path)) == ["file", "numbers"]
 
 
+def test_write_many_ends_with_what_cannot_be_written(tmp_path: Path) -> None:
+    """What is before it is written and told; what is behind it is not touched."""
+    old = [tmp_path / f"{n}" for n in range(6)]
+    for path in old:
+        path.write_bytes(b"old")
+
+    async def main() -> None:
+        files = [(path, "text" if n == 3 else b"new" * 1_000_000) for n, path in enumerate(old)]
+        told = []
+        with pytest.raises(TypeError, match="data is str"):
+            async for path, error in fs.write_many(files):
+                told.append((path, error))
+        assert told == [(path, None) for path in old[:3]]
+        assert [path.stat().st_size for path in old] == [3_000_000] * 3 + [3] * 3
+
+    run(main)
+
+
 def test_an_atomic_write_replaces_the_whole_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_bytes(b"old")

@@ -195,13 +195,24 @@ async def write_many(
     files: Iterable[tuple[Path, object]], *, concurrency: int = 64
 ) -> AsyncGenerator[tuple[Path, OSError | None], None]:
     """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
-    `concurrency` are open at a time. Another error (data that cannot be written) is raised, when
-    the writes under way have been cancelled and have ended: their files may be empty or in part."""
+    `concurrency` are open at a time. ``TypeError`` or ``BufferError`` for data that cannot be
+    written comes in its turn, and nothing behind it is written. Close the iterator, or leave the
+    task, and the writes under way are cancelled: their files may be empty or in part."""
     _check(concurrency)
-    work = ((path, _write_one(path, data)) for path, data in files)
-    async with contextlib.aclosing(_in_order(work, concurrency)) as results:
+    async with contextlib.aclosing(_in_order(_writes(files), concurrency)) as results:
         async for pair in results:
             yield pair
+
+
+def _writes(
+    files: Iterable[tuple[Path, object]],
+) -> Iterator[tuple[Path, Coroutine[Any, Any, OSError | None]]]:
+    for path, data in files:
+        yield path, _write_one(path, data)
+        try:
+            _check_data(data)
+        except (TypeError, BufferError):
+            return  # That write raises it. One behind it would be cut short, its file empty.
 
 
 async def _write_one(path: Path, data: object) -> OSError | None:

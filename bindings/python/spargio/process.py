@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import IO, Any
 
-from ._blocking import redeliver_all, spawn_blocking
+from ._blocking import redeliver_all, spawn_blocking, to_its_end
 from ._ffi import opcodes
 from ._ffi.core import Descriptor, native
 from .errors import CancelledError
@@ -133,13 +133,14 @@ class Child:
         self.send_signal(signal.SIGKILL)
 
     async def close(self) -> None:
-        """Close the pipes that are left; kills and awaits it where `kill_on_drop` was asked for."""
+        """Close the pipes that are left; kills and awaits it where `kill_on_drop` was asked for.
+        Not cut short by a cancellation."""
         for pipe in (self.stdin, self.stdout, self.stderr):
             if pipe is not None:
                 await pipe.close()
         if self._kill_on_drop and self._popen.returncode is None:
             self.kill()
-            await self.wait()
+            await to_its_end(self.wait)
         await self._pidfd.close()
 
     async def __aenter__(self) -> Child:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,22 @@ def test_remove_dir_all_does_not_follow_links(tmp_path: Path) -> None:
     run(main)
     assert not tree.exists()
     assert (kept / "precious").exists()
+
+
+def test_remove_dir_all_of_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
+    depth = sys.getrecursionlimit() + 200
+    back = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for n in range(depth):
+            os.mkdir("d")
+            if n % 100 == 0:
+                Path("file").write_text("x")
+            os.chdir("d")
+    finally:
+        os.chdir(back)
+    run(lambda: fs.remove_dir_all(tmp_path / "d"))
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_rename_and_links(tmp_path: Path) -> None:
@@ -320,6 +337,12 @@ def test_du(tmp_path: Path) -> None:
         # The link leads to a, whose files then count once more by their other path: not at all.
         followed = await fs.du(tmp_path, fs.DuOptions(follow_symlinks=True))
         assert (followed.files, followed.directories, followed.symlinks) == (4, 4, 0)
+        # A file whose only name is followed to from elsewhere is still one file.
+        os.symlink("../sparse", tmp_path / "c" / "to sparse")
+        followed = await fs.du(tmp_path, fs.DuOptions(follow_symlinks=True))
+        assert (followed.files, followed.errors) == (4, 0)
+        each = fs.DuOptions(follow_symlinks=True, count_links_once=False)
+        assert (await fs.du(tmp_path, each)).files == 6
         with pytest.raises(FileNotFoundError):
             await fs.du(tmp_path / "none")
 

@@ -6,7 +6,8 @@ import array
 import contextlib
 import os
 import random
-import stat
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -71,42 +72,6 @@ def test_read_says_what_is_wrong(tmp_path: Path) -> None:
         with pytest.raises(UnicodeDecodeError):
             await fs.read_to_string(tmp_path / "latin")
         assert await fs.read_to_string(tmp_path / "latin", "latin-1") == "\u00e4"
-
-    run(main)
-
-
-def test_an_atomic_write_replaces_the_whole_or_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "config"
-    path.write_bytes(b"old")
-
-    async def main() -> None:
-        await fs.write(path, b"new", atomic=True, permissions=0o600)
-        assert path.read_bytes() == b"new"
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        with pytest.raises(TypeError):
-            await fs.write(path, 5, atomic=True)
-        with pytest.raises(FileNotFoundError):
-            await fs.write(tmp_path / "none" / "x", b"", atomic=True)
-        assert path.read_bytes() == b"new"
-        assert os.listdir(tmp_path) == ["config"]  # No temporary file is left.
-
-    run(main)
-
-
-def test_copy(tmp_path: Path) -> None:
-    data = os.urandom(3_000_001)
-    (tmp_path / "from").write_bytes(data)
-    (tmp_path / "from").chmod(0o640)
-
-    async def main() -> None:
-        assert await fs.copy(tmp_path / "from", tmp_path / "to") == len(data)
-        assert (tmp_path / "to").read_bytes() == data
-        assert stat.S_IMODE((tmp_path / "to").stat().st_mode) == 0o640
-        with pytest.raises(ValueError, match="same file"):
-            await fs.copy(tmp_path / "to", tmp_path / "to")
-        assert (tmp_path / "to").read_bytes() == data
-        with pytest.raises(IsADirectoryError):
-            await fs.copy(tmp_path, tmp_path / "x")
 
     run(main)
 
@@ -242,6 +207,97 @@ def test_long_lines_are_read_in_pieces(tmp_path: Path) -> None:
     run(main)
 
 
+def test_a_long_line_costs_as_much_as_a_read_of_it(tmp_path: Path) -> None:
+    """CPU time: each of the 512 pieces must not copy all before it."""
+    path = tmp_path / "long"
+    path.write_bytes(b"x" * (32 << 20))
+
+    async def cpu_s(call: Callable[[], Coroutine[Any, Any, Any]]) -> float:
+        before = time.process_time()
+        assert len(await call()) == 32 << 20
+        return time.process_time() - before
+
+    async def main() -> None:
+        async with await fs.File.open(path) as file:
+            plain = await cpu_s(lambda: file.read_to_end_at(0))
+            assert await cpu_s(lambda: file.cursor().readline()) < 0.3 + 10 * plain
+            assert await cpu_s(lambda: file.text().readline()) < 0.3 + 10 * plain
+
+    run(main)
+
+
+def test_a_cancelled_line_is_read_on() -> None:
+    class Growing:
+        """A file whose end is waited for."""
+
+        data = b""
+
+        async def read_at(self, offset: int, size: int) -> bytes:
+            if offset == len(self.data):
+                await spargio.sleep(1_000)
+            return self.data[offset : offset + size]
+
+    async def main() -> None:
+        for kind in (fs.Cursor, fs.TextCursor):
+            file = Growing()
+            cursor = kind(file)  # type: ignore[arg-type]
+            for part in (b"ab", b"c"):
+                file.data += part
+                with pytest.raises(TimeoutError), spargio.timeout(0.001):
+                    await cursor.readline()
+            file.data += b"d\nnext\n"
+            wanted = ["abcd\n", "next\n"]
+            found = [await cursor.readline() for _ in wanted]
+            assert [x if isinstance(x, str) else x.decode() for x in found] == wanted
+
+    run(main)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_text_in_pieces_is_written_as_by_open(tmp_path: Path, encoding: str) -> None:
+    """One byte order mark, at the start of the file; none where something was there before."""
+    ours, builtin = tmp_path / "ours", tmp_path / "builtin"
+    pieces = ["a\u00e4", "", "\u20ac\n", "\U0001f600"]
+
+    async def main() -> None:
+        for mode in ("w", "a"):
+            with open(builtin, mode, encoding=encoding, newline="") as wanted:
+                for piece in pieces:
+                    wanted.write(piece)
+            async with await fs.File.open(ours, mode) as file:
+                text = file.text(encoding)
+                for piece in pieces:
+                    await text.write(piece)
+            assert ours.read_bytes() == builtin.read_bytes()
+        async with await fs.File.open(ours, "r+") as file:
+            text = file.text(encoding)
+            assert await text.read() == "".join(pieces * 2)
+            await text.write("more")  # At the end, where it stands now.
+        assert ours.read_bytes().decode(encoding) == "".join(pieces * 2) + "more"
+
+    run(main)
+
+
+def test_text_that_cannot_be_encoded_takes_no_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+
+    async def main() -> None:
+        async with await fs.File.create(path) as file:
+            text = file.text("utf-16")
+            with pytest.raises(UnicodeEncodeError):
+                await text.write("\ud800")
+            await text.write("a")
+        assert path.read_bytes() == "a".encode("utf-16")
+        async with await fs.File.create(path) as file:
+            text = file.text("iso2022_jp")
+            for piece in ("\u3042", "\u3044"):
+                await text.write(piece)
+        assert path.read_bytes().decode("iso2022_jp") == "\u3042\u3044"
+        assert path.read_bytes().endswith(b"\x1b(B")  # Back in ASCII for what follows.
+
+    run(main)
+
+
 # ---- many files ----
 
 
@@ -370,12 +426,84 @@ def test_write_many(tmp_path: Path, options: dict[str, Any]) -> None:
         assert path.read_bytes() == data
 
 
+def test_an_error_of_one_ends_the_others_first() -> None:
+    """They wait in their clean-up; the iterator raises only after that."""
+    ended: list[int] = []
+    begun: list[int] = []
+
+    async def one(n: int) -> int:
+        if n == 0:
+            await support.until(lambda: len(begun) == 4)
+            raise KeyError("the first")
+        if n == 4:
+            raise ValueError("dropped: it was not asked for")
+        begun.append(n)
+        try:
+            await spargio.sleep(1_000)
+        finally:
+            for _ in range(5):
+                await spargio.yield_now()
+            ended.append(n)
+        return n
+
+    async def main() -> None:
+        work = ((n, one(n)) for n in range(6))
+        with pytest.raises(KeyError, match="the first"):
+            async for _ in fs._whole._in_order(work, 6):
+                pass
+        assert sorted(ended) == [1, 2, 3, 5]
+
+    run(main)
+
+
+def test_a_cancellation_while_the_others_end_comes_afterwards() -> None:
+    cleaning = threading.Event()
+    go = threading.Event()
+    begun: list[int] = []
+    ended: list[int] = []
+
+    async def one(n: int) -> int:
+        if n == 0:
+            await support.until(lambda: len(begun) == 2)
+            raise KeyError("the first")
+        begun.append(n)
+        try:
+            await spargio.sleep(1_000)
+        finally:
+            cleaning.set()
+            while not go.is_set():
+                await spargio.yield_now()
+            ended.append(n)
+        return n
+
+    async def consume() -> str:
+        with pytest.raises(KeyError, match="the first"):
+            async for _ in fs._whole._in_order(((n, one(n)) for n in range(3)), 3):
+                pass
+        assert sorted(ended) == [1, 2]
+        try:
+            await spargio.sleep(0)
+        except spargio.CancelledError:
+            return "at the next await"
+        return "never"
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        job = handle.spawn_pinned(0, consume())
+        await support.until(cleaning.is_set)
+        job.cancel()
+        for _ in range(5):
+            await spargio.yield_now()
+        go.set()
+        assert await job == "at the next await"
+
+    spargio.run(main, shards=2)
+
+
 # ---- blocking calls ----
 
 
 def test_spawn_blocking(options: dict[str, Any]) -> None:
     import contextvars
-    import threading
 
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
 

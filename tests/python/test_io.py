@@ -166,6 +166,25 @@ def test_a_line_that_is_too_long_stays() -> None:
     spargio.run(main, shards=1)
 
 
+@pytest.mark.parametrize("size", [0, -1])
+def test_pieces_of_nothing_are_refused(size: int) -> None:
+    """``b""`` would look like the end of the stream."""
+
+    async def main() -> None:
+        one, other = io.duplex()
+        await one.write_all(b"abc")
+        reader = io.BufReader(other)
+        for _ in range(2):  # With an empty buffer, and with bytes in it.
+            with pytest.raises(ValueError, match=f"max_bytes is {size}: allowed is 1 or more"):
+                await reader.recv(size)
+            assert await reader.peek() == b"abc"
+        with pytest.raises(ValueError, match=f"chunk is {size}: allowed is 1 or more"):
+            await io.copy(reader, one, chunk=size)
+        assert await reader.recv(5) == b"abc"
+
+    spargio.run(main, shards=1)
+
+
 def test_cancelled_reads_lose_nothing() -> None:
     data = os.urandom(20_000)
 

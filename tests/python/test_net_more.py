@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import support
 
 import spargio
-from spargio import net
+from spargio import io, net
 
 Main = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -280,6 +281,28 @@ def test_read_until_that_is_cancelled_or_too_long_leaves_the_bytes() -> None:
             await other.read_until(b"")
         await one.close()
         await other.close()
+
+    run(main)
+
+
+def test_a_batch_costs_as_much_as_its_parts() -> None:
+    """CPU time of one batch of many pieces, and of the same in batches of 1,000: each piece sent
+    must not move all that follow."""
+    parts = [b"0123456789"] * 200_000
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        one, other = net.UnixStream.pair()
+        job = handle.spawn_pinned(1, io.copy_to_vec(other))
+        began = time.process_time()
+        for at in range(0, len(parts), 1_000):
+            await one.send_all_batch(parts[at : at + 1_000])
+        between = time.process_time()
+        await one.send_all_batch(parts)
+        ended = time.process_time()
+        await one.close()
+        assert len(await job) == 2 * 10 * len(parts)
+        await other.close()
+        assert ended - between < 10 * (between - began)
 
     run(main)
 

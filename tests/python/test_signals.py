@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import threading
 import time
@@ -291,6 +292,23 @@ def test_ctrl_c_is_as_before_after_run() -> None:
     before = signal.getsignal(signal.SIGINT)
     spargio.run(main, shards=1)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_handler_that_the_program_sets_in_run_stays() -> None:
+    def mine(number: int, frame: object) -> None:
+        pass
+
+    async def install(handler: Any) -> None:
+        signal.signal(signal.SIGINT, handler)
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        for handler in (mine, signal.SIG_IGN, signal.default_int_handler):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            spargio.run(functools.partial(install, handler), shards=1)
+            assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("shard", [0, 1])

@@ -6,11 +6,12 @@ import contextvars
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from ._ffi.core import Future, native
+from .errors import CancelledError
 
 T = TypeVar("T")
 
@@ -73,6 +74,29 @@ def spawn_blocking(function: Callable[..., T], /, *arguments: object) -> Future[
     task that is cancelled while it waits goes on at once; the call itself cannot be stopped and its
     outcome is dropped. Any thread may use it."""
     return _blocking.submit(function, *arguments)
+
+
+async def to_its_end(begin: Callable[[], Awaitable[T]]) -> T:
+    """Await what `begin` gives, and anew where this task is cancelled meanwhile: for what must have
+    ended before the task goes on. The cancellation comes at the next await."""
+    late: list[CancelledError] = []
+    while True:
+        try:
+            result = await begin()
+        except CancelledError as error:
+            late.append(error)
+        except Exception:
+            redeliver_all(late)
+            raise
+        else:
+            redeliver_all(late)
+            return result
+
+
+def redeliver_all(late: list[CancelledError]) -> None:
+    """At the next awaits of this task, one each."""
+    for error in late:
+        native.redeliver(error)
 
 
 def close_pools() -> None:

@@ -16,7 +16,8 @@ from ._ffi.core import Runtime
 @contextlib.contextmanager
 def cancelling(runtime: Runtime) -> Iterator[list[int]]:
     """While inside, SIGINT stops `runtime`; gives a list that is filled when it came. Leaves a
-    handler alone that the program set itself, and does nothing outside the main thread."""
+    handler alone that the program set itself, before or inside, and does nothing outside the main
+    thread."""
     seen: list[int] = []
     owner = os.getpid()
 
@@ -36,4 +37,5 @@ def cancelling(runtime: Runtime) -> Iterator[list[int]]:
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) is handler:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,14 +8,15 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import IO, Any
 
-from ._blocking import spawn_blocking
+from ._blocking import redeliver_all, spawn_blocking, to_its_end
 from ._ffi import opcodes
 from ._ffi.core import Descriptor, native
+from .errors import CancelledError
 from .groups import TaskGroup
 from .io import copy_to_vec
 
@@ -103,25 +104,19 @@ class Child:
 
     async def wait(self) -> int:
         """Wait for its end; gives the exit status, or minus the signal. ``IORING_OP_WAITID`` of its
-        pidfd, Linux 6.7; before, ``IORING_OP_POLL_ADD``. Any number of tasks may wait."""
+        pidfd, Linux 6.7; before, ``IORING_OP_POLL_ADD``. Any number of tasks may wait, also after
+        :meth:`close`."""
         while self._popen.returncode is None:
-            if native.supports(opcodes.WAITID):
-                with contextlib.suppress(ChildProcessError):  # Another task was faster.
-                    await native.submit(
-                        opcodes.WAITID,
-                        self._pidfd.fileno(),
-                        bytearray(_SIGINFO_SIZE),
-                        0,
-                        _P_PIDFD,
-                        0,
-                        _WEXITED_NOWAIT,
-                        None,
-                        opcodes.NUMBER,
-                    )
+            if self._pidfd.fileno() >= 0:
+                await _wait_for(self._pidfd)
             else:
-                await native.submit(
-                    opcodes.POLL_ADD, self._pidfd, 0, 0, 0, _POLLIN, 0, None, opcodes.NUMBER
-                )
+                # Closed. Until its status is taken its number is no other process's.
+                with contextlib.suppress(ProcessLookupError):  # Another task was faster.
+                    pidfd = native.adopt(os.pidfd_open(self._popen.pid), 0)
+                    try:
+                        await _wait_for(pidfd)
+                    finally:
+                        await pidfd.close()
             self._popen.poll()  # It has ended: this takes its status and does not wait.
         return self._popen.returncode
 
@@ -138,13 +133,14 @@ class Child:
         self.send_signal(signal.SIGKILL)
 
     async def close(self) -> None:
-        """Close the pipes that are left; kills and awaits it where `kill_on_drop` was asked for."""
+        """Close the pipes that are left; kills and awaits it where `kill_on_drop` was asked for.
+        Not cut short by a cancellation."""
         for pipe in (self.stdin, self.stdout, self.stderr):
             if pipe is not None:
                 await pipe.close()
         if self._kill_on_drop and self._popen.returncode is None:
             self.kill()
-            await self.wait()
+            await to_its_end(self.wait)
         await self._pidfd.close()
 
     async def __aenter__(self) -> Child:
@@ -162,6 +158,93 @@ class Child:
         popen = getattr(self, "_popen", None)
         if popen is not None and self._kill_on_drop and popen.poll() is None:
             popen.kill()
+
+
+async def _wait_for(pidfd: Descriptor) -> None:
+    """Until that process has ended, another task has taken its status, or `pidfd` is closed."""
+    try:
+        if native.supports(opcodes.WAITID):
+            await native.submit(
+                opcodes.WAITID,
+                pidfd.fileno(),
+                bytearray(_SIGINFO_SIZE),
+                0,
+                _P_PIDFD,
+                0,
+                _WEXITED_NOWAIT,
+                None,
+                opcodes.NUMBER,
+            )
+        else:
+            await native.submit(opcodes.POLL_ADD, pidfd, 0, 0, 0, _POLLIN, 0, None, opcodes.NUMBER)
+    except ChildProcessError:
+        pass
+    except OSError:
+        if pidfd.fileno() >= 0:
+            raise
+
+
+def _end(popen: subprocess.Popen[bytes]) -> None:
+    """For one that nobody will have."""
+    with popen:  # Leaving it closes its pipes and takes its status.
+        popen.kill()
+
+
+class _Start:
+    """The start of a child on a thread of the pool. Exactly one side has what was started: who
+    awaits it, or, where that went away, the one that finds it and ends it. Each step is one `pop`
+    and no lock: a coroutine may be closed by a finalizer, on the thread that would hold it."""
+
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self._to_start = [start]
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._left = False
+
+    def _run(self) -> None:
+        try:
+            start = self._to_start.pop()
+        except IndexError:
+            return  # Withdrawn.
+        self._started.append(start())
+        if self._left:
+            self._discard()
+
+    def _withdraw(self) -> bool:
+        """True where it has not begun, and never will."""
+        try:
+            self._to_start.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _discard(self) -> None:
+        try:
+            popen = self._started.pop()
+        except IndexError:
+            return  # There is none yet, or the other side has it.
+        _end(popen)
+
+    async def outcome(self) -> subprocess.Popen[bytes]:
+        """A start that has begun is waited for, and the cancellation comes at the next await."""
+        answer = spawn_blocking(self._run)
+        late: list[CancelledError] = []
+        try:
+            while True:
+                try:
+                    await answer
+                    break
+                except CancelledError as error:
+                    if self._withdraw():
+                        raise
+                    late.append(error)
+        except BaseException as error:
+            self._left = True
+            self._discard()
+            if isinstance(error, Exception):  # Nothing was started: both are told.
+                redeliver_all(late)
+            raise
+        redeliver_all(late)
+        return self._started.pop()
 
 
 def _take(file: IO[bytes]) -> Descriptor:
@@ -236,12 +319,19 @@ class Command:
         return self._with(kill_on_drop=yes)
 
     async def spawn(self) -> Child:
-        """Start it; ``FileNotFoundError`` and other ``OSError`` where that fails."""
-        return await spawn_blocking(self._start)
+        """Start it; ``FileNotFoundError`` and other ``OSError`` where that fails. Where this is
+        cancelled while the child is being started, it is given all the same, and the cancellation
+        comes at the next await."""
+        popen = await _Start(self._popen).outcome()
+        try:
+            return Child(popen, self._settings.kill_on_drop)
+        except BaseException:
+            _end(popen)
+            raise
 
-    def _start(self) -> Child:
+    def _popen(self) -> subprocess.Popen[bytes]:
         chosen = self._settings
-        popen = subprocess.Popen(
+        return subprocess.Popen(
             self.argv,
             bufsize=0,
             stdin=chosen.stdin,
@@ -251,7 +341,6 @@ class Command:
             env=chosen.env,
             start_new_session=chosen.process_group,
         )
-        return Child(popen, chosen.kill_on_drop)
 
     async def status(self) -> int:
         """Run it to its end; gives the exit status, or minus the signal. Where this is cancelled

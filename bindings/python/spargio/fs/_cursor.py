@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import fcntl
+import io
 import os
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ class Cursor:
     def __init__(self, file: File, position: int = 0) -> None:
         self._file = file
         self._position = position
-        self._ahead = b""
+        self._ahead = bytearray()  # Grows and loses its start without a copy of the rest.
 
     def tell(self) -> int:
         """Bytes from the start."""
@@ -36,16 +38,16 @@ class Cursor:
         if offset < 0:
             raise ValueError(f"seek to {offset}: allowed is 0 or more")
         self._position = offset
-        self._ahead = b""
+        self._ahead.clear()
         return offset
 
     async def read(self, size: int = -1) -> bytes:
         """At most `size` bytes, all that is left where it is negative; ``b""`` at the end."""
         if size < 0:
             data = await self._file.read_to_end_at(self._position)
-            self._ahead = b""
+            self._ahead.clear()
         elif self._ahead:
-            data, self._ahead = self._ahead[:size], self._ahead[size:]
+            data = self._take(size)
         else:
             data = await self._file.read_at(self._position, size)
         self._position += len(data)
@@ -53,23 +55,27 @@ class Cursor:
 
     async def readline(self) -> bytes:
         """Up to and with the next newline; without one at the end of the file."""
-        parts = self._ahead
+        ahead = self._ahead
         searched = 0
-        while (at := parts.find(b"\n", searched)) < 0:
-            searched = len(parts)
+        while (at := ahead.find(b"\n", searched)) < 0:
+            searched = len(ahead)
             more = await self._file.read_at(self._position + searched, _READ_AHEAD)
             if not more:
                 at = searched - 1
                 break
-            parts += more
-            self._ahead = parts
-        line, self._ahead = parts[: at + 1], parts[at + 1 :]
+            ahead += more
+        line = self._take(at + 1)
         self._position += len(line)
         return line
 
+    def _take(self, size: int) -> bytes:
+        data = bytes(memoryview(self._ahead)[:size])
+        del self._ahead[:size]
+        return data
+
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         """All of `data`; gives its number of bytes."""
-        self._ahead = b""
+        self._ahead.clear()
         await self._file.write_all_at(self._position, data)
         count = memoryview(data).nbytes
         self._position += count
@@ -90,46 +96,58 @@ class TextCursor:
     because characters have no fixed size."""
 
     def __init__(self, file: File, encoding: str = "utf-8", errors: str = "strict") -> None:
+        self._file = file
         self._cursor = Cursor(file)
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+        self._decoder = io.IncrementalNewlineDecoder(
+            codecs.getincrementaldecoder(encoding)(errors), translate=True
+        )
         self._encoding = encoding
         self._errors = errors
+        self._encoder: codecs.IncrementalEncoder | None = None
         self._ahead = ""
+        self._start = 0  # Of what was not given out yet.
         self._ended = False
-
-    async def _more(self) -> None:
-        data = await self._cursor.read(_READ_AHEAD)
-        self._ended = not data
-        self._ahead += self._decoder.decode(data, final=not data)
 
     async def read(self) -> str:
         """All that is left."""
-        while not self._ended:
-            await self._more()
-        text, self._ahead = self._ahead, ""
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        return await self._take(None)
 
     async def readline(self) -> str:
         """Up to and with the next newline; ``""`` at the end of the file."""
-        while True:
-            found = [at for at in (self._ahead.find("\n"), self._ahead.find("\r")) if at >= 0]
-            # A "\r" at the very end may be half of "\r\n".
-            if found and (min(found) + 1 < len(self._ahead) or self._ended):
-                break
-            if found and self._ahead[min(found)] == "\n":
-                break
-            if self._ended:
-                line, self._ahead = self._ahead, ""
-                return line
-            await self._more()
-        at = min(found)
-        pair = self._ahead.startswith("\r\n", at)
-        line, self._ahead = self._ahead[:at] + "\n", self._ahead[at + (2 if pair else 1) :]
-        return line
+        return await self._take("\n")
+
+    async def _take(self, last: str | None) -> str:
+        parts: list[str] = []
+        try:
+            while (at := -1 if last is None else self._ahead.find(last, self._start)) < 0:
+                parts.append(self._ahead[self._start :])
+                self._ahead, self._start = "", 0
+                if self._ended:
+                    break
+                data = await self._cursor.read(_READ_AHEAD)
+                self._ended = not data
+                self._ahead = self._decoder.decode(data, final=not data)
+        except BaseException:
+            self._ahead = "".join(parts)
+            raise
+        parts.append(self._ahead[self._start : at + 1])
+        self._start = at + 1
+        return "".join(parts)
 
     async def write(self, text: str) -> None:
-        """All of `text`, encoded, as it is."""
-        await self._cursor.write(text.encode(self._encoding, self._errors))
+        """All of `text`, encoded, as it is. A byte order mark, where the encoding has one, is
+        written at the start of the file only."""
+        encoder = self._encoder or await self._first_encoder()
+        await self._cursor.write(encoder.encode(text, final=True))
+        self._encoder = encoder
+
+    async def _first_encoder(self) -> codecs.IncrementalEncoder:
+        encoder = codecs.getincrementalencoder(self._encoding)(self._errors)
+        appends = fcntl.fcntl(self._file.fileno(), fcntl.F_GETFL) & os.O_APPEND
+        at = (await self._file.metadata()).size if appends else self._cursor.tell()
+        if at:
+            encoder.setstate(0)  # As the built-in open(): the mark is taken for written.
+        return encoder
 
     def __aiter__(self) -> TextCursor:
         return self

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from .._blocking import spawn_blocking
 from .._ffi import opcodes
 from .._ffi.core import native
 from ._metadata import BASIC, BIRTH, SIZE, TYPE_AND_SIZE, Metadata, parse
 from ._names import AT_FDCWD, Path, encode, terminated
+
+if TYPE_CHECKING:
+    from ._walk import DirEntry
 
 _AT_REMOVEDIR = 0x200
 _AT_SYMLINK_NOFOLLOW = 0x100
@@ -64,16 +68,27 @@ async def remove_dir_all(path: Path) -> None:
     """Remove a directory and all below it; symbolic links are removed, not followed. Stops at the
     first error; what was removed before is gone. Not safe where others may put links into the
     tree meanwhile."""
+    # Not by recursion: a tree may be deeper than Python's stack.
+    open_ones: list[tuple[Path, list[DirEntry]]] = [(path, await _entries_to_remove(path))]
+    while open_ones:
+        directory, entries = open_ones[-1]
+        if not entries:
+            await remove_dir(directory)
+            open_ones.pop()
+            continue
+        entry = entries.pop()
+        if entry.is_dir():
+            open_ones.append((entry.path, await _entries_to_remove(entry.path)))
+        else:
+            await remove_file(entry.path)
+
+
+async def _entries_to_remove(path: Path) -> list[DirEntry]:
     from ._walk import read_dir
 
     if (await symlink_metadata(path)).is_symlink():
         raise NotADirectoryError(20, "remove_dir_all() of a symbolic link", os.fsdecode(path))
-    for entry in await read_dir(path):
-        if entry.is_dir():
-            await remove_dir_all(entry.path)
-        else:
-            await remove_file(entry.path)
-    await remove_dir(path)
+    return await read_dir(path)
 
 
 async def rename(source: Path, target: Path, *, replace: bool = True) -> None:

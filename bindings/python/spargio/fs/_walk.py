@@ -106,7 +106,7 @@ class DuOptions:
     one_file_system: bool = False
     """Leave out directories on another device than the first."""
     count_links_once: bool = True
-    """A file with several names counts once."""
+    """A file with several names counts once; so does one that followed links lead to."""
 
 
 @dataclass
@@ -144,7 +144,7 @@ async def du(path: Path = ".", options: DuOptions | None = None) -> DuSummary:
             summary.errors += 1
             continue
         identity = (info.device, info.inode)
-        several = info.is_dir() or info.links > 1
+        several = info.is_dir() or info.links > 1 or chosen.follow_symlinks
         if several and (chosen.count_links_once or info.is_dir()):
             if identity in counted:
                 continue

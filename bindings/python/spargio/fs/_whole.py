@@ -6,13 +6,14 @@ import contextlib
 import itertools
 import os
 import secrets
+import stat
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
+from .._blocking import spawn_blocking, to_its_end
 from .._counts import at_least
 from .._ffi.core import JoinHandle, native
-from ..errors import CancelledError, TaskCancelled
 from ..placement import TaskPlacement
 from ..runtime import current_handle
 from ._file import File
@@ -47,7 +48,7 @@ async def _in_order(
     work: Iterator[tuple[K, Coroutine[Any, Any, V]]], window: int
 ) -> AsyncGenerator[tuple[K, V], None]:
     """Run coroutines on all shards, `window` at a time; (key, result) of each, in order. What runs
-    is cancelled, and has ended, when the iterator is closed."""
+    is cancelled, and has ended, when the iterator is closed or raises."""
     handle = current_handle()
     running: deque[tuple[K, JoinHandle[V]]] = deque()
 
@@ -68,8 +69,13 @@ async def _in_order(
         for _, job in running:
             job.cancel()
         for _, job in running:
-            with contextlib.suppress(TaskCancelled):
-                await job
+            await _ended(job)
+
+
+async def _ended(job: JoinHandle[Any]) -> None:
+    """However it ends: the first error is told already, or nobody asks any more."""
+    with contextlib.suppress(Exception):
+        await to_its_end(lambda: job)
 
 
 def _chunks(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
@@ -100,47 +106,109 @@ async def read_many(
 
 
 async def write(
-    path: Path, data: object, *, atomic: bool = False, permissions: int = 0o666
+    path: Path, data: object, *, atomic: bool = False, permissions: int | None = None
 ) -> None:
-    """Make `path` hold exactly `data`. With `atomic` others see the old file or the new one and
-    nothing between, also after a power failure: a temporary file beside it is written, fsynced and
-    renamed over it; a symbolic link is then replaced, not followed."""
+    """Make `path` hold exactly `data`. A new file has `permissions` less the umask, by default
+    0o666; an existing one keeps its own. ``TypeError`` and ``BufferError`` for `data` that cannot
+    be written come before `path` is touched.
+
+    With `atomic` others see the old file or the new one and nothing between, also after a power
+    failure: a temporary file beside it is written, fsynced and renamed over it; a symbolic link is
+    then replaced, not followed. The new file has the permissions of the old one, less setuid and
+    setgid, because its owner is who writes it; `permissions` goes before them. A cancellation is
+    raised where the old file is still there; where the new one is, it comes at the next await."""
+    _check_data(data)
+    mode = 0o666 if permissions is None else permissions
     if not atomic:
-        async with await File.open(path, "w", permissions=permissions) as file:
+        async with await File.open(path, "w", permissions=mode) as file:
             await file.write_all_at(0, data)
         return
+    kept = await _permissions(path) if permissions is None else None
     name = os.fsdecode(encode(path))
     directory, base = os.path.split(name)
-    temporary = os.path.join(directory, f".{base[:200]}.{secrets.token_hex(6)}")
-    fresh = OpenOptions().write(True).create_new(True).mode(permissions)
+    start = os.fsdecode(os.fsencode(base)[:200])  # Of the 255 bytes that a name may have.
+    temporary = os.path.join(directory, f".{start}.{secrets.token_hex(6)}")
+    fresh = OpenOptions().write(True).create_new(True).mode(mode if kept is None else 0o600)
     file = await fresh.open(temporary)
     try:
         async with file:
+            if kept is not None:
+                await _on_descriptor(file, os.fchmod, kept)
             await file.write_all_at(0, data)
             await file.fsync()
         await rename(temporary, name)
     except BaseException:
-        await _remove_quietly(temporary)
+        await to_its_end(lambda: _remove_quietly(temporary))
         raise
-    async with await File.open(directory or ".", "r") as above:
-        await above.fsync()
+    # It is the new file: a cancellation comes after this.
+    await to_its_end(lambda: _sync_directory(directory or "."))
+
+
+def _check_data(data: object) -> None:
+    """Opening the file empties it: what cannot be written is refused before."""
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]
+    except TypeError:
+        kind = type(data).__name__
+        raise TypeError(
+            f"data is {kind}: allowed is bytes, bytearray, memoryview or another buffer"
+        ) from None
+    with view:
+        if not view.c_contiguous:
+            raise BufferError("data is a buffer in pieces: allowed is a contiguous one")
+
+
+async def _permissions(path: Path) -> int | None:
+    """Of what is there, less setuid and setgid; None where there is nothing."""
+    try:
+        return (await metadata(path)).permissions() & 0o777
+    except FileNotFoundError:
+        return None
+
+
+async def _on_descriptor(file: File, call: Callable[[int, int], None], mode: int) -> None:
+    """``call(descriptor, mode)`` on a thread of the pool: io_uring has no fchmod. Not cut short, so
+    that it does not come when the file is another one."""
+    answer = spawn_blocking(call, file.fileno(), mode)
+    try:
+        await to_its_end(lambda: answer)
+    except OSError as error:
+        error.filename = file.path
+        raise
 
 
 async def _remove_quietly(path: str) -> None:
-    with contextlib.suppress(OSError, CancelledError):
+    with contextlib.suppress(OSError):
         await remove_file(path)
+
+
+async def _sync_directory(path: str) -> None:
+    async with await File.open(path) as directory:
+        await directory.fsync()
 
 
 async def write_many(
     files: Iterable[tuple[Path, object]], *, concurrency: int = 64
 ) -> AsyncGenerator[tuple[Path, OSError | None], None]:
     """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
-    `concurrency` are open at a time."""
+    `concurrency` are open at a time. ``TypeError`` or ``BufferError`` for data that cannot be
+    written comes in its turn, and nothing behind it is written. Close the iterator, or leave the
+    task, and the writes under way are cancelled: their files may be empty or in part."""
     concurrency = at_least("concurrency", concurrency, 1)
-    work = ((path, _write_one(path, data)) for path, data in files)
-    async with contextlib.aclosing(_in_order(work, concurrency)) as results:
+    async with contextlib.aclosing(_in_order(_writes(files), concurrency)) as results:
         async for pair in results:
             yield pair
+
+
+def _writes(
+    files: Iterable[tuple[Path, object]],
+) -> Iterator[tuple[Path, Coroutine[Any, Any, OSError | None]]]:
+    for path, data in files:
+        yield path, _write_one(path, data)
+        try:
+            _check_data(data)
+        except (TypeError, BufferError):
+            return  # That write raises it. One behind it would be cut short, its file empty.
 
 
 async def _write_one(path: Path, data: object) -> OSError | None:
@@ -153,23 +221,46 @@ async def _write_one(path: Path, data: object) -> OSError | None:
 
 async def copy(source: Path, target: Path) -> int:
     """Copy a file's bytes and permissions over `target`, made where there is none; gives the number
-    of bytes. The same file twice is ``ValueError``."""
-    before = await metadata(source)
-    if before.is_dir():
-        raise IsADirectoryError(21, "copy() copies files", os.fsdecode(source))
-    try:
-        other = await metadata(target)
-        if (other.device, other.inode) == (before.device, before.inode):
-            raise ValueError(f"copy: {source!r} and {target!r} are the same file")
-    except FileNotFoundError:
-        pass
-    buffer = bytearray(min(_COPY_BYTES, max(1, before.size)))
-    offset = 0
-    async with (
-        await File.open(source) as reader,
-        await File.open(target, "w", permissions=before.permissions()) as writer,
-    ):
-        while count := await reader.read_at_into(offset, buffer):
-            await writer.write_all_at(offset, memoryview(buffer)[:count])
-            offset += count
+    of bytes. The permissions are exactly the source's, whatever the umask and those of an existing
+    target, before the first byte is there; ``PermissionError``, and `target` as it was, where they
+    cannot be given. The same file twice is ``ValueError``."""
+    async with await File.open(source) as reader:
+        info = await reader.metadata()
+        if info.is_dir():
+            raise IsADirectoryError(21, "copy() copies files", os.fsdecode(source))
+        with contextlib.suppress(FileNotFoundError):
+            other = await metadata(target)
+            if (other.device, other.inode) == (info.device, info.inode):
+                raise ValueError(f"copy: {source!r} and {target!r} are the same file")
+        mode = info.permissions()
+        options = OpenOptions().write(True).create(True).mode(0o600)
+        buffer = bytearray(min(_COPY_BYTES, max(1, info.size)))
+        offset = 0
+        async with await options.open(target) as writer:
+            await _on_descriptor(writer, _empty, mode & 0o1777)
+            while count := await reader.read_at_into(offset, buffer):
+                await writer.write_all_at(offset, memoryview(buffer)[:count])
+                offset += count
+            if mode & 0o6000:  # A write takes setuid and setgid away.
+                await _on_descriptor(writer, _set_mode, mode)
     return offset
+
+
+def _empty(descriptor: int, mode: int) -> None:
+    """Cut to nothing and given `mode`. In between it has what old and new have in common: what was
+    there is not shown to more, and what may not be changed fails before anything is lost. Devices
+    and pipes are left as they are."""
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode):
+        return
+    old = stat.S_IMODE(info.st_mode)
+    if old != mode:
+        os.fchmod(descriptor, old & mode)
+    os.ftruncate(descriptor, 0)
+    _set_mode(descriptor, mode)
+
+
+def _set_mode(descriptor: int, mode: int) -> None:
+    info = os.fstat(descriptor)
+    if stat.S_ISREG(info.st_mode) and stat.S_IMODE(info.st_mode) != mode:
+        os.fchmod(descriptor, mode)

@@ -48,6 +48,7 @@ class BufReader:
 
     async def recv(self, max_bytes: int) -> bytes:
         """At least one byte and at most `max_bytes`; ``b""`` at the end."""
+        max_bytes = at_least("max_bytes", max_bytes, 1)
         if not self._buffer:
             await self._more()
         return self._take(max_bytes)

@@ -147,17 +147,18 @@ class Stream(BaseSocket):
         """Send all of several buffers, with as few calls as it takes; gives the number of bytes.
         ``IORING_OP_SENDMSG`` with MSG_WAITALL."""
         left = [memoryview(buffer).cast("B") for buffer in buffers]  # type: ignore[arg-type]
-        total = 0
+        at = total = 0
         flags = socket.MSG_NOSIGNAL | socket.MSG_WAITALL
-        while left:
+        while at < len(left):
             # 1,024 is the most that one call takes (IOV_MAX).
-            batch = tuple(left[:1024])
+            batch = tuple(left[at : at + 1024])
             count, *_ = await native.message(opcodes.SENDMSG, self._io, batch, None, None, flags)
             total += count
-            while left and count >= len(left[0]):
-                count -= len(left.pop(0))
-            if left and count:
-                left[0] = left[0][count:]
+            while at < len(left) and count >= len(left[at]):
+                count -= len(left[at])
+                at += 1
+            if count:
+                left[at] = left[at][count:]
         return total
 
     def shutdown(self, how: int = socket.SHUT_WR) -> Awaitable[None]:

@@ -248,17 +248,18 @@ class UringNativeAny:
 
         async def send() -> int:
             left = list(views)
-            total = 0
-            while left:
+            at = total = 0
+            while at < len(left):
                 with_flags = flags | socket.MSG_NOSIGNAL | socket.MSG_WAITALL
                 count, *_ = await native.message(
-                    Opcode.SENDMSG, fd, tuple(left[:IOV_MAX]), None, None, with_flags
+                    Opcode.SENDMSG, fd, tuple(left[at : at + IOV_MAX]), None, None, with_flags
                 )
                 total += count
-                while left and count >= len(left[0]):
-                    count -= len(left.pop(0))
-                if left and count:
-                    left[0] = left[0][count:]
+                while at < len(left) and count >= len(left[at]):
+                    count -= len(left[at])
+                    at += 1
+                if count:
+                    left[at] = left[at][count:]
             return total
 
         return self._stream(fd, send)

@@ -179,15 +179,12 @@ pub const Descriptor = struct {
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
         if (!self.isClosing() and self.fd >= 0) {
-            var class: ?*Object = null;
-            var value: ?*Object = null;
-            var traceback: ?*Object = null;
-            py.PyErr_Fetch(&class, &value, &traceback);
+            const aside: api.Aside = .take();
+            defer aside.restore();
             var text: [96]u8 = undefined;
             const words = std.fmt.bufPrintSentinel(&text, "unclosed spargio {s}, descriptor {d}: close it, or use " ++
                 "'async with'", .{ if (self.is_socket) "socket" else "file", self.fd }, 0) catch unreachable;
             if (py.PyErr_WarnEx(py.PyExc_ResourceWarning.*, words.ptr, 1) != 0) py.PyErr_WriteUnraisable(null);
-            py.PyErr_Restore(class, value, traceback);
         }
         self.closeNow();
         api.drop(&self.name);

@@ -506,13 +506,10 @@ pub const PyTask = struct {
 
     /// Nobody asked for the outcome: the exception goes to sys.unraisablehook, with the task's name.
     fn report(self: *PyTask) void {
-        var class: ?*Object = null;
-        var value: ?*Object = null;
-        var traceback: ?*Object = null;
-        py.PyErr_Fetch(&class, &value, &traceback);
+        const aside: api.Aside = .take();
+        defer aside.restore();
         api.raiseObject(self.value.?);
         py.PyErr_WriteUnraisable(self.name);
-        py.PyErr_Restore(class, value, traceback);
     }
 
     fn clear(self: *PyTask) void {

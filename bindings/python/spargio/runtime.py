@@ -179,8 +179,9 @@ def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
     """The owner went away, or the interpreter ends: no shard may run Python after that."""
     if os.getpid() != owner:
         return  # A forked child: the shards are the parent's.
-    if native.current_task() is not None:
-        runtime.request_stop()
+    if getattr(_asyncgens.local, "runtime", None) is not None:
+        runtime.request_stop()  # On a shard, which must not wait: the last of its threads ends it.
+        _watch.leave(runtime)
         return
     try:
         warnings.warn("a spargio runtime was never shut down", ResourceWarning, stacklevel=2)

@@ -71,3 +71,22 @@ def test_a_runtime_that_nobody_drove_is_dropped_in_the_middle_of_a_raise() -> No
         """
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "caught\n", "")
+
+
+def test_segments_of_a_closed_descriptor_leave_nothing_behind() -> None:
+    def lists() -> int:
+        gc.collect()
+        return sum(type(one) is list for one in gc.get_objects())
+
+    async def main() -> None:
+        near, far = spargio.net.UnixStream.pair()
+        await near.close()
+        await far.close()
+        before = lists()
+        pieces = near._io.segments()
+        for _ in range(100):
+            with pytest.raises(spargio.ClosedError):
+                await pieces
+        assert lists() < before + 50
+
+    spargio.run(main, shards=1)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
+import socket
+import struct
+import threading
+import time
+import warnings
 from pathlib import Path
 
 import pytest
 import support
 
 import spargio
+from spargio._ffi.core import native
 
 
 async def nothing() -> None:
@@ -90,3 +96,34 @@ def test_segments_of_a_closed_descriptor_leave_nothing_behind() -> None:
         assert lists() < before + 50
 
     spargio.run(main, shards=1)
+
+
+def test_a_socket_that_lingers_holds_up_no_other_thread() -> None:
+    """Its finalizer closes it, and waits for what was sent: without the interpreter."""
+    ticks = 0
+    over = threading.Event()
+
+    def count() -> None:
+        nonlocal ticks
+        while not over.wait(0.01):
+            ticks += 1
+
+    with support.peer() as (host, port, accept), support.in_thread(count):
+        sender = socket.create_connection((host, port), support.LIMIT_S)
+        accept()
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 1))
+        sender.setblocking(False)
+        for _ in range(3):  # The peer's buffer grows meanwhile.
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sender.send(bytes(1 << 16))
+            time.sleep(0.05)
+        descriptor = native.adopt(sender.detach(), 1)
+        before = ticks
+        began = time.monotonic()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del descriptor
+        assert time.monotonic() - began > 0.9
+        assert ticks > before + 10
+        over.set()

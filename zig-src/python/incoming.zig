@@ -9,6 +9,7 @@ const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const object = @import("object.zig");
 const CoreOp = @import("../op.zig").Op;
+const closeAside = @import("descriptor.zig").closeAside;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
@@ -169,7 +170,7 @@ pub const Incoming = struct {
 
     fn release(self: *Incoming) void {
         while (self.count > 0) : (self.count -= 1) {
-            _ = linux.close(self.accepted[self.first]);
+            closeAside(self.accepted[self.first], true);
             self.first = (self.first + 1) % places;
         }
         if (self.counted) Descriptor.Type.body(self.descriptor.?).release();

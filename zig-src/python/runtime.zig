@@ -262,9 +262,18 @@ pub const PyRuntime = struct {
     fn shutdown(instance: *Object, timeout: *Object) callconv(.c) ?*Object {
         const self = of(instance);
         const ns = object.unsigned(timeout, "timeout_ns", std.math.maxInt(i64)) orelse return null;
+        if (Shard.current() == null and !self.forked()) self.driveToEnd();
         if (!self.stop(if (ns == std.math.maxInt(i64)) std.math.maxInt(u64) else clock.deadlineNs(ns), true))
             return if (py.PyErr_Occurred() != null) null else py.PyBool_FromLong(0);
         return py.PyBool_FromLong(1);
+    }
+
+    /// Where nobody ran shard 0 yet, which is the caller's: tasks that wait there end as cancelled.
+    fn driveToEnd(self: *PyRuntime) void {
+        if (!self.runtime.driven or self.driving) return;
+        self.driving = true;
+        self.closeCrew();
+        self.runtime.drive();
     }
 
     /// False: not in time, or with an exception set. A signal handler's is one only where it may be.
@@ -369,10 +378,7 @@ pub const PyRuntime = struct {
         if (self.started) {
             if (!self.runtime.joined and !self.forked()) {
                 self.dying = true;
-                if (self.runtime.driven and !self.driving) { // Nobody ran shard 0 yet.
-                    self.closeCrew();
-                    self.runtime.drive();
-                }
+                self.driveToEnd();
                 host_module.leaveUnjoined(&self.runtime.crew);
                 // Whatever a signal brings is for later: there must be no shard after this.
                 if (!self.stop(std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);

@@ -121,6 +121,11 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         py.PyExc_ImportError.*,
         "spargio works in the main interpreter only: this is a subinterpreter",
     );
+    // Objects of an earlier import would meet types and exceptions of this one.
+    if (imported) return api.raise(
+        py.PyExc_ImportError.*,
+        "spargio was imported before in this process, and works only once: leave its modules in sys.modules",
+    );
     object.header_size = std.mem.alignForward(usize, header_size, 16);
     host.locked = locked != 0;
     if (!helpers.load(dict)) return null;
@@ -142,8 +147,12 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     }) |entry| {
         if (!put(result, entry[0], api.ref(entry[1].class))) return null;
     }
+    imported = true;
     return result;
 }
+
+/// The types were made, for the life of the process.
+var imported = false;
 
 fn put(dict: *Object, name: [*:0]const u8, value: ?*Object) bool {
     const item = value orelse return false;

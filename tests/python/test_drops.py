@@ -11,11 +11,13 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import support
 
 import spargio
+from spargio import fs
 from spargio._ffi.core import native
 
 
@@ -127,3 +129,62 @@ def test_a_socket_that_lingers_holds_up_no_other_thread() -> None:
         assert time.monotonic() - began > 0.9
         assert ticks > before + 10
         over.set()
+
+
+def test_a_path_that_holds_its_file_is_collected(tmp_path: Path) -> None:
+    class Name(str):
+        file: fs.File
+
+    class Place:
+        file: fs.File
+
+        def __fspath__(self) -> str:
+            return str(tmp_path / "file")
+
+    async def main() -> None:
+        (tmp_path / "file").touch()
+        for given in (Name(tmp_path / "file"), Place()):
+            given.file = await fs.File.open(given)
+            await given.file.close()
+        plain = tmp_path / "file"
+        async with await fs.File.open(plain) as file:
+            assert file.path is plain
+
+    spargio.run(main, shards=1)
+    gc.collect()
+    assert not [one for one in gc.get_objects() if type(one).__name__ == "Place"]
+
+
+def test_offsets_that_run_code_when_they_go_away(tmp_path: Path) -> None:
+    gone = []
+
+    class Offset(int):
+        def __del__(self) -> None:
+            gone.append(operation)
+
+    async def main() -> None:
+        nonlocal operation
+        (tmp_path / "file").write_text("0123456789")
+        async with await fs.File.open(tmp_path / "file") as file:
+            operation = file.read_many_at([Offset(one) for one in range(10)], 1)
+            assert len(gone) == 10, "the offsets are numbers from here on"
+            assert await operation == [b"%d" % one for one in range(10)]
+
+    operation: Any = None
+    spargio.run(main, shards=1)
+
+
+class Odd:
+    async def __call__(self) -> None:
+        raise AssertionError
+
+
+def test_a_run_that_cannot_begin_leaves_no_shards() -> None:
+    """With the leak check of every test."""
+    odd = Odd()
+    vars(odd)["__qualname__"] = 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Its coroutine was never awaited.
+        with pytest.raises(TypeError, match="name is 5"):
+            spargio.run(odd, shards=3)
+    assert not shards_up()

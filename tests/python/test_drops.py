@@ -188,3 +188,34 @@ def test_a_run_that_cannot_begin_leaves_no_shards() -> None:
         with pytest.raises(TypeError, match="name is 5"):
             spargio.run(odd, shards=3)
     assert not shards_up()
+
+
+def test_a_long_chain_of_handles_and_futures_goes_away() -> None:
+    """Each link within the last one's deallocator: it took more stack than there is."""
+    done = support.run_program(
+        """
+        import spargio
+        from spargio._ffi.core import native
+
+        async def keep(link):
+            return link
+
+        async def main(handle):
+            link = None
+            for n in range(200_000):
+                link = handle.spawn_pinned(0, keep(link))
+                if n % 1000 == 0:
+                    await spargio.yield_now()
+            await link
+
+        spargio.run(main, shards=1)
+        link = None
+        for _ in range(200_000):
+            future = native.future()
+            future.set_result(link)
+            link = future
+        del link, future
+        print("gone")
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "gone\n"), done.stderr

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
+const later = @import("later.zig");
 const object = @import("object.zig");
 const Completion = @import("../completion.zig").Completion;
 const PyTask = @import("task.zig").PyTask;
@@ -79,7 +80,7 @@ pub const Future = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         py.PyObject_GC_UnTrack(instance);
-        api.drop(&Type.body(instance).value);
+        later.drop(&Type.body(instance).value);
         Type.free(instance, true);
     }
 
@@ -91,7 +92,7 @@ pub const Future = struct {
     }
 
     fn clear(instance: *Object) callconv(.c) c_int {
-        api.drop(&Type.body(instance).value);
+        later.drop(&Type.body(instance).value);
         return 0;
     }
 

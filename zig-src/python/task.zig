@@ -9,6 +9,7 @@ const assert = std.debug.assert;
 const api = @import("api.zig");
 const clock = @import("../clock.zig");
 const errors = @import("../errors.zig");
+const later = @import("later.zig");
 const core_task = @import("../task.zig");
 const object = @import("object.zig");
 const helpers = &@import("helpers.zig").helpers;
@@ -515,7 +516,7 @@ pub const PyTask = struct {
     fn clear(self: *PyTask) void {
         api.drop(&self.coroutine);
         api.drop(&self.context);
-        api.drop(&self.value);
+        later.drop(&self.value);
         api.drop(&self.traceback);
         api.drop(&self.name);
         api.drop(&self.runtime);
@@ -529,7 +530,7 @@ pub const PyTask = struct {
         // Only what a finished task still holds can be part of garbage.
         if (self.task.isDone()) {
             self.retrieved = self.retrieved or !self.failed;
-            api.drop(&self.value);
+            later.drop(&self.value);
             api.drop(&self.traceback);
             self.failed = false;
         }

@@ -405,11 +405,18 @@ pub const Shard = struct {
     /// Hands an operation of the current task to the kernel; it ends exactly once.
     pub fn launch(self: *Shard, op: *Op, sqe: Sqe) void {
         assert(current_shard == self and op.phase == .flying);
-        if (self.ring.submitsAsOther()) return self.endOp(op, -@as(i32, @backingInt(linux.E.PERM)), 0);
         op.sqe = sqe;
         op.sqe.user_data = op.id();
-        // Out of memory for the backlog: the kernel never saw it, so it ends here.
-        self.ring.push(&op.sqe) catch self.endOp(op, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
+        if (self.ring.submitsAsOther()) return self.unseen(op, .PERM);
+        self.ring.push(&op.sqe) catch self.unseen(op, .NOMEM); // Of the backlog.
+    }
+
+    /// The kernel never saw it, so it ends here. A close must not fail by that: the caller has given the
+    /// descriptor up.
+    fn unseen(self: *Shard, op: *Op, reason: linux.E) void {
+        if (op.sqe.opcode != .CLOSE or op.verbatim) return self.endOp(op, -@as(i32, @backingInt(reason)), 0);
+        const rc = seam.system.close(op.sqe.fd);
+        self.endOp(op, @truncate(@as(isize, @bitCast(rc))), 0);
     }
 
     pub fn launchTimer(self: *Shard, op: *Op, deadline_ns: u64) void {

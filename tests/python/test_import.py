@@ -58,3 +58,19 @@ def test_all_names_are_there() -> None:
 def test_another_name_is_an_error_that_says_so() -> None:
     with pytest.raises(AttributeError, match="module 'spargio' has no attribute 'nett'"):
         _ = spargio.nett  # type: ignore[attr-defined]
+
+
+def test_a_second_import_of_all_of_it_is_refused() -> None:
+    """Objects of the first would meet types and exceptions of the second."""
+    code = """
+import sys, spargio
+handle = spargio.Runtime.builder().shards(1).build()
+for name in [name for name in sys.modules if name.startswith("spargio")]:
+    del sys.modules[name]
+try:
+    import spargio as again
+except ImportError as error:
+    print(error)
+handle.shutdown()
+"""
+    assert "spargio was imported before in this process" in fresh(code)

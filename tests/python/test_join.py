@@ -403,3 +403,32 @@ def test_a_close_that_ends_a_child_first_is_no_error_of_its_parent(
     spargio.run(main, shards=2)
     gc.collect()
     assert unraisables == []
+
+
+def test_a_failure_is_raised_on_several_threads_at_once() -> None:
+    """Without an interpreter's lock: one exception, whose traceback each raise changes."""
+    done = support.run_program(
+        """
+        import time
+        import spargio
+
+        async def fail():
+            raise LookupError
+
+        async def ask(failed, until):
+            while time.monotonic() < until:
+                try:
+                    await failed
+                except LookupError:
+                    pass
+
+        with spargio.Runtime.builder().shards(3).build() as handle:
+            failed = handle.spawn_pinned(0, fail())
+            until = time.monotonic() + 1
+            jobs = [handle.spawn_pinned(shard, ask(failed, until)) for shard in range(3)]
+            for job in jobs:
+                job.result()
+        print("done")
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

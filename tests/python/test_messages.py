@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from collections.abc import Awaitable
+from typing import Any, NamedTuple
 
 import pytest
 import support
@@ -342,3 +343,32 @@ def test_run_local_on_and_spawn_local_on() -> None:
     assert spargio.run_local_on(builder, 1, where) == (1, 0)
     with pytest.raises(ValueError, match="shard is 2: allowed is 0 to 1"):
         spargio.run_local_on(builder, 2, where)
+
+
+def test_a_ticket_belongs_to_the_shard_it_was_made_on() -> None:
+    """A counter, a place in an outbox: on another shard, or of another runtime, they are something else."""
+
+    async def tickets() -> list[Awaitable[Any]]:
+        ctx = ShardCtx.current()
+        return [ctx.flush(), ctx.next_hot_count(COUNTED), ctx.next_event()]
+
+    async def refused(made: list[Awaitable[Any]]) -> int:
+        for ticket in made:
+            with pytest.raises(RuntimeError, match="ticket belongs to the shard .* shard 1 of"):
+                await ticket
+        return len(made)
+
+    def build() -> spargio.Runtime:
+        builder = spargio.Runtime.builder().shards(2)
+        return builder.apply(coalesced_hot_msg_tags=[COUNTED]).build()
+
+    async def redeem(ticket: Awaitable[None]) -> None:
+        await ticket
+
+    with build() as handle, build() as other:
+        made = handle.spawn_pinned(1, tickets()).result(support.LIMIT_S)
+        for runtime, shard in ((handle, 0), (other, 0), (other, 1)):
+            assert runtime.spawn_pinned(shard, refused(made)).result(support.LIMIT_S) == 3
+        handle.spawn_pinned(1, redeem(made[0])).result(support.LIMIT_S)
+        outside = handle.remote(0).flush()
+        handle.spawn_pinned(1, redeem(outside)).result(support.LIMIT_S)

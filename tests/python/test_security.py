@@ -127,6 +127,36 @@ def test_a_change_of_user_holds_for_operations(options: dict[str, Any], tmp_path
             assert re.match(r"13 .*Permission denied", text), text
 
 
+@needs_root
+@support.needs_io_uring
+def test_a_close_is_done_also_where_the_ring_has_other_rights(tmp_path: Path) -> None:
+    """The descriptor was given up, so nobody else could close it."""
+    path = tmp_path / "file"
+    path.write_text("x")
+    done = support.run_program(
+        f"""
+        import os, spargio
+        from spargio import fs, net
+
+        async def main():
+            before = len(os.listdir("/proc/self/fd"))
+            file = await fs.File.open({str(path)!r})
+            one, other = net.UnixStream.pair()
+            dropped = await fs.File.open({str(path)!r})
+            os.seteuid(65534)
+            await file.close()
+            await one.close()
+            await other.close()
+            del dropped
+            os.seteuid(0)
+            print(len(os.listdir("/proc/self/fd")) - before)
+
+        spargio.run(main, shards=1, io_uring_sqpoll=10)
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
 # ---- text ----
 
 TRICKY = ["%s%n%d", "{}{0!r}{name}", "a\nb", "\\", "'\"`$(id)", "\x1b[31m", "ä" * 100, "%" * 200]

@@ -116,6 +116,10 @@ pub fn fsync(shard: *Shard, task: *Task, fd: i32, data_only: bool) Error!*Op {
 
 /// Closes it with the next submission; nobody waits for that, or is told of an error.
 pub fn closeSoon(shard: *Shard, fd: i32) void {
+    if (shard.ring.submitsAsOther()) {
+        _ = linux.close(fd);
+        return;
+    }
     var sqe: Sqe = undefined;
     sqe.prep_close(fd);
     sqe.flags |= linux.IOSQE_CQE_SKIP_SUCCESS;

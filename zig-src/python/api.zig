@@ -230,6 +230,23 @@ pub fn clipped(text: []const u8) []const u8 {
     return text[0..end];
 }
 
+/// The exception that is set, or none, put aside: a deallocator may run in the middle of a raise.
+pub const Aside = struct {
+    class: ?*Object = null,
+    value: ?*Object = null,
+    traceback: ?*Object = null,
+
+    pub fn take() Aside {
+        var self: Aside = .{};
+        py.PyErr_Fetch(&self.class, &self.value, &self.traceback);
+        return self;
+    }
+
+    pub fn restore(self: Aside) void {
+        py.PyErr_Restore(self.class, self.value, self.traceback);
+    }
+};
+
 /// The exception that is set, as one object with its traceback; it is no longer set.
 pub fn takeException() *Object {
     var class: ?*Object = null;

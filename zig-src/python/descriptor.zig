@@ -6,6 +6,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
 const cached = @import("cached.zig");
+const fs = @import("../ops/fs.zig");
 const helpers = &@import("helpers.zig").helpers;
 const read_many = @import("read_many.zig");
 const raiseErrno = @import("helpers.zig").raiseErrno;
@@ -22,6 +23,28 @@ const closing_bit = @import("../op.zig").closing_bit;
 const room_min = 4 * 1024;
 const room_first = 16 * 1024;
 const room_max = 1024 * 1024;
+
+/// Closes it without keeping the interpreter, where that may take long. It is closed at once (who connects
+/// next is to know) but for a socket that lingers, for which a shard has no time.
+pub fn closeAside(fd: i32, is_socket: bool) void {
+    if (is_socket) {
+        if (!lingers(fd)) {
+            _ = linux.close(fd);
+            return;
+        }
+        if (Shard.current()) |shard| return fs.closeSoon(shard, fd);
+    }
+    const state = py.PyEval_SaveThread();
+    _ = linux.close(fd);
+    py.PyEval_RestoreThread(state);
+}
+
+fn lingers(fd: i32) bool {
+    var value: [2]u32 = .{ 0, 0 }; // struct linger: whether, and how many seconds.
+    var size: u32 = @sizeOf(@TypeOf(value));
+    const rc = linux.getsockopt(fd, linux.SOL.SOCKET, linux.SO.LINGER, std.mem.asBytes(&value), &size);
+    return linux.errno(rc) == .SUCCESS and value[0] != 0 and value[1] != 0;
+}
 
 pub const Descriptor = struct {
     fd: i32,
@@ -125,7 +148,7 @@ pub const Descriptor = struct {
 
     fn closeNow(self: *Descriptor) void {
         const fd = @atomicRmw(i32, &self.fd, .Xchg, -1, .acq_rel);
-        if (fd >= 0) _ = linux.close(fd);
+        if (fd >= 0) closeAside(fd, self.is_socket);
     }
 
     /// The number, given up to a close operation.
@@ -179,15 +202,12 @@ pub const Descriptor = struct {
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
         if (!self.isClosing() and self.fd >= 0) {
-            var class: ?*Object = null;
-            var value: ?*Object = null;
-            var traceback: ?*Object = null;
-            py.PyErr_Fetch(&class, &value, &traceback);
+            const aside: api.Aside = .take();
+            defer aside.restore();
             var text: [96]u8 = undefined;
             const words = std.fmt.bufPrintSentinel(&text, "unclosed spargio {s}, descriptor {d}: close it, or use " ++
                 "'async with'", .{ if (self.is_socket) "socket" else "file", self.fd }, 0) catch unreachable;
             if (py.PyErr_WarnEx(py.PyExc_ResourceWarning.*, words.ptr, 1) != 0) py.PyErr_WriteUnraisable(null);
-            py.PyErr_Restore(class, value, traceback);
         }
         self.closeNow();
         api.drop(&self.name);

@@ -3,7 +3,9 @@
 
 const std = @import("std");
 const api = @import("api.zig");
+const later = @import("later.zig");
 const object = @import("object.zig");
+const result_wait = @import("result_wait.zig");
 const Completion = @import("../completion.zig").Completion;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
@@ -72,14 +74,14 @@ pub const Future = struct {
 
     fn result(instance: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
-        const limit = PyTask.timeLimit(arguments, count, names) orelse return null;
-        if (!PyTask.waitDone(&self.completion, limit)) return null;
+        const limit = result_wait.timeLimit(arguments, count, names) orelse return null;
+        if (!result_wait.waitDone(&self.completion, limit)) return null;
         return self.outcome();
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
         py.PyObject_GC_UnTrack(instance);
-        api.drop(&Type.body(instance).value);
+        later.drop(&Type.body(instance).value);
         Type.free(instance, true);
     }
 
@@ -91,7 +93,7 @@ pub const Future = struct {
     }
 
     fn clear(instance: *Object) callconv(.c) c_int {
-        api.drop(&Type.body(instance).value);
+        later.drop(&Type.body(instance).value);
         return 0;
     }
 

@@ -6,6 +6,7 @@ const api = @import("api.zig");
 const clock = @import("../clock.zig");
 const sync = @import("../sync.zig");
 const helpers = &@import("helpers.zig").helpers;
+const Crew = @import("../crew.zig").Crew;
 const Host = @import("../host.zig").Host;
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const Shard = @import("../shard.zig").Shard;
@@ -24,10 +25,16 @@ pub var host: Host = .{
     .interrupted = interrupted,
 };
 
+/// The shard that this thread was started for.
+threadlocal var own: ?*Shard = null;
+
 fn attach(shard: *Shard) void {
     // A caller's thread is attached already; a thread of ours gets a state for its whole life. (Its
     // `thread` field tells nothing here: the starter may not have written it yet.)
-    if (!shard.interruptible) _ = py.PyGILState_Ensure();
+    if (!shard.interruptible) {
+        own = shard;
+        _ = py.PyGILState_Ensure();
+    }
     callHook(helpers.attached, shard);
     shard.host_data = py.PyEval_SaveThread();
 }
@@ -35,8 +42,20 @@ fn attach(shard: *Shard) void {
 fn detach(shard: *Shard) void {
     py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
     callHook(helpers.detached, shard);
+    if (shard.interruptible) return;
+    const runtime = PyRuntime.ofCrew(shard.crew);
+    // Its own reference (none where not all threads could be started). Without any left the shard is gone.
+    if (runtime.started) py.Py_DecRef(PyRuntime.Type.objectOf(runtime));
     // 1 is PyGILState_UNLOCKED, what Ensure gave: the thread had no state before.
-    if (!shard.interruptible) py.PyGILState_Release(1);
+    py.PyGILState_Release(1);
+}
+
+/// Before a runtime goes away: a thread of its own, which dropped it at the end, cannot wait for itself.
+pub fn leaveUnjoined(crew: *const Crew) void {
+    const shard = own orelse return;
+    if (shard.crew != crew) return;
+    shard.thread.?.detach();
+    shard.thread = null;
 }
 
 fn callHook(hook: *Object, shard: *Shard) void {

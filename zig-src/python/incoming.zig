@@ -9,6 +9,7 @@ const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const object = @import("object.zig");
 const CoreOp = @import("../op.zig").Op;
+const closeAside = @import("descriptor.zig").closeAside;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
@@ -50,12 +51,17 @@ pub const Incoming = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of incoming connections") orelse return null;
-        if (self.task == null and !self.stopping) {
-            if (!Descriptor.Type.body(self.descriptor.?).acquire()) return null;
-            self.counted = true;
-            self.task = me;
-        } else if (self.task != me and self.task != null)
-            return api.raise(py.PyExc_RuntimeError.*, "connections are taken by the task that began it");
+        const owner = @atomicLoad(?*PyTask, &self.task, .acquire);
+        if (owner != me and (owner != null or !self.stopping)) {
+            // Tasks of two shards may begin it at the same time: one does.
+            if (owner != null or @cmpxchgStrong(?*PyTask, &self.task, null, me, .acq_rel, .acquire) != null)
+                return api.raise(py.PyExc_RuntimeError.*, "connections are taken by the task that began it");
+            self.counted = Descriptor.Type.body(self.descriptor.?).acquire();
+            if (!self.counted) {
+                @atomicStore(?*PyTask, &self.task, null, .release);
+                return null;
+            }
+        }
         self.waiting = false;
         if (self.stopping) return self.stopped(me, suspended);
         if (me.cancelWanted()) return me.raiseCancel(); // What is here stays here.
@@ -164,7 +170,7 @@ pub const Incoming = struct {
 
     fn release(self: *Incoming) void {
         while (self.count > 0) : (self.count -= 1) {
-            _ = linux.close(self.accepted[self.first]);
+            closeAside(self.accepted[self.first], true);
             self.first = (self.first + 1) % places;
         }
         if (self.counted) Descriptor.Type.body(self.descriptor.?).release();

@@ -4,6 +4,7 @@
 //! awaits, attached to the interpreter.
 
 const api = @import("api.zig");
+const once = @import("once.zig");
 const CoreOp = @import("../op.zig").Op;
 const Poll = @import("../task.zig").Poll;
 const PyTask = @import("task.zig").PyTask;
@@ -11,11 +12,9 @@ const Shard = @import("../shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 
-const State = enum(u8) { new, flying, finished };
-
 /// Begins as zero bytes.
 pub const Progress = struct {
-    state: State,
+    state: once.State,
     /// The task is to end, and its operations were told.
     cancelling: bool,
     /// Something was not done because of that.
@@ -48,10 +47,9 @@ pub fn Many(comptime Body: type) type {
             const self = Body.Type.body(instance);
             const progress = &self.progress;
             const me = PyTask.demand("await of an operation") orelse return null;
-            if (@atomicLoad(State, &progress.state, .acquire) == .new) {
+            if (once.seen(&progress.state) == .new) {
                 if (me.cancelWanted()) return me.raiseCancel();
-                // Tasks of two shards may await it at a time; without an interpreter's lock nothing else is between.
-                if (@cmpxchgStrong(State, &progress.state, .new, .flying, .acq_rel, .acquire) != null) return twice();
+                if (!once.claim(&progress.state)) return twice();
                 if (!self.start()) {
                     progress.state = .finished;
                     return null;

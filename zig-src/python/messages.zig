@@ -22,8 +22,22 @@ const py = &api.py;
 /// flood of them starves nobody else.
 const burst_max = 128;
 
+/// A shard, for as long as anybody may ask: its memory may be another runtime's by then.
+const Home = struct {
+    /// 0: none.
+    runtime: u64,
+    shard: u16,
+
+    /// Of a shard that runs Python tasks.
+    fn of(shard: *Shard) Home {
+        return .{ .runtime = PyRuntime.ofCrew(shard.crew).handle, .shard = shard.id };
+    }
+};
+
 const Listen = struct {
     interest: Interest,
+    /// Where it was made, and is awaited; none for one that is good everywhere.
+    home: Home,
     /// It has given its result, or raised.
     used: bool,
     suspended: bool,
@@ -34,6 +48,9 @@ const Listen = struct {
         const self = Type.body(instance);
         const me = PyTask.demand("await of a message") orelse return null;
         const shard = Shard.current().?;
+        if (self.home.runtime != 0 and !std.meta.eql(self.home, Home.of(shard)))
+            return api.raiseFormat(py.PyExc_RuntimeError.*, "a ticket belongs to the shard that it was made on, " ++
+                "shard {d} of its runtime: this is another one", .{self.home.shard});
         if (self.used) return api.raise(py.PyExc_RuntimeError.*, "a ticket can be awaited once");
         if (me.cancelWanted()) { // What is there stays there, for the next one.
             self.used = self.interest != .flushed;
@@ -80,9 +97,11 @@ fn eventOf(message: Message) ?*Object {
     return api.call(helpers.Event, &.{ from, tag, value });
 }
 
-fn listenTo(interest: Interest) ?*Object {
+/// For a task of `shard`; of any, where that is null.
+fn listenTo(shard: ?*Shard, interest: Interest) ?*Object {
     const instance = Listen.Type.create() orelse return null;
     Listen.Type.body(instance).interest = interest;
+    if (shard) |one| Listen.Type.body(instance).home = .of(one);
     return instance;
 }
 
@@ -91,7 +110,7 @@ pub fn nextEvent(_: ?*Object, arguments: [*]const *Object, count: isize) callcon
     if (!object.arity("next_event", count, 3)) return null;
     const hot = object.unsigned(arguments[2], "hot", 1) orelse return null;
     if (!isHere(arguments[0], arguments[1])) return null;
-    return listenTo(if (hot == 1) .hot_event else .event);
+    return listenTo(Shard.current(), if (hot == 1) .hot_event else .event);
 }
 
 /// here(runtime, shard): None, or RuntimeError where this thread runs another shard or none.
@@ -126,7 +145,8 @@ fn counterOf(tag_object: *Object, comptime what: []const u8) ?u8 {
 
 /// next_hot_count(tag)
 pub fn nextHotCount(_: ?*Object, tag: *Object) callconv(.c) ?*Object {
-    return listenTo(.{ .counter = counterOf(tag, "next_hot_count()") orelse return null });
+    const counter = counterOf(tag, "next_hot_count()") orelse return null;
+    return listenTo(Shard.current(), .{ .counter = counter });
 }
 
 /// take_hot_count(tag) -> the sum now, maybe 0
@@ -137,8 +157,8 @@ pub fn takeHotCount(_: ?*Object, tag: *Object) callconv(.c) ?*Object {
 
 /// flush() -> a ticket for all direct messages that this shard has sent. Elsewhere none travel.
 pub fn flush(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
-    const mark = if (Shard.current()) |shard| messages.flushed(shard) else 0;
-    return listenTo(.{ .flushed = mark });
+    const task = PyTask.current() orelse return listenTo(null, .{ .flushed = 0 });
+    return listenTo(task.home(), .{ .flushed = messages.flushed(task.home()) });
 }
 
 const Target = struct { crew: *Crew, shard: *Shard };

@@ -14,6 +14,7 @@ const yield = @import("yield.zig");
 const raw = @import("raw.zig");
 const read_files = @import("read_files.zig");
 const read_many = @import("read_many.zig");
+const registered = @import("registered.zig");
 const sqe = @import("sqe.zig");
 const Future = @import("future.zig").Future;
 const NativeJoin = @import("native_join.zig").NativeJoin;
@@ -30,8 +31,8 @@ var functions = [_]api.MethodDef{
     object.method("start", &PyRuntime.start, api.meth_fastcall, "start(options_address, driven, debug)"),
     object.method("open", &op.open, api.meth_fastcall, "open(path, name, flags, mode)"),
     object.method("adopt", &descriptor.adopt, api.meth_fastcall, "adopt(fd, is_socket)"),
-    object.method("register_buffer", &op.registerBuffer, api.meth_one, "register_buffer(buffer): a place"),
-    object.method("unregister_buffer", &op.unregisterBuffer, api.meth_one, "unregister_buffer(place)"),
+    object.method("register_buffer", &registered.register, api.meth_one, "register_buffer(buffer): a place"),
+    object.method("unregister_buffer", &registered.unregister, api.meth_one, "unregister_buffer(place)"),
     object.method("sleep", &op.sleep, api.meth_one, "sleep(duration_ns)"),
     object.method("nop", &op.nop, api.meth_noargs, "nop()"),
     object.method(
@@ -120,6 +121,11 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         py.PyExc_ImportError.*,
         "spargio works in the main interpreter only: this is a subinterpreter",
     );
+    // Objects of an earlier import would meet types and exceptions of this one.
+    if (imported) return api.raise(
+        py.PyExc_ImportError.*,
+        "spargio was imported before in this process, and works only once: leave its modules in sys.modules",
+    );
     object.header_size = std.mem.alignForward(usize, header_size, 16);
     host.locked = locked != 0;
     if (!helpers.load(dict)) return null;
@@ -141,8 +147,12 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     }) |entry| {
         if (!put(result, entry[0], api.ref(entry[1].class))) return null;
     }
+    imported = true;
     return result;
 }
+
+/// The types were made, for the life of the process.
+var imported = false;
 
 fn put(dict: *Object, name: [*:0]const u8, value: ?*Object) bool {
     const item = value orelse return false;

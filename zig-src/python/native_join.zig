@@ -6,6 +6,7 @@ const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const native = @import("../native_task.zig");
 const object = @import("object.zig");
+const result_wait = @import("result_wait.zig");
 const Placement = @import("../runtime.zig").Placement;
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const PyTask = @import("task.zig").PyTask;
@@ -68,9 +69,9 @@ pub const NativeJoin = struct {
 
     fn result(instance: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
-        const limit = PyTask.timeLimit(arguments, count, names) orelse return null;
+        const limit = result_wait.timeLimit(arguments, count, names) orelse return null;
         if (!self.task.task.isDone() and !PyTask.isHere(self.runtime.?)) return null;
-        if (!PyTask.waitDone(&self.task.task.completion, limit)) return null;
+        if (!result_wait.waitDone(&self.task.task.completion, limit)) return null;
         return self.outcome();
     }
 

@@ -8,13 +8,13 @@ const api = @import("api.zig");
 const buffers = @import("../buffers.zig");
 const cached = @import("cached.zig");
 const clock = @import("../clock.zig");
-const fixed = @import("../fixed.zig");
 const fs = @import("../ops/fs.zig");
 const gpa = @import("../memory.zig").gpa;
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const net = @import("../ops/net.zig");
 const object = @import("object.zig");
+const once = @import("once.zig");
 const CoreOp = @import("../op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const Incoming = @import("incoming.zig").Incoming;
@@ -45,11 +45,9 @@ const Kind = enum(u8) {
     close,
 };
 
-const State = enum(u8) { new, flying, finished };
-
 const PyOp = struct {
     kind: Kind,
-    state: State,
+    state: once.State,
     /// Counted in at the descriptor.
     counted: bool,
     descriptor: ?*Object,
@@ -78,10 +76,11 @@ const PyOp = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of an operation") orelse return null;
-        switch (self.state) {
+        switch (once.seen(&self.state)) {
             .new => {
                 const shielded = self.kind == .close;
                 if (!shielded and me.cancelWanted()) return me.raiseCancel();
+                if (!once.claim(&self.state)) return twice();
                 if (!self.begin()) return self.finished();
                 // A receive of nothing would wait for data all the same.
                 if (self.transfers() and self.length == 0) return self.succeeded(0);
@@ -95,8 +94,7 @@ const PyOp = struct {
             },
             .flying => {
                 // The task that started it, and no later one at the same address, owns it.
-                if (me.op_owner != instance or me.op == null)
-                    return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
+                if (me.op_owner != instance or me.op == null) return twice();
                 const op = me.op.?;
                 if (op.phase == .flying) { // Resumed by something else than its completion.
                     suspended.* = true;
@@ -115,6 +113,10 @@ const PyOp = struct {
             },
             .finished => return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once"),
         }
+    }
+
+    fn twice() ?*Object {
+        return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
     }
 
     /// Before the first launch. False: it is over already, with an exception or with None.
@@ -194,7 +196,6 @@ const PyOp = struct {
             return py.PyErr_NoMemory();
         };
         if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
-        self.state = .flying;
         suspended.* = true;
         return me.suspendForOp(op, instance, self.kind == .close);
     }
@@ -567,25 +568,6 @@ pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     op.argument = flags;
     op.mode = @intCast(mode);
     return op.done();
-}
-
-/// register_buffer(buffer): its place in the table of this task's shard.
-pub fn registerBuffer(_: ?*Object, given: *Object) callconv(.c) ?*Object {
-    _ = PyTask.demand("registered buffers") orelse return null;
-    const shard = Shard.current().?;
-    var view: api.Buffer = .{};
-    if (py.PyObject_GetBuffer(given, &view, api.buffer_writable) != 0) return null;
-    defer py.PyBuffer_Release(&view); // Whoever registers it keeps it.
-    const slot = shard.fixed.register(shard.ring.registrable(), view.buf.?[0..@intCast(view.len)]);
-    return if (slot < 0) helpers_module.raiseErrno(-slot, null, null) else py.PyLong_FromLongLong(slot);
-}
-
-/// unregister_buffer(place), on the same shard.
-pub fn unregisterBuffer(_: ?*Object, given: *Object) callconv(.c) ?*Object {
-    _ = PyTask.demand("registered buffers") orelse return null;
-    const slot = object.unsigned(given, "place", fixed.slots - 1) orelse return null;
-    Shard.current().?.unregister(@intCast(slot));
-    return api.none();
 }
 
 pub fn define() bool {

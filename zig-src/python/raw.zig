@@ -8,6 +8,7 @@ const gpa = @import("../memory.zig").gpa;
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const object = @import("object.zig");
+const once = @import("once.zig");
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
@@ -21,7 +22,7 @@ const Outcome = enum(u8) { number, file, socket, message };
 const closed_text = "the descriptor was closed while the operation waited";
 
 const Raw = struct {
-    state: enum(u8) { new, flying, finished },
+    state: once.State,
     outcome: Outcome,
     /// Counted in at the descriptor.
     counted: bool,
@@ -39,20 +40,23 @@ const Raw = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of an operation") orelse return null;
-        switch (self.state) {
+        switch (once.seen(&self.state)) {
             .new => {
                 if (me.cancelWanted()) return me.raiseCancel();
+                if (!once.claim(&self.state)) return twice();
                 if (self.descriptor) |d| {
                     const descriptor = Descriptor.Type.body(d);
-                    if (!descriptor.acquire()) return null;
+                    if (!descriptor.acquire()) {
+                        self.state = .finished;
+                        return null;
+                    }
                     self.counted = true;
                     self.sqe.fd = descriptor.fd;
                 }
                 return self.fly(me, instance, suspended);
             },
             .flying => {
-                if (me.op_owner != instance or me.op == null)
-                    return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
+                if (me.op_owner != instance or me.op == null) return twice();
                 const op = me.op.?;
                 if (op.phase == .flying) { // Resumed by something else than its completion.
                     suspended.* = true;
@@ -67,6 +71,10 @@ const Raw = struct {
         }
     }
 
+    fn twice() ?*Object {
+        return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
+    }
+
     fn fly(self: *Raw, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
         const shard = Shard.current().?;
         const op = shard.ops.take(&me.task, shard) catch {
@@ -75,7 +83,6 @@ const Raw = struct {
         };
         if (self.outcome == .file or self.outcome == .socket) op.undo = .close_descriptor;
         if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
-        self.state = .flying;
         shard.launch(op, self.sqe);
         suspended.* = true;
         return me.suspendForOp(op, instance, false);

@@ -50,7 +50,7 @@ const ReadMany = struct {
     /// Counted in at the descriptor.
     counted: bool,
     descriptor: ?*Object,
-    /// First the offsets as they were given, then in their places what was read.
+    /// A list of its own, so that no code of the caller's runs when something is put into it.
     results: ?*Object,
     /// One per read.
     offsets: []u64,
@@ -246,25 +246,28 @@ comptime {
 pub fn readManyAt(descriptor: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("read_many_at", count, 2)) return null;
     const size = object.unsigned(arguments[1], "the number of bytes", fs.transfer_max) orelse return null;
-    var list: ?*Object = listOf(arguments[0]) orelse return null;
-    defer api.drop(&list);
-    const length: usize = @intCast(py.PyList_Size(list.?));
+    const list = listOf(arguments[0]) orelse return null;
+    defer py.Py_DecRef(list);
+    const length: usize = @intCast(py.PyList_Size(list));
     const offsets = gpa.alloc(u64, length) catch return py.PyErr_NoMemory();
     for (offsets, 0..) |*offset, i| {
         // A reference of its own: what an __index__ does is not known.
-        const item = api.ref(py.PyList_GetItem(list.?, @intCast(i)) orelse return abandon(offsets));
+        const item = api.ref(py.PyList_GetItem(list, @intCast(i)) orelse return abandon(offsets));
         defer py.Py_DecRef(item);
         offset.* = offsetOf(item) orelse return abandon(offsets);
     }
-    const instance = ReadMany.Type.create() orelse return abandon(offsets);
+    const results = py.PyList_New(@intCast(length)) orelse return abandon(offsets);
+    const instance = ReadMany.Type.create() orelse {
+        py.Py_DecRef(results);
+        return abandon(offsets);
+    };
     const self = ReadMany.Type.body(instance);
     self.slots = &.{};
     self.failure = null;
     self.offsets = offsets;
     self.size = size;
     self.progress.count = length;
-    self.results = list;
-    list = null;
+    self.results = results;
     self.descriptor = api.ref(descriptor);
     return instance;
 }

@@ -7,7 +7,8 @@ const clock = @import("../clock.zig");
 const errors = @import("../errors.zig");
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
-const host = &@import("host.zig").host;
+const host_module = @import("host.zig");
+const host = &host_module.host;
 const NativeJoin = @import("native_join.zig").NativeJoin;
 const object = @import("object.zig");
 const Options = @import("../options.zig").Options;
@@ -65,9 +66,13 @@ pub const PyRuntime = struct {
         const state = py.PyEval_SaveThread();
         const result = self.open(&options, driven == 1);
         py.PyEval_RestoreThread(state);
-        if (result == errors.ok) return instance;
-        py.Py_DecRef(instance);
-        return helpers_module.raiseCode(result);
+        if (result != errors.ok) {
+            py.Py_DecRef(instance);
+            return helpers_module.raiseCode(result);
+        }
+        // One for each thread of ours, whether or not it came into the interpreter yet; given back when it leaves.
+        for (self.runtime.crew.shards) |*shard| if (shard.thread != null) py.Py_IncRef(instance);
+        return instance;
     }
 
     fn open(self: *PyRuntime, options: *const Options, driven: bool) i32 {
@@ -223,7 +228,7 @@ pub const PyRuntime = struct {
         task.is_main = true;
         self.runtime.drive();
         if (self.forked() and self.fatal != null) return self.takeFatal(); // A child that exits.
-        if (!self.stop(std.math.maxInt(u64))) return null;
+        if (!self.stop(std.math.maxInt(u64), true)) return null;
         if (self.fatal != null) task.retrieved = true; // What is raised instead of its outcome.
         return self.takeFatal();
     }
@@ -257,13 +262,22 @@ pub const PyRuntime = struct {
     fn shutdown(instance: *Object, timeout: *Object) callconv(.c) ?*Object {
         const self = of(instance);
         const ns = object.unsigned(timeout, "timeout_ns", std.math.maxInt(i64)) orelse return null;
-        if (!self.stop(if (ns == std.math.maxInt(i64)) std.math.maxInt(u64) else clock.deadlineNs(ns)))
+        if (Shard.current() == null and !self.forked()) self.driveToEnd();
+        if (!self.stop(if (ns == std.math.maxInt(i64)) std.math.maxInt(u64) else clock.deadlineNs(ns), true))
             return if (py.PyErr_Occurred() != null) null else py.PyBool_FromLong(0);
         return py.PyBool_FromLong(1);
     }
 
-    /// False: not in time, or with an exception set.
-    fn stop(self: *PyRuntime, deadline_ns: u64) bool {
+    /// Where nobody ran shard 0 yet, which is the caller's: tasks that wait there end as cancelled.
+    fn driveToEnd(self: *PyRuntime) void {
+        if (!self.runtime.driven or self.driving) return;
+        self.driving = true;
+        self.closeCrew();
+        self.runtime.drive();
+    }
+
+    /// False: not in time, or with an exception set. A signal handler's is one only where it may be.
+    fn stop(self: *PyRuntime, deadline_ns: u64, interruptible: bool) bool {
         if (self.forked()) {
             _ = helpers_module.raiseCode(errors.fromError(error.Forked));
             return false;
@@ -284,7 +298,7 @@ pub const PyRuntime = struct {
                 return false;
             }
             if (clock.nowNs() >= deadline_ns) return false;
-            if (py.PyErr_CheckSignals() != 0) return false;
+            if (interruptible and py.PyErr_CheckSignals() != 0) return false;
         }
     }
 
@@ -357,20 +371,21 @@ pub const PyRuntime = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = of(instance);
-        api.drop(&self.fatal);
-        // Tasks hold this object, so none is left; the shards may still be up and idle.
+        const aside: api.Aside = .take();
+        defer aside.restore();
+        // Tasks hold this object, and so do the shards' threads until they leave the interpreter: none of
+        // them will touch it again.
         if (self.started) {
             if (!self.runtime.joined and !self.forked()) {
                 self.dying = true;
-                if (self.runtime.driven and !self.driving) { // Nobody ran shard 0 yet.
-                    self.closeCrew();
-                    self.runtime.drive();
-                }
-                _ = self.stop(std.math.maxInt(u64));
+                self.driveToEnd();
+                host_module.leaveUnjoined(&self.runtime.crew);
+                // Whatever a signal brings is for later: there must be no shard after this.
+                if (!self.stop(std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);
             }
-            if (py.PyErr_Occurred() != null) py.PyErr_WriteUnraisable(null);
             if (self.runtime.joined) c_api.runtimes.unpin(self.handle);
         }
+        api.drop(&self.fatal);
         if (self.watch) |one| one.destroy();
         Type.free(instance, false);
     }

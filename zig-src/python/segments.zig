@@ -62,10 +62,13 @@ pub const Segments = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of segments") orelse return null;
-        if (self.task == null and !self.stopping) {
-            if (!self.begin(me)) return null;
-        } else if (self.task != me and self.task != null)
-            return api.raise(py.PyExc_RuntimeError.*, "segments are received by the task that began it");
+        const owner = @atomicLoad(?*PyTask, &self.task, .acquire);
+        if (owner != me and (owner != null or !self.stopping)) {
+            // Tasks of two shards may begin it at the same time: one does.
+            if (owner != null or @cmpxchgStrong(?*PyTask, &self.task, null, me, .acq_rel, .acquire) != null)
+                return api.raise(py.PyExc_RuntimeError.*, "segments are received by the task that began it");
+            if (!self.begin()) return null;
+        }
         self.waiting = false;
         if (self.stopping) return self.stopped(me, suspended);
         if (me.cancelWanted()) return me.raiseCancel(); // What is here stays here.
@@ -88,12 +91,16 @@ pub const Segments = struct {
         return me.suspendNow();
     }
 
-    fn begin(self: *Segments, me: *PyTask) bool {
+    /// False with an exception set; where the descriptor was closed, the next await says so again.
+    fn begin(self: *Segments) bool {
         const descriptor = Descriptor.Type.body(self.descriptor.?);
-        self.list = py.PyList_New(0) orelse return false;
-        if (!descriptor.acquire()) return false;
-        self.counted = true;
-        self.task = me;
+        self.counted = descriptor.acquire();
+        if (self.counted) self.list = py.PyList_New(0);
+        if (self.list == null) {
+            self.release();
+            @atomicStore(?*PyTask, &self.task, null, .release);
+            return false;
+        }
         // What a cancelled read left comes first.
         var left = descriptor.swapLeftover(null);
         defer api.drop(&left);

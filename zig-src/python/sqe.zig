@@ -6,6 +6,7 @@ const linux = std.os.linux;
 const api = @import("api.zig");
 const helpers_module = @import("helpers.zig");
 const object = @import("object.zig");
+const once = @import("once.zig");
 const ops = @import("../ops/raw.zig");
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const PyTask = @import("task.zig").PyTask;
@@ -15,7 +16,7 @@ const Object = api.Object;
 const py = &api.py;
 
 const Submission = struct {
-    state: enum(u8) { new, flying, finished },
+    state: once.State,
     sqe: Sqe,
     /// A tuple of what the kernel reads and writes.
     keep: ?*Object,
@@ -25,7 +26,7 @@ const Submission = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of an SQE") orelse return null;
-        switch (self.state) {
+        switch (once.seen(&self.state)) {
             .new => {
                 if (me.cancelWanted()) return me.raiseCancel();
                 if (!ops.supported(Shard.current().?, &self.sqe)) {
@@ -35,14 +36,16 @@ const Submission = struct {
                         "is epoll", .{ @backingInt(opcode), opcode }) catch unreachable;
                     return helpers_module.raiseErrno(@backingInt(linux.E.OPNOTSUPP), said, null);
                 }
-                const op = ops.submit(Shard.current().?, &me.task, &self.sqe) catch return py.PyErr_NoMemory();
-                self.state = .flying;
+                if (!once.claim(&self.state)) return twice();
+                const op = ops.submit(Shard.current().?, &me.task, &self.sqe) catch {
+                    self.state = .finished;
+                    return py.PyErr_NoMemory();
+                };
                 suspended.* = true;
                 return me.suspendForOp(op, instance, false);
             },
             .flying => {
-                if (me.op_owner != instance or me.op == null)
-                    return api.raise(py.PyExc_RuntimeError.*, "an SQE is awaited by two tasks");
+                if (me.op_owner != instance or me.op == null) return twice();
                 const op = me.op.?;
                 if (op.phase == .flying) { // Resumed by something else than its completion.
                     suspended.* = true;
@@ -52,6 +55,10 @@ const Submission = struct {
             },
             .finished => return api.raise(py.PyExc_RuntimeError.*, "an SQE can be awaited once"),
         }
+    }
+
+    fn twice() ?*Object {
+        return api.raise(py.PyExc_RuntimeError.*, "an SQE is awaited by two tasks");
     }
 
     /// (res, flags), or the cancellation where that is what ended it.

@@ -7,13 +7,15 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const api = @import("api.zig");
-const clock = @import("../clock.zig");
 const errors = @import("../errors.zig");
+const later = @import("later.zig");
 const core_task = @import("../task.zig");
 const object = @import("object.zig");
 const helpers = &@import("helpers.zig").helpers;
+const host = &@import("host.zig").host;
 const raiseCode = @import("helpers.zig").raiseCode;
 const repr = @import("repr.zig");
+const result_wait = @import("result_wait.zig");
 const Op = @import("../op.zig").Op;
 const Poll = core_task.Poll;
 const PyRuntime = @import("runtime.zig").PyRuntime;
@@ -62,6 +64,8 @@ pub const PyTask = struct {
     value: ?*Object,
     /// The exception's traceback as the task left it: each raise to an awaiter adds to the exception's.
     traceback: ?*Object,
+    /// The thread that raised the exception to an awaiter; 0: none, all ones: several.
+    raised_by: c_ulong,
 
     /// Of the owner that the coroutine waits for: goes on without it; null where it is to be resumed.
     pub const Between = *const fn (owner: *Object, me: *PyTask) ?Poll;
@@ -378,11 +382,24 @@ pub const PyTask = struct {
         if (self.endedByCancellation())
             return api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
         if (self.failed) {
-            if (self.traceback) |traceback| _ = py.PyException_SetTraceback(self.value.?, traceback);
+            if (self.traceback) |traceback| {
+                if (self.raisesAlone()) _ = py.PyException_SetTraceback(self.value.?, traceback);
+            }
             api.raiseObject(self.value.?);
             return null;
         }
         return api.ref(self.value.?);
+    }
+
+    /// Whether no other thread ever raised its exception. Without an interpreter's lock (3.13) its traceback is
+    /// a plain reference: setting it frees what another thread is adding to. Those that only add, as each raise
+    /// does, keep it alive.
+    fn raisesAlone(self: *PyTask) bool {
+        if (host.locked) return true;
+        const me = py.PyThread_get_thread_ident();
+        const before = @cmpxchgStrong(c_ulong, &self.raised_by, 0, me, .acq_rel, .acquire) orelse return true;
+        if (before != me) @atomicStore(c_ulong, &self.raised_by, std.math.maxInt(c_ulong), .release);
+        return before == me;
     }
 
     /// KeyboardInterrupt and SystemExit end a task as cancelled, but are what its handle raises.
@@ -421,9 +438,9 @@ pub const PyTask = struct {
     /// result(timeout=None): waits on an ordinary thread; signals are looked at in between.
     fn result(handle: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(handle);
-        const limit = timeLimit(arguments, count, names) orelse return null;
+        const limit = result_wait.timeLimit(arguments, count, names) orelse return null;
         if (!self.task.isDone() and !isHere(self.runtime.?)) return null;
-        if (!waitDone(&self.task.completion, limit)) return null;
+        if (!result_wait.waitDone(&self.task.completion, limit)) return null;
         return self.outcome();
     }
 
@@ -432,56 +449,6 @@ pub const PyTask = struct {
         if (!PyRuntime.of(runtime).forked()) return true;
         _ = raiseCode(errors.fromError(error.Forked));
         return false;
-    }
-
-    /// The one argument of `result`, seconds or None, as nanoseconds.
-    pub fn timeLimit(arguments: [*]const *Object, count: isize, names: ?*Object) ?u64 {
-        const named = if (names) |tuple| py.PyTuple_Size(tuple) else 0;
-        if (count + named > 1 or (named == 1 and !isNamed(names.?, "timeout"))) {
-            _ = api.raise(py.PyExc_TypeError.*, "result() takes at most one argument: timeout, in seconds");
-            return null;
-        }
-        if (count + named == 0 or arguments[0] == py._Py_NoneStruct) return std.math.maxInt(u64);
-        const seconds = py.PyFloat_AsDouble(arguments[0]);
-        if (py.PyErr_Occurred() != null) return null;
-        if (!(seconds >= 0)) {
-            _ = api.raiseFormat(py.PyExc_ValueError.*, "timeout is {d}: allowed is 0 or more seconds, or None", .{
-                seconds,
-            });
-            return null;
-        }
-        return if (seconds > 1e9) std.math.maxInt(u64) else @intFromFloat(seconds * std.time.ns_per_s);
-    }
-
-    fn isNamed(names: *Object, wanted: []const u8) bool {
-        var size: isize = 0;
-        const text = py.PyUnicode_AsUTF8AndSize(py.PyTuple_GetItem(names, 0).?, &size) orelse {
-            py.PyErr_Clear();
-            return false;
-        };
-        return std.mem.eql(u8, text[0..@intCast(size)], wanted);
-    }
-
-    /// An ordinary thread waits; false with an exception set.
-    pub fn waitDone(completion: *Completion, limit_ns: u64) bool {
-        const slice_ns = 50 * std.time.ns_per_ms;
-        if (Shard.current() != null and !completion.isDone()) {
-            _ = api.raise(py.PyExc_RuntimeError.*, "result() would block a shard: await the handle instead");
-            return false;
-        }
-        const deadline = clock.deadlineNs(limit_ns);
-        while (!completion.isDone()) {
-            const now = clock.nowNs();
-            if (now >= deadline) {
-                _ = api.raise(py.PyExc_TimeoutError.*, "the task has not ended within the time limit");
-                return false;
-            }
-            const state = py.PyEval_SaveThread();
-            _ = completion.waitThread(@min(deadline, now + slice_ns));
-            py.PyEval_RestoreThread(state);
-            if (py.PyErr_CheckSignals() != 0) return false;
-        }
-        return true;
     }
 
     fn dealloc(handle: *Object) callconv(.c) void {
@@ -506,19 +473,16 @@ pub const PyTask = struct {
 
     /// Nobody asked for the outcome: the exception goes to sys.unraisablehook, with the task's name.
     fn report(self: *PyTask) void {
-        var class: ?*Object = null;
-        var value: ?*Object = null;
-        var traceback: ?*Object = null;
-        py.PyErr_Fetch(&class, &value, &traceback);
+        const aside: api.Aside = .take();
+        defer aside.restore();
         api.raiseObject(self.value.?);
         py.PyErr_WriteUnraisable(self.name);
-        py.PyErr_Restore(class, value, traceback);
     }
 
     fn clear(self: *PyTask) void {
         api.drop(&self.coroutine);
         api.drop(&self.context);
-        api.drop(&self.value);
+        later.drop(&self.value);
         api.drop(&self.traceback);
         api.drop(&self.name);
         api.drop(&self.runtime);
@@ -532,7 +496,7 @@ pub const PyTask = struct {
         // Only what a finished task still holds can be part of garbage.
         if (self.task.isDone()) {
             self.retrieved = self.retrieved or !self.failed;
-            api.drop(&self.value);
+            later.drop(&self.value);
             api.drop(&self.traceback);
             self.failed = false;
         }

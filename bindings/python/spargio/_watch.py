@@ -29,6 +29,11 @@ def join(runtime: Runtime) -> None:
         thread.join()
 
 
+def leave(runtime: Runtime) -> None:
+    """For a thread that must not wait: it ends with the runtime, and holds that until then."""
+    _threads.pop(runtime, None)
+
+
 def _watch(runtime: Runtime) -> None:
     while (found := runtime.watch()) is not None:
         try:

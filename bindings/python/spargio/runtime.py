@@ -179,8 +179,9 @@ def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
     """The owner went away, or the interpreter ends: no shard may run Python after that."""
     if os.getpid() != owner:
         return  # A forked child: the shards are the parent's.
-    if native.current_task() is not None:
-        runtime.request_stop()
+    if getattr(_asyncgens.local, "runtime", None) is not None:
+        runtime.request_stop()  # On a shard, which must not wait: the last of its threads ends it.
+        _watch.leave(runtime)
         return
     try:
         warnings.warn("a spargio runtime was never shut down", ResourceWarning, stacklevel=2)
@@ -233,17 +234,21 @@ def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
         raise RuntimeError("spargio.run() inside a spargio task: await the coroutine instead")
     _check_main(main)
     runtime = start(builder, driven=True)
-    handle = RuntimeHandle(runtime)
-    with_handle = _takes_handle(main)
-
-    async def whole() -> T:
-        return await _call_main(main, handle if with_handle else None)
-
-    job = handle.spawn_pinned(0, whole(), name=getattr(main, "__qualname__", None))
+    driven = False
     try:
+        handle = RuntimeHandle(runtime)
+        with_handle = _takes_handle(main)
+
+        async def whole() -> T:
+            return await _call_main(main, handle if with_handle else None)
+
+        job = handle.spawn_pinned(0, whole(), name=getattr(main, "__qualname__", None))
         with _interrupts.cancelling(runtime) as interrupted:
+            driven = True
             runtime.drive(job)
     finally:
+        if not driven:  # Ctrl-C, or something about `main`: the other shards are up and hold it.
+            runtime.shutdown(_FOREVER_NS)
         _watch.join(runtime)
     if interrupted:
         raise KeyboardInterrupt

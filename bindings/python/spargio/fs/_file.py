@@ -11,7 +11,7 @@ from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
 from ._cursor import Cursor, TextCursor
 from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
-from ._names import Path, encode
+from ._names import Path, encode, label
 
 _MODES = {
     "r": os.O_RDONLY,
@@ -50,7 +50,7 @@ class File:
         flags = _MODES.get(mode)
         if flags is None:
             raise ValueError(f"mode is {mode!r}: allowed is one of {', '.join(_MODES)}")
-        return cls(await native.open(encode(path), path, flags, permissions), path)
+        return cls(await native.open(encode(path), label(path), flags, permissions), path)
 
     @classmethod
     async def create(cls, path: Path, *, permissions: int = 0o666) -> File:

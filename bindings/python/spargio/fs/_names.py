@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import PosixPath
 
 AT_FDCWD = -100
 
@@ -15,6 +16,15 @@ def encode(path: Path) -> bytes:
     if b"\0" in name:
         raise ValueError(f"path is {path!r}: a path cannot contain a NUL byte")
     return name
+
+
+def label(path: Path) -> object:
+    """What errors of an open file call it: the path as it was given, unless it could hold the file
+    in turn, which the collector would not see."""
+    if type(path) in (str, bytes, PosixPath):
+        return path
+    name = os.fspath(path)
+    return str.__str__(name) if isinstance(name, str) else b"".join((name,))
 
 
 def terminated(path: Path) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .._ffi.core import native
-from ._names import Path, encode
+from ._names import Path, encode, label
 
 if TYPE_CHECKING:
     from ._file import File
@@ -92,4 +92,4 @@ class OpenOptions:
         """Open `path`. ``IORING_OP_OPENAT``, Linux 5.6."""
         from ._file import File
 
-        return File(await native.open(encode(path), path, self._flags(), self._mode), path)
+        return File(await native.open(encode(path), label(path), self._flags(), self._mode), path)

@@ -5,6 +5,15 @@ const linux = std.os.linux;
 const Pending = @import("pending.zig").Pending;
 const Sqe = @import("../ring.zig").Sqe;
 
+/// What may be handed to the pool.
+pub fn knows(opcode: linux.IORING_OP) bool {
+    return switch (opcode) {
+        .READ, .WRITE, .READ_FIXED, .WRITE_FIXED, .READV, .WRITEV, .FSYNC, .OPENAT, .STATX, .MKDIRAT => true,
+        .UNLINKAT, .RENAMEAT, .LINKAT, .SYMLINKAT, .FALLOCATE, .FTRUNCATE, .FADVISE, .CONNECT => true,
+        else => false,
+    };
+}
+
 /// The result as io_uring would give it.
 pub fn perform(pending: *Pending) i32 {
     while (true) {
@@ -54,7 +63,7 @@ fn call(pending: *Pending) i32 {
         .FTRUNCATE => plain(linux.ftruncate(sqe.fd, @bitCast(sqe.off))),
         .FADVISE => plain(linux.fadvise(sqe.fd, @bitCast(sqe.off), sqe.len, sqe.rw_flags)),
         .CONNECT => plain(linux.syscall3(.connect, fd, @intCast(sqe.addr), @intCast(sqe.off))),
-        else => unreachable, // Only these are handed to the pool.
+        else => -@as(i32, @backingInt(linux.E.OPNOTSUPP)),
     };
 }
 

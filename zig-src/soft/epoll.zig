@@ -116,7 +116,7 @@ pub const Epoll = struct {
             while (next) |pending| {
                 next = pending.next;
                 pending.next = null;
-                self.end(pending, -@as(i32, @backingInt(linux.E.CANCELED)));
+                self.fail(pending, .CANCELED);
             }
         }
         const rc = linux.close(sqe.fd);
@@ -132,7 +132,6 @@ pub const Epoll = struct {
 
     fn attempt(self: *Epoll, pending: *Pending) void {
         pending.stage = .trying;
-        if (pending.blocks) return self.hand(pending);
         switch (attempts.attempt(pending)) {
             .done => |result| self.end(pending, result),
             .wait => |what| self.await(pending, what.fd, what.events),
@@ -175,20 +174,33 @@ pub const Epoll = struct {
         append(place.value_ptr, pending);
         switch (self.arm(fd, place.value_ptr)) {
             .SUCCESS => {},
-            .PERM => { // Nothing to wait for: it is always ready, and may block.
+            .PERM => {
                 self.forget(pending);
-                pending.blocks = true;
-                self.attempt(pending);
+                self.refused(pending);
             },
             else => |errno| {
                 self.forget(pending);
-                self.end(pending, -@as(i32, @backingInt(errno)));
+                self.fail(pending, errno);
             },
         }
     }
 
+    /// epoll has nothing to tell of such a descriptor, a file's: it is always ready, and may block.
+    fn refused(self: *Epoll, pending: *Pending) void {
+        const opcode = pending.sqe.opcode;
+        if (blocking.knows(opcode)) return self.hand(pending);
+        // What io_uring says of a poll; the end of a splice that was not ready may be when it is tried anew.
+        if (pending.refused) return self.fail(pending, if (opcode == .POLL_ADD) .INVAL else .AGAIN);
+        pending.refused = true;
+        self.attempt(pending);
+    }
+
+    fn fail(self: *Epoll, pending: *Pending, errno: linux.E) void {
+        self.end(pending, -@as(i32, @backingInt(errno)));
+    }
+
     fn outOfMemory(self: *Epoll, pending: *Pending) void {
-        self.end(pending, -@as(i32, @backingInt(linux.E.NOMEM)));
+        self.fail(pending, .NOMEM);
     }
 
     fn append(waiters: *Waiters, pending: *Pending) void {
@@ -232,7 +244,7 @@ pub const Epoll = struct {
             const pending = waiters.first.?;
             waiters.first = pending.next orelse return pending.events;
             pending.next = null;
-            self.end(pending, -@as(i32, @backingInt(linux.E.CANCELED)));
+            self.fail(pending, .CANCELED);
         }
     }
 

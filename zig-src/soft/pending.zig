@@ -12,8 +12,8 @@ pub const Pending = struct {
     /// Bytes moved by earlier attempts.
     done: u32 = 0,
     stage: enum(u8) { trying, waiting, pooled } = .trying,
-    /// For the pool: only a thread that may block can bring it further.
-    blocks: bool = false,
+    /// epoll did not take what it waits for, once.
+    refused: bool = false,
     /// It can be found by its number, to be cancelled.
     known: bool = false,
     /// While it waits: for what, and for these events of it.

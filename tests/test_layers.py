@@ -93,6 +93,7 @@ LAYERS = [
     {"task", "op", "undo", "completion", "mailbox"},
     {
         "soft/pending",
+        "soft/users",
         "soft/blocking",
         "soft/sockets",
         "soft/attempt",

@@ -14,6 +14,15 @@ pub fn knows(opcode: linux.IORING_OP) bool {
     };
 }
 
+/// Whose numbers the call will use; negative: none.
+pub fn descriptors(sqe: *const Sqe) [2]i32 {
+    const second: i32 = switch (sqe.opcode) {
+        .RENAMEAT, .LINKAT => @bitCast(sqe.len),
+        else => -1,
+    };
+    return .{ sqe.fd, second };
+}
+
 /// The result as io_uring would give it.
 pub fn perform(pending: *Pending) i32 {
     while (true) {

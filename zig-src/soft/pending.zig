@@ -11,7 +11,7 @@ pub const Pending = struct {
     buffers: ?*Buffers = null,
     /// Bytes moved by earlier attempts.
     done: u32 = 0,
-    stage: enum(u8) { trying, waiting, pooled } = .trying,
+    stage: enum(u8) { trying, waiting, pooled, closing } = .trying,
     /// epoll did not take what it waits for, once.
     refused: bool = false,
     /// It can be found by its number, to be cancelled.
@@ -23,7 +23,7 @@ pub const Pending = struct {
     connecting: bool = false,
     result: i32 = 0,
     cqe_flags: u32 = 0,
-    /// Of the list it is in: who waits for a descriptor, the pool's queue, what the pool has done, or
+    /// Of the list it is in: who waits for a descriptor, the pool's queue, what has arrived at a shard, or
     /// the free ones.
     next: ?*Pending = null,
     /// The ring's own side; the pool gives it back there.

@@ -42,6 +42,11 @@ pub const cancel_again_ns = 10 * std.time.ns_per_ms;
 /// Threads of one runtime for blocking calls, where there is no io_uring.
 pub const pool_threads_max = 8;
 
+/// Without io_uring: so many tries in a row that brought nothing, although the descriptor was said to be
+/// ready, and it is left alone for so long.
+pub const idle_tries_max = 16;
+pub const idle_rest_ns = std.time.ns_per_ms;
+
 /// Longest adaptive spin before a park. Beyond it the wake-up through the kernel is cheaper.
 pub const spin_ns_max = 20 * std.time.ns_per_us;
 /// The same while another shard is awake: what comes next may be the end of its task, and a bell would

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -152,3 +154,45 @@ def test_a_close_gives_what_waited_its_end(backend: str, pair: Pair) -> None:
         assert await receiver == 0
 
     on(backend, work)
+
+
+# ---- ready, and would block all the same ----
+
+
+def test_a_datagram_that_the_peer_does_not_take(backend: str, tmp_path: Path) -> None:
+    """Such a socket is always ready to write. The shard stays free, and does not spin."""
+    name = os.fsencode(tmp_path / "peer") + b"\0"
+    address = struct.pack("H", socket.AF_UNIX) + name
+    data = b"late"
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+    ):
+        peer.bind(name[:-1])
+        sender.setblocking(False)
+        queued = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sender.sendto(b"early", name[:-1])
+                queued += 1
+        sender.setblocking(True)
+
+        async def work(submit: Submit) -> None:
+            to = {"off": address_of(address), "file_index": len(address)}
+            fields = {"addr": address_of(data), "len": len(data), **to}
+            sending = spargio.current_handle().spawn_pinned(
+                0, submit(Opcode.SEND, sender.fileno(), data, address, **fields)
+            )
+            await spargio.sleep(0.05)
+            before, began = time.process_time(), time.monotonic()
+            await spargio.sleep(0.4)
+            assert time.monotonic() - began < 2
+            assert time.process_time() - before < 0.1
+            for _ in range(queued):
+                assert peer.recv(100) == b"early"
+            sent = await sending
+            # io_uring (6.18) takes the bytes before it finds the queue full, and has none at its next try.
+            assert sent == len(data) or (backend, sent) == ("io_uring", 0)
+            assert peer.recv(100) == data[:sent]
+
+        on(backend, work)

@@ -8,6 +8,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const clock = @import("../clock.zig");
 const gpa = @import("../memory.zig").gpa;
+const limits = @import("../limits.zig");
 const op = @import("../op.zig");
 const attempts = @import("attempt.zig");
 const blocking = @import("blocking.zig");
@@ -38,6 +39,11 @@ pub const Epoll = struct {
     next_peer: *Epoll = undefined,
     free: ListType(Pending) = .{},
     pooled: u32 = 0,
+    /// How often in a row all that epoll reported would still block.
+    in_vain: u32 = 0,
+    /// Descriptors that epoll is not asked about until then.
+    resting: std.ArrayList(i32) = .empty,
+    rested_ns: u64 = 0,
     /// What the pool has done, and closes that other shards send. Any thread.
     arrived: InboxType(Pending) = .{},
     /// Completions that found the queue full.
@@ -88,6 +94,7 @@ pub const Epoll = struct {
         while (left.next()) |pending| gpa.destroy(pending.*); // The shard's own read of its eventfd.
         self.by_id.deinit(gpa);
         self.users.deinit();
+        self.resting.deinit(gpa);
         while (self.free.popFront()) |pending| gpa.destroy(pending);
         self.overflow.deinit(gpa);
         _ = linux.close(self.bell);
@@ -99,14 +106,17 @@ pub const Epoll = struct {
         self.ring = ring;
         const before = self.posted;
         self.flush();
+        self.in_vain = 0;
         while (ring.takeSubmission()) |sqe| self.begin(&sqe);
-        while (true) {
+        while (true) : (self.in_vain += 1) {
             self.collect();
+            const rested = self.endRest();
             const waits = deadline_ns != null and self.posted == before and !ring.ready();
-            const wake = self.poll(if (waits) deadline_ns.? else 0);
+            const wake = self.poll(if (waits) @min(deadline_ns.?, rested) else 0);
             self.collect();
             if (self.posted != before or ring.ready()) return .completions;
-            if (!waits or wake != .completions) return wake;
+            if (!waits or wake == .interrupted) return wake;
+            if (clock.nowNs() >= deadline_ns.?) return .timeout;
         }
     }
 
@@ -134,9 +144,13 @@ pub const Epoll = struct {
 
     fn attempt(self: *Epoll, pending: *Pending) void {
         pending.stage = .trying;
+        const had = pending.done;
         switch (attempts.attempt(pending)) {
             .done => |result| self.end(pending, result),
-            .wait => |what| self.await(pending, what.fd, what.events),
+            .wait => |what| {
+                if (pending.done > had) self.in_vain = 0;
+                self.await(pending, what.fd, what.events);
+            },
             .block => self.hand(pending),
         }
     }
@@ -167,7 +181,8 @@ pub const Epoll = struct {
         pending.watched = fd;
         pending.events = events;
         users.append(pending);
-        switch (self.arm(fd, users)) {
+        const rests = self.in_vain >= limits.idle_tries_max and self.rest(fd);
+        switch (if (rests) .SUCCESS else self.arm(fd, users)) {
             .SUCCESS => {},
             .PERM => {
                 self.forget(pending);
@@ -178,6 +193,26 @@ pub const Epoll = struct {
                 self.fail(pending, errno);
             },
         }
+    }
+
+    /// epoll calls some descriptors ready on which an operation still would block, and does so again and again: a
+    /// datagram socket whose peer takes no more, one with a report in its error queue. Such a one is left
+    /// alone for a moment. False where it cannot be remembered.
+    fn rest(self: *Epoll, fd: i32) bool {
+        self.resting.append(gpa, fd) catch return false;
+        if (self.resting.items.len == 1) self.rested_ns = clock.nowNs() + limits.idle_rest_ns;
+        return true;
+    }
+
+    /// When those that rest are to be asked again.
+    fn endRest(self: *Epoll) u64 {
+        if (self.resting.items.len == 0) return std.math.maxInt(u64);
+        if (clock.nowNs() < self.rested_ns) return self.rested_ns;
+        var due = self.resting;
+        self.resting = .empty;
+        defer due.deinit(gpa);
+        for (due.items) |fd| self.report(fd, linux.EPOLL.ERR);
+        return if (self.resting.items.len == 0) std.math.maxInt(u64) else self.rested_ns;
     }
 
     /// epoll has nothing to tell of such a descriptor, a file's: it is always ready, and may block.

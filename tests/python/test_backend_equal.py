@@ -196,3 +196,30 @@ def test_a_datagram_that_the_peer_does_not_take(backend: str, tmp_path: Path) ->
             assert peer.recv(100) == data[:sent]
 
         on(backend, work)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_a_splice_from_a_blocking_socket(
+    backend: str, family: socket.AddressFamily, pipe: tuple[int, int]
+) -> None:
+    """It waits for data without its shard, which sends them; and the socket blocks as before."""
+    with contextlib.ExitStack() as stack:
+        if family == socket.AF_UNIX:
+            source, peer = map(stack.enter_context, socket.socketpair())
+        else:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            source = stack.enter_context(socket.create_connection(listener.getsockname()))
+            peer = stack.enter_context(listener.accept()[0])
+
+        async def work(submit: Submit) -> None:
+            places = {"splice_fd_in": source.fileno(), "splice_off_in": HERE, "off": HERE}
+            moving = spargio.current_handle().spawn_pinned(
+                0, submit(Opcode.SPLICE, pipe[1], len=100, **places)
+            )
+            await spargio.sleep(0.01)
+            peer.sendall(b"moved")
+            assert await moving == 5
+            assert os.read(pipe[0], 100) == b"moved"
+
+        on(backend, work)
+        assert os.get_blocking(source.fileno()) and os.get_blocking(pipe[1])

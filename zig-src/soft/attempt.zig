@@ -155,9 +155,11 @@ fn splice(pending: *Pending) Outcome {
     const nothing = std.math.maxInt(u64);
     var from = sqe.addr;
     var to = sqe.off;
-    const nonblock_flag = 2; // SPLICE_F_NONBLOCK: that concerns the pipe alone, so the other end gets it too.
+    const nonblock_flag = 2; // SPLICE_F_NONBLOCK: that concerns the pipe alone, so the descriptors get it too.
     const was = setNonblocking(sqe.fd) orelse return .failure(.BADF);
     defer restore(sqe.fd, was);
+    const source_was = setNonblocking(sqe.splice_fd_in) orelse return .failure(.BADF);
+    defer restore(sqe.splice_fd_in, source_was);
     const rc = linux.syscall6(
         .splice,
         @bitCast(@as(isize, sqe.splice_fd_in)),

@@ -280,8 +280,9 @@ pub const Runtime = struct {
         for (self.crew.shards) |*shard| if (shard.thread) |thread| thread.join();
         // Somebody may still hold the runtime, for its counters: the rings go now all the same.
         while (self.crew.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
-        for (self.crew.shards) |*shard| closeDescriptors(shard);
+        // A thread of the pool that has given its last operation back may not have rung the bell yet.
         self.pool.end();
+        for (self.crew.shards) |*shard| closeDescriptors(shard);
         self.joined = true;
         return true;
     }

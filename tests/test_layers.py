@@ -93,6 +93,7 @@ LAYERS = [
     {"task", "op", "undo", "completion", "mailbox"},
     {
         "soft/pending",
+        "soft/vectors",
         "soft/users",
         "soft/blocking",
         "soft/sockets",

@@ -223,3 +223,38 @@ def test_a_splice_from_a_blocking_socket(
 
         on(backend, work)
         assert os.get_blocking(source.fileno()) and os.get_blocking(pipe[1])
+
+
+# ---- transfers in parts ----
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_read_of_what_is_cached_in_part(backend: str, many: bool, tmp_path: Path) -> None:
+    cached, size = 1 << 20, 16 << 20
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(size))
+    rooms = [bytearray(cached - 1000), bytearray(2000), bytearray(size - cached - 1000)]
+    vectors = b"".join(struct.pack("PN", address_of(room), len(room)) for room in rooms)
+    whole = bytearray(size)
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # No reading ahead.
+
+    def cache() -> bool:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return os.preadv(fd, [bytearray(cached)], 0) == cached
+
+    # A page that somebody looks at just now stays: asking for the rest begins to read it.
+    if not any(cache() and os.preadv(fd, [whole], 0, os.RWF_NOWAIT) == cached for _ in range(50)):
+        pytest.skip("this file system keeps all in the cache")
+    time.sleep(0.05)
+    cache()
+
+    async def work(submit: Submit) -> int:
+        if many:
+            return await submit(Opcode.READV, fd, vectors, *rooms, addr=address_of(vectors), len=3)
+        return await submit(Opcode.READ, fd, whole, addr=address_of(whole), len=size)
+
+    assert on(backend, work) == size
+    assert (b"".join(rooms) if many else whole) == path.read_bytes()
+    os.close(fd)

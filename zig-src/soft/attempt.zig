@@ -42,14 +42,13 @@ pub fn attempt(pending: *Pending) Outcome {
 /// Reads what is in the page cache or in the pipe, writes what there is room for.
 fn transfer(pending: *Pending, events: u32) Outcome {
     const sqe = &pending.sqe;
-    const many = sqe.opcode == .READV or sqe.opcode == .WRITEV;
     while (true) {
         const rc = blocking.vectored(sqe, pending.done, linux.RWF.NOWAIT);
         switch (linux.errno(rc)) {
             .SUCCESS => {
                 const count: u32 = @intCast(rc);
                 pending.done += count;
-                const whole = many or pending.done >= sqe.len;
+                const whole = pending.done >= blocking.wanted(sqe);
                 // A file that is cached in part goes on; of a stream, what there is is enough.
                 if (count == 0 or whole or !isFile(sqe.fd)) return .{ .done = @intCast(pending.done) };
             },

@@ -2,6 +2,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const limits = @import("../limits.zig");
+const vectors = @import("vectors.zig");
 const Pending = @import("pending.zig").Pending;
 const Sqe = @import("../ring.zig").Sqe;
 
@@ -82,26 +84,50 @@ fn transfer(pending: *Pending) i32 {
     return @intCast(pending.done + @as(u32, @intCast(result)));
 }
 
-/// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes of a single buffer.
+fn isMany(sqe: *const Sqe) bool {
+    return sqe.opcode == .READV or sqe.opcode == .WRITEV;
+}
+
+fn list(sqe: *const Sqe) []const std.posix.iovec {
+    return @as([*]const std.posix.iovec, @ptrFromInt(@as(usize, @intCast(sqe.addr))))[0..sqe.len];
+}
+
+/// How many bytes a transfer is for. Of a list of buffers only after the kernel has read it without an error.
+pub fn wanted(sqe: *const Sqe) u32 {
+    return if (isMany(sqe)) vectors.total(list(sqe)) else @min(sqe.len, limits.transfer_max);
+}
+
+/// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes.
 /// Where there is no position to read at, as in a pipe, none is used.
 pub fn vectored(sqe: *const Sqe, done: u32, flags: u32) usize {
-    const single = [2]usize{ @intCast(sqe.addr + done), sqe.len - @min(done, sqe.len) };
-    const many = sqe.opcode == .READV or sqe.opcode == .WRITEV;
-    const vectors = if (many) @as(usize, @intCast(sqe.addr)) else @intFromPtr(&single);
-    const count: usize = if (many) sqe.len else 1;
+    if (isMany(sqe)) {
+        if (done > 0) return rest(sqe, done, flags);
+        return positioned(sqe, @intCast(sqe.addr), sqe.len, 0, flags);
+    }
+    const single = [2]usize{ @intCast(sqe.addr + done), wanted(sqe) - done };
+    return positioned(sqe, @intFromPtr(&single), 1, done, flags);
+}
+
+fn rest(sqe: *const Sqe, done: u32, flags: u32) usize {
+    var room: [vectors.pieces_max]std.posix.iovec = undefined;
+    const left = vectors.remaining(std.posix.iovec, &room, list(sqe), done);
+    return positioned(sqe, @intFromPtr(left.ptr), left.len, done, flags);
+}
+
+fn positioned(sqe: *const Sqe, pieces: usize, count: usize, done: u32, flags: u32) usize {
     const current = std.math.maxInt(u64);
     const offset = if (sqe.off == current) current else sqe.off + done;
     const reads = sqe.opcode == .READ or sqe.opcode == .READ_FIXED or sqe.opcode == .READV;
-    const rc = at(reads, sqe.fd, vectors, count, offset, sqe.rw_flags | flags);
+    const rc = at(reads, sqe.fd, pieces, count, offset, sqe.rw_flags | flags);
     if (linux.errno(rc) != .SPIPE or offset == current) return rc;
-    return at(reads, sqe.fd, vectors, count, current, sqe.rw_flags | flags);
+    return at(reads, sqe.fd, pieces, count, current, sqe.rw_flags | flags);
 }
 
-fn at(reads: bool, fd: i32, vectors: usize, count: usize, offset: u64, flags: u32) usize {
+fn at(reads: bool, fd: i32, pieces: usize, count: usize, offset: u64, flags: u32) usize {
     // The kernel takes the offset in two words; a 64-bit one looks at the first alone.
     const high: usize = if (@sizeOf(usize) == 8) 0 else @intCast(offset >> 32);
     const low: usize = @truncate(offset);
-    return linux.syscall6(if (reads) .preadv2 else .pwritev2, word(fd), vectors, count, low, high, flags);
+    return linux.syscall6(if (reads) .preadv2 else .pwritev2, word(fd), pieces, count, low, high, flags);
 }
 
 fn plain(rc: usize) i32 {
@@ -110,4 +136,13 @@ fn plain(rc: usize) i32 {
 
 fn word(fd: i32) usize {
     return @bitCast(@as(isize, fd));
+}
+
+test "a transfer is for no more than the kernel moves" {
+    var sqe = std.mem.zeroes(Sqe);
+    sqe.opcode = .READ;
+    sqe.len = std.math.maxInt(u32);
+    try std.testing.expectEqual(limits.transfer_max, wanted(&sqe));
+    sqe.len = 5;
+    try std.testing.expectEqual(5, wanted(&sqe));
 }

@@ -258,3 +258,23 @@ def test_a_read_of_what_is_cached_in_part(backend: str, many: bool, tmp_path: Pa
     assert on(backend, work) == size
     assert (b"".join(rooms) if many else whole) == path.read_bytes()
     os.close(fd)
+
+
+def test_what_came_before_a_close_is_given(backend: str, pair: Pair) -> None:
+    """Of a receive that waits for all."""
+    left, right = pair
+    room = bytearray(10)
+    right.send(b"half")
+
+    async def work(submit: Submit) -> int:
+        fields = {"addr": address_of(room), "len": 10, "msg_flags": socket.MSG_WAITALL}
+        receiver = spargio.current_handle().spawn_pinned(
+            0, submit(Opcode.RECV, left.fileno(), room, **fields)
+        )
+        await support.in_flight(spargio.current_handle(), 1)
+        assert await submit(Opcode.CLOSE, left.detach()) == 0
+        right.close()
+        return await receiver
+
+    assert on(backend, work) == 4
+    assert room[:4] == b"half"

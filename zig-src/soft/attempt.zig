@@ -56,7 +56,7 @@ fn transfer(pending: *Pending, events: u32) Outcome {
             .AGAIN => return if (isFile(sqe.fd)) .block else again(pending, events),
             // A file system or a driver without such attempts.
             .OPNOTSUPP, .NOSYS => return if (isFile(sqe.fd)) .block else carefully(pending, events),
-            else => |errno| return if (pending.done > 0) .{ .done = @intCast(pending.done) } else .failure(errno),
+            else => |errno| return .{ .done = pending.resultAfter(errno) },
         }
     }
 }

@@ -226,7 +226,7 @@ pub const Epoll = struct {
     }
 
     fn fail(self: *Epoll, pending: *Pending, errno: linux.E) void {
-        self.end(pending, -@as(i32, @backingInt(errno)));
+        self.end(pending, pending.resultAfter(errno));
     }
 
     fn outOfMemory(self: *Epoll, pending: *Pending) void {
@@ -467,18 +467,13 @@ pub const Epoll = struct {
             .waiting => self.forget(pending),
             .pooled => {
                 if (!self.pool.withdraw(pending)) return already;
-                self.leavePool(pending, moved(pending, .CANCELED));
+                self.leavePool(pending, pending.resultAfter(.CANCELED));
                 return 0;
             },
             .closing => return already,
         }
-        self.end(pending, moved(pending, .CANCELED));
+        self.fail(pending, .CANCELED);
         return 0;
-    }
-
-    /// What a transfer had moved is its result.
-    fn moved(pending: *const Pending, errno: linux.E) i32 {
-        return if (pending.done > 0) @intCast(pending.done) else -@as(i32, @backingInt(errno));
     }
 
     fn cancelDescriptor(self: *Epoll, fd: i32, all: bool) i32 {

@@ -28,6 +28,11 @@ pub const Pending = struct {
     next: ?*Pending = null,
     /// The ring's own side; the pool gives it back there.
     owner: *anyopaque,
+
+    /// Where it ends by an error: what a transfer had moved by then is its result all the same.
+    pub fn resultAfter(self: *const Pending, errno: linux.E) i32 {
+        return if (self.done > 0) @intCast(self.done) else -@as(i32, @backingInt(errno));
+    }
 };
 
 /// What a call came to.

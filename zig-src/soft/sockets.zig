@@ -117,14 +117,10 @@ fn settled(pending: *Pending, rc: usize, direction: Direction, wanted: usize) ?O
                     .in => linux.POLL.IN,
                     .out => linux.POLL.OUT,
                 } } };
-            return partial(pending, .AGAIN);
+            return .{ .done = pending.resultAfter(.AGAIN) };
         },
-        else => |errno| return partial(pending, errno),
+        else => |errno| return .{ .done = pending.resultAfter(errno) },
     }
-}
-
-fn partial(pending: *Pending, errno: linux.E) Outcome {
-    return if (pending.done > 0) .{ .done = @intCast(pending.done) } else .failure(errno);
 }
 
 /// accept4(2) has no flag that keeps it from blocking: the socket gets it for the time of the call.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import select
@@ -278,3 +279,96 @@ def test_what_came_before_a_close_is_given(backend: str, pair: Pair) -> None:
 
     assert on(backend, work) == 4
     assert room[:4] == b"half"
+
+
+def test_a_datagram_is_one_receive(backend: str) -> None:
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    room = bytearray(10)
+
+    async def work(submit: Submit) -> int:
+        fields = {"addr": address_of(room), "len": 10, "msg_flags": socket.MSG_WAITALL}
+        return await submit(Opcode.RECV, left.fileno(), room, **fields)
+
+    with left, right:
+        right.send(b"one")
+        right.send(b"two")
+        assert on(backend, work) == 3
+        assert left.recv(10) == b"two"
+
+
+class Message(ctypes.Structure):
+    """struct msghdr (recvmsg(2)) of one buffer."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint),
+        ("vectors", ctypes.c_void_p),
+        ("vectors_length", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+    def __init__(self, data: bytearray, control: bytearray) -> None:
+        self.vector = struct.pack("PN", address_of(data), len(data))
+        super().__init__(
+            vectors=address_of(self.vector),
+            vectors_length=1,
+            control=address_of(control),
+            control_length=len(control),
+        )
+
+
+def passed(control: bytes) -> list[int]:
+    """The descriptors in control data (cmsg(3))."""
+    found, at = [], 0
+    while at + 16 <= len(control):
+        length, level, kind = struct.unpack_from("Nii", control, at)
+        assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        found += struct.unpack_from(f"{(length - 16) // 4}i", control, at + 16)
+        at += (length + 7) & ~7
+    return found
+
+
+def test_a_long_message_passes_its_descriptor_once(backend: str, pair: Pair, file: int) -> None:
+    """More than there is room for: what is sent is the result, MSG_WAITALL or not."""
+    left, right = pair
+    right.setblocking(False)
+    data = bytearray(os.urandom(1 << 20))
+    control = bytearray(struct.pack("Niiixxxx", 20, socket.SOL_SOCKET, socket.SCM_RIGHTS, file))
+    message = Message(data, control)
+
+    async def work(submit: Submit) -> None:
+        fields = {"addr": address_of(message), "len": 1, "msg_flags": socket.MSG_WAITALL}
+        sending = spargio.current_handle().spawn_pinned(
+            0, submit(Opcode.SENDMSG, left.fileno(), data, control, message, **fields)
+        )
+        await spargio.sleep(0.01)
+        got, descriptors = b"", list[int]()
+        while not sending.done() or len(got) < await sending:
+            with contextlib.suppress(BlockingIOError):
+                part, more, _, _ = socket.recv_fds(right, 1 << 16, 10)
+                got, descriptors = got + part, descriptors + more
+            await spargio.yield_now()
+        for fd in descriptors:
+            os.close(fd)
+        assert got == data[: len(got)]
+        assert len(descriptors) == 1
+
+    on(backend, work)
+
+
+def test_a_message_with_a_descriptor_is_one_receive(backend: str, pair: Pair, file: int) -> None:
+    left, right = pair
+    data, control = bytearray(20), bytearray(96)
+    message = Message(data, control)
+
+    async def work(submit: Submit) -> int:
+        fields = {"addr": address_of(message), "len": 1, "msg_flags": socket.MSG_WAITALL}
+        socket.send_fds(right, [b"first"], [file])
+        socket.send_fds(right, [b"other"], [file])
+        return await submit(Opcode.RECVMSG, left.fileno(), data, control, message, **fields)
+
+    assert on(backend, work) == 5
+    [descriptor] = passed(control[: message.control_length])
+    os.close(descriptor)

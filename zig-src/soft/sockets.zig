@@ -63,7 +63,7 @@ pub fn recvMessage(pending: *Pending) Outcome {
     const name_room = message.namelen;
     const control_room = message.controllen;
     const pieces = message.iov[0..@intCast(message.iovlen)];
-    const total = vectors.total(pieces);
+    const total = inPieces(pieces, message.controllen);
     while (true) {
         var rest: [vectors.pieces_max]std.posix.iovec = undefined;
         var part = message.*;
@@ -87,7 +87,7 @@ pub fn recvMessage(pending: *Pending) Outcome {
 pub fn sendMessage(pending: *Pending) Outcome {
     const message: *const linux.msghdr_const = @ptrFromInt(@as(usize, @intCast(pending.sqe.addr)));
     const pieces = message.iov[0..@intCast(message.iovlen)];
-    const total = vectors.total(pieces);
+    const total = inPieces(pieces, message.controllen);
     while (true) {
         var rest: [vectors.pieces_max]std.posix.iovec_const = undefined;
         var part = message.*;
@@ -101,13 +101,19 @@ pub fn sendMessage(pending: *Pending) Outcome {
     }
 }
 
+/// How many bytes MSG_WAITALL waits for. With control data it does not: more of it would come over what is
+/// there, and be sent again. io_uring has the same rule.
+fn inPieces(pieces: anytype, control_len: usize) u32 {
+    return if (control_len > 0) 0 else vectors.total(pieces);
+}
+
 /// What a transfer's call came to; null: call again.
 fn settled(pending: *Pending, rc: usize, direction: Direction, wanted: usize) ?Outcome {
     const all = pending.sqe.rw_flags & linux.MSG.WAITALL != 0 and pending.sqe.rw_flags & linux.MSG.PEEK == 0;
     switch (linux.errno(rc)) {
         .SUCCESS => {
             pending.done += @intCast(rc);
-            if (all and rc > 0 and pending.done < wanted) return null;
+            if (all and rc > 0 and pending.done < wanted and isStream(pending.sqe.fd)) return null;
             return .{ .done = @intCast(pending.done) };
         },
         .INTR => return null,
@@ -121,6 +127,14 @@ fn settled(pending: *Pending, rc: usize, direction: Direction, wanted: usize) ?O
         },
         else => |errno| return .{ .done = pending.resultAfter(errno) },
     }
+}
+
+/// Of the others a transfer is one datagram.
+fn isStream(fd: i32) bool {
+    var kind: u32 = 0;
+    var size: linux.socklen_t = @sizeOf(u32);
+    const rc = linux.getsockopt(fd, linux.SOL.SOCKET, linux.SO.TYPE, std.mem.asBytes(&kind), &size);
+    return linux.errno(rc) == .SUCCESS and (kind == linux.SOCK.STREAM or kind == linux.SOCK.SEQPACKET);
 }
 
 /// accept4(2) has no flag that keeps it from blocking: the socket gets it for the time of the call.

@@ -372,3 +372,27 @@ def test_a_message_with_a_descriptor_is_one_receive(backend: str, pair: Pair, fi
     assert on(backend, work) == 5
     [descriptor] = passed(control[: message.control_length])
     os.close(descriptor)
+
+
+def test_a_cancel_by_descriptor(backend: str, tmp_path: Path) -> None:
+    """More writes than threads: those that have not begun end at once."""
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_DSYNC)
+    data = bytes(4096)
+
+    async def work(submit: Submit) -> list[int]:
+        handle = spargio.current_handle()
+        fields = {"addr": address_of(data), "len": len(data)}
+        jobs = [
+            handle.spawn_pinned(0, submit(Opcode.WRITE, fd, data, off=n * len(data), **fields))
+            for n in range(200)
+        ]
+        await handle.spawn_pinned(0, spargio.yield_now())
+        by_descriptor, all_of_them = 2, 1
+        cancelled = await submit(Opcode.ASYNC_CANCEL, fd, cancel_flags=by_descriptor | all_of_them)
+        results = [await job for job in jobs]
+        if backend == "epoll":
+            assert cancelled == results.count(-errno.ECANCELED) > 0
+        return results
+
+    assert set(on(backend, work)) <= {len(data), -errno.ECANCELED, -errno.EINTR}
+    os.close(fd)

@@ -483,7 +483,28 @@ pub const Epoll = struct {
             count += 1;
             if (!all) return 0;
         }
-        return if (count == 0) -@as(i32, @backingInt(linux.E.NOENT)) else count;
+        var begun = false;
+        while (self.withdrawOne(fd, &begun)) |pending| {
+            self.leavePool(pending, pending.resultAfter(.CANCELED));
+            count += 1;
+            if (!all) return 0;
+        }
+        if (count > 0) return count;
+        return -@as(i32, @backingInt(if (begun) linux.E.ALREADY else linux.E.NOENT));
+    }
+
+    /// One on the descriptor that no thread has begun, if there is one.
+    fn withdrawOne(self: *Epoll, fd: i32, begun: *bool) ?*Pending {
+        const users = self.users.get(fd) orelse return null;
+        if (users.pooled == 0) return null;
+        var under_way = self.by_id.valueIterator();
+        while (under_way.next()) |place| {
+            const pending = place.*;
+            if (pending.stage != .pooled or pending.sqe.fd != fd) continue;
+            if (self.pool.withdraw(pending)) return pending;
+            begun.* = true;
+        }
+        return null;
     }
 
     fn end(self: *Epoll, pending: *Pending, result: i32) void {

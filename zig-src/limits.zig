@@ -44,6 +44,8 @@ pub const transfer_max = 0x7ffff000;
 
 /// Threads of one runtime for blocking calls, where there is no io_uring.
 pub const pool_threads_max = 8;
+/// Besides, those that are in a call which may last for ever: it ends when somebody else does something.
+pub const pool_lasting_max = 248;
 
 /// Without io_uring: so many tries in a row that brought nothing, although the descriptor was said to be
 /// ready, and it is left alone for so long.

@@ -20,7 +20,7 @@ from support import Pair
 
 import spargio
 from spargio._ffi.core import native
-from spargio.uring import Opcode, Sqe, address_of
+from spargio.uring import AT_FDCWD, Opcode, Sqe, address_of
 
 HERE = (1 << 64) - 1
 """The descriptor's own position."""
@@ -396,3 +396,29 @@ def test_a_cancel_by_descriptor(backend: str, tmp_path: Path) -> None:
 
     assert set(on(backend, work)) <= {len(data), -errno.ECANCELED, -errno.EINTR}
     os.close(fd)
+
+
+def test_more_fifos_than_threads(tmp_path: Path) -> None:
+    """Each opening for reading waits for its other end, which comes after all of them. (The kernel's own
+    threads, four per CPU, would be too few for io_uring here.)"""
+    paths = [tmp_path / str(n) for n in range(20)]
+    for path in paths:
+        os.mkfifo(path)
+
+    async def work(submit: Submit) -> None:
+        def open(path: Path, flags: int) -> spargio.JoinHandle[int]:
+            name = os.fsencode(path) + b"\0"
+            fields = {"addr": address_of(name), "open_flags": flags}
+            return spargio.current_handle().spawn_pinned(
+                0, submit(Opcode.OPENAT, AT_FDCWD, name, **fields)
+            )
+
+        readers = [open(path, os.O_RDONLY) for path in paths]
+        await support.in_flight(spargio.current_handle(), len(paths))
+        writers = [open(path, os.O_WRONLY) for path in paths]
+        for job in readers + writers:
+            descriptor = await job
+            assert descriptor >= 0
+            os.close(descriptor)
+
+    on("epoll", work)

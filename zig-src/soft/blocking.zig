@@ -25,6 +25,20 @@ pub fn descriptors(sqe: *const Sqe) [2]i32 {
     return .{ sqe.fd, second };
 }
 
+/// Whether the call may last until somebody else does something: who opens the other end of a FIFO, or
+/// accepts. (Only such a connect is handed to the pool.)
+pub fn mayLast(sqe: *const Sqe) bool {
+    if (sqe.opcode == .CONNECT) return true;
+    if (sqe.opcode != .OPENAT) return false;
+    var status: linux.Statx = undefined;
+    const rc = linux.syscall5(.statx, word(sqe.fd), @intCast(sqe.addr), 0, mode_wanted, @intFromPtr(&status));
+    if (linux.errno(rc) != .SUCCESS) return false;
+    const kind = status.mode & linux.S.IFMT;
+    return kind == linux.S.IFIFO or kind == linux.S.IFCHR;
+}
+
+const mode_wanted: u32 = @bitCast(linux.STATX{ .TYPE = true });
+
 /// The result as io_uring would give it.
 pub fn perform(pending: *Pending) i32 {
     while (true) {

@@ -26,7 +26,7 @@ HERE = (1 << 64) - 1
 """The descriptor's own position."""
 
 
-@pytest.fixture(params=["io_uring", "epoll"])
+@pytest.fixture(params=[pytest.param("io_uring", marks=support.needs_io_uring), "epoll"])
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -93,6 +93,8 @@ LAYERS = [
     {"task", "op", "undo", "completion", "mailbox"},
     {
         "soft/pending",
+        "soft/vectors",
+        "soft/users",
         "soft/blocking",
         "soft/sockets",
         "soft/attempt",

@@ -39,8 +39,18 @@ pub const refused_pause_ns = 100 * std.time.ns_per_us;
 /// A cancellation that met its operation at work is repeated after so long.
 pub const cancel_again_ns = 10 * std.time.ns_per_ms;
 
+/// So many bytes the kernel moves at a time at most (MAX_RW_COUNT).
+pub const transfer_max = 0x7ffff000;
+
 /// Threads of one runtime for blocking calls, where there is no io_uring.
 pub const pool_threads_max = 8;
+/// Besides, those that are in a call which may last for ever: it ends when somebody else does something.
+pub const pool_lasting_max = 248;
+
+/// Without io_uring: so many tries in a row that brought nothing, although the descriptor was said to be
+/// ready, and it is left alone for so long.
+pub const idle_tries_max = 16;
+pub const idle_rest_ns = std.time.ns_per_ms;
 
 /// Longest adaptive spin before a park. Beyond it the wake-up through the kernel is cheaper.
 /// A poll that goes on for longer after it rang a bell keeps who is to wake waiting.

@@ -37,6 +37,7 @@ pub const Runtime = struct {
     joined: bool = false,
     /// Without io_uring: for calls that block.
     pool: Pool = .{ .give_back = Epoll.giveBack },
+    epolls: Epoll.Group = .{},
     /// The caller runs shard 0 by `drive`.
     driven: bool,
     prefix: [16]u8 = @splat(0),
@@ -144,7 +145,7 @@ pub const Runtime = struct {
         const options = &self.crew.options;
         var ring = switch (self.crew.backend) {
             .io_uring => try locked_memory.makeRing(options, &self.crew.info, errno),
-            .epoll => try Epoll.makeRing(options.ring_entries, &self.pool, errno),
+            .epoll => try Epoll.makeRing(options.ring_entries, &self.epolls, &self.pool, errno),
         };
         errdefer ring.deinit();
         const capacity = options.stealable_queue_capacity;
@@ -279,8 +280,9 @@ pub const Runtime = struct {
         for (self.crew.shards) |*shard| if (shard.thread) |thread| thread.join();
         // Somebody may still hold the runtime, for its counters: the rings go now all the same.
         while (self.crew.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
-        for (self.crew.shards) |*shard| closeDescriptors(shard);
+        // A thread of the pool that has given its last operation back may not have rung the bell yet.
         self.pool.end();
+        for (self.crew.shards) |*shard| closeDescriptors(shard);
         self.joined = true;
         return true;
     }

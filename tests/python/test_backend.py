@@ -151,6 +151,24 @@ def test_on_epoll_no_call_of_io_uring_is_made(tmp_path: Path) -> None:
     assert system_calls(tmp_path, source, *RING_CALLS) == []
 
 
+def test_the_end_waits_for_a_thread_that_rings(tmp_path: Path) -> None:
+    """What it has done is seen before it rings: its bell is not closed until then."""
+    source = """
+        import spargio
+        from spargio import fs
+
+        async def main(handle):
+            job = handle.spawn_pinned(0, fs.metadata("/"))
+            while not job.done():
+                await spargio.sleep(0.001)
+
+        spargio.run(main, shards=1, backend="epoll")
+    """
+    late = "inject=write:delay_enter=200000"  # The bell is the only write, 0.2 s late.
+    lines = system_calls(tmp_path, source, "write", late=late)
+    assert lines and not any("EBADF" in line for line in lines), lines
+
+
 def test_what_only_io_uring_has_says_so() -> None:
     async def main() -> None:
         native = spargio.current_handle().uring_native_unbound()

@@ -20,13 +20,15 @@ import support
 import spargio
 
 
-def system_calls(tmp_path: Path, source: str, *calls: str) -> list[str]:
-    """The lines of strace for such calls of a program; skips the test where strace cannot run."""
+def system_calls(tmp_path: Path, source: str, *calls: str, late: str = "") -> list[str]:
+    """The lines of strace for such calls of a program; skips the test where strace cannot run. `late`
+    is what it does to them."""
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("strace is not on the PATH")
     log = tmp_path / "strace"
-    before = (strace, "-f", "-qq", "-e", f"trace={','.join(calls)}", "-o", str(log))
+    wanted = ["-e", f"trace={','.join(calls)}", *(["-e", late] if late else [])]
+    before = (strace, "-f", "-qq", *wanted, "-o", str(log))
     tried = subprocess.run([*before, "true"], capture_output=True, text=True, timeout=30)
     if tried.returncode != 0:
         pytest.skip(f"strace cannot trace here: {tried.stderr.strip()}")

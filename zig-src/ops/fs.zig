@@ -3,6 +3,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const gpa = @import("../memory.zig").gpa;
+const limits = @import("../limits.zig");
 const Shard = @import("../shard.zig").Shard;
 const Sqe = @import("../ring.zig").Sqe;
 const Task = @import("../task.zig").Task;
@@ -12,7 +13,7 @@ const Internal = @import("../op.zig").Internal;
 pub const Error = error{OutOfMemory};
 
 /// Longest transfer of one read(2) or write(2).
-pub const transfer_max = 0x7ffff000;
+pub const transfer_max = limits.transfer_max;
 
 pub fn nop(shard: *Shard, task: *Task) Error!*Op {
     const op = try shard.ops.take(task, shard);

@@ -42,14 +42,13 @@ pub fn attempt(pending: *Pending) Outcome {
 /// Reads what is in the page cache or in the pipe, writes what there is room for.
 fn transfer(pending: *Pending, events: u32) Outcome {
     const sqe = &pending.sqe;
-    const many = sqe.opcode == .READV or sqe.opcode == .WRITEV;
     while (true) {
         const rc = blocking.vectored(sqe, pending.done, linux.RWF.NOWAIT);
         switch (linux.errno(rc)) {
             .SUCCESS => {
                 const count: u32 = @intCast(rc);
                 pending.done += count;
-                const whole = many or pending.done >= sqe.len;
+                const whole = pending.done >= blocking.wanted(sqe);
                 // A file that is cached in part goes on; of a stream, what there is is enough.
                 if (count == 0 or whole or !isFile(sqe.fd)) return .{ .done = @intCast(pending.done) };
             },
@@ -57,7 +56,7 @@ fn transfer(pending: *Pending, events: u32) Outcome {
             .AGAIN => return if (isFile(sqe.fd)) .block else again(pending, events),
             // A file system or a driver without such attempts.
             .OPNOTSUPP, .NOSYS => return if (isFile(sqe.fd)) .block else carefully(pending, events),
-            else => |errno| return if (pending.done > 0) .{ .done = @intCast(pending.done) } else .failure(errno),
+            else => |errno| return .{ .done = pending.resultAfter(errno) },
         }
     }
 }
@@ -155,9 +154,11 @@ fn splice(pending: *Pending) Outcome {
     const nothing = std.math.maxInt(u64);
     var from = sqe.addr;
     var to = sqe.off;
-    const nonblock_flag = 2; // SPLICE_F_NONBLOCK: that concerns the pipe alone, so the other end gets it too.
+    const nonblock_flag = 2; // SPLICE_F_NONBLOCK: that concerns the pipe alone, so the descriptors get it too.
     const was = setNonblocking(sqe.fd) orelse return .failure(.BADF);
     defer restore(sqe.fd, was);
+    const source_was = setNonblocking(sqe.splice_fd_in) orelse return .failure(.BADF);
+    defer restore(sqe.splice_fd_in, source_was);
     const rc = linux.syscall6(
         .splice,
         @bitCast(@as(isize, sqe.splice_fd_in)),

@@ -2,8 +2,42 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const limits = @import("../limits.zig");
+const vectors = @import("vectors.zig");
 const Pending = @import("pending.zig").Pending;
 const Sqe = @import("../ring.zig").Sqe;
+
+/// What may be handed to the pool.
+pub fn knows(opcode: linux.IORING_OP) bool {
+    return switch (opcode) {
+        .READ, .WRITE, .READ_FIXED, .WRITE_FIXED, .READV, .WRITEV, .FSYNC, .OPENAT, .STATX, .MKDIRAT => true,
+        .UNLINKAT, .RENAMEAT, .LINKAT, .SYMLINKAT, .FALLOCATE, .FTRUNCATE, .FADVISE, .CONNECT => true,
+        else => false,
+    };
+}
+
+/// Whose numbers the call will use; negative: none.
+pub fn descriptors(sqe: *const Sqe) [2]i32 {
+    const second: i32 = switch (sqe.opcode) {
+        .RENAMEAT, .LINKAT => @bitCast(sqe.len),
+        else => -1,
+    };
+    return .{ sqe.fd, second };
+}
+
+/// Whether the call may last until somebody else does something: who opens the other end of a FIFO, or
+/// accepts. (Only such a connect is handed to the pool.)
+pub fn mayLast(sqe: *const Sqe) bool {
+    if (sqe.opcode == .CONNECT) return true;
+    if (sqe.opcode != .OPENAT) return false;
+    var status: linux.Statx = undefined;
+    const rc = linux.syscall5(.statx, word(sqe.fd), @intCast(sqe.addr), 0, mode_wanted, @intFromPtr(&status));
+    if (linux.errno(rc) != .SUCCESS) return false;
+    const kind = status.mode & linux.S.IFMT;
+    return kind == linux.S.IFIFO or kind == linux.S.IFCHR;
+}
+
+const mode_wanted: u32 = @bitCast(linux.STATX{ .TYPE = true });
 
 /// The result as io_uring would give it.
 pub fn perform(pending: *Pending) i32 {
@@ -54,7 +88,7 @@ fn call(pending: *Pending) i32 {
         .FTRUNCATE => plain(linux.ftruncate(sqe.fd, @bitCast(sqe.off))),
         .FADVISE => plain(linux.fadvise(sqe.fd, @bitCast(sqe.off), sqe.len, sqe.rw_flags)),
         .CONNECT => plain(linux.syscall3(.connect, fd, @intCast(sqe.addr), @intCast(sqe.off))),
-        else => unreachable, // Only these are handed to the pool.
+        else => -@as(i32, @backingInt(linux.E.OPNOTSUPP)),
     };
 }
 
@@ -64,26 +98,50 @@ fn transfer(pending: *Pending) i32 {
     return @intCast(pending.done + @as(u32, @intCast(result)));
 }
 
-/// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes of a single buffer.
+fn isMany(sqe: *const Sqe) bool {
+    return sqe.opcode == .READV or sqe.opcode == .WRITEV;
+}
+
+fn list(sqe: *const Sqe) []const std.posix.iovec {
+    return @as([*]const std.posix.iovec, @ptrFromInt(@as(usize, @intCast(sqe.addr))))[0..sqe.len];
+}
+
+/// How many bytes a transfer is for. Of a list of buffers only after the kernel has read it without an error.
+pub fn wanted(sqe: *const Sqe) u32 {
+    return if (isMany(sqe)) vectors.total(list(sqe)) else @min(sqe.len, limits.transfer_max);
+}
+
+/// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes.
 /// Where there is no position to read at, as in a pipe, none is used.
 pub fn vectored(sqe: *const Sqe, done: u32, flags: u32) usize {
-    const single = [2]usize{ @intCast(sqe.addr + done), sqe.len - @min(done, sqe.len) };
-    const many = sqe.opcode == .READV or sqe.opcode == .WRITEV;
-    const vectors = if (many) @as(usize, @intCast(sqe.addr)) else @intFromPtr(&single);
-    const count: usize = if (many) sqe.len else 1;
+    if (isMany(sqe)) {
+        if (done > 0) return rest(sqe, done, flags);
+        return positioned(sqe, @intCast(sqe.addr), sqe.len, 0, flags);
+    }
+    const single = [2]usize{ @intCast(sqe.addr + done), wanted(sqe) - done };
+    return positioned(sqe, @intFromPtr(&single), 1, done, flags);
+}
+
+fn rest(sqe: *const Sqe, done: u32, flags: u32) usize {
+    var room: [vectors.pieces_max]std.posix.iovec = undefined;
+    const left = vectors.remaining(std.posix.iovec, &room, list(sqe), done);
+    return positioned(sqe, @intFromPtr(left.ptr), left.len, done, flags);
+}
+
+fn positioned(sqe: *const Sqe, pieces: usize, count: usize, done: u32, flags: u32) usize {
     const current = std.math.maxInt(u64);
     const offset = if (sqe.off == current) current else sqe.off + done;
     const reads = sqe.opcode == .READ or sqe.opcode == .READ_FIXED or sqe.opcode == .READV;
-    const rc = at(reads, sqe.fd, vectors, count, offset, sqe.rw_flags | flags);
+    const rc = at(reads, sqe.fd, pieces, count, offset, sqe.rw_flags | flags);
     if (linux.errno(rc) != .SPIPE or offset == current) return rc;
-    return at(reads, sqe.fd, vectors, count, current, sqe.rw_flags | flags);
+    return at(reads, sqe.fd, pieces, count, current, sqe.rw_flags | flags);
 }
 
-fn at(reads: bool, fd: i32, vectors: usize, count: usize, offset: u64, flags: u32) usize {
+fn at(reads: bool, fd: i32, pieces: usize, count: usize, offset: u64, flags: u32) usize {
     // The kernel takes the offset in two words; a 64-bit one looks at the first alone.
     const high: usize = if (@sizeOf(usize) == 8) 0 else @intCast(offset >> 32);
     const low: usize = @truncate(offset);
-    return linux.syscall6(if (reads) .preadv2 else .pwritev2, word(fd), vectors, count, low, high, flags);
+    return linux.syscall6(if (reads) .preadv2 else .pwritev2, word(fd), pieces, count, low, high, flags);
 }
 
 fn plain(rc: usize) i32 {
@@ -92,4 +150,13 @@ fn plain(rc: usize) i32 {
 
 fn word(fd: i32) usize {
     return @bitCast(@as(isize, fd));
+}
+
+test "a transfer is for no more than the kernel moves" {
+    var sqe = std.mem.zeroes(Sqe);
+    sqe.opcode = .READ;
+    sqe.len = std.math.maxInt(u32);
+    try std.testing.expectEqual(limits.transfer_max, wanted(&sqe));
+    sqe.len = 5;
+    try std.testing.expectEqual(5, wanted(&sqe));
 }

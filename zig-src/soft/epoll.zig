@@ -1,18 +1,21 @@
 //! A ring without io_uring: what the kernel would do is done here by plain system calls, when the shard
 //! submits or waits. An operation is tried at once; where it would block, epoll(7) says when to try
 //! again, and what epoll knows nothing of (files) goes to a pool of threads. On the ring's thread, but
-//! for `giveBack`.
+//! for `giveBack` and `send`.
 
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const clock = @import("../clock.zig");
 const gpa = @import("../memory.zig").gpa;
+const limits = @import("../limits.zig");
 const op = @import("../op.zig");
 const attempts = @import("attempt.zig");
 const blocking = @import("blocking.zig");
 const Pending = @import("pending.zig").Pending;
 const Pool = @import("pool.zig").Pool;
+const Table = @import("users.zig").Table;
+const Users = @import("users.zig").Users;
 const ring_module = @import("../ring.zig");
 const Cqe = ring_module.Cqe;
 const Ring = ring_module.Ring;
@@ -23,9 +26,6 @@ const ListType = @import("../queue/list.zig").ListType;
 
 const events_max = 128;
 
-/// Who waits for a descriptor, oldest first.
-const Waiters = struct { first: ?*Pending = null, armed: u32 = 0 };
-
 pub const Epoll = struct {
     /// The ring's descriptor, which closes it.
     epoll: i32,
@@ -34,10 +34,18 @@ pub const Epoll = struct {
     pool: *Pool,
     ring: *Ring = undefined,
     by_id: std.AutoHashMapUnmanaged(u64, *Pending) = .empty,
-    waiters: std.AutoHashMapUnmanaged(i32, Waiters) = .empty,
+    users: Table = .{},
+    /// The others of this runtime, in a circle. Changes only before the shards run and after.
+    next_peer: *Epoll = undefined,
     free: ListType(Pending) = .{},
     pooled: u32 = 0,
-    finished: InboxType(Pending) = .{}, // any thread
+    /// How often in a row all that epoll reported would still block.
+    in_vain: u32 = 0,
+    /// Descriptors that epoll is not asked about until then.
+    resting: std.ArrayList(i32) = .empty,
+    rested_ns: u64 = 0,
+    /// What the pool has done, and closes that other shards send. Any thread.
+    arrived: InboxType(Pending) = .{},
     /// Completions that found the queue full.
     overflow: std.ArrayList(Cqe) = .empty,
     overflow_start: usize = 0,
@@ -45,8 +53,20 @@ pub const Epoll = struct {
 
     pub const InitError = error{ SetupFailed, OutOfMemory };
 
+    /// Those of one runtime.
+    pub const Group = struct {
+        first: ?*Epoll = null,
+
+        fn add(self: *Group, new: *Epoll) void {
+            const first = self.first orelse new;
+            new.next_peer = if (first == new) new else first.next_peer;
+            first.next_peer = new;
+            self.first = first;
+        }
+    };
+
     /// On failure `errno` has the kernel's number.
-    pub fn makeRing(entries: u32, pool: *Pool, errno: *i32) InitError!Ring {
+    pub fn makeRing(entries: u32, group: *Group, pool: *Pool, errno: *i32) InitError!Ring {
         const epoll = try descriptor(linux.epoll_create1(linux.EPOLL.CLOEXEC), errno);
         errdefer _ = linux.close(epoll);
         const bell = try descriptor(linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK), errno);
@@ -56,7 +76,9 @@ pub const Epoll = struct {
         const self = try gpa.create(Epoll);
         errdefer gpa.destroy(self);
         self.* = .{ .epoll = epoll, .bell = bell, .pool = pool };
-        return Ring.initStandIn(entries, epoll, .{ .ctx = self, .enter = enter, .destroy = destroy });
+        const ring = try Ring.initStandIn(entries, epoll, .{ .ctx = self, .enter = enter, .destroy = destroy });
+        group.add(self);
+        return ring;
     }
 
     fn descriptor(rc: usize, errno: *i32) error{SetupFailed}!i32 {
@@ -71,7 +93,8 @@ pub const Epoll = struct {
         var left = self.by_id.valueIterator();
         while (left.next()) |pending| gpa.destroy(pending.*); // The shard's own read of its eventfd.
         self.by_id.deinit(gpa);
-        self.waiters.deinit(gpa);
+        self.users.deinit();
+        self.resting.deinit(gpa);
         while (self.free.popFront()) |pending| gpa.destroy(pending);
         self.overflow.deinit(gpa);
         _ = linux.close(self.bell);
@@ -83,14 +106,17 @@ pub const Epoll = struct {
         self.ring = ring;
         const before = self.posted;
         self.flush();
+        self.in_vain = 0;
         while (ring.takeSubmission()) |sqe| self.begin(&sqe);
-        while (true) {
+        while (true) : (self.in_vain += 1) {
             self.collect();
+            const rested = self.endRest();
             const waits = deadline_ns != null and self.posted == before and !ring.ready();
-            const wake = self.poll(if (waits) deadline_ns.? else 0);
+            const wake = self.poll(if (waits) @min(deadline_ns.?, rested) else 0);
             self.collect();
             if (self.posted != before or ring.ready()) return .completions;
-            if (!waits or wake != .completions) return wake;
+            if (!waits or wake == .interrupted) return wake;
+            if (clock.nowNs() >= deadline_ns.?) return .timeout;
         }
     }
 
@@ -109,20 +135,6 @@ pub const Epoll = struct {
         self.attempt(pending);
     }
 
-    /// Where nothing waits for the descriptor, or what waits is told that it is gone.
-    fn close(self: *Epoll, sqe: *const Sqe) void {
-        if (self.waiters.fetchRemove(sqe.fd)) |entry| {
-            var next = entry.value.first;
-            while (next) |pending| {
-                next = pending.next;
-                pending.next = null;
-                self.end(pending, -@as(i32, @backingInt(linux.E.CANCELED)));
-            }
-        }
-        const rc = linux.close(sqe.fd);
-        self.complete(sqe, @truncate(@as(isize, @bitCast(rc))), 0);
-    }
-
     fn take(self: *Epoll, sqe: *const Sqe) ?*Pending {
         const pending = self.free.popFront() orelse gpa.create(Pending) catch return null;
         pending.* = .{ .sqe = sqe.*, .owner = self };
@@ -132,22 +144,15 @@ pub const Epoll = struct {
 
     fn attempt(self: *Epoll, pending: *Pending) void {
         pending.stage = .trying;
-        if (pending.blocks) return self.hand(pending);
+        const had = pending.done;
         switch (attempts.attempt(pending)) {
             .done => |result| self.end(pending, result),
-            .wait => |what| self.await(pending, what.fd, what.events),
+            .wait => |what| {
+                if (pending.done > had) self.in_vain = 0;
+                self.await(pending, what.fd, what.events);
+            },
             .block => self.hand(pending),
         }
-    }
-
-    fn hand(self: *Epoll, pending: *Pending) void {
-        if (!self.remember(pending)) return self.outOfMemory(pending);
-        pending.stage = .pooled;
-        self.pooled += 1;
-        if (self.pool.submit(pending)) return;
-        // Not one thread can be made: slow is better than not at all.
-        self.pooled -= 1;
-        self.end(pending, blocking.perform(pending));
     }
 
     /// From its first wait to its end.
@@ -167,72 +172,98 @@ pub const Epoll = struct {
     // ---- waiting ----
 
     fn await(self: *Epoll, pending: *Pending, fd: i32, events: u32) void {
-        const place = self.waiters.getOrPutValue(gpa, fd, .{}) catch return self.outOfMemory(pending);
-        if (!self.remember(pending)) return self.outOfMemory(pending);
+        const users = self.users.put(fd) catch return self.outOfMemory(pending);
+        if (!self.remember(pending)) {
+            self.users.dropIfUnused(fd);
+            return self.outOfMemory(pending);
+        }
         pending.stage = .waiting;
         pending.watched = fd;
         pending.events = events;
-        append(place.value_ptr, pending);
-        switch (self.arm(fd, place.value_ptr)) {
+        users.append(pending);
+        const rests = self.in_vain >= limits.idle_tries_max and self.rest(fd);
+        switch (if (rests) .SUCCESS else self.arm(fd, users)) {
             .SUCCESS => {},
-            .PERM => { // Nothing to wait for: it is always ready, and may block.
+            .PERM => {
                 self.forget(pending);
-                pending.blocks = true;
-                self.attempt(pending);
+                self.refused(pending);
             },
             else => |errno| {
                 self.forget(pending);
-                self.end(pending, -@as(i32, @backingInt(errno)));
+                self.fail(pending, errno);
             },
         }
     }
 
-    fn outOfMemory(self: *Epoll, pending: *Pending) void {
-        self.end(pending, -@as(i32, @backingInt(linux.E.NOMEM)));
+    /// epoll calls some descriptors ready on which an operation still would block, and does so again and again: a
+    /// datagram socket whose peer takes no more, one with a report in its error queue. Such a one is left
+    /// alone for a moment. False where it cannot be remembered.
+    fn rest(self: *Epoll, fd: i32) bool {
+        self.resting.append(gpa, fd) catch return false;
+        if (self.resting.items.len == 1) self.rested_ns = clock.nowNs() + limits.idle_rest_ns;
+        return true;
     }
 
-    fn append(waiters: *Waiters, pending: *Pending) void {
-        assert(pending.next == null);
-        var at = &waiters.first;
-        while (at.*) |here| at = &here.next;
-        at.* = pending;
+    /// When those that rest are to be asked again.
+    fn endRest(self: *Epoll) u64 {
+        if (self.resting.items.len == 0) return std.math.maxInt(u64);
+        if (clock.nowNs() < self.rested_ns) return self.rested_ns;
+        var due = self.resting;
+        self.resting = .empty;
+        defer due.deinit(gpa);
+        for (due.items) |fd| self.report(fd, linux.EPOLL.ERR);
+        return if (self.resting.items.len == 0) std.math.maxInt(u64) else self.rested_ns;
+    }
+
+    /// epoll has nothing to tell of such a descriptor, a file's: it is always ready, and may block.
+    fn refused(self: *Epoll, pending: *Pending) void {
+        const opcode = pending.sqe.opcode;
+        if (blocking.knows(opcode)) return self.hand(pending);
+        // What io_uring says of a poll; the end of a splice that was not ready may be when it is tried anew.
+        if (pending.refused) return self.fail(pending, if (opcode == .POLL_ADD) .INVAL else .AGAIN);
+        pending.refused = true;
+        self.attempt(pending);
+    }
+
+    fn fail(self: *Epoll, pending: *Pending, errno: linux.E) void {
+        self.end(pending, pending.resultAfter(errno));
+    }
+
+    fn outOfMemory(self: *Epoll, pending: *Pending) void {
+        self.fail(pending, .NOMEM);
     }
 
     /// Takes it out of the list of its descriptor.
     fn forget(self: *Epoll, pending: *Pending) void {
-        const waiters = self.waiters.getPtr(pending.watched).?;
-        var at = &waiters.first;
-        while (at.*.? != pending) at = &at.*.?.next;
-        at.* = pending.next;
-        pending.next = null;
+        self.users.get(pending.watched).?.remove(pending);
         pending.stage = .trying;
-        if (waiters.first == null) _ = self.waiters.remove(pending.watched);
+        self.users.dropIfUnused(pending.watched);
     }
 
     /// One report of any of the events that somebody waits for. A descriptor that was closed has left
     /// epoll by itself, so what is believed of it is tried first and the other call is made if need be.
-    fn arm(self: *Epoll, fd: i32, waiters: *Waiters) linux.E {
+    fn arm(self: *Epoll, fd: i32, users: *Users) linux.E {
         var wanted: u32 = 0;
-        var next = waiters.first;
+        var next = users.waiting;
         while (next) |pending| : (next = pending.next) wanted |= pending.events;
         var event: linux.epoll_event = .{ .events = wanted | linux.EPOLL.ONESHOT, .data = .{ .fd = fd } };
         var errno = linux.errno(linux.epoll_ctl(self.epoll, linux.EPOLL.CTL_MOD, fd, &event));
         if (errno == .NOENT) {
             // Armed, and not there: the number is another's now.
-            if (waiters.armed != 0) event.events = self.endOlder(waiters) | linux.EPOLL.ONESHOT;
+            if (users.armed != 0) event.events = self.endOlder(users) | linux.EPOLL.ONESHOT;
             errno = linux.errno(linux.epoll_ctl(self.epoll, linux.EPOLL.CTL_ADD, fd, &event));
         }
-        if (errno == .SUCCESS) waiters.armed = event.events;
+        if (errno == .SUCCESS) users.armed = event.events;
         return errno;
     }
 
     /// Ends those that wait for what had the number before: all but the last. Gives what that one wants.
-    fn endOlder(self: *Epoll, waiters: *Waiters) u32 {
+    fn endOlder(self: *Epoll, users: *Users) u32 {
         while (true) {
-            const pending = waiters.first.?;
-            waiters.first = pending.next orelse return pending.events;
+            const pending = users.waiting.?;
+            users.waiting = pending.next orelse return pending.events;
             pending.next = null;
-            self.end(pending, -@as(i32, @backingInt(linux.E.CANCELED)));
+            self.fail(pending, .CANCELED);
         }
     }
 
@@ -265,9 +296,11 @@ pub const Epoll = struct {
 
     fn report(self: *Epoll, fd: i32, events: u32) void {
         // Nobody: they were cancelled, or the number belongs to something closed since.
-        const entry = self.waiters.fetchRemove(fd) orelse return;
+        const users = self.users.get(fd) orelse return;
+        users.armed = 0;
         const broken = events & (linux.EPOLL.ERR | linux.EPOLL.HUP) != 0;
-        var next = entry.value.first;
+        var next = users.takeWaiting();
+        defer self.users.dropIfUnused(fd);
         while (next) |pending| {
             next = pending.next;
             pending.next = null;
@@ -281,11 +314,60 @@ pub const Epoll = struct {
 
     // ---- the pool ----
 
+    fn hand(self: *Epoll, pending: *Pending) void {
+        if (!self.remember(pending) or !self.hold(pending)) return self.outOfMemory(pending);
+        pending.stage = .pooled;
+        self.pooled += 1;
+        if (self.pool.submit(pending)) return;
+        // Not one thread can be made: slow is better than not at all.
+        self.leavePool(pending, blocking.perform(pending));
+    }
+
+    /// Its descriptors are not closed before it has ended: the pool will use their numbers.
+    fn hold(self: *Epoll, pending: *Pending) bool {
+        const held = blocking.descriptors(&pending.sqe);
+        for (held, 0..) |fd, i| if (fd >= 0) {
+            const users = self.users.put(fd) catch {
+                for (held[0..i]) |other| self.release(other);
+                return false;
+            };
+            users.pooled += 1;
+        };
+        return true;
+    }
+
+    fn leavePool(self: *Epoll, pending: *Pending, result: i32) void {
+        self.pooled -= 1;
+        const held = blocking.descriptors(&pending.sqe);
+        self.end(pending, result);
+        for (held) |fd| self.release(fd);
+    }
+
+    fn release(self: *Epoll, fd: i32) void {
+        if (fd < 0) return;
+        const users = self.users.get(fd).?;
+        users.pooled -= 1;
+        if (users.pooled > 0) return;
+        var next = users.closing;
+        users.closing = null;
+        self.users.dropIfUnused(fd);
+        while (next) |closing| {
+            next = closing.next;
+            closing.next = null;
+            self.passOn(closing);
+        }
+    }
+
     /// A thread of the pool: the operation is done.
     pub fn giveBack(pending: *Pending) void {
         const self: *Epoll = @ptrCast(@alignCast(pending.owner));
+        self.send(pending);
+    }
+
+    /// Any thread.
+    fn send(self: *Epoll, pending: *Pending) void {
         const bell = self.bell; // Once it is pushed, all may be gone.
-        self.finished.push(pending);
+        self.arrived.push(pending);
         const one: u64 = 1;
         _ = linux.write(bell, std.mem.asBytes(&one), 8);
     }
@@ -296,12 +378,77 @@ pub const Epoll = struct {
     }
 
     fn collect(self: *Epoll) void {
-        var done: ListType(Pending) = .{};
-        if (self.finished.drain(&done) == 0) return;
-        while (done.popFront()) |pending| {
-            self.pooled -= 1;
-            self.end(pending, pending.result);
+        var list: ListType(Pending) = .{};
+        if (self.arrived.drain(&list) == 0) return;
+        while (list.popFront()) |pending| switch (pending.stage) {
+            .pooled => self.leavePool(pending, pending.result),
+            .closing => if (pending.owner == @as(*anyopaque, self)) self.closeNow(pending) else self.visit(pending),
+            .trying, .waiting => unreachable, // Such are in no hands but this shard's.
+        };
+    }
+
+    // ---- closing ----
+
+    /// A number may be closed only when nobody uses it, on any shard: the close goes round those that do,
+    /// from one to the next and home again. io_uring would keep the file for them.
+    fn close(self: *Epoll, sqe: *const Sqe) void {
+        const pending = if (self.isUsed(sqe.fd)) self.take(sqe) else null;
+        const closing = pending orelse return self.complete(sqe, closed(sqe.fd), 0);
+        closing.stage = .closing;
+        if (!self.remember(closing)) return self.outOfMemory(closing);
+        self.visit(closing);
+    }
+
+    fn isUsed(self: *Epoll, fd: i32) bool {
+        if (self.users.get(fd) != null) return true;
+        var peer = self.next_peer;
+        while (peer != self) : (peer = peer.next_peer) if (peer.users.has(fd)) return true;
+        return false;
+    }
+
+    fn visit(self: *Epoll, closing: *Pending) void {
+        const fd = closing.sqe.fd;
+        if (self.users.get(fd)) |found| {
+            self.endWaiting(found.takeWaiting());
+            const users = self.users.get(fd).?;
+            if (users.pooled > 0) {
+                closing.next = users.closing;
+                users.closing = closing;
+                return;
+            }
+            self.users.dropIfUnused(fd);
         }
+        self.passOn(closing);
+    }
+
+    /// What can be had is given, as the end of what was shut down just before.
+    fn endWaiting(self: *Epoll, first: ?*Pending) void {
+        var next = first;
+        while (next) |pending| {
+            next = pending.next;
+            pending.next = null;
+            switch (attempts.attempt(pending)) {
+                .done => |result| self.end(pending, result),
+                .wait, .block => self.fail(pending, .CANCELED),
+            }
+        }
+    }
+
+    fn passOn(self: *Epoll, closing: *Pending) void {
+        const owner: *Epoll = @ptrCast(@alignCast(closing.owner));
+        var peer = self.next_peer;
+        while (peer != owner) : (peer = peer.next_peer) {
+            if (peer.users.has(closing.sqe.fd)) return peer.send(closing);
+        }
+        if (self == owner) self.closeNow(closing) else owner.send(closing);
+    }
+
+    fn closeNow(self: *Epoll, closing: *Pending) void {
+        self.end(closing, closed(closing.sqe.fd));
+    }
+
+    fn closed(fd: i32) i32 {
+        return @truncate(@as(isize, @bitCast(linux.close(fd))));
     }
 
     // ---- completions ----
@@ -314,28 +461,50 @@ pub const Epoll = struct {
     }
 
     fn cancelOne(self: *Epoll, pending: *Pending) i32 {
+        const already = -@as(i32, @backingInt(linux.E.ALREADY));
         switch (pending.stage) {
             .trying => unreachable, // It is in a list, or has ended.
             .waiting => self.forget(pending),
             .pooled => {
-                if (!self.pool.withdraw(pending)) return -@as(i32, @backingInt(linux.E.ALREADY));
-                self.pooled -= 1;
+                if (!self.pool.withdraw(pending)) return already;
+                self.leavePool(pending, pending.resultAfter(.CANCELED));
+                return 0;
             },
+            .closing => return already,
         }
-        // What a transfer had moved is its result.
-        const moved = pending.done > 0;
-        self.end(pending, if (moved) @intCast(pending.done) else -@as(i32, @backingInt(linux.E.CANCELED)));
+        self.fail(pending, .CANCELED);
         return 0;
     }
 
     fn cancelDescriptor(self: *Epoll, fd: i32, all: bool) i32 {
         var count: i32 = 0;
-        while (self.waiters.getPtr(fd)) |waiters| {
-            _ = self.cancelOne(waiters.first.?);
+        while (self.users.get(fd)) |users| {
+            _ = self.cancelOne(users.waiting orelse break);
             count += 1;
             if (!all) return 0;
         }
-        return if (count == 0) -@as(i32, @backingInt(linux.E.NOENT)) else count;
+        var begun = false;
+        while (self.withdrawOne(fd, &begun)) |pending| {
+            self.leavePool(pending, pending.resultAfter(.CANCELED));
+            count += 1;
+            if (!all) return 0;
+        }
+        if (count > 0) return count;
+        return -@as(i32, @backingInt(if (begun) linux.E.ALREADY else linux.E.NOENT));
+    }
+
+    /// One on the descriptor that no thread has begun, if there is one.
+    fn withdrawOne(self: *Epoll, fd: i32, begun: *bool) ?*Pending {
+        const users = self.users.get(fd) orelse return null;
+        if (users.pooled == 0) return null;
+        var under_way = self.by_id.valueIterator();
+        while (under_way.next()) |place| {
+            const pending = place.*;
+            if (pending.stage != .pooled or pending.sqe.fd != fd) continue;
+            if (self.pool.withdraw(pending)) return pending;
+            begun.* = true;
+        }
+        return null;
     }
 
     fn end(self: *Epoll, pending: *Pending, result: i32) void {

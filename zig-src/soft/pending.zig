@@ -11,9 +11,9 @@ pub const Pending = struct {
     buffers: ?*Buffers = null,
     /// Bytes moved by earlier attempts.
     done: u32 = 0,
-    stage: enum(u8) { trying, waiting, pooled } = .trying,
-    /// For the pool: only a thread that may block can bring it further.
-    blocks: bool = false,
+    stage: enum(u8) { trying, waiting, pooled, closing } = .trying,
+    /// epoll did not take what it waits for, once.
+    refused: bool = false,
     /// It can be found by its number, to be cancelled.
     known: bool = false,
     /// While it waits: for what, and for these events of it.
@@ -23,11 +23,16 @@ pub const Pending = struct {
     connecting: bool = false,
     result: i32 = 0,
     cqe_flags: u32 = 0,
-    /// Of the list it is in: who waits for a descriptor, the pool's queue, what the pool has done, or
+    /// Of the list it is in: who waits for a descriptor, the pool's queue, what has arrived at a shard, or
     /// the free ones.
     next: ?*Pending = null,
     /// The ring's own side; the pool gives it back there.
     owner: *anyopaque,
+
+    /// Where it ends by an error: what a transfer had moved by then is its result all the same.
+    pub fn resultAfter(self: *const Pending, errno: linux.E) i32 {
+        return if (self.done > 0) @intCast(self.done) else -@as(i32, @backingInt(errno));
+    }
 };
 
 /// What a call came to.

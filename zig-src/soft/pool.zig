@@ -1,5 +1,6 @@
 //! Threads for calls that block, as those on files do: at most `limits.pool_threads_max` per runtime,
-//! made when there is work for one more. First come, first served. Any thread.
+//! made when there is work for one more. A call that may last for ever, such as the opening of a FIFO,
+//! does not count: what would end it may be in the queue. First come, first served. Any thread.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -18,7 +19,9 @@ pub const Pool = struct {
     queued: u32 = 0,
     idle: u32 = 0,
     made: u32 = 0,
-    threads: [limits.pool_threads_max]seam.Thread = undefined,
+    /// In calls that may last for ever.
+    lasting: u32 = 0,
+    threads: [limits.pool_threads_max + limits.pool_lasting_max]seam.Thread = undefined,
     /// Changes with each hand-over and with the end; idle threads wait on it.
     signal: seam.Atomic(u32) = .init(0),
     ending: bool = false,
@@ -30,7 +33,7 @@ pub const Pool = struct {
         self.lock.lock();
         defer self.lock.unlock();
         assert(!self.ending and pending.next == null);
-        if (self.queued >= self.idle and self.made < self.threads.len) self.addThread();
+        if (self.queued >= self.idle) self.addThread();
         if (self.made == 0) return false;
         if (self.last) |last| last.next = pending else self.first = pending;
         self.last = pending;
@@ -75,6 +78,7 @@ pub const Pool = struct {
     }
 
     fn addThread(self: *Pool) void {
+        if (self.made - self.lasting >= limits.pool_threads_max or self.made == self.threads.len) return;
         const before = signal_mask.blockAll();
         defer signal_mask.restore(&before);
         // With fewer threads than wanted, those that there are do it.
@@ -85,9 +89,26 @@ pub const Pool = struct {
     fn main(self: *Pool) void {
         _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr("spargio-files"), 0, 0, 0);
         while (self.take()) |pending| {
+            const lasts = blocking.mayLast(&pending.sqe);
+            if (lasts) self.beginLasting();
             pending.result = blocking.perform(pending);
+            if (lasts) self.endLasting();
             self.give_back(pending);
         }
+    }
+
+    /// Where others wait for a thread, there is one in place of this.
+    fn beginLasting(self: *Pool) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        self.lasting += 1;
+        if (self.queued > self.idle) self.addThread();
+    }
+
+    fn endLasting(self: *Pool) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        self.lasting -= 1;
     }
 
     fn take(self: *Pool) ?*Pending {

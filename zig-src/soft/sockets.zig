@@ -4,21 +4,21 @@ const std = @import("std");
 const linux = std.os.linux;
 const buffers = @import("../buffers.zig");
 const attempts = @import("attempt.zig");
+const limits = @import("../limits.zig");
+const vectors = @import("vectors.zig");
 const Outcome = @import("pending.zig").Outcome;
 const Pending = @import("pending.zig").Pending;
 
 const Direction = enum { in, out };
 
-/// Pieces of one message; more are an error of sendmsg(2) too.
-const vectors_max = 1024;
-
 pub fn recv(pending: *Pending) Outcome {
     if (pending.buffers) |from| return recvPicked(pending, from);
     const sqe = &pending.sqe;
+    const wanted = @min(sqe.len, limits.transfer_max);
     while (true) {
         const start: [*]u8 = @ptrFromInt(@as(usize, @intCast(sqe.addr)) + pending.done);
-        const rc = linux.recvfrom(sqe.fd, start, sqe.len - pending.done, sqe.rw_flags | linux.MSG.DONTWAIT, null, null);
-        if (settled(pending, rc, .in, sqe.len)) |outcome| {
+        const rc = linux.recvfrom(sqe.fd, start, wanted - pending.done, sqe.rw_flags | linux.MSG.DONTWAIT, null, null);
+        if (settled(pending, rc, .in, wanted)) |outcome| {
             // As the kernel tells it: there may be more.
             const filled = outcome == .done and outcome.done == sqe.len;
             if (filled) pending.cqe_flags |= linux.IORING_CQE_F_SOCK_NONEMPTY;
@@ -49,11 +49,12 @@ pub fn send(pending: *Pending) Outcome {
     const sqe = &pending.sqe;
     const address: ?*const linux.sockaddr = @ptrFromInt(@as(usize, @intCast(sqe.off)));
     const address_len: u32 = @as(u16, @truncate(@as(u32, @bitCast(sqe.splice_fd_in)))); // `addr_len`
+    const wanted = @min(sqe.len, limits.transfer_max);
     while (true) {
         const start: [*]const u8 = @ptrFromInt(@as(usize, @intCast(sqe.addr)) + pending.done);
         const flags = sqe.rw_flags | linux.MSG.DONTWAIT;
-        const rc = linux.sendto(sqe.fd, start, sqe.len - pending.done, flags, address, address_len);
-        if (settled(pending, rc, .out, sqe.len)) |outcome| return outcome;
+        const rc = linux.sendto(sqe.fd, start, wanted - pending.done, flags, address, address_len);
+        if (settled(pending, rc, .out, wanted)) |outcome| return outcome;
     }
 }
 
@@ -61,13 +62,13 @@ pub fn recvMessage(pending: *Pending) Outcome {
     const message: *linux.msghdr = @ptrFromInt(@as(usize, @intCast(pending.sqe.addr)));
     const name_room = message.namelen;
     const control_room = message.controllen;
-    var total: usize = 0;
-    for (message.iov[0..@intCast(message.iovlen)]) |vector| total +|= vector.len;
+    const pieces = message.iov[0..@intCast(message.iovlen)];
+    const total = inPieces(pieces, message.controllen);
     while (true) {
-        var rest: [vectors_max]std.posix.iovec = undefined;
+        var rest: [vectors.pieces_max]std.posix.iovec = undefined;
         var part = message.*;
         if (pending.done > 0) {
-            const left = remaining(std.posix.iovec, &rest, message.iov[0..@intCast(message.iovlen)], pending.done);
+            const left = vectors.remaining(std.posix.iovec, &rest, pieces, pending.done);
             part.iov = left.ptr;
             part.iovlen = @intCast(left.len);
         }
@@ -85,14 +86,13 @@ pub fn recvMessage(pending: *Pending) Outcome {
 
 pub fn sendMessage(pending: *Pending) Outcome {
     const message: *const linux.msghdr_const = @ptrFromInt(@as(usize, @intCast(pending.sqe.addr)));
-    const vectors = message.iov[0..@intCast(message.iovlen)];
-    var total: usize = 0;
-    for (vectors) |vector| total +|= vector.len;
+    const pieces = message.iov[0..@intCast(message.iovlen)];
+    const total = inPieces(pieces, message.controllen);
     while (true) {
-        var rest: [vectors_max]std.posix.iovec_const = undefined;
+        var rest: [vectors.pieces_max]std.posix.iovec_const = undefined;
         var part = message.*;
         if (pending.done > 0) {
-            const left = remaining(std.posix.iovec_const, &rest, vectors, pending.done);
+            const left = vectors.remaining(std.posix.iovec_const, &rest, pieces, pending.done);
             part.iov = left.ptr;
             part.iovlen = @intCast(left.len);
         }
@@ -101,13 +101,19 @@ pub fn sendMessage(pending: *Pending) Outcome {
     }
 }
 
+/// How many bytes MSG_WAITALL waits for. With control data it does not: more of it would come over what is
+/// there, and be sent again. io_uring has the same rule.
+fn inPieces(pieces: anytype, control_len: usize) u32 {
+    return if (control_len > 0) 0 else vectors.total(pieces);
+}
+
 /// What a transfer's call came to; null: call again.
 fn settled(pending: *Pending, rc: usize, direction: Direction, wanted: usize) ?Outcome {
     const all = pending.sqe.rw_flags & linux.MSG.WAITALL != 0 and pending.sqe.rw_flags & linux.MSG.PEEK == 0;
     switch (linux.errno(rc)) {
         .SUCCESS => {
             pending.done += @intCast(rc);
-            if (all and rc > 0 and pending.done < wanted) return null;
+            if (all and rc > 0 and pending.done < wanted and isStream(pending.sqe.fd)) return null;
             return .{ .done = @intCast(pending.done) };
         },
         .INTR => return null,
@@ -117,31 +123,18 @@ fn settled(pending: *Pending, rc: usize, direction: Direction, wanted: usize) ?O
                     .in => linux.POLL.IN,
                     .out => linux.POLL.OUT,
                 } } };
-            return partial(pending, .AGAIN);
+            return .{ .done = pending.resultAfter(.AGAIN) };
         },
-        else => |errno| return partial(pending, errno),
+        else => |errno| return .{ .done = pending.resultAfter(errno) },
     }
 }
 
-fn partial(pending: *Pending, errno: linux.E) Outcome {
-    return if (pending.done > 0) .{ .done = @intCast(pending.done) } else .failure(errno);
-}
-
-/// `given` without its first `skip` bytes.
-fn remaining(comptime T: type, out: *[vectors_max]T, given: []const T, skip: usize) []T {
-    var left = skip;
-    var count: usize = 0;
-    for (given) |vector| {
-        if (left >= vector.len) {
-            left -= vector.len;
-            continue;
-        }
-        if (count == out.len) break;
-        out[count] = .{ .base = vector.base + left, .len = vector.len - left };
-        left = 0;
-        count += 1;
-    }
-    return out[0..count];
+/// Of the others a transfer is one datagram.
+fn isStream(fd: i32) bool {
+    var kind: u32 = 0;
+    var size: linux.socklen_t = @sizeOf(u32);
+    const rc = linux.getsockopt(fd, linux.SOL.SOCKET, linux.SO.TYPE, std.mem.asBytes(&kind), &size);
+    return linux.errno(rc) == .SUCCESS and (kind == linux.SOCK.STREAM or kind == linux.SOCK.SEQPACKET);
 }
 
 /// accept4(2) has no flag that keeps it from blocking: the socket gets it for the time of the call.

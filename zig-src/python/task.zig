@@ -64,8 +64,9 @@ pub const PyTask = struct {
     value: ?*Object,
     /// The exception's traceback as the task left it: each raise to an awaiter adds to the exception's.
     traceback: ?*Object,
-    /// The thread that raised the exception to an awaiter; 0: none, all ones: several.
-    raised_by: c_ulong,
+    /// The thread that raised the exception to an awaiter (a part of its number that no two share: they lie in
+    /// different pages); 0: none, all ones: several.
+    raised_by: u32,
 
     /// Of the owner that the coroutine waits for: goes on without it; null where it is to be resumed.
     pub const Between = *const fn (owner: *Object, me: *PyTask) ?Poll;
@@ -396,9 +397,9 @@ pub const PyTask = struct {
     /// does, keep it alive.
     fn raisesAlone(self: *PyTask) bool {
         if (host.locked) return true;
-        const me = py.PyThread_get_thread_ident();
-        const before = @cmpxchgStrong(c_ulong, &self.raised_by, 0, me, .acq_rel, .acquire) orelse return true;
-        if (before != me) @atomicStore(c_ulong, &self.raised_by, std.math.maxInt(c_ulong), .release);
+        const me: u32 = @truncate(py.PyThread_get_thread_ident() >> 12);
+        const before = @cmpxchgStrong(u32, &self.raised_by, 0, me, .acq_rel, .acquire) orelse return true;
+        if (before != me) @atomicStore(u32, &self.raised_by, std.math.maxInt(u32), .release);
         return before == me;
     }
 

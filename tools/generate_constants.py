@@ -16,8 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "include/spargio.h"
 OUTPUT = ROOT / "bindings/python/spargio/_ffi/constants.py"
 
-# Not constants: the guard, and macros with a parameter, which _ffi has as functions.
-IGNORED = {"SPARGIO_H", "SPARGIO_E_ERRNO(number)", "SPARGIO_ERRNO_OF(result)"}
+# Not constants: the guard, and macros with a parameter.
+IGNORED = {
+    "SPARGIO_H",
+    "SPARGIO_E_ERRNO(number)",
+    "SPARGIO_ERRNO_OF(result)",
+    "spargio_runtime_options_init(options)",
+}
 
 SECTION = re.compile(r"^/\* -{4} (?P<title>.+?) -{4,} \*/$")
 DEFINE = re.compile(r"^\s*#\s*define\s+(?P<name>\w+(?:\([^)]*\))?)\s*(?P<value>.*)$")

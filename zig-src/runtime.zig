@@ -31,8 +31,8 @@ pub const Placement = struct { kind: Kind, value: u64 = 0 };
 
 pub const Runtime = struct {
     crew: Crew,
-    /// Shards whose ring is enabled; no bell is rung before all are.
-    enabled: Atomic(u32) = .init(0),
+    /// Shards whose ring is enabled (no bell is rung before all are), and threads that are in the host.
+    ready: Atomic(u32) = .init(0),
     joining: sync.Lock = .{},
     joined: bool = false,
     /// Without io_uring: for calls that block.
@@ -213,29 +213,35 @@ pub const Runtime = struct {
             };
         }
         if (self.driven) self.enable(&shards[0]);
-        self.awaitEnabled();
+        // Also until the threads are in the host: a child that is forked while one enters CPython finds a lock
+        // held for ever (HEAD_LOCK, up to 3.11; its issue 112275).
+        const entering = if (self.crew.host == null) 0 else shards.len - first;
+        self.awaitReady(shards.len + entering);
     }
 
     /// A thread could not be made: those that wait for it are let go.
     fn abandonStart(self: *Runtime, first: usize, made: usize) void {
         self.crew.closing.store(true, .seq_cst);
         self.crew.stop.store(1, .seq_cst);
-        _ = self.enabled.fetchAdd(@intCast(self.crew.shards.len), .seq_cst);
-        sync.wake(&self.enabled, std.math.maxInt(i32));
+        self.tellReady(@intCast(self.crew.shards.len));
         for (self.crew.shards[first..made]) |*shard| shard.thread.?.join();
     }
 
     fn enable(self: *Runtime, shard: *Shard) void {
         shard.ring.enable();
-        _ = self.enabled.fetchAdd(1, .seq_cst);
-        sync.wake(&self.enabled, std.math.maxInt(i32));
+        self.tellReady(1);
     }
 
-    fn awaitEnabled(self: *Runtime) void {
+    fn tellReady(self: *Runtime, count: u32) void {
+        _ = self.ready.fetchAdd(count, .seq_cst);
+        sync.wake(&self.ready, std.math.maxInt(i32));
+    }
+
+    fn awaitReady(self: *Runtime, wanted: usize) void {
         while (true) {
-            const count = self.enabled.load(.seq_cst);
-            if (count >= self.crew.shards.len) return;
-            sync.wait(&self.enabled, count, std.math.maxInt(u64));
+            const count = self.ready.load(.seq_cst);
+            if (count >= wanted) return;
+            sync.wait(&self.ready, count, std.math.maxInt(u64));
         }
     }
 
@@ -247,9 +253,12 @@ pub const Runtime = struct {
         _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr(text.ptr), 0, 0, 0);
         if (cpu) |number| bindTo(number);
         self.enable(shard);
-        self.awaitEnabled();
+        self.awaitReady(self.crew.shards.len);
         const host = self.crew.host;
-        if (host) |h| h.attach(shard);
+        if (host) |h| {
+            h.attach(shard);
+            self.tellReady(1);
+        }
         shard.run();
         if (host) |h| h.detach(shard);
     }

@@ -184,7 +184,7 @@ def test_a_datagram_that_the_peer_does_not_take(backend: str, tmp_path: Path) ->
             sending = spargio.current_handle().spawn_pinned(
                 0, submit(Opcode.SEND, sender.fileno(), data, address, **fields)
             )
-            await spargio.sleep(0.05)
+            await support.in_flight(spargio.current_handle(), 1)
             before, began = time.process_time(), time.monotonic()
             await spargio.sleep(0.4)
             assert time.monotonic() - began < 2
@@ -217,7 +217,7 @@ def test_a_splice_from_a_blocking_socket(
             moving = spargio.current_handle().spawn_pinned(
                 0, submit(Opcode.SPLICE, pipe[1], len=100, **places)
             )
-            await spargio.sleep(0.01)
+            await support.in_flight(spargio.current_handle(), 1)
             peer.sendall(b"moved")
             assert await moving == 5
             assert os.read(pipe[0], 100) == b"moved"
@@ -343,7 +343,7 @@ def test_a_long_message_passes_its_descriptor_once(backend: str, pair: Pair, fil
         sending = spargio.current_handle().spawn_pinned(
             0, submit(Opcode.SENDMSG, left.fileno(), data, control, message, **fields)
         )
-        await spargio.sleep(0.01)
+        await support.until(lambda: select.select([right], [], [], 0)[0])  # A part has been sent.
         got, descriptors = b"", list[int]()
         while not sending.done() or len(got) < await sending:
             with contextlib.suppress(BlockingIOError):

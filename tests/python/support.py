@@ -70,6 +70,15 @@ async def in_flight(handle: spargio.RuntimeHandle, count: int) -> None:
     await until(lambda: handle.stats_snapshot().ops_in_flight >= count + 1)
 
 
+async def cancelled_next() -> bool:
+    """Whether a cancellation of this task comes at its next await, which this is."""
+    try:
+        await spargio.sleep(0)
+    except spargio.CancelledError:
+        return True
+    return False
+
+
 async def value(result: object) -> object:
     await spargio.yield_now()
     return result

@@ -66,22 +66,19 @@ async def cancel_inside(job: spargio.JoinHandle[Any], gate: Gate) -> None:
 def test_a_child_that_comes_with_a_cancellation_is_given() -> None:
     gate = Gate()
 
-    async def start() -> str:
+    async def start() -> bool:
         child = await Command(gate, "1000").spawn()
         try:
-            await spargio.sleep(0)
-        except spargio.CancelledError:
-            return "at the next await"
+            return await support.cancelled_next()
         finally:
             child.kill()
             assert await child.wait() == -signal.SIGKILL
             await child.close()
-        return "never"
 
     async def main(handle: spargio.RuntimeHandle) -> None:
         job = handle.spawn_pinned(0, start())
         await cancel_inside(job, gate)
-        assert await job == "at the next await"
+        assert await job
 
     spargio.run(main, shards=2)
 
@@ -142,19 +139,15 @@ def test_time_limits_at_any_moment_of_a_start() -> None:
 def test_a_failure_and_a_cancellation_are_both_told() -> None:
     gate = Gate("no-such-program")
 
-    async def start() -> str:
+    async def start() -> bool:
         with pytest.raises(FileNotFoundError):
             await Command(gate).spawn()
-        try:
-            await spargio.sleep(0)
-        except spargio.CancelledError:
-            return "at the next await"
-        return "never"
+        return await support.cancelled_next()
 
     async def main(handle: spargio.RuntimeHandle) -> None:
         job = handle.spawn_pinned(0, start())
         await cancel_inside(job, gate)
-        assert await job == "at the next await"
+        assert await job
 
     spargio.run(main, shards=2)
 

@@ -14,7 +14,7 @@
  *    defaults; a longer one is accepted when the bytes this library does not know are zero.
  *  - Unless a comment says otherwise a function may be called from any thread.
  *
- * Requires Linux 5.19 or newer. SPDX-License-Identifier: MIT
+ * io_uring needs Linux 5.19 or newer; older kernels get the epoll backend. SPDX-License-Identifier: MIT
  */
 #ifndef SPARGIO_H
 #define SPARGIO_H

@@ -18,7 +18,6 @@ const Crew = @import("../crew.zig").Crew;
 const Kind = @import("../task.zig").Kind;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
-const sync = @import("../sync.zig");
 const Watch = @import("watch.zig").Watch;
 const Object = api.Object;
 const py = &api.py;
@@ -286,27 +285,19 @@ pub const PyRuntime = struct {
             const slice = @min(deadline_ns, clock.deadlineNs(50 * std.time.ns_per_ms));
             const state = py.PyEval_SaveThread();
             const result = self.runtime.shutdown(slice);
-            if (result == error.Busy) self.awaitOther(slice);
             py.PyEval_RestoreThread(state);
             if (result) |finished| {
                 if (finished) {
                     _ = c_api.runtimes.close(self.handle);
                     return true;
                 }
-            } else |err| if (err != error.Busy) {
+            } else |err| {
                 _ = helpers_module.raiseCode(errors.fromError(err));
                 return false;
             }
             if (clock.nowNs() >= deadline_ns) return false;
             if (interruptible and py.PyErr_CheckSignals() != 0) return false;
         }
-    }
-
-    /// Another thread takes it down: first all must end, then it joins the shards' threads.
-    fn awaitOther(self: *PyRuntime, slice_ns: u64) void {
-        const stop_word = &self.runtime.crew.stop;
-        const seen = stop_word.load(.seq_cst);
-        sync.wait(stop_word, seen, if (seen == 0) slice_ns else @min(slice_ns, clock.deadlineNs(std.time.ns_per_ms)));
     }
 
     /// In a forked child there are no shards, and the rings are the parent's.

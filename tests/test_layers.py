@@ -78,6 +78,9 @@ LAYERS = [
         "signals",
         "seam",
         "signal_mask",
+        "cpus",
+        "user_data",
+        "options",
         "build_options",
     },
     {
@@ -88,7 +91,7 @@ LAYERS = [
         "queue/stealable",
         "queue/lane",
     },
-    {"stats", "doorbell", "handle_table", "timers", "tags", "options", "probe"},
+    {"stats", "doorbell", "handle_table", "timers", "tags", "probe"},
     {"steal", "ring", "locked_memory", "buffers", "outbox", "fixed"},
     {"task", "op", "undo", "completion", "mailbox"},
     {

@@ -8,7 +8,7 @@ const probe = @import("probe.zig");
 
 pub const Wanted = options_module.Backend;
 
-pub const Chosen = enum(u32) { io_uring = 1, epoll = 2 };
+pub const Chosen = options_module.ChosenBackend;
 
 /// What the options say; where they leave it open, the environment.
 pub fn wanted(options: *const Options) Wanted {

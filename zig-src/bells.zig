@@ -9,7 +9,7 @@ const seam = @import("seam.zig");
 const stats = @import("stats.zig");
 const Cqe = @import("ring.zig").Cqe;
 const Crew = @import("crew.zig").Crew;
-const Internal = @import("op.zig").Internal;
+const Internal = @import("user_data.zig").Internal;
 const Shard = @import("shard.zig").Shard;
 const Sqe = @import("ring.zig").Sqe;
 

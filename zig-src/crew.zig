@@ -5,9 +5,9 @@ const std = @import("std");
 const assert = std.debug.assert;
 const bells = @import("bells.zig");
 const fork = @import("fork.zig");
-const Options = @import("options.zig").Options;
+const options_module = @import("options.zig");
+const Options = options_module.Options;
 const Info = @import("probe.zig").Info;
-const Backend = @import("backend.zig").Chosen;
 const Host = @import("host.zig").Host;
 const Shard = @import("shard.zig").Shard;
 const stats = @import("stats.zig");
@@ -20,7 +20,7 @@ const Atomic = seam.Atomic;
 pub const Crew = struct {
     options: Options,
     info: Info,
-    backend: Backend,
+    backend: options_module.ChosenBackend,
     /// Why io_uring was not taken, though nothing spoke against it: its errno. Else 0.
     backend_errno: i32 = 0,
     host: ?*const Host,
@@ -56,7 +56,7 @@ pub const Crew = struct {
 
     /// Doorbells go by MSG_RING; else by eventfd.
     pub fn usesMsgRing(self: *const Crew) bool {
-        return self.info.can().msg_ring and self.options.flags & 1 == 0;
+        return self.info.can().msg_ring and self.options.flags & options_module.flag_no_msg_ring == 0;
     }
 
     /// A thread without a ring can send MSG_RING.

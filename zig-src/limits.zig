@@ -1,5 +1,10 @@
 //! Bounds and fixed sizes of the runtime, each with its unit. Option ranges live in options.zig.
 
+const std = @import("std");
+
+/// Coalesced message tags of one runtime: one byte tells them, "regular" and "hot" apart.
+pub const counters_max = 254;
+
 /// Shards of one runtime; also the width of the parked-shard bitmap.
 pub const shards_max = 256;
 
@@ -32,7 +37,9 @@ pub const deferred_rounds = 4;
 /// of its own. 39 ms were seen.
 pub const ring_memory_wait_ns = 100 * std.time.ns_per_ms;
 
+/// Fewest entries of a submission queue: the shard's own operations need some of them.
 pub const ring_entries_min = 8;
+
 /// Before the kernel is asked again that could not take a submission just now.
 pub const refused_pause_ns = 100 * std.time.ns_per_us;
 
@@ -52,9 +59,10 @@ pub const pool_lasting_max = 248;
 pub const idle_tries_max = 16;
 pub const idle_rest_ns = std.time.ns_per_ms;
 
-/// Longest adaptive spin before a park. Beyond it the wake-up through the kernel is cheaper.
-/// A poll that goes on for longer after it rang a bell keeps who is to wake waiting.
+/// If a poll runs for longer than this after it rang a bell, the next bell goes out at once.
 pub const bell_delay_ns = 20 * std.time.ns_per_us;
+
+/// Longest adaptive spin before a park. Beyond it the wake-up through the kernel is cheaper.
 pub const spin_ns_max = 20 * std.time.ns_per_us;
 /// The same while another shard is awake: what comes next may be the end of its task, and a bell would
 /// cost that shard some microseconds and this one a thread's wake-up. Waiting for the network alone, a
@@ -77,5 +85,3 @@ pub const steal_streak_counted_max = 64;
 
 /// A shard that never runs out of work of its own looks this often whether another one is stuck.
 pub const steal_busy_look_ns = std.time.ns_per_ms;
-
-const std = @import("std");

@@ -13,23 +13,6 @@ const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
 const Undo = @import("undo.zig").Undo;
 
-/// Low byte of a `user_data` that belongs to no op; the next three bytes are its argument. Generations
-/// start at 1, so every op id is above these.
-pub const Internal = enum(u8) {
-    ignore = 0,
-    doorbell = 1,
-    eventfd = 2,
-    /// A bell of ours that failed.
-    msg_ring = 3,
-    /// A message from another shard, and the end of one of ours.
-    message = 4,
-    message_sent = 5,
-    /// The kernel's refusal to cancel the operation at this place.
-    cancel = 6,
-    _,
-};
-pub const internal_max = std.math.maxInt(u32);
-
 /// Of a word that counts the operations of a descriptor: it is being closed.
 pub const closing_bit: u32 = 1 << 31;
 
@@ -201,7 +184,7 @@ test "a stale id finds nothing, each op ends once" {
     const first = try table.take(&task, &table);
     const second = try table.take(&task, &table);
     const id = first.id();
-    try std.testing.expect(id > internal_max);
+    try std.testing.expect(id > @import("user_data.zig").internal_max);
     try std.testing.expectEqual(first, table.find(id).?);
     table.end(first, 5, 0);
     try std.testing.expectEqual(1, task.flying);

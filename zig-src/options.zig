@@ -2,11 +2,16 @@
 
 const std = @import("std");
 const limits = @import("limits.zig");
-const counters_max = @import("tags.zig").counters_max;
-const QueueBackend = @import("queue/stealable.zig").Backend;
+const cpus = @import("cpus.zig");
 
 /// What does the operations; `automatic` is io_uring where a ring can be made, else epoll.
 pub const Backend = enum(u32) { automatic = 0, io_uring = 1, epoll = 2 };
+
+/// What a runtime got: `automatic` is decided.
+pub const ChosenBackend = enum(u32) { io_uring = 1, epoll = 2 };
+
+/// What keeps the stealable tasks of a shard.
+pub const QueueBackend = enum(u32) { mutex = 0, lock_free = 1 };
 
 pub const IdleStrategy = enum(u32) { park = 0, spin = 1, yield = 2, sleep = 3 };
 
@@ -52,7 +57,7 @@ pub const Options = extern struct {
 
     /// The defaults of this machine: one shard per usable CPU.
     pub fn init() Options {
-        return .{ .shards = @intCast(std.math.clamp(usableCpus(), 1, limits.shards_max)) };
+        return .{ .shards = @intCast(std.math.clamp(cpus.count(), 1, limits.shards_max)) };
     }
 
     pub fn queueBackend(self: *const Options) QueueBackend {
@@ -96,7 +101,7 @@ const ranges = [_]Range{
     .{ .name = "thread_affinity_count", .min = 0, .max = 1024 },
     .{ .name = "flags", .min = 0, .max = flags_known },
     .{ .name = "hot_msg_tags_count", .min = 0, .max = 1 << 16 },
-    .{ .name = "coalesced_hot_msg_tags_count", .min = 0, .max = counters_max },
+    .{ .name = "coalesced_hot_msg_tags_count", .min = 0, .max = limits.counters_max },
     .{ .name = "hot_counter_wake_threshold", .min = 1, .max = std.math.maxInt(u32) },
     .{ .name = "msg_ring_queue_capacity", .min = 1, .max = 1 << 20 },
     .{ .name = "io_uring_sqpoll_idle_ms", .min = 0, .max = 600_000 },
@@ -173,7 +178,7 @@ fn checkPointers(options: *const Options, message: []u8) ?[]const u8 {
         return print(message, "io_uring_sqpoll_cpu is {d}: allowed with io_uring_sqpoll_idle_ms 1 to 600000 only", .{
             options.io_uring_sqpoll_cpu,
         });
-    if (!usable(options.io_uring_sqpoll_cpu)) return print(
+    if (!cpus.isUsable(options.io_uring_sqpoll_cpu)) return print(
         message,
         "io_uring_sqpoll_cpu is {d}: allowed is a CPU of this process's affinity mask",
         .{options.io_uring_sqpoll_cpu},
@@ -194,10 +199,10 @@ fn checkThreads(options: *const Options, message: []u8) ?[]const u8 {
         }
     }
     if (options.thread_affinity_count == 0) return null;
-    const cpus = options.thread_affinity orelse
+    const chosen = options.thread_affinity orelse
         return print(message, "thread_affinity is NULL: allowed with thread_affinity_count 0 only", .{});
-    for (cpus[0..options.thread_affinity_count]) |cpu| {
-        if (!usable(cpu)) return print(
+    for (chosen[0..options.thread_affinity_count]) |cpu| {
+        if (!cpus.isUsable(cpu)) return print(
             message,
             "thread_affinity has CPU {d}: allowed is a CPU of this process's affinity mask",
             .{cpu},
@@ -231,20 +236,6 @@ pub fn read(comptime T: type, defaults: T, given: *const T) ReadError!T {
     result.struct_size = @sizeOf(T);
     for (bytes[known..size]) |byte| if (byte != 0) return error.Invalid;
     return result;
-}
-
-pub fn usableCpus() usize {
-    return std.Thread.getCpuCount() catch 1;
-}
-
-fn usable(cpu: u32) bool {
-    var set: std.os.linux.cpu_set_t = undefined;
-    @memset(std.mem.asBytes(&set), 0);
-    const rc = std.os.linux.sched_getaffinity(0, @sizeOf(@TypeOf(set)), &set);
-    if (std.os.linux.errno(rc) != .SUCCESS) return false;
-    const bits = @bitSizeOf(usize);
-    if (cpu / bits >= set.len) return false;
-    return set[cpu / bits] >> @intCast(cpu % bits) & 1 == 1;
 }
 
 test "defaults are in range, each bound is refused by name" {

@@ -4,7 +4,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const seam = @import("seam.zig");
-const options = @import("options.zig");
+const cpus = @import("cpus.zig");
 
 pub const Capabilities = packed struct(u64) {
     defer_taskrun: bool = false,
@@ -153,7 +153,7 @@ pub fn readSystem(info: *Info) void {
     const version = kernelVersion();
     info.kernel_major = version[0];
     info.kernel_minor = version[1];
-    info.usable_cpus = @intCast(options.usableCpus());
+    info.usable_cpus = @intCast(cpus.count());
     info.memlock_limit = readLimit(.MEMLOCK);
     info.nofile_limit = readLimit(.NOFILE);
     info.disabled = readDisabled();

@@ -30,7 +30,8 @@ const Timer = @import("timers.zig").Timer;
 const op_module = @import("op.zig");
 const Op = op_module.Op;
 const OpTable = op_module.OpTable;
-const Internal = op_module.Internal;
+const user_data = @import("user_data.zig");
+const Internal = user_data.Internal;
 const bells = @import("bells.zig");
 const idle = @import("idle.zig");
 const thief = @import("thief.zig");
@@ -491,7 +492,7 @@ pub const Shard = struct {
             count += batch.len;
             self.counters.cqes_reaped.add(batch.len);
             for (batch) |cqe| {
-                if (cqe.user_data <= op_module.internal_max) self.internal(cqe) else self.completed(cqe);
+                if (cqe.user_data <= user_data.internal_max) self.internal(cqe) else self.completed(cqe);
             }
         }
     }

@@ -6,9 +6,6 @@ const memory = @import("memory.zig");
 
 pub const Class = union(enum) { regular, hot, counter: u8 };
 
-/// Counters a runtime can have; the rest of a byte says "regular" and "hot".
-pub const counters_max = 254;
-
 pub const Tags = struct {
     /// By tag: 0 regular, 1 hot, 2 + n counter n. Null where all are regular.
     table: ?[]u8 = null,

@@ -8,7 +8,7 @@ const Shard = @import("../shard.zig").Shard;
 const Sqe = @import("../ring.zig").Sqe;
 const Task = @import("../task.zig").Task;
 const Op = @import("../op.zig").Op;
-const Internal = @import("../op.zig").Internal;
+const Internal = @import("../user_data.zig").Internal;
 
 pub const Error = error{OutOfMemory};
 

@@ -1,10 +1,9 @@
 //! The stealable queue of a shard behind one interface: the backend is chosen at run time.
 
 const std = @import("std");
+const Backend = @import("../options.zig").QueueBackend;
 const MutexDequeType = @import("mutex_deque.zig").MutexDequeType;
 const LockFreeType = @import("lock_free.zig").LockFreeType;
-
-pub const Backend = enum(u32) { mutex = 0, lock_free = 1 };
 
 pub fn StealableType(comptime T: type) type {
     return struct {

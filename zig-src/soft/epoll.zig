@@ -9,7 +9,7 @@ const linux = std.os.linux;
 const clock = @import("../clock.zig");
 const gpa = @import("../memory.zig").gpa;
 const limits = @import("../limits.zig");
-const op = @import("../op.zig");
+const user_data = @import("../user_data.zig");
 const attempts = @import("attempt.zig");
 const blocking = @import("blocking.zig");
 const Pending = @import("pending.zig").Pending;
@@ -166,7 +166,7 @@ pub const Epoll = struct {
 
     /// The shard's own: the read of its bell. A shard that is awake needs none.
     fn isInternal(pending: *const Pending) bool {
-        return pending.sqe.user_data <= op.internal_max;
+        return pending.sqe.user_data <= user_data.internal_max;
     }
 
     // ---- waiting ----

@@ -81,6 +81,7 @@ LAYERS = [
         "build_options",
     },
     {
+        "queue/chain",
         "queue/list",
         "queue/inbox",
         "queue/mutex_deque",

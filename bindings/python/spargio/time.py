@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Generator
 from enum import Enum
 from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from ._ffi.core import Future, native
+from ._ffi.core import native
+from ._shared import Shared
 from .errors import CancelledError
 
 __all__ = (
@@ -120,15 +120,14 @@ class timeout_at(timeout):
         return self
 
 
-class Sleep:
+class Sleep(Shared):
     """A sleep that can be moved while somebody awaits it. Any thread may move it, any number of
     tasks may await it."""
 
     def __init__(self, seconds: float) -> None:
         _nanoseconds(seconds, "seconds")
-        self._lock = threading.Lock()
         self._deadline = monotonic() + seconds
-        self._moved: Future[None] = native.future()
+        self._waiting = native.exchange(0, 1, 0)
 
     @classmethod
     def until(cls, deadline: float) -> Sleep:
@@ -147,23 +146,28 @@ class Sleep:
         return monotonic() >= self._deadline
 
     def reset(self, deadline: float) -> None:
-        """Another instant, also for those who wait already."""
-        with self._lock:
-            self._deadline = _instant(deadline, "deadline")
-            moved, self._moved = self._moved, native.future()
-        moved.set_result(None)
+        """Another instant, also for those who wait already. Finalizers too."""
+        self._deadline = _instant(deadline, "deadline")
+        self._waiting.serve(_FOREVER_NS, None)
+
+    def _state(self) -> str:
+        left = self._deadline - monotonic()
+        state = "elapsed" if left <= 0 else f"{left:.3f} s left"
+        return f"{state}, {self._waiting.state()[1]} waiting"
 
     async def _wait(self) -> None:
         while True:
-            with self._lock:
-                deadline, moved = self._deadline, self._moved
-            if monotonic() >= deadline:
-                return
+            moved = self._waiting.join()
             try:
+                deadline = self._deadline  # Looked at last: a reset wakes those that have joined.
+                if monotonic() >= deadline:
+                    return
                 with timeout_at(deadline):
                     await moved
             except TimeoutError:
                 continue
+            finally:
+                self._waiting.leave(moved)
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._wait().__await__()

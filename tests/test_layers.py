@@ -91,7 +91,7 @@ LAYERS = [
     },
     {"stats", "doorbell", "handle_table", "timers", "tags", "options", "probe"},
     {"steal", "ring", "locked_memory", "buffers", "outbox", "fixed"},
-    {"task", "op", "undo", "completion", "mailbox"},
+    {"task", "op", "undo", "completion", "mailbox", "room"},
     {
         "soft/pending",
         "soft/vectors",

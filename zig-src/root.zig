@@ -31,6 +31,7 @@ test {
     _ = @import("queue/list.zig");
     _ = @import("queue/stealable.zig");
     _ = @import("ring.zig");
+    _ = @import("room.zig");
     _ = @import("signals.zig");
     _ = @import("steal.zig");
     _ = @import("start_failure_test.zig");

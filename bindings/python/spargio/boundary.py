@@ -199,6 +199,8 @@ class Ticket(Shared):
         except TimeoutError:
             self._expire()  # Where it was answered meanwhile the answer counts.
             return self._answer.result()
+        finally:
+            del self  # It holds the error, whose traceback holds this frame.
 
     def __await__(self) -> Generator[Any, None, Any]:
         if native.current_task() is not None:
@@ -212,13 +214,14 @@ class Ticket(Shared):
         except TimeoutError:
             self._expire()
             return self._answer.result()
+        finally:
+            del self
 
     async def _in_loop(self) -> Any:
         import asyncio  # Whoever has a loop has it; nobody else pays for it.
 
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        self._wakers[waiter] = _bridge(loop)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wakers[waiter] = _bridge(waiter.get_loop())
         try:
             # Looked at last: who answers wakes those that it finds there.
             if not self._answer.done():
@@ -227,7 +230,10 @@ class Ticket(Shared):
             self._expire()
         finally:
             self._wakers.pop(waiter, None)
-        return self._answer.result()
+        try:
+            return self._answer.result()
+        finally:
+            del self
 
 
 _Queued = tuple[Any, Ticket]
@@ -253,18 +259,17 @@ class Client(Shared):
         :class:`Overloaded` where the channel is full, :class:`Closed`. Any thread."""
         if seconds is not None and not seconds >= 0:
             raise ValueError(f"seconds is {seconds}: allowed is 0 or more")
-        deadline = None if seconds is None else monotonic() + seconds
-        ticket = Ticket(deadline)
+        ticket = Ticket(None if seconds is None else monotonic() + seconds)
         _count("calls")
         try:
             self._sender.try_send((request, ticket))
         except ChannelFull as error:
-            ticket._settle(None, Overloaded(f"{error}: nothing was accepted"), "overloaded")
+            _count("overloaded")
+            raise Overloaded(f"{error}: nothing was accepted") from None
         except ChannelClosed:
-            ticket._settle(None, Closed("the server is gone"), "closed")
-        else:
-            return ticket
-        return ticket._answer.result()  # type: ignore[no-any-return]
+            _count("closed")
+            raise Closed("the server is gone") from None
+        return ticket
 
     async def call(self, request: Any) -> Any:
         """The answer to `request`: in a task, or in an asyncio loop. :class:`Overloaded`,
@@ -283,6 +288,8 @@ class Client(Shared):
             # Nobody else has the ticket. One that has failed by itself is settled already.
             ticket._settle(None, Canceled("the client gave up"), "canceled")
             raise
+        finally:
+            del ticket
 
     def close(self) -> None:
         """The server gets what is queued, then :class:`Closed`. Any thread; idempotent."""

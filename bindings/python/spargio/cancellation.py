@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
@@ -62,8 +61,7 @@ class CancellationToken(Shared):
         # entry out calls it.
         self._cancelled = False
         # What to call: functions, and weak references to children.
-        self._calls: dict[int, Callable[[], Any]] = {}
-        self._keys = itertools.count()
+        self._calls: dict[object, Callable[[], Any]] = {}
 
     def cancel(self) -> None:
         """Tell all who wait and all children. Idempotent; any thread, signal handlers and
@@ -86,9 +84,9 @@ class CancellationToken(Shared):
         """Whether :meth:`cancel` was called here or above."""
         return self._cancelled
 
-    def _on_cancel(self, call: Callable[[], Any]) -> int | None:
+    def _on_cancel(self, call: Callable[[], Any]) -> object | None:
         """Calls it once; at once, and gives None, where it is cancelled already."""
-        key = next(self._keys)
+        key = object()
         self._calls[key] = call
         if not self._cancelled:  # Looked at last: who cancels looks at the calls last.
             return key
@@ -96,7 +94,7 @@ class CancellationToken(Shared):
             call()
         return None
 
-    def _forget(self, key: int | None) -> None:
+    def _forget(self, key: object | None) -> None:
         if key is not None:
             self._calls.pop(key, None)
 
@@ -143,7 +141,7 @@ class _Child(CancellationToken):
     def __init__(self, parent: CancellationToken) -> None:
         super().__init__()
         self._parent = parent
-        self._key: int | None = None
+        self._key: object | None = None
 
     def __del__(self) -> None:
         self._parent._forget(self._key)
@@ -160,12 +158,18 @@ async def shield(awaitable: Awaitable[T]) -> T:
     cancels shielded tasks like all others.
     """
     if isinstance(awaitable, (JoinHandle, Future)):
-        result: T = await awaitable
-        return result
+        try:
+            result: T = await awaitable
+            return result
+        finally:
+            del awaitable
     work: Coroutine[Any, Any, T] = adopt(awaitable)
     try:
         job = current_handle().spawn_pinned(native.current_shard(), work, name="shield")
     except BaseException:
         work.close()
         raise
-    return await job
+    try:
+        return await job
+    finally:
+        del job  # It holds its error, whose traceback holds this frame.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import threading
-from collections import deque
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -239,6 +240,38 @@ def test_a_server_that_nobody_holds_is_closed() -> None:
     for ticket in queued:
         with pytest.raises(boundary.Closed, match="the server is gone"):
             ticket.wait_timeout(support.LIMIT_S)
+
+
+def test_a_closed_loop_with_an_answer_that_nobody_fetched_goes_away() -> None:
+    client, server = boundary.channel(100)
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def give_up() -> None:
+        """The answer comes in the loop's last turn."""
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        ticket = client.try_call(1)
+        call = asyncio.ensure_future(_one(ticket))
+        await asyncio.sleep(0)
+        assert ticket._wakers
+        with spargio.Runtime.builder().shards(1).build() as handle:
+            handle.spawn_pinned(0, _answer_one(server)).result(support.LIMIT_S)
+        assert not ticket._wakers
+        call.cancel()
+
+    async def _one(ticket: boundary.Ticket) -> Any:
+        return await ticket
+
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        asyncio.run(give_up())
+    gc.collect()
+    assert [loop() for loop in loops] == [None] * 5
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not boundary._bridges
+
+
+async def _answer_one(server: boundary.Server) -> None:
+    (await server.recv()).respond("late")
 
 
 def test_no_call_is_lost_in_a_close() -> None:

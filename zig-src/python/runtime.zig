@@ -396,7 +396,7 @@ pub const PyRuntime = struct {
             var methods = [_]api.MethodDef{
                 object.method("spawn", &spawn, api.meth_fastcall, "spawn(kind, value, coroutine, name)"),
                 object.method("place", &placeOf, api.meth_fastcall, "place(kind, value): a shard's number."),
-                object.method("room", &room_module.room, api.meth_one, "room(shard): waits for it in the stealable queue."),
+                object.method("room", &room_module.room, api.meth_one, "room(shard): waits for it in its queue."),
                 object.method("spawn_cleanup", &spawnCleanup, api.meth_fastcall, "spawn_cleanup(coroutine, name)"),
                 object.method(
                     "spawn_native",

@@ -106,9 +106,10 @@ async def to_its_end(begin: Callable[[], Awaitable[T]]) -> T:
 
 
 def redeliver_all(late: list[CancelledError]) -> None:
-    """At the next awaits of this task, one each."""
-    for error in late:
-        native.redeliver(error)
+    """At the next awaits of this task, one each. They are not held any longer: the frames in their
+    tracebacks hold the list."""
+    while late:
+        native.redeliver(late.pop(0))
 
 
 def close_pools() -> None:

@@ -68,8 +68,8 @@ class BoundaryStats:
 
 
 # A request that is dropped ends its call from its finalizer, which may run between any two steps of
-# any thread. On that way nothing holds a lock: each step (of a deque, a dict, a future, a channel) is
-# one that nothing can come into the middle of.
+# any thread. On that way nothing holds a lock: into the middle of a step (of a deque, a dict, a
+# future, a channel) nothing can come.
 _counts = dict.fromkeys(BoundaryStats.__dataclass_fields__, 0)
 _uncounted: deque[str] = deque()
 _counts_lock = threading.RLock()
@@ -132,8 +132,8 @@ class _LoopBridge:
                 waiter.set_result(None)
 
 
-# Weak on both sides: a bridge reaches its loop, through the waiters that have arrived. The loop holds
-# it, as its reader, until it is closed.
+# Weak on both sides: a bridge reaches its loop, through the waiters that have arrived. The loop
+# holds it, as its reader, until it is closed.
 _bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_LoopBridge]] = (
     weakref.WeakKeyDictionary()
 )
@@ -147,6 +147,23 @@ def _bridge(loop: asyncio.AbstractEventLoop) -> _LoopBridge:
         found = _LoopBridge(loop)
         _bridges[loop] = weakref.ref(found)
     return found
+
+
+class _Failure:
+    """How a call failed for want of an answer; each who asks is raised an exception of his own. One
+    for all would hold the frames of those who asked, and these the queue that the ticket is in."""
+
+    __slots__ = ("kind", "text")
+
+    def __init__(self, kind: type[errors.SpargioError], text: str) -> None:
+        self.kind = kind
+        self.text = text
+
+
+def _given(answer: Any) -> Any:
+    if type(answer) is _Failure:
+        raise answer.kind(answer.text)
+    return answer
 
 
 class Ticket(Shared):
@@ -165,13 +182,12 @@ class Ticket(Shared):
         """Whether it was answered, or has failed."""
         return self._answer.done()
 
-    def _settle(self, value: Any, failure: BaseException | None, outcome: str) -> bool:
-        """Of several outcomes the first counts."""
-        won = (
-            self._answer.set_result(value)
-            if failure is None
-            else self._answer.set_exception(failure)
-        )
+    def _settle(self, answer: Any, outcome: str) -> bool:
+        """Of several outcomes the first counts. An exception is raised to those who ask."""
+        if isinstance(answer, BaseException):
+            won = self._answer.set_exception(answer)
+        else:
+            won = self._answer.set_result(answer)
         if won:
             _count(outcome)
             while self._wakers:
@@ -181,8 +197,8 @@ class Ticket(Shared):
         return won
 
     def _expire(self) -> None:
-        failure = Timeout("the call was not answered in time")
-        self._settle(None, failure, "timed_out")
+        failure = _Failure(Timeout, "the call was not answered in time")
+        self._settle(failure, "timed_out")
 
     def _left(self, seconds: float | None = None) -> float | None:
         """Seconds until the nearer of the call's own limit and this one."""
@@ -195,10 +211,12 @@ class Ticket(Shared):
         """On an ordinary thread: the answer; :class:`Timeout` after `seconds`, or after the limit
         of the call, which is then over."""
         try:
-            return self._answer.result(self._left(seconds))
-        except TimeoutError:
-            self._expire()  # Where it was answered meanwhile the answer counts.
-            return self._answer.result()
+            try:
+                answer = self._answer.result(self._left(seconds))
+            except TimeoutError:
+                self._expire()  # Where it was answered meanwhile the answer counts.
+                answer = self._answer.result()
+            return _given(answer)
         finally:
             del self  # It holds the error, whose traceback holds this frame.
 
@@ -209,11 +227,13 @@ class Ticket(Shared):
 
     async def _in_task(self) -> Any:
         try:
-            with timeout(self._left()):
-                return await self._answer
-        except TimeoutError:
-            self._expire()
-            return self._answer.result()
+            try:
+                with timeout(self._left()):
+                    answer = await self._answer
+            except TimeoutError:
+                self._expire()
+                answer = self._answer.result()
+            return _given(answer)
         finally:
             del self
 
@@ -231,7 +251,7 @@ class Ticket(Shared):
         finally:
             self._wakers.pop(waiter, None)
         try:
-            return self._answer.result()
+            return _given(self._answer.result())
         finally:
             del self
 
@@ -242,7 +262,7 @@ _Queued = tuple[Any, Ticket]
 def _close(receiver: Receiver[_Queued]) -> None:
     """Ends the calls that nobody will answer."""
     for _, ticket in receiver._values.break_off():
-        ticket._settle(None, Closed("the server is gone"), "closed")
+        ticket._settle(_Failure(Closed, "the server is gone"), "closed")
 
 
 class Client(Shared):
@@ -286,7 +306,7 @@ class Client(Shared):
             return await ticket
         except BaseException:
             # Nobody else has the ticket. One that has failed by itself is settled already.
-            ticket._settle(None, Canceled("the client gave up"), "canceled")
+            ticket._settle(_Failure(Canceled, "the client gave up"), "canceled")
             raise
         finally:
             del ticket
@@ -322,15 +342,13 @@ class Request(Shared):
 
     def respond(self, answer: Any) -> bool:
         """Answer; an exception instance is raised at the client. False where it waits no more."""
-        ticket = self.into_request()[1]
-        failure = answer if isinstance(answer, BaseException) else None
-        return ticket._settle(answer, failure, "completed")
+        return self.into_request()[1]._settle(answer, "completed")
 
     def __del__(self, _interpreter_ends: Callable[[], bool] = sys.is_finalizing) -> None:
         # Then nobody waits any more, and the names that are used here may be gone.
         if self._ticket is not None and not _interpreter_ends():
-            failure = Canceled("the server dropped the request without an answer")
-            self._ticket._settle(None, failure, "canceled")
+            failure = _Failure(Canceled, "the server dropped the request without an answer")
+            self._ticket._settle(failure, "canceled")
 
 
 class Server(Shared):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -10,7 +11,7 @@ from types import CoroutineType, TracebackType
 from types import coroutine as coroutine_of_generator
 from typing import Any, Generic, TypeVar
 
-from ._blocking import to_its_end
+from ._blocking import redeliver_all, to_its_end
 from ._ffi.core import Future, JoinHandle, adopt, native
 from ._shared import Shared, counted
 from .cancellation import CancellationToken, Scope
@@ -249,10 +250,15 @@ class TaskGroup(Shared):
         except CancelledError:
             status._give_up()
             child.cancel()
-            await to_its_end(lambda: native.ended(child))
+            await to_its_end(functools.partial(native.ended, child))
             raise
         finally:
-            del told, status, work, child  # They hold the error, and its traceback holds this frame.
+            del (
+                told,
+                status,
+                work,
+                child,
+            )  # They hold the error, and its traceback holds this frame.
 
     async def _run(self, key: object, coroutine: Coroutine[Any, Any, T]) -> T:
         try:
@@ -348,10 +354,13 @@ class TaskGroup(Shared):
                 outside.append(exception)
         elif self._follows(exception):
             own = True
-        elif exception is not None and not isinstance(exception, (*_ENDS_PROGRAM, GeneratorExit)):
+        elif not (
+            exception is None
+            or isinstance(exception, (*_ENDS_PROGRAM, GeneratorExit))
             # One that it had from awaiting a child is told once.
-            if not any(error is exception for error in self._errors):
-                self._errors.insert(0, exception)
+            or any(error is exception for error in self._errors)
+        ):
+            self._errors.insert(0, exception)
         if exception is not None:
             self._abort()
         while True:
@@ -396,20 +405,18 @@ class TaskGroup(Shared):
         if errors and isinstance(exception, GeneratorExit):
             errors.insert(0, exception)  # Alone it stays what it is: aclose() takes only that.
         try:
-            for ends in errors:
-                if isinstance(ends, _ENDS_PROGRAM):
-                    errors[:] = [ends]
-                    raise errors.pop()
+            ends = next((error for error in errors if isinstance(error, _ENDS_PROGRAM)), None)
+            if ends is not None:
+                raise ends
             # One that is of no time limit goes first: no limit may take it for its own.
             outside.sort(key=lambda error: getattr(error, "_scope", None) is not None)
             # All are told: the errors now, or one cancellation; the rest at the next awaits.
-            for error in outside if errors else outside[1:]:
-                native.redeliver(error)
+            redeliver_all(outside[0 if errors else 1 :])
             if errors:
                 raise BaseExceptionGroup("unhandled errors in a TaskGroup", errors) from None
             if outside and outside[0] is not exception:
                 raise outside[0]
             return False
         finally:
-            ends = error = None  # What is raised holds this frame.
-            del errors, outside, exception, ends, error
+            ends = None
+            del errors, outside, exception  # What is raised holds this frame.

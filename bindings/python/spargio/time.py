@@ -123,10 +123,10 @@ class timeout(_Limit):
 class move_on_after(_Limit):
     """:class:`timeout`, but where the limit passes the block just ends::
 
-        with spargio.move_on_after(1.5) as limit:
-            data = await stream.recv(4096)
-        if limit.cancelled_caught:
-            ...  # Nothing came in time.
+    with spargio.move_on_after(1.5) as limit:
+        data = await stream.recv(4096)
+    if limit.cancelled_caught:
+        ...  # Nothing came in time.
     """
 
     __slots__ = ("cancelled_caught",)

@@ -117,11 +117,13 @@ class BufWriter(Shared):
     much of the buffer went out is not known. One that goes away with bytes in it tells by a
     ``ResourceWarning`` how many."""
 
+    _buffer = bytearray()  # Of one whose making failed.
+
     def __init__(self, writer: AsyncWrite, *, capacity: int = _PIECE) -> None:
-        self._buffer = bytearray()
-        self._failed: str | None = None
         self._writer = writer
         self._capacity = at_least("capacity", capacity, 1)
+        self._buffer = bytearray()
+        self._failed: str | None = None
 
     def buffered(self) -> int:
         """Bytes that were not sent yet."""

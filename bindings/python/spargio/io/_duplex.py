@@ -57,9 +57,13 @@ class _Pipe:
                 self.readers.serve(1, None)
                 continue
             future = self.writers.join()
-            if self.ended or len(self.data) < self.capacity:
+            if self._takes():
                 self.writers.serve(ALL, None)
             await wait(future, self.writers.leave)
+
+    def _takes(self) -> bool:
+        """Whether a write goes on, or ends."""
+        return self.ended or len(self.data) < self.capacity
 
     def end(self, *, broken: bool) -> None:
         self.broken = self.broken or broken

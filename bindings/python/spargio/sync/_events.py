@@ -39,7 +39,7 @@ class Event(Shared):
         if self._set:
             return
         future = self._waiting.join()
-        if self._set:  # Looked at last: it may have been set in between.
+        if self.is_set():  # Looked at last: it may have been set in between.
             self._waiting.serve(ALL, None)
         await wait(future, self._waiting.leave)
 

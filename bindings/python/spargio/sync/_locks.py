@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from .._blocking import redeliver_all
 from .._counts import at_least
 from .._ffi.core import JoinHandle, native
 from .._shared import Shared, counted
@@ -130,8 +131,7 @@ class Condition(Shared):
                 break
             except CancelledError as error:
                 cancelled.append(error)
-        for one in cancelled:
-            native.redeliver(one)
+        redeliver_all(cancelled)
 
     def notify(self, count: int = 1) -> None:
         """Wake `count` that wait, the longest first. Only with the lock."""

@@ -19,8 +19,8 @@ class SpargioError(Exception):
 
 
 class Overloaded(SpargioError):
-    """A bounded queue is full: the preferred shard's stealable queue at a spawn (wait for tasks to
-    end, or raise ``stealable_queue_capacity``), a shard's lane at a send (let it take messages, or
+    """A bounded queue is full: the preferred shard's stealable queue at a spawn (wait by
+    ``spawn_wait``, or raise ``stealable_queue_capacity``), a shard's lane at a send (let it take messages, or
     raise ``msg_ring_queue_capacity``), a boundary's. What was refused was not accepted."""
 
     sent: int = 0

@@ -77,14 +77,7 @@ class TaskStatus(Shared, Generic[T]):
 
 
 class _Child:
-    __slots__ = ("handle",)
-
-    def __init__(self) -> None:
-        self.handle: JoinHandle[Any] | None = None  # Until the spawn has come back.
-
-    def cancel(self) -> None:
-        if self.handle is not None:
-            self.handle.cancel()
+    handle: JoinHandle[Any] | None = None  # Until the spawn has come back.
 
 
 class _NotOpen(RuntimeError):
@@ -115,6 +108,7 @@ class TaskGroup(Shared):
         # very thread. Who changes something looks afterwards at what it must not have missed.
         self._scope = Scope()
         self._entered = False
+        self._open = False
         self._ending: Future[None] = native.future()  # Set by the one that ends the group.
         self._closed = False
         self._children: dict[object, _Child] = {}  # Those that have not told their end.
@@ -147,7 +141,7 @@ class TaskGroup(Shared):
         then closed. A stealable child that its shard's queue has no room for goes to that shard for
         good: a loop may spawn as many as memory holds. :meth:`spawn_wait` waits for room instead.
         Other errors are those of a spawn."""
-        return self._spawn(coroutine, placement, name, self._place)
+        return self._spawn(coroutine, placement, name, beyond=True)
 
     async def spawn_wait(
         self,
@@ -163,7 +157,7 @@ class TaskGroup(Shared):
             at = self._handle._settled(placement) if self._entered else placement
             while True:
                 with contextlib.suppress(Overloaded):
-                    return self._spawn(coroutine, at, name, self._exactly)
+                    return self._spawn(coroutine, at, name, beyond=False)
                 await self._handle._runtime.room(at.value)
         except CancelledError:
             coroutine.close()
@@ -184,14 +178,15 @@ class TaskGroup(Shared):
         coroutine: Coroutine[Any, Any, T],
         placement: TaskPlacement,
         name: str | None,
-        place: Callable[[TaskPlacement, Coroutine[Any, Any, T], str | None], JoinHandle[T]],
+        beyond: bool,
     ) -> JoinHandle[T]:
+        """`beyond`: what the queue has no room for is pinned."""
         if type(coroutine) is not CoroutineType:
             coroutine = adopt(coroutine)
-        # Counted first, then the stage is looked at: in `_wait` the other way round.
+        # Counted first, then it is looked at: in `_wait` the other way round.
         key, child = object(), _Child()
         self._children[key] = child
-        if self._stage != "open":
+        if not self._open:
             self._gone(key)
             coroutine.close()
             raise _NotOpen(
@@ -201,7 +196,13 @@ class TaskGroup(Shared):
         work.send(None)  # To its pause: from there it tells also that it was closed.
         label = name or getattr(coroutine, "__qualname__", None)
         try:
-            handle = place(placement, work, label)
+            try:
+                handle = self._handle._spawn(placement.kind, placement.value, work, label)
+            except Overloaded:
+                if not beyond:
+                    raise
+                shard = self._handle._settled(placement).value
+                handle = self._handle.spawn_pinned(shard, work, name=label)
         except BaseException as error:
             self._gone(key)
             work.close()
@@ -210,22 +211,8 @@ class TaskGroup(Shared):
             raise
         child.handle = handle
         if self._ending.done():
-            child.cancel()  # Cancelled meanwhile, by somebody who did not find the handle yet.
+            handle.cancel()  # Cancelled meanwhile, by somebody who did not find the handle yet.
         return handle
-
-    def _place(
-        self, placement: TaskPlacement, work: Coroutine[Any, Any, T], name: str | None
-    ) -> JoinHandle[T]:
-        try:
-            return self._exactly(placement, work, name)
-        except Overloaded:
-            at = self._handle._settled(placement)
-            return self._handle.spawn_pinned(at.value, work, name=name)
-
-    def _exactly(
-        self, placement: TaskPlacement, work: Coroutine[Any, Any, T], name: str | None
-    ) -> JoinHandle[T]:
-        return self._handle.spawn_with_placement(placement, work, name=name)
 
     async def start(
         self,
@@ -294,11 +281,14 @@ class TaskGroup(Shared):
 
     def _prune(self) -> None:
         """Two go for one that comes: a group of servers does not grow."""
-        for _ in range(min(2, len(self._leaving))):
-            with contextlib.suppress(IndexError):  # Another shard was faster.
+        for _ in (1, 2):
+            try:
                 first = self._leaving.popleft()
-                if not first.done():
-                    self._leaving.append(first)
+            except IndexError:
+                return
+            if not first.done():
+                self._leaving.append(first)
+                return
 
     def _gone(self, key: object) -> None:
         self._children.pop(key, None)
@@ -322,10 +312,12 @@ class TaskGroup(Shared):
     def _abort(self) -> None:
         if not self._entered or not self._ending.set_result(None):
             return
+        self._open = False
         # The block first: where it awaits a child it is told of its own cancellation.
         self._scope.cancel()
         for child in list(self._children.values()):
-            child.cancel()
+            if child.handle is not None:
+                child.handle.cancel()
         self.token.cancel()
 
     async def __aenter__(self) -> TaskGroup:
@@ -333,7 +325,7 @@ class TaskGroup(Shared):
             raise RuntimeError("a TaskGroup can be entered once")
         self._handle = current_handle()
         self._scope.enter()
-        self._entered = True
+        self._entered = self._open = True
         self.token._on_cancel(self.cancel)
         return self
 
@@ -386,10 +378,11 @@ class TaskGroup(Shared):
                 if not self._children:  # Looked at last: it may have ended in between.
                     self._empty.serve(ALL, None)
                 await wait(empty, self._empty.leave)
-            self._closed = True
+            self._closed, self._open = True, False
             if not self._children:
                 break
-            self._closed = False  # One came in before that.
+            # One came in before that. (If the group ends just now, a spawn sees that afterwards.)
+            self._closed, self._open = False, not self._ending.done()
         # Their failures are in the group, so that nobody else need be told.
         for left in (self._leaving, self._failed):
             while left:

@@ -84,6 +84,7 @@ LAYERS = [
         "build_options",
     },
     {
+        "queue/chain",
         "queue/list",
         "queue/inbox",
         "queue/mutex_deque",
@@ -93,7 +94,7 @@ LAYERS = [
     },
     {"stats", "doorbell", "handle_table", "timers", "tags", "probe"},
     {"steal", "ring", "locked_memory", "buffers", "outbox", "fixed"},
-    {"task", "op", "undo", "completion", "mailbox"},
+    {"task", "op", "undo", "completion", "mailbox", "room"},
     {
         "soft/pending",
         "soft/vectors",

@@ -23,12 +23,13 @@ pub const Completion = struct {
     /// Registers; false where it is done already. `waiter` stays the caller's: it lives until it was
     /// woken or removed.
     pub fn addWaiter(self: *Completion, waiter: *Waiter) bool {
-        assert(!waiter.linked);
+        assert(waiter.place == null);
         self.lock.lock();
         defer self.lock.unlock();
         if (self.isDone()) return false;
         waiter.next = self.waiters;
-        waiter.linked = true;
+        if (waiter.next) |next| next.place = &waiter.next;
+        waiter.place = &self.waiters;
         self.waiters = waiter;
         return true;
     }
@@ -36,15 +37,7 @@ pub const Completion = struct {
     pub fn removeWaiter(self: *Completion, waiter: *Waiter) void {
         self.lock.lock();
         defer self.lock.unlock();
-        if (!waiter.linked) return;
-        var link = &self.waiters;
-        while (link.*) |found| : (link = &found.next) {
-            if (found != waiter) continue;
-            link.* = waiter.next;
-            waiter.linked = false;
-            return;
-        }
-        unreachable; // A linked waiter is in the list.
+        if (waiter.place != null) waiter.unlink();
     }
 
     /// Once: it is final. Calls `wake` for each waiting task, under the lock: a waiter cannot vanish
@@ -54,8 +47,7 @@ pub const Completion = struct {
         // Sequentially consistent: the other half is the count in `waitThread`.
         self.done.store(1, .seq_cst);
         while (self.waiters) |waiter| {
-            self.waiters = waiter.next;
-            waiter.linked = false;
+            waiter.unlink();
             wake(waiter.task);
         }
         self.lock.unlock();
@@ -78,5 +70,35 @@ pub const Completion = struct {
 pub const Waiter = struct {
     task: *Task,
     next: ?*Waiter = null,
-    linked: bool = false,
+    /// What points to it while it is in a list: it leaves in one step, wherever it is.
+    place: ?*?*Waiter = null,
+
+    fn unlink(self: *Waiter) void {
+        self.place.?.* = self.next;
+        if (self.next) |next| next.place = self.place;
+        self.place = null;
+        self.next = null;
+    }
 };
+
+test "waiters leave in any order, the others are woken" {
+    const count = 5;
+    const S = struct {
+        var woken: [count]bool = @splat(false);
+        var tasks: [count]Task = undefined;
+
+        fn wake(task: *Task) void {
+            woken[(@intFromPtr(task) - @intFromPtr(&tasks)) / @sizeOf(Task)] = true;
+        }
+    };
+    var completion: Completion = .{};
+    var waiters: [count]Waiter = undefined;
+    for (&waiters, &S.tasks) |*waiter, *task| {
+        waiter.* = .{ .task = task };
+        try std.testing.expect(completion.addWaiter(waiter));
+    }
+    for ([_]usize{ 4, 2, 0, 2 }) |n| completion.removeWaiter(&waiters[n]);
+    completion.publish(S.wake);
+    try std.testing.expectEqual([count]bool{ false, true, false, true, false }, S.woken);
+    try std.testing.expect(!completion.addWaiter(&waiters[0]));
+}

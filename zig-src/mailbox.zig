@@ -5,6 +5,8 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const gpa = @import("memory.zig").gpa;
+const ChainType = @import("queue/chain.zig").ChainType;
+const LinkType = @import("queue/chain.zig").LinkType;
 const Lane = @import("queue/lane.zig").Lane;
 const Outbox = @import("outbox.zig").Outbox;
 const Task = @import("task.zig").Task;
@@ -20,15 +22,26 @@ pub const Interest = union(enum) {
     flushed: u64,
 };
 
-const Listener = struct { task: *Task, interest: Interest };
+/// One task's interest. It leaves its queue in one step, wherever it is.
+const Listener = struct {
+    task: *Task,
+    interest: Interest,
+    link: LinkType(Listener) = .{},
+    /// Another one of this task, or of those that are not in use.
+    next: ?*Listener = null,
+};
+
+const Listeners = ChainType(Listener);
 
 pub const Mailbox = struct {
     regular: Lane, // any thread
     hot: Lane, // any thread
     counters: []Atomic(u64), // any thread
     threshold: u64,
-    /// Oldest first.
-    listeners: std.ArrayList(Listener) = .empty,
+    /// Oldest first: of events, of hot events, of the rest.
+    queues: [3]Listeners = @splat(.{}),
+    by_task: std.AutoHashMapUnmanaged(*Task, *Listener) = .empty,
+    unused: ?*Listener = null,
     outbox: Outbox = .{},
     /// The poll that took the last message, and how many it took.
     burst_poll: u64 = 0,
@@ -45,23 +58,44 @@ pub const Mailbox = struct {
     }
 
     pub fn deinit(self: *Mailbox) void {
-        assert(self.listeners.items.len == 0);
-        self.listeners.deinit(gpa);
+        assert(self.by_task.count() == 0);
+        self.by_task.deinit(gpa);
+        while (self.unused) |listener| {
+            self.unused = listener.next;
+            gpa.destroy(listener);
+        }
         self.outbox.deinit();
         gpa.free(self.counters);
         self.hot.deinit();
         self.regular.deinit();
     }
 
+    fn queueOf(self: *Mailbox, interest: Interest) *Listeners {
+        return &self.queues[
+            switch (interest) {
+                .event => 0,
+                .hot_event => 1,
+                .counter, .flushed => 2,
+            }
+        ];
+    }
+
     /// The task is woken when what it wants may be there; once.
     pub fn listen(self: *Mailbox, task: *Task, interest: Interest) error{OutOfMemory}!void {
-        for (self.listeners.items) |*listener| {
-            if (listener.task != task or std.meta.activeTag(listener.interest) != interest) continue;
+        const first = self.by_task.get(task);
+        var next = first;
+        while (next) |listener| : (next = listener.next) {
+            if (std.meta.activeTag(listener.interest) != interest) continue;
             if (interest == .counter and listener.interest.counter != interest.counter) continue;
             listener.interest = interest;
             return;
         }
-        try self.listeners.append(gpa, .{ .task = task, .interest = interest });
+        try self.by_task.ensureUnusedCapacity(gpa, 1);
+        const listener = self.unused orelse try gpa.create(Listener);
+        if (self.unused != null) self.unused = listener.next;
+        listener.* = .{ .task = task, .interest = interest, .next = first };
+        self.by_task.putAssumeCapacity(task, listener);
+        self.queueOf(interest).pushBack(listener);
         task.listening = true;
     }
 
@@ -69,18 +103,48 @@ pub const Mailbox = struct {
     pub fn forget(self: *Mailbox, task: *Task) void {
         if (!task.listening) return;
         task.listening = false;
-        var kept: usize = 0;
-        for (self.listeners.items) |listener| {
-            if (listener.task == task) continue;
-            self.listeners.items[kept] = listener;
-            kept += 1;
+        const entry = self.by_task.fetchRemove(task) orelse return;
+        var next: ?*Listener = entry.value;
+        while (next) |listener| {
+            next = listener.next;
+            self.queueOf(listener.interest).remove(listener);
+            self.recycle(listener);
         }
-        self.listeners.items.len = kept;
+    }
+
+    fn recycle(self: *Mailbox, listener: *Listener) void {
+        listener.next = self.unused;
+        self.unused = listener;
+    }
+
+    /// It is told, once; the task's other interests stay.
+    fn tell(self: *Mailbox, listener: *Listener, wake: *const fn (*Task) void) void {
+        const task = listener.task;
+        self.queueOf(listener.interest).remove(listener);
+        const first = self.by_task.getPtr(task).?;
+        if (first.* == listener and listener.next == null) {
+            assert(self.by_task.remove(task));
+        } else {
+            var place: *?*Listener = @ptrCast(first);
+            while (place.*.? != listener) place = &place.*.?.next;
+            place.* = listener.next;
+        }
+        self.recycle(listener);
+        wake(task);
     }
 
     /// Whether somebody listens to something that is there.
     pub fn isDue(self: *const Mailbox) bool {
-        for (self.listeners.items) |listener| if (self.isThere(listener.interest)) return true;
+        for (self.queues) |queue| {
+            var next = queue.head;
+            while (next) |listener| : (next = listener.link.next) {
+                if (self.isThere(listener.interest)) return true;
+                switch (listener.interest) {
+                    .event, .hot_event => break, // Neither for the others of its queue.
+                    .counter, .flushed => {},
+                }
+            }
+        }
         return false;
     }
 
@@ -97,30 +161,19 @@ pub const Mailbox = struct {
     /// One that takes nothing leaves the message to the next.
     pub fn deliver(self: *Mailbox, wake: *const fn (*Task) void) void {
         if (!self.isDue()) return;
-        var events = self.regular.depth();
-        var hot_events = self.hot.depth();
-        var kept: usize = 0;
-        for (self.listeners.items) |listener| {
-            var due = self.isThere(listener.interest);
-            switch (listener.interest) {
-                .event => due = due and take(&events),
-                .hot_event => due = due and take(&hot_events),
-                else => {},
-            }
-            if (due) {
-                wake(listener.task);
-            } else {
-                self.listeners.items[kept] = listener;
-                kept += 1;
+        const depths = [_]u64{ self.regular.depth(), self.hot.depth() };
+        for (depths, self.queues[0..2]) |depth, *queue| {
+            for (0..depth) |_| {
+                const listener = queue.head orelse break;
+                if (!self.isThere(listener.interest)) break;
+                self.tell(listener, wake);
             }
         }
-        self.listeners.items.len = kept;
-    }
-
-    fn take(count: *u64) bool {
-        if (count.* == 0) return false;
-        count.* -= 1;
-        return true;
+        var next = self.queues[2].head;
+        while (next) |listener| {
+            next = listener.link.next;
+            if (self.isThere(listener.interest)) self.tell(listener, wake);
+        }
     }
 
     /// False where the poll with this number has taken `most` already.

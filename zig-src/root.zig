@@ -12,6 +12,7 @@ test {
     _ = c_api;
     _ = @import("bell_failure_test.zig");
     _ = @import("cbor.zig");
+    _ = @import("completion.zig");
     _ = @import("clock.zig");
     _ = @import("doorbell.zig");
     _ = @import("errors.zig");
@@ -24,11 +25,13 @@ test {
     _ = @import("ops/raw.zig");
     _ = @import("probe.zig");
     _ = @import("outbox.zig");
+    _ = @import("queue/chain.zig");
     _ = @import("queue/inbox.zig");
     _ = @import("queue/lane.zig");
     _ = @import("queue/list.zig");
     _ = @import("queue/stealable.zig");
     _ = @import("ring.zig");
+    _ = @import("room.zig");
     _ = @import("signals.zig");
     _ = @import("steal.zig");
     _ = @import("start_failure_test.zig");

@@ -19,6 +19,7 @@ const Mailbox = @import("mailbox.zig").Mailbox;
 const messages = @import("messages.zig");
 const InboxType = @import("queue/inbox.zig").InboxType;
 const ListType = @import("queue/list.zig").ListType;
+const Room = @import("room.zig").Room;
 const StealableType = @import("queue/stealable.zig").StealableType;
 const Policy = @import("steal.zig").Policy;
 const Ring = @import("ring.zig").Ring;
@@ -62,6 +63,7 @@ pub const Shard = struct {
     doorbell: Doorbell align(std.atomic.cache_line) = .{}, // any thread
     inbox: InboxType(Task) = .{}, // any thread
     stealable: StealableType(Task), // any thread
+    room: Room = .{}, // any thread
     mailbox: Mailbox,
     granted_search: Atomic(bool) = .init(false), // any thread
     high_water: Atomic(u64) = .init(0), // any thread
@@ -223,6 +225,7 @@ pub const Shard = struct {
     }
 
     fn runStealable(self: *Shard) void {
+        defer if (self.room.isWanted()) self.tellRoom();
         if (self.stealable.depth() == 0) return;
         const before_ns = self.task_ns.load(.monotonic);
         // Two clock reads are a good part of a short pass: most passes go unmeasured.
@@ -235,6 +238,16 @@ pub const Shard = struct {
         const each_ns = (clock.nowNs() - began_ns) / count;
         // Half old, half new: a change of the load shows within a few measurements.
         self.task_ns.store(if (before_ns == 0) each_ns else (before_ns + each_ns) / 2, .monotonic);
+    }
+
+    /// Of the stealable queue. Any thread.
+    pub fn freePlaces(self: *const Shard) usize {
+        return self.crew.options.stealable_queue_capacity -| self.stealable.depth();
+    }
+
+    /// Any thread, after something left the stealable queue.
+    pub fn tellRoom(self: *Shard) void {
+        self.room.tell(self.freePlaces(), wake);
     }
 
     /// One step of a task: started here if it was not, and put where it belongs afterwards.

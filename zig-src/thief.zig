@@ -161,6 +161,7 @@ fn take(shard: *Shard, victim: *Shard) usize {
     var tasks: [batch_max]*Task = undefined;
     const count = victim.stealable.steal(tasks[0..shard.policy.batch_size]);
     if (count == 0) return 0;
+    if (victim.room.isWanted()) victim.tellRoom(); // It may be stuck itself.
     shard.counters.steal_success.add(1);
     shard.counters.steal_tasks_moved.add(count);
     if (shard.searching) release(shard);

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import threading
-from collections import deque
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -100,7 +101,7 @@ def test_answers_come_in_batches() -> None:
         tickets = [client.try_call(n) for n in range(100)]
         waits = [asyncio.ensure_future(_await(ticket)) for ticket in tickets]
         await asyncio.sleep(0)
-        (bridge,) = {bridge for ticket in tickets for bridge, _ in ticket._wakers}
+        (bridge,) = {bridge for ticket in tickets for bridge in ticket._wakers.values()}
         with spargio.Runtime.builder().shards(1).build() as handle:
             handle.spawn_pinned(0, answer()).result(support.LIMIT_S)  # The loop stands meanwhile.
         assert len(bridge._arrived) == 100
@@ -241,25 +242,36 @@ def test_a_server_that_nobody_holds_is_closed() -> None:
             ticket.wait_timeout(support.LIMIT_S)
 
 
-def test_a_server_goes_away_while_a_client_has_the_lock() -> None:
-    """The collector may run its finalizer between any two steps of a call."""
-    client, server = boundary.channel(4)
-    held = [server]
-    del server
+def test_a_closed_loop_with_an_answer_that_nobody_fetched_goes_away() -> None:
+    client, server = boundary.channel(100)
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
 
-    class Items(deque[Any]):
-        def append(self, item: Any) -> None:
-            held.clear()
-            super().append(item)
+    async def give_up() -> None:
+        """The answer comes in the loop's last turn."""
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        ticket = client.try_call(1)
+        call = asyncio.ensure_future(_one(ticket))
+        await asyncio.sleep(0)
+        assert ticket._wakers
+        with spargio.Runtime.builder().shards(1).build() as handle:
+            handle.spawn_pinned(0, _answer_one(server)).result(support.LIMIT_S)
+        assert not ticket._wakers
+        call.cancel()
 
-    client._sender._channel.items = Items([("queued", queued := boundary.Ticket(None))])
-    with support.in_thread(lambda: client.try_call("meanwhile")) as call:
-        call.thread.join(support.LIMIT_S)
-        assert not call.thread.is_alive()
+    async def _one(ticket: boundary.Ticket) -> Any:
+        return await ticket
+
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        asyncio.run(give_up())
     gc.collect()
-    for ticket in (queued, call.value):
-        with pytest.raises(boundary.Closed, match="the server is gone"):
-            ticket.wait_timeout(support.LIMIT_S)
+    assert [loop() for loop in loops] == [None] * 5
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not boundary._bridges
+
+
+async def _answer_one(server: boundary.Server) -> None:
+    (await server.recv()).respond("late")
 
 
 def test_no_call_is_lost_in_a_close() -> None:

@@ -139,17 +139,6 @@ def test_a_child_of_one_that_is_cancelled() -> None:
     assert not token._calls
 
 
-def test_cancelled_by_who_holds_its_lock() -> None:
-    """As a signal handler or a finalizer may be."""
-    token = spargio.CancellationToken()
-    child = token.child()
-    with token._lock:
-        del child
-        gc.collect()
-        token.cancel()
-    assert token.is_cancelled()
-
-
 def test_children_that_die_while_others_are_made() -> None:
     """The collector may run within the token's own code."""
 

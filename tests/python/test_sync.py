@@ -22,11 +22,24 @@ async def settle(turns: int = 20) -> None:
         await spargio.sleep(0)
 
 
-async def queued(handle: spargio.RuntimeHandle, waiting: Any, make: Callable[[], Any]) -> Any:
-    """A job that stands in the queue of `waiting` when this returns."""
-    before = len(waiting)
+def takers(exchange: Any) -> int:
+    return exchange.state()[1]  # type: ignore[no-any-return]
+
+
+def putters(exchange: Any) -> int:
+    return exchange.state()[2]  # type: ignore[no-any-return]
+
+
+async def queued(
+    handle: spargio.RuntimeHandle,
+    exchange: Any,
+    make: Callable[[], Any],
+    waiting: Callable[[Any], int] = takers,
+) -> Any:
+    """A job that waits in the queue of `exchange` when this returns."""
+    before = waiting(exchange)
     job = handle.spawn_stealable(make())
-    await support.until(lambda: len(waiting) == before + 1)
+    await support.until(lambda: waiting(exchange) == before + 1)
     return job
 
 
@@ -71,7 +84,7 @@ def test_a_semaphore_serves_in_order_and_bounds() -> None:
             await semaphore.acquire()
             order.append(n)
 
-        jobs = [await queued(handle, semaphore._waiting, lambda n=n: take(n)) for n in range(5)]
+        jobs = [await queued(handle, semaphore._permits, lambda n=n: take(n)) for n in range(5)]
         for n in range(5):
             semaphore.release()
             await jobs[n]
@@ -89,7 +102,7 @@ def test_a_semaphore_serves_in_order_and_bounds() -> None:
 def test_a_semaphore_that_begins_with_no_permit_carries_signals() -> None:
     async def main(handle: spargio.RuntimeHandle) -> None:
         signals = sync.Semaphore(0, most=2)
-        waiter = await queued(handle, signals._waiting, signals.acquire)
+        waiter = await queued(handle, signals._permits, signals.acquire)
         signals.release()
         await waiter
         assert not signals.try_acquire()
@@ -137,8 +150,8 @@ def test_readers_share_and_writers_do_not() -> None:
             await job
         assert most > 1
         async with lock.read():
-            writer = await queued(handle, lock._waiting, write)
-            reader = await queued(handle, lock._waiting, read)  # Waits behind the writer.
+            writer = await queued(handle, lock._free, write)
+            reader = await queued(handle, lock._free, read)  # Waits behind the writer.
             await settle()
             assert not reader.done()
             writer.cancel()
@@ -206,7 +219,7 @@ def test_events_barriers_cells(options: dict[str, Any]) -> None:
             first = await queued(handle, barrier._waiting, barrier.wait)
             left = await queued(handle, barrier._waiting, barrier.wait)
             left.cancel()  # It has not come.
-            await support.until(lambda: len(barrier._waiting) == 1)
+            await support.until(lambda: takers(barrier._waiting) == 1)
             second = await queued(handle, barrier._waiting, barrier.wait)
             assert await barrier.wait() == 2
             assert (await first, await second) == (0, 1)
@@ -273,7 +286,7 @@ def test_closing_either_side() -> None:
         await sender.send(1)
         with pytest.raises(sync.ChannelFull):
             sender.try_send(2)
-        waiting = await queued(handle, sender._channel.senders, lambda: sender.send(2))
+        waiting = await queued(handle, sender._values, lambda: sender.send(2), putters)
         sender.close()
         with pytest.raises(sync.ChannelClosed):
             await sender.send(3)
@@ -288,14 +301,14 @@ def test_closing_either_side() -> None:
         sender, receiver = sync.channel(1)
         with pytest.raises(sync.ChannelEmpty):
             receiver.try_recv()
-        pending = await queued(handle, receiver._channel.receivers, receiver.recv)
+        pending = await queued(handle, receiver._values, receiver.recv)
         sender.close()
         with pytest.raises(sync.ChannelClosed):
             await pending
 
         sender, receiver = sync.channel(1)
         sender.try_send(1)
-        blocked = await queued(handle, sender._channel.senders, lambda: sender.send(2))
+        blocked = await queued(handle, sender._values, lambda: sender.send(2), putters)
         receiver.close()
         with pytest.raises(sync.ChannelClosed):
             await blocked
@@ -376,11 +389,11 @@ def test_cancelled_waits_lose_and_double_nothing(options: dict[str, Any]) -> Non
         for job in jobs:
             with contextlib.suppress(spargio.TaskCancelled):
                 await job
-        left = list(receiver._channel.items)
+        there, receiving, sending, _ = receiver._values.state()
+        left = [receiver.try_recv() for _ in range(there)]
         assert Counter(sent) == Counter(received + left)
         assert len(sent) > 500
-        assert not receiver._channel.receivers
-        assert not receiver._channel.senders
+        assert (receiving, sending) == (0, 0)
 
     spargio.run(main, **options)
 
@@ -410,7 +423,8 @@ def test_cancelled_waits_lose_no_permit(options: dict[str, Any]) -> None:
             with contextlib.suppress(spargio.TaskCancelled):
                 await job
         assert semaphore.available() == 3
-        assert (lock._readers, lock._writing, len(lock._waiting)) == (0, False, 0)
+        assert repr(lock) == "<RwLock free>"
+        assert takers(lock._free) == 0
 
     spargio.run(main, **options)
 
@@ -470,7 +484,7 @@ def test_waits_that_end_in_other_ways_take_nothing() -> None:
     semaphore = sync.Semaphore(0, most=1)
     with pytest.raises(RuntimeError, match="outside a spargio task"):
         semaphore.acquire().send(None)
-    assert not semaphore._waiting
+    assert takers(semaphore._permits) == 0
 
 
 def test_an_item_may_use_the_channel_when_it_is_dropped() -> None:
@@ -494,8 +508,7 @@ def test_an_event_may_be_set_by_a_signal_handler() -> None:
         event = sync.Event()
         before = signal.signal(signal.SIGUSR1, lambda number, frame: event.set())
         try:
-            with event._lock:  # As where it interrupts the event's own code.
-                signal.raise_signal(signal.SIGUSR1)
+            signal.raise_signal(signal.SIGUSR1)
             await event.wait()
         finally:
             signal.signal(signal.SIGUSR1, before)
@@ -516,15 +529,15 @@ def test_broadcast_and_watch(options: dict[str, Any]) -> None:
             return [value async for value in subscriber]
 
         jobs = [handle.spawn_stealable(listen(one)) for one in subscribers[1:]]
-        await support.until(lambda: len(source._waiting) == 2)
+        await support.until(lambda: takers(source._values) == 2)
         for n in range(3):
             source.send(n)
         slow = subscribers[0]
         assert await slow.recv() == 0
-        await support.until(lambda: len(source._waiting) == 2)
+        await support.until(lambda: takers(source._values) == 2)
         for n in range(3, 7):
             source.send(n)
-            await support.until(lambda: len(source._waiting) == 2)
+            await support.until(lambda: takers(source._values) == 2)
         with pytest.raises(sync.Lagged) as caught:
             await slow.recv()
         assert caught.value.missed == 2
@@ -541,7 +554,7 @@ def test_broadcast_and_watch(options: dict[str, Any]) -> None:
         watched = sync.watch(1)
         watcher = watched.watch()
         pending = handle.spawn_stealable(watcher.changed())
-        await support.until(lambda: len(watched._source._waiting) == 1)
+        await support.until(lambda: takers(watched._source._values) == 1)
         watched.send(2)
         assert await pending == 2
         for n in (3, 4, 5):

@@ -7,6 +7,7 @@ const later = @import("later.zig");
 const object = @import("object.zig");
 const result_wait = @import("result_wait.zig");
 const Completion = @import("../completion.zig").Completion;
+const LinkType = @import("../queue/chain.zig").LinkType;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
 const Object = api.Object;
@@ -19,11 +20,39 @@ pub const Future = struct {
     failed: bool,
     /// Result or exception; final once the completion is.
     value: ?*Object,
+    // Of one that waits in an exchange, under whose lock they change.
+    link: LinkType(Future),
+    left_before: ?*Future,
+    /// What it brings, or how many units it wants.
+    item: ?*Object,
+    weight: u64,
 
     pub const Type = object.TypeOf(Future);
 
     pub fn make(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+        return create();
+    }
+
+    pub fn create() ?*Object {
         return Type.create(); // Zero bytes are a future that is not set.
+    }
+
+    /// With a reference of an exchange's.
+    pub fn retained(self: *Future) *Future {
+        py.Py_IncRef(Type.objectOf(self));
+        return self;
+    }
+
+    /// Gives that reference back.
+    pub fn release(self: *Future) void {
+        py.Py_DecRef(Type.objectOf(self));
+    }
+
+    /// One that only an exchange sets. Runs nothing of Python: its lock is held.
+    pub fn settle(self: *Future, value: *Object) void {
+        self.claimed.store(true, .monotonic);
+        self.value = api.ref(value);
+        self.completion.publish(Shard.wake);
     }
 
     fn step(instance: *Object, suspended: *bool) ?*Object {
@@ -81,13 +110,18 @@ pub const Future = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         py.PyObject_GC_UnTrack(instance);
-        later.drop(&Type.body(instance).value);
+        const self = Type.body(instance);
+        later.drop(&self.value);
+        later.drop(&self.item);
         Type.free(instance, true);
     }
 
     fn traverse(instance: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_int {
         const self = Type.body(instance);
-        const status = visit(Type.class, arg);
+        var status = visit(Type.class, arg);
+        if (self.item) |item| {
+            if (status == 0) status = visit(item, arg);
+        }
         if (status != 0 or !self.completion.isDone()) return status;
         return if (self.value) |value| visit(value, arg) else 0;
     }

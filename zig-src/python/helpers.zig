@@ -13,6 +13,9 @@ const Helpers = struct {
     ClosedError: *Object,
     SpargioError: *Object,
     IncompleteReadError: *Object,
+    /// What an exchange gives: there is nothing now; there never will be.
+    NOTHING: *Object,
+    CLOSED: *Object,
     /// (from_shard or None, tag, value): a message that was received.
     Event: *Object,
     /// (coroutine) -> coroutine, or TypeError: for objects that are not plain coroutines.

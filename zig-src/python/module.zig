@@ -16,6 +16,9 @@ const read_files = @import("read_files.zig");
 const read_many = @import("read_many.zig");
 const registered = @import("registered.zig");
 const sqe = @import("sqe.zig");
+const exchange_type = @import("exchange_type.zig");
+const ended = @import("ended.zig");
+const room = @import("room.zig");
 const Future = @import("future.zig").Future;
 const NativeJoin = @import("native_join.zig").NativeJoin;
 const PyRuntime = @import("runtime.zig").PyRuntime;
@@ -72,6 +75,8 @@ var functions = [_]api.MethodDef{
     object.method("next_event", &messages.nextEvent, api.meth_fastcall, "next_event(runtime, shard, hot)"),
     object.method("next_hot_count", &messages.nextHotCount, api.meth_one, "next_hot_count(tag)"),
     object.method("take_hot_count", &messages.takeHotCount, api.meth_one, "take_hot_count(tag)"),
+    object.method("exchange", &exchange_type.make, api.meth_fastcall, "exchange(has_values, most, units)"),
+    object.method("ended", &ended.ended, api.meth_one, "ended(handle): waits, without its outcome"),
     object.method("future", &Future.make, api.meth_noargs, "future()"),
     object.method("timeout", &Timeout.make, api.meth_noargs, "timeout()"),
     object.method("redeliver", &Timeout.redeliver, api.meth_one, "redeliver(error)"),
@@ -130,9 +135,10 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     host.locked = locked != 0;
     if (!helpers.load(dict)) return null;
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
-        !Future.define() or !raw.define() or !messages.define() or !sqe.define() or !Segments.define() or
-        !Incoming.define() or !read_files.define() or !read_many.define() or !PyRuntime.define() or
-        !NativeJoin.define() or !yield.define()) return null;
+        !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !raw.define() or
+        !messages.define() or !sqe.define() or !Segments.define() or !Incoming.define() or
+        !read_files.define() or !read_many.define() or !PyRuntime.define() or !NativeJoin.define() or
+        !yield.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);

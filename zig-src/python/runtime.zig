@@ -17,6 +17,7 @@ const core = @import("../runtime.zig");
 const Crew = @import("../crew.zig").Crew;
 const Kind = @import("../task.zig").Kind;
 const PyTask = @import("task.zig").PyTask;
+const room_module = @import("room.zig");
 const Shard = @import("../shard.zig").Shard;
 const Watch = @import("watch.zig").Watch;
 const Object = api.Object;
@@ -386,6 +387,7 @@ pub const PyRuntime = struct {
             var methods = [_]api.MethodDef{
                 object.method("spawn", &spawn, api.meth_fastcall, "spawn(kind, value, coroutine, name)"),
                 object.method("place", &placeOf, api.meth_fastcall, "place(kind, value): a shard's number."),
+                object.method("room", &room_module.room, api.meth_one, "room(shard): waits for it in its queue."),
                 object.method("spawn_cleanup", &spawnCleanup, api.meth_fastcall, "spawn_cleanup(coroutine, name)"),
                 object.method(
                     "spawn_native",

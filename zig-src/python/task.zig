@@ -192,6 +192,9 @@ pub const PyTask = struct {
         const exception = api.takeException();
         if (matches(exception, helpers.CancelledError)) {
             self.task.status = @backingInt(errors.Code.cancelled);
+            self.nameAfterCoroutine();
+            py.Py_DecRef(exception); // Nobody asks for it; its traceback holds the frames.
+            return .ended;
         } else if (matches(exception, helpers.TaskCancelled) and Shard.current().?.crew.closing.load(.seq_cst)) {
             // The close has ended what the task awaited before the task itself was told: no failure of it.
             self.task.status = @backingInt(errors.Code.cancelled);
@@ -371,9 +374,10 @@ pub const PyTask = struct {
         return self.outcome();
     }
 
+    /// And has nothing else to raise: KeyboardInterrupt and SystemExit end a task as cancelled too.
     fn endedByCancellation(self: *const PyTask) bool {
         assert(self.task.isDone());
-        return self.task.status == @backingInt(errors.Code.cancelled) and !self.keepsException();
+        return self.task.status == @backingInt(errors.Code.cancelled) and !self.failed;
     }
 
     /// Result, or the exception raised. Only when done.
@@ -401,11 +405,6 @@ pub const PyTask = struct {
         const before = @cmpxchgStrong(u32, &self.raised_by, 0, me, .acq_rel, .acquire) orelse return true;
         if (before != me) @atomicStore(u32, &self.raised_by, std.math.maxInt(u32), .release);
         return before == me;
-    }
-
-    /// KeyboardInterrupt and SystemExit end a task as cancelled, but are what its handle raises.
-    fn keepsException(self: *const PyTask) bool {
-        return self.failed and !matches(self.value.?, helpers.CancelledError);
     }
 
     fn cancel(handle: *Object, _: ?*Object) callconv(.c) ?*Object {
@@ -467,7 +466,7 @@ pub const PyTask = struct {
     }
 
     fn reportUnasked(self: *PyTask) void {
-        if (!self.failed or self.retrieved or !self.keepsException()) return;
+        if (!self.failed or self.retrieved) return;
         self.retrieved = true;
         self.report();
     }

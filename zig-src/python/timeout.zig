@@ -74,6 +74,27 @@ pub const Timeout = struct {
         return api.none();
     }
 
+    /// rearm(duration_ns): from now on instead, in the task that it was armed in.
+    fn rearm(instance: *Object, duration: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        const task = self.task orelse
+            return api.raise(py.PyExc_RuntimeError.*, "reschedule() of a time limit that is not in use");
+        if (PyTask.current() != task)
+            return api.raise(py.PyExc_RuntimeError.*, "reschedule() of a time limit by another task than entered it");
+        if (self.expired.load(.acquire))
+            return api.raise(py.PyExc_RuntimeError.*, "reschedule() of a time limit that has passed");
+        const ns = object.unsigned(duration, "duration_ns", std.math.maxInt(i64)) orelse return null;
+        const timers = &task.home().timers;
+        if (self.timer.isSet()) timers.cancel(&self.timer);
+        if (ns < std.math.maxInt(i64))
+            timers.set(&self.timer, clock.deadlineNs(ns)) catch return py.PyErr_NoMemory();
+        return api.none();
+    }
+
+    fn hasExpired(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(Type.body(instance).expired.load(.acquire)));
+    }
+
     /// disarm() -> whether the time had passed.
     fn disarm(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
@@ -125,6 +146,8 @@ pub const Timeout = struct {
         const S = struct {
             var methods = [_]api.MethodDef{
                 object.method("arm", &arm, api.meth_one, "Start, for the current task."),
+                object.method("rearm", &rearm, api.meth_one, "Start anew, for the same task."),
+                object.method("expired", &hasExpired, api.meth_noargs, "Whether the time has passed."),
                 object.method("expire", &expire, api.meth_noargs, "As if the time had passed; any thread."),
                 object.method("disarm", &disarm, api.meth_noargs, "Stop; whether the time had passed."),
                 .{},

@@ -243,10 +243,7 @@ pub const Epoll = struct {
     /// One report of any of the events that somebody waits for. A descriptor that was closed has left
     /// epoll by itself, so what is believed of it is tried first and the other call is made if need be.
     fn arm(self: *Epoll, fd: i32, users: *Users) linux.E {
-        var wanted: u32 = 0;
-        var next = users.waiting;
-        while (next) |pending| : (next = pending.next) wanted |= pending.events;
-        var event: linux.epoll_event = .{ .events = wanted | linux.EPOLL.ONESHOT, .data = .{ .fd = fd } };
+        var event: linux.epoll_event = .{ .events = users.wanted | linux.EPOLL.ONESHOT, .data = .{ .fd = fd } };
         var errno = linux.errno(linux.epoll_ctl(self.epoll, linux.EPOLL.CTL_MOD, fd, &event));
         if (errno == .NOENT) {
             // Armed, and not there: the number is another's now.
@@ -261,8 +258,8 @@ pub const Epoll = struct {
     fn endOlder(self: *Epoll, users: *Users) u32 {
         while (true) {
             const pending = users.waiting.?;
-            users.waiting = pending.next orelse return pending.events;
-            pending.next = null;
+            if (pending == users.last) return pending.events;
+            users.remove(pending);
             self.fail(pending, .CANCELED);
         }
     }

@@ -26,6 +26,8 @@ pub const Pending = struct {
     /// Of the list it is in: who waits for a descriptor, the pool's queue, what has arrived at a shard, or
     /// the free ones.
     next: ?*Pending = null,
+    /// Of those that can be left from anywhere: who waits for a descriptor, and the pool's queue.
+    prev: ?*Pending = null,
     /// The ring's own side; the pool gives it back there.
     owner: *anyopaque,
 

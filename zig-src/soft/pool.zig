@@ -35,6 +35,7 @@ pub const Pool = struct {
         assert(!self.ending and pending.next == null);
         if (self.queued >= self.idle) self.addThread();
         if (self.made == 0) return false;
+        pending.prev = self.last;
         if (self.last) |last| last.next = pending else self.first = pending;
         self.last = pending;
         self.queued += 1;
@@ -46,20 +47,17 @@ pub const Pool = struct {
     pub fn withdraw(self: *Pool, pending: *Pending) bool {
         self.lock.lock();
         defer self.lock.unlock();
-        var before: ?*Pending = null;
-        var at = self.first;
-        while (at) |here| : ({
-            before = here;
-            at = here.next;
-        }) {
-            if (here != pending) continue;
-            if (before) |b| b.next = here.next else self.first = here.next;
-            if (self.last == here) self.last = before;
-            here.next = null;
-            self.queued -= 1;
-            return true;
-        }
-        return false;
+        if (pending.prev == null and self.first != pending) return false; // A thread has it.
+        self.unlink(pending);
+        return true;
+    }
+
+    fn unlink(self: *Pool, pending: *Pending) void {
+        if (pending.prev) |prev| prev.next = pending.next else self.first = pending.next;
+        if (pending.next) |next| next.prev = pending.prev else self.last = pending.prev;
+        pending.next = null;
+        pending.prev = null;
+        self.queued -= 1;
     }
 
     /// After all operations have ended: nobody submits any more.
@@ -116,10 +114,7 @@ pub const Pool = struct {
         defer self.lock.unlock();
         while (true) {
             if (self.first) |pending| {
-                self.first = pending.next;
-                if (self.first == null) self.last = null;
-                pending.next = null;
-                self.queued -= 1;
+                self.unlink(pending);
                 return pending;
             }
             if (self.ending) return null;

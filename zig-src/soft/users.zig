@@ -10,6 +10,9 @@ const Pending = @import("pending.zig").Pending;
 pub const Users = struct {
     /// Those that wait for it, oldest first.
     waiting: ?*Pending = null,
+    last: ?*Pending = null,
+    /// All that they wait for; maybe more, until none is left or all were taken.
+    wanted: u32 = 0,
     /// What epoll was asked for last, unless it has reported since.
     armed: u32 = 0,
     /// How many the pool has.
@@ -19,22 +22,29 @@ pub const Users = struct {
 
     pub fn append(self: *Users, pending: *Pending) void {
         assert(pending.next == null);
-        var at = &self.waiting;
-        while (at.*) |here| at = &here.next;
-        at.* = pending;
+        pending.prev = self.last;
+        if (self.last) |last| last.next = pending else self.waiting = pending;
+        self.last = pending;
+        self.wanted |= pending.events;
     }
 
     pub fn remove(self: *Users, pending: *Pending) void {
-        var at = &self.waiting;
-        while (at.*.? != pending) at = &at.*.?.next;
-        at.* = pending.next;
+        if (pending.prev) |prev| prev.next = pending.next else self.waiting = pending.next;
+        if (pending.next) |next| next.prev = pending.prev else self.last = pending.prev;
         pending.next = null;
+        pending.prev = null;
+        if (self.waiting == null) self.wanted = 0;
     }
 
-    /// All that wait, which are the caller's then.
+    /// All that wait, which are the caller's then, by their `next`.
     pub fn takeWaiting(self: *Users) ?*Pending {
-        defer self.waiting = null;
-        return self.waiting;
+        const first = self.waiting;
+        var next = first;
+        while (next) |pending| : (next = pending.next) pending.prev = null;
+        self.waiting = null;
+        self.last = null;
+        self.wanted = 0;
+        return first;
     }
 };
 
@@ -84,6 +94,8 @@ test "a descriptor is in the table while it is used" {
     var second = first;
     (try table.put(7)).append(&first);
     (try table.put(7)).append(&second);
+    table.get(7).?.remove(&first);
+    (try table.put(7)).append(&first);
     table.get(7).?.remove(&first);
     table.get(7).?.pooled = 1;
     try std.testing.expectEqual(&second, table.get(7).?.takeWaiting());

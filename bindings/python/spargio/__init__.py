@@ -20,7 +20,7 @@ from .errors import (
     SpargioError,
     TaskCancelled,
 )
-from .groups import TaskGroup
+from .groups import TaskGroup, TaskStatus
 from .messages import Event, RemoteShard, RingMsg, ShardCtx
 from .options import IdleStrategy, RuntimeBuilder
 from .placement import TaskPlacement
@@ -42,6 +42,7 @@ from .time import (
     Sleep,
     interval,
     interval_at,
+    move_on_after,
     sleep,
     sleep_until,
     timeout,
@@ -79,6 +80,7 @@ __all__ = (
     "TaskCancelled",
     "TaskGroup",
     "TaskPlacement",
+    "TaskStatus",
     "boundary",
     "current_handle",
     "current_shard",
@@ -88,6 +90,7 @@ __all__ = (
     "interval_at",
     "io",
     "main",
+    "move_on_after",
     "net",
     "probe",
     "process",

@@ -17,7 +17,7 @@ local = threading.local()
 """``local.runtime`` on a shard's thread: the native runtime it belongs to."""
 
 _open: weakref.WeakKeyDictionary[AsyncGenerator[Any, Any], Runtime] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
+"""Used in steps that are whole by themselves: a finalizer may begin a generator in between."""
 
 try:
     from sniffio import thread_local as _sniffio
@@ -26,8 +26,7 @@ except ImportError:  # Only those who detect the library have it.
 
 
 def _first_iteration(generator: AsyncGenerator[Any, Any]) -> None:
-    with _lock:
-        _open[generator] = local.runtime
+    _open[generator] = local.runtime
 
 
 def _finalize(generator: AsyncGenerator[Any, Any]) -> None:
@@ -44,12 +43,11 @@ def _finalize(generator: AsyncGenerator[Any, Any]) -> None:
 def _last_task(runtime: Runtime, shard: int) -> None:
     """All tasks have ended, and with them the generators that they held: what is left is
     held elsewhere, and closed by tasks of its own."""
-    with _lock:
-        left = [generator for generator, owner in _open.items() if owner is runtime]
-        for generator in left:
+    for reference in _open.keyrefs():
+        generator = reference()
+        if generator is not None and _open.get(generator) is runtime:
             del _open[generator]
-    for generator in left:
-        runtime.spawn_cleanup(generator.aclose(), "aclose of a generator at the end")
+            runtime.spawn_cleanup(generator.aclose(), "aclose of a generator at the end")
 
 
 def _attached(runtime: Runtime, shard: int) -> None:

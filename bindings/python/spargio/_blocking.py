@@ -24,7 +24,8 @@ class Pool:
     def __init__(self, threads: int, prefix: str) -> None:
         self._threads = threads
         self._prefix = prefix
-        self._lock = threading.Lock()
+        # A finalizer may come here in the middle of a submission by its own thread.
+        self._lock = threading.RLock()
         self._executor: ThreadPoolExecutor | None = None
         _pools.add(self)
 
@@ -33,16 +34,10 @@ class Pool:
         answer: Future[T] = native.future()
         context = contextvars.copy_context()
 
-        def call() -> None:
-            try:
-                answer.set_result(context.run(function, *arguments))
-            except BaseException as error:
-                answer.set_exception(error)
-
         with self._lock:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix=self._prefix)
-            self._executor.submit(call)
+            self._executor.submit(_answer, [answer], context, function, arguments)
         return answer
 
     def close(self) -> None:
@@ -53,8 +48,25 @@ class Pool:
             executor.shutdown()
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._executor = None
+
+
+def _answer(
+    box: list[Future[T]],
+    context: contextvars.Context,
+    function: Callable[..., T],
+    arguments: tuple[object, ...],
+) -> None:
+    """Takes the future out of its box: it holds the error, whose traceback holds this frame and the
+    executor's, with what it was called with."""
+    answer = box.pop()
+    try:
+        answer.set_result(context.run(function, *arguments))
+    except BaseException as error:
+        answer.set_exception(error)
+    finally:
+        del answer
 
 
 def _in_child() -> None:
@@ -94,9 +106,10 @@ async def to_its_end(begin: Callable[[], Awaitable[T]]) -> T:
 
 
 def redeliver_all(late: list[CancelledError]) -> None:
-    """At the next awaits of this task, one each."""
-    for error in late:
-        native.redeliver(error)
+    """At the next awaits of this task, one each. They are not held any longer: the frames in their
+    tracebacks hold the list."""
+    while late:
+        native.redeliver(late.pop(0))
 
 
 def close_pools() -> None:

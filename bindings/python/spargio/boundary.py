@@ -3,6 +3,7 @@ or in tasks; a server in tasks. Bounded: what the server cannot take is refused 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import errors
 from ._ffi.core import Future, native
+from ._shared import Shared
 from .sync import ChannelClosed, ChannelFull, Receiver, Sender
 from .sync import channel as _channel
 from .time import timeout
@@ -66,23 +68,31 @@ class BoundaryStats:
 
 
 # A request that is dropped ends its call from its finalizer, which may run between any two steps of
-# the same thread, also where that holds a lock: the locks on that way can be taken again.
+# any thread. On that way nothing holds a lock: into the middle of a step (of a deque, a dict, a
+# future, a channel) nothing can come.
 _counts = dict.fromkeys(BoundaryStats.__dataclass_fields__, 0)
 _uncounted: deque[str] = deque()
 _counts_lock = threading.RLock()
 
 
 def _count(name: str) -> None:
-    _uncounted.append(name)  # One step: nothing can come between.
-    if len(_uncounted) > 1000:
-        stats_snapshot()
+    _uncounted.append(name)
+    if len(_uncounted) > 1000 and _counts_lock.acquire(blocking=False):
+        try:  # Where another thread counts already, that one does it.
+            _add_up()
+        finally:
+            _counts_lock.release()
+
+
+def _add_up() -> None:
+    while _uncounted:
+        _counts[_uncounted.popleft()] += 1
 
 
 def stats_snapshot() -> BoundaryStats:
     """All counters now. Any thread."""
     with _counts_lock:
-        while _uncounted:
-            _counts[_uncounted.popleft()] += 1
+        _add_up()
         return BoundaryStats(**_counts)
 
 
@@ -95,8 +105,8 @@ class _LoopBridge:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._lock = threading.RLock()
         self._arrived: deque[asyncio.Future[None]] = deque()
+        self._rung = False
         loop.add_reader(self._eventfd, self._drain)
 
     def __del__(self) -> None:
@@ -107,67 +117,88 @@ class _LoopBridge:
         """Any thread."""
         if waiter.get_loop().is_closed():
             return
-        with self._lock:
-            first = not self._arrived
-            self._arrived.append(waiter)
-        if first:
+        # Here first in, then the flag; in `_drain` the other way round: one sees the other.
+        self._arrived.append(waiter)
+        if not self._rung:
+            self._rung = True
             os.eventfd_write(self._eventfd, 1)
 
     def _drain(self) -> None:
         os.eventfd_read(self._eventfd)
-        with self._lock:
-            arrived, self._arrived = self._arrived, deque()
-        for waiter in arrived:
+        self._rung = False
+        while self._arrived:
+            waiter = self._arrived.popleft()
             if not waiter.done():
                 waiter.set_result(None)
 
 
-_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopBridge] = (
+# Weak on both sides: a bridge reaches its loop, through the waiters that have arrived. The loop
+# holds it, as its reader, until it is closed.
+_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_LoopBridge]] = (
     weakref.WeakKeyDictionary()
 )
-_bridges_lock = threading.Lock()
 
 
 def _bridge(loop: asyncio.AbstractEventLoop) -> _LoopBridge:
-    with _bridges_lock:
-        found = _bridges.get(loop)
-        if found is None:
-            found = _bridges[loop] = _LoopBridge(loop)
-        return found
+    """On the loop's thread."""
+    reference = _bridges.get(loop)
+    found = None if reference is None else reference()
+    if found is None:
+        found = _LoopBridge(loop)
+        _bridges[loop] = weakref.ref(found)
+    return found
 
 
-class Ticket:
+class _Failure:
+    """How a call failed for want of an answer; each who asks is raised an exception of his own. One
+    for all would hold the frames of those who asked, and these the queue that the ticket is in."""
+
+    __slots__ = ("kind", "text")
+
+    def __init__(self, kind: type[errors.SpargioError], text: str) -> None:
+        self.kind = kind
+        self.text = text
+
+
+def _given(answer: Any) -> Any:
+    if type(answer) is _Failure:
+        raise answer.kind(answer.text)
+    return answer
+
+
+class Ticket(Shared):
     """A call under way. Await it in a task or in an asyncio loop, or :meth:`wait_timeout` on an
     ordinary thread; it may be asked several times."""
 
     def __init__(self, deadline: float | None) -> None:
         self._answer: Future[Any] = native.future()
         self._deadline = deadline
-        self._lock = threading.RLock()
-        self._wakers: list[tuple[_LoopBridge, asyncio.Future[None]]] = []
+        self._wakers: dict[asyncio.Future[None], _LoopBridge] = {}
+
+    def _state(self) -> str:
+        return "answered" if self.done() else "under way"
 
     def done(self) -> bool:
         """Whether it was answered, or has failed."""
         return self._answer.done()
 
-    def _settle(self, value: Any, failure: BaseException | None, outcome: str) -> bool:
-        """Of several outcomes the first counts."""
-        won = (
-            self._answer.set_result(value)
-            if failure is None
-            else self._answer.set_exception(failure)
-        )
+    def _settle(self, answer: Any, outcome: str) -> bool:
+        """Of several outcomes the first counts. An exception is raised to those who ask."""
+        if isinstance(answer, BaseException):
+            won = self._answer.set_exception(answer)
+        else:
+            won = self._answer.set_result(answer)
         if won:
             _count(outcome)
-            with self._lock:
-                wakers, self._wakers = self._wakers, []
-            for bridge, waiter in wakers:
-                bridge.wake(waiter)
+            while self._wakers:
+                with contextlib.suppress(KeyError):  # One that gave up just now.
+                    waiter, bridge = self._wakers.popitem()
+                    bridge.wake(waiter)
         return won
 
     def _expire(self) -> None:
-        failure = Timeout("the call was not answered in time")
-        self._settle(None, failure, "timed_out")
+        failure = _Failure(Timeout, "the call was not answered in time")
+        self._settle(failure, "timed_out")
 
     def _left(self, seconds: float | None = None) -> float | None:
         """Seconds until the nearer of the call's own limit and this one."""
@@ -180,10 +211,14 @@ class Ticket:
         """On an ordinary thread: the answer; :class:`Timeout` after `seconds`, or after the limit
         of the call, which is then over."""
         try:
-            return self._answer.result(self._left(seconds))
-        except TimeoutError:
-            self._expire()  # Where it was answered meanwhile the answer counts.
-            return self._answer.result()
+            try:
+                answer = self._answer.result(self._left(seconds))
+            except TimeoutError:
+                self._expire()  # Where it was answered meanwhile the answer counts.
+                answer = self._answer.result()
+            return _given(answer)
+        finally:
+            del self  # It holds the error, whose traceback holds this frame.
 
     def __await__(self) -> Generator[Any, None, Any]:
         if native.current_task() is not None:
@@ -192,74 +227,69 @@ class Ticket:
 
     async def _in_task(self) -> Any:
         try:
-            with timeout(self._left()):
-                return await self._answer
-        except TimeoutError:
-            self._expire()
-            return self._answer.result()
+            try:
+                with timeout(self._left()):
+                    answer = await self._answer
+            except TimeoutError:
+                self._expire()
+                answer = self._answer.result()
+            return _given(answer)
+        finally:
+            del self
 
     async def _in_loop(self) -> Any:
         import asyncio  # Whoever has a loop has it; nobody else pays for it.
 
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        entry = (_bridge(loop), waiter)
-        with self._lock:
-            if not self._answer.done():
-                self._wakers.append(entry)
-            else:
-                waiter.set_result(None)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wakers[waiter] = _bridge(waiter.get_loop())
         try:
-            await asyncio.wait_for(waiter, self._left())
+            # Looked at last: who answers wakes those that it finds there.
+            if not self._answer.done():
+                await asyncio.wait_for(waiter, self._left())
         except asyncio.TimeoutError:
             self._expire()
         finally:
-            with self._lock:
-                if entry in self._wakers:
-                    self._wakers.remove(entry)
-        return self._answer.result()
+            self._wakers.pop(waiter, None)
+        try:
+            return _given(self._answer.result())
+        finally:
+            del self
 
 
 _Queued = tuple[Any, Ticket]
 
 
-def _refuse(queued: deque[_Queued]) -> None:
-    """End the calls in it. Several may do so at once."""
-    while True:
-        try:
-            _, ticket = queued.popleft()
-        except IndexError:
-            return
-        ticket._settle(None, Closed("the server is gone"), "closed")
+def _close(receiver: Receiver[_Queued]) -> None:
+    """Ends the calls that nobody will answer."""
+    for _, ticket in receiver._values.break_off():
+        ticket._settle(_Failure(Closed, "the server is gone"), "closed")
 
 
-class Client:
+class Client(Shared):
     """Makes calls; any number of threads, loops and tasks may share one."""
 
     def __init__(self, sender: Sender[_Queued]) -> None:
         self._sender = sender
+
+    def _state(self) -> str:
+        return f"of {self._sender!r}"
 
     def try_call(self, request: Any, *, seconds: float | None = None) -> Ticket:
         """Hand `request` over; never waits. The answer must come within `seconds`.
         :class:`Overloaded` where the channel is full, :class:`Closed`. Any thread."""
         if seconds is not None and not seconds >= 0:
             raise ValueError(f"seconds is {seconds}: allowed is 0 or more")
-        deadline = None if seconds is None else monotonic() + seconds
-        ticket = Ticket(deadline)
+        ticket = Ticket(None if seconds is None else monotonic() + seconds)
         _count("calls")
         try:
             self._sender.try_send((request, ticket))
         except ChannelFull as error:
-            ticket._settle(None, Overloaded(f"{error}: nothing was accepted"), "overloaded")
+            _count("overloaded")
+            raise Overloaded(f"{error}: nothing was accepted") from None
         except ChannelClosed:
-            ticket._settle(None, Closed("the server is gone"), "closed")
-        else:
-            # Looked at last: a server that went away meanwhile has not seen it (`__del__`).
-            channel = self._sender._channel
-            if channel.closed_for_recv:
-                _refuse(channel.close(receiver=True))
-            return ticket
-        return ticket._answer.result()  # type: ignore[no-any-return]
+            _count("closed")
+            raise Closed("the server is gone") from None
+        return ticket
 
     async def call(self, request: Any) -> Any:
         """The answer to `request`: in a task, or in an asyncio loop. :class:`Overloaded`,
@@ -276,15 +306,17 @@ class Client:
             return await ticket
         except BaseException:
             # Nobody else has the ticket. One that has failed by itself is settled already.
-            ticket._settle(None, Canceled("the client gave up"), "canceled")
+            ticket._settle(_Failure(Canceled, "the client gave up"), "canceled")
             raise
+        finally:
+            del ticket
 
     def close(self) -> None:
         """The server gets what is queued, then :class:`Closed`. Any thread; idempotent."""
         self._sender.close()
 
 
-class Request:
+class Request(Shared):
     """What a client asked. Answer it once, or let it go: the client then gets :class:`Canceled`
     (on a free-threaded Python at once only where it goes away on the shard that received it)."""
 
@@ -292,6 +324,9 @@ class Request:
         self.request = request
         """What :meth:`Client.call` was given."""
         self._ticket: Ticket | None = ticket
+
+    def _state(self) -> str:
+        return "answered" if self._ticket is None else "not answered"
 
     @property
     def deadline(self) -> float | None:
@@ -307,24 +342,25 @@ class Request:
 
     def respond(self, answer: Any) -> bool:
         """Answer; an exception instance is raised at the client. False where it waits no more."""
-        ticket = self.into_request()[1]
-        failure = answer if isinstance(answer, BaseException) else None
-        return ticket._settle(answer, failure, "completed")
+        return self.into_request()[1]._settle(answer, "completed")
 
     def __del__(self, _interpreter_ends: Callable[[], bool] = sys.is_finalizing) -> None:
         # Then nobody waits any more, and the names that are used here may be gone.
         if self._ticket is not None and not _interpreter_ends():
-            failure = Canceled("the server dropped the request without an answer")
-            self._ticket._settle(None, failure, "canceled")
+            failure = _Failure(Canceled, "the server dropped the request without an answer")
+            self._ticket._settle(failure, "canceled")
 
 
-class Server:
+class Server(Shared):
     """Takes requests; any number of tasks may share one. Requests whose client gave up are left
     out. One that nobody holds any more is closed (on a free-threaded Python at once only where it
     goes away on the thread that made it)."""
 
     def __init__(self, receiver: Receiver[_Queued]) -> None:
         self._receiver = receiver
+
+    def _state(self) -> str:
+        return f"of {self._receiver!r}"
 
     async def recv(self) -> Request:
         """The next request; :class:`Closed` where none will come."""
@@ -350,15 +386,11 @@ class Server:
 
     def close(self) -> None:
         """Those who wait get :class:`Closed`. Any thread; idempotent."""
-        _refuse(self._receiver._channel.close(receiver=True))
+        _close(self._receiver)
 
     def __del__(self, _interpreter_ends: Callable[[], bool] = sys.is_finalizing) -> None:
-        # Not by `close`: this thread may hold the channel's lock already. Who puts a request in
-        # meanwhile looks at the flag afterwards; who waits for one holds the server.
         if not _interpreter_ends():
-            channel = self._receiver._channel
-            channel.closed_for_recv = True
-            _refuse(channel.items)
+            self.close()
 
     def __aiter__(self) -> Server:
         return self

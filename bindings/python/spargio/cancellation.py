@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from ._ffi.core import Future, JoinHandle, adopt, native
+from ._shared import Shared
 from .errors import CancelledError, TaskCancelled
 from .runtime import current_handle
 
@@ -52,57 +51,55 @@ class Scope:
         )
 
 
-class CancellationToken:
+class CancellationToken(Shared):
     """A wish to stop that is told once, from any thread, and heard by whoever holds the token or a
     child of it."""
 
     def __init__(self) -> None:
         # A signal handler may cancel between any two steps of this very thread, and the collector
-        # run finalizers there.
-        self._lock = threading.RLock()
+        # run finalizers there: no lock, but steps of a dict, each of which is whole. Who takes an
+        # entry out calls it.
         self._cancelled = False
         # What to call: functions, and weak references to children.
-        self._calls: dict[int, Callable[[], Any]] = {}
-        self._keys = itertools.count()
+        self._calls: dict[object, Callable[[], Any]] = {}
 
     def cancel(self) -> None:
-        """Tell all who wait and all children. Idempotent; any thread, signal handlers too."""
+        """Tell all who wait and all children. Idempotent; any thread, signal handlers and
+        finalizers too."""
         left = [self]
         while left:
-            calls = left.pop()._take()
-            for call in calls:
+            for call in left.pop()._take():
                 child = call()
                 if isinstance(child, CancellationToken):
                     left.append(child)
 
-    def _take(self) -> list[Callable[[], Any]]:
-        with self._lock:
-            if self._cancelled:
-                return []
-            self._cancelled = True
-            calls, self._calls = self._calls, {}
-        return list(calls.values())
+    def _take(self) -> Iterator[Callable[[], Any]]:
+        self._cancelled = True
+        for key in list(self._calls):
+            call = self._calls.pop(key, None)
+            if call is not None:
+                yield call
 
     def is_cancelled(self) -> bool:
         """Whether :meth:`cancel` was called here or above."""
         return self._cancelled
 
-    def _on_cancel(self, call: Callable[[], Any]) -> int | None:
-        """Calls it at once, and gives None, where it is cancelled already. (Twice, maybe, where a
-        signal handler cancels in between.)"""
-        with self._lock:
-            key = next(self._keys)
-            self._calls[key] = call
-            if not self._cancelled:
-                return key
-            self._calls.pop(key, None)
-        call()
+    def _on_cancel(self, call: Callable[[], Any]) -> object | None:
+        """Calls it once; at once, and gives None, where it is cancelled already."""
+        key = object()
+        self._calls[key] = call
+        if not self._cancelled:  # Looked at last: who cancels looks at the calls last.
+            return key
+        if self._calls.pop(key, None) is not None:
+            call()
         return None
 
-    def _forget(self, key: int | None) -> None:
-        # Without the lock, which a finalizer may find held by its own thread; a pop is atomic.
+    def _forget(self, key: object | None) -> None:
         if key is not None:
             self._calls.pop(key, None)
+
+    def _state(self) -> str:
+        return "cancelled" if self._cancelled else f"{len(self._calls)} listening"
 
     def child(self) -> CancellationToken:
         """A token that is cancelled with this one, but not the other way round. It is held weakly:
@@ -144,7 +141,7 @@ class _Child(CancellationToken):
     def __init__(self, parent: CancellationToken) -> None:
         super().__init__()
         self._parent = parent
-        self._key: int | None = None
+        self._key: object | None = None
 
     def __del__(self) -> None:
         self._parent._forget(self._key)
@@ -161,12 +158,18 @@ async def shield(awaitable: Awaitable[T]) -> T:
     cancels shielded tasks like all others.
     """
     if isinstance(awaitable, (JoinHandle, Future)):
-        result: T = await awaitable
-        return result
+        try:
+            result: T = await awaitable
+            return result
+        finally:
+            del awaitable
     work: Coroutine[Any, Any, T] = adopt(awaitable)
     try:
         job = current_handle().spawn_pinned(native.current_shard(), work, name="shield")
     except BaseException:
         work.close()
         raise
-    return await job
+    try:
+        return await job
+    finally:
+        del job  # It holds its error, whose traceback holds this frame.

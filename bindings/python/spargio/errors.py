@@ -19,9 +19,10 @@ class SpargioError(Exception):
 
 
 class Overloaded(SpargioError):
-    """A bounded queue is full: the preferred shard's stealable queue at a spawn (wait for tasks to
-    end, or raise ``stealable_queue_capacity``), a shard's lane at a send (let it take messages, or
-    raise ``msg_ring_queue_capacity``), a boundary's. What was refused was not accepted."""
+    """A bounded queue is full: the shard's stealable queue at a spawn (wait for room with
+    ``spawn_wait``, or raise ``stealable_queue_capacity``), a shard's lane at a send (let it take
+    messages, or raise ``msg_ring_queue_capacity``), a boundary's. Nothing of it was accepted.
+    """
 
     sent: int = 0
     """Of several messages, how many were sent before: the first of them."""

@@ -243,6 +243,8 @@ class _Start:
             if isinstance(error, Exception):  # Nothing was started: both are told.
                 redeliver_all(late)
             raise
+        finally:
+            del answer  # It holds the error, whose traceback holds this frame.
         redeliver_all(late)
         return self._started.pop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -18,6 +19,7 @@ from ._blocking import spawn_blocking
 from ._ffi import constants
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle, native
 from ._ffi.core import Runtime as NativeRuntime
+from .errors import CancelledError, Overloaded
 from .messages import RemoteShard
 from .options import RuntimeBuilder
 from .placement import TaskPlacement
@@ -80,6 +82,33 @@ class RuntimeHandle:
     ) -> JoinHandle[T]:
         """Where `placement` says."""
         return self._spawn(placement.kind, placement.value, coroutine, name)
+
+    def _settled(self, placement: TaskPlacement) -> TaskPlacement:
+        """With the shard that it means now, where it is stealable."""
+        if placement.kind != constants.PLACE_STEALABLE:
+            return placement
+        shard = self._runtime.place(placement.kind, placement.value)
+        return TaskPlacement.StealablePreferred(shard)
+
+    async def spawn_wait(
+        self,
+        coroutine: Coro[T],
+        *,
+        placement: TaskPlacement = TaskPlacement.Stealable,
+        name: str | None = None,
+    ) -> JoinHandle[T]:
+        """:meth:`spawn_with_placement`, after a wait while the shard's stealable queue is full,
+        instead of :class:`spargio.Overloaded`. In a task. One that is cancelled meanwhile has
+        spawned nothing; the coroutine is closed."""
+        at = self._settled(placement)
+        try:
+            while True:
+                with contextlib.suppress(Overloaded):
+                    return self._spawn(at.kind, at.value, coroutine, name)
+                await self._runtime.room(at.value)
+        except CancelledError:
+            coroutine.close()
+            raise
 
     def spawn_native(
         self,

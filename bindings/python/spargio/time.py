@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Generator
 from enum import Enum
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from ._ffi.core import Future, native
+from ._ffi.core import native
+from ._shared import Shared
 from .errors import CancelledError
 
 __all__ = (
@@ -18,12 +18,15 @@ __all__ = (
     "Sleep",
     "interval",
     "interval_at",
+    "move_on_after",
     "sleep",
     "sleep_until",
     "timeout",
     "timeout_at",
     "yield_now",
 )
+
+L = TypeVar("L", bound="_Limit")
 
 _NS = 1_000_000_000
 _FOREVER_NS = (1 << 63) - 1
@@ -45,7 +48,49 @@ yield_now = native.yield_now
 """``await yield_now()`` lets the other tasks that are ready on this shard run first."""
 
 
-class timeout:
+class _Limit:
+    """A time limit on a block of a task; what its end means, the classes below say."""
+
+    __slots__ = ("_limit", "_seconds")
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._limit = native.timeout()
+
+    def _after(self) -> int:
+        return _FOREVER_NS if self._seconds is None else _nanoseconds(self._seconds, "seconds")
+
+    def __enter__(self: L) -> L:
+        self._limit.arm(self._after())
+        return self
+
+    async def __aenter__(self: L) -> L:
+        return self.__enter__()
+
+    def reschedule(self, seconds: float | None) -> None:
+        """Let it pass `seconds` from now instead, None for never. In the task that is in the block;
+        ``RuntimeError`` elsewhere, and when it has passed already."""
+        before, self._seconds = self._seconds, seconds
+        try:
+            self._limit.rearm(self._after())
+        except BaseException:
+            self._seconds = before
+            raise
+
+    def expired(self) -> bool:
+        """Whether it has passed."""
+        return self._limit.expired()
+
+    def _ended(self, exception: BaseException | None) -> bool:
+        """The block is left: whether by this limit."""
+        self._limit.disarm()
+        return (
+            isinstance(exception, CancelledError)
+            and getattr(exception, "_scope", None) is self._limit
+        )
+
+
+class timeout(_Limit):
     """A time limit in seconds on a block of a task, None for no limit::
 
         with spargio.timeout(1.5):
@@ -55,16 +100,7 @@ class timeout:
     cancellation that comes from elsewhere is never turned into one. ``async with`` works as well.
     """
 
-    __slots__ = ("_limit", "_seconds")
-
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
-        self._limit = native.timeout()
-
-    def __enter__(self) -> timeout:
-        ns = _FOREVER_NS if self._seconds is None else _nanoseconds(self._seconds, "seconds")
-        self._limit.arm(ns)
-        return self
+    __slots__ = ()
 
     def __exit__(
         self,
@@ -72,15 +108,8 @@ class timeout:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._limit.disarm()
-        if (
-            isinstance(exception, CancelledError)
-            and getattr(exception, "_scope", None) is self._limit
-        ):
+        if self._ended(exception):
             raise TimeoutError(f"the time limit of {self._seconds} s passed") from exception
-
-    async def __aenter__(self) -> timeout:
-        return self.__enter__()
 
     async def __aexit__(
         self,
@@ -89,6 +118,40 @@ class timeout:
         traceback: TracebackType | None,
     ) -> None:
         self.__exit__(kind, exception, traceback)
+
+
+class move_on_after(_Limit):
+    """:class:`timeout`, but where the limit passes the block just ends::
+
+    with spargio.move_on_after(1.5) as limit:
+        data = await stream.recv(4096)
+    if limit.cancelled_caught:
+        ...  # Nothing came in time.
+    """
+
+    __slots__ = ("cancelled_caught",)
+
+    def __init__(self, seconds: float | None) -> None:
+        super().__init__(seconds)
+        self.cancelled_caught = False
+        """Whether the limit ended the block."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self.cancelled_caught = self._ended(exception)
+        return self.cancelled_caught
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        return self.__exit__(kind, exception, traceback)
 
 
 def _instant(value: float, name: str) -> float:
@@ -113,22 +176,31 @@ class timeout_at(timeout):
         super().__init__(None)
         self._deadline = None if deadline is None else _instant(deadline, "deadline")
 
-    def __enter__(self) -> timeout_at:
+    def _after(self) -> int:
         if self._deadline is not None:
             self._seconds = max(0.0, self._deadline - monotonic())
-        super().__enter__()
-        return self
+        return super()._after()
+
+    def reschedule(self, deadline: float | None) -> None:
+        """Let it pass at `deadline` instead, an instant of ``time.monotonic()``; None for never.
+        See :meth:`timeout.reschedule`."""
+        before = self._deadline, self._seconds
+        self._deadline = None if deadline is None else _instant(deadline, "deadline")
+        try:
+            super().reschedule(None)
+        except BaseException:
+            self._deadline, self._seconds = before
+            raise
 
 
-class Sleep:
+class Sleep(Shared):
     """A sleep that can be moved while somebody awaits it. Any thread may move it, any number of
     tasks may await it."""
 
     def __init__(self, seconds: float) -> None:
         _nanoseconds(seconds, "seconds")
-        self._lock = threading.Lock()
         self._deadline = monotonic() + seconds
-        self._moved: Future[None] = native.future()
+        self._waiting = native.exchange(0, 1, 0)
 
     @classmethod
     def until(cls, deadline: float) -> Sleep:
@@ -147,23 +219,28 @@ class Sleep:
         return monotonic() >= self._deadline
 
     def reset(self, deadline: float) -> None:
-        """Another instant, also for those who wait already."""
-        with self._lock:
-            self._deadline = _instant(deadline, "deadline")
-            moved, self._moved = self._moved, native.future()
-        moved.set_result(None)
+        """Another instant, also for those who wait already. Finalizers too."""
+        self._deadline = _instant(deadline, "deadline")
+        self._waiting.serve(_FOREVER_NS, None)
+
+    def _state(self) -> str:
+        left = self._deadline - monotonic()
+        state = "elapsed" if left <= 0 else f"{left:.3f} s left"
+        return f"{state}, {self._waiting.state()[1]} waiting"
 
     async def _wait(self) -> None:
         while True:
-            with self._lock:
-                deadline, moved = self._deadline, self._moved
-            if monotonic() >= deadline:
-                return
+            moved = self._waiting.join()
             try:
+                deadline = self._deadline  # Looked at last: a reset wakes those that have joined.
+                if monotonic() >= deadline:
+                    return
                 with timeout_at(deadline):
                     await moved
             except TimeoutError:
                 continue
+            finally:
+                self._waiting.leave(moved)
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._wait().__await__()

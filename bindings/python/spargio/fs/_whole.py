@@ -34,9 +34,12 @@ async def read(path: Path) -> bytes:
     """All of a file. Opened, read to its end and closed in one await: ``IORING_OP_OPENAT``,
     ``READ`` and ``CLOSE``, Linux 5.6."""
     (result,) = await native.read_files([encode(path)], [path], 1)
-    if isinstance(result, OSError):
-        raise result
-    return result
+    try:
+        if isinstance(result, OSError):
+            raise result
+        return result
+    finally:
+        del result  # Its traceback holds this frame.
 
 
 async def read_to_string(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:

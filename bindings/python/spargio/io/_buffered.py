@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+
 from .._counts import at_least
+from .._shared import Shared
 from ..errors import IncompleteReadError
 from ._streams import AsyncRead, AsyncWrite
 
@@ -13,7 +18,7 @@ class LimitExceeded(ValueError):
     """What was looked for did not come within the limit; the bytes stay readable."""
 
 
-class BufReader:
+class BufReader(Shared):
     """Reads ahead. One task at a time; a read that is cancelled loses nothing, because bytes leave
     the buffer only when a call gives them out."""
 
@@ -22,6 +27,10 @@ class BufReader:
         self._limit = at_least("limit", limit, 1)
         self._buffer = bytearray()
         self._ended = False
+
+    def _state(self) -> str:
+        state = f"{len(self._buffer)} bytes read ahead, of {self._reader!r}"
+        return f"{state}, at the end" if self._ended else state
 
     async def _more(self) -> bool:
         """False at the end."""
@@ -102,15 +111,19 @@ class BufReader:
         return line
 
 
-class BufWriter:
-    """Collects small writes. One task at a time. After an error it is kept, and each later call
-    raises it again: how much of the buffer went out is not known."""
+class BufWriter(Shared):
+    """Collects small writes. One task at a time; ``async with`` flushes at the end of the block,
+    unless it ends by an error. After a write that failed each later call raises ``OSError``: how
+    much of the buffer went out is not known. One that goes away with bytes in it tells by a
+    ``ResourceWarning`` how many."""
+
+    _buffer = bytearray()  # Of one whose making failed.
 
     def __init__(self, writer: AsyncWrite, *, capacity: int = _PIECE) -> None:
         self._writer = writer
         self._capacity = at_least("capacity", capacity, 1)
         self._buffer = bytearray()
-        self._error: BaseException | None = None
+        self._failed: str | None = None
 
     def buffered(self) -> int:
         """Bytes that were not sent yet."""
@@ -132,9 +145,38 @@ class BufWriter:
         try:
             await self._writer.write_all(data)
         except BaseException as error:
-            self._error = error
+            # Its words only: the error's traceback holds who holds this.
+            self._failed = repr(error)
             raise
 
     def _check(self) -> None:
-        if self._error is not None:
-            raise OSError("an earlier write failed, or was cut short") from self._error
+        if self._failed is not None:
+            raise OSError(f"an earlier write failed, or was cut short: {self._failed}")
+
+    def _state(self) -> str:
+        state = f"{len(self._buffer)} bytes buffered, for {self._writer!r}"
+        return state if self._failed is None else f"{state}, failed: {self._failed}"
+
+    async def __aenter__(self) -> BufWriter:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exception is None:
+            await self.flush()
+        else:
+            self._buffer.clear()  # Whoever left the block by an error is told by that.
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if self._buffer:
+            _warn(
+                f"a BufWriter went away with {len(self._buffer)} bytes that were not sent, for "
+                f"{self._writer!r}: await flush(), or use 'async with'",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )

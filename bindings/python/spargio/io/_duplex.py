@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 
 from .._counts import at_least
-from .._ffi.core import Future, native
+from .._ffi.core import native
+from .._shared import Shared
 from ..errors import ClosedError
-from ..sync._wait import hand_over, wait
+from ..sync._wait import ALL, wait
 
 
 class _Pipe:
@@ -16,60 +16,73 @@ class _Pipe:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.lock = threading.Lock()
+        # Of the data. A finalizer may close the stream in the middle of this thread's read.
+        self.lock = threading.RLock()
         self.data = bytearray()
         self.ended = False
         self.broken = False
-        self.readers: deque[Future[None]] = deque()
-        self.writers: deque[Future[None]] = deque()
+        self.readers = native.exchange(0, 1, 0)
+        self.writers = native.exchange(0, 1, 0)
 
     async def read(self, most: int) -> bytes:
-        while True:
-            with self.lock:
-                if self.data:
-                    found = bytes(memoryview(self.data)[:most])
-                    del self.data[:most]
-                    hand_over(self.writers, None)
-                    return found
-                if self.ended:
-                    return b""
-                if self.broken:
-                    raise ClosedError("the stream is closed")
-                future: Future[None] = native.future()
-                self.readers.append(future)
-            await wait(future, self.readers, future, self.lock)
+        while (found := self._take(most)) is None:
+            future = self.readers.join()
+            if self.data or self.ended:  # Looked at last: it may have come in between.
+                self.readers.serve(ALL, None)
+            await wait(future, self.readers.leave)
+        return found
+
+    def _take(self, most: int) -> bytes | None:
+        with self.lock:
+            found = bytes(memoryview(self.data)[:most])
+            del self.data[:most]
+        if found:
+            self.writers.serve(1, None)
+            return found
+        if not self.ended:
+            return None
+        if self.broken:
+            raise ClosedError("the stream is closed")
+        return b""
 
     async def write(self, data: memoryview) -> None:
         while data:
             with self.lock:
-                if self.broken or self.ended:
+                if self.ended:
                     raise BrokenPipeError(32, "the other side is closed")
                 room = self.capacity - len(self.data)
-                if room:
-                    self.data += data[:room]
-                    data = data[room:]
-                    hand_over(self.readers, None)
-                    continue
-                future: Future[None] = native.future()
-                self.writers.append(future)
-            await wait(future, self.writers, future, self.lock)
+                self.data += data[:room]
+                data = data[room:]
+            if room:
+                self.readers.serve(1, None)
+                continue
+            future = self.writers.join()
+            if self._takes():
+                self.writers.serve(ALL, None)
+            await wait(future, self.writers.leave)
+
+    def _takes(self) -> bool:
+        """Whether a write goes on, or ends."""
+        return self.ended or len(self.data) < self.capacity
 
     def end(self, *, broken: bool) -> None:
-        with self.lock:
-            self.ended = True
-            self.broken = self.broken or broken
-            for queue in (self.readers, self.writers):
-                while hand_over(queue, None):
-                    pass
+        self.broken = self.broken or broken
+        self.ended = True
+        self.readers.serve(ALL, None)
+        self.writers.serve(ALL, None)
 
 
-class DuplexStream:
+class DuplexStream(Shared):
     """One end; what is written here is read there. One task at a time may read, one may write, on
     any shard."""
 
     def __init__(self, inward: _Pipe, outward: _Pipe) -> None:
         self._in = inward
         self._out = outward
+
+    def _state(self) -> str:
+        state = f"{len(self._in.data)} bytes to read, {len(self._out.data)} not read by the other"
+        return f"{state}, closed" if self._in.broken else state
 
     async def recv(self, max_bytes: int) -> bytes:
         """At least one byte and at most `max_bytes`; ``b""`` at the end."""

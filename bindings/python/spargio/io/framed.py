@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from .._counts import within
+from .._shared import Shared
 from ..errors import IncompleteReadError, SpargioError
 from ._buffered import BufReader
 from ._streams import AsyncRead, AsyncWrite
@@ -19,7 +20,7 @@ class FrameTooLong(SpargioError):
     no use for further reads: close it."""
 
 
-class LengthDelimited:
+class LengthDelimited(Shared):
     """Frames over a stream: `length_bytes` (1, 2, 4 or 8) of length, then so many bytes. One task
     at a time may read, one may write. A read that is cancelled loses nothing; a write that is
     cancelled may have sent a part, so close the stream then."""
@@ -42,6 +43,9 @@ class LengthDelimited:
         self._byteorder: Literal["big", "little"] = byteorder
         self._max_frame = within("max_frame", max_frame, 0, (1 << 8 * length_bytes) - 1)
         self._expected: int | None = None
+
+    def _state(self) -> str:
+        return f"frames of at most {self._max_frame} bytes, over {self._stream!r}"
 
     async def read_frame(self) -> bytes | None:
         """The next frame, None where the stream ends between two.

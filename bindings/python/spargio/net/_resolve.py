@@ -68,6 +68,7 @@ async def race(
     handle, shard = current_handle(), current_shard()
     running: list[JoinHandle[T]] = []
     failed: list[OSError] = []
+    job: JoinHandle[T] | None
     left = list(addresses)
     ended: Future[None] = native.future()
 
@@ -95,8 +96,11 @@ async def race(
                     failed.append(error)
         raise failed[0]
     finally:
+        failed.clear()  # An error's traceback holds this frame.
         for job in running:
             job.cancel()
         for job in running:
             with contextlib.suppress(OSError, TaskCancelled):
                 await drop(await job)
+        running.clear()
+        job = None

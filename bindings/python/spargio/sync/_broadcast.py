@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from typing import Any, Generic, TypeVar
 
 from .._counts import at_least
-from .._ffi.core import Future, native
+from .._ffi.core import CLOSED, NOTHING, native
+from .._shared import Shared
 from ..errors import SpargioError
 from ._channels import ChannelClosed, ChannelEmpty
-from ._wait import hand_over, wait
+from ._wait import MOST, wait
 
 T = TypeVar("T")
 
@@ -24,78 +23,66 @@ class Lagged(SpargioError):
         self.missed = missed
 
 
-class Broadcast(Generic[T]):
+class Broadcast(Shared, Generic[T]):
     """Each subscriber gets each value that is sent after it subscribed; of the values that a slow
     one has not taken, the last `capacity` are kept."""
 
     def __init__(self, capacity: int) -> None:
-        self._lock = threading.Lock()
-        self._values: deque[T] = deque(maxlen=at_least("capacity", capacity, 1))
-        self._sent = 0
-        self._closed = False
-        self._waiting: deque[Future[None]] = deque()
+        self._capacity = at_least("capacity", capacity, 1)
+        self._values = native.exchange(1, min(self._capacity, MOST), 0)
 
     def send(self, value: T) -> None:
-        """Never waits. :class:`ChannelClosed` after a close. Any thread."""
-        with self._lock:
-            if self._closed:
-                raise ChannelClosed("send on a closed channel")
-            self._values.append(value)
-            self._sent += 1
-            while hand_over(self._waiting, None):
-                pass
+        """Never waits. :class:`ChannelClosed` after a close. Any thread, finalizers too."""
+        if self._values.publish(value) is CLOSED:
+            raise ChannelClosed("send on a closed channel")
 
     def close(self) -> None:
         """Subscribers get what is left, then :class:`ChannelClosed`. Any thread; idempotent."""
-        with self._lock:
-            self._closed = True
-            while hand_over(self._waiting, None):
-                pass
+        self._values.close()
 
     def subscribe(self) -> Subscriber[T]:
         """From the next value on. Any thread."""
-        with self._lock:
-            return Subscriber(self, self._sent)
+        return Subscriber(self, self._values.published())
+
+    def _state(self) -> str:
+        there, waiting, _, closed = self._values.state()
+        state = f"{there} of {self._capacity} values, {waiting} waiting"
+        return f"{state}, closed" if closed else state
 
 
-class Subscriber(Generic[T]):
+class Subscriber(Shared, Generic[T]):
     """One of a :class:`Broadcast`; one task at a time."""
 
     def __init__(self, source: Broadcast[T], position: int) -> None:
         self._source = source
         self._position = position
 
-    def _take(self) -> T:
-        """Under the lock of the source."""
-        source = self._source
-        oldest = source._sent - len(source._values)
-        if self._position < oldest:
-            missed, self._position = oldest - self._position, oldest
+    def _take(self) -> Any:
+        """The next value, or NOTHING."""
+        position, value = self._source._values.read(self._position)
+        if value is NOTHING:
+            return value
+        if value is CLOSED:
+            raise ChannelClosed("the channel is closed and empty")
+        missed, self._position = position - self._position, position
+        if missed:
             raise Lagged(missed)
-        if self._position == source._sent:
-            if source._closed:
-                raise ChannelClosed("the channel is closed and empty")
-            raise ChannelEmpty("there is no newer value")
-        value = source._values[self._position - oldest]
         self._position += 1
         return value
 
     def try_recv(self) -> T:
         """The next value now; :class:`ChannelEmpty` where there is none."""
-        with self._source._lock:
-            return self._take()
+        value = self._take()
+        if value is NOTHING:
+            raise ChannelEmpty("there is no newer value")
+        return value  # type: ignore[no-any-return]
 
     async def recv(self) -> T:
         """The next value; waits for one. :class:`Lagged` where some are gone."""
-        source = self._source
-        while True:
-            with source._lock:
-                try:
-                    return self._take()
-                except ChannelEmpty:
-                    future: Future[None] = native.future()
-                    source._waiting.append(future)
-            await wait(future, source._waiting, future, source._lock)
+        values = self._source._values
+        while (value := self._take()) is NOTHING:
+            await wait(values.join_to_read(self._position), values.leave)
+        return value  # type: ignore[no-any-return]
 
     def __aiter__(self) -> Subscriber[T]:
         return self
@@ -106,22 +93,25 @@ class Subscriber(Generic[T]):
         except ChannelClosed:
             raise StopAsyncIteration from None
 
+    def _state(self) -> str:
+        behind = self._source._values.published() - self._position
+        return f"{behind} values behind, of {self._source!r}"
 
-class Watch(Generic[T]):
+
+class Watch(Shared, Generic[T]):
     """A value that changes: watchers see the latest, not each."""
 
     def __init__(self, initial: T) -> None:
         self._source: Broadcast[T] = Broadcast(1)
-        self._value = initial
+        self._source.send(initial)
 
     def send(self, value: T) -> None:
-        """The new value. Any thread."""
-        self._value = value
+        """The new value. :class:`ChannelClosed` after a close. Any thread, finalizers too."""
         self._source.send(value)
 
     def borrow(self) -> T:
         """The value now. Any thread."""
-        return self._value
+        return self._source._values.read(0)[1]  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """No more changes: those who wait get :class:`ChannelClosed`."""
@@ -131,8 +121,13 @@ class Watch(Generic[T]):
         """Sees changes from now on."""
         return Watcher(self)
 
+    def _state(self) -> str:
+        _, waiting, _, closed = self._source._values.state()
+        changes = self._source._values.published() - 1
+        return f"{changes} changes, {waiting} waiting{', closed' if closed else ''}"
 
-class Watcher(Generic[T]):
+
+class Watcher(Shared, Generic[T]):
     """One who looks at a :class:`Watch`; one task at a time."""
 
     def __init__(self, source: Watch[T]) -> None:
@@ -151,6 +146,9 @@ class Watcher(Generic[T]):
                 return await self._changes.recv()
             except Lagged:
                 continue
+
+    def _state(self) -> str:
+        return f"of {self._source!r}"
 
 
 def broadcast(capacity: int) -> Broadcast[Any]:

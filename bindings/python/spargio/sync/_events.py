@@ -2,77 +2,70 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from .._counts import at_least
-from .._ffi.core import Future, native
+from .._ffi.core import native
+from .._shared import Shared
 from ._locks import Lock
-from ._wait import hand_over, wait
+from ._wait import ALL, MOST, wait
 
 T = TypeVar("T")
 
 
-class Event:
+class Event(Shared):
     """A flag that tasks wait for. :meth:`set` may be called from a signal handler too."""
 
     def __init__(self) -> None:
         self._set = False
-        # A signal handler may interrupt a thread that has it.
-        self._lock = threading.RLock()
-        self._waiting: deque[Future[None]] = deque()
+        self._waiting = native.exchange(0, 1, 0)
 
     def is_set(self) -> bool:
         """Whether it is set."""
         return self._set
 
     def set(self) -> None:
-        """Set it and wake all that wait. Any thread."""
-        with self._lock:
-            self._set = True
-            while hand_over(self._waiting, None):
-                pass
+        """Set it and wake all that wait. Any thread, finalizers too."""
+        self._set = True
+        self._waiting.serve(ALL, None)
 
     def clear(self) -> None:
         """Those who wait from now on wait for the next :meth:`set`. Any thread."""
-        with self._lock:
-            self._set = False
+        self._set = False
 
     async def wait(self) -> None:
         """Wait until it is set; at once where it is."""
-        future: Future[None] = native.future()
-        with self._lock:
-            self._waiting.append(future)
-            if self._set:  # Looked at last: a handler may have set it in between.
-                while hand_over(self._waiting, None):
-                    pass
-        await wait(future, self._waiting, future, self._lock)
+        if self._set:
+            return
+        future = self._waiting.join()
+        if self.is_set():  # Looked at last: it may have been set in between.
+            self._waiting.serve(ALL, None)
+        await wait(future, self._waiting.leave)
+
+    def _state(self) -> str:
+        return f"{'set' if self._set else 'not set'}, {self._waiting.state()[1]} waiting"
 
 
-class Barrier:
+class Barrier(Shared):
     """A place where tasks wait until `parties` have come; then all go on, and it can be used
     again. One that is cancelled has not come."""
 
     def __init__(self, parties: int) -> None:
         self._parties = at_least("parties", parties, 1)
-        self._lock = threading.Lock()
-        self._waiting: deque[Future[int]] = deque()
+        self._waiting = native.exchange(0, 1, 0)
 
     async def wait(self) -> int:
         """The place in the order of arrival, 0 to parties - 1."""
-        with self._lock:
-            if len(self._waiting) + 1 == self._parties:
-                for place in range(self._parties - 1):
-                    hand_over(self._waiting, place)
-                return self._parties - 1
-            future: Future[int] = native.future()
-            self._waiting.append(future)
-        return await wait(future, self._waiting, future, self._lock)
+        future = self._waiting.meet(min(self._parties, MOST))
+        await wait(future, self._waiting.leave)
+        return self._waiting.place(future)
+
+    def _state(self) -> str:
+        return f"{self._waiting.state()[1]} of {self._parties} waiting"
 
 
-class OnceCell(Generic[T]):
+class OnceCell(Shared, Generic[T]):
     """A value that is made once, by the first who needs it."""
 
     def __init__(self) -> None:
@@ -91,3 +84,8 @@ class OnceCell(Generic[T]):
                 if self._value is None:
                     self._value = (await make(),)
         return self._value[0]
+
+    def _state(self) -> str:
+        if self._value is not None:
+            return "with a value"
+        return "being made" if self._lock.locked() else "empty"

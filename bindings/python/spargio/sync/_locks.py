@@ -2,64 +2,58 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from types import TracebackType
+from typing import Any
 
+from .._blocking import redeliver_all
 from .._counts import at_least
-from .._ffi.core import Future, native
+from .._ffi.core import JoinHandle, native
+from .._shared import Shared, counted
 from ..errors import CancelledError
-from ._wait import hand_over, wait
+from ._wait import ALL, MOST, wait
 
 
-class Semaphore:
+class Semaphore(Shared):
     """`permits` that tasks of all shards take and give back; first come, first served. At `most` so
     many are free at a time, by default as many as at the start. ``Semaphore(0, most=8)`` begins
     with none: each :meth:`release` is then a signal that one :meth:`acquire` waits for."""
 
     def __init__(self, permits: int, *, most: int | None = None) -> None:
-        self._permits = self._most = at_least("permits", permits, 0)
+        permits = at_least("permits", permits, 0)
         if most is not None:
-            self._most = at_least("most", most, max(1, self._permits))
-        elif self._most == 0:
+            self._most = at_least("most", most, max(1, permits))
+        elif permits == 0:
             raise ValueError("permits is 0: allowed is 1 or more, or 0 with `most`")
-        self._lock = threading.Lock()
-        self._waiting: deque[Future[None]] = deque()
+        else:
+            self._most = permits
+        self._permits = native.exchange(0, min(self._most, MOST), min(permits, MOST))
 
     async def acquire(self) -> None:
         """Take a permit; waits for one."""
-        with self._lock:
-            if self._take():
-                return
-            future: Future[None] = native.future()
-            self._waiting.append(future)
-        await wait(future, self._waiting, future, self._lock, lambda _: self.release())
+        if not self._permits.take_units(1):
+            await self._wait()
+
+    async def _wait(self) -> None:
+        permits = self._permits
+        await wait(permits.join_for_units(1), permits.leave, lambda _: self.release())
 
     def try_acquire(self) -> bool:
         """Take a permit where one is free now. Any thread."""
-        with self._lock:
-            return self._take()
-
-    def _take(self) -> bool:
-        if self._permits == 0:
-            return False
-        self._permits -= 1
-        return True
+        return self._permits.take_units(1)
 
     def release(self) -> None:
-        """Give a permit back, to who waits longest. Any thread. ``RuntimeError`` where `most` are
-        free."""
-        with self._lock:
-            if self._permits == self._most:
-                raise RuntimeError(
-                    f"release() without acquire(): all {self._most} permits are free"
-                )
-            if not hand_over(self._waiting, None):
-                self._permits += 1
+        """Give a permit back, to who waits longest. Any thread, finalizers too. ``RuntimeError``
+        where `most` are free."""
+        if not self._permits.put_units(1):
+            raise RuntimeError(f"release() without acquire(): all {self._most} permits are free")
 
     def available(self) -> int:
         """Free permits now."""
-        return self._permits
+        return self._permits.state()[0]
+
+    def _state(self) -> str:
+        free, waiting, _, _ = self._permits.state()
+        return f"{free} of {self._most} permits free, {waiting} waiting"
 
     async def __aenter__(self) -> None:
         await self.acquire()
@@ -78,30 +72,54 @@ class Lock(Semaphore):
 
     def __init__(self) -> None:
         super().__init__(1)
+        # For `repr` only.
+        self._owner: JoinHandle[Any] | None = None
+
+    async def acquire(self) -> None:
+        """Take it; waits for it."""
+        if not self._permits.take_units(1):
+            await self._wait()
+        self._owner = native.current_task()
+
+    def try_acquire(self) -> bool:
+        """Take it where it is free now. Any thread."""
+        taken = self._permits.take_units(1)
+        if taken:
+            self._owner = native.current_task()
+        return taken
+
+    def release(self) -> None:
+        """Give it back, to who waits longest. Any thread. ``RuntimeError`` where it is free."""
+        self._owner = None
+        super().release()
 
     def locked(self) -> bool:
         """Whether somebody has it now."""
-        return self._permits == 0
+        return self._permits.state()[0] == 0
+
+    def _state(self) -> str:
+        free, waiting, _, _ = self._permits.state()
+        if free:
+            return "free"
+        owner = self._owner
+        return f"held{f' by {owner!r}' if owner is not None else ''}, {waiting} waiting"
 
 
-class Condition:
+class Condition(Shared):
     """Waiting under a lock for something that another task brings about."""
 
     def __init__(self, lock: Lock | None = None) -> None:
         self.lock = lock or Lock()
-        self._guard = threading.Lock()
-        self._waiting: deque[Future[None]] = deque()
+        self._waiting = native.exchange(0, 1, 0)
 
     async def wait(self) -> None:
         """Let go of the lock, wait for a notification, take the lock again: also where it is
         cancelled. What it was notified of in that moment goes to another."""
         self._check("wait")
-        future: Future[None] = native.future()
-        with self._guard:
-            self._waiting.append(future)
+        future = self._waiting.join()
         self.lock.release()
         try:
-            await wait(future, self._waiting, future, self._guard, lambda _: self._wake(1))
+            await wait(future, self._waiting.leave, lambda _: self._waiting.serve(1, None))
         finally:
             await self._take_again()
 
@@ -113,30 +131,24 @@ class Condition:
                 break
             except CancelledError as error:
                 cancelled.append(error)
-        for one in cancelled:
-            native.redeliver(one)
+        redeliver_all(cancelled)
 
     def notify(self, count: int = 1) -> None:
         """Wake `count` that wait, the longest first. Only with the lock."""
         self._check("notify")
-        self._wake(at_least("count", count, 0))
-
-    def _wake(self, count: int) -> None:
-        with self._guard:
-            for _ in range(count):
-                if not hand_over(self._waiting, None):
-                    return
+        self._waiting.serve(min(at_least("count", count, 0), ALL), None)
 
     def notify_all(self) -> None:
         """Wake all that wait. Only with the lock."""
         self._check("notify_all")
-        with self._guard:
-            while hand_over(self._waiting, None):
-                pass
+        self._waiting.serve(ALL, None)
 
     def _check(self, what: str) -> None:
         if not self.lock.locked():
             raise RuntimeError(f"Condition.{what}() without its lock")
+
+    def _state(self) -> str:
+        return f"{self._waiting.state()[1]} waiting, of {self.lock!r}"
 
     async def __aenter__(self) -> None:
         await self.lock.acquire()
@@ -150,15 +162,24 @@ class Condition:
         self.lock.release()
 
 
-class Side:
+_ONE_READER = 1
+_ONE_WRITER = 1 << 30
+"""Units that one takes: a writer takes all."""
+
+
+class Side(Shared):
     """One side of an :class:`RwLock`, for ``async with``."""
 
-    def __init__(self, owner: RwLock, writes: bool) -> None:
+    def __init__(self, owner: RwLock, units: int) -> None:
         self._owner = owner
-        self._writes = writes
+        self._units = units
+
+    def _state(self) -> str:
+        side = "writing" if self._units == _ONE_WRITER else "reading"
+        return f"for {side}, of {self._owner!r}"
 
     async def __aenter__(self) -> None:
-        await self._owner._acquire(self._writes)
+        await self._owner._acquire(self._units)
 
     async def __aexit__(
         self,
@@ -166,56 +187,36 @@ class Side:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._owner._release(self._writes)
+        self._owner._release(self._units)
 
 
-class RwLock:
+class RwLock(Shared):
     """Many readers or one writer, first come, first served: readers that come after a waiting
     writer wait behind it, so neither starves."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._readers = 0
-        self._writing = False
-        self._waiting: deque[tuple[bool, Future[None]]] = deque()
+        self._free = native.exchange(0, _ONE_WRITER, _ONE_WRITER)
 
     def read(self) -> Side:
         """``async with lock.read():``"""
-        return Side(self, False)
+        return Side(self, _ONE_READER)
 
     def write(self) -> Side:
         """``async with lock.write():``"""
-        return Side(self, True)
+        return Side(self, _ONE_WRITER)
 
-    async def _acquire(self, writes: bool) -> None:
-        future: Future[None] = native.future()
-        entry = (writes, future)
-        with self._lock:
-            self._waiting.append(entry)
-            self._grant()
-        try:
-            await wait(future, self._waiting, entry, self._lock, lambda _: self._release(writes))
-        except BaseException:
-            with self._lock:
-                self._grant()  # Those behind it may go on without it.
-            raise
+    async def _acquire(self, units: int) -> None:
+        free = self._free
+        if not free.take_units(units):
+            await wait(free.join_for_units(units), free.leave, lambda _: self._release(units))
 
-    def _release(self, writes: bool) -> None:
-        with self._lock:
-            if writes:
-                self._writing = False
-            else:
-                self._readers -= 1
-            self._grant()
+    def _release(self, units: int) -> None:
+        if not self._free.put_units(units):
+            raise RuntimeError("a side of an RwLock was left that was not entered")
 
-    def _grant(self) -> None:
-        while self._waiting and not self._writing:
-            writes, future = self._waiting[0]
-            if writes and self._readers:
-                return
-            self._waiting.popleft()
-            future.set_result(None)
-            if writes:
-                self._writing = True
-            else:
-                self._readers += 1
+    def _state(self) -> str:
+        free, waiting, _, _ = self._free.state()
+        if free == _ONE_WRITER:
+            return "free"
+        held = "held by a writer" if free == 0 else counted(_ONE_WRITER - free, "reader")
+        return f"{held}, {waiting} waiting"

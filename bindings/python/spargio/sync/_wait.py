@@ -1,40 +1,41 @@
-"""The one rule of all that waits here: an entry is taken out of its queue, under the lock, by who
-hands something over (and sets its future before the lock is let go) or by its own cancellation. So
-each thing handed over is had by exactly one side."""
+"""The one rule of all that waits here: a future leaves the queue of its exchange in one step, by
+who serves it or by its own cancellation. So each thing handed over is had by exactly one side. No
+step can be interrupted: a finalizer or a signal handler comes before it or after it."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .._ffi.core import Future, native
 from ..errors import CancelledError
 
 T = TypeVar("T")
 
-Lock = AbstractContextManager[Any]
+ALL = (1 << 63) - 1
+"""So many are served where all are."""
+
+MOST = (1 << 62) - 1
+"""More than this no exchange counts, or needs to."""
 
 
-def nothing(_: Any) -> None:
+def nothing(_: object) -> None:
     """What there is to give back where nothing was taken."""
 
 
 async def wait(
     future: Future[T],
-    queue: deque[Any],
-    entry: object,
-    lock: Lock,
+    leave: Callable[[Future[T]], bool],
     give_back: Callable[[T], object] = nothing,
 ) -> T:
-    """Await what somebody hands over. Where that comes in the moment of a cancellation it is taken,
-    and the cancellation comes at the next await; where the wait ends in another way (a coroutine
-    that is closed, an await outside a task) it goes to `give_back`."""
+    """Await what somebody hands over; `leave` takes the future out of its queue. Where something
+    comes in the moment of a cancellation it is taken, and the cancellation comes at the next await;
+    where the wait ends in another way (a coroutine that is closed, an await outside a task) it goes
+    to `give_back`."""
     try:
         return await future
     except BaseException as error:
-        if withdraw(queue, entry, lock):
+        if leave(future):
             raise
         if isinstance(error, CancelledError):
             native.redeliver(error)
@@ -45,9 +46,7 @@ async def wait(
 
 def wait_thread(
     future: Future[T],
-    queue: deque[Any],
-    entry: object,
-    lock: Lock,
+    leave: Callable[[Future[T]], bool],
     timeout: float | None,
     give_back: Callable[[T], object] = nothing,
 ) -> T:
@@ -55,27 +54,9 @@ def wait_thread(
     try:
         return future.result(timeout)
     except BaseException as error:
-        if withdraw(queue, entry, lock):
+        if leave(future):
             raise
         if isinstance(error, TimeoutError):
             return future.result()
         give_back(future.result())
         raise
-
-
-def withdraw(queue: deque[Any], entry: object, lock: Lock) -> bool:
-    """False where it is not in the queue any more: it was served."""
-    with lock:
-        try:
-            queue.remove(entry)
-        except ValueError:
-            return False
-        return True
-
-
-def hand_over(queue: deque[Future[Any]], value: object) -> bool:
-    """To the first who waits, if any. Under the lock of the queue."""
-    if not queue:
-        return False
-    queue.popleft().set_result(value)
-    return True

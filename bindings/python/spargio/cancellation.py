@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from ._ffi.core import Future, JoinHandle, adopt, native
-from .errors import CancelledError, TaskCancelled
+from .errors import CancelledError, TaskCancelled, carry_written
 from .runtime import current_handle
 
 __all__ = ("CancellationToken", "shield")
@@ -133,7 +133,7 @@ class CancellationToken:
             return await awaitable
         except CancelledError as error:
             if scope.owns(error):
-                raise TaskCancelled("the token was cancelled") from None
+                raise carry_written(error, TaskCancelled("the token was cancelled")) from None
             raise
         finally:
             self._forget(key)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from ._ffi.core import Future, native
-from .errors import CancelledError
+from .errors import CancelledError, carry_written
 
 __all__ = (
     "Interval",
@@ -77,7 +77,8 @@ class timeout:
             isinstance(exception, CancelledError)
             and getattr(exception, "_scope", None) is self._limit
         ):
-            raise TimeoutError(f"the time limit of {self._seconds} s passed") from exception
+            late = TimeoutError(f"the time limit of {self._seconds} s passed")
+            raise carry_written(exception, late) from exception
 
     async def __aenter__(self) -> timeout:
         return self.__enter__()

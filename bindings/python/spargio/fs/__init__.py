@@ -10,6 +10,7 @@ filename.
 from __future__ import annotations
 
 from ._cursor import Cursor, TextCursor
+from ._direct import DirectFile
 from ._file import File
 from ._metadata import Metadata
 from ._options import OpenOptions
@@ -38,6 +39,7 @@ from ._whole import copy, read, read_many, read_to_string, write, write_many
 __all__ = (
     "Cursor",
     "DirEntry",
+    "DirectFile",
     "DuOptions",
     "DuSummary",
     "File",

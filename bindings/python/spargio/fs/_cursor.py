@@ -23,18 +23,14 @@ _READ_MOST = 1 << 30
 
 class Cursor:
     """A position in a :class:`File`, read ahead by 64 KiB for lines. One task at a time. Several
-    cursors of one file are independent; the file stays open when they go. A cursor without a
-    `position` begins at the start, or at the end of a file that is opened to append.
+    cursors of one file are independent; the file stays open when they go.
 
     Of a FIFO or another stream what was read ahead is in the cursor alone: read it by one cursor,
     and take :meth:`buffer` along where you go on by the descriptor. It is an
     :class:`spargio.io.AsyncRead` and ``AsyncWrite``."""
 
-    def __init__(self, file: File, position: int | None = None) -> None:
+    def __init__(self, file: File, position: int = 0) -> None:
         self._file = file
-        self._appends = _appends(file)
-        if position is None:
-            position = os.fstat(file.fileno()).st_size if self._appends else 0
         self._position = at_least("position", position, 0)
         self._ahead = bytearray()  # Grows and loses its start without a copy of the rest.
 
@@ -126,13 +122,14 @@ class Cursor:
         count = memoryview(data).nbytes
         if self._ahead and self._seekable():
             self._ahead.clear()
+        appending = appends(self._file)
         try:
             await self._file.write_all_at(self._position, data)
         except BaseException as error:
-            if not self._appends:
+            if not appending:
                 self._position += bytes_written(error)
             raise
-        if self._appends:
+        if appending:
             self._position = (await self._file.metadata()).size
         else:
             self._position += count
@@ -152,7 +149,7 @@ class Cursor:
         return line
 
 
-def _appends(file: File) -> bool:
+def appends(file: File) -> bool:
     return bool(fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_APPEND)
 
 
@@ -162,7 +159,7 @@ class TextCursor:
 
     def __init__(self, file: File, encoding: str = "utf-8", errors: str = "strict") -> None:
         self._file = file
-        self._cursor = Cursor(file, 0)
+        self._cursor = Cursor(file)
         self._decoder = io.IncrementalNewlineDecoder(
             codecs.getincrementaldecoder(encoding)(errors), translate=True
         )
@@ -208,7 +205,7 @@ class TextCursor:
 
     async def _first_encoder(self) -> codecs.IncrementalEncoder:
         encoder = codecs.getincrementalencoder(self._encoding)(self._errors)
-        at = (await self._file.metadata()).size if _appends(self._file) else self._cursor.tell()
+        at = (await self._file.metadata()).size if appends(self._file) else self._cursor.tell()
         if at:
             encoder.setstate(0)  # As the built-in open(): the mark is taken for written.
         return encoder

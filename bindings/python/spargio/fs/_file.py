@@ -11,7 +11,7 @@ from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
 from .._pieces import one_call
-from ._cursor import Cursor, TextCursor
+from ._cursor import Cursor, TextCursor, appends
 from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
 from ._names import Path, encode, label
 
@@ -66,9 +66,12 @@ class File:
     @classmethod
     def from_fd(cls, fd: int, path: Path = "") -> File:
         """Take over an open descriptor: it is closed with the file. ``OSError`` for one that is
-        not open."""
+        not open. One with O_DIRECT gives a :class:`DirectFile`."""
         os.fstat(fd)
-        return cls(native.adopt(fd, 0), path or f"<descriptor {fd}>")
+        from ._direct import DirectFile, is_direct
+
+        kind = DirectFile if is_direct(fd) and not issubclass(cls, DirectFile) else cls
+        return kind(native.adopt(fd, 0), path or f"<descriptor {fd}>")
 
     def detach(self) -> int:
         """Give the descriptor up: it is the caller's to close. ``RuntimeError`` while operations
@@ -82,6 +85,8 @@ class File:
     def cursor(self, position: int | None = None) -> Cursor:
         """The file with a position: ``read``, ``write``, ``seek``, lines. Without a number it
         begins at the start, or at the end of a file that is opened to append."""
+        if position is None:
+            position = os.fstat(self.fileno()).st_size if appends(self) else 0
         return Cursor(self, position)
 
     def text(self, encoding: str = "utf-8", errors: str = "strict") -> TextCursor:

@@ -42,6 +42,9 @@ const ReadFiles = struct {
     paths: ?*Object,
     names: ?*Object,
     results: ?*Object,
+    /// Called without arguments whenever results have come; None where nobody waits for single ones.
+    told: ?*Object,
+    news: bool,
     depth: usize,
     slots: [depth_max]Slot,
 
@@ -159,7 +162,17 @@ const ReadFiles = struct {
     }
 
     fn put(self: *ReadFiles, slot: *Slot, value: *Object) void {
+        self.news = true;
         _ = py.PyList_SetItem(self.results.?, @intCast(slot.index), value);
+    }
+
+    /// After each round.
+    pub fn tell(self: *ReadFiles) void {
+        if (!self.news or self.told.? == py._Py_NoneStruct) return;
+        self.news = false;
+        var nothing = api.call(self.told.?, &.{});
+        if (nothing == null) py.PyErr_WriteUnraisable(self.told.?);
+        api.drop(&nothing);
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -173,6 +186,7 @@ const ReadFiles = struct {
         api.drop(&self.paths);
         api.drop(&self.names);
         api.drop(&self.results);
+        api.drop(&self.told);
         Type.free(instance, false);
     }
 
@@ -188,32 +202,30 @@ const ReadFiles = struct {
 
 pub const define = ReadFiles.define;
 
-/// read_files(paths: list of bytes, names: list, depth) -> list of bytes or OSError, in that order.
-/// The lists are the operation's from now on.
+/// read_files(paths: list of bytes, names: list, depth, results: list, told) -> `results`, in which each item
+/// has become bytes or an OSError, in that order. The other lists are the operation's from now on. `told` is
+/// called on the shard when some of the results are there, or None.
 pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    if (!object.arity("read_files", count, 3)) return null;
+    if (!object.arity("read_files", count, 5)) return null;
     const depth = object.unsigned(arguments[2], "depth", depth_max) orelse return null;
     const length = py.PyList_Size(arguments[0]);
-    if (length < 0 or py.PyList_Size(arguments[1]) != length) {
+    if (length < 0 or py.PyList_Size(arguments[1]) != length or py.PyList_Size(arguments[3]) != length) {
         const lists = py.PyErr_Occurred() == null;
         py.PyErr_Clear(); // A SystemError.
         const class = if (lists) py.PyExc_ValueError.* else py.PyExc_TypeError.*;
-        return api.raise(class, "paths and names must be lists of one length");
+        return api.raise(class, "paths, names and results must be lists of one length");
     }
     for (0..@intCast(length)) |i| {
         const path = py.PyList_GetItem(arguments[0], @intCast(i)).?;
         if (py.PyBytes_AsString(path) == null) return null;
     }
-    const results = py.PyList_New(length) orelse return null;
-    const instance = ReadFiles.Type.create() orelse {
-        py.Py_DecRef(results);
-        return null;
-    };
+    const instance = ReadFiles.Type.create() orelse return null;
     const self = ReadFiles.Type.body(instance);
     for (&self.slots) |*slot| slot.* = .{};
     self.paths = api.ref(arguments[0]);
     self.names = api.ref(arguments[1]);
-    self.results = results;
+    self.results = api.ref(arguments[3]);
+    self.told = api.ref(arguments[4]);
     self.progress.count = @intCast(length);
     self.depth = @max(1, depth);
     return instance;

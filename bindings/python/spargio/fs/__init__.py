@@ -9,6 +9,7 @@ filename.
 
 from __future__ import annotations
 
+from ._copy import copy
 from ._cursor import Cursor, TextCursor
 from ._direct import DirectFile
 from ._file import File
@@ -34,7 +35,8 @@ from ._paths import (
 from ._registered import RegisteredBuffers
 from ._sendfile import sendfile
 from ._walk import DirEntry, DuOptions, DuSummary, du, read_dir, walk
-from ._whole import copy, read, read_many, read_to_string, write, write_many
+from ._whole import read, read_many, read_to_string
+from ._write import write, write_many
 
 __all__ = (
     "Cursor",

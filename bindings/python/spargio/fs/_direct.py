@@ -53,17 +53,17 @@ class DirectFile(File):
             self._aligned = (memory or _UNKNOWN[0], offset or _UNKNOWN[1])
         return self._aligned
 
-    async def read_at(self, offset: int, size: int) -> bytes:  # type: ignore[override]
+    async def read_at(self, offset: int, size: int) -> bytes:
         """As :meth:`File.read_at`, by a copy."""
         buffer = bytearray(size)
         count = await self._copied(offset, memoryview(buffer))
         return bytes(memoryview(buffer)[:count])
 
-    async def read_many_at(self, offsets: Iterable[int], size: int) -> list[bytes]:  # type: ignore[override]
+    async def read_many_at(self, offsets: Iterable[int], size: int) -> list[bytes]:
         """As :meth:`File.read_many_at`, one after the other."""
         return [await self.read_at(offset, size) for offset in offsets]
 
-    async def read_at_into(self, offset: int, buffer: object) -> int:  # type: ignore[override]
+    async def read_at_into(self, offset: int, buffer: object) -> int:
         """As :meth:`File.read_at_into`; without a copy where offset, size and memory fit."""
         try:
             return await super().read_at_into(offset, buffer)
@@ -85,19 +85,19 @@ class DirectFile(File):
             room[:count] = view[start : start + count]
         return count
 
-    async def read_vectored_at(self, offset: int, buffers: Sequence[object]) -> int:  # type: ignore[override]
+    async def read_vectored_at(self, offset: int, buffers: Sequence[object]) -> int:
         """As :meth:`File.read_vectored_at`; offset, sizes and memory must be multiples."""
         return await self._told(super().read_vectored_at(offset, buffers))
 
-    async def write_at(self, offset: int, data: object) -> int:  # type: ignore[override]
+    async def write_at(self, offset: int, data: object) -> int:
         """As :meth:`File.write_at`; offset and size must be multiples."""
         return await self._told(super().write_at(offset, await self._fitting(offset, data)))
 
-    async def write_all_at(self, offset: int, data: object) -> None:  # type: ignore[override]
+    async def write_all_at(self, offset: int, data: object) -> None:
         """As :meth:`File.write_all_at`; offset and size must be multiples."""
         await self._told(super().write_all_at(offset, await self._fitting(offset, data)))
 
-    async def write_vectored_at(self, offset: int, buffers: Sequence[object]) -> int:  # type: ignore[override]
+    async def write_vectored_at(self, offset: int, buffers: Sequence[object]) -> int:
         """As :meth:`File.write_vectored_at`; offset, sizes and memory must be multiples."""
         return await self._told(super().write_vectored_at(offset, buffers))
 

@@ -191,7 +191,10 @@ class File:
         """Reserve the disk's blocks for `size` bytes from `offset`; the file grows to that, unless
         `keep_size`. ``IORING_OP_FALLOCATE``, Linux 5.6; ``OSError`` EOPNOTSUPP where the file
         system has no such thing."""
-        offset, size = within("offset", offset, 0, _OFFSET_MOST), within("size", size, 1, _OFFSET_MOST)
+        offset, size = (
+            within("offset", offset, 0, _OFFSET_MOST),
+            within("size", size, 1, _OFFSET_MOST),
+        )
         await self._submit(opcodes.FALLOCATE, offset, size, int(keep_size))
 
     def fdatasync(self) -> Awaitable[None]:

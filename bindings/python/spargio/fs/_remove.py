@@ -86,7 +86,8 @@ class Removal:
             return
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):  # It is something else by now.
-                return self._unlink(name)
+                self._unlink(name)
+                return
             error.filename = self._full(name)
             raise
         self._levels.append(_Level(name, descriptor))

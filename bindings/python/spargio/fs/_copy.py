@@ -27,7 +27,7 @@ async def copy(source: Path, target: Path) -> int:
         info = await reader.metadata()
         if info.is_dir():
             raise IsADirectoryError(21, "copy() copies files", os.fsdecode(source))
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # What is wrong with it the opening will say.
             other = await metadata(target)
             if (other.device, other.inode) == (info.device, info.inode):
                 raise ValueError(f"copy: {source!r} and {target!r} are the same file")

@@ -150,7 +150,9 @@ class Cursor:
 
 
 def appends(file: File) -> bool:
-    return bool(fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_APPEND)
+    """Whether it is open to append. A closed one is not: what is done with it next says so."""
+    descriptor = file.fileno()
+    return descriptor >= 0 and bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND)
 
 
 class TextCursor:

@@ -12,7 +12,7 @@ from .._ffi.core import native
 from ..errors import CancelledError
 from ._metadata import BASIC, BIRTH, SIZE, TYPE_AND_SIZE, Metadata, parse
 from ._names import AT_FDCWD, Path, encode, terminated
-from ._reach import is_long
+from ._reach import is_long, look
 from ._remove import Removal, Stopped
 
 _AT_REMOVEDIR = 0x200
@@ -85,8 +85,8 @@ async def remove_dir_all(path: Path) -> None:
     error, and at a cancellation; what was removed before is gone. That others remove the same at
     the same time is no error."""
     name = os.fsdecode(encode(path))
-    if not is_long(name):
-        await symlink_metadata(path)  # There at the call, it may be gone a moment later.
+    # There at the call, it may be gone a moment later.
+    await (spawn_blocking(look, name, False) if is_long(name) else symlink_metadata(path))
     removal = Removal(name)
     answer = spawn_blocking(removal.run)
     try:

@@ -42,6 +42,11 @@ class Cursor:
         """What was read ahead of the position."""
         return bytes(self._ahead)
 
+    def unread(self, data: bytes) -> None:
+        """The next read gets `data` before anything else; the position goes back by its length."""
+        self._ahead[:0] = data
+        self._position -= len(data)
+
     async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """As ``io.IOBase.seek``; ``ValueError`` for a place before the start, ``OSError`` ESPIPE
         for a stream, which has no places."""

@@ -18,7 +18,7 @@ from ..runtime import current_handle
 from ._names import Path, encode
 
 _CHUNK_MOST = 64
-_CHUNKS_AHEAD = 4
+_CHUNKS_AHEAD = 2
 """So that the shards are busy while the first one is given out."""
 
 K = TypeVar("K")
@@ -113,7 +113,7 @@ class _Chunk:
     def __init__(self, items: list[tuple[Path, bytes]], depth: int) -> None:
         self.paths = [path for path, _ in items]
         self._depth = depth
-        self._results: list[Result | None] = [None] * len(items)
+        self.results: list[Result | None] = [None] * len(items)
         self._lock = threading.Lock()
         self._wanted: Future[None] | None = None
         self._over = False
@@ -124,7 +124,7 @@ class _Chunk:
 
     async def _read(self, names: list[bytes]) -> None:
         try:
-            await native.read_files(names, self.paths, self._depth, self._results, self._told)
+            await native.read_files(names, self.paths, self._depth, self.results, self._told)
         finally:
             self._over = True
             self._told()
@@ -136,16 +136,14 @@ class _Chunk:
         if wanted is not None:
             wanted.set_result(None)
 
-    async def take(self, place: int) -> Result:
-        """It is not held any longer."""
-        while (result := self._results[place]) is None:
+    async def wait(self, place: int) -> Result:
+        while (result := self.results[place]) is None:
             future: Future[None] = native.future()
             with self._lock:
                 self._wanted = future
-            if self._results[place] is None:
+            if self.results[place] is None:
                 # Over without a result: it raises what it failed with.
                 await (self.job if self._over else future)
-        self._results[place] = None
         return result
 
 
@@ -181,9 +179,11 @@ async def _read_many(
         while running:
             chunk = running[0]
             for place, path in enumerate(chunk.paths):
-                result = await chunk.take(place)
+                result = chunk.results[place] or await chunk.wait(place)
+                chunk.results[place] = None
                 room += 1
-                fill()
+                if room >= size:
+                    fill()
                 yield path, result
                 del result
             await chunk.job

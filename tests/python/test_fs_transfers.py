@@ -298,6 +298,13 @@ def test_a_write_that_is_cut_short_says_how_much_went_out() -> None:
             job.cancel()
             assert await job == size
         async with full_pipe() as (file, size, read_end):
+            write = handle.spawn_pinned(0, file.write_all_at(0, data))
+            await support.until(lambda: available(read_end) == size)
+            write.cancel()
+            with pytest.raises(spargio.TaskCancelled) as joined:
+                await write
+            assert joined.value.bytes_written == size  # type: ignore[attr-defined]
+        async with full_pipe() as (file, size, read_end):
             token = spargio.CancellationToken()
             job = handle.spawn_pinned(0, token.run(file.cursor().write_all(data)))
             await support.until(lambda: available(read_end) == size)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
 import support
 
 import spargio
-from spargio import fs, io, net
+from spargio import io, net
 
 
 async def trickle(stream: io.AsyncWrite, data: bytes, chosen: random.Random, most: int) -> None:
@@ -293,90 +291,5 @@ def test_a_cancelled_frame_is_read_on() -> None:
                 await reader.read_frame()
         await one.write_all(b"e")
         assert await reader.read_frame() == b"abcde"
-
-    spargio.run(main, shards=1)
-
-
-# ---- what was read ahead belongs to the stream ----
-
-
-class Plain:
-    """A reader that takes nothing back."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        self.pieces = list(pieces)
-        self.mark = "kept"
-
-    async def recv(self, max_bytes: int) -> bytes:
-        return self.pieces.pop(0) if self.pieces else b""
-
-
-@pytest.mark.parametrize("kind", ["tcp", "duplex", "half", "plain", "buffered", "cursor"])
-def test_a_detached_reader_has_what_was_read_ahead(kind: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            reader: Any
-            if kind in ("tcp", "half"):
-                listener = await stack.enter_async_context(
-                    await net.TcpListener.bind("127.0.0.1", 0)
-                )
-                writer = await stack.enter_async_context(
-                    await net.TcpStream.connect(*listener.local_addr)
-                )
-                stream, _ = await listener.accept()
-                reader = await stack.enter_async_context(stream)
-                await writer.write_all(b"line\nrest and more")
-                reader = io.split(reader)[0] if kind == "half" else reader
-            elif kind == "duplex":
-                writer, reader = io.duplex()
-                await writer.write_all(b"line\nrest and more")
-            elif kind == "cursor":
-                (tmp_path / "file").write_bytes(b"line\nrest and more")
-                file = await stack.enter_async_context(await fs.File.open(tmp_path / "file"))
-                reader = file.cursor()
-            else:
-                reader = Plain(b"line\nrest and more")
-                reader = io.BufReader(reader) if kind == "buffered" else reader
-            buffered = io.BufReader(reader)
-            assert await buffered.read_line() == b"line\n"
-            assert buffered.buffer() == b"rest and more"
-            on = buffered.detach()
-            assert buffered.buffer() == b""
-            assert await on.recv(4) == b"rest"
-            again = io.BufReader(on)
-            assert await again.peek() == b" and more"
-            assert await again.detach().recv(100) == b" and more"
-            assert kind == "plain" or on is reader
-            assert kind != "plain" or on.mark == "kept"  # type: ignore[attr-defined]
-
-    spargio.run(main, shards=1)
-
-
-def test_frames_are_left_between_two_and_inside_one() -> None:
-    async def main() -> None:
-        near, far = io.duplex()
-        frames = io.framed.LengthDelimited(far)
-        await near.write_all(b"\0\0\0\3one" + b"\0\0\0\5tw")
-        assert await frames.read_frame() == b"one"
-        with pytest.raises(TimeoutError), spargio.timeout(0.01):
-            await frames.read_frame()
-        on = frames.detach()
-        await near.write_all(b"o..")
-        await near.shutdown()
-        assert await io.copy_to_vec(on) == b"\0\0\0\5two.."
-
-    spargio.run(main, shards=1)
-
-
-def test_a_copy_that_is_cut_short_says_how_much_went_out() -> None:
-    async def main() -> None:
-        near, far = io.duplex(1_000)
-        with pytest.raises(TimeoutError) as late, spargio.timeout(0.01):
-            await io.copy(Plain(bytes(700), bytes(700)), near)
-        assert late.value.bytes_written == 1_000  # type: ignore[attr-defined]
-        await far.close()
-        with pytest.raises(BrokenPipeError) as broken:
-            await near.write_all(b"x")
-        assert broken.value.bytes_written == 0  # type: ignore[attr-defined]
 
     spargio.run(main, shards=1)

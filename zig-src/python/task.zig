@@ -11,7 +11,8 @@ const errors = @import("../errors.zig");
 const later = @import("later.zig");
 const core_task = @import("../task.zig");
 const object = @import("object.zig");
-const helpers = &@import("helpers.zig").helpers;
+const helpers_module = @import("helpers.zig");
+const helpers = &helpers_module.helpers;
 const host = &@import("host.zig").host;
 const raiseCode = @import("helpers.zig").raiseCode;
 const repr = @import("repr.zig");
@@ -380,8 +381,7 @@ pub const PyTask = struct {
     fn outcome(self: *PyTask) ?*Object {
         assert(self.task.isDone());
         self.retrieved = true;
-        if (self.endedByCancellation())
-            return api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
+        if (self.endedByCancellation()) return self.raiseCancelled();
         if (self.failed) {
             if (self.traceback) |traceback| {
                 if (self.raisesAlone()) _ = py.PyException_SetTraceback(self.value.?, traceback);
@@ -404,6 +404,18 @@ pub const PyTask = struct {
     }
 
     /// KeyboardInterrupt and SystemExit end a task as cancelled, but are what its handle raises.
+    /// It says what the cancellation said of a write.
+    fn raiseCancelled(self: *const PyTask) ?*Object {
+        var written = if (self.failed) py.PyObject_GetAttrString(self.value.?, "bytes_written") else null;
+        defer api.drop(&written);
+        py.PyErr_Clear(); // Mostly there is none.
+        const count = if (written) |number| py.PyLong_AsLongLong(number) else -1;
+        py.PyErr_Clear();
+        _ = api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
+        if (count >= 0) helpers_module.sayWritten(@intCast(count));
+        return null;
+    }
+
     fn keepsException(self: *const PyTask) bool {
         return self.failed and !matches(self.value.?, helpers.CancelledError);
     }

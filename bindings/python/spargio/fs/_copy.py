@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 
+from ..errors import bytes_written, say_written
 from ._atomic import on_descriptor
 from ._file import File
 from ._names import Path
@@ -22,7 +23,8 @@ async def copy(source: Path, target: Path) -> int:
     """Copy a file's bytes and permissions over `target`, made where there is none; gives the number
     of bytes. The permissions are exactly the source's, whatever the umask and those of an existing
     target, before the first byte is there; ``PermissionError``, and `target` as it was, where they
-    cannot be given. The same file twice is ``ValueError``."""
+    cannot be given. The same file twice is ``ValueError``. What ends it early has in
+    ``bytes_written`` how many bytes `target` got."""
     async with await File.open(source) as reader:
         info = await reader.metadata()
         if info.is_dir():
@@ -43,9 +45,13 @@ async def _copy(reader: File, writer: File, mode: int, size: int) -> int:
     buffer = memoryview(bytearray(size))
     offset = 0
     await on_descriptor(writer, _empty, mode & 0o1777)
-    while count := await reader.read_at_into(offset, buffer):
-        await writer.write_all_at(offset, buffer[:count])
-        offset += count
+    try:
+        while count := await reader.read_at_into(offset, buffer):
+            await writer.write_all_at(offset, buffer[:count])
+            offset += count
+    except BaseException as error:
+        say_written(error, offset + bytes_written(error))
+        raise
     if mode & 0o6000:  # A write takes setuid and setgid away.
         await on_descriptor(writer, _set_mode, mode)
     return offset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._counts import at_least
 from ..errors import IncompleteReadError
-from ._streams import AsyncRead, AsyncWrite, give_back
+from ._streams import AsyncRead, AsyncWrite
 
 _PIECE = 64 * 1024
 
@@ -39,16 +39,6 @@ class BufReader:
     def buffer(self) -> bytes:
         """What was read ahead."""
         return bytes(self._buffer)
-
-    def unread(self, data: bytes) -> None:
-        """The next read gets `data` before anything else."""
-        self._buffer[:0] = data
-
-    def detach(self) -> AsyncRead:
-        """The reader, to be read on without this one; what was read ahead is the first that it
-        gives. A reader without ``unread`` gets it from what is returned, which passes all else
-        on."""
-        return give_back(self._reader, self._take(len(self._buffer)))
 
     async def peek(self) -> bytes:
         """What was read ahead, at least one byte of it; ``b""`` at the end. It stays."""

@@ -7,7 +7,7 @@ from collections import deque
 
 from .._counts import at_least
 from .._ffi.core import Future, native
-from ..errors import ClosedError, say_written
+from ..errors import ClosedError
 from ..sync._wait import hand_over, wait
 
 
@@ -40,34 +40,19 @@ class _Pipe:
             await wait(future, self.readers, future, self.lock)
 
     async def write(self, data: memoryview) -> None:
-        """What ends it early has in ``bytes_written`` how much went in."""
-        whole = len(data)
-        try:
-            while data:
-                data = data[await self._put(data) :]
-        except BaseException as error:
-            say_written(error, whole - len(data))
-            raise
-
-    async def _put(self, data: memoryview) -> int:
-        """What there is room for, at least one byte."""
-        while True:
+        while data:
             with self.lock:
                 if self.broken or self.ended:
                     raise BrokenPipeError(32, "the other side is closed")
                 room = self.capacity - len(self.data)
                 if room:
                     self.data += data[:room]
+                    data = data[room:]
                     hand_over(self.readers, None)
-                    return min(room, len(data))
+                    continue
                 future: Future[None] = native.future()
                 self.writers.append(future)
             await wait(future, self.writers, future, self.lock)
-
-    def unread(self, data: bytes) -> None:
-        with self.lock:
-            self.data[:0] = data
-            hand_over(self.readers, None)
 
     def end(self, *, broken: bool) -> None:
         with self.lock:
@@ -90,13 +75,9 @@ class DuplexStream:
         """At least one byte and at most `max_bytes`; ``b""`` at the end."""
         return await self._in.read(at_least("max_bytes", max_bytes, 1))
 
-    def unread(self, data: bytes) -> None:
-        """The next read here gets `data` before anything else."""
-        self._in.unread(data)
-
     async def write_all(self, data: object) -> None:
         """All of `data`; waits while the pipe is full. ``BrokenPipeError`` where the other end is
-        closed. What ends it early has in ``bytes_written`` how many bytes were taken."""
+        closed."""
         await self._out.write(memoryview(data).cast("B"))  # type: ignore[arg-type]
 
     async def shutdown(self) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from .._counts import at_least
-from ..errors import bytes_written, say_written
 
 
 @runtime_checkable
@@ -36,39 +35,6 @@ class AsyncStream(AsyncRead, AsyncWrite, Protocol):
 
 
 S = TypeVar("S", bound=AsyncStream)
-R = TypeVar("R", bound=AsyncRead)
-
-
-class _Rejoined:
-    """A reader, and what was read of it before."""
-
-    def __init__(self, reader: AsyncRead, data: bytes) -> None:
-        self._reader = reader
-        self._data = data
-
-    async def recv(self, max_bytes: int) -> bytes:
-        max_bytes = at_least("max_bytes", max_bytes, 1)
-        if not self._data:
-            return await self._reader.recv(max_bytes)
-        data, self._data = self._data[:max_bytes], self._data[max_bytes:]
-        return data
-
-    def unread(self, data: bytes) -> None:
-        self._data = data + self._data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
-
-
-def give_back(reader: R, data: bytes) -> R:
-    """`reader` with `data` in front of what it gives next."""
-    if not data:
-        return reader
-    unread = getattr(reader, "unread", None)
-    if unread is None:
-        return _Rejoined(reader, data)  # type: ignore[return-value]
-    unread(data)
-    return reader
 
 
 class ReadHalf(Generic[S]):
@@ -80,10 +46,6 @@ class ReadHalf(Generic[S]):
     def recv(self, max_bytes: int) -> Awaitable[bytes]:
         """As the stream's."""
         return self._stream.recv(max_bytes)
-
-    def unread(self, data: bytes) -> None:
-        """The stream's next read, by whoever, gets `data` before anything else."""
-        self._stream = give_back(self._stream, data)
 
 
 class WriteHalf(Generic[S]):
@@ -108,17 +70,12 @@ def split(stream: S) -> tuple[ReadHalf[S], WriteHalf[S]]:
 
 async def copy(reader: AsyncRead, writer: AsyncWrite, *, chunk: int = 64 * 1024) -> int:
     """Write all that comes, until the end; gives the number of bytes. `chunk` bounds how many are
-    in hand at a time. Nothing is closed. What ends it early, a cancellation or time limit too, has
-    in ``bytes_written`` how many bytes the writer took."""
+    in hand at a time. Nothing is closed."""
     chunk = at_least("chunk", chunk, 1)
     total = 0
-    try:
-        while data := await reader.recv(chunk):
-            await writer.write_all(data)
-            total += len(data)
-    except BaseException as error:
-        say_written(error, total + bytes_written(error))
-        raise
+    while data := await reader.recv(chunk):
+        await writer.write_all(data)
+        total += len(data)
     return total
 
 

@@ -63,14 +63,6 @@ class LengthDelimited:
         self._expected = None
         return frame
 
-    def detach(self) -> ReadWrite:
-        """The stream, to be read on without frames; what was read ahead is the first that it gives,
-        from the start of the frame that was not given out. See :meth:`BufReader.detach`."""
-        if self._expected is not None:
-            self._reader.unread(self._expected.to_bytes(self._length_bytes, self._byteorder))
-            self._expected = None
-        return self._reader.detach()  # type: ignore[return-value]
-
     async def write_frame(self, data: bytes | bytearray | memoryview) -> None:
         """Send a frame. :class:`FrameTooLong`: nothing was sent."""
         size = memoryview(data).nbytes

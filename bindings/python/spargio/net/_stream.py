@@ -78,11 +78,6 @@ class Stream(BaseSocket):
 
     recv_owned = recv
 
-    def unread(self, data: bytes) -> None:
-        """The next read gets `data` before anything else. For the one task that reads: what it took
-        too much of, and another is to have."""
-        self._io.unread(data)
-
     def recv_into(self, buffer: object) -> Awaitable[int]:
         """The same into a writable buffer; gives the number of bytes, 0 at the end. The buffer
         stays exported until the operation has ended."""

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from .._counts import at_least
+from .._pieces import joined
 from ..errors import bytes_written
 
 if TYPE_CHECKING:
@@ -67,19 +68,28 @@ class Cursor:
     async def read(self, size: int = -1) -> bytes:
         """`size` bytes, fewer only at the end of the file; all that is left where `size` is
         negative; ``b""`` at the end."""
-        if not self._ahead and self._seekable():
+        if 0 <= size <= len(self._ahead):
+            return self._take(size)
+        if self._seekable():
             # Nothing is lost where this is cut short: it can be read again.
-            if size < 0:
-                return self._passed(await self._file.read_to_end_at(self._position))
-            data = await self._file.read_at(self._position, min(size, _READ_MOST))
-            if len(data) == size or not data:
-                return self._passed(data)
-            self._ahead += data
+            data = await self._read_anew(size)
+            self._ahead.clear()
+            return self._passed(data)
         while size < 0 or len(self._ahead) < size:
             missing = _READ_STEP if size < 0 else size - len(self._ahead)
             if not await self._more(max(missing, _READ_AHEAD)):
                 break
         return self._take(len(self._ahead) if size < 0 else size)
+
+    async def _read_anew(self, size: int) -> bytes:
+        if size < 0:
+            return await self._file.read_to_end_at(self._position)
+        parts: list[bytes] = []
+        at, end = self._position, self._position + size
+        while at < end and (part := await self._file.read_at(at, min(end - at, _READ_MOST))):
+            parts.append(part)
+            at += len(part)
+        return await joined(parts)
 
     async def recv(self, max_bytes: int) -> bytes:
         """At least one byte and at most `max_bytes`, what one read gives; ``b""`` at the end."""

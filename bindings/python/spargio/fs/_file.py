@@ -10,7 +10,7 @@ from .._blocking import spawn_blocking
 from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
-from .._pieces import one_call
+from .._pieces import joined, one_call
 from ._cursor import Cursor, TextCursor, appends
 from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
 from ._names import Path, encode, label
@@ -29,8 +29,6 @@ _AT_EMPTY_PATH = 0x1000
 _OFFSET_MOST = (1 << 63) - 1
 _READ_STEP = 256 * 1024
 _READ_MOST = 1 << 30
-_JOIN_ASIDE = 4 << 20
-"""So many bytes are put together on a thread of the pool: the copy keeps a shard for longer."""
 
 
 def _writable(buffer: object) -> None:
@@ -156,11 +154,7 @@ class File:
             parts.append(part)
             offset += len(part)
             size = max(_READ_STEP, min(len(part), _READ_MOST))
-        if len(parts) == 1:
-            return parts[0]
-        if sum(map(len, parts)) < _JOIN_ASIDE:
-            return b"".join(parts)
-        return await spawn_blocking(b"".join, parts)
+        return await joined(parts)
 
     async def metadata(self) -> Metadata:
         """What statx(2) tells. ``IORING_OP_STATX``, Linux 5.6."""

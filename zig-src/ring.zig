@@ -528,3 +528,14 @@ test "a note of work that is done already does not stay" {
     ring.submit();
     try std.testing.expect(!ring.hasTaskWork());
 }
+
+test "a submission copies so many bytes on this thread, and small ones always" {
+    var ring: Ring = undefined;
+    ring.inline_bytes = 0;
+    const half = limits.inline_bytes_max / 2;
+    try std.testing.expect(ring.mayCopyInline(half));
+    try std.testing.expect(ring.mayCopyInline(half));
+    try std.testing.expect(!ring.mayCopyInline(limits.inline_small + 1));
+    try std.testing.expect(ring.mayCopyInline(limits.inline_small));
+    try std.testing.expect(!ring.mayCopyInline(std.math.maxInt(usize)));
+}

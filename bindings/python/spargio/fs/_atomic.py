@@ -7,8 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._blocking import spawn_blocking, to_its_end
 from ..errors import carry_written
@@ -31,8 +30,7 @@ _KINDS = {
 }
 
 
-@dataclass
-class _Plan:
+class _Plan(NamedTuple):
     target: str
     """Behind symbolic links; in its directory the temporary file is made."""
     old: os.stat_result | None

@@ -8,6 +8,7 @@ const offset_max = c_api.offset_max;
 const errors = @import("errors.zig");
 const fixed = @import("fixed.zig");
 const fs = @import("ops/fs.zig");
+const limits = @import("limits.zig");
 const net = @import("ops/net.zig");
 const paths = @import("ops/paths.zig");
 const Shard = @import("shard.zig").Shard;
@@ -15,9 +16,6 @@ const Shard = @import("shard.zig").Shard;
 fn fail(err: errors.Error) i32 {
     return errors.fromError(err);
 }
-
-/// What IOV_MAX is on Linux.
-const vectors_max = 1024;
 
 /// For splice: the descriptor's own position, or a pipe.
 const own_position = std.math.maxInt(u64);
@@ -63,7 +61,7 @@ pub export fn spargio_statx(path: ?[*:0]const u8, flags: u32, mask: u32, out: ?*
 
 pub export fn spargio_readv_at(fd: i32, vectors: ?[*]const std.posix.iovec, count: u32, offset: u64, op: ?*u64) i32 {
     const list = vectors orelse return fail(error.Invalid);
-    if (count == 0 or count > vectors_max or offset > offset_max) return fail(error.Invalid);
+    if (count == 0 or count > limits.vectors_max or offset > offset_max) return fail(error.Invalid);
     return launch(op, fs.readvAt, .{ fd, list[0..count], offset });
 }
 
@@ -75,7 +73,7 @@ pub export fn spargio_writev_at(
     op: ?*u64,
 ) i32 {
     const list = vectors orelse return fail(error.Invalid);
-    if (count == 0 or count > vectors_max or offset > offset_max) return fail(error.Invalid);
+    if (count == 0 or count > limits.vectors_max or offset > offset_max) return fail(error.Invalid);
     return launch(op, fs.writevAt, .{ fd, list[0..count], offset });
 }
 

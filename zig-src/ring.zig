@@ -49,6 +49,8 @@ pub const Ring = struct {
     /// SQEs that found the queue full while the kernel could take none; in order.
     backlog: std.ArrayList(Sqe) = .empty,
     sqes_submitted: u64 = 0,
+    /// Bytes of file transfers that the next submission does on this thread.
+    inline_bytes: usize = 0,
     /// Submissions that the kernel refused for the moment, or took a part of.
     submits_refused: u64 = 0,
     submits_short: u64 = 0,
@@ -218,6 +220,12 @@ pub const Ring = struct {
         self.sqes_backlogged += 1;
     }
 
+    /// Whether so many bytes of a file may be copied while the next submission goes on.
+    pub fn mayCopyInline(self: *Ring, bytes: usize) bool {
+        self.inline_bytes +|= bytes;
+        return bytes <= limits.inline_small or self.inline_bytes <= limits.inline_bytes_max;
+    }
+
     /// True where `push` left something that the kernel has not seen.
     pub fn hasUnsubmitted(self: *const Ring) bool {
         const sq = &self.uring.sq;
@@ -336,6 +344,7 @@ pub const Ring = struct {
     fn enter(self: *Ring, deadline_ns: ?u64) Wake {
         const sq = &self.uring.sq;
         self.refill();
+        self.inline_bytes = 0;
         // Release: the SQEs are written before the kernel sees the tail.
         @atomicStore(u32, sq.tail, sq.sqe_tail, .release);
         defer {
@@ -518,4 +527,15 @@ test "a note of work that is done already does not stay" {
     try std.testing.expect(ring.hasTaskWork());
     ring.submit();
     try std.testing.expect(!ring.hasTaskWork());
+}
+
+test "a submission copies so many bytes on this thread, and small ones always" {
+    var ring: Ring = undefined;
+    ring.inline_bytes = 0;
+    const half = limits.inline_bytes_max / 2;
+    try std.testing.expect(ring.mayCopyInline(half));
+    try std.testing.expect(ring.mayCopyInline(half));
+    try std.testing.expect(!ring.mayCopyInline(limits.inline_small + 1));
+    try std.testing.expect(ring.mayCopyInline(limits.inline_small));
+    try std.testing.expect(!ring.mayCopyInline(std.math.maxInt(usize)));
 }

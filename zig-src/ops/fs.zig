@@ -37,6 +37,12 @@ pub fn open(shard: *Shard, task: *Task, path: []const u8, flags: i32, mode: u32)
     return op;
 }
 
+/// A read or write of `bytes`. What would keep the shard's thread too long is done by another one.
+pub fn launchTransfer(shard: *Shard, op: *Op, sqe: *Sqe, bytes: usize) void {
+    if (!shard.ring.mayCopyInline(bytes)) sqe.flags |= linux.IOSQE_ASYNC;
+    shard.launch(op, sqe.*);
+}
+
 pub fn readAt(shard: *Shard, task: *Task, fd: i32, buffer: []u8, offset: u64) Error!*Op {
     const op = try shard.ops.take(task, shard);
     var sqe: Sqe = undefined;
@@ -46,7 +52,7 @@ pub fn readAt(shard: *Shard, task: *Task, fd: i32, buffer: []u8, offset: u64) Er
         sqe.opcode = .READ_FIXED;
         sqe.buf_index = index;
     }
-    shard.launch(op, sqe);
+    launchTransfer(shard, op, &sqe, room.len);
     return op;
 }
 
@@ -59,7 +65,7 @@ pub fn writeAt(shard: *Shard, task: *Task, fd: i32, buffer: []const u8, offset: 
         sqe.opcode = .WRITE_FIXED;
         sqe.buf_index = index;
     }
-    shard.launch(op, sqe);
+    launchTransfer(shard, op, &sqe, data.len);
     return op;
 }
 
@@ -67,7 +73,7 @@ pub fn readvAt(shard: *Shard, task: *Task, fd: i32, vectors: []const std.posix.i
     const op = try shard.ops.take(task, shard);
     var sqe: Sqe = undefined;
     sqe.prep_readv(fd, vectors, offset);
-    shard.launch(op, sqe);
+    launchTransfer(shard, op, &sqe, total(vectors));
     return op;
 }
 
@@ -75,8 +81,14 @@ pub fn writevAt(shard: *Shard, task: *Task, fd: i32, vectors: []const std.posix.
     const op = try shard.ops.take(task, shard);
     var sqe: Sqe = undefined;
     sqe.prep_writev(fd, vectors, offset);
-    shard.launch(op, sqe);
+    launchTransfer(shard, op, &sqe, total(vectors));
     return op;
+}
+
+pub fn total(vectors: anytype) usize {
+    var bytes: usize = 0;
+    for (vectors) |vector| bytes +|= vector.len;
+    return bytes;
 }
 
 pub fn truncate(shard: *Shard, task: *Task, fd: i32, length: u64) Error!*Op {

@@ -110,7 +110,6 @@ const Api = struct {
     PyLong_FromLongLong: *const fn (c_longlong) callconv(.c) ?*Object,
     PyLong_FromUnsignedLongLong: *const fn (c_ulonglong) callconv(.c) ?*Object,
     PyLong_AsLongLong: *const fn (*Object) callconv(.c) c_longlong,
-    PyLong_AsUnsignedLongLongMask: *const fn (*Object) callconv(.c) c_ulonglong,
     PyLong_AsUnsignedLongLong: *const fn (*Object) callconv(.c) c_ulonglong,
     PyFloat_AsDouble: *const fn (*Object) callconv(.c) f64,
     PyTuple_New: *const fn (isize) callconv(.c) ?*Object,

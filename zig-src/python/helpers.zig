@@ -57,6 +57,15 @@ pub fn raiseErrno(errno: i32, text: ?[]const u8, filename: ?*Object) ?*Object {
     return null;
 }
 
+/// The exception that is set says how much of a write went out before it: `bytes_written`.
+pub fn sayWritten(count: usize) void {
+    const exception = api.takeException();
+    defer py.Py_DecRef(exception);
+    const number = py.PyLong_FromLongLong(@intCast(count)) orelse return; // MemoryError instead.
+    defer py.Py_DecRef(number);
+    if (py.PyObject_SetAttrString(exception, "bytes_written", number) == 0) api.raiseObject(exception);
+}
+
 /// The exception for a negative result of the library.
 pub fn raiseCode(code: i32) ?*Object {
     const number = py.PyLong_FromLongLong(code) orelse return null;

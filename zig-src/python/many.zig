@@ -40,6 +40,7 @@ pub const Progress = struct {
 /// - `window()`: its slots, each with `op: ?*Op`;
 /// - `begin(shard, me, slot)`: puts the next operation into a free slot, unless it ends by itself;
 /// - `advance(shard, me, slot, result)`: one has ended; the next one of it may be in the slot after;
+/// - `tell()`, if it is there: after each round;
 /// - `outcome()`: the result, or an exception.
 pub fn Many(comptime Body: type) type {
     return struct {
@@ -96,6 +97,7 @@ pub fn Many(comptime Body: type) type {
                 };
                 if (slot.op == null and progress.open()) self.begin(shard, me, slot);
             }
+            if (@hasDecl(Body, "tell")) self.tell();
             if (progress.again) return .yield;
             return if (progress.busy > 0) .pending else null;
         }

@@ -59,7 +59,7 @@ var functions = [_]api.MethodDef{
         api.meth_one,
         "count_affinity_violation(runtime)",
     ),
-    object.method("read_files", &read_files.readFiles, api.meth_fastcall, "read_files(paths, names, depth)"),
+    object.method("read_files", &read_files.readFiles, api.meth_fastcall, "Whole files into a list."),
     object.method("signal_add", &signals.add, api.meth_fastcall, "signal_add(number, eventfd): a key"),
     object.method("signal_take", &signals.take, api.meth_one, "signal_take(key): how often it came"),
     object.method("signal_remove", &signals.remove, api.meth_one, "signal_remove(key)"),

@@ -79,7 +79,11 @@ const PyOp = struct {
         switch (once.seen(&self.state)) {
             .new => {
                 const shielded = self.kind == .close;
-                if (!shielded and me.cancelWanted()) return me.raiseCancel();
+                if (!shielded and me.cancelWanted()) {
+                    _ = me.raiseCancel();
+                    if (self.writesAll()) helpers_module.sayWritten(0);
+                    return null;
+                }
                 if (!once.claim(&self.state)) return twice();
                 if (!self.begin()) return self.finished();
                 // A receive of nothing would wait for data all the same.
@@ -136,6 +140,14 @@ const PyOp = struct {
         return switch (self.kind) {
             .sleep, .nop, .open, .fsync, .accept, .shutdown, .close => false,
             else => true,
+        };
+    }
+
+    /// Goes on until all is written: where it is cut short, it is told how much was.
+    fn writesAll(self: *const PyOp) bool {
+        return switch (self.kind) {
+            .write_all, .write_all_zero_copy, .write_all_at => true,
+            else => false,
         };
     }
 
@@ -305,8 +317,11 @@ const PyOp = struct {
             var other = Descriptor.Type.body(self.descriptor.?).swapLeftover(taken);
             api.drop(&other);
         }
+        const told = self.writesAll();
         self.finish();
-        return me.raiseCancel();
+        _ = me.raiseCancel();
+        if (told) helpers_module.sayWritten(self.progress);
+        return null;
     }
 
     fn failed(self: *PyOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
@@ -334,9 +349,15 @@ const PyOp = struct {
         const name = if (self.kind == .open) self.held else if (descriptor) |d| d.name else null;
         const filename = if (name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);
-        const progress = self.progress;
         self.finish();
+        _ = self.raiseFailure(errno, closed, filename);
+        if (self.writesAll()) helpers_module.sayWritten(self.progress);
+        return null;
+    }
+
+    fn raiseFailure(self: *const PyOp, errno: i32, closed: bool, filename: ?*Object) ?*Object {
         if (closed) return api.raise(helpers.ClosedError, closed_text);
+        const progress = self.progress;
         if (progress == 0) return helpers_module.raiseErrno(errno, null, filename);
         var text: [96]u8 = undefined;
         const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{

@@ -4,6 +4,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
+const fs = @import("../ops/fs.zig");
 const gpa = @import("../memory.zig").gpa;
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
@@ -83,9 +84,18 @@ const Raw = struct {
         };
         if (self.outcome == .file or self.outcome == .socket) op.undo = .close_descriptor;
         if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
-        shard.launch(op, self.sqe);
+        if (self.transferred()) |bytes| fs.launchTransfer(shard, op, &self.sqe, bytes) else shard.launch(op, self.sqe);
         suspended.* = true;
         return me.suspendForOp(op, instance, false);
+    }
+
+    /// How many bytes of a file it is for; null where it is something else.
+    fn transferred(self: *const Raw) ?usize {
+        return switch (self.sqe.opcode) {
+            .READ, .WRITE => self.sqe.len,
+            .READV, .WRITEV => fs.total(self.vector.entries),
+            else => null,
+        };
     }
 
     fn succeeded(self: *Raw, count: usize) ?*Object {
@@ -165,7 +175,7 @@ const Raw = struct {
         if (py.PyObject_GetBuffer(given, view, api.buffer_simple) == 0) return @intFromPtr(view.buf);
         view.obj = null;
         py.PyErr_Clear();
-        const number = py.PyLong_AsUnsignedLongLongMask(given);
+        const number = py.PyLong_AsUnsignedLongLong(given);
         return if (py.PyErr_Occurred() != null) null else number;
     }
 
@@ -267,9 +277,11 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
         self.sqe.addr = self.pointer(1, arguments[3]) orelse return self.abandon();
         length = @intCast(self.views[1].len);
     }
-    if (arguments[4] != py._Py_NoneStruct)
-        length = object.unsigned(arguments[4], "length", std.math.maxInt(u32)) orelse return self.abandon();
-    self.sqe.len = @intCast(@min(length, 0x7ffff000));
+    // A number of the caller's is used as it is: it may be a directory's descriptor or a mode.
+    self.sqe.len = if (arguments[4] == py._Py_NoneStruct)
+        @intCast(@min(length, fs.transfer_max))
+    else
+        @intCast(object.unsigned(arguments[4], "length", std.math.maxInt(u32)) orelse return self.abandon());
     return Raw.Type.objectOf(self);
 }
 

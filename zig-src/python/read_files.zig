@@ -18,8 +18,11 @@ const py = &api.py;
 /// Files that one await has open at a time.
 pub const depth_max = 64;
 
-/// A file without a known size (of /proc, a pipe) is read in steps that begin with this.
+/// A file without a known size (of /proc, a pipe) is read into memory that begins with this.
 const room_first = 4096;
+/// It grows fourfold up to this, then by a quarter: what was never written to costs no memory, but the
+/// limit of the process counts it.
+const room_large = 64 << 20;
 
 const Slot = struct {
     op: ?*CoreOp = null,
@@ -29,8 +32,8 @@ const Slot = struct {
     bytes: ?*Object = null,
     room: usize = 0,
     filled: usize = 0,
-    /// The size is known, so a read that is not filled has met the end.
-    sized: bool = false,
+    /// As the file says it; 0 where it does not.
+    size: usize = 0,
 };
 
 const ReadFiles = struct {
@@ -39,6 +42,9 @@ const ReadFiles = struct {
     paths: ?*Object,
     names: ?*Object,
     results: ?*Object,
+    /// Called without arguments whenever results have come; None where nobody waits for single ones.
+    told: ?*Object,
+    news: bool,
     depth: usize,
     slots: [depth_max]Slot,
 
@@ -85,17 +91,21 @@ const ReadFiles = struct {
             return if (self.progress.cancelling) self.end(shard, slot, .CANCELED) else self.size(shard, me, slot);
         }
         slot.filled += @intCast(result);
-        if (result == 0 or (slot.sized and slot.filled < slot.room)) return self.end(shard, slot, .SUCCESS);
+        // A read that brings less than there was room for is no end: some file systems hand out a page, or
+        // what one request holds. Only together with the size that the file tells it is.
+        const whole = slot.size > 0 and slot.filled == slot.size and slot.filled < slot.room;
+        if (result == 0 or whole) return self.end(shard, slot, .SUCCESS);
         if (self.progress.cancelling) return self.end(shard, slot, .CANCELED);
-        if (slot.filled == slot.room) {
-            // Not of a known size, or it has grown since.
-            slot.room *= 4;
-            if (py._PyBytes_Resize(&slot.bytes, @intCast(slot.room)) != 0) {
-                py.PyErr_Clear();
-                return self.end(shard, slot, .NOMEM);
-            }
-        }
+        if (slot.filled == slot.room and !grow(slot)) return self.end(shard, slot, .NOMEM);
         self.read(shard, me, slot);
+    }
+
+    /// Not of a known size, or it has grown since. False: no memory.
+    fn grow(slot: *Slot) bool {
+        slot.room = if (slot.room < room_large) slot.room * 4 else slot.room + slot.room / 4;
+        if (py._PyBytes_Resize(&slot.bytes, @intCast(slot.room)) == 0) return true;
+        py.PyErr_Clear();
+        return false;
     }
 
     /// Makes room. The size comes from what the kernel has at hand (AT_STATX_DONT_SYNC): it never
@@ -105,10 +115,10 @@ const ReadFiles = struct {
         const flags: u32 = linux.AT.EMPTY_PATH | linux.AT.STATX_DONT_SYNC;
         const rc = linux.statx(slot.fd, "", flags, .{ .TYPE = true, .SIZE = true }, &info);
         const regular = linux.errno(rc) == .SUCCESS and info.mode & linux.S.IFMT == linux.S.IFREG;
-        slot.sized = regular and info.size > 0 and info.size < fs.transfer_max;
-        // One more than the size: a read that does not fill it has met the end.
-        slot.room = if (slot.sized) @intCast(info.size + 1) else room_first;
-        slot.bytes = py.PyBytes_FromStringAndSize(null, @intCast(slot.room));
+        slot.size = if (regular) std.math.cast(usize, info.size) orelse 0 else 0;
+        // One more than the size: a read that brings the size and no more has met the end.
+        slot.room = if (slot.size > 0) slot.size +| 1 else room_first;
+        slot.bytes = if (std.math.cast(isize, slot.room)) |room| py.PyBytes_FromStringAndSize(null, room) else null;
         if (slot.bytes == null) {
             py.PyErr_Clear();
             return self.end(shard, slot, .NOMEM);
@@ -152,7 +162,17 @@ const ReadFiles = struct {
     }
 
     fn put(self: *ReadFiles, slot: *Slot, value: *Object) void {
+        self.news = true;
         _ = py.PyList_SetItem(self.results.?, @intCast(slot.index), value);
+    }
+
+    /// After each round.
+    pub fn tell(self: *ReadFiles) void {
+        if (!self.news or self.told.? == py._Py_NoneStruct) return;
+        self.news = false;
+        var nothing = api.call(self.told.?, &.{});
+        if (nothing == null) py.PyErr_WriteUnraisable(self.told.?);
+        api.drop(&nothing);
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -166,6 +186,7 @@ const ReadFiles = struct {
         api.drop(&self.paths);
         api.drop(&self.names);
         api.drop(&self.results);
+        api.drop(&self.told);
         Type.free(instance, false);
     }
 
@@ -181,32 +202,30 @@ const ReadFiles = struct {
 
 pub const define = ReadFiles.define;
 
-/// read_files(paths: list of bytes, names: list, depth) -> list of bytes or OSError, in that order.
-/// The lists are the operation's from now on.
+/// read_files(paths: list of bytes, names: list, depth, results: list, told) -> `results`, in which each item
+/// has become bytes or an OSError, in that order. The other lists are the operation's from now on. `told` is
+/// called on the shard when some of the results are there, or None.
 pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    if (!object.arity("read_files", count, 3)) return null;
+    if (!object.arity("read_files", count, 5)) return null;
     const depth = object.unsigned(arguments[2], "depth", depth_max) orelse return null;
     const length = py.PyList_Size(arguments[0]);
-    if (length < 0 or py.PyList_Size(arguments[1]) != length) {
+    if (length < 0 or py.PyList_Size(arguments[1]) != length or py.PyList_Size(arguments[3]) != length) {
         const lists = py.PyErr_Occurred() == null;
         py.PyErr_Clear(); // A SystemError.
         const class = if (lists) py.PyExc_ValueError.* else py.PyExc_TypeError.*;
-        return api.raise(class, "paths and names must be lists of one length");
+        return api.raise(class, "paths, names and results must be lists of one length");
     }
     for (0..@intCast(length)) |i| {
         const path = py.PyList_GetItem(arguments[0], @intCast(i)).?;
         if (py.PyBytes_AsString(path) == null) return null;
     }
-    const results = py.PyList_New(length) orelse return null;
-    const instance = ReadFiles.Type.create() orelse {
-        py.Py_DecRef(results);
-        return null;
-    };
+    const instance = ReadFiles.Type.create() orelse return null;
     const self = ReadFiles.Type.body(instance);
     for (&self.slots) |*slot| slot.* = .{};
     self.paths = api.ref(arguments[0]);
     self.names = api.ref(arguments[1]);
-    self.results = results;
+    self.results = api.ref(arguments[3]);
+    self.told = api.ref(arguments[4]);
     self.progress.count = @intCast(length);
     self.depth = @max(1, depth);
     return instance;

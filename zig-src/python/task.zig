@@ -11,7 +11,8 @@ const errors = @import("../errors.zig");
 const later = @import("later.zig");
 const core_task = @import("../task.zig");
 const object = @import("object.zig");
-const helpers = &@import("helpers.zig").helpers;
+const helpers_module = @import("helpers.zig");
+const helpers = &helpers_module.helpers;
 const host = &@import("host.zig").host;
 const raiseCode = @import("helpers.zig").raiseCode;
 const repr = @import("repr.zig");
@@ -67,6 +68,8 @@ pub const PyTask = struct {
     /// The thread that raised the exception to an awaiter (a part of its number that no two share: they lie in
     /// different pages); 0: none, all ones: several.
     raised_by: u32,
+    /// Of a write that the cancellation of the task cut short; -1: there was none.
+    bytes_written: i64,
 
     /// Of the owner that the coroutine waits for: goes on without it; null where it is to be resumed.
     pub const Between = *const fn (owner: *Object, me: *PyTask) ?Poll;
@@ -84,6 +87,7 @@ pub const PyTask = struct {
         // The body is zero bytes, which the collector may look at from now on.
         self.task = .{ .vtable = &vtable, .kind = kind, .preferred = preferred };
         self.waiter = .{ .task = &self.task };
+        self.bytes_written = -1;
         self.watched = PyRuntime.of(runtime).watch != null;
         self.runtime = api.ref(runtime);
         self.coroutine = api.ref(coroutine);
@@ -193,6 +197,7 @@ pub const PyTask = struct {
         if (matches(exception, helpers.CancelledError)) {
             self.task.status = @backingInt(errors.Code.cancelled);
             self.nameAfterCoroutine();
+            self.bytes_written = writtenOf(exception);
             py.Py_DecRef(exception); // Nobody asks for it; its traceback holds the frames.
             return .ended;
         } else if (matches(exception, helpers.TaskCancelled) and Shard.current().?.crew.closing.load(.seq_cst)) {
@@ -384,8 +389,7 @@ pub const PyTask = struct {
     fn outcome(self: *PyTask) ?*Object {
         assert(self.task.isDone());
         self.retrieved = true;
-        if (self.endedByCancellation())
-            return api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
+        if (self.endedByCancellation()) return self.raiseCancelled();
         if (self.failed) {
             if (self.traceback) |traceback| {
                 if (self.raisesAlone()) _ = py.PyException_SetTraceback(self.value.?, traceback);
@@ -405,6 +409,22 @@ pub const PyTask = struct {
         const before = @cmpxchgStrong(u32, &self.raised_by, 0, me, .acq_rel, .acquire) orelse return true;
         if (before != me) @atomicStore(u32, &self.raised_by, std.math.maxInt(u32), .release);
         return before == me;
+    }
+
+    /// It says what the cancellation said of a write.
+    fn raiseCancelled(self: *const PyTask) ?*Object {
+        _ = api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
+        if (self.bytes_written >= 0) helpers_module.sayWritten(@intCast(self.bytes_written));
+        return null;
+    }
+
+    /// What an exception says of a write that it cut short, or -1.
+    fn writtenOf(exception: *Object) i64 {
+        var written = py.PyObject_GetAttrString(exception, "bytes_written");
+        defer api.drop(&written);
+        const count = if (written) |number| py.PyLong_AsLongLong(number) else -1;
+        py.PyErr_Clear(); // Mostly there is none.
+        return count;
     }
 
     fn cancel(handle: *Object, _: ?*Object) callconv(.c) ?*Object {

@@ -42,6 +42,8 @@ pub fn attempt(pending: *Pending) Outcome {
 /// Reads what is in the page cache or in the pipe, writes what there is room for.
 fn transfer(pending: *Pending, events: u32) Outcome {
     const sqe = &pending.sqe;
+    // Too much for this thread, and all of it may be in the page cache.
+    if (sqe.flags & linux.IOSQE_ASYNC != 0 and isFile(sqe.fd)) return .block;
     while (true) {
         const rc = blocking.vectored(sqe, pending.done, linux.RWF.NOWAIT);
         switch (linux.errno(rc)) {

@@ -3,8 +3,8 @@
 const std = @import("std");
 const limits = @import("../limits.zig");
 
-/// Pieces of one transfer; more are an error of the kernel's calls too (UIO_MAXIOV).
-pub const pieces_max = 1024;
+/// Pieces of one transfer.
+pub const pieces_max = limits.vectors_max;
 
 /// How many bytes a transfer is for: the kernel moves no more at a time.
 pub fn total(vectors: anytype) u32 {

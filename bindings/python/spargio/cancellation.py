@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ._ffi.core import Future, JoinHandle, adopt, native
 from ._shared import Shared
-from .errors import CancelledError, TaskCancelled
+from .errors import CancelledError, TaskCancelled, carry_written
 from .runtime import current_handle
 
 __all__ = ("CancellationToken", "shield")
@@ -130,7 +130,7 @@ class CancellationToken(Shared):
             return await awaitable
         except CancelledError as error:
             if scope.owns(error):
-                raise TaskCancelled("the token was cancelled") from None
+                raise carry_written(error, TaskCancelled("the token was cancelled")) from None
             raise
         finally:
             self._forget(key)

@@ -52,3 +52,20 @@ class IncompleteReadError(EOFError):
         super().__init__(f"the stream ended after {len(partial)} of {expected} bytes")
         self.partial = partial
         self.expected = expected
+
+
+def bytes_written(error: BaseException) -> int:
+    """How many bytes a write took before it ended by `error`: its attribute of that name."""
+    return getattr(error, "bytes_written", 0)
+
+
+def say_written(error: BaseException, count: int) -> None:
+    """An exception that tells so of this write, which may be one that native code shares."""
+    error.bytes_written = count  # type: ignore[attr-defined]
+
+
+def carry_written(cause: BaseException, error: BaseException) -> BaseException:
+    """`error`, which stands for `cause`, says the same of the write that was cut short."""
+    if hasattr(cause, "bytes_written"):
+        say_written(error, cause.bytes_written)
+    return error

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ._ffi.core import native
 from ._shared import Shared
-from .errors import CancelledError
+from .errors import CancelledError, carry_written
 
 __all__ = (
     "Interval",
@@ -109,7 +109,9 @@ class timeout(_Limit):
         traceback: TracebackType | None,
     ) -> None:
         if self._ended(exception):
-            raise TimeoutError(f"the time limit of {self._seconds} s passed") from exception
+            assert exception is not None
+            late = TimeoutError(f"the time limit of {self._seconds} s passed")
+            raise carry_written(exception, late) from exception
 
     async def __aexit__(
         self,

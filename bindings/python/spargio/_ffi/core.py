@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno as errno_module
 import inspect
 import os
-from collections.abc import Awaitable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .. import errors
@@ -273,7 +273,13 @@ class Functions(Protocol):
     def ops_in_flight(self, runtime: Runtime, /) -> list[int]: ...
     def count_affinity_violation(self, runtime: Runtime, /) -> None: ...
     def read_files(
-        self, paths: list[bytes], names: list[Any], depth: int, /
+        self,
+        paths: list[bytes],
+        names: list[Any],
+        depth: int,
+        results: list[bytes | OSError | None],
+        told: Callable[[], None] | None,
+        /,
     ) -> Awaitable[list[bytes | OSError]]: ...
     def signal_add(self, number: int, eventfd: int, /) -> int: ...
     def signal_take(self, key: int, /) -> int: ...

@@ -10,7 +10,7 @@ from collections import deque
 from .._blocking import spawn_blocking
 from .._counts import at_least
 from ..fs import DirEntry, Metadata, read_dir
-from ..fs._metadata import BASIC, BIRTH, SIZE, parse
+from ..fs._metadata import BASIC, BIRTH, SIZE, from_stat, parse
 from ..fs._names import Path, encode
 from ..runtime import current_handle
 from ..uring import AT_FDCWD, Completion, NativeOp, Opcode, Sqe, UringNativeAny, address_of
@@ -76,25 +76,6 @@ async def statx_or_metadata(path: Path) -> Metadata:
         if error.errno not in _UNKNOWN_TO_THE_KERNEL:
             raise
     return from_stat(await spawn_blocking(os.stat, path))
-
-
-def from_stat(found: os.stat_result) -> Metadata:
-    return Metadata(
-        mode=found.st_mode,
-        size=found.st_size,
-        blocks=found.st_blocks,
-        block_size=found.st_blksize,
-        links=found.st_nlink,
-        uid=found.st_uid,
-        gid=found.st_gid,
-        inode=found.st_ino,
-        device=found.st_dev,
-        accessed_ns=found.st_atime_ns,
-        modified_ns=found.st_mtime_ns,
-        changed_ns=found.st_ctime_ns,
-        created_ns=None,
-        mask=BASIC,
-    )
 
 
 async def read_dir_entries(path: Path = ".", *, depth: int = 32) -> list[tuple[DirEntry, Metadata]]:

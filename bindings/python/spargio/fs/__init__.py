@@ -9,7 +9,9 @@ filename.
 
 from __future__ import annotations
 
+from ._copy import copy
 from ._cursor import Cursor, TextCursor
+from ._direct import DirectFile
 from ._file import File
 from ._metadata import Metadata
 from ._options import OpenOptions
@@ -33,11 +35,13 @@ from ._paths import (
 from ._registered import RegisteredBuffers
 from ._sendfile import sendfile
 from ._walk import DirEntry, DuOptions, DuSummary, du, read_dir, walk
-from ._whole import copy, read, read_many, read_to_string, write, write_many
+from ._whole import read, read_many, read_to_string
+from ._write import write, write_many
 
 __all__ = (
     "Cursor",
     "DirEntry",
+    "DirectFile",
     "DuOptions",
     "DuSummary",
     "File",

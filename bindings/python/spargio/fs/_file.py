@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
 
 from .._blocking import spawn_blocking
+from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
-from ._cursor import Cursor, TextCursor
+from .._pieces import joined, one_call
+from ._cursor import Cursor, TextCursor, appends
 from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
 from ._names import Path, encode, label
 
@@ -24,7 +26,9 @@ _MODES = {
 }
 
 _AT_EMPTY_PATH = 0x1000
+_OFFSET_MOST = (1 << 63) - 1
 _READ_STEP = 256 * 1024
+_READ_MOST = 1 << 30
 
 
 def _writable(buffer: object) -> None:
@@ -60,9 +64,12 @@ class File:
     @classmethod
     def from_fd(cls, fd: int, path: Path = "") -> File:
         """Take over an open descriptor: it is closed with the file. ``OSError`` for one that is
-        not open."""
+        not open. One with O_DIRECT gives a :class:`DirectFile`."""
         os.fstat(fd)
-        return cls(native.adopt(fd, 0), path or f"<descriptor {fd}>")
+        from ._direct import DirectFile, is_direct
+
+        kind = DirectFile if is_direct(fd) and not issubclass(cls, DirectFile) else cls
+        return kind(native.adopt(fd, 0), path or f"<descriptor {fd}>")
 
     def detach(self) -> int:
         """Give the descriptor up: it is the caller's to close. ``RuntimeError`` while operations
@@ -73,8 +80,11 @@ class File:
         """The descriptor's number; -1 when closed."""
         return self._io.fileno()
 
-    def cursor(self, position: int = 0) -> Cursor:
-        """The file with a position: ``read``, ``write``, ``seek``, lines."""
+    def cursor(self, position: int | None = None) -> Cursor:
+        """The file with a position: ``read``, ``write``, ``seek``, lines. Without a number it
+        begins at the start, or at the end of a file that is opened to append."""
+        if position is None:
+            position = os.fstat(self.fileno()).st_size if appends(self) else 0
         return Cursor(self, position)
 
     def text(self, encoding: str = "utf-8", errors: str = "strict") -> TextCursor:
@@ -82,8 +92,9 @@ class File:
         return TextCursor(self, encoding, errors)
 
     def read_at(self, offset: int, size: int) -> Awaitable[bytes]:
-        """At most `size` bytes from byte `offset`; fewer near the end, ``b""`` behind it.
-        ``IORING_OP_READ``, Linux 5.6, pread(2)."""
+        """At most `size` bytes from byte `offset`: what one pread(2) gives. Fewer near the end, and
+        where the file system hands out less at a time (/proc, /sys, FUSE); ``b""`` at the end only.
+        ``IORING_OP_READ``, Linux 5.6."""
         return self._io.read_at(offset, size)
 
     def read_many_at(self, offsets: Iterable[int], size: int) -> Awaitable[list[bytes]]:
@@ -110,28 +121,40 @@ class File:
         return self._io.write_at(offset, data)
 
     def write_all_at(self, offset: int, data: object) -> Awaitable[None]:
-        """Write all of `data`; a short write is continued. An error says how much was written."""
+        """Write all of `data`; a short write is continued. An error says how much was written; it,
+        a cancellation and a time limit have the number in ``bytes_written``."""
         return self._io.write_all_at(offset, data)
 
     def read_vectored_at(self, offset: int, buffers: Sequence[object]) -> Awaitable[int]:
         """Fill writable buffers one after the other; gives the number of bytes, fewer near the
-        end. ``IORING_OP_READV``, Linux 5.1, preadv(2)."""
+        end. Of more than 1,024 buffers the first 1,024 that hold a byte are used.
+        ``IORING_OP_READV``, Linux 5.1, preadv(2)."""
+        within("offset", offset, 0, _OFFSET_MOST)
         for buffer in buffers:
             _writable(buffer)
-        return self._submit(opcodes.READV, offset, tuple(buffers))
+        return self._submit(opcodes.READV, offset, one_call(buffers))
 
     def write_vectored_at(self, offset: int, buffers: Sequence[object]) -> Awaitable[int]:
         """Write buffers one after the other, in one operation; gives the number of bytes taken,
-        which may be fewer. ``IORING_OP_WRITEV``, Linux 5.1, pwritev(2)."""
-        return self._submit(opcodes.WRITEV, offset, tuple(buffers))
+        which may be fewer. Of more than 1,024 buffers the first 1,024 that hold a byte are taken.
+        ``IORING_OP_WRITEV``, Linux 5.1, pwritev(2)."""
+        within("offset", offset, 0, _OFFSET_MOST)
+        return self._submit(opcodes.WRITEV, offset, one_call(buffers))
 
     async def read_to_end_at(self, offset: int) -> bytes:
         """All from byte `offset` on."""
-        parts = []
-        while part := await self.read_at(offset, _READ_STEP):
+        parts: list[bytes] = []
+        size = _READ_STEP
+        while part := await self.read_at(offset, size):
+            if not parts and len(part) == size:
+                # There is more: in one piece, where the file says how much.
+                info = await self.metadata()
+                if info.is_file() and info.size - offset > size:
+                    part = await self.read_at(offset, min(info.size - offset + 1, _READ_MOST))
             parts.append(part)
             offset += len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            size = max(_READ_STEP, min(len(part), _READ_MOST))
+        return await joined(parts)
 
     async def metadata(self) -> Metadata:
         """What statx(2) tells. ``IORING_OP_STATX``, Linux 5.6."""
@@ -152,8 +175,7 @@ class File:
     async def truncate(self, size: int) -> None:
         """Cut it to `size` bytes, or lengthen it with zeros. ``IORING_OP_FTRUNCATE``, Linux 6.9;
         before, ftruncate(2) on a thread of the pool."""
-        if size < 0:
-            raise ValueError(f"size is {size}: allowed is 0 or more bytes")
+        size = within("size", size, 0, _OFFSET_MOST)
         if native.supports(opcodes.FTRUNCATE):
             await self._submit(opcodes.FTRUNCATE, size, 0, 0)
         else:
@@ -163,10 +185,10 @@ class File:
         """Reserve the disk's blocks for `size` bytes from `offset`; the file grows to that, unless
         `keep_size`. ``IORING_OP_FALLOCATE``, Linux 5.6; ``OSError`` EOPNOTSUPP where the file
         system has no such thing."""
-        if offset < 0 or size <= 0:
-            raise ValueError(
-                f"allocate({offset}, {size}): allowed is an offset of 0 or more and 1 byte or more"
-            )
+        offset, size = (
+            within("offset", offset, 0, _OFFSET_MOST),
+            within("size", size, 1, _OFFSET_MOST),
+        )
         await self._submit(opcodes.FALLOCATE, offset, size, int(keep_size))
 
     def fdatasync(self) -> Awaitable[None]:

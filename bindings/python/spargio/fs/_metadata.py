@@ -81,3 +81,23 @@ def parse(buffer: bytearray) -> Metadata:
         created_ns=time_at(80) if mask & BIRTH else None,
         mask=mask,
     )
+
+
+def from_stat(found: os.stat_result) -> Metadata:
+    """What stat(2) tells, which is not when the file was made."""
+    return Metadata(
+        mode=found.st_mode,
+        size=found.st_size,
+        blocks=found.st_blocks,
+        block_size=found.st_blksize,
+        links=found.st_nlink,
+        uid=found.st_uid,
+        gid=found.st_gid,
+        inode=found.st_ino,
+        device=found.st_dev,
+        accessed_ns=found.st_atime_ns,
+        modified_ns=found.st_mtime_ns,
+        changed_ns=found.st_ctime_ns,
+        created_ns=None,
+        mask=BASIC,
+    )

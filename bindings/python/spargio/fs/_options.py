@@ -56,8 +56,8 @@ class OpenOptions:
         return replace(self, _create_new=yes)
 
     def direct(self, yes: bool) -> OpenOptions:
-        """Past the page cache (O_DIRECT): offsets, sizes and the addresses of buffers must be
-        multiples of the device's block, usually 512 or 4,096 bytes."""
+        """Past the page cache (O_DIRECT): what :meth:`open` gives is a :class:`DirectFile`, which
+        writes multiples of the device's block only, usually 512 or 4,096 bytes."""
         return replace(self, _direct=yes)
 
     def mode(self, permissions: int) -> OpenOptions:
@@ -90,6 +90,8 @@ class OpenOptions:
 
     async def open(self, path: Path) -> File:
         """Open `path`. ``IORING_OP_OPENAT``, Linux 5.6."""
+        from ._direct import DirectFile
         from ._file import File
 
-        return File(await native.open(encode(path), label(path), self._flags(), self._mode), path)
+        kind = DirectFile if self._direct else File
+        return kind(await native.open(encode(path), label(path), self._flags(), self._mode), path)

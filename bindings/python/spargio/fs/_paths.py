@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from typing import TYPE_CHECKING
 
-from .._blocking import spawn_blocking
+from .._blocking import spawn_blocking, to_its_end
 from .._ffi import opcodes
 from .._ffi.core import native
+from ..errors import CancelledError
 from ._metadata import BASIC, BIRTH, SIZE, TYPE_AND_SIZE, Metadata, parse
 from ._names import AT_FDCWD, Path, encode, terminated
-
-if TYPE_CHECKING:
-    from ._walk import DirEntry
+from ._reach import is_long, look
+from ._remove import Removal, Stopped
 
 _AT_REMOVEDIR = 0x200
 _AT_SYMLINK_NOFOLLOW = 0x100
@@ -33,25 +34,39 @@ async def create_dir(path: Path, *, mode: int = 0o777) -> None:
 
 
 async def create_dir_all(path: Path, *, mode: int = 0o777) -> None:
-    """Make a directory and those above it that are missing; none of them missing is no error."""
+    """Make a directory and those above it that are missing; none of them missing is no error. All
+    that are made get `mode`, less the umask."""
     name = os.fsdecode(path)
-    try:
-        await create_dir(name, mode=mode)
-        return
-    except FileNotFoundError:
+    missing: list[str] = []
+    while not await _made_or_there(name, mode, bool(missing)):
         above = os.path.dirname(name.rstrip("/"))
         if not above or above == name:
-            raise
-    except FileExistsError:
-        if (await metadata(name)).is_dir():
-            return
-        raise
-    await create_dir_all(above, mode=mode)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        missing.append(name)
+        name = above
+    while missing:
+        name = missing.pop()
+        if not await _made_or_there(name, mode, bool(missing)):  # The one above is gone, or a link.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+async def _made_or_there(name: str, mode: int, above: bool) -> bool:
+    """False where a directory above is missing. Where this is itself one above, and no directory,
+    the next one below says what is wrong."""
     try:
         await create_dir(name, mode=mode)
-    except FileExistsError:  # Another made it meanwhile, or the name ends in "..".
-        if not (await metadata(name)).is_dir():
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        # Another made it meanwhile, or the name ends in "..", or the file system says that it is
+        # read-only before it looks whether there is anything to do.
+        try:
+            there = (await metadata(name)).is_dir()
+        except OSError:
+            there = False
+        if not (there or (above and isinstance(error, FileExistsError))):
             raise
+    return True
 
 
 async def remove_file(path: Path) -> None:
@@ -65,30 +80,22 @@ async def remove_dir(path: Path) -> None:
 
 
 async def remove_dir_all(path: Path) -> None:
-    """Remove a directory and all below it; symbolic links are removed, not followed. Stops at the
-    first error; what was removed before is gone. Not safe where others may put links into the
-    tree meanwhile."""
-    # Not by recursion: a tree may be deeper than Python's stack.
-    open_ones: list[tuple[Path, list[DirEntry]]] = [(path, await _entries_to_remove(path))]
-    while open_ones:
-        directory, entries = open_ones[-1]
-        if not entries:
-            await remove_dir(directory)
-            open_ones.pop()
-            continue
-        entry = entries.pop()
-        if entry.is_dir():
-            open_ones.append((entry.path, await _entries_to_remove(entry.path)))
-        else:
-            await remove_file(entry.path)
-
-
-async def _entries_to_remove(path: Path) -> list[DirEntry]:
-    from ._walk import read_dir
-
-    if (await symlink_metadata(path)).is_symlink():
-        raise NotADirectoryError(20, "remove_dir_all() of a symbolic link", os.fsdecode(path))
-    return await read_dir(path)
+    """Remove a directory and all below it, whatever its depth, on a thread of the pool; symbolic
+    links are removed, not followed, also those that others put there meanwhile. Stops at the first
+    error, and at a cancellation; what was removed before is gone. That others remove the same at
+    the same time is no error."""
+    name = os.fsdecode(encode(path))
+    # There at the call, it may be gone a moment later.
+    await (spawn_blocking(look, name, False) if is_long(name) else symlink_metadata(path))
+    removal = Removal(name)
+    answer = spawn_blocking(removal.run)
+    try:
+        await answer
+    except CancelledError:
+        removal.stop = True
+        with contextlib.suppress(OSError, Stopped):
+            await to_its_end(lambda: answer)
+        raise
 
 
 async def rename(source: Path, target: Path, *, replace: bool = True) -> None:
@@ -138,11 +145,21 @@ async def metadata_lite(path: Path) -> Metadata:
 
 async def exists(path: Path) -> bool:
     """Whether there is something behind symbolic links. A missing or forbidden directory on the
-    way is an answer as well: False, or ``PermissionError``."""
+    way is an answer as well: False, or ``PermissionError``. What no file can have for a name (with
+    a NUL byte in it), and links that go round in a circle, are False too."""
     try:
-        await metadata_lite(path)
+        name = encode(path)
+    except ValueError:
+        return False
+    try:
+        await metadata_lite(name)
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        error.filename = path
+        raise
     return True
 
 

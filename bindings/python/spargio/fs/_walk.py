@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from .._blocking import spawn_blocking
+from ._metadata import Metadata, from_stat
 from ._names import Path, encode
 from ._paths import metadata, symlink_metadata
+from ._reach import is_long, look, scan
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class DirEntry:
 
 def _list(path: str) -> list[DirEntry]:
     found = []
-    with os.scandir(path) as entries:
+    with scan(path) as entries:
         for entry in entries:
             if entry.is_symlink():
                 kind = "symlink"
@@ -44,13 +46,21 @@ def _list(path: str) -> list[DirEntry]:
                 kind = "file"
             else:
                 kind = "other"
-            found.append(DirEntry(entry.name, entry.path, entry.inode(), kind))
+            full = entry.path if entry.path != entry.name else os.path.join(path, entry.name)
+            found.append(DirEntry(entry.name, full, entry.inode(), kind))
     return found
 
 
 async def read_dir(path: Path = ".") -> list[DirEntry]:
-    """All entries but "." and "..", in the directory's own order."""
+    """All entries but "." and "..", in the directory's own order. `path`, here and in what follows,
+    may be longer than the kernel takes at a time (4,096 bytes)."""
     return await spawn_blocking(_list, os.fsdecode(encode(path)))
+
+
+async def _look(path: str, follow_symlinks: bool) -> Metadata:
+    if is_long(path):
+        return from_stat(await spawn_blocking(look, path, follow_symlinks))
+    return await (metadata if follow_symlinks else symlink_metadata)(path)
 
 
 async def walk(
@@ -69,7 +79,7 @@ async def walk(
         directory = todo.pop()
         try:
             if follow_symlinks:
-                info = await metadata(directory)
+                info = await _look(directory, True)
                 if (info.device, info.inode) in seen:
                     continue
                 seen.add((info.device, info.inode))
@@ -92,7 +102,7 @@ async def walk(
 
 async def _leads_to_a_directory(path: str) -> bool:
     try:
-        return (await metadata(path)).is_dir()
+        return (await _look(path, True)).is_dir()
     except OSError:
         return False
 
@@ -126,16 +136,20 @@ class DuSummary:
 async def du(path: Path = ".", options: DuOptions | None = None) -> DuSummary:
     """How much is below `path`, itself included. ``OSError`` only for `path` itself."""
     chosen = options or DuOptions()
-    look = metadata if chosen.follow_symlinks else symlink_metadata
+    follow = chosen.follow_symlinks
     summary = DuSummary()
     counted: set[tuple[int, int]] = set()
-    top = await look(path)
     todo = [os.fsdecode(encode(path))]
+    try:
+        top = await _look(todo[0], follow)
+    except OSError as error:
+        error.filename = path
+        raise
     while todo:
         name = todo.pop()
         inside: list[DirEntry] = []
         try:
-            info = await look(name)
+            info = await _look(name, follow)
             if info.is_dir():
                 if chosen.one_file_system and info.device != top.device:
                     continue

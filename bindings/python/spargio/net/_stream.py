@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from .._counts import at_least
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, JoinHandle, native
+from .._pieces import IOV_MAX, one_call
 from ..errors import IncompleteReadError
 from ..runtime import current_handle
 from ._socket import BaseSocket
@@ -138,9 +139,10 @@ class Stream(BaseSocket):
 
     async def write_vectored(self, buffers: Sequence[object]) -> int:
         """Send several buffers with one call; gives the number of bytes taken, which may be fewer.
+        Of more than 1,024 buffers the first 1,024 that hold a byte are taken.
         ``IORING_OP_SENDMSG``, Linux 5.3."""
         flags = socket.MSG_NOSIGNAL
-        sent = await native.message(opcodes.SENDMSG, self._io, tuple(buffers), None, None, flags)
+        sent = await native.message(opcodes.SENDMSG, self._io, one_call(buffers), None, None, flags)
         return sent[0]
 
     async def send_all_batch(self, buffers: Sequence[object]) -> int:
@@ -150,8 +152,7 @@ class Stream(BaseSocket):
         at = total = 0
         flags = socket.MSG_NOSIGNAL | socket.MSG_WAITALL
         while at < len(left):
-            # 1,024 is the most that one call takes (IOV_MAX).
-            batch = tuple(left[at : at + 1024])
+            batch = tuple(left[at : at + IOV_MAX])
             count, *_ = await native.message(opcodes.SENDMSG, self._io, batch, None, None, flags)
             total += count
             while at < len(left) and count >= len(left[at]):

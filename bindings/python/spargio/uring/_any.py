@@ -10,6 +10,7 @@ from .._counts import at_least
 from .._ffi.core import Runtime, native
 from .._ffi.opcodes import NUMBER
 from .._ffi.sqe import Sqe
+from .._pieces import IOV_MAX
 from ..fs._names import AT_FDCWD as AT_FDCWD
 from ..fs._names import Path, terminated
 from ..time import sleep
@@ -19,8 +20,6 @@ from ._operation import Completion, NativeOp
 from ._state import State, state_of
 
 T = TypeVar("T")
-
-IOV_MAX = 1024
 
 _WITHOUT_DESCRIPTOR = frozenset(
     {

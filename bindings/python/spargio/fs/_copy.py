@@ -1,0 +1,77 @@
+"""A file to another one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+from ..errors import bytes_written, say_written
+from ._atomic import on_descriptor
+from ._file import File
+from ._names import Path
+from ._options import OpenOptions
+from ._paths import metadata
+from ._write import writers
+
+_PIECE_LEAST = 256 << 10
+"""Also where the size is not known: of a FIFO, of a file in /proc."""
+_PIECE_MOST = 1 << 20
+
+
+async def copy(source: Path, target: Path) -> int:
+    """Copy a file's bytes and permissions over `target`, made where there is none; gives the number
+    of bytes. The permissions are exactly the source's, whatever the umask and those of an existing
+    target, before the first byte is there; ``PermissionError``, and `target` as it was, where they
+    cannot be given. The same file twice is ``ValueError``. What ends it early has in
+    ``bytes_written`` how many bytes `target` got."""
+    async with await File.open(source) as reader:
+        info = await reader.metadata()
+        if info.is_dir():
+            raise IsADirectoryError(21, "copy() copies files", os.fsdecode(source))
+        with contextlib.suppress(OSError):  # What is wrong with it the opening will say.
+            other = await metadata(target)
+            if (other.device, other.inode) == (info.device, info.inode):
+                raise ValueError(f"copy: {source!r} and {target!r} are the same file")
+        size = min(_PIECE_MOST, max(_PIECE_LEAST, info.size))
+        options = OpenOptions().write(True).create(True).mode(0o600)
+        async with await options.open(target) as writer:
+            found = os.fstat(writer.fileno())
+            async with writers.alone((found.st_dev, found.st_ino)):
+                return await _copy(reader, writer, info.permissions(), size)
+
+
+async def _copy(reader: File, writer: File, mode: int, size: int) -> int:
+    buffer = memoryview(bytearray(size))
+    offset = 0
+    await on_descriptor(writer, _empty, mode & 0o1777)
+    try:
+        while count := await reader.read_at_into(offset, buffer):
+            await writer.write_all_at(offset, buffer[:count])
+            offset += count
+    except BaseException as error:
+        say_written(error, offset + bytes_written(error))
+        raise
+    if mode & 0o6000:  # A write takes setuid and setgid away.
+        await on_descriptor(writer, _set_mode, mode)
+    return offset
+
+
+def _empty(descriptor: int, mode: int) -> None:
+    """Cut to nothing and given `mode`. In between it has what old and new have in common: what was
+    there is not shown to more, and what may not be changed fails before anything is lost. Devices
+    and pipes are left as they are."""
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode):
+        return
+    old = stat.S_IMODE(info.st_mode)
+    if old != mode:
+        os.fchmod(descriptor, old & mode)
+    os.ftruncate(descriptor, 0)
+    _set_mode(descriptor, mode)
+
+
+def _set_mode(descriptor: int, mode: int) -> None:
+    info = os.fstat(descriptor)
+    if stat.S_ISREG(info.st_mode) and stat.S_IMODE(info.st_mode) != mode:
+        os.fchmod(descriptor, mode)

@@ -1,0 +1,177 @@
+"""Whole files: written, one or many."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
+from typing import Any
+
+from .._counts import at_least, within
+from ..sync import Lock
+from ._atomic import write_atomic
+from ._names import Path
+from ._options import OpenOptions
+from ._whole import _in_order, no_path
+
+Identity = tuple[int, int]
+"""Device and inode: what two names of one file have in common."""
+
+
+async def write(
+    path: Path, data: object, *, atomic: bool = False, permissions: int | None = None
+) -> None:
+    """Make `path` hold exactly `data`. A new file has `permissions` less the umask, by default
+    0o666; an existing one keeps its own. ``TypeError`` and ``BufferError`` for `data` that cannot
+    be written come before `path` is touched. Of two writes to one file at a time, by whatever
+    names, one follows the other.
+
+    With `atomic` others see the old file or the new one and nothing between, also after a power
+    failure: a temporary file beside it is written, fsynced and renamed over it. A symbolic link is
+    followed. What is there and no regular file is not replaced: ``IsADirectoryError``, or
+    ``OSError`` EINVAL. The new file has the permissions of the old one, less setuid and setgid, and
+    its owner, group and extended attributes as far as this process may give them (a group that it
+    may not give gets what others have); `permissions` goes before them. A cancellation or an error
+    is raised where the old file is still there; where the new one is, a cancellation comes at the
+    next await, and an error says that it is there."""
+    _check_data(data)
+    if permissions is not None:
+        permissions = within("permissions", permissions, 0, 0o7777)
+    if atomic:
+        await write_atomic(path, data, permissions)
+    else:
+        await _write_in_place(path, data, 0o666 if permissions is None else permissions, None)
+
+
+def _check_data(data: object) -> None:
+    """Opening the file empties it: what cannot be written is refused before."""
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]
+    except TypeError:
+        kind = type(data).__name__
+        raise TypeError(
+            f"data is {kind}: allowed is bytes, bytearray, memoryview or another buffer"
+        ) from None
+    with view:
+        if not view.c_contiguous:
+            raise BufferError("data is a buffer in pieces: allowed is a contiguous one")
+
+
+# ---- one file, several writers ----
+
+
+class _Writers:
+    """Who writes a file in this process; the others wait."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[Identity, tuple[Lock, list[None]]] = {}
+
+    @contextlib.asynccontextmanager
+    async def alone(self, identity: Identity) -> AsyncIterator[None]:
+        fresh: tuple[Lock, list[None]] = (Lock(), [])
+        with self._guard:
+            lock, users = self._locks.setdefault(identity, fresh)
+            users.append(None)
+        try:
+            async with lock:
+                yield
+        finally:
+            with self._guard:
+                users.pop()
+                if not users:
+                    del self._locks[identity]
+
+
+writers = _Writers()
+
+
+def _in_child() -> None:
+    """The locks of a forked child's parent are held by nobody there."""
+    writers.__init__()  # type: ignore[misc]
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
+class _Turn:
+    """A place in the order of one write_many(): of two writes to one file the later is to stay."""
+
+    def __init__(self, place: int, last: dict[Identity, int]) -> None:
+        self._place = place
+        self._last = last
+
+    def take(self, identity: Identity) -> bool:
+        """False where a later one has written it. By who has the file alone."""
+        if self._last.get(identity, -1) > self._place:
+            return False
+        self._last[identity] = self._place
+        return True
+
+
+async def _write_in_place(path: Path, data: object, mode: int, turn: _Turn | None) -> None:
+    async with await OpenOptions().write(True).create(True).mode(mode).open(path) as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            await file.write_all_at(0, data)
+            return
+        identity = (info.st_dev, info.st_ino)
+        async with writers.alone(identity):
+            if turn is not None and not turn.take(identity):
+                return
+            if os.fstat(file.fileno()).st_size:
+                await file.truncate(0)
+            await file.write_all_at(0, data)
+
+
+# ---- many ----
+
+
+def write_many(
+    files: Iterable[tuple[Path, object]], *, concurrency: int = 64
+) -> AsyncGenerator[tuple[Path, OSError | None], None]:
+    """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
+    `concurrency` are open at a time. Where a file comes twice, by whatever names, it has the later
+    data in the end. What `files` raises, and ``TypeError`` or ``BufferError`` for data that cannot
+    be written, comes in its turn, and nothing behind it is written. Close the iterator, or leave
+    the task, and the writes under way are cancelled: their files may be empty or in part."""
+    no_path("files", files)
+    return _write_many(files, concurrency)
+
+
+async def _write_many(
+    files: Iterable[tuple[Path, object]], concurrency: int
+) -> AsyncGenerator[tuple[Path, OSError | None], None]:
+    concurrency = at_least("concurrency", concurrency, 1)
+    last: dict[Identity, int] = {}
+    given = 0
+    async with contextlib.aclosing(_in_order(_writes(files, last), concurrency)) as results:
+        async for pair in results:
+            given += 1
+            if len(last) > 4 * concurrency:
+                for identity, place in list(last.items()):
+                    if place < given:  # All before it are done.
+                        last.pop(identity, None)
+            yield pair
+
+
+def _writes(
+    files: Iterable[tuple[Path, object]], last: dict[Identity, int]
+) -> Iterator[tuple[Path, Coroutine[Any, Any, OSError | None]]]:
+    for place, (path, data) in enumerate(files):
+        yield path, _write_one(path, data, _Turn(place, last))
+        try:
+            _check_data(data)
+        except (TypeError, BufferError):
+            return  # That write raises it. One behind it would be cut short, its file empty.
+
+
+async def _write_one(path: Path, data: object, turn: _Turn) -> OSError | None:
+    _check_data(data)
+    try:
+        await _write_in_place(path, data, 0o666, turn)
+    except OSError as error:
+        return error
+    return None

@@ -110,8 +110,10 @@ class timeout(_Limit):
     ) -> None:
         if self._ended(exception):
             assert exception is not None
-            late = TimeoutError(f"the time limit of {self._seconds} s passed")
-            raise carry_written(exception, late) from exception
+            # No name for the new exception here: its traceback would hold it in a cycle.
+            raise carry_written(
+                exception, TimeoutError(f"the time limit of {self._seconds} s passed")
+            ) from exception
 
     async def __aexit__(
         self,

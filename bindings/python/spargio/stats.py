@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import cbor2
-
 __all__ = ("RuntimeStats", "ShardStats")
 
 
@@ -63,6 +61,8 @@ class RuntimeStats(ShardStats):
 
     @classmethod
     def from_cbor(cls, data: bytes) -> RuntimeStats:
+        import cbor2  # It brings datetime; few ask for statistics.
+
         return cls(cbor2.loads(data))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import secrets
 import stat
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
@@ -127,7 +126,7 @@ async def write(
     name = os.fsdecode(encode(path))
     directory, base = os.path.split(name)
     start = os.fsdecode(os.fsencode(base)[:200])  # Of the 255 bytes that a name may have.
-    temporary = os.path.join(directory, f".{start}.{secrets.token_hex(6)}")
+    temporary = os.path.join(directory, f".{start}.{os.urandom(6).hex()}")
     fresh = OpenOptions().write(True).create_new(True).mode(mode if kept is None else 0o600)
     file = await fresh.open(temporary)
     try:

@@ -1,0 +1,67 @@
+"""Names of a package that load the file they are in when they are first asked for (PEP 562).
+
+The package `spargio` itself loads its names at once: with a `__getattr__` there, each
+`spargio.yield_now` would be a search."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+
+# What functions import when they need it, as `import spargio` would be slow with it.
+LATER = (
+    "cbor2",
+    "concurrent.futures.thread",
+    "dataclasses",
+    "importlib",
+    "inspect",
+    "logging",
+    "resource",
+    "subprocess",
+    "traceback",
+)
+
+_packages: dict[str, Mapping[str, Iterable[str]]] = {}
+
+
+def preload() -> None:
+    """Import all of spargio now, and all modules of others that it uses. Its parts load when they
+    are first used, so this is for a program that can not import later, because it changes its
+    root or gives up the right to read its modules, or one that forks workers. Any thread."""
+    from importlib import import_module
+
+    for package, files in list(_packages.items()):
+        for file in files:
+            import_module(file, package)
+    for name in LATER:
+        import_module(name)
+
+
+def lazy(
+    package: str, files: Mapping[str, Iterable[str]]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """The `__getattr__` and `__dir__` of `package`. `files` says which names each file has; a file
+    is called as in an ``import`` of that package, and one in the package is a name itself."""
+    _packages[package] = files
+    namespace = vars(sys.modules[package])
+    homes = {name: file for file, names in files.items() for name in names}
+    homes |= {file[1:]: file for file in files if not file.startswith("..")}
+
+    def load(name: str) -> object:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        file = homes[name]
+        found = import_module(file, package)
+        namespace[name] = found if file == f".{name}" else getattr(found, name)
+        return namespace[name]
+
+    def names() -> list[str]:
+        return sorted({*namespace, *homes})
+
+    return load, names

@@ -110,14 +110,14 @@ def test_a_cancelled_wait_takes_no_tick() -> None:
 
 def test_instants_count_from_where_they_are_used() -> None:
     async def main() -> None:
-        deadline = monotonic() + 0.05
+        deadline = monotonic() + 0.5
         sleep, limit = spargio.sleep_until(deadline), spargio.timeout_at(deadline)
         await spargio.sleep_until(deadline)
         began = monotonic()
         await sleep
         with pytest.raises(TimeoutError), limit:
             await spargio.sleep(1000)
-        assert monotonic() - began < 0.05
+        assert monotonic() - began < 0.5
 
     spargio.run(main, shards=1)
 

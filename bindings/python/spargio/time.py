@@ -29,6 +29,12 @@ _NS = 1_000_000_000
 _FOREVER_NS = (1 << 63) - 1
 
 
+# `spargio.testing` replaces these, and `monotonic`, by a clock that a test moves.
+_sleep = native.sleep
+_arm = type(native.timeout()).arm
+_disarm = type(native.timeout()).disarm
+
+
 def _nanoseconds(seconds: float, name: str) -> int:
     if not seconds >= 0:
         raise ValueError(f"{name} is {seconds!r}: allowed is 0 or more seconds")
@@ -38,7 +44,7 @@ def _nanoseconds(seconds: float, name: str) -> int:
 def sleep(seconds: float) -> Awaitable[None]:
     """Suspend the task for at least `seconds`, counted from the await. The shard's own timers; no
     kernel operation. ``ValueError`` for a negative number."""
-    return native.sleep(_nanoseconds(seconds, "seconds"))
+    return _sleep(_nanoseconds(seconds, "seconds"))
 
 
 yield_now = native.yield_now
@@ -63,7 +69,7 @@ class timeout:
 
     def __enter__(self) -> timeout:
         ns = _FOREVER_NS if self._seconds is None else _nanoseconds(self._seconds, "seconds")
-        self._limit.arm(ns)
+        _arm(self._limit, ns)
         return self
 
     def __exit__(
@@ -72,7 +78,7 @@ class timeout:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._limit.disarm()
+        _disarm(self._limit)
         if (
             isinstance(exception, CancelledError)
             and getattr(exception, "_scope", None) is self._limit

@@ -90,7 +90,7 @@ def test_wheel_has_the_package_and_the_library_and_nothing_else(wheel: Path) -> 
         for name in names
         if not name.startswith(f"spargio-{VERSION}.dist-info/")
         and not (name.startswith("spargio/") and name.endswith((".py", "/py.typed")))
-        and name != LIBRARY
+        and name not in (LIBRARY, "pytest_spargio.py")
     ]
     assert not strange
 

@@ -132,6 +132,7 @@ def of_class(kind: type, public: set[type]) -> Iterator[tuple[str, str]]:
 
 
 def rows(modules: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    core = importlib.import_module("spargio._ffi.core")
     for module in modules:
         package = importlib.import_module(module)
         names = getattr(package, "__all__", ())
@@ -143,10 +144,9 @@ def rows(modules: tuple[str, ...]) -> Iterator[tuple[str, str]]:
             if inspect.isclass(thing):
                 yield from of_class(thing, public)
             elif inspect.isroutine(thing):
-                yield (
-                    call(name, thing, inspect.isbuiltin(thing)) or f"{name}(...)",
-                    first_sentence(thing),
-                )
+                native = inspect.isbuiltin(thing)  # Its shape is what type checkers are told.
+                text = call(name, getattr(core.Functions, name) if native else thing, native)
+                yield text or f"{name}(...)", first_sentence(thing)
 
 
 def table(modules: tuple[str, ...]) -> str:

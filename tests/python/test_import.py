@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,9 @@ from spargio._lazy import LATER
 PARTS = ["boundary", "extension", "fs", "io", "net", "process", "signal", "sync", "uring"]
 
 
-def fresh(code: str) -> str:
+def fresh(code: str, *arguments: str) -> str:
     """What a new interpreter prints."""
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", code, *arguments]
     outcome = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return outcome.stdout.strip()
 
@@ -124,6 +125,65 @@ class Main:
 spargio.run(Main(), debug=True)
 """
     assert brought_by(run, "import sys, spargio; spargio.preload()") == set()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change its root")
+def test_after_a_change_of_the_root() -> None:
+    """What was loaded works; what was not says what to do."""
+    code = """
+import os, sys, tempfile, spargio
+if "preload" in sys.argv:
+    spargio.preload()
+os.chroot(tempfile.mkdtemp())
+async def main():
+    async with await spargio.net.UnixListener.bind("/here") as listener:
+        async with await spargio.net.UnixStream.connect("/here"):
+            await spargio.fs.write("/file", b"x")
+            print(await spargio.fs.read("/file"))
+try:
+    spargio.run(main, shards=1)
+except ImportError as error:
+    print(error)
+"""
+    assert fresh(code, "preload") == "b'x'"
+    assert "spargio.net.UnixListener loads when it is first used" in fresh(code)
+    assert "call spargio.preload() before" in fresh(code)
+
+
+@pytest.mark.timeout(300)
+def test_type_checkers_see_what_loads_later(tmp_path: Path) -> None:
+    pytest.importorskip("mypy", reason="no mypy: pip install '.[lint]'")
+    (tmp_path / "uses.py").write_text(
+        """
+import spargio
+from spargio import fs
+from spargio.io import BufReader
+
+async def main() -> None:
+    reveal_type(await spargio.net.TcpStream.connect("localhost", 1))
+    reveal_type(await fs.read("x"))
+    reveal_type(spargio.probe().setup_errno)
+    spargio.net.nope
+    BufReader(3)
+    fs.OpenOptions()._read = True
+"""
+    )
+    said = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path, tmp_path / "uses.py"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MYPYPATH": str(Path(spargio.__file__).parent.parent)},
+        timeout=300,
+    ).stdout
+    for words in (
+        'Revealed type is "spargio.net._tcp.TcpStream"',
+        'Revealed type is "bytes"',
+        'Revealed type is "int"',
+        'Module has no attribute "nope"',
+        'incompatible type "int"; expected "AsyncRead"',
+        "read-only",
+    ):
+        assert words in said, said
 
 
 def imports_in_functions(path: Path) -> set[str]:

@@ -5,7 +5,9 @@ The package `spargio` itself loads its names at once: with a `__getattr__` there
 
 from __future__ import annotations
 
+import os
 import sys
+from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ LATER = (
     "cbor2",
     "concurrent.futures.thread",
     "dataclasses",
-    "importlib",
     "inspect",
     "logging",
     "resource",
@@ -32,13 +33,21 @@ def preload() -> None:
     """Import all of spargio now, and all modules of others that it uses. Its parts load when they
     are first used, so this is for a program that can not import later, because it changes its
     root or gives up the right to read its modules, or one that forks workers. Any thread."""
-    from importlib import import_module
-
     for package, files in list(_packages.items()):
         for file in files:
             import_module(file, package)
     for name in LATER:
         import_module(name)
+
+
+def _explained(error: ImportError, package: str, name: str) -> ImportError:
+    """The error itself, unless the package's own files cannot be reached any more."""
+    if os.path.exists(str(sys.modules[package].__file__)):
+        return error
+    return ImportError(
+        f"{package}.{name} loads when it is first used, and its files cannot be reached any more: "
+        f"call spargio.preload() before the program changes its root or its user"
+    )
 
 
 def lazy(
@@ -54,10 +63,11 @@ def lazy(
     def load(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        from importlib import import_module
-
         file = homes[name]
-        found = import_module(file, package)
+        try:
+            found = import_module(file, package)
+        except ImportError as error:
+            raise _explained(error, package, name) from error
         namespace[name] = found if file == f".{name}" else getattr(found, name)
         return namespace[name]
 

@@ -134,6 +134,20 @@ def test_real_work_is_done_before_a_jump(tmp_path: Path) -> None:
     assert clock.time() == 0
 
 
+@pytest.mark.parametrize("threshold", [0, 0.3])
+def test_it_jumps_by_any_threshold(threshold: float) -> None:
+    """Also by one that is longer than the runtime's own wake-ups lie apart."""
+
+    async def main() -> None:
+        await spargio.sleep(HOUR)
+
+    began = time.monotonic()
+    with MockClock(autojump_threshold=threshold) as clock:
+        spargio.run(main, shards=2)
+    assert clock.time() == HOUR
+    assert threshold <= time.monotonic() - began < support.LIMIT_S
+
+
 def test_a_task_that_computes_holds_the_time(clock: MockClock) -> None:
     async def computes() -> None:
         time.sleep(0.2)

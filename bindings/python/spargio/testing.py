@@ -109,13 +109,17 @@ class MockClock:
 
     # ---- jumping by itself ----
 
-    def _rest(self) -> tuple[int, ...] | None:
-        """How often the shards have slept, if all sleep; two equal answers: nothing ran since."""
-        parks = [runtime.resting() for runtime in list(self._runtimes)]
-        return None if None in parks else tuple(map(int, filter(None, parks)))
+    def _rest(self) -> list[int] | None:
+        """Polls of each runtime, if all shards sleep; two equal answers: no task ran since."""
+        polls = []
+        for runtime in list(self._runtimes):
+            if (count := runtime.resting()) is None:
+                return None
+            polls.append(count)
+        return polls
 
     def _watch(self, threshold_s: float) -> None:
-        since, seen = real_monotonic(), None
+        since, seen = real_monotonic(), self._rest()
         while not self._stop.wait(min(_LOOK_S, threshold_s) or _LOOK_S / 10):
             rest = self._rest()
             now = real_monotonic()

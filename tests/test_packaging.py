@@ -24,7 +24,11 @@ VERSION = re.search(r'\.version = "(.+)"', (ROOT / "build.zig.zon").read_text())
 LIBRARY = "spargio/_lib/libspargio_python.so"
 
 # Environments are made, packages fetched and, by one test, the library compiled from nothing.
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.early]
+pytestmark = [
+    pytest.mark.timeout(1800),
+    pytest.mark.early,
+    pytest.mark.xdist_group("packaging"),  # One process waits for the builds, the others go on.
+]
 
 # Set for this test run, or by a developer: a user's shell has none of them.
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS", "PYTHON_GIL", "LD_LIBRARY_PATH")

@@ -58,7 +58,17 @@ STANDARD = {
     *("weakref", "annotationlib", "atexit", "string", "importlib", "os", "io", "heapq"),
 }
 OWN = {
-    *("_asyncgens", "_backend", "_blocking", "_ffi", "_interrupts", "_lazy", "_records", "_watch"),
+    *(
+        "_asyncgens",
+        "_backend",
+        "_blocking",
+        "_cbor",
+        "_ffi",
+        "_interrupts",
+        "_lazy",
+        "_records",
+        "_watch",
+    ),
     *("cancellation", "errors", "groups", "messages", "options", "placement", "probe", "runtime"),
     *("stats", "time"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 from . import _watch
 from ._ffi import constants
@@ -32,17 +33,20 @@ def _tell(builder: RuntimeBuilder, reason: int, entries: int) -> None:
     """In the log, if it is less than was wanted."""
     if not reason and entries >= builder._options.ring_entries:
         return
-    import logging
-
+    warning = (
+        f"io_uring is not to be had ({errno.errorcode.get(reason, reason)}: {os.strerror(reason)}): "
+        f"running on epoll, which is slower. {_advice(reason)} SPARGIO_BACKEND=epoll or "
+        "backend='epoll' chooses it without this warning."
+    )
+    try:
+        import logging
+    except ImportError:  # The program changed its root or its user. So nobody has set it up either.
+        if reason:
+            print(warning, file=sys.stderr)
+        return
     log = logging.getLogger("spargio")
     if reason:
-        log.warning(
-            "io_uring is not to be had (%s: %s): running on epoll, which is slower. %s "
-            "SPARGIO_BACKEND=epoll or backend='epoll' chooses it without this warning.",
-            errno.errorcode.get(reason, reason),
-            os.strerror(reason),
-            _advice(reason),
-        )
+        log.warning("%s", warning)
     else:
         log.info("rings have %d entries. %s", entries, _advice(errno.ENOMEM))
 
@@ -80,7 +84,9 @@ def _advice(reason: int) -> str:
 
 
 def _limit(which: str, unit: int = 1, name: str = "") -> str:
-    import resource
-
+    try:
+        import resource
+    except ImportError:
+        return "not known after a change of the root or the user"
     value, _ = resource.getrlimit(getattr(resource, which))
     return "unlimited" if value == resource.RLIM_INFINITY else f"{value // unit}{name}"

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # What functions import when they need it, as `import spargio` would be slow with it.
 LATER = (
-    "cbor2",
     "concurrent.futures.thread",
     "dataclasses",
     "inspect",

@@ -64,7 +64,19 @@ def _stack(coroutine: Any, thread: int) -> str:
         frame = frame.f_back
     if first is not None and frame is None:
         return ""  # It has gone on meanwhile.
-    import traceback
+    return ":\n" + _lines(frames[::-1])
 
-    lines = traceback.StackSummary.extract((one, one.f_lineno) for one in reversed(frames))
-    return ":\n" + "".join(lines.format()).rstrip()
+
+def _lines(frames: list[FrameType]) -> str:
+    """As in a traceback. Without the source where its modules cannot be imported any more, because
+    the program changed its root or its user."""
+    try:
+        import traceback
+
+        lines = traceback.StackSummary.extract((one, one.f_lineno) for one in frames).format()
+    except ImportError:
+        lines = [
+            f'  File "{one.f_code.co_filename}", line {one.f_lineno}, in {one.f_code.co_name}\n'
+            for one in frames
+        ]
+    return "".join(lines).rstrip()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from . import _cbor
+
 __all__ = ("RuntimeStats", "ShardStats")
 
 
@@ -61,9 +63,7 @@ class RuntimeStats(ShardStats):
 
     @classmethod
     def from_cbor(cls, data: bytes) -> RuntimeStats:
-        import cbor2  # It brings datetime; few ask for statistics.
-
-        return cls(cbor2.loads(data))
+        return cls(_cbor.loads(data))
 
 
 def _ratio(part: int, whole: int) -> float:

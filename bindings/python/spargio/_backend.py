@@ -34,8 +34,9 @@ def _tell(builder: RuntimeBuilder, reason: int, entries: int) -> None:
     if not reason and entries >= builder._options.ring_entries:
         return
     warning = (
-        f"io_uring is not to be had ({errno.errorcode.get(reason, reason)}: {os.strerror(reason)}): "
-        f"running on epoll, which is slower. {_advice(reason)} SPARGIO_BACKEND=epoll or "
+        f"io_uring is not to be had ({errno.errorcode.get(reason, reason)}: "
+        f"{os.strerror(reason)}): running on epoll, which is slower. {_advice(reason)} "
+        "SPARGIO_BACKEND=epoll or "
         "backend='epoll' chooses it without this warning."
     )
     try:

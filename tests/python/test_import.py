@@ -243,9 +243,19 @@ print({part} is spargio.{part}) if "{part}" in globals() else print(True)
         _ = module.nope
 
 
-@pytest.mark.parametrize("name", ["net._resolve", "fs._whole", "io.framed", "extension.fs"])
-def test_files_of_a_part_are_reached_by_their_names(name: str) -> None:
-    assert fresh(f"import spargio; print(spargio.{name}.__name__)") == f"spargio.{name}"
+def test_files_of_a_part_are_reached_by_their_names() -> None:
+    """Also those that a part takes none of its names from."""
+    names = sorted(name for name in own_modules() if name.partition(".")[0] in PARTS)
+    assert "net._addresses" in names
+    for name in names:
+        if "." in name:
+            assert fresh(f"import spargio; print(spargio.{name}.__name__)") == f"spargio.{name}"
+
+
+def test_names_that_a_part_does_not_list() -> None:
+    """Of the parts that are one file."""
+    code = "import spargio; print(spargio.process.PipeReader.__name__, spargio.boundary.Future)"
+    assert fresh(code).startswith("PipeReader ")
 
 
 def test_threads_that_use_a_part_first_at_once() -> None:

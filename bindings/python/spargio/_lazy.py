@@ -53,20 +53,24 @@ def lazy(
     package: str, files: Mapping[str, Iterable[str]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """The `__getattr__` and `__dir__` of `package`. `files` says which names each file has; a file
-    is called as in an ``import`` of that package, and one in the package is a name itself."""
+    is called as in an ``import`` of that package, and one in the package is a name itself. One
+    beside the package is all of it: what it does not list is found there too."""
     _packages[package] = files
     namespace = vars(sys.modules[package])
     homes = {name: file for file, names in files.items() for name in names}
+    elsewhere = next((file for file in files if file.startswith("..")), None)
     homes |= {file[1:]: file for file in files if not file.startswith("..")}
 
     def load(name: str) -> object:
-        if name not in homes:
+        file = homes.get(name, elsewhere)
+        if file is None or name.startswith("__"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        file = homes[name]
         try:
             found = import_module(file, package)
         except ImportError as error:
             raise _explained(error, package, name) from error
+        if file != f".{name}" and not hasattr(found, name):
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
         namespace[name] = found if file == f".{name}" else getattr(found, name)
         return namespace[name]
 

@@ -67,6 +67,7 @@ else:
             "._sendfile": ("sendfile",),
             "._walk": ("DirEntry", "DuOptions", "DuSummary", "du", "read_dir", "walk"),
             "._whole": ("copy", "read", "read_many", "read_to_string", "write", "write_many"),
+            "._names": (),
         },
     )
 

@@ -23,6 +23,9 @@ else:
             "._tcp": ("TcpListener", "TcpStream"),
             "._udp": ("UdpSocket", "UnixDatagram"),
             "._unix": ("PeerCredentials", "UnixListener", "UnixStream"),
+            "._addresses": (),
+            "._incoming": (),
+            "._socket": (),
         },
     )
 

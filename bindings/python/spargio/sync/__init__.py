@@ -43,6 +43,7 @@ else:
             ),
             "._events": ("Barrier", "Event", "OnceCell"),
             "._locks": ("Condition", "Lock", "RwLock", "Semaphore"),
+            "._wait": (),
         },
     )
 

@@ -20,6 +20,7 @@ else:
             "._leases": ("AffinityViolation", "Lease"),
             "._opcodes": ("Opcode",),
             "._operation": ("Completion", "NativeOp", "address_of"),
+            "._state": (),
         },
     )
 

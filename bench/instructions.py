@@ -7,7 +7,8 @@ bench/instructions.json: wall time moves with the machine, these counts by less 
     python bench/instructions.py --profile timers_10k
 
 A count has what runs between two marks of bench/native/instructions/main.c: spargio, the C of the
-workload, libc; not the kernel. The library is built as for users: fast, for a baseline x86_64."""
+workload, libc; not the kernel. The library is built as for users: fast, for a baseline x86_64.
+--check also looks at what `import spargio` costs: bench/python/import_cost.py."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parent / "python"))
 
 import band
+import import_cost
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 NO_RUNTIME: Final = 3
@@ -160,7 +162,8 @@ def main() -> int:
         BASELINE.write_text(json.dumps(counts, indent=1) + "\n")
         print(f"written: {BASELINE.relative_to(ROOT)}")
         return 0
-    return show(counts, arguments.check)
+    outside = show(counts, arguments.check)
+    return import_cost.check() or outside if arguments.check else outside
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ import pytest
 RUN = Path(__file__).parent / "fuzz" / "run.py"
 
 
-@pytest.mark.timeout(300)  # It builds a library first.
+@pytest.mark.early
+@pytest.mark.timeout(1800)  # It builds a library first.
 def test_every_entry_of_the_corpus() -> None:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler: `cc` is not on the PATH")
     done = subprocess.run(
-        [sys.executable, RUN, "--replay"], capture_output=True, text=True, timeout=280
+        [sys.executable, RUN, "--replay"], capture_output=True, text=True, timeout=1780
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" inputs") == 6

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 MODELS = Path(__file__).parent / "models"
-LIMIT_S = 50
+LIMIT_S = 600  # Of a slow machine: the states are the bound.
+
+pytestmark = [pytest.mark.timeout(LIMIT_S), pytest.mark.early]
 
 PARK_MUTANTS = {
     "NO_RECHECK": (),

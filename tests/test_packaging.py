@@ -23,8 +23,12 @@ MACHINE = platform.machine()
 VERSION = re.search(r'\.version = "(.+)"', (ROOT / "build.zig.zon").read_text())[1]
 LIBRARY = "spargio/_lib/libspargio_python.so"
 
-# Environments are made, packages fetched and the library compiled from nothing.
-pytestmark = pytest.mark.timeout(600)
+# Environments are made, packages fetched and, by one test, the library compiled from nothing.
+pytestmark = [
+    pytest.mark.timeout(1800),
+    pytest.mark.early,
+    pytest.mark.xdist_group("packaging"),  # One process waits for the builds, the others go on.
+]
 
 # Set for this test run, or by a developer: a user's shell has none of them.
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS", "PYTHON_GIL", "LD_LIBRARY_PATH")
@@ -48,11 +52,9 @@ def run(*command: str | Path, **environment: str | Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dist(dist_build: Path) -> Path:
     """A folder with the sdist and the wheel that an empty environment builds from the sdist."""
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", folder, ROOT)
-    return folder
+    return dist_build
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +94,7 @@ def test_wheel_has_the_package_and_the_library_and_nothing_else(wheel: Path) -> 
         for name in names
         if not name.startswith(f"spargio-{VERSION}.dist-info/")
         and not (name.startswith("spargio/") and name.endswith((".py", "/py.typed")))
-        and name != LIBRARY
+        and name not in (LIBRARY, "pytest_spargio.py")
     ]
     assert not strange
 
@@ -214,14 +216,12 @@ LIBRARIES = {"<cbor.h>": "libcbor"}
 
 
 @pytest.fixture(scope="session")
-def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prefix(release_build: Path) -> Path:
     """Where `zig build install` put the library."""
     for tool in ("cc", "pkg-config"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
-    folder = tmp_path_factory.mktemp("prefix")
-    run(sys.executable, "-m", "ziglang", "build", "install", "--prefix", folder, cwd=ROOT)
-    return folder
+    return release_build
 
 
 def pkg_config(prefix: Path, *arguments: str) -> list[str]:

@@ -1,23 +1,19 @@
-"""The C library, installed once per session, and a way to compile and run programs against it."""
+"""The C library, installed once per run (tests/builds.py), and a way to compile and run programs against it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from abi_support import ROOT, STRICT, Run, compiler
+from abi_support import STRICT, Run, compiler
 
 
 @pytest.fixture(scope="session")
-def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prefix(safe_build: Path) -> Path:
     """Where `zig build install` put the library, with its assertions in."""
-    target = tmp_path_factory.mktemp("prefix")
-    command = [sys.executable, "-m", "ziglang", "build", "install", "-Doptimize=safe"]
-    subprocess.run([*command, "--prefix", str(target)], cwd=ROOT, check=True)
-    return target
+    return safe_build
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import cbor2
 import pytest
 from abi_support import PROGRAMS, Run
 
+pytestmark = pytest.mark.alone
+
 NO_MSG_RING = 1
 RUNTIMES = [(2, 0, 0), (3, 1, 0), (4, 0, NO_MSG_RING)]  # shards, queue backend, flags
 

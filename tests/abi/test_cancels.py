@@ -8,11 +8,10 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from abi_support import PROGRAMS, ROOT, STRICT, Run
+from abi_support import PROGRAMS, STRICT, Run
 
 ATTEMPTS = int(os.environ.get("SPARGIO_CANCELS", "20000"))
 SEED = int(os.environ.get("SPARGIO_SEED") or secrets.randbits(32))
@@ -58,29 +57,18 @@ def test_under_address_sanitizer(prefix: Path, tmp_path: Path, compiler: str) ->
     check(run(program, 2, 0, 0, ATTEMPTS, SEED))
 
 
-@pytest.fixture(scope="module")
-def checking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library with Zig's checking allocator."""
-    target = tmp_path_factory.mktemp("checking")
-    command = [sys.executable, "-m", "ziglang", "build", "install", "-Doptimize=safe"]
-    subprocess.run(
-        [*command, "-Dchecking-allocator", "--prefix", str(target)], cwd=ROOT, check=True
-    )
-    return target
-
-
 @pytest.mark.timeout(400)
-def test_under_the_checking_allocator(checking: Path, tmp_path: Path) -> None:
-    program = compiled(tmp_path / "cancels", checking, "cc", PROGRAMS / "cancels.c")
+def test_under_the_checking_allocator(checking_build: Path, tmp_path: Path) -> None:
+    program = compiled(tmp_path / "cancels", checking_build, "cc", PROGRAMS / "cancels.c")
     check(run(program, 2, 0, 0, ATTEMPTS, SEED))
 
 
-def test_the_checking_allocator_tells_of_a_leak(checking: Path, tmp_path: Path) -> None:
+def test_the_checking_allocator_tells_of_a_leak(checking_build: Path, tmp_path: Path) -> None:
     source = tmp_path / "leak.c"
     source.write_text(
         '#include "spargio.h"\nint main(void) { spargio_runtime_options o; spargio_runtime r;\n'
         "return spargio_runtime_options_init(&o) || spargio_runtime_start(&o, &r); }\n"
     )
-    done = run(compiled(tmp_path / "leak", checking, "cc", source))
+    done = run(compiled(tmp_path / "leak", checking_build, "cc", source))
     assert done.returncode == LEAKED
     assert "allocations were not freed" in done.stderr

@@ -50,6 +50,7 @@ def test_forks_while_others_spawn(run_program: Run) -> None:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("runtime", [(1, 0, 0), (2, 0, 0), (4, 0, 0), (2, 0, NO_MSG_RING)], ids=str)
+@pytest.mark.alone
 def test_messages(run_program: Run, runtime: tuple[int, int, int]) -> None:
     """A million by each path, none lost or out of order; what a ping and its answer take."""
     output = run_program(PROGRAMS / "messages.c", *runtime).stdout.decode()
@@ -73,6 +74,7 @@ def test_a_million_tasks_run_once_each(run_program: Run, runtime: tuple[int, int
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("backend", [0, 1])
+@pytest.mark.alone
 def test_stealing_is_real(run_program: Run, backend: int) -> None:
     """The best of a few runs, because other programs may use the second CPU meanwhile."""
     ratios = []

@@ -20,7 +20,7 @@ import support
 
 from spargio import Runtime, RuntimeBuilder, RuntimeHandle, _blocking
 
-LEAK_LIMIT_S = 5
+LEAK_LIMIT_S = 20
 
 
 def pytest_configure() -> None:

@@ -289,6 +289,7 @@ def test_a_stop_gives_the_rings_back_although_the_runtime_is_held(msg_ring: bool
         handle.spawn_stealable(nothing())
 
 
+@pytest.mark.alone
 def test_a_stop_waits_for_no_backstop() -> None:
     """The shard that ends the last task leaves its loop: the others must hear of it all the same.
     Where they did not, half of these stops took 0.1 to 0.5 s each."""

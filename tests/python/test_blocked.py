@@ -39,6 +39,7 @@ class Greedy:
 
 
 @pytest.mark.parametrize("shards", [2, 4])
+@pytest.mark.alone
 def test_the_queue_of_a_stuck_shard_runs_elsewhere_in_time(shards: int) -> None:
     """Documented for two to four shards: 10 ms. The median, because the machine may be busy."""
     took = []
@@ -53,6 +54,7 @@ def test_the_queue_of_a_stuck_shard_runs_elsewhere_in_time(shards: int) -> None:
     assert statistics.median(took) < 0.05
 
 
+@pytest.mark.alone
 def test_shards_that_are_never_out_of_work_take_it_too() -> None:
     greedy = Greedy()
     took = []
@@ -71,6 +73,7 @@ def test_shards_that_are_never_out_of_work_take_it_too() -> None:
     assert statistics.median(took) < 0.5
 
 
+@pytest.mark.alone
 def test_a_searcher_that_gets_work_of_its_own_lets_another_one_search() -> None:
     """Shard 1 is woken to look for work, and has some before it looks; it is blocked then, so that
     only shard 2 can take what is queued: told by shard 1, not at its backstop of 0.5 s."""

@@ -1,6 +1,6 @@
 """Ends of a process, each in a program of its own: the right exit code, within 2 s, and nothing on
 stderr that is not the program's. On the interpreter that runs the tests, and on those that the
-environment variable SPARGIO_TEST_PYTHONS names (paths with ':' between them; each has cbor2 and rich)."""
+environment variable SPARGIO_TEST_PYTHONS names (paths with ':' between them; each has rich)."""
 
 from __future__ import annotations
 

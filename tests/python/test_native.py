@@ -187,6 +187,7 @@ def test_cancelled_before_its_start_it_never_runs() -> None:
 @pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 4, reason="needs 4 CPUs; tests/abi has the same for 2"
 )
+@pytest.mark.alone
 def test_native_tasks_run_without_the_gil_and_are_stolen() -> None:
     """Tasks of 20 us, wanted on shard 0 of 2, take at most 0.6 of the time of
     the same pinned there. The best of several rounds counts: other programs want the CPUs as well."""

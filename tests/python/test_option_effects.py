@@ -140,6 +140,7 @@ def steals_within(count: int, **options: Any) -> tuple[int, spargio.RuntimeStats
         return done, handle.stats_snapshot()
 
 
+@pytest.mark.alone
 def test_steal_locality_margin() -> None:
     """A second more than the cost: nothing here is blocked so long."""
     done, stats = steals_within(10, steal_locality_margin=1_000_000)
@@ -151,6 +152,7 @@ def test_steal_locality_margin() -> None:
         assert (done, stats.stealable_stolen) == (8, 8)
 
 
+@pytest.mark.alone
 def test_steal_fail_cost() -> None:
     """The first scan of a victim that is only just blocked never pays; a second for each such scan
     keeps the next ones from it, nothing for it does not."""
@@ -179,6 +181,7 @@ def pauses(**options: Any) -> tuple[int, float]:
     return found, took_s
 
 
+@pytest.mark.alone
 def test_steal_backoff_min() -> None:
     """The shortest pause bounds how many scans fit into the time."""
     for ticks in (40, 400):
@@ -188,6 +191,7 @@ def test_steal_backoff_min() -> None:
     assert found > 2 * (took_s * 1e9 / (40 * TICK_NS) + 2)
 
 
+@pytest.mark.alone
 def test_steal_backoff_max() -> None:
     """The pause doubles up to it: 1, 2, 4, ... ticks are 11 scans in 0.1 s."""
     found, took_s = pauses(steal_backoff_min=1, steal_backoff_max=65536)

@@ -152,6 +152,7 @@ def test_current_handle_is_of_the_runtime_that_runs_the_task() -> None:
         assert three.spawn_stealable(count()).result(support.LIMIT_S) == 3
 
 
+@pytest.mark.alone
 def test_blocking_coroutines_spread_over_the_shards() -> None:
     """40 of them, 5 ms each, wanted on shard 0: pinned they take 0.2 s."""
     count, each_s = 40, 0.005

@@ -59,6 +59,7 @@ def test_a_run_makes_such_calls(tmp_path: Path) -> None:
     assert system_calls(tmp_path, source, *RING_CALLS)
 
 
+@pytest.mark.alone
 def test_an_idle_runtime_uses_hardly_any_cpu() -> None:
     """4 shards with nothing to do: under 1 % of one CPU over 5 s."""
     done = support.run_program(
@@ -85,6 +86,7 @@ def test_an_idle_runtime_uses_hardly_any_cpu() -> None:
     assert float(done.stdout) < 0.01
 
 
+@pytest.mark.alone
 def test_a_run_that_waits_uses_hardly_any_cpu() -> None:
     """The driven shard wakes ten times a second to look for signals, no more."""
 

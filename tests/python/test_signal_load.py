@@ -6,6 +6,8 @@ from __future__ import annotations
 import pytest
 import support
 
+pytestmark = pytest.mark.alone
+
 LOAD = """
 import os, signal, sys, tempfile, threading, time
 import spargio

@@ -357,6 +357,18 @@ pub const PyRuntime = struct {
         return tuple;
     }
 
+    /// resting() -> polls of tasks so far, if all its shards sleep now; else None. Two equal answers:
+    /// no task ran in between. One whose tasks have all ended rests for ever.
+    fn resting(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const crew = &of(instance).runtime.crew;
+        var polls: u64 = 0;
+        if (crew.stop.load(.seq_cst) == 0) for (crew.shards) |*shard| {
+            if (!shard.doorbell.isParked()) return api.none();
+            polls += shard.counters.polls.get();
+        };
+        return py.PyLong_FromLongLong(@intCast(polls));
+    }
+
     fn shardCount(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return py.PyLong_FromLongLong(@intCast(of(instance).runtime.crew.shards.len));
     }
@@ -401,6 +413,7 @@ pub const PyRuntime = struct {
                 object.method("closing", &closing, api.meth_noargs, "Whether it is going down."),
                 object.method("stats", &stats, api.meth_noargs, "A snapshot, CBOR."),
                 object.method("backend", &backend, api.meth_noargs, "backend() -> (number, errno, ring entries)"),
+                object.method("resting", &resting, api.meth_noargs, "Polls so far, if all shards sleep."),
                 object.method("watch", &watchNext, api.meth_noargs, "watch(): a shard that is blocked, or None."),
                 object.method("shard_count", &shardCount, api.meth_noargs, "Number of shards."),
                 .{},

@@ -1,7 +1,8 @@
 """spargio: a work-stealing async runtime for Linux on io_uring.
 
 Coroutines run on *shards*: threads with a ring and a scheduler each. Importing makes no io_uring
-call; a runtime does when it starts.
+call; a runtime does when it starts. The parts (``fs``, ``net``, ``process``, ...) load when they
+are first used; :func:`preload` loads them all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from . import boundary, extension, fs, io, net, process, signal, sync, uring
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
+from ._lazy import preload
 from .cancellation import CancellationToken, shield
 from .errors import (
     CancelledError,
@@ -92,6 +94,7 @@ __all__ = (
     "main",
     "move_on_after",
     "net",
+    "preload",
     "probe",
     "process",
     "run",

@@ -4,9 +4,8 @@ of the wanted size, or anything at all."""
 from __future__ import annotations
 
 import errno
-import logging
 import os
-import resource
+import sys
 
 from . import _watch
 from ._ffi import constants
@@ -14,8 +13,6 @@ from ._ffi.core import Runtime, native
 from .options import RuntimeBuilder
 
 _NAMES = {constants.BACKEND_IO_URING: "io_uring", constants.BACKEND_EPOLL: "epoll"}
-
-_log = logging.getLogger("spargio")
 
 
 def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
@@ -26,19 +23,33 @@ def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
         assert error.errno is not None
         raise OSError(error.errno, f"{error.strerror}. {_advice(error.errno)}") from None
     _, reason, entries = runtime.backend()
-    if reason:
-        _log.warning(
-            "io_uring is not to be had (%s: %s): running on epoll, which is slower. %s "
-            "SPARGIO_BACKEND=epoll or backend='epoll' chooses it without this warning.",
-            errno.errorcode.get(reason, reason),
-            os.strerror(reason),
-            _advice(reason),
-        )
-    elif entries < builder._options.ring_entries:
-        _log.info("rings have %d entries. %s", entries, _advice(errno.ENOMEM))
+    _tell(builder, reason, entries)
     if debug:
         _watch.start(runtime)
     return runtime
+
+
+def _tell(builder: RuntimeBuilder, reason: int, entries: int) -> None:
+    """In the log, if it is less than was wanted."""
+    if not reason and entries >= builder._options.ring_entries:
+        return
+    warning = (
+        f"io_uring is not to be had ({errno.errorcode.get(reason, reason)}: "
+        f"{os.strerror(reason)}): running on epoll, which is slower. {_advice(reason)} "
+        "SPARGIO_BACKEND=epoll or "
+        "backend='epoll' chooses it without this warning."
+    )
+    try:
+        import logging
+    except ImportError:  # The program changed its root or its user. So nobody has set it up either.
+        if reason:
+            print(warning, file=sys.stderr)
+        return
+    log = logging.getLogger("spargio")
+    if reason:
+        log.warning("%s", warning)
+    else:
+        log.info("rings have %d entries. %s", entries, _advice(errno.ENOMEM))
 
 
 def backend_name(runtime: Runtime) -> str:
@@ -55,24 +66,28 @@ def _advice(reason: int) -> str:
     if reason == errno.ENOMEM:
         return (
             f"The limit of locked memory, for the rings of all processes of this user, is "
-            f"{_limit(resource.RLIMIT_MEMLOCK, 1024, ' KiB')}: raise it (`ulimit -l`, "
+            f"{_limit('RLIMIT_MEMLOCK', 1024, ' KiB')}: raise it (`ulimit -l`, "
             "/etc/security/limits.d, LimitMEMLOCK= of systemd, --ulimit memlock= of Docker), or "
             "use fewer shards or smaller ring_entries."
         )
     if reason == errno.EMFILE:
         return (
-            f"The limit of open files is {_limit(resource.RLIMIT_NOFILE)}: raise it (`ulimit -n`, "
+            f"The limit of open files is {_limit('RLIMIT_NOFILE')}: raise it (`ulimit -n`, "
             "/etc/security/limits.d, LimitNOFILE= of systemd), or use fewer shards."
         )
     if reason == errno.EAGAIN:
         return (
-            f"The limit of processes and threads of this user is {_limit(resource.RLIMIT_NPROC)}: "
+            f"The limit of processes and threads of this user is {_limit('RLIMIT_NPROC')}: "
             "raise it (`ulimit -u`, TasksMax= of systemd, --pids-limit of Docker), or use fewer "
             "shards."
         )
     return "`spargio doctor` says what it needs."
 
 
-def _limit(number: int, unit: int = 1, name: str = "") -> str:
-    value, _ = resource.getrlimit(number)
+def _limit(which: str, unit: int = 1, name: str = "") -> str:
+    try:
+        import resource
+    except ImportError:
+        return "not known after a change of the root or the user"
+    value, _ = resource.getrlimit(getattr(resource, which))
     return "unlimited" if value == resource.RLIM_INFINITY else f"{value // unit}{name}"

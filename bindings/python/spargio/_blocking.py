@@ -7,11 +7,13 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ._ffi.core import Future, native
 from .errors import CancelledError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -36,6 +38,8 @@ class Pool:
 
         with self._lock:
             if self._executor is None:
+                from concurrent.futures import ThreadPoolExecutor
+
                 self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix=self._prefix)
             self._executor.submit(_answer, [answer], context, function, arguments)
         return answer

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
-import traceback
 from types import FrameType
 from typing import Any
 
 from ._ffi.core import Runtime
-
-_log = logging.getLogger("spargio")
 
 _threads: dict[Runtime, threading.Thread] = {}
 
@@ -48,7 +44,10 @@ def _watch(runtime: Runtime) -> None:
 def _tell(shard: int, name: str | None, coroutine: Any, thread: int, ns: int) -> None:
     who = "a C function" if name is None else f"task {name!r}"
     stack = _stack(coroutine, thread)
-    _log.warning("%s has blocked shard %d for %.3f s%s", who, shard, ns / 1e9, stack)
+    import logging
+
+    log = logging.getLogger("spargio")
+    log.warning("%s has blocked shard %d for %.3f s%s", who, shard, ns / 1e9, stack)
 
 
 def _stack(coroutine: Any, thread: int) -> str:
@@ -65,5 +64,19 @@ def _stack(coroutine: Any, thread: int) -> str:
         frame = frame.f_back
     if first is not None and frame is None:
         return ""  # It has gone on meanwhile.
-    lines = traceback.StackSummary.extract((one, one.f_lineno) for one in reversed(frames))
-    return ":\n" + "".join(lines.format()).rstrip()
+    return ":\n" + _lines(frames[::-1])
+
+
+def _lines(frames: list[FrameType]) -> str:
+    """As in a traceback. Without the source where its modules cannot be imported any more, because
+    the program changed its root or its user."""
+    try:
+        import traceback
+
+        lines = traceback.StackSummary.extract((one, one.f_lineno) for one in frames).format()
+    except ImportError:
+        lines = [
+            f'  File "{one.f_code.co_filename}", line {one.f_lineno}, in {one.f_code.co_name}\n'
+            for one in frames
+        ]
+    return "".join(lines).rstrip()

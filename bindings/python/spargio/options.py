@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._ffi import constants, library
+from ._records import dataclass
 
 if TYPE_CHECKING:
     from .runtime import Runtime

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ._ffi import constants
+from ._records import dataclass
 
 __all__ = ("TaskPlacement",)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ._ffi import library
+from ._records import dataclass
 
 __all__ = ("ProbeInfo", "probe")
 

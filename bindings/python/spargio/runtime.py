@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import os
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine
-from types import TracebackType
+from types import CoroutineType, FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _asyncgens, _interrupts, _watch
@@ -17,7 +16,7 @@ from ._asyncgens import current_runtime
 from ._backend import backend_name, start
 from ._blocking import spawn_blocking
 from ._ffi import constants
-from ._ffi.core import Future, JoinHandle, NativeJoinHandle, native
+from ._ffi.core import Future, JoinHandle, NativeJoinHandle, is_awaitable, native
 from ._ffi.core import Runtime as NativeRuntime
 from .errors import CancelledError, Overloaded
 from .messages import RemoteShard
@@ -226,7 +225,7 @@ def current_handle() -> RuntimeHandle:
 
 def _call_main(main: MainFunction[T], handle: RuntimeHandle | None) -> Coroutine[Any, Any, T]:
     given: Any = main() if handle is None else main(handle)
-    if not inspect.isawaitable(given):
+    if not is_awaitable(given):
         raise TypeError(
             f"main is {main!r}, whose call gave {given!r}: allowed is a function whose call gives "
             "a coroutine, as one of `async def`"
@@ -235,13 +234,17 @@ def _call_main(main: MainFunction[T], handle: RuntimeHandle | None) -> Coroutine
 
 
 def _check_main(main: object) -> None:
-    if inspect.iscoroutine(main):
+    if isinstance(main, CoroutineType):
         raise TypeError(f"main is {main!r}: allowed is the function itself, without a call")
     if not callable(main):
         raise TypeError(f"main is {main!r}: allowed is a function, as one of `async def`")
 
 
 def _takes_handle(function: Callable[..., object]) -> bool:
+    if type(function) is FunctionType and not vars(function):
+        return function.__code__.co_argcount > 0  # As most are; inspect costs 10 ms.
+    import inspect
+
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

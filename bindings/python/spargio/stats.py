@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import cbor2
+from . import _cbor
 
 __all__ = ("RuntimeStats", "ShardStats")
 
@@ -63,7 +63,7 @@ class RuntimeStats(ShardStats):
 
     @classmethod
     def from_cbor(cls, data: bytes) -> RuntimeStats:
-        return cls(cbor2.loads(data))
+        return cls(_cbor.loads(data))
 
 
 def _ratio(part: int, whole: int) -> float:

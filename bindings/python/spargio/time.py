@@ -32,6 +32,13 @@ _NS = 1_000_000_000
 _FOREVER_NS = (1 << 63) - 1
 
 
+# `spargio.testing` replaces these, and `monotonic`, by a clock that a test moves.
+_sleep = native.sleep
+_arm = type(native.timeout()).arm
+_rearm = type(native.timeout()).rearm
+_disarm = type(native.timeout()).disarm
+
+
 def _nanoseconds(seconds: float, name: str) -> int:
     if not seconds >= 0:
         raise ValueError(f"{name} is {seconds!r}: allowed is 0 or more seconds")
@@ -41,7 +48,7 @@ def _nanoseconds(seconds: float, name: str) -> int:
 def sleep(seconds: float) -> Awaitable[None]:
     """Suspend the task for at least `seconds`, counted from the await. The shard's own timers; no
     kernel operation. ``ValueError`` for a negative number."""
-    return native.sleep(_nanoseconds(seconds, "seconds"))
+    return _sleep(_nanoseconds(seconds, "seconds"))
 
 
 yield_now = native.yield_now
@@ -61,7 +68,7 @@ class _Limit:
         return _FOREVER_NS if self._seconds is None else _nanoseconds(self._seconds, "seconds")
 
     def __enter__(self: L) -> L:
-        self._limit.arm(self._after())
+        _arm(self._limit, self._after())
         return self
 
     async def __aenter__(self: L) -> L:
@@ -72,7 +79,7 @@ class _Limit:
         ``RuntimeError`` elsewhere, and when it has passed already."""
         before, self._seconds = self._seconds, seconds
         try:
-            self._limit.rearm(self._after())
+            _rearm(self._limit, self._after())
         except BaseException:
             self._seconds = before
             raise
@@ -83,7 +90,7 @@ class _Limit:
 
     def _ended(self, exception: BaseException | None) -> bool:
         """The block is left: whether by this limit."""
-        self._limit.disarm()
+        _disarm(self._limit)
         return (
             isinstance(exception, CancelledError)
             and getattr(exception, "_scope", None) is self._limit

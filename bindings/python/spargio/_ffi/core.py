@@ -4,13 +4,16 @@ what stands under ``TYPE_CHECKING`` only tells type checkers their shape."""
 from __future__ import annotations
 
 import errno as errno_module
-import inspect
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .. import errors
 from . import constants, library
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -40,11 +43,21 @@ def _last_task(runtime: object, shard: int) -> None:
         ShardHooks.last_task(runtime, shard)
 
 
+_ITERABLE_COROUTINE = 0x100
+
+
+def is_awaitable(given: object) -> TypeGuard[Awaitable[Any]]:
+    """As ``inspect.isawaitable``, whose module costs more than all of this package."""
+    if isinstance(given, GeneratorType):  # Of types.coroutine().
+        return bool(given.gi_code.co_flags & _ITERABLE_COROUTINE)
+    return isinstance(given, Awaitable)
+
+
 def adopt(given: object) -> Any:
     """For spawns of something that is not a native coroutine: Cython's, or another awaitable."""
     if isinstance(given, Coroutine):
         return given
-    if inspect.isawaitable(given):
+    if is_awaitable(given):
         awaitable = given
 
         async def run() -> object:
@@ -55,9 +68,9 @@ def adopt(given: object) -> Any:
 
 
 def _kind(given: object) -> str:
-    if inspect.isasyncgen(given):
+    if isinstance(given, AsyncGeneratorType):
         return f"the asynchronous generator {given!r}: a coroutine iterates it, with `async for`"
-    if inspect.isgenerator(given):
+    if isinstance(given, GeneratorType):
         return f"the generator {given!r}: define it with `async def`, or by types.coroutine()"
     if callable(given):
         return f"the function {given!r}: call it"
@@ -199,6 +212,7 @@ if TYPE_CHECKING:
         def backend(self) -> tuple[int, int, int]: ...
         def watch(self) -> tuple[int, str | None, Any, int, int] | None: ...
         def shard_count(self) -> int: ...
+        def resting(self) -> int | None: ...
 
     class Exchange:
         def put_units(self, weight: int, /) -> bool: ...

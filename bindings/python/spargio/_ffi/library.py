@@ -4,15 +4,14 @@ prototype once. ctypes is the control plane only: load, check, probe."""
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
-import sysconfig
-from pathlib import Path
 from typing import Any
 
 from . import constants
 from .structs import ProbeInfo, RuntimeOptions
 
-PATH = Path(__file__).resolve().parent.parent / "_lib" / "libspargio_python.so"
+PATH = os.path.realpath(os.path.join(__file__, "../../_lib/libspargio_python.so"))
 
 
 def _load() -> tuple[ctypes.CDLL, ctypes.PyDLL]:
@@ -20,16 +19,16 @@ def _load() -> tuple[ctypes.CDLL, ctypes.PyDLL]:
         raise ImportError(f"spargio needs Linux 5.19 or newer; this is {sys.platform}")
     if sys.implementation.name != "cpython":
         raise ImportError(f"spargio needs CPython; this is {sys.implementation.name}")
-    if not PATH.is_file():
+    if not os.path.isfile(PATH):
         raise ImportError(f"spargio's library is missing at {PATH}: install the package with pip")
-    plain = ctypes.CDLL(str(PATH))
+    plain = ctypes.CDLL(PATH)
     abi = plain.spargio_abi_version()
     if abi != constants.ABI_VERSION:
         raise ImportError(
             f"{PATH} has ABI version {abi}, this package needs {constants.ABI_VERSION}: "
             "reinstall spargio"
         )
-    return plain, ctypes.PyDLL(str(PATH))
+    return plain, ctypes.PyDLL(PATH)
 
 
 plain, attached = _load()
@@ -99,7 +98,7 @@ def probe() -> ProbeInfo:
 def gil_is_shared() -> bool:
     """Whether Python threads exclude one another; false on a free-threaded build, as built: a GIL
     that is switched on later only makes waits longer."""
-    return not sysconfig.get_config_var("Py_GIL_DISABLED")
+    return "t" not in sys.abiflags
 
 
 def start_bridge(helpers: dict[str, object]) -> dict[str, Any]:

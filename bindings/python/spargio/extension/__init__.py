@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from . import fs
+from .._lazy import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from . import fs
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            ".fs": (),
+        },
+    )
 
 __all__ = ("fs",)

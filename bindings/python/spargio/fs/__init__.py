@@ -9,34 +9,73 @@ filename.
 
 from __future__ import annotations
 
-from ._copy import copy
-from ._cursor import Cursor, TextCursor
-from ._direct import DirectFile
-from ._file import File
-from ._metadata import Metadata
-from ._options import OpenOptions
-from ._paths import (
-    canonicalize,
-    create_dir,
-    create_dir_all,
-    exists,
-    hard_link,
-    metadata,
-    metadata_lite,
-    read_link,
-    remove_dir,
-    remove_dir_all,
-    remove_file,
-    rename,
-    set_permissions,
-    symlink,
-    symlink_metadata,
-)
-from ._registered import RegisteredBuffers
-from ._sendfile import sendfile
-from ._walk import DirEntry, DuOptions, DuSummary, du, read_dir, walk
-from ._whole import read, read_many, read_to_string
-from ._write import write, write_many
+from .._lazy import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._copy import copy
+    from ._cursor import Cursor, TextCursor
+    from ._direct import DirectFile
+    from ._file import File
+    from ._metadata import Metadata
+    from ._options import OpenOptions
+    from ._paths import (
+        canonicalize,
+        create_dir,
+        create_dir_all,
+        exists,
+        hard_link,
+        metadata,
+        metadata_lite,
+        read_link,
+        remove_dir,
+        remove_dir_all,
+        remove_file,
+        rename,
+        set_permissions,
+        symlink,
+        symlink_metadata,
+    )
+    from ._registered import RegisteredBuffers
+    from ._sendfile import sendfile
+    from ._walk import DirEntry, DuOptions, DuSummary, du, read_dir, walk
+    from ._whole import read, read_many, read_to_string
+    from ._write import write, write_many
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "._copy": ("copy",),
+            "._cursor": ("Cursor", "TextCursor"),
+            "._direct": ("DirectFile",),
+            "._file": ("File",),
+            "._metadata": ("Metadata",),
+            "._options": ("OpenOptions",),
+            "._paths": (
+                "canonicalize",
+                "create_dir",
+                "create_dir_all",
+                "exists",
+                "hard_link",
+                "metadata",
+                "metadata_lite",
+                "read_link",
+                "remove_dir",
+                "remove_dir_all",
+                "remove_file",
+                "rename",
+                "set_permissions",
+                "symlink",
+                "symlink_metadata",
+            ),
+            "._registered": ("RegisteredBuffers",),
+            "._sendfile": ("sendfile",),
+            "._walk": ("DirEntry", "DuOptions", "DuSummary", "du", "read_dir", "walk"),
+            "._whole": ("read", "read_many", "read_to_string"),
+            "._write": ("write", "write_many"),
+            "._names": (),
+        },
+    )
 
 __all__ = (
     "Cursor",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from dataclasses import dataclass
+
+from .._records import dataclass
 
 SIZE = 256
 """Bytes of struct statx."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .._ffi.core import native
+from .._records import dataclass, replace
 from ._names import Path, encode, label
 
 if TYPE_CHECKING:

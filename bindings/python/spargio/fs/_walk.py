@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 
 from .._blocking import spawn_blocking
+from .._records import dataclass
 from ._metadata import Metadata, from_stat
 from ._names import Path, encode
 from ._paths import metadata, symlink_metadata
@@ -119,7 +119,7 @@ class DuOptions:
     """A file with several names counts once; so does one that followed links lead to."""
 
 
-@dataclass
+@dataclass()
 class DuSummary:
     """What :func:`du` found. `disk_bytes` is what the blocks take, which for a sparse file is less
     than its `apparent_bytes`."""

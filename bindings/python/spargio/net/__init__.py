@@ -3,12 +3,31 @@ are those of the socket module. Names are resolved on threads of their own: no s
 
 from __future__ import annotations
 
-from ._resolve import resolve
-from ._session import StreamSessionPolicy
-from ._stream import Stream
-from ._tcp import TcpListener, TcpStream
-from ._udp import UdpSocket, UnixDatagram
-from ._unix import PeerCredentials, UnixListener, UnixStream
+from .._lazy import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._resolve import resolve
+    from ._session import StreamSessionPolicy
+    from ._stream import Stream
+    from ._tcp import TcpListener, TcpStream
+    from ._udp import UdpSocket, UnixDatagram
+    from ._unix import PeerCredentials, UnixListener, UnixStream
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "._resolve": ("resolve",),
+            "._session": ("StreamSessionPolicy",),
+            "._stream": ("Stream",),
+            "._tcp": ("TcpListener", "TcpStream"),
+            "._udp": ("UdpSocket", "UnixDatagram"),
+            "._unix": ("PeerCredentials", "UnixListener", "UnixStream"),
+            "._addresses": (),
+            "._incoming": (),
+            "._socket": (),
+        },
+    )
 
 __all__ = (
     "PeerCredentials",

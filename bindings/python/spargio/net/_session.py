@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import ClassVar
 
 from .._asyncgens import current_runtime
+from .._records import dataclass
 from ..placement import TaskPlacement
 from ..runtime import current_shard
 

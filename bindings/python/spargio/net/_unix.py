@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
 
+from .._records import dataclass
 from ..time import timeout as time_limit
 from ._addresses import Address, encode, unix_name
 from ._incoming import Incoming

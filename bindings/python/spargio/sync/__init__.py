@@ -3,18 +3,49 @@ has taken nothing. What does not wait may be called from any thread."""
 
 from __future__ import annotations
 
-from ._broadcast import Broadcast, Lagged, Subscriber, Watch, Watcher, broadcast, watch
-from ._channels import (
-    ChannelClosed,
-    ChannelEmpty,
-    ChannelFull,
-    Receiver,
-    Sender,
-    channel,
-    oneshot,
-)
-from ._events import Barrier, Event, OnceCell
-from ._locks import Condition, Lock, RwLock, Semaphore
+from .._lazy import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._broadcast import Broadcast, Lagged, Subscriber, Watch, Watcher, broadcast, watch
+    from ._channels import (
+        ChannelClosed,
+        ChannelEmpty,
+        ChannelFull,
+        Receiver,
+        Sender,
+        channel,
+        oneshot,
+    )
+    from ._events import Barrier, Event, OnceCell
+    from ._locks import Condition, Lock, RwLock, Semaphore
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "._broadcast": (
+                "Broadcast",
+                "Lagged",
+                "Subscriber",
+                "Watch",
+                "Watcher",
+                "broadcast",
+                "watch",
+            ),
+            "._channels": (
+                "ChannelClosed",
+                "ChannelEmpty",
+                "ChannelFull",
+                "Receiver",
+                "Sender",
+                "channel",
+                "oneshot",
+            ),
+            "._events": ("Barrier", "Event", "OnceCell"),
+            "._locks": ("Condition", "Lock", "RwLock", "Semaphore"),
+            "._wait": (),
+        },
+    )
 
 __all__ = (
     "Barrier",

@@ -3,11 +3,26 @@ that the caller fills. From ``handle.uring_native_unbound()``; see ``docs/native
 
 from __future__ import annotations
 
-from .._ffi.sqe import Sqe
-from ._any import AT_FDCWD, UringNativeAny
-from ._leases import AffinityViolation, Lease
-from ._opcodes import Opcode
-from ._operation import Completion, NativeOp, address_of
+from .._lazy import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._ffi.sqe import Sqe
+    from ._any import AT_FDCWD, UringNativeAny
+    from ._leases import AffinityViolation, Lease
+    from ._opcodes import Opcode
+    from ._operation import Completion, NativeOp, address_of
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "._any": ("AT_FDCWD", "Sqe", "UringNativeAny"),
+            "._leases": ("AffinityViolation", "Lease"),
+            "._opcodes": ("Opcode",),
+            "._operation": ("Completion", "NativeOp", "address_of"),
+            "._state": (),
+        },
+    )
 
 __all__ = (
     "AT_FDCWD",

@@ -7,25 +7,28 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ._blocking import redeliver_all, spawn_blocking, to_its_end
 from ._ffi import opcodes
 from ._ffi.core import Descriptor, native
+from ._records import dataclass, replace
 from .errors import CancelledError
 from .groups import TaskGroup
-from .io import copy_to_vec
+from .io._streams import copy_to_vec
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ("DEVNULL", "INHERIT", "PIPE", "STDOUT", "Child", "Command", "Output")
 
-PIPE = subprocess.PIPE
-DEVNULL = subprocess.DEVNULL
-STDOUT = subprocess.STDOUT
+# The standard library's numbers; its module is imported for the first child.
+PIPE = -1
+STDOUT = -2
 """For `stderr`: where stdout goes."""
+DEVNULL = -3
 INHERIT = None
 """This process's own."""
 
@@ -332,6 +335,8 @@ class Command:
             raise
 
     def _popen(self) -> subprocess.Popen[bytes]:
+        import subprocess
+
         chosen = self._settings
         return subprocess.Popen(
             self.argv,

@@ -10,15 +10,15 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from . import errors
 from ._ffi.core import Future, native
+from ._records import dataclass
 from ._shared import Shared
-from .sync import ChannelClosed, ChannelFull, Receiver, Sender
-from .sync import channel as _channel
+from .sync._channels import ChannelClosed, ChannelFull, Receiver, Sender
+from .sync._channels import channel as _channel
 from .time import timeout
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class BoundaryStats:
 # A request that is dropped ends its call from its finalizer, which may run between any two steps of
 # any thread. On that way nothing holds a lock: into the middle of a step (of a deque, a dict, a
 # future, a channel) nothing can come.
-_counts = dict.fromkeys(BoundaryStats.__dataclass_fields__, 0)
+_counts = dict.fromkeys(BoundaryStats.__match_args__, 0)
 _uncounted: deque[str] = deque()
 _counts_lock = threading.RLock()
 

@@ -67,6 +67,7 @@ OWN = {
         "_interrupts",
         "_lazy",
         "_records",
+        "_shared",
         "_watch",
     ),
     *("cancellation", "errors", "groups", "messages", "options", "placement", "probe", "runtime"),

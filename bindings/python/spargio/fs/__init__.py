@@ -74,6 +74,9 @@ else:
             "._whole": ("read", "read_many", "read_to_string"),
             "._write": ("write", "write_many"),
             "._names": (),
+            "._atomic": (),
+            "._reach": (),
+            "._remove": (),
         },
     )
 

@@ -63,9 +63,16 @@ class _WakeUp:
 
 class _CtrlC:
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._handler = self._handle  # One object, to know it by.
-        self.seen: list[int] = []
+        seen: list[int] = []  # Not through `self` in the handler: that would be a cycle.
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            if seen:
+                raise KeyboardInterrupt
+            seen.append(number)
+            runtime.request_stop()
+
+        self.seen = seen
+        self._handler = handler
 
     def install(self) -> None:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -74,12 +81,6 @@ class _CtrlC:
     def restore(self) -> None:
         if signal.getsignal(signal.SIGINT) is self._handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.seen:
-            raise KeyboardInterrupt
-        self.seen.append(number)
-        self._runtime.request_stop()
 
 
 _installed: list[_WakeUp | _CtrlC] = []

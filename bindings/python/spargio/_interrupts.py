@@ -1,6 +1,6 @@
-"""Signals while a runtime is driven. Ctrl-C as asyncio's runner has it: the first one cancels, so that
-it cannot strike between two steps of a clean-up; the second is an ordinary KeyboardInterrupt. And a
-signal that the kernel hands to another thread ends a wait of the driving one too."""
+"""Signals while a runtime is driven. Ctrl-C as asyncio's runner has it: the first one cancels, so
+that it cannot strike between two steps of a clean-up; the second is an ordinary KeyboardInterrupt.
+And a signal that the kernel hands to another thread ends a wait of the driving one too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cancelling(runtime: Runtime) -> Iterator[list[int]]:
         yield []
         return
     wake_up, ctrl_c = _WakeUp(), _CtrlC(runtime)
-    installed = [wake_up, ctrl_c]
+    installed: tuple[_WakeUp | _CtrlC, ...] = (wake_up, ctrl_c)
     _installed.extend(installed)  # First: a child that is forked in between restores nothing.
     try:
         wake_up.install(runtime)

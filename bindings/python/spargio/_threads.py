@@ -28,7 +28,8 @@ def leave() -> None:
 
 def _hide() -> None:
     thread: threading.Thread | None = getattr(_local, "thread", None)
-    if thread is not None and threading._active.get(thread.ident) is thread:  # type: ignore[attr-defined]
+    known: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
+    if thread is not None and known.get(threading.get_ident()) is thread:
         thread._delete()  # type: ignore[attr-defined]
 
 
@@ -43,6 +44,6 @@ def _forget() -> None:
     _local.__dict__.clear()
 
 
-# A child that is forked on a shard's thread gets a main thread as any other: one that stands for a thread
-# that `threading` does not know fails at its exit (CPython's issue 102512, up to 3.11).
+# A child that is forked on a shard's thread gets a main thread as any other: one that stands for a
+# thread that `threading` does not know fails at its exit (CPython's issue 102512, up to 3.11).
 os.register_at_fork(before=_hide, after_in_parent=_show, after_in_child=_forget)

@@ -45,6 +45,15 @@ yield_now = native.yield_now
 """``await yield_now()`` lets the other tasks that are ready on this shard run first."""
 
 
+def _timed_out(seconds: float | None, cancellation: CancelledError) -> TimeoutError:
+    """With the attributes by which what was cancelled tells how far it came."""
+    error = TimeoutError(f"the time limit of {seconds} s passed")
+    for name, value in vars(cancellation).items():
+        if not name.startswith("_"):
+            setattr(error, name, value)
+    return error
+
+
 class timeout:
     """A time limit in seconds on a block of a task, None for no limit::
 
@@ -77,7 +86,7 @@ class timeout:
             isinstance(exception, CancelledError)
             and getattr(exception, "_scope", None) is self._limit
         ):
-            raise TimeoutError(f"the time limit of {self._seconds} s passed") from exception
+            raise _timed_out(self._seconds, exception) from exception
 
     async def __aenter__(self) -> timeout:
         return self.__enter__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .._blocking import spawn_blocking
+from .._blocking import files
 from .._ffi import opcodes
 from .._ffi.core import native
 from ._metadata import BASIC, BIRTH, SIZE, TYPE_AND_SIZE, Metadata, parse
@@ -149,18 +149,18 @@ async def exists(path: Path) -> bool:
 async def read_link(path: Path) -> str:
     """What a symbolic link says. A thread of the pool: io_uring has no readlink."""
     name = os.fsdecode(encode(path))
-    return await spawn_blocking(os.readlink, name)
+    return await files.call(os.readlink, name)
 
 
 async def canonicalize(path: Path) -> str:
     """The absolute path without symbolic links; ``FileNotFoundError`` where it does not lead to
     anything. A thread of the pool: io_uring has no such operation."""
     name = os.fsdecode(encode(path))
-    return await spawn_blocking(lambda: os.path.realpath(name, strict=True))
+    return await files.call(lambda: os.path.realpath(name, strict=True))
 
 
 async def set_permissions(path: Path, mode: int) -> None:
     """chmod(2), behind symbolic links. A thread of the pool: io_uring has no chmod."""
     if not 0 <= mode <= 0o7777:
         raise ValueError(f"mode is {mode:#o}: allowed is 0 to 0o7777")
-    await spawn_blocking(os.chmod, os.fsdecode(encode(path)), mode)
+    await files.call(os.chmod, os.fsdecode(encode(path)), mode)

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from .._blocking import spawn_blocking
+from .._blocking import files
 from ._names import Path, encode
 from ._paths import metadata, symlink_metadata
 
@@ -50,7 +50,7 @@ def _list(path: str) -> list[DirEntry]:
 
 async def read_dir(path: Path = ".") -> list[DirEntry]:
     """All entries but "." and "..", in the directory's own order."""
-    return await spawn_blocking(_list, os.fsdecode(encode(path)))
+    return await files.call(_list, os.fsdecode(encode(path)))
 
 
 async def walk(

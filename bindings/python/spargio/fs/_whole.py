@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
-from .._blocking import spawn_blocking, to_its_end
+from .._blocking import files, to_its_end
 from .._counts import at_least
 from .._ffi.core import JoinHandle, native
 from ..placement import TaskPlacement
@@ -169,7 +169,7 @@ async def _permissions(path: Path) -> int | None:
 async def _on_descriptor(file: File, call: Callable[[int, int], None], mode: int) -> None:
     """``call(descriptor, mode)`` on a thread of the pool: io_uring has no fchmod. Not cut short, so
     that it does not come when the file is another one."""
-    answer = spawn_blocking(call, file.fileno(), mode)
+    answer = files.begin(call, file.fileno(), mode).answer
     try:
         await to_its_end(lambda: answer)
     except OSError as error:

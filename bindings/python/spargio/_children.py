@@ -1,0 +1,247 @@
+"""How a child starts and how it ends. Python's own subprocess module starts it, on a thread of a
+pool: a shard must not wait for it, and it is safe in a program with threads. From then on its pidfd
+stands for it, because its number may be another process's as soon as somebody has taken its
+status."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+
+from ._blocking import pool, redeliver_all
+from ._ffi import opcodes
+from ._ffi.core import Descriptor, native
+from .errors import CancelledError
+
+_starts = pool(8, "spargio-starts")
+
+_P_PIDFD = 3
+_WEXITED_NOWAIT = 4 | 0x01000000
+_SIGINFO_SIZE = 128
+_POLLIN = 1
+
+_PIDFD_SIGNAL_PROCESS_GROUP = 4  # Linux 6.9.
+_PIDFD_GET_INFO = 0xC040FF0B  # Linux 6.13, with the first size of its struct.
+_PIDFD_INFO_EXIT = 8  # Linux 6.15: the status of one that was waited for already.
+_PIDFD_INFO_SIZE = 64
+_INFO_EXIT_CODE = 60
+
+
+class Process:
+    """A child that was started. Any thread may use it; each status is taken once."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], own_group: bool) -> None:
+        self.popen = popen
+        self.pid = popen.pid
+        self.own_group = own_group
+        self.returncode: int | None = None
+        self.over = False
+        """It has ended: its status is known, or lost."""
+        self._lock = threading.RLock()  # A finalizer may come on the thread that holds it.
+        self._pidfd = _open(self.pid)
+        if self._pidfd < 0:
+            self._end(None)  # Somebody else has taken its status (SIGCHLD may be ignored).
+
+    async def wait(self) -> int | None:
+        """Exit status, or minus the signal; None where somebody else took it."""
+        while not self.over:
+            if (number := self._another()) < 0:
+                break
+            pidfd = native.adopt(number, 0)
+            try:
+                await _wait_for(pidfd)
+            finally:
+                await pidfd.close()
+            self._take_status()
+        return self.returncode
+
+    def _another(self) -> int:
+        """A pidfd for one who waits, whom no close disturbs; -1 where it is over."""
+        with self._lock:
+            if self.over:
+                return -1
+            number = _open(self.pid) if self._pidfd < 0 else os.dup(self._pidfd)
+            if number < 0:
+                self._end(None)
+            return number
+
+    def _take_status(self) -> None:
+        with self._lock, self._number() as pidfd:
+            if self.over:
+                pass
+            elif pidfd < 0:
+                self._end(None)
+            else:
+                self._ask(pidfd)
+
+    def _ask(self, pidfd: int) -> None:
+        try:
+            found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            self._end(_told_after_all(pidfd))
+        else:
+            if found is not None:
+                exited = found.si_code == os.CLD_EXITED
+                self._end(found.si_status if exited else -found.si_status)
+
+    def _end(self, returncode: int | None) -> None:
+        self.returncode = returncode
+        self.over = True
+        # Popen neither waits for it from now on nor says that it is still running.
+        self.popen.returncode = 0 if returncode is None else returncode
+
+    @contextlib.contextmanager
+    def _number(self) -> Iterator[int]:
+        """Under the lock: the pidfd, after a close another one; -1 where it is over."""
+        if self._pidfd >= 0:
+            yield self._pidfd
+            return
+        number = -1 if self.over else _open(self.pid)
+        try:
+            yield number
+        finally:
+            if number >= 0:
+                os.close(number)
+
+    def send_signal(self, number: int) -> None:
+        """Nothing where it has ended."""
+        with self._lock, self._number() as pidfd, contextlib.suppress(ProcessLookupError):
+            if pidfd >= 0 and not self.over:
+                signal.pidfd_send_signal(pidfd, number)
+
+    def signal_group(self, number: int) -> None:
+        """Also what its first process has left behind, as long as the pidfd is open."""
+        with self._lock, self._number() as pidfd, contextlib.suppress(ProcessLookupError):
+            if pidfd < 0:
+                return
+            try:
+                signal.pidfd_send_signal(pidfd, number, None, _PIDFD_SIGNAL_PROCESS_GROUP)
+            except OSError as error:
+                if isinstance(error, ProcessLookupError) or self.over:
+                    return
+                os.killpg(self.pid, number)  # Its status was not taken: the number is the group's.
+
+    def kill(self) -> None:
+        """All there is of it."""
+        self.send_signal(signal.SIGKILL)
+        if self.own_group:
+            self.signal_group(signal.SIGKILL)
+
+    def is_open(self) -> bool:
+        """Whether it holds a descriptor."""
+        return self._pidfd >= 0
+
+    def close(self) -> None:
+        """Idempotent; those who wait go on waiting."""
+        with self._lock:
+            number, self._pidfd = self._pidfd, -1
+            if number >= 0:
+                os.close(number)
+
+
+def _open(pid: int) -> int:
+    """A pidfd; -1 where there is no such child of ours any more."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+    try:
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    except BaseException as error:
+        os.close(pidfd)
+        if isinstance(error, ChildProcessError):
+            return -1
+        raise
+    return pidfd
+
+
+def _told_after_all(pidfd: int) -> int | None:
+    """The status of a child that somebody else has waited for, where the kernel still knows it."""
+    info = bytearray(_PIDFD_INFO_SIZE)
+    info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, "little")
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    if not int.from_bytes(info[:8], "little") & _PIDFD_INFO_EXIT:
+        return None
+    code = int.from_bytes(info[_INFO_EXIT_CODE : _INFO_EXIT_CODE + 4], "little")
+    return os.waitstatus_to_exitcode(code)
+
+
+async def _wait_for(pidfd: Descriptor) -> None:
+    """Until that process has ended, or somebody has taken its status."""
+    with contextlib.suppress(ChildProcessError):
+        if native.supports(opcodes.WAITID):
+            await native.submit(
+                opcodes.WAITID,
+                pidfd.fileno(),
+                bytearray(_SIGINFO_SIZE),
+                0,
+                _P_PIDFD,
+                0,
+                _WEXITED_NOWAIT,
+                None,
+                opcodes.NUMBER,
+            )
+        else:
+            await native.submit(opcodes.POLL_ADD, pidfd, 0, 0, 0, _POLLIN, 0, None, opcodes.NUMBER)
+
+
+def end(popen: subprocess.Popen[bytes]) -> None:
+    """For one that nobody will have."""
+    with popen:  # Leaving it closes its pipes and takes its status.
+        popen.kill()
+
+
+class Start:
+    """The start of a child on a thread of the pool. Exactly one side has what was started: who
+    awaits it, or, where that went away, the one that finds it and ends it. Each step is one `pop`
+    and no lock: a coroutine may be closed by a finalizer, on the thread that would hold it."""
+
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self._start = start
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._left = False
+
+    def _run(self) -> None:
+        self._started.append(self._start())
+        if self._left:
+            self._discard()
+
+    def _discard(self) -> None:
+        try:
+            popen = self._started.pop()
+        except IndexError:
+            return  # There is none yet, or the other side has it.
+        end(popen)
+
+    async def outcome(self) -> subprocess.Popen[bytes]:
+        """A start that has begun is waited for, and the cancellation comes at the next await."""
+        job = _starts.begin(self._run)
+        late: list[CancelledError] = []
+        try:
+            while True:
+                try:
+                    await job.answer
+                    break
+                except CancelledError as error:
+                    if job.withdraw():
+                        raise
+                    late.append(error)
+        except BaseException as error:
+            job.abandon()
+            self._left = True
+            self._discard()
+            if isinstance(error, Exception):  # Nothing was started: both are told.
+                redeliver_all(late)
+            raise
+        finally:
+            del job  # An error of its answer has this frame.
+        redeliver_all(late)
+        return self._started.pop()

@@ -199,8 +199,8 @@ class Child:
         if self._kill_on_drop and not process.over:
             process.kill()
         if process.is_open():
+            process.close()  # First: a warning may be an error.
             warnings.warn(f"child {process.pid} was not closed", ResourceWarning, stacklevel=2)
-            process.close()
 
 
 def _take(file: IO[bytes]) -> Descriptor:

@@ -125,6 +125,31 @@ def test_a_status_that_was_taken_while_it_ran(
     spargio.run(main, shards=1)
 
 
+def test_a_child_is_killed_and_waited_for_without_a_descriptor_left() -> None:
+    done = support.run_program(
+        """
+        import os, resource
+        import spargio
+        from spargio.process import Command
+
+        async def main():
+            child = await Command("sleep", "1000").kill_on_drop(True).spawn()
+            held = []
+            try:
+                while True:
+                    held.append(os.dup(0))
+            except OSError:
+                pass
+            await child.close()
+            print(child.returncode, held.clear())
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        spargio.run(main, shards=1)
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "-9 None\n", "")
+
+
 def test_a_number_that_is_another_process_is_no_child() -> None:
     """As if the child's number had been given anew: no signal goes there."""
     popen = subprocess.Popen(["true"])

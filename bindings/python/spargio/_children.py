@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 from ._blocking import pool, redeliver_all
 from ._ffi import opcodes
-from ._ffi.core import Descriptor, native
+from ._ffi.core import native
 from .errors import CancelledError
 
 _starts = pool(8, "spargio-starts")
@@ -44,50 +44,35 @@ class Process:
         """It has ended: its status is known, or lost."""
         self._lock = threading.RLock()  # A finalizer may come on the thread that holds it.
         self._pidfd = _open(self.pid)
+        self._users = 0
+        self._closed = False
         if self._pidfd < 0:
             self._end(None)  # Somebody else has taken its status (SIGCHLD may be ignored).
 
     async def wait(self) -> int | None:
         """Exit status, or minus the signal; None where somebody else took it."""
         while not self.over:
-            if (number := self._another()) < 0:
-                break
-            pidfd = native.adopt(number, 0)
-            try:
-                await _wait_for(pidfd)
-            finally:
-                await pidfd.close()
-            self._take_status()
+            with self._number() as pidfd:
+                if pidfd >= 0:
+                    await _wait_for(pidfd)
+                self._take_status(pidfd)
         return self.returncode
 
-    def _another(self) -> int:
-        """A pidfd for one who waits, whom no close disturbs; -1 where it is over."""
+    def _take_status(self, pidfd: int) -> None:
         with self._lock:
             if self.over:
-                return -1
-            number = _open(self.pid) if self._pidfd < 0 else os.dup(self._pidfd)
-            if number < 0:
+                return
+            if pidfd < 0:
                 self._end(None)
-            return number
-
-    def _take_status(self) -> None:
-        with self._lock, self._number() as pidfd:
-            if self.over:
-                pass
-            elif pidfd < 0:
-                self._end(None)
+                return
+            try:
+                found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                self._end(_told_after_all(pidfd))
             else:
-                self._ask(pidfd)
-
-    def _ask(self, pidfd: int) -> None:
-        try:
-            found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            self._end(_told_after_all(pidfd))
-        else:
-            if found is not None:
-                exited = found.si_code == os.CLD_EXITED
-                self._end(found.si_status if exited else -found.si_status)
+                if found is not None:
+                    exited = found.si_code == os.CLD_EXITED
+                    self._end(found.si_status if exited else -found.si_status)
 
     def _end(self, returncode: int | None) -> None:
         self.returncode = returncode
@@ -97,26 +82,34 @@ class Process:
 
     @contextlib.contextmanager
     def _number(self) -> Iterator[int]:
-        """Under the lock: the pidfd, after a close another one; -1 where it is over."""
-        if self._pidfd >= 0:
-            yield self._pidfd
-            return
-        number = -1 if self.over else _open(self.pid)
+        """The pidfd, which stays open in the block, after a close another one; -1 where it is
+        over."""
+        with self._lock:
+            if self._pidfd < 0 and not self.over:
+                self._pidfd = _open(self.pid)
+            self._users += 1
+            number = self._pidfd
         try:
             yield number
         finally:
-            if number >= 0:
-                os.close(number)
+            with self._lock:
+                self._users -= 1
+                self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._closed and self._users == 0 and self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
 
     def send_signal(self, number: int) -> None:
         """Nothing where it has ended."""
-        with self._lock, self._number() as pidfd, contextlib.suppress(ProcessLookupError):
+        with self._number() as pidfd, self._lock, contextlib.suppress(ProcessLookupError):
             if pidfd >= 0 and not self.over:
                 signal.pidfd_send_signal(pidfd, number)
 
     def signal_group(self, number: int) -> None:
         """Also what its first process has left behind, as long as the pidfd is open."""
-        with self._lock, self._number() as pidfd, contextlib.suppress(ProcessLookupError):
+        with self._number() as pidfd, self._lock, contextlib.suppress(ProcessLookupError):
             if pidfd < 0:
                 return
             try:
@@ -139,9 +132,8 @@ class Process:
     def close(self) -> None:
         """Idempotent; those who wait go on waiting."""
         with self._lock:
-            number, self._pidfd = self._pidfd, -1
-            if number >= 0:
-                os.close(number)
+            self._closed = True
+            self._close_unused()
 
 
 def _open(pid: int) -> int:
@@ -174,13 +166,13 @@ def _told_after_all(pidfd: int) -> int | None:
     return os.waitstatus_to_exitcode(code)
 
 
-async def _wait_for(pidfd: Descriptor) -> None:
+async def _wait_for(pidfd: int) -> None:
     """Until that process has ended, or somebody has taken its status."""
     with contextlib.suppress(ChildProcessError):
         if native.supports(opcodes.WAITID):
             await native.submit(
                 opcodes.WAITID,
-                pidfd.fileno(),
+                pidfd,
                 bytearray(_SIGINFO_SIZE),
                 0,
                 _P_PIDFD,

@@ -15,8 +15,10 @@ def enter(name: str) -> None:
     """On a shard's thread, at its start."""
     _local.thread = thread = threading.current_thread()  # Made for a thread that it does not know.
     thread.name = name
-    sys.setprofile(threading.getprofile())
-    sys.settrace(threading.gettrace())
+    if (profile := threading.getprofile()) is not None:
+        sys.setprofile(profile)
+    if (trace := threading.gettrace()) is not None:
+        sys.settrace(trace)
 
 
 def leave() -> None:

@@ -251,6 +251,8 @@ def test_what_is_killed_is_gone_with_all_it_started(
         return None
 
     spargio.run(main, shards=1)
+    if call != "drop":
+        assert mark.running() == []  # When the call has ended, not soon after.
     assert {one.kind for one in unraisables.take()} <= {
         ResourceWarning
     }  # Of the one that was dropped.

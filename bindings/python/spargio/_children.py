@@ -12,13 +12,18 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from time import monotonic
 
 from ._blocking import pool, redeliver_all
 from ._ffi import opcodes
 from ._ffi.core import native
 from .errors import CancelledError
+from .time import sleep
 
 _starts = pool(8, "spargio-starts")
+
+ORPHANS_S = 2.5
+"""The longest that a kill waits until init has taken the status of what a group has left behind."""
 
 _P_PIDFD = 3
 _WEXITED_NOWAIT = 4 | 0x01000000
@@ -124,6 +129,25 @@ class Process:
         self.send_signal(signal.SIGKILL)
         if self.own_group:
             self.signal_group(signal.SIGKILL)
+
+    async def end(self) -> None:
+        """Kill it and wait for it. Its group is gone then: what is dying and, for a while, orphans
+        whose status nobody has taken yet."""
+        self.kill()
+        await self.wait()
+        deadline, pause = monotonic() + ORPHANS_S, 0.001
+        while self.own_group and self._has_group() and monotonic() < deadline:
+            await sleep(pause)
+            pause = min(2 * pause, 0.05)
+
+    def _has_group(self) -> bool:
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return True
 
     def is_open(self) -> bool:
         """Whether it holds a descriptor."""

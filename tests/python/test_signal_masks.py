@@ -78,6 +78,27 @@ def test_what_a_shard_starts_has_the_mask_of_the_program(run: str) -> None:
     assert program(f"{run}\nprint(found == [PROGRAM] * len(STARTS), found)")[0].startswith("True")
 
 
+def test_a_child_has_the_mask_of_its_own_task() -> None:
+    """Not of the thread that made the thread of the pool."""
+    assert program(
+        """
+async def main():
+    return await by_command()
+
+def masked():
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    found.append(spargio.run(main, shards=1))
+
+found = []
+thread = threading.Thread(target=masked)
+thread.start()
+thread.join()
+found.append(spargio.run(main, shards=1))
+print(found == [PROGRAM | 1 << (signal.SIGTERM - 1), PROGRAM])
+"""
+    ) == ["True"]
+
+
 def test_a_child_of_a_task_is_ended_by_sigterm() -> None:
     assert program(
         """

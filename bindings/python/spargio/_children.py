@@ -222,11 +222,17 @@ class Start:
 
     def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
         self._start = start
+        # Of the task's thread: the pool's may have been made by another one.
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._started: list[subprocess.Popen[bytes]] = []
         self._left = False
 
     def _run(self) -> None:
-        self._started.append(self._start())
+        before = signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        try:
+            self._started.append(self._start())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if self._left:
             self._discard()
 

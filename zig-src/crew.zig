@@ -10,6 +10,7 @@ const Options = options_module.Options;
 const Info = @import("probe.zig").Info;
 const Host = @import("host.zig").Host;
 const Shard = @import("shard.zig").Shard;
+const signal_mask = @import("signal_mask.zig");
 const stats = @import("stats.zig");
 const Tags = @import("tags.zig").Tags;
 const sync = @import("sync.zig");
@@ -30,6 +31,8 @@ pub const Crew = struct {
     shards: []Shard,
     /// Of the process that made it.
     generation: u32,
+    /// Where the shards' threads block all signals: what the program has, for the children that they fork.
+    program_mask: ?signal_mask.Set = null,
 
     /// Bit i: shard i is parked. A hint for whom to wake; the doorbell decides.
     parked: [limits.shards_max / 64]Atomic(u64) = @splat(.init(0)),

@@ -2,11 +2,13 @@
 //! generation it was made in and refuses to work in another.
 
 const std = @import("std");
+const signal_mask = @import("signal_mask.zig");
 const Lock = @import("sync.zig").Lock;
 
 var generation_now: std.atomic.Value(u32) = .init(0);
 var watching: std.atomic.Value(bool) = .init(false);
-var forget: *const fn () void = undefined;
+/// What each child does first, on the thread that forked.
+var in_children: [4]std.atomic.Value(?*const fn () void) = @splat(.init(null));
 /// Those of the process: held over a fork, or the child might find one held by a thread it has not.
 var locks: [8]std.atomic.Value(?*Lock) = @splat(.init(null));
 
@@ -16,11 +18,14 @@ extern "c" fn pthread_atfork(
     child: ?*const fn () callconv(.c) void,
 ) c_int;
 
-/// From the first runtime on; the library is never unloaded after that. `in_child` runs in each
-/// child, on the thread that forked.
+/// From the first runtime or watched signal on; the library is never unloaded after that. `in_child` runs
+/// in each child, on the thread that forked, before a signal can come there.
 pub fn watch(in_child: *const fn () void) void {
+    for (&in_children) |*slot| {
+        const there = slot.cmpxchgStrong(null, in_child, .release, .monotonic) orelse break;
+        if (there == in_child) break;
+    } else unreachable; // There are two.
     if (watching.swap(true, .seq_cst)) return;
-    forget = in_child;
     // Fails only without memory; then forks go unnoticed.
     _ = pthread_atfork(beforeFork, inParent, inChild);
 }
@@ -35,6 +40,7 @@ pub fn guard(lock: *Lock) void {
 }
 
 fn beforeFork() callconv(.c) void {
+    mask = signal_mask.blockAll();
     held = 0;
     for (&locks) |*slot| {
         (slot.load(.acquire) orelse break).lock();
@@ -44,6 +50,7 @@ fn beforeFork() callconv(.c) void {
 
 /// By the fork that this thread is in: one that was added meanwhile is not among them.
 threadlocal var held: usize = 0;
+threadlocal var mask: signal_mask.Set = .{};
 
 fn unlock() void {
     for (locks[0..held]) |*slot| slot.load(.monotonic).?.unlock();
@@ -51,12 +58,19 @@ fn unlock() void {
 
 fn inParent() callconv(.c) void {
     unlock();
+    signal_mask.restore(&mask);
 }
 
 fn inChild() callconv(.c) void {
     _ = generation_now.fetchAdd(1, .monotonic);
     unlock();
-    forget();
+    for (&in_children) |*slot| (slot.load(.acquire) orelse break)();
+    signal_mask.restore(&mask);
+}
+
+/// For a thread that has signals blocked for itself only, in the child that it forked just now.
+pub fn setMask(program: *const signal_mask.Set) void {
+    mask = program.*;
 }
 
 pub fn generation() u32 {

@@ -5,6 +5,8 @@ const std = @import("std");
 const clock = @import("clock.zig");
 const limits = @import("limits.zig");
 const seam = @import("seam.zig");
+const Internal = @import("user_data.zig").Internal;
+const Sqe = @import("ring.zig").Sqe;
 const Shard = @import("shard.zig").Shard;
 const thief = @import("thief.zig");
 
@@ -16,6 +18,10 @@ pub const Idle = struct {
     parks_per_try: u32 = 1,
     check_interrupts: bool = false,
     checked_ns: u64 = 0,
+    /// A pipe that the host's signal handlers write to, on whatever thread they run; -1: there is none.
+    signal_fd: i32 = -1,
+    signal_armed: bool = false,
+    signal_bytes: [64]u8 = undefined,
 };
 
 /// A spin shorter than this is not worth it.
@@ -29,6 +35,7 @@ const parks_per_try_max = 64;
 
 pub fn wait(shard: *Shard) void {
     defer checkInterrupts(shard);
+    if (shard.interruptible and shard.idle.check_interrupts) return;
     switch (shard.crew.options.idle()) {
         .spin => {
             shard.submit();
@@ -101,6 +108,7 @@ fn othersAwake(shard: *const Shard) bool {
 fn park(shard: *Shard, not_after_ns: u64) void {
     const crew = shard.crew;
     shard.armEventfd();
+    armSignals(shard);
     shard.doorbell.announce();
     crew.setParked(shard.id, true);
     defer crew.setParked(shard.id, false);
@@ -133,6 +141,23 @@ fn park(shard: *Shard, not_after_ns: u64) void {
         shard.counters.backstop_finds.add(1);
     }
     if (woke != .completions) shard.idle.check_interrupts = true;
+}
+
+/// A signal handler that runs on another thread does not end a wait of this one; what it writes does.
+fn armSignals(shard: *Shard) void {
+    const idle = &shard.idle;
+    if (idle.signal_fd < 0 or idle.signal_armed) return;
+    var sqe: Sqe = undefined;
+    sqe.prep_read(idle.signal_fd, &idle.signal_bytes, 0);
+    sqe.user_data = @backingInt(Internal.signal);
+    // Without memory for it the backstop stands in for this park; the next one tries again.
+    idle.signal_armed = if (shard.ring.push(&sqe)) |_| true else |_| false;
+}
+
+pub fn signalled(shard: *Shard, result: i32) void {
+    shard.idle.signal_armed = false;
+    shard.idle.check_interrupts = true;
+    if (result <= 0 and result != -@as(i32, @backingInt(std.os.linux.E.INTR))) shard.idle.signal_fd = -1;
 }
 
 /// A signal ends a wait early; one that came just before it is found at the backstop.

@@ -199,8 +199,10 @@ pub const Runtime = struct {
     fn startThreads(self: *Runtime, given: *const Options, errno: *i32) StartError!void {
         const shards = self.crew.shards;
         const first: usize = if (self.driven) 1 else 0;
-        const before = signal_mask.blockAll();
-        defer signal_mask.restore(&before);
+        // Tasks of a host language start threads and children, which inherit the mask of the program. A C program
+        // has its handlers run on threads of its own (docs/abi.md).
+        if (self.crew.host == null) self.crew.program_mask = signal_mask.blockAll();
+        defer if (self.crew.program_mask) |*before| signal_mask.restore(before);
         for (shards[first..], first..) |*shard, id| {
             const cpu: ?u32 = if (given.thread_affinity_count == 0)
                 null

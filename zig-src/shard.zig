@@ -8,6 +8,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const cancel = @import("cancel.zig");
 const clock = @import("clock.zig");
+const fork = @import("fork.zig");
 const limits = @import("limits.zig");
 const stats = @import("stats.zig");
 const Crew = @import("crew.zig").Crew;
@@ -116,6 +117,8 @@ pub const Shard = struct {
 
     /// In a forked child: the shard is the parent's, and this thread runs none.
     pub fn forgetCurrent() void {
+        const shard = current_shard orelse return;
+        if (shard.crew.program_mask) |*program| fork.setMask(program);
         current_shard = null;
     }
 
@@ -553,6 +556,7 @@ pub const Shard = struct {
             .cancel => cancel.refused(self, cqe),
             .doorbell => self.counters.ring_msgs_completed.add(1),
             .eventfd => self.eventfd_armed = false,
+            .signal => idle.signalled(self, cqe.res),
             .msg_ring => self.bellFailed(cqe),
             .message => {
                 self.counters.ring_msgs_completed.add(1);

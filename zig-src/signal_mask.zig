@@ -1,16 +1,16 @@
-//! Signals are for the program's own threads: a thread of ours is made with all of them blocked, because
-//! it inherits the mask of its maker. All but those that libc keeps for itself: setuid(2) and its kin reach
-//! every thread by one of them, and would wait for ours for ever.
+//! Signals are for the program's own threads: a thread of ours that runs no code of a host language is made
+//! with all of them blocked, because it inherits the mask of its maker. All but those that libc keeps for
+//! itself: setuid(2) and its kin reach every thread by one of them, and would wait for ours for ever.
 
 const std = @import("std");
 
 /// As large as any libc's, and more than the kernel's.
-const Set = extern struct { words: [16]c_ulong = @splat(0) };
+pub const Set = extern struct { words: [16]c_ulong = @splat(0) };
 
 extern "c" fn sigfillset(set: *Set) c_int;
 extern "c" fn pthread_sigmask(how: c_int, set: *const Set, before: ?*Set) c_int;
 
-/// Blocks them for this thread; gives what `restore` wants.
+/// Blocks them for this thread; returns what `restore` wants.
 pub fn blockAll() Set {
     var all: Set = .{};
     var before: Set = .{};

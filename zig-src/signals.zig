@@ -1,7 +1,7 @@
 //! Signals as something to read: while one is watched, the process's handler for it counts it and
 //! writes to the eventfds of those who watch. Works whatever thread it arrives on. The handler that
 //! was there before comes back with the last watcher. Any thread; the handler itself only loads,
-//! adds and writes (signal-safety(7)).
+//! adds and writes (signal-safety(7)). A forked child gets the handlers from before, and no watch.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -22,15 +22,20 @@ const signal_max = 64;
 
 var lock: sync.Lock = .{};
 var guarded: Atomic(bool) = .init(false);
+/// Keys have it in front of their index: those of a parent mean nothing in its child.
+var generation: Atomic(u32) = .init(0);
 var watches: [256]Watch = @splat(.{});
 var watchers: [signal_max + 1]u32 = @splat(0);
 var before: [signal_max + 1]linux.Sigaction = undefined;
 
-/// `signal` wakes the eventfd `fd` from now on. Gives what `take` and `remove` want.
+/// `signal` wakes the eventfd `fd` from now on. Returns the key that `take` and `remove` want.
 pub fn add(signal: u32, fd: i32) Error!usize {
     if (signal == 0 or signal > signal_max) return error.Invalid;
     if (signal == @backingInt(linux.SIG.KILL) or signal == @backingInt(linux.SIG.STOP)) return error.Invalid;
-    if (!guarded.swap(true, .monotonic)) fork.guard(&lock);
+    if (!guarded.swap(true, .monotonic)) {
+        fork.guard(&lock);
+        fork.watch(forget);
+    }
     lock.lock();
     defer lock.unlock();
     for (&watches, 0..) |*watch, index| {
@@ -41,17 +46,34 @@ pub fn add(signal: u32, fd: i32) Error!usize {
         watch.fd.store(fd, .monotonic);
         // Release pairs with the acquire in the handler: it finds the descriptor.
         watch.signal.store(signal, .release);
-        return index;
+        return @as(usize, generation.load(.monotonic)) * watches.len + index;
     }
     return error.Overloaded;
 }
 
+/// In a forked child, where all signals are blocked and no other thread is.
+fn forget() void {
+    _ = generation.fetchAdd(1, .monotonic);
+    for (&watches) |*watch| watch.signal.store(0, .monotonic);
+    for (&watchers, &before, 0..) |*count, *action, signal| {
+        if (count.* != 0) _ = linux.sigaction(@fromBackingInt(@as(u32, @intCast(signal))), action, null);
+        count.* = 0;
+    }
+}
+
+/// Null for the key of another process.
+fn indexOf(key: usize) ?usize {
+    return if (key / watches.len == generation.load(.monotonic)) key % watches.len else null;
+}
+
 /// How often it came since the last call.
-pub fn take(index: usize) u32 {
+pub fn take(key: usize) error{Forked}!u32 {
+    const index = indexOf(key) orelse return error.Forked;
     return watches[index].count.swap(0, .acq_rel);
 }
 
-pub fn remove(index: usize) void {
+pub fn remove(key: usize) void {
+    const index = indexOf(key) orelse return;
     lock.lock();
     defer lock.unlock();
     const signal = watches[index].signal.swap(0, .acq_rel);
@@ -92,8 +114,8 @@ test "a signal is counted, and its old handler comes back" {
     var value: u64 = 0;
     try std.testing.expectEqual(8, linux.read(fd, std.mem.asBytes(&value), 8));
     try std.testing.expectEqual(2, value);
-    try std.testing.expectEqual(1, take(first));
-    try std.testing.expectEqual(0, take(first));
+    try std.testing.expectEqual(1, try take(first));
+    try std.testing.expectEqual(0, try take(first));
     remove(first);
     remove(second);
     remove(second);

@@ -15,6 +15,8 @@ pub const Internal = enum(u8) {
     message_sent = 5,
     /// The kernel's refusal to cancel the operation at this place.
     cancel = 6,
+    /// Something to read where signal handlers write.
+    signal = 7,
     _,
 };
 pub const internal_max = std.math.maxInt(u32);

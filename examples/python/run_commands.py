@@ -10,8 +10,9 @@ from spargio.process import STDOUT, Command
 async def run(command: str, slots: sync.Semaphore) -> None:
     async with slots:
         try:
+            shell = Command("sh", "-c", command).stderr(STDOUT).process_group(True)
             with spargio.timeout(60):
-                output = await Command("sh", "-c", command).stderr(STDOUT).output()
+                output = await shell.output()
         except TimeoutError:
             print(f"{command}: took more than 60 s, killed\n", end="")
             return

@@ -94,7 +94,7 @@ def test_many_children_at_once() -> None:
 
 def test_several_tasks_wait_for_one_child() -> None:
     async def main(handle: spargio.RuntimeHandle) -> None:
-        async with await Command("cat").stdin(process.PIPE).spawn() as child:
+        async with await Command("sleep", "1000").spawn() as child:
             jobs = [handle.spawn_stealable(child.wait()) for _ in range(5)]
             await support.started(*jobs)
             child.terminate()

@@ -154,19 +154,21 @@ def test_a_failure_and_a_cancellation_are_both_told() -> None:
 
 def test_a_start_that_waits_for_a_thread_is_withdrawn() -> None:
     gate = Gate()
-    busy = threading.Event()
+    busy = [Gate("true") for _ in range(8)]
 
     async def main(handle: spargio.RuntimeHandle) -> None:
-        held = [handle.spawn_blocking(busy.wait, support.LIMIT_S) for _ in range(32)]
+        held = [handle.spawn_pinned(0, Command(one).status()) for one in busy]
+        await support.until(lambda: all(one.reached.is_set() for one in busy))
         job = handle.spawn_pinned(0, Command(gate, "1000").spawn())
         await support.started(job)
         job.cancel()
         with pytest.raises(spargio.TaskCancelled):
             await job
-        busy.set()
+        for other in busy:
+            other.go.set()
         for one in held:
-            assert await one
-        await handle.spawn_blocking(int)  # Behind it in the queue.
+            assert await one == 0
+        assert await Command("true").status() == 0  # Behind it in the queue.
         assert not gate.reached.is_set()
 
     spargio.run(main, shards=1)

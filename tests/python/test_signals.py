@@ -381,19 +381,3 @@ def test_run_in_another_thread_leaves_signals_alone() -> None:
     thread.start()
     thread.join(support.LIMIT_S)
     assert results == [before]
-
-
-def test_shards_block_all_signals() -> None:
-    """So the program's handlers are never delayed by a shard that takes the signal."""
-
-    async def main(handle: spargio.RuntimeHandle) -> int:
-        return await handle.spawn_pinned(1, blocked_signals_of_this_thread())
-
-    async def blocked_signals_of_this_thread() -> int:
-        with open(f"/proc/self/task/{threading.get_native_id()}/status") as status:
-            line = next(line for line in status if line.startswith("SigBlk:"))
-        return int(line.split()[1], 16)
-
-    mask = spargio.run(main, shards=2)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
-        assert mask >> (number - 1) & 1

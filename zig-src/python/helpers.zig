@@ -20,8 +20,9 @@ const Helpers = struct {
     Event: *Object,
     /// (coroutine) -> coroutine, or TypeError: for objects that are not plain coroutines.
     adopt: *Object,
-    /// (runtime, shard) on a shard's thread, at its start and its end.
+    /// (runtime, shard, name) on a shard's thread at its start; the name is None on a caller's thread.
     attached: *Object,
+    /// (runtime, shard) on a shard's thread at its end.
     detached: *Object,
     /// (runtime, shard) on a shard whose runtime closes, when one task is left.
     last_task: *Object,

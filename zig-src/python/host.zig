@@ -2,6 +2,7 @@
 //! around its Python work and gives it up otherwise.
 
 const std = @import("std");
+const linux = std.os.linux;
 const api = @import("api.zig");
 const clock = @import("../clock.zig");
 const sync = @import("../sync.zig");
@@ -35,13 +36,22 @@ fn attach(shard: *Shard) void {
         own = shard;
         _ = py.PyGILState_Ensure();
     }
-    callHook(helpers.attached, shard);
+    callHook(helpers.attached, shard, if (own == shard) threadName() else api.none());
     shard.host_data = py.PyEval_SaveThread();
+}
+
+fn threadName() *Object {
+    var text: [16]u8 = undefined;
+    _ = linux.prctl(@backingInt(linux.PR.GET_NAME), @intFromPtr(&text), 0, 0, 0);
+    return api.string(std.mem.sliceTo(&text, 0)) orelse {
+        py.PyErr_Clear(); // Without memory for it.
+        return api.none();
+    };
 }
 
 fn detach(shard: *Shard) void {
     py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
-    callHook(helpers.detached, shard);
+    callHook(helpers.detached, shard, null);
     if (shard.interruptible) return;
     const runtime = PyRuntime.ofCrew(shard.crew);
     // Its own reference (none where not all threads could be started). Without any left the shard is gone.
@@ -58,11 +68,18 @@ pub fn leaveUnjoined(crew: *const Crew) void {
     shard.thread = null;
 }
 
-fn callHook(hook: *Object, shard: *Shard) void {
+/// Calls `hook(runtime, shard)`, or `hook(runtime, shard, more)`; takes over the reference to `more`.
+fn callHook(hook: *Object, shard: *Shard, more: ?*Object) void {
+    var third = more;
+    defer api.drop(&third);
     const runtime = PyRuntime.ofCrew(shard.crew);
     if (runtime.dying) return;
     const id = py.PyLong_FromLongLong(shard.id) orelse return py.PyErr_WriteUnraisable(hook);
-    var result = api.call(hook, &.{ api.ref(PyRuntime.Type.objectOf(runtime)), id });
+    const instance = api.ref(PyRuntime.Type.objectOf(runtime));
+    var result = if (third) |object|
+        api.call(hook, &.{ instance, id, api.ref(object) })
+    else
+        api.call(hook, &.{ instance, id });
     if (result == null) py.PyErr_WriteUnraisable(hook);
     api.drop(&result);
 }
@@ -111,7 +128,7 @@ fn wanted(shard: *Shard) bool {
 
 fn lastTask(shard: *Shard) void {
     shard.enterHost();
-    callHook(helpers.last_task, shard);
+    callHook(helpers.last_task, shard, null);
 }
 
 /// Runs Python's signal handlers; what they raise ends the runtime and is raised by run().

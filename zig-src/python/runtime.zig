@@ -233,6 +233,13 @@ pub const PyRuntime = struct {
         return self.takeFatal();
     }
 
+    /// signal_fd(fd): what a signal handler writes there ends a wait of shard 0. Before `drive`.
+    fn signalFd(instance: *Object, number: *Object) callconv(.c) ?*Object {
+        const fd = object.unsigned(number, "fd", std.math.maxInt(i32)) orelse return null;
+        of(instance).runtime.crew.shards[0].idle.signal_fd = @intCast(fd);
+        return api.none();
+    }
+
     /// None, or raises what ended the program.
     fn takeFatal(self: *PyRuntime) ?*Object {
         const exception = self.fatal orelse return api.none();
@@ -407,6 +414,7 @@ pub const PyRuntime = struct {
                     api.meth_fastcall,
                     "spawn_native(address, ctx, kind, value)",
                 ),
+                object.method("signal_fd", &signalFd, api.meth_one, "signal_fd(fd): read for wake-ups by signals."),
                 object.method("drive", &drive, api.meth_one, "drive(main)"),
                 object.method("shutdown", &shutdown, api.meth_one, "shutdown(timeout_ns)"),
                 object.method("request_stop", &requestStop, api.meth_noargs, "Cancel everything; does not wait."),

@@ -2,7 +2,9 @@
 
 const std = @import("std");
 const api = @import("api.zig");
+const errors = @import("../errors.zig");
 const object = @import("object.zig");
+const raiseCode = @import("helpers.zig").raiseCode;
 const signals = @import("../signals.zig");
 const Object = api.Object;
 const py = &api.py;
@@ -25,13 +27,14 @@ pub fn add(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) 
 
 /// signal_take(key) -> how often it came since the last call
 pub fn take(_: ?*Object, key: *Object) callconv(.c) ?*Object {
-    const index = object.unsigned(key, "key", 255) orelse return null;
-    return py.PyLong_FromLongLong(signals.take(@intCast(index)));
+    const number = object.unsigned(key, "key", std.math.maxInt(i64)) orelse return null;
+    const count = signals.take(number) catch |err| return raiseCode(errors.fromError(err));
+    return py.PyLong_FromLongLong(count);
 }
 
 /// signal_remove(key)
 pub fn remove(_: ?*Object, key: *Object) callconv(.c) ?*Object {
-    const index = object.unsigned(key, "key", 255) orelse return null;
-    signals.remove(@intCast(index));
+    const number = object.unsigned(key, "key", std.math.maxInt(i64)) orelse return null;
+    signals.remove(number);
     return api.none();
 }

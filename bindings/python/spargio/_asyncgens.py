@@ -11,6 +11,7 @@ import weakref
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from . import _threads
 from ._ffi.core import Runtime, ShardHooks
 
 local = threading.local()
@@ -50,17 +51,20 @@ def _last_task(runtime: Runtime, shard: int) -> None:
             runtime.spawn_cleanup(generator.aclose(), "aclose of a generator at the end")
 
 
-def _attached(runtime: Runtime, shard: int) -> None:
+def _attached(runtime: Runtime, shard: int, name: str | None) -> None:
     local.saved_hooks = sys.get_asyncgen_hooks()
     local.runtime = runtime
     sys.set_asyncgen_hooks(firstiter=_first_iteration, finalizer=_finalize)
     if _sniffio is not None:
         local.saved_sniffio = getattr(_sniffio, "name", None)
         _sniffio.name = "spargio"
+    if name is not None:
+        _threads.enter(name)
 
 
 def _detached(runtime: Runtime, shard: int) -> None:
     _forget()
+    _threads.leave()
 
 
 def _forget() -> None:

@@ -1,95 +1,60 @@
-"""Calls that wait in ways io_uring does not know, on threads of a pool."""
+"""Calls that wait in ways io_uring does not know, on threads. The program's own calls, those on
+files, the starts of children and the lookups of names have pools of their own: none waits for the
+others."""
 
 from __future__ import annotations
 
-import contextvars
+import atexit
 import os
-import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ._ffi.core import Future, native
+from ._pool import Pool
 from .errors import CancelledError
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
-class Pool:
-    """At most `threads` threads of the process, made when they are first needed."""
-
-    def __init__(self, threads: int, prefix: str) -> None:
-        self._threads = threads
-        self._prefix = prefix
-        # A finalizer may come here in the middle of a submission by its own thread.
-        self._lock = threading.RLock()
-        self._executor: ThreadPoolExecutor | None = None
-        _pools.add(self)
-
-    def submit(self, function: Callable[..., T], /, *arguments: object) -> Future[T]:
-        """Call ``function(*arguments)`` there, in a copy of this context."""
-        answer: Future[T] = native.future()
-        context = contextvars.copy_context()
-
-        with self._lock:
-            if self._executor is None:
-                from concurrent.futures import ThreadPoolExecutor
-
-                self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix=self._prefix)
-            self._executor.submit(_answer, [answer], context, function, arguments)
-        return answer
-
-    def close(self) -> None:
-        """Wait for what runs, and end the threads; the next call makes new ones."""
-        with self._lock:
-            executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown()
-
-    def _forget(self) -> None:
-        self._lock = threading.RLock()
-        self._executor = None
-
-
-def _answer(
-    box: list[Future[T]],
-    context: contextvars.Context,
-    function: Callable[..., T],
-    arguments: tuple[object, ...],
-) -> None:
-    """Takes the future out of its box: it holds the error, whose traceback holds this frame and the
-    executor's, with what it was called with."""
-    answer = box.pop()
-    try:
-        answer.set_result(context.run(function, *arguments))
-    except BaseException as error:
-        answer.set_exception(error)
-    finally:
-        del answer
+def pool(threads: int, name: str, *, left_at_exit: bool = False) -> Pool:
+    """One for this module to look after. With `left_at_exit` the program's end does not wait for
+    its calls."""
+    made = Pool(threads, name, left_at_exit)
+    _pools.add(made)
+    return made
 
 
 def _in_child() -> None:
     """A forked child has none of the threads."""
-    for pool in _pools:
-        pool._forget()
+    for one in _pools:
+        one.forget()
+
+
+def _at_exit() -> None:
+    """What was accepted is done before the interpreter ends."""
+    for one in list(_pools):
+        if not one.left_at_exit:
+            one.close()
 
 
 os.register_at_fork(after_in_child=_in_child)
+atexit.register(_at_exit)
 
-_blocking = Pool(32, "spargio-blocking")
+_blocking = pool(32, "spargio-blocking")
+files = pool(32, "spargio-file-calls")
+"""For what spargio asks of files and directories that io_uring does not know."""
 
 
 def spawn_blocking(function: Callable[..., T], /, *arguments: object) -> Future[T]:
     """Call ``function(*arguments)`` on a thread of the process's pool, at most 32, in a copy of
     this context. Await what it gives in a task, or ask its ``result()`` on an ordinary thread. A
     task that is cancelled while it waits goes on at once; the call itself cannot be stopped and its
-    outcome is dropped. Any thread may use it."""
-    return _blocking.submit(function, *arguments)
+    outcome is dropped. ``BlockingIOError`` where there is no thread and none can be made: then the
+    call is never made. Any thread may use it."""
+    return _blocking.begin(function, *arguments).answer
 
 
 async def to_its_end(begin: Callable[[], Awaitable[T]]) -> T:
@@ -117,6 +82,6 @@ def redeliver_all(late: list[CancelledError]) -> None:
 
 
 def close_pools() -> None:
-    """Ends the idle threads of all pools, for those who count threads."""
-    for pool in list(_pools):
-        pool.close()
+    """Waits for what runs, and ends the threads of all pools, for those who count threads."""
+    for one in list(_pools):
+        one.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from ._blocking import spawn_blocking
+from ._blocking import files
 
 IOV_MAX = 1024
 
@@ -27,4 +27,4 @@ async def joined(parts: list[bytes]) -> bytes:
         return parts[0]
     if sum(map(len, parts)) < _JOIN_ASIDE:
         return b"".join(parts)
-    return await spawn_blocking(b"".join, parts)
+    return await files.call(b"".join, parts)

@@ -1,23 +1,24 @@
-"""Child processes. Python's own subprocess module starts them, on a thread of the pool: a shard
-must not wait for it, and it is safe in a program with threads. Their ends and their pipes are
-operations of the ring."""
+"""Child processes. Their starts are in `_children`; their ends and their pipes are operations of
+the ring."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import sys
+import threading
+import warnings
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from ._blocking import redeliver_all, spawn_blocking, to_its_end
-from ._ffi import opcodes
+from ._blocking import to_its_end
+from ._children import Process, Start, end
+from ._counts import at_least
 from ._ffi.core import Descriptor, native
 from ._records import dataclass, replace
-from .errors import CancelledError
 from .groups import TaskGroup
-from .io._streams import copy_to_vec
 
 if TYPE_CHECKING:
     import subprocess
@@ -32,20 +33,13 @@ DEVNULL = -3
 INHERIT = None
 """This process's own."""
 
-Stdio = int | IO[Any] | None
-
-_P_PIDFD = 3
-_WEXITED_NOWAIT = 4 | 0x01000000
-_SIGINFO_SIZE = 128
-_POLLIN = 1
-
 
 @dataclass(frozen=True)
 class Output:
     """What a finished child left. `returncode` is its exit status, or minus the signal that ended
-    it."""
+    it; None where somebody else took it (see :meth:`Child.wait`)."""
 
-    returncode: int
+    returncode: int | None
     stdout: bytes
     stderr: bytes
 
@@ -60,6 +54,10 @@ class PipeReader:
         """At least one byte and at most `max_bytes`; ``b""`` at the end. ``IORING_OP_READ``."""
         return self._io.read_at(0, max_bytes)
 
+    def fileno(self) -> int:
+        """Its number; -1 where it is closed."""
+        return self._io.fileno()
+
     def close(self) -> Awaitable[None]:
         """Close; idempotent."""
         return self._io.close()
@@ -70,10 +68,34 @@ class PipeWriter:
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._io = descriptor
+        self._lock = threading.RLock()  # A finalizer may end a write on the thread that holds it.
+        self._writes = 0
+        self._unwanted = False
 
-    def write_all(self, data: object) -> Awaitable[None]:
+    async def write_all(self, data: object) -> None:
         """All of `data`; ``BrokenPipeError`` where the child reads no more. ``IORING_OP_WRITE``."""
-        return self._io.write_all_at(0, data)
+        with self._lock:
+            self._writes += 1
+        try:
+            await self._io.write_all_at(0, data)
+        finally:
+            with self._lock:
+                self._writes -= 1
+                close = self._unwanted and self._writes == 0
+            if close:
+                await self._io.close()
+
+    async def close_after_writes(self) -> None:
+        """Close it; a write that is under way does so at its end."""
+        with self._lock:
+            self._unwanted = True
+            busy = self._writes > 0
+        if not busy:
+            await self._io.close()
+
+    def fileno(self) -> int:
+        """Its number; -1 where it is closed."""
+        return self._io.fileno()
 
     def shutdown(self) -> Awaitable[None]:
         """The child reads the end."""
@@ -84,13 +106,17 @@ class PipeWriter:
         return self._io.close()
 
 
+Stdio = int | IO[Any] | PipeReader | PipeWriter | None
+
+
 class Child:
     """A process that was started. Wait for it, or it stays as a zombie until the program ends."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], kill_on_drop: bool) -> None:
-        self._popen = popen
+    def __init__(
+        self, popen: subprocess.Popen[bytes], kill_on_drop: bool, own_group: bool = False
+    ) -> None:
         self._kill_on_drop = kill_on_drop
-        self._pidfd = native.adopt(os.pidfd_open(popen.pid), 0)
+        self._process = Process(popen, own_group)
         self.stdin = None if popen.stdin is None else PipeWriter(_take(popen.stdin))
         self.stdout = None if popen.stdout is None else PipeReader(_take(popen.stdout))
         self.stderr = None if popen.stderr is None else PipeReader(_take(popen.stderr))
@@ -98,53 +124,65 @@ class Child:
     @property
     def pid(self) -> int:
         """Its number."""
-        return self._popen.pid
+        return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """Exit status, or minus the signal; None as long as nobody has waited for it."""
-        return self._popen.returncode
+        """Exit status, or minus the signal; None as long as nobody has waited for it, and where the
+        status is lost."""
+        return self._process.returncode
 
-    async def wait(self) -> int:
+    async def wait(self) -> int | None:
         """Wait for its end; gives the exit status, or minus the signal. ``IORING_OP_WAITID`` of its
         pidfd, Linux 6.7; before, ``IORING_OP_POLL_ADD``. Any number of tasks may wait, also after
-        :meth:`close`."""
-        while self._popen.returncode is None:
-            if self._pidfd.fileno() >= 0:
-                await _wait_for(self._pidfd)
-            else:
-                # Closed. Until its status is taken its number is no other process's.
-                with contextlib.suppress(ProcessLookupError):  # Another task was faster.
-                    pidfd = native.adopt(os.pidfd_open(self._popen.pid), 0)
-                    try:
-                        await _wait_for(pidfd)
-                    finally:
-                        await pidfd.close()
-            self._popen.poll()  # It has ended: this takes its status and does not wait.
-        return self._popen.returncode
+        :meth:`close`. None where the status is lost: SIGCHLD is ignored, or something else in the
+        program waits for all children.
+
+        Closes :attr:`stdin` first (after a write that is under way), or a child that reads to the
+        end would never end. Take it out before to go on writing:
+        ``stdin, child.stdin = child.stdin, None``."""
+        if self.stdin is not None:
+            await self.stdin.close_after_writes()
+        return await self._process.wait()
 
     def send_signal(self, number: int) -> None:
         """Send a signal; nothing where it has ended."""
-        self._popen.send_signal(number)
+        self._process.send_signal(number)
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to its process group: to it and to what it has started, also where it has
+        ended itself (Linux 6.9; before, as long as nobody has waited for it). ``ValueError`` where
+        it was started without ``process_group(True)`` or ``new_session(True)``."""
+        if not self._process.own_group:
+            raise ValueError(
+                f"child {self.pid} has no process group of its own: start it with "
+                "process_group(True) or new_session(True)"
+            )
+        self._process.signal_group(number)
 
     def terminate(self) -> None:
         """SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL. See :meth:`signal_group` for what it has started."""
         self.send_signal(signal.SIGKILL)
 
-    async def close(self) -> None:
-        """Close the pipes that are left; kills and awaits it where `kill_on_drop` was asked for.
-        Not cut short by a cancellation."""
+    async def close_pipes(self) -> None:
+        """Close those that are left."""
         for pipe in (self.stdin, self.stdout, self.stderr):
             if pipe is not None:
                 await pipe.close()
-        if self._kill_on_drop and self._popen.returncode is None:
-            self.kill()
-            await to_its_end(self.wait)
-        await self._pidfd.close()
+
+    async def close(self) -> None:
+        """Close the pipes that are left. Where `kill_on_drop` was asked for and it has not ended,
+        kill it, with its process group if it has one of its own, and await that all of it is gone
+        (2.5 s at most where init does not wait for its orphans). Not cut short by a
+        cancellation."""
+        await self.close_pipes()
+        if self._kill_on_drop and not self._process.over:
+            await to_its_end(self._process.end)
+        self._process.close()
 
     async def __aenter__(self) -> Child:
         return self
@@ -158,98 +196,14 @@ class Child:
         await self.close()
 
     def __del__(self) -> None:
-        popen = getattr(self, "_popen", None)
-        if popen is not None and self._kill_on_drop and popen.poll() is None:
-            popen.kill()
-
-
-async def _wait_for(pidfd: Descriptor) -> None:
-    """Until that process has ended, another task has taken its status, or `pidfd` is closed."""
-    try:
-        if native.supports(opcodes.WAITID):
-            await native.submit(
-                opcodes.WAITID,
-                pidfd.fileno(),
-                bytearray(_SIGINFO_SIZE),
-                0,
-                _P_PIDFD,
-                0,
-                _WEXITED_NOWAIT,
-                None,
-                opcodes.NUMBER,
-            )
-        else:
-            await native.submit(opcodes.POLL_ADD, pidfd, 0, 0, 0, _POLLIN, 0, None, opcodes.NUMBER)
-    except ChildProcessError:
-        pass
-    except OSError:
-        if pidfd.fileno() >= 0:
-            raise
-
-
-def _end(popen: subprocess.Popen[bytes]) -> None:
-    """For one that nobody will have."""
-    with popen:  # Leaving it closes its pipes and takes its status.
-        popen.kill()
-
-
-class _Start:
-    """The start of a child on a thread of the pool. Exactly one side has what was started: who
-    awaits it, or, where that went away, the one that finds it and ends it. Each step is one `pop`
-    and no lock: a coroutine may be closed by a finalizer, on the thread that would hold it."""
-
-    def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
-        self._to_start = [start]
-        self._started: list[subprocess.Popen[bytes]] = []
-        self._left = False
-
-    def _run(self) -> None:
-        try:
-            start = self._to_start.pop()
-        except IndexError:
-            return  # Withdrawn.
-        self._started.append(start())
-        if self._left:
-            self._discard()
-
-    def _withdraw(self) -> bool:
-        """True where it has not begun, and never will."""
-        try:
-            self._to_start.pop()
-        except IndexError:
-            return False
-        return True
-
-    def _discard(self) -> None:
-        try:
-            popen = self._started.pop()
-        except IndexError:
-            return  # There is none yet, or the other side has it.
-        _end(popen)
-
-    async def outcome(self) -> subprocess.Popen[bytes]:
-        """A start that has begun is waited for, and the cancellation comes at the next await."""
-        answer = spawn_blocking(self._run)
-        late: list[CancelledError] = []
-        try:
-            while True:
-                try:
-                    await answer
-                    break
-                except CancelledError as error:
-                    if self._withdraw():
-                        raise
-                    late.append(error)
-        except BaseException as error:
-            self._left = True
-            self._discard()
-            if isinstance(error, Exception):  # Nothing was started: both are told.
-                redeliver_all(late)
-            raise
-        finally:
-            del answer  # It holds the error, whose traceback holds this frame.
-        redeliver_all(late)
-        return self._started.pop()
+        process = getattr(self, "_process", None)
+        if process is None:
+            return
+        if self._kill_on_drop and not process.over:
+            process.kill()
+        if process.is_open():
+            process.close()  # First: a warning may be an error.
+            warnings.warn(f"child {process.pid} was not closed", ResourceWarning, stacklevel=2)
 
 
 def _take(file: IO[bytes]) -> Descriptor:
@@ -269,6 +223,7 @@ class _Settings:
     stdout: Stdio = INHERIT
     stderr: Stdio = INHERIT
     process_group: bool = False
+    new_session: bool = False
     kill_on_drop: bool = False
 
 
@@ -304,20 +259,29 @@ class Command:
         return self._with(cwd=path)
 
     def stdin(self, what: Stdio) -> Command:
-        """``PIPE``, ``DEVNULL``, ``INHERIT``, a descriptor or an open file."""
-        return self._with(stdin=what)
+        """``PIPE``, ``DEVNULL``, ``INHERIT``, a descriptor, an open file, or a pipe of another
+        child (its :attr:`Child.stdout`), which is this one's alone from the start on: it is closed
+        here."""
+        return self._with(stdin=_checked("stdin", what, "DEVNULL"))
 
     def stdout(self, what: Stdio) -> Command:
-        """The same."""
-        return self._with(stdout=what)
+        """The same; the pipe is another child's :attr:`Child.stdin`."""
+        return self._with(stdout=_checked("stdout", what, "DEVNULL"))
 
     def stderr(self, what: Stdio) -> Command:
         """The same, or ``STDOUT``."""
-        return self._with(stderr=what)
+        return self._with(stderr=_checked("stderr", what, "DEVNULL, STDOUT"))
 
     def process_group(self, own: bool) -> Command:
-        """In a session of its own, so that signals of this terminal do not reach it."""
+        """In a process group of its own: signals of the terminal do not reach it, and what kills it
+        (`kill_on_drop`, a cancelled :meth:`status` or :meth:`output`) kills all that it has
+        started. Python 3.10 can only make a session."""
         return self._with(process_group=own)
+
+    def new_session(self, own: bool) -> Command:
+        """In a session of its own (setsid(2)), without a terminal; that is a process group as
+        well."""
+        return self._with(new_session=own)
 
     def kill_on_drop(self, yes: bool) -> Command:
         """Kill it when its :class:`Child` goes away before it has ended."""
@@ -327,38 +291,79 @@ class Command:
         """Start it; ``FileNotFoundError`` and other ``OSError`` where that fails. Where this is
         cancelled while the child is being started, it is given all the same, and the cancellation
         comes at the next await."""
-        popen = await _Start(self._popen).outcome()
+        chosen = self._settings
+        own_group = chosen.process_group or chosen.new_session
+        stdio = (chosen.stdin, chosen.stdout, chosen.stderr)
+        given = [one for one in stdio if isinstance(one, (PipeReader, PipeWriter))]
+        with self._numbers() as (stdin, stdout, stderr):
+            popen = await Start(lambda: self._popen(stdin, stdout, stderr)).outcome()
         try:
-            return Child(popen, self._settings.kill_on_drop)
+            child = Child(popen, chosen.kill_on_drop, own_group)
         except BaseException:
-            _end(popen)
+            end(popen)
             raise
+        for pipe in given:
+            await pipe.close()
+        return child
 
-    def _popen(self) -> subprocess.Popen[bytes]:
+    @contextmanager
+    def _numbers(self) -> Iterator[list[Any]]:
+        """What Popen gets. Pipes as duplicates: another task may close one during the start."""
+        chosen = self._settings
+        made: list[int] = []
+        wanted: list[Any] = []
+        try:
+            for name in ("stdin", "stdout", "stderr"):
+                what = getattr(chosen, name)
+                if isinstance(what, (PipeReader, PipeWriter)):
+                    if what.fileno() < 0:
+                        raise ValueError(f"{name} is a pipe that is closed: allowed is an open one")
+                    made.append(what := os.dup(what.fileno()))
+                wanted.append(what)
+            yield wanted
+        finally:
+            for number in made:
+                os.close(number)
+
+    def _popen(self, stdin: Any, stdout: Any, stderr: Any) -> subprocess.Popen[bytes]:
         import subprocess
 
         chosen = self._settings
+        options: dict[str, Any] = {}
+        session = chosen.new_session
+        if chosen.process_group and not session:
+            if sys.version_info >= (3, 11):
+                options["process_group"] = 0
+            else:
+                session = True
         return subprocess.Popen(
             self.argv,
             bufsize=0,
-            stdin=chosen.stdin,
-            stdout=chosen.stdout,
-            stderr=chosen.stderr,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
             cwd=chosen.cwd,
             env=chosen.env,
-            start_new_session=chosen.process_group,
+            start_new_session=session,
+            **options,
         )
 
-    async def status(self) -> int:
-        """Run it to its end; gives the exit status, or minus the signal. Where this is cancelled
-        it is killed."""
+    async def status(self) -> int | None:
+        """Run it to its end; gives what :meth:`Child.wait` does. Pipes are closed at once, for
+        nobody has their other ends. Where this is cancelled it is killed, with its process group if
+        it has one of its own."""
         async with await self.kill_on_drop(True).spawn() as child:
+            await child.close_pipes()
             return await child.wait()
 
-    async def output(self, data: bytes | None = None) -> Output:
+    async def output(self, data: bytes | None = None, *, limit: int | None = None) -> Output:
         """Run it to its end, with `data` as its input; gives all that it wrote to stdout and
-        stderr (to where they go unless they were left to INHERIT). Where this is cancelled it is
-        killed."""
+        stderr (to where they go unless they were left to INHERIT). ``ValueError`` where more than
+        `limit` bytes come from one of them. Where this fails or is cancelled it is killed, with its
+        process group if it has one of its own, and the exception has what had come until then as
+        `stdout` and `stderr`; so has the ``TimeoutError`` of a time limit."""
+        if limit is not None:
+            limit = at_least("limit", limit, 0)
         chosen = self._settings
         command = self._with(
             kill_on_drop=True,
@@ -366,17 +371,55 @@ class Command:
             stdout=PIPE if chosen.stdout is INHERIT else chosen.stdout,
             stderr=PIPE if chosen.stderr is INHERIT else chosen.stderr,
         )
-        async with await command.spawn() as child:
-            async with TaskGroup() as group:
-                if data is not None and child.stdin is not None:
-                    group.spawn(_feed(child.stdin, data))
-                readers = [
-                    None if pipe is None else group.spawn(copy_to_vec(pipe))
-                    for pipe in (child.stdout, child.stderr)
-                ]
-            code = await child.wait()
-            out, err = [b"" if reader is None else await reader for reader in readers]
-            return Output(code, out, err)
+        child = await command.spawn()
+        came = bytearray(), bytearray()
+        try:
+            async with child:
+                code = await _converse(child, data, came, limit)
+        except BaseException as error:
+            error.stdout, error.stderr = map(bytes, came)  # type: ignore[attr-defined]
+            raise
+        return Output(code, bytes(came[0]), bytes(came[1]))
+
+
+def _checked(name: str, what: Stdio, more: str) -> Stdio:
+    wrong_end = PipeWriter if name == "stdin" else PipeReader
+    if isinstance(what, wrong_end) or not (
+        what is None or isinstance(what, int) or hasattr(what, "fileno")
+    ):
+        raise TypeError(
+            f"{name} is {what!r}: allowed is PIPE, {more}, INHERIT, a descriptor, an open file or "
+            f"another child's {'stdout' if name == 'stdin' else 'stdin'}"
+        )
+    return what
+
+
+async def _converse(
+    child: Child, data: bytes | None, came: tuple[bytearray, bytearray], limit: int | None
+) -> int | None:
+    if data is None and child.stdin is not None:
+        await child.stdin.close()
+    too_much: list[str] = []
+
+    async def collect(name: str, pipe: PipeReader, into: bytearray) -> None:
+        while part := await pipe.recv(64 * 1024):
+            into += part
+            if limit is not None and len(into) > limit:
+                del into[limit:]
+                too_much.append(name)
+                group.cancel()
+                return
+
+    async with TaskGroup() as group:
+        if data is not None and child.stdin is not None:
+            group.spawn(_feed(child.stdin, data))
+        if child.stdout is not None:
+            group.spawn(collect("stdout", child.stdout, came[0]))
+        if child.stderr is not None:
+            group.spawn(collect("stderr", child.stderr, came[1]))
+    if too_much:
+        raise ValueError(f"more than limit = {limit} bytes came from {too_much[0]}")
+    return await child.wait()
 
 
 async def _feed(pipe: PipeWriter, data: bytes) -> None:

@@ -65,7 +65,9 @@ def say_written(error: BaseException, count: int) -> None:
 
 
 def carry_written(cause: BaseException, error: BaseException) -> BaseException:
-    """`error`, which stands for `cause`, says the same of the write that was cut short."""
-    if hasattr(cause, "bytes_written"):
-        say_written(error, cause.bytes_written)
+    """`error`, which stands for `cause`, has the attributes by which that tells how far it came:
+    the bytes that a write has written, the output that a child left."""
+    for name, value in vars(cause).items():
+        if not name.startswith("_"):
+            setattr(error, name, value)
     return error

@@ -20,17 +20,17 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class ShardHooks:
-    """Called on a shard's thread at its start and end, and when a closing runtime has one task
-    left; set by the module that needs them."""
+    """Called on a shard's thread at its start (with the thread's name, None for a caller's thread)
+    and end, and when a closing runtime has one task left; set by the module that needs them."""
 
     attached: Any = None
     detached: Any = None
     last_task: Any = None
 
 
-def _attached(runtime: object, shard: int) -> None:
+def _attached(runtime: object, shard: int, name: str | None) -> None:
     if ShardHooks.attached is not None:
-        ShardHooks.attached(runtime, shard)
+        ShardHooks.attached(runtime, shard, name)
 
 
 def _detached(runtime: object, shard: int) -> None:
@@ -204,6 +204,7 @@ if TYPE_CHECKING:
         def spawn_native(
             self, address: int, ctx: int, kind: int, value: int, /
         ) -> NativeJoinHandle: ...
+        def signal_fd(self, fd: int, /) -> None: ...
         def drive(self, main: JoinHandle[Any], /) -> None: ...
         def shutdown(self, timeout_ns: int, /) -> bool: ...
         def request_stop(self) -> None: ...

@@ -7,7 +7,7 @@ import errno
 import os
 from collections import deque
 
-from .._blocking import spawn_blocking
+from .._blocking import files
 from .._counts import at_least
 from ..fs import DirEntry, Metadata, read_dir
 from ..fs._metadata import BASIC, BIRTH, SIZE, from_stat, parse
@@ -75,7 +75,7 @@ async def statx_or_metadata(path: Path) -> Metadata:
     except OSError as error:
         if error.errno not in _UNKNOWN_TO_THE_KERNEL:
             raise
-    return from_stat(await spawn_blocking(os.stat, path))
+    return from_stat(await files.call(os.stat, path))
 
 
 async def read_dir_entries(path: Path = ".", *, depth: int = 32) -> list[tuple[DirEntry, Metadata]]:

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .._blocking import spawn_blocking, to_its_end
+from .._blocking import files, to_its_end
 from ..errors import carry_written
 from ._file import File
 from ._names import Path, encode
@@ -39,7 +39,7 @@ class _Plan(NamedTuple):
 
 async def write_atomic(path: Path, data: object, permissions: int | None) -> None:
     """See ``write``. `data` has been checked."""
-    plan = await spawn_blocking(_plan, os.fsdecode(encode(path)))
+    plan = await files.call(_plan, os.fsdecode(encode(path)))
     directory, base = os.path.split(plan.target)
     start = os.fsdecode(os.fsencode(base)[:200])  # Of the 255 bytes that a name may have.
     temporary = os.path.join(directory, f".{start}.{os.urandom(6).hex()}")
@@ -109,7 +109,7 @@ async def _remove_quietly(path: str) -> None:
 async def on_descriptor(file: File, call: Callable[..., None], *arguments: Any) -> None:
     """``call(descriptor, *arguments)`` on a thread of the pool, for what io_uring has not. Not cut
     short, so that it does not come when the descriptor is another file's."""
-    answer = spawn_blocking(call, file.fileno(), *arguments)
+    answer = files.begin(call, file.fileno(), *arguments).answer
     try:
         await to_its_end(lambda: answer)
     except OSError as error:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
 
-from .._blocking import spawn_blocking
+from .._blocking import files, to_its_end
 from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
@@ -179,7 +179,9 @@ class File:
         if native.supports(opcodes.FTRUNCATE):
             await self._submit(opcodes.FTRUNCATE, size, 0, 0)
         else:
-            await spawn_blocking(os.ftruncate, self._io.fileno(), size)
+            # Not cut short, so that it does not come when the number is another file's.
+            answer = files.begin(os.ftruncate, self._io.fileno(), size).answer
+            await to_its_end(lambda: answer)
 
     async def allocate(self, offset: int, size: int, *, keep_size: bool = False) -> None:
         """Reserve the disk's blocks for `size` bytes from `offset`; the file grows to that, unless

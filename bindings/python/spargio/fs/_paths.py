@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 
-from .._blocking import spawn_blocking, to_its_end
+from .._blocking import files, to_its_end
 from .._ffi import opcodes
 from .._ffi.core import native
 from ..errors import CancelledError
@@ -86,9 +86,9 @@ async def remove_dir_all(path: Path) -> None:
     the same time is no error."""
     name = os.fsdecode(encode(path))
     # There at the call, it may be gone a moment later.
-    await (spawn_blocking(look, name, False) if is_long(name) else symlink_metadata(path))
+    await (files.call(look, name, False) if is_long(name) else symlink_metadata(path))
     removal = Removal(name)
-    answer = spawn_blocking(removal.run)
+    answer = files.begin(removal.run).answer
     try:
         await answer
     except CancelledError:
@@ -166,18 +166,18 @@ async def exists(path: Path) -> bool:
 async def read_link(path: Path) -> str:
     """What a symbolic link says. A thread of the pool: io_uring has no readlink."""
     name = os.fsdecode(encode(path))
-    return await spawn_blocking(os.readlink, name)
+    return await files.call(os.readlink, name)
 
 
 async def canonicalize(path: Path) -> str:
     """The absolute path without symbolic links; ``FileNotFoundError`` where it does not lead to
     anything. A thread of the pool: io_uring has no such operation."""
     name = os.fsdecode(encode(path))
-    return await spawn_blocking(lambda: os.path.realpath(name, strict=True))
+    return await files.call(lambda: os.path.realpath(name, strict=True))
 
 
 async def set_permissions(path: Path, mode: int) -> None:
     """chmod(2), behind symbolic links. A thread of the pool: io_uring has no chmod."""
     if not 0 <= mode <= 0o7777:
         raise ValueError(f"mode is {mode:#o}: allowed is 0 to 0o7777")
-    await spawn_blocking(os.chmod, os.fsdecode(encode(path)), mode)
+    await files.call(os.chmod, os.fsdecode(encode(path)), mode)

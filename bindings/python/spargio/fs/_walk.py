@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 
-from .._blocking import spawn_blocking
+from .._blocking import files
 from .._records import dataclass
 from ._metadata import Metadata, from_stat
 from ._names import Path, encode
@@ -54,12 +54,12 @@ def _list(path: str) -> list[DirEntry]:
 async def read_dir(path: Path = ".") -> list[DirEntry]:
     """All entries but "." and "..", in the directory's own order. `path`, here and in what follows,
     may be longer than the kernel takes at a time (4,096 bytes)."""
-    return await spawn_blocking(_list, os.fsdecode(encode(path)))
+    return await files.call(_list, os.fsdecode(encode(path)))
 
 
 async def _look(path: str, follow_symlinks: bool) -> Metadata:
     if is_long(path):
-        return from_stat(await spawn_blocking(look, path, follow_symlinks))
+        return from_stat(await files.call(look, path, follow_symlinks))
     return await (metadata if follow_symlinks else symlink_metadata)(path)
 
 

@@ -1,5 +1,6 @@
 """Names to addresses, and the race between them. getaddrinfo waits, so threads of its own call it:
-at most four, and nothing is cached (that is the resolver's business)."""
+at most 32, besides those whose lookups nobody waits for any more. Nothing is cached (that is the
+resolver's business), and the program's end waits for no lookup."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from .._blocking import Pool
+from .._blocking import pool
 from .._ffi.core import Future, JoinHandle, native
 from ..errors import TaskCancelled
 from ..runtime import current_handle, current_shard
@@ -23,7 +24,9 @@ Found = tuple[int, Address]
 ATTEMPT_DELAY_S = 0.25
 """RFC 8305, section 5: how long an attempt may take before the next one begins beside it."""
 
-_pool = Pool(4, "spargio-resolve")
+_names = pool(32, "spargio-resolve", left_at_exit=True)
+_localhost = pool(1, "spargio-resolve-localhost", left_at_exit=True)
+"""No name server is asked, so it waits for none that others ask."""
 
 
 async def resolve(host: str, port: int, kind: int = socket.SOCK_STREAM) -> list[Found]:
@@ -38,10 +41,16 @@ async def resolve(host: str, port: int, kind: int = socket.SOCK_STREAM) -> list[
         pass
     if "\0" in host or not host:
         raise ValueError(f"host is {host!r}: allowed is a name or a numeric address")
+    if (numeric := _other_numeric(host)) is not None:
+        return [(socket.AF_INET, (numeric, port))]
+    threads = _localhost if host.lower() in ("localhost", "localhost.") else _names
     try:
-        found = await _pool.submit(socket.getaddrinfo, host, port, 0, kind)
+        found = await threads.call(socket.getaddrinfo, host, port, 0, kind)
     except socket.gaierror as error:
         raise socket.gaierror(error.errno, f"{error.strerror}: {host!r}") from None
+    except UnicodeError as error:  # An empty or a long label: no such name can exist.
+        text = f"Name or service not known: {host!r} ({error})"
+        raise socket.gaierror(socket.EAI_NONAME, text) from None
     by_family: dict[int, list[Found]] = {}
     for family, _, _, _, address in found:
         if family in (socket.AF_INET, socket.AF_INET6):
@@ -53,6 +62,16 @@ async def resolve(host: str, port: int, kind: int = socket.SOCK_STREAM) -> list[
             if queue:
                 order.append(queue.pop(0))
     return order
+
+
+def _other_numeric(host: str) -> str | None:
+    """Of an IPv4 address that inet_aton(3) knows, as "127.1"; it needs no lookup."""
+    if not host.isascii() or any(c not in "0123456789abcdefxABCDEFX." for c in host):
+        return None
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except OSError:
+        return None
 
 
 async def race(

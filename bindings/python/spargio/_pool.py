@@ -6,9 +6,9 @@ import contextvars
 import errno
 import sys
 import threading
+from _queue import SimpleQueue  # What `queue` has, without the rest of it.
 from collections import OrderedDict
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from ._ffi.core import Future, native

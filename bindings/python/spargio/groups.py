@@ -14,11 +14,11 @@ from typing import Any, Generic, TypeVar
 from ._blocking import redeliver_all, to_its_end
 from ._ffi.core import Future, JoinHandle, adopt, native
 from ._shared import Shared, counted
+from ._wait import ALL, wait
 from .cancellation import CancellationToken, Scope
 from .errors import CancelledError, Overloaded, RuntimeClosed, TaskCancelled
 from .placement import TaskPlacement
 from .runtime import current_handle
-from .sync._wait import ALL, wait
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup

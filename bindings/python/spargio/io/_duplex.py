@@ -7,8 +7,8 @@ import threading
 from .._counts import at_least
 from .._ffi.core import native
 from .._shared import Shared
+from .._wait import ALL, wait
 from ..errors import ClosedError
-from ..sync._wait import ALL, wait
 
 
 class _Pipe:

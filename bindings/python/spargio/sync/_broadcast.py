@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 from .._counts import at_least
 from .._ffi.core import CLOSED, NOTHING, native
 from .._shared import Shared
+from .._wait import MOST, wait
 from ..errors import SpargioError
 from ._channels import ChannelClosed, ChannelEmpty
-from ._wait import MOST, wait
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 from .._counts import at_least
 from .._ffi.core import CLOSED, NOTHING, Exchange, native
 from .._shared import Shared
+from .._wait import MOST, wait, wait_thread
 from ..errors import SpargioError
-from ._wait import MOST, wait, wait_thread
 
 T = TypeVar("T")
 

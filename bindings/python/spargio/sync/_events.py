@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 from .._counts import at_least
 from .._ffi.core import native
 from .._shared import Shared
+from .._wait import ALL, MOST, wait
 from ._locks import Lock
-from ._wait import ALL, MOST, wait
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from .._blocking import redeliver_all
 from .._counts import at_least
 from .._ffi.core import JoinHandle, native
 from .._shared import Shared, counted
+from .._wait import ALL, MOST, wait
 from ..errors import CancelledError
-from ._wait import ALL, MOST, wait
 
 
 class Semaphore(Shared):

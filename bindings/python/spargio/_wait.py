@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from .._ffi.core import Future, native
-from ..errors import CancelledError
+from ._ffi.core import Future, native
+from .errors import CancelledError
 
 T = TypeVar("T")
 

@@ -2,6 +2,9 @@
 
 pub const c_api = @import("c_api.zig");
 
+pub const std_options = @import("settings.zig").std_options;
+pub const panic = @import("settings.zig").panic;
+
 comptime {
     _ = c_api;
     _ = @import("c_messages.zig");

@@ -27,7 +27,9 @@ pub const Completion = struct {
         self.lock.lock();
         defer self.lock.unlock();
         if (self.isDone()) return false;
+        waiter.prev = null;
         waiter.next = self.waiters;
+        if (self.waiters) |first| first.prev = waiter;
         waiter.linked = true;
         self.waiters = waiter;
         return true;
@@ -37,14 +39,9 @@ pub const Completion = struct {
         self.lock.lock();
         defer self.lock.unlock();
         if (!waiter.linked) return;
-        var link = &self.waiters;
-        while (link.*) |found| : (link = &found.next) {
-            if (found != waiter) continue;
-            link.* = waiter.next;
-            waiter.linked = false;
-            return;
-        }
-        unreachable; // A linked waiter is in the list.
+        waiter.linked = false;
+        if (waiter.prev) |prev| prev.next = waiter.next else self.waiters = waiter.next;
+        if (waiter.next) |next| next.prev = waiter.prev;
     }
 
     /// Once: it is final. Calls `wake` for each waiting task, under the lock: a waiter cannot vanish
@@ -57,9 +54,19 @@ pub const Completion = struct {
             self.waiters = waiter.next;
             waiter.linked = false;
             wake(waiter.task);
+            if (waiter.woken_into) |woken| pushWoken(woken, waiter);
         }
         self.lock.unlock();
         if (self.thread_waiters.load(.seq_cst) > 0) sync.wake(&self.done, std.math.maxInt(i32));
+    }
+
+    /// The last touch of the waiter: who empties the list may free it.
+    fn pushWoken(woken: *Atomic(?*Waiter), waiter: *Waiter) void {
+        var first = woken.load(.monotonic);
+        while (true) {
+            waiter.next = first;
+            first = woken.cmpxchgWeak(first, waiter, .release, .monotonic) orelse return;
+        }
     }
 
     /// A thread outside the runtime: true where it is done before the deadline. Returns early,
@@ -77,6 +84,9 @@ pub const Completion = struct {
 /// One task's wish to be polled again then. Owned by the one that waits.
 pub const Waiter = struct {
     task: *Task,
+    prev: ?*Waiter = null,
     next: ?*Waiter = null,
     linked: bool = false,
+    /// Where it is put when it was woken: a list of the task's, by `next`.
+    woken_into: ?*Atomic(?*Waiter) = null,
 };

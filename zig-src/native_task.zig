@@ -17,6 +17,9 @@ const Runtime = @import("runtime.zig").Runtime;
 
 pub const PollFn = *const fn (ctx: ?*anyopaque, result: *i64) callconv(.c) i32;
 
+/// A task that waited for more than this at once gives the memory back when it waits for none.
+const waits_kept = 64;
+
 pub var joins: HandleTableType(NativeTask) = .{};
 
 pub const NativeTask = struct {
@@ -26,14 +29,18 @@ pub const NativeTask = struct {
     runtime: u64,
     refs: Atomic(u32) = .init(1),
     cancel_seen: bool = false,
-    waits: ?*Wait = null,
+    /// What it waits for. No plain hash map: what is removed from one slows all that follows.
+    waits: std.array_hash_map.Auto(*NativeTask, *Wait) = .empty,
+    /// Those of `waits` whose target has ended. // any thread adds
+    woken: Atomic(?*Waiter) = .init(null),
 
     /// This task's interest in another's end; holds that one's memory.
-    const Wait = struct { waiter: Waiter, target: *NativeTask, next: ?*Wait };
+    const Wait = struct { waiter: Waiter, target: *NativeTask };
 
     const vtable: VTable = .{ .hosted = false, .poll = poll, .abandon = abandon, .release = released };
 
-    /// `runtime_handle` is pinned by the caller. `join`, where wanted, gets the handle.
+    /// `runtime_handle` is pinned by the caller. `join`, where wanted, gets the handle, or 0 if there is
+    /// none because the task was refused.
     pub fn spawn(
         runtime: *Runtime,
         runtime_handle: u64,
@@ -50,21 +57,22 @@ pub const NativeTask = struct {
             .ctx = ctx,
             .runtime = runtime_handle,
         };
-        // The handle exists before the task can end; it is taken back where the task is refused.
-        var handle: u64 = 0;
-        if (join != null) {
+        // Written before the task can run: it may look for its handle, or free the memory that holds it.
+        if (join) |out| {
             self.refs.store(2, .monotonic);
-            handle = joins.insert(self) catch |err| {
+            out.* = joins.insert(self) catch |err| {
                 gpa.destroy(self);
                 return err;
             };
         }
         runtime.submit(&self.task, target) catch |err| {
-            if (join != null) assert(joins.close(handle));
+            if (join) |out| {
+                assert(joins.close(out.*));
+                out.* = 0;
+            }
             self.drop();
             return err;
         };
-        if (join) |out| out.* = handle;
     }
 
     pub fn of(task: *Task) *NativeTask {
@@ -91,6 +99,7 @@ pub const NativeTask = struct {
 
     fn poll(task: *Task) Poll {
         const self = of(task);
+        self.forgetWoken();
         if (!self.cancel_seen and task.cancel_requested.load(.acquire)) {
             self.cancel_seen = true;
             Shard.current().?.cancelOps(task);
@@ -119,28 +128,49 @@ pub const NativeTask = struct {
 
     /// Inside this task's poll: another poll follows when `target` is done. False: it is done.
     pub fn awaitTask(self: *NativeTask, target: *NativeTask) errors.Error!bool {
+        self.forgetWoken();
         if (target.task.isDone()) return false;
-        var next = self.waits;
-        while (next) |wait| : (next = wait.next) {
-            if (wait.target == target) return !target.task.isDone();
-        }
+        const entry = try self.waits.getOrPut(gpa, target);
+        // Its end may have come between: then the poll that follows it is on its way.
+        if (entry.found_existing) return true;
+        errdefer _ = self.waits.pop();
         const wait = try gpa.create(Wait);
-        wait.* = .{ .waiter = .{ .task = &self.task }, .target = target, .next = self.waits };
+        wait.* = .{ .waiter = .{ .task = &self.task, .woken_into = &self.woken }, .target = target };
         if (!target.task.completion.addWaiter(&wait.waiter)) {
             gpa.destroy(wait);
+            _ = self.waits.pop();
             return false;
         }
         target.retain();
-        self.waits = wait;
+        entry.value_ptr.* = wait;
         return true;
     }
 
-    fn forgetWaits(self: *NativeTask) void {
-        while (self.waits) |wait| {
-            self.waits = wait.next;
-            wait.target.task.completion.removeWaiter(&wait.waiter);
-            wait.target.drop();
-            gpa.destroy(wait);
+    /// What has ended is no concern of this task any more.
+    fn forgetWoken(self: *NativeTask) void {
+        if (self.woken.load(.monotonic) == null) return;
+        // Acquire pairs with the push: who woke it has let go of the waiter.
+        var next = self.woken.swap(null, .acquire);
+        while (next) |waiter| {
+            next = waiter.next;
+            const wait: *Wait = @fieldParentPtr("waiter", waiter);
+            assert(self.waits.swapRemove(wait.target));
+            free(wait);
         }
+        if (self.waits.count() == 0 and self.waits.capacity() > waits_kept) self.waits.clearAndFree(gpa);
+    }
+
+    fn forgetWaits(self: *NativeTask) void {
+        for (self.waits.values()) |wait| {
+            // Under the lock of who wakes it: after this nobody has the waiter, woken or not.
+            wait.target.task.completion.removeWaiter(&wait.waiter);
+            free(wait);
+        }
+        self.waits.deinit(gpa);
+    }
+
+    fn free(wait: *Wait) void {
+        wait.target.drop();
+        gpa.destroy(wait);
     }
 };

@@ -78,6 +78,7 @@ LAYERS = [
         "signals",
         "seam",
         "signal_mask",
+        "settings",
         "build_options",
     },
     {
@@ -90,7 +91,7 @@ LAYERS = [
     },
     {"stats", "doorbell", "handle_table", "timers", "tags", "options", "probe"},
     {"steal", "ring", "locked_memory", "buffers", "outbox", "fixed"},
-    {"task", "op", "undo", "completion", "mailbox"},
+    {"task", "op", "undo", "completion", "mailbox", "listeners"},
     {
         "soft/pending",
         "soft/vectors",

@@ -3,32 +3,22 @@
 //! the shard's.
 
 const std = @import("std");
-const assert = std.debug.assert;
 const gpa = @import("memory.zig").gpa;
+const listeners_module = @import("listeners.zig");
+const Listeners = listeners_module.Listeners;
+const Queue = listeners_module.Queue;
+pub const Interest = listeners_module.Interest;
 const Lane = @import("queue/lane.zig").Lane;
 const Outbox = @import("outbox.zig").Outbox;
 const Task = @import("task.zig").Task;
 const Atomic = @import("seam.zig").Atomic;
-
-/// What a task listens to.
-pub const Interest = union(enum) {
-    event,
-    hot_event,
-    /// The counter has reached the threshold.
-    counter: u8,
-    /// All direct messages sent before this number have arrived.
-    flushed: u64,
-};
-
-const Listener = struct { task: *Task, interest: Interest };
 
 pub const Mailbox = struct {
     regular: Lane, // any thread
     hot: Lane, // any thread
     counters: []Atomic(u64), // any thread
     threshold: u64,
-    /// Oldest first.
-    listeners: std.ArrayList(Listener) = .empty,
+    listeners: Listeners,
     outbox: Outbox = .{},
     /// The poll that took the last message, and how many it took.
     burst_poll: u64 = 0,
@@ -39,14 +29,21 @@ pub const Mailbox = struct {
         errdefer regular.deinit();
         var hot: Lane = try .init(capacity);
         errdefer hot.deinit();
+        var listeners: Listeners = try .init(counters);
+        errdefer listeners.deinit();
         const counts = try gpa.alloc(Atomic(u64), counters);
         @memset(counts, .init(0));
-        return .{ .regular = regular, .hot = hot, .counters = counts, .threshold = threshold };
+        return .{
+            .regular = regular,
+            .hot = hot,
+            .counters = counts,
+            .threshold = threshold,
+            .listeners = listeners,
+        };
     }
 
     pub fn deinit(self: *Mailbox) void {
-        assert(self.listeners.items.len == 0);
-        self.listeners.deinit(gpa);
+        self.listeners.deinit();
         self.outbox.deinit();
         gpa.free(self.counters);
         self.hot.deinit();
@@ -55,72 +52,51 @@ pub const Mailbox = struct {
 
     /// The task is woken when what it wants may be there; once.
     pub fn listen(self: *Mailbox, task: *Task, interest: Interest) error{OutOfMemory}!void {
-        for (self.listeners.items) |*listener| {
-            if (listener.task != task or std.meta.activeTag(listener.interest) != interest) continue;
-            if (interest == .counter and listener.interest.counter != interest.counter) continue;
-            listener.interest = interest;
-            return;
-        }
-        try self.listeners.append(gpa, .{ .task = task, .interest = interest });
-        task.listening = true;
+        return self.listeners.add(task, interest);
     }
 
     /// The task waits no more.
     pub fn forget(self: *Mailbox, task: *Task) void {
-        if (!task.listening) return;
-        task.listening = false;
-        var kept: usize = 0;
-        for (self.listeners.items) |listener| {
-            if (listener.task == task) continue;
-            self.listeners.items[kept] = listener;
-            kept += 1;
-        }
-        self.listeners.items.len = kept;
+        if (task.listeners != null) self.listeners.forget(task);
     }
 
     /// Whether somebody listens to something that is there.
     pub fn isDue(self: *const Mailbox) bool {
-        for (self.listeners.items) |listener| if (self.isThere(listener.interest)) return true;
+        const listeners = &self.listeners;
+        if (listeners.event.first != null and self.regular.ready()) return true;
+        if (listeners.hot_event.first != null and self.hot.ready()) return true;
+        if (self.flushIsDue()) return true;
+        if (listeners.counting == 0) return false;
+        for (listeners.counters, 0..) |queue, n| if (queue.first != null and self.counted(n)) return true;
         return false;
     }
 
-    fn isThere(self: *const Mailbox, interest: Interest) bool {
-        return switch (interest) {
-            .event => self.regular.ready(),
-            .hot_event => self.hot.ready(),
-            .counter => |n| self.counters[n].load(.seq_cst) >= self.threshold,
-            .flushed => |sequence| self.outbox.reached(sequence),
-        };
+    fn flushIsDue(self: *const Mailbox) bool {
+        const first = self.listeners.flushed.first orelse return false;
+        return self.outbox.reached(first.interest.flushed);
+    }
+
+    fn counted(self: *const Mailbox, counter: usize) bool {
+        return self.counters[counter].load(.seq_cst) >= self.threshold;
     }
 
     /// Wakes who listens to what is there: as many as there are messages, the oldest listeners first.
     /// One that takes nothing leaves the message to the next.
     pub fn deliver(self: *Mailbox, wake: *const fn (*Task) void) void {
         if (!self.isDue()) return;
-        var events = self.regular.depth();
-        var hot_events = self.hot.depth();
-        var kept: usize = 0;
-        for (self.listeners.items) |listener| {
-            var due = self.isThere(listener.interest);
-            switch (listener.interest) {
-                .event => due = due and take(&events),
-                .hot_event => due = due and take(&hot_events),
-                else => {},
-            }
-            if (due) {
-                wake(listener.task);
-            } else {
-                self.listeners.items[kept] = listener;
-                kept += 1;
-            }
+        const listeners = &self.listeners;
+        if (self.regular.ready()) self.wakeFirst(&listeners.event, self.regular.depth(), wake);
+        if (self.hot.ready()) self.wakeFirst(&listeners.hot_event, self.hot.depth(), wake);
+        while (self.flushIsDue()) wake(listeners.take(&listeners.flushed));
+        if (listeners.counting == 0) return;
+        for (listeners.counters, 0..) |*queue, n| {
+            if (queue.first != null and self.counted(n)) self.wakeFirst(queue, std.math.maxInt(u64), wake);
         }
-        self.listeners.items.len = kept;
     }
 
-    fn take(count: *u64) bool {
-        if (count.* == 0) return false;
-        count.* -= 1;
-        return true;
+    fn wakeFirst(self: *Mailbox, queue: *const Queue, most: u64, wake: *const fn (*Task) void) void {
+        var left = most;
+        while (left > 0 and queue.first != null) : (left -= 1) wake(self.listeners.take(queue));
     }
 
     /// False where the poll with this number has taken `most` already.

@@ -21,6 +21,7 @@ test {
     _ = @import("handle_table.zig");
     _ = @import("header_test.zig");
     _ = @import("interrupted_test.zig");
+    _ = @import("listeners.zig");
     _ = @import("locked_memory.zig");
     _ = @import("op.zig");
     _ = @import("options.zig");

@@ -70,6 +70,7 @@ LAYERS = [
     {
         "limits",
         "errors",
+        "errno_text",
         "clock",
         "sync",
         "memory",

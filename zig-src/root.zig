@@ -17,6 +17,7 @@ test {
     _ = @import("cbor.zig");
     _ = @import("clock.zig");
     _ = @import("doorbell.zig");
+    _ = @import("errno_text.zig");
     _ = @import("errors.zig");
     _ = @import("handle_table.zig");
     _ = @import("header_test.zig");

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from abi_support import ROOT, STRICT, Run, compiler
+from abi_support import STRICT, Run, compiler, install_c
 
 
 @pytest.fixture(scope="session")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where `zig build install` put the library, with its assertions in."""
+    """The library as `zig build install` makes it, with its assertions in."""
     target = tmp_path_factory.mktemp("prefix")
-    command = [sys.executable, "-m", "ziglang", "build", "install", "-Doptimize=safe"]
-    subprocess.run([*command, "--prefix", str(target)], cwd=ROOT, check=True)
+    install_c(target, "safe")
     return target
 
 

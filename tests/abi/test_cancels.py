@@ -8,11 +8,10 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from abi_support import PROGRAMS, ROOT, STRICT, Run
+from abi_support import PROGRAMS, STRICT, Run, install_c
 
 ATTEMPTS = int(os.environ.get("SPARGIO_CANCELS", "20000"))
 SEED = int(os.environ.get("SPARGIO_SEED") or secrets.randbits(32))
@@ -30,10 +29,8 @@ def compiled(program: Path, prefix: Path, compiler: str, source: Path, *flags: s
 
 
 def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    # The threads' alternative signal stacks are Zig's.
-    environment = {**os.environ, "ASAN_OPTIONS": "use_sigaltstack=0"}
     command = [str(program), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def check(done: subprocess.CompletedProcess[str]) -> None:
@@ -62,10 +59,7 @@ def test_under_address_sanitizer(prefix: Path, tmp_path: Path, compiler: str) ->
 def checking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library with Zig's checking allocator."""
     target = tmp_path_factory.mktemp("checking")
-    command = [sys.executable, "-m", "ziglang", "build", "install", "-Doptimize=safe"]
-    subprocess.run(
-        [*command, "-Dchecking-allocator", "--prefix", str(target)], cwd=ROOT, check=True
-    )
+    install_c(target, "safe", checking_allocator=True)
     return target
 
 

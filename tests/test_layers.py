@@ -107,7 +107,7 @@ LAYERS = [
     {"shard", "bells", "cancel", "crew", "thief", "idle", "host", "messages"},
     {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},
     {"runtime"},
-    {"native_task"},
+    {"native_task", "native_waits"},
     {"c_api", "c_messages", "c_ops"},
     {"python"},
     {"root", "root_python", "root_simulation", "root_fuzz"},

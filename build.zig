@@ -37,7 +37,9 @@ pub fn build(b: *std.Build) void {
         "checking-allocator",
         "Find misuse of memory, and at the end of the process leaks (which make its exit code 97)",
     ) orelse false);
-    const target = b.standardTargetOptions(.{ .default_target = defaultTarget(b) });
+    const target = b.resolveTargetQuery(
+        withOldGlibc(b.standardTargetOptionsQueryOnly(.{ .default_target = defaultTarget(b) })),
+    );
 
     const release: Settings = .{
         .target = target,
@@ -123,19 +125,22 @@ fn addSimulation(b: *std.Build, settings: Settings, test_step: *std.Build.Step, 
     test_step.dependOn(&some.step);
 }
 
-/// The oldest glibc that the manylinux tag of the wheel promises, and a baseline CPU: what is
-/// built on one machine runs on the others.
+/// A baseline CPU: what is built on one machine runs on the others.
 fn defaultTarget(b: *std.Build) std.Target.Query {
     const arch = b.graph.host.result.cpu.arch;
     return switch (arch) {
-        .x86_64, .aarch64 => .{
-            .cpu_arch = arch,
-            .os_tag = .linux,
-            .abi = .gnu,
-            .glibc_version = .{ .major = 2, .minor = 17, .patch = 0 },
-        },
+        .x86_64, .aarch64 => .{ .cpu_arch = arch, .os_tag = .linux, .abi = .gnu },
         else => .{},
     };
+}
+
+/// The oldest glibc that the manylinux tag of the wheel promises, unless another one is asked for.
+fn withOldGlibc(asked: std.Target.Query) std.Target.Query {
+    var query = asked;
+    const arch = query.cpu_arch orelse return query;
+    if (query.abi != .gnu or query.glibc_version != null) return query;
+    if (arch == .x86_64 or arch == .aarch64) query.glibc_version = .{ .major = 2, .minor = 17, .patch = 0 };
+    return query;
 }
 
 fn addModule(b: *std.Build, root: []const u8, settings: Settings) *std.Build.Module {

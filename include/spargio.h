@@ -245,8 +245,9 @@ typedef int32_t (*spargio_poll_fn)(void *ctx, int64_t *result);
 /**
  * Accepts a task; it then runs exactly once, or ends as SPARGIO_E_CANCELLED. `placement` NULL means
  * SPARGIO_PLACE_STEALABLE. `join` NULL detaches the task.
- * *join is written before the task can run: it finds its own handle there, and may free that memory.
- * SPARGIO_E_OVERLOADED: the preferred shard's stealable queue is full, nothing was accepted, *join is 0.
+ * *join is written before the task can run, which finds its own handle there and may free that memory;
+ * after an error it is 0.
+ * SPARGIO_E_OVERLOADED: the preferred shard's stealable queue is full, nothing was accepted.
  */
 int32_t spargio_spawn(spargio_runtime runtime, const spargio_placement *placement, spargio_poll_fn poll,
                       void *ctx, spargio_join *join);

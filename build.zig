@@ -37,7 +37,9 @@ pub fn build(b: *std.Build) void {
         "checking-allocator",
         "Find misuse of memory, and at the end of the process leaks (which make its exit code 97)",
     ) orelse false);
-    const target = b.standardTargetOptions(.{ .default_target = defaultTarget(b) });
+    const target = b.resolveTargetQuery(
+        withOldGlibc(b.standardTargetOptionsQueryOnly(.{ .default_target = defaultTarget(b) })),
+    );
 
     const release: Settings = .{
         .target = target,
@@ -51,11 +53,11 @@ pub fn build(b: *std.Build) void {
     testing.debug_info = true;
 
     const shared = addShared(b, release);
-    const static = addStatic(b, "root", "spargio", release);
+    const static = addArchive(b, "root", "spargio", release);
     const python = addPython(b, release);
 
     b.installArtifact(shared);
-    b.installArtifact(static);
+    b.getInstallStep().dependOn(&static.step);
     b.getInstallStep().dependOn(
         &b.addInstallHeaderFile(b.path("include/spargio.h"), "spargio.h").step,
     );
@@ -65,7 +67,7 @@ pub fn build(b: *std.Build) void {
     );
 
     const static_step = b.step("static", "Install the static library alone");
-    static_step.dependOn(&b.addInstallArtifact(static, .{}).step);
+    static_step.dependOn(&static.step);
 
     const python_step = b.step("python", "Install the library of the Python package");
     python_step.dependOn(&b.addInstallArtifact(python, .{}).step);
@@ -75,7 +77,7 @@ pub fn build(b: *std.Build) void {
     fuzzing.optimize = optimize orelse .safe;
     // Static, because the compiler would link a fuzzer of its own into a shared one.
     const fuzz_step = b.step("fuzz", "Install the library for fuzzing");
-    fuzz_step.dependOn(&b.addInstallArtifact(addStatic(b, "root_fuzz", "spargio_fuzz", fuzzing), .{}).step);
+    fuzz_step.dependOn(&addArchive(b, "root_fuzz", "spargio_fuzz", fuzzing).step);
 
     const test_step = b.step("test", "Run the unit tests");
     const check_step = b.step("check", "Compile everything, write nothing");
@@ -123,19 +125,22 @@ fn addSimulation(b: *std.Build, settings: Settings, test_step: *std.Build.Step, 
     test_step.dependOn(&some.step);
 }
 
-/// The oldest glibc that the manylinux tag of the wheel promises, and a baseline CPU: what is
-/// built on one machine runs on the others.
+/// A baseline CPU: what is built on one machine runs on the others.
 fn defaultTarget(b: *std.Build) std.Target.Query {
     const arch = b.graph.host.result.cpu.arch;
     return switch (arch) {
-        .x86_64, .aarch64 => .{
-            .cpu_arch = arch,
-            .os_tag = .linux,
-            .abi = .gnu,
-            .glibc_version = .{ .major = 2, .minor = 17, .patch = 0 },
-        },
+        .x86_64, .aarch64 => .{ .cpu_arch = arch, .os_tag = .linux, .abi = .gnu },
         else => .{},
     };
+}
+
+/// The oldest glibc that the manylinux tag of the wheel promises, unless another one is asked for.
+fn withOldGlibc(asked: std.Target.Query) std.Target.Query {
+    var query = asked;
+    const arch = query.cpu_arch orelse return query;
+    if (query.abi != .gnu or query.glibc_version != null) return query;
+    if (arch == .x86_64 or arch == .aarch64) query.glibc_version = .{ .major = 2, .minor = 17, .patch = 0 };
+    return query;
 }
 
 fn addModule(b: *std.Build, root: []const u8, settings: Settings) *std.Build.Module {
@@ -162,21 +167,11 @@ fn addShared(b: *std.Build, settings: Settings) *std.Build.Step.Compile {
         .version = version,
     });
     library.setVersionScript(b.path("include/spargio.map"));
-    return library;
-}
-
-fn addStatic(b: *std.Build, root: []const u8, name: []const u8, settings: Settings) *std.Build.Step.Compile {
-    const library = b.addLibrary(.{
-        .name = name,
-        .root_module = addModule(b, root, settings),
-        .linkage = .static,
-    });
-    // A plain cc does not have Zig's compiler-rt.
-    library.bundle_compiler_rt = true;
-    return library;
+    return linked(library, settings);
 }
 
 /// Without a version in its name: it is private to the wheel and found by its path.
+/// tools/build_library.py makes the same file, in a fifth of the time if nothing is cached.
 fn addPython(b: *std.Build, settings: Settings) *std.Build.Step.Compile {
     const library = b.addLibrary(.{
         .name = "spargio_python",
@@ -184,7 +179,30 @@ fn addPython(b: *std.Build, settings: Settings) *std.Build.Step.Compile {
         .linkage = .dynamic,
     });
     library.setVersionScript(b.path("include/spargio_python.map"));
+    return linked(library, settings);
+}
+
+/// The fast library needs nothing of Zig's compiler-rt, whose memcpy and strlen are slower than libc's.
+/// What is missing is an error of the link, not of the first program.
+fn linked(library: *std.Build.Step.Compile, settings: Settings) *std.Build.Step.Compile {
+    if (settings.optimize == .fast and !settings.sanitize_thread) library.bundle_compiler_rt = false;
+    library.link_z_defs = true;
     return library;
+}
+
+/// The static library: one object, in an archive that names no folder of the build. Never with
+/// compiler-rt, whose weak memcpy, strlen or sin would become those of the whole program; what is
+/// needed of it, the libgcc of any cc has.
+fn addArchive(b: *std.Build, root: []const u8, name: []const u8, settings: Settings) *std.Build.Step.InstallFile {
+    const module = addModule(b, root, settings);
+    module.stack_check = false; // Its probe is a function of compiler-rt.
+    const object = b.addObject(.{ .name = name, .root_module = module });
+    object.bundle_compiler_rt = false;
+    const file = b.fmt("lib{s}.a", .{name});
+    const archive = b.addSystemCommand(&.{ b.graph.zig_exe, "ar", "rcsD" });
+    const made = archive.addOutputFileArg(file);
+    archive.addFileArg(object.getEmittedBin());
+    return b.addInstallLibFile(made, file);
 }
 
 /// Relative to the file itself, because --prefix is not known while this script runs; the

@@ -3,7 +3,7 @@
 An editable install gets it in the source tree, bindings/python/spargio/_lib/. After a change of the
 Zig sources, build it again there without pip:
 
-    python -m ziglang build python --prefix bindings/python/spargio --prefix-lib-dir _lib
+    python tools/build_library.py
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +32,25 @@ class SpargioBuildHook(BuildHookInterface[Any]):
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform_tag()}"
         if version == "editable":
-            package = Path(self.root, "bindings/python/spargio")
-            self._zig_build("--prefix", str(package), "--prefix-lib-dir", "_lib")
+            self._compile(Path(self.root, "bindings/python/spargio/_lib", LIBRARY))
             return
         # Lives until hatchling has packed the file: removed with the hook object at the latest.
-        self._prefix = tempfile.TemporaryDirectory(prefix="spargio-build-")
-        self._zig_build("--prefix", self._prefix.name)
-        library = Path(self._prefix.name, "lib", LIBRARY)
+        self._folder = tempfile.TemporaryDirectory(prefix="spargio-build-")
+        library = Path(self._folder.name, LIBRARY)
+        self._compile(library)
         build_data["force_include"][str(library)] = f"spargio/_lib/{LIBRARY}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         if version != "editable":
-            self._prefix.cleanup()
+            self._folder.cleanup()
 
-    def _zig_build(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "ziglang", "build", "python", *arguments]
-        self.app.display_info(f"spargio: {' '.join(command)}")
+    def _compile(self, library: Path) -> None:
+        """pip shows what this says with -v only, at once or when the build has failed."""
+        command = [sys.executable, "tools/build_library.py", str(library)]
+        self.app.display_info(
+            "spargio: compiling the library with Zig, some 20 s if nothing is cached"
+        )
+        began = time.monotonic()
         result = subprocess.run(
             command,
             cwd=self.root,
@@ -60,6 +64,8 @@ class SpargioBuildHook(BuildHookInterface[Any]):
             # summary stands last, where people look.
             sys.stderr.write(f"{result.stdout}\n")
             abort(f"the Zig build failed ({result.returncode}); its output is above")
+        size = library.stat().st_size // 1024
+        self.app.display_info(f"spargio: {size} KiB after {time.monotonic() - began:.0f} s")
 
 
 def platform_tag() -> str:

@@ -63,7 +63,10 @@ int32_t spargio_abi_version(void);
 /** Version of the library as static text, "0.3.0". Never NULL. */
 const char *spargio_version(void);
 
-/** One English sentence for a result of this library. Static text, never NULL. */
+/**
+ * Words for a result of this library, "ENOENT: no such file or directory" for an error number. Static text,
+ * never NULL. What spargio_op_poll writes is the kernel's own: ask for SPARGIO_E_ERRNO(-result).
+ */
 const char *spargio_strerror(int32_t result);
 
 /* ---- what the kernel offers ------------------------------------------------------------ */
@@ -166,7 +169,13 @@ typedef struct spargio_runtime_options {
  */
 int32_t spargio_runtime_options_init_sized(spargio_runtime_options *options, size_t size);
 
-/** The same for the struct of this header. (The function of this name fills the struct of version 0.2.) */
+/**
+ * The same for the struct of this header. In C and C++ a macro, which gives the size along. The function of
+ * this name is for bindings that see no macros, and fills the struct of the version that it is linked with:
+ * a program that was linked with 0.2 goes on to get that of 0.2; dlsym(3), and the static library, have
+ * the newest one. A binding that may meet a newer library calls spargio_runtime_options_init_sized with the
+ * size of its own struct, which is always right.
+ */
 int32_t spargio_runtime_options_init(spargio_runtime_options *options);
 #define spargio_runtime_options_init(options) spargio_runtime_options_init_sized((options), sizeof *(options))
 
@@ -236,6 +245,8 @@ typedef int32_t (*spargio_poll_fn)(void *ctx, int64_t *result);
 /**
  * Accepts a task; it then runs exactly once, or ends as SPARGIO_E_CANCELLED. `placement` NULL means
  * SPARGIO_PLACE_STEALABLE. `join` NULL detaches the task.
+ * *join is written before the task can run, which finds its own handle there and may free that memory;
+ * after an error it is 0.
  * SPARGIO_E_OVERLOADED: the preferred shard's stealable queue is full, nothing was accepted.
  */
 int32_t spargio_spawn(spargio_runtime runtime, const spargio_placement *placement, spargio_poll_fn poll,

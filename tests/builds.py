@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+from build_library import install_c  # noqa: E402
+
 LIMIT_S = 1800
 """Of one build, on a slow and busy machine with empty caches."""
 FOLDER = "SPARGIO_TEST_RUN"
@@ -94,14 +98,12 @@ def prepare(fixtures: set[str]) -> None:
 
 def safe_build(folder: Path) -> None:
     """The C library as installed, with its assertions in."""
-    command = [sys.executable, "-m", "ziglang", "build", "install", "-Doptimize=safe"]
-    run(*command, "--prefix", folder)
+    install_c(folder, "safe")
 
 
 def checking_build(folder: Path) -> None:
     """The same, and its allocator finds what is not freed."""
-    command = [sys.executable, "-m", "ziglang", "build", "install", "-Doptimize=safe"]
-    run(*command, "-Dchecking-allocator", "--prefix", folder)
+    install_c(folder, "safe", checking_allocator=True)
 
 
 def release_build(folder: Path) -> None:

@@ -70,6 +70,7 @@ LAYERS = [
     {
         "limits",
         "errors",
+        "errno_text",
         "clock",
         "sync",
         "memory",
@@ -81,6 +82,7 @@ LAYERS = [
         "cpus",
         "user_data",
         "options",
+        "settings",
         "build_options",
     },
     {
@@ -94,7 +96,7 @@ LAYERS = [
     },
     {"stats", "doorbell", "handle_table", "timers", "tags", "probe"},
     {"steal", "ring", "locked_memory", "buffers", "outbox", "fixed"},
-    {"task", "op", "undo", "completion", "mailbox", "room"},
+    {"task", "op", "undo", "completion", "mailbox", "listeners", "room"},
     {
         "soft/pending",
         "soft/vectors",
@@ -109,7 +111,7 @@ LAYERS = [
     {"shard", "bells", "cancel", "crew", "thief", "idle", "host", "messages"},
     {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},
     {"runtime"},
-    {"native_task"},
+    {"native_task", "native_waits"},
     {"c_api", "c_messages", "c_ops"},
     {"python"},
     {"root", "root_python", "root_simulation", "root_fuzz"},

@@ -107,6 +107,19 @@ def test_wheel_is_the_same_from_the_source_tree(wheel: Path, tmp_path: Path) -> 
     assert sorted(names_in(other)) == sorted(names_in(wheel))
 
 
+def test_library_is_that_of_zig_build(wheel: Path, tmp_path: Path) -> None:
+    """The build hook calls the compiler itself, because `zig build` compiles its build program first."""
+    run(sys.executable, "-m", "ziglang", "build", "python", "--prefix", tmp_path, cwd=ROOT)
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(LIBRARY) == (tmp_path / "lib/libspargio_python.so").read_bytes()
+
+
+def test_bench_extra_brings_the_compiler_of_the_native_rows(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(f"spargio-{VERSION}.dist-info/METADATA").decode()
+    assert re.search(r"^Requires-Dist: ziglang==.*extra == ['\"]bench['\"]", metadata, re.MULTILINE)
+
+
 def test_sdist_has_the_sources_and_nothing_built(dist: Path) -> None:
     with tarfile.open(dist / f"spargio-{VERSION}.tar.gz") as archive:
         names = [member.name.partition("/")[2] for member in archive if member.isfile()]
@@ -254,6 +267,46 @@ def test_c_program_runs(linking: str, prefix: Path, tmp_path: Path) -> None:
     compile_c(source, program, *flags)
     environment = {"LD_LIBRARY_PATH": prefix / "lib"} if linking == "shared" else {}
     assert run(program, **environment).strip() == VERSION
+
+
+def test_the_commands_of_the_page_give_a_program_that_starts(prefix: Path, tmp_path: Path) -> None:
+    """docs/abi.md, word for word but for the folder."""
+    text = (ROOT / "docs/abi.md").read_text()
+    export, compile_ = re.findall(r"^(?:export|cc) .*$", text, re.MULTILINE)
+    (tmp_path / "program.c").write_text(HELLO)
+    script = f"{export}\n{compile_}\n./a.out".replace("DIR", str(prefix))
+    assert run("sh", "-ec", script, cwd=tmp_path).strip() == VERSION
+
+
+def test_cmake(prefix: Path, tmp_path: Path) -> None:
+    if shutil.which("cmake") is None:
+        pytest.skip("no cmake on this machine")
+    text = (ROOT / "docs/abi.md").read_text()
+    (lines,) = re.findall(r"```cmake\n(.*?)```", text, re.DOTALL)
+    head = "cmake_minimum_required(VERSION 3.10)\nproject(p C)\nadd_executable(program program.c)\n"
+    (tmp_path / "CMakeLists.txt").write_text(head + lines)
+    (tmp_path / "program.c").write_text(HELLO)
+    found = {"PKG_CONFIG_PATH": prefix / "lib/pkgconfig"}
+    run("cmake", "-S", tmp_path, "-B", tmp_path / "made", **found)
+    run("cmake", "--build", tmp_path / "made", **found)
+    assert run(tmp_path / "made/program").strip() == VERSION
+
+
+@pytest.mark.parametrize(
+    "target", ["aarch64-linux-gnu", "x86_64-linux-musl", f"{MACHINE}-linux-gnu"]
+)
+def test_other_targets(target: str, tmp_path: Path) -> None:
+    """The static library alone, because it takes half the time; a program links with it."""
+    zig = [sys.executable, "-m", "ziglang"]
+    run(*zig, "build", "static", f"-Dtarget={target}", "--prefix", tmp_path, cwd=ROOT)
+    (tmp_path / "hello.c").write_text(HELLO)
+    old_glibc = target + ".2.17" if target.endswith("gnu") else target
+    program = tmp_path / "hello"
+    library = tmp_path / "lib/libspargio.a"
+    flags = [f"-I{ROOT / 'include'}", tmp_path / "hello.c", library, "-o", program]
+    run(*zig, "cc", "-target", old_glibc, "-pthread", *flags)
+    if target.startswith(MACHINE):
+        assert run(program).strip() == VERSION
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

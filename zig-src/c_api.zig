@@ -1,6 +1,7 @@
 //! The C ABI: thin functions that check, call and map the error. include/spargio.h is the contract.
 
 const std = @import("std");
+const builtin = @import("builtin");
 const build_options = @import("build_options");
 const backend = @import("backend.zig");
 const clock = @import("clock.zig");
@@ -98,8 +99,21 @@ pub export fn spargio_probe(out: ?*probe.Info) i32 {
 /// What the struct was in version 0.2: programs of then have room for no more.
 const first_options_size = @offsetOf(Options, "blocked_threshold_ms");
 
+/// For who cannot see the header's macro (dlsym, other languages): the struct of this header. When it
+/// grows again, this becomes one more old version, of the size it has now.
 pub export fn spargio_runtime_options_init(out: ?*Options) i32 {
+    return spargio_runtime_options_init_sized(out, @sizeOf(Options));
+}
+
+fn initFirst(out: ?*Options) callconv(.c) i32 {
     return spargio_runtime_options_init_sized(out, first_options_size);
+}
+
+comptime {
+    // A program that was linked with 0.1 or 0.2 asks for the function of that version, and gets it.
+    const shared = builtin.output_mode == .Lib and builtin.link_mode == .dynamic;
+    if (shared and builtin.zig_backend == .stage2_llvm) // Zig's own linker writes no versions.
+        @export(&initFirst, .{ .name = "spargio_runtime_options_init@SPARGIO_0.1" });
 }
 
 pub export fn spargio_runtime_options_init_sized(out: ?*Options, size: usize) i32 {
@@ -190,6 +204,7 @@ pub export fn spargio_spawn(
     ctx: ?*anyopaque,
     join: ?*u64,
 ) i32 {
+    if (join) |out| out.* = 0;
     const function = poll orelse return fail(error.Invalid);
     const where = readPlacement(placement) catch |err| return fail(err);
     const runtime = pinRuntime(handle) orelse return fail(error.Closed);

@@ -49,9 +49,19 @@ pub const Completion = struct {
         while (self.waiters) |waiter| {
             waiter.unlink();
             wake(waiter.task);
+            if (waiter.woken_into) |woken| pushWoken(woken, waiter);
         }
         self.lock.unlock();
         if (self.thread_waiters.load(.seq_cst) > 0) sync.wake(&self.done, std.math.maxInt(i32));
+    }
+
+    /// The last touch of the waiter: who empties the list may free it.
+    fn pushWoken(woken: *Atomic(?*Waiter), waiter: *Waiter) void {
+        var first = woken.load(.monotonic);
+        while (true) {
+            waiter.next = first;
+            first = woken.cmpxchgWeak(first, waiter, .release, .monotonic) orelse return;
+        }
     }
 
     /// A thread outside the runtime: true where it is done before the deadline. Returns early,
@@ -72,6 +82,8 @@ pub const Waiter = struct {
     next: ?*Waiter = null,
     /// What points to it while it is in a list: it leaves in one step, wherever it is.
     place: ?*?*Waiter = null,
+    /// Where it is put when it was woken: a list of the task's, by `next`.
+    woken_into: ?*Atomic(?*Waiter) = null,
 
     fn unlink(self: *Waiter) void {
         self.place.?.* = self.next;

@@ -1,6 +1,7 @@
 //! Results of the C ABI and the one table between them and Zig's errors.
 
 const std = @import("std");
+const errno_text = @import("errno_text.zig");
 
 pub const ok: i32 = 0;
 pub const ready: i32 = 0;
@@ -68,7 +69,7 @@ pub fn describe(result: i32) [*:0]const u8 {
     if (result == ok) return "done";
     if (result == pending) return "not yet: poll again after the next wake-up";
     if (result == yield) return "run the others, then poll again";
-    if (result <= errno_base) return strerror(errno_base - result);
+    if (result <= errno_base) return errno_text.of(errno_base - result);
     inline for (@typeInfo(Code).@"enum".field_names) |name| {
         if (result == @backingInt(@field(Code, name))) return text(@field(Code, name));
     }
@@ -93,22 +94,12 @@ fn text(code: Code) [*:0]const u8 {
     };
 }
 
-/// Static text for an error number; glibc's own table is thread-local, this one is not.
-fn strerror(errno: i32) [*:0]const u8 {
-    const number = std.math.cast(u16, errno) orelse return "unknown error number";
-    const e: std.os.linux.E = @fromBackingInt(number);
-    inline for (@typeInfo(std.os.linux.E).@"enum".field_names) |name| {
-        if (e == @field(std.os.linux.E, name)) return "error number " ++ name;
-    }
-    return "unknown error number";
-}
-
 test "each code has a text and a place in the table" {
     inline for (@typeInfo(Code).@"enum".field_names) |name| {
         const code = @field(Code, name);
         try std.testing.expect(std.mem.len(describe(@backingInt(code))) > 5);
     }
     try std.testing.expectEqual(@as(i32, -4), fromError(error.Overloaded));
-    try std.testing.expectEqualStrings("error number PERM", std.mem.span(describe(fromErrno(1))));
+    try std.testing.expectEqualStrings("EPERM: operation not permitted", std.mem.span(describe(fromErrno(1))));
     try std.testing.expectEqualStrings("not a result of spargio", std.mem.span(describe(-99)));
 }

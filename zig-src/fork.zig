@@ -26,9 +26,26 @@ pub fn watch(in_child: *const fn () void) void {
         if (there == in_child) break;
     } else unreachable; // There are two.
     if (watching.swap(true, .seq_cst)) return;
+    keepLoaded();
     // Fails only without memory; then forks go unnoticed.
     _ = pthread_atfork(beforeFork, inParent, inChild);
 }
+
+/// A dlclose of the shared object that holds this code leaves it in memory from here on: nobody can take
+/// fork handlers back, and threads may still run in it. Weak, because only a program that has dlopen can
+/// unload anything; a static one has not.
+fn keepLoaded() void {
+    const dladdr = @extern(?*const DlAddr, .{ .name = "dladdr", .linkage = .weak }) orelse return;
+    const dlopen = @extern(?*const DlOpen, .{ .name = "dlopen", .linkage = .weak }) orelse return;
+    var info: DlInfo = undefined;
+    if (dladdr(&watching, &info) == 0) return;
+    // Null for the program itself, which stays anyway. The reference is never given back.
+    _ = dlopen(info.fname, .{ .LAZY = true, .NOLOAD = true, .NODELETE = true });
+}
+
+const DlInfo = extern struct { fname: ?[*:0]const u8, fbase: ?*anyopaque, sname: ?[*:0]const u8, saddr: ?*anyopaque };
+const DlAddr = fn (address: *const anyopaque, info: *DlInfo) callconv(.c) c_int;
+const DlOpen = fn (path: ?[*:0]const u8, mode: std.c.RTLD) callconv(.c) ?*anyopaque;
 
 /// A lock that lives as long as the process, and is never held while another one of these is taken.
 pub fn guard(lock: *Lock) void {

@@ -55,7 +55,18 @@ pub fn HandleTableType(comptime T: type) type {
         }
 
         pub fn unpin(self: *Self, handle: u64) void {
-            self.change(self.find(handle).?, false);
+            const slot = self.find(handle).?;
+            var seen = slot.word.load(.acquire);
+            while (true) {
+                var word: Word = @bitCast(seen);
+                assert(word.pins > 0);
+                word.pins -= 1;
+                const last = endIfLast(&word);
+                seen = slot.word.cmpxchgWeak(seen, @bitCast(word), .acq_rel, .acquire) orelse {
+                    if (last) self.retire(slot);
+                    return;
+                };
+            }
         }
 
         /// False for a handle that is stale: of several closes one wins.
@@ -66,28 +77,20 @@ pub fn HandleTableType(comptime T: type) type {
                 var word: Word = @bitCast(seen);
                 if (word.generation != handle >> 32 or !word.open) return false;
                 word.open = false;
-                word.pins += 1; // Held by this call, so that exactly one `change` ends the slot.
-                seen = slot.word.cmpxchgWeak(seen, @bitCast(word), .acq_rel, .acquire) orelse break;
-            }
-            _ = self.open_count.fetchSub(1, .monotonic);
-            self.change(slot, true);
-            return true;
-        }
-
-        fn change(self: *Self, slot: *Slot, closing: bool) void {
-            var seen = slot.word.load(.acquire);
-            while (true) {
-                var word: Word = @bitCast(seen);
-                assert(word.pins > 0);
-                assert(!closing or !word.open);
-                word.pins -= 1;
-                const last = word.pins == 0 and !word.open;
-                if (last) word.generation = if (word.generation == std.math.maxInt(u32)) 1 else word.generation + 1;
+                const last = endIfLast(&word);
                 seen = slot.word.cmpxchgWeak(seen, @bitCast(word), .acq_rel, .acquire) orelse {
+                    _ = self.open_count.fetchSub(1, .monotonic);
                     if (last) self.retire(slot);
-                    return;
+                    return true;
                 };
             }
+        }
+
+        /// One change of a word comes to this: the close without pins, or the last unpin after it.
+        fn endIfLast(word: *Word) bool {
+            if (word.open or word.pins > 0) return false;
+            word.generation = if (word.generation == std.math.maxInt(u32)) 1 else word.generation + 1;
+            return true;
         }
 
         fn retire(self: *Self, slot: *Slot) void {

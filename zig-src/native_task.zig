@@ -11,7 +11,7 @@ const Shard = @import("shard.zig").Shard;
 const Task = @import("task.zig").Task;
 const Poll = @import("task.zig").Poll;
 const VTable = @import("task.zig").VTable;
-const Waiter = @import("completion.zig").Waiter;
+const Waits = @import("native_waits.zig").Waits;
 const Placement = @import("runtime.zig").Placement;
 const Runtime = @import("runtime.zig").Runtime;
 
@@ -26,14 +26,13 @@ pub const NativeTask = struct {
     runtime: u64,
     refs: Atomic(u32) = .init(1),
     cancel_seen: bool = false,
-    waits: ?*Wait = null,
-
-    /// This task's interest in another's end; holds that one's memory.
-    const Wait = struct { waiter: Waiter, target: *NativeTask, next: ?*Wait };
+    /// From the first time that it waits for another.
+    waits: ?*Waits = null,
 
     const vtable: VTable = .{ .hosted = false, .poll = poll, .abandon = abandon, .release = released };
 
-    /// `runtime_handle` is pinned by the caller. `join`, where wanted, gets the handle.
+    /// `runtime_handle` is pinned by the caller. `join`, where wanted, gets the handle, or 0 if there is
+    /// none because the task was refused.
     pub fn spawn(
         runtime: *Runtime,
         runtime_handle: u64,
@@ -50,21 +49,22 @@ pub const NativeTask = struct {
             .ctx = ctx,
             .runtime = runtime_handle,
         };
-        // The handle exists before the task can end; it is taken back where the task is refused.
-        var handle: u64 = 0;
-        if (join != null) {
+        // Written before the task can run: it may look for its handle, or free the memory that holds it.
+        if (join) |out| {
             self.refs.store(2, .monotonic);
-            handle = joins.insert(self) catch |err| {
+            out.* = joins.insert(self) catch |err| {
                 gpa.destroy(self);
                 return err;
             };
         }
         runtime.submit(&self.task, target) catch |err| {
-            if (join != null) assert(joins.close(handle));
+            if (join) |out| {
+                assert(joins.close(out.*));
+                out.* = 0;
+            }
             self.drop();
             return err;
         };
-        if (join) |out| out.* = handle;
     }
 
     pub fn of(task: *Task) *NativeTask {
@@ -80,17 +80,18 @@ pub const NativeTask = struct {
         self.drop();
     }
 
-    fn retain(self: *NativeTask) void {
+    pub fn retain(self: *NativeTask) void {
         _ = self.refs.fetchAdd(1, .monotonic);
     }
 
-    fn drop(self: *NativeTask) void {
+    pub fn drop(self: *NativeTask) void {
         // Acquire-release: the last one sees all that the others wrote.
         if (self.refs.fetchSub(1, .acq_rel) == 1) gpa.destroy(self);
     }
 
     fn poll(task: *Task) Poll {
         const self = of(task);
+        if (self.waits) |waits| waits.forgetWoken();
         if (!self.cancel_seen and task.cancel_requested.load(.acquire)) {
             self.cancel_seen = true;
             Shard.current().?.cancelOps(task);
@@ -105,7 +106,8 @@ pub const NativeTask = struct {
         // A positive status that means nothing is the task's mistake, told where it is joined.
         task.status = if (status > 0) @backingInt(errors.Code.invalid) else status;
         task.result = result;
-        self.forgetWaits();
+        if (self.waits) |waits| waits.destroy();
+        self.waits = null;
         return .ended;
     }
 
@@ -118,29 +120,10 @@ pub const NativeTask = struct {
     }
 
     /// Inside this task's poll: another poll follows when `target` is done. False: it is done.
-    pub fn awaitTask(self: *NativeTask, target: *NativeTask) errors.Error!bool {
+    pub fn awaitTask(self: *NativeTask, target: *NativeTask) error{OutOfMemory}!bool {
+        if (self.waits) |waits| waits.forgetWoken();
         if (target.task.isDone()) return false;
-        var next = self.waits;
-        while (next) |wait| : (next = wait.next) {
-            if (wait.target == target) return !target.task.isDone();
-        }
-        const wait = try gpa.create(Wait);
-        wait.* = .{ .waiter = .{ .task = &self.task }, .target = target, .next = self.waits };
-        if (!target.task.completion.addWaiter(&wait.waiter)) {
-            gpa.destroy(wait);
-            return false;
-        }
-        target.retain();
-        self.waits = wait;
-        return true;
-    }
-
-    fn forgetWaits(self: *NativeTask) void {
-        while (self.waits) |wait| {
-            self.waits = wait.next;
-            wait.target.task.completion.removeWaiter(&wait.waiter);
-            wait.target.drop();
-            gpa.destroy(wait);
-        }
+        if (self.waits == null) self.waits = try .create(self);
+        return self.waits.?.add(target);
     }
 };

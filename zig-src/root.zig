@@ -2,6 +2,9 @@
 
 pub const c_api = @import("c_api.zig");
 
+pub const std_options = @import("settings.zig").std_options;
+pub const panic = @import("settings.zig").panic;
+
 comptime {
     _ = c_api;
     _ = @import("c_messages.zig");
@@ -15,10 +18,12 @@ test {
     _ = @import("completion.zig");
     _ = @import("clock.zig");
     _ = @import("doorbell.zig");
+    _ = @import("errno_text.zig");
     _ = @import("errors.zig");
     _ = @import("handle_table.zig");
     _ = @import("header_test.zig");
     _ = @import("interrupted_test.zig");
+    _ = @import("listeners.zig");
     _ = @import("locked_memory.zig");
     _ = @import("op.zig");
     _ = @import("options.zig");

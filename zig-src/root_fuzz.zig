@@ -10,6 +10,9 @@ const HandleTableType = @import("handle_table.zig").HandleTableType;
 const Tags = @import("tags.zig").Tags;
 const Writer = @import("cbor.zig").Writer;
 
+pub const std_options = @import("settings.zig").std_options;
+pub const panic = @import("settings.zig").panic;
+
 comptime {
     _ = @import("root_python.zig");
 }

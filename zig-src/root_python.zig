@@ -1,5 +1,8 @@
 //! libspargio_python: the same core and C ABI, plus the bridge to CPython. The wheel ships this one.
 
+pub const std_options = @import("settings.zig").std_options;
+pub const panic = @import("settings.zig").panic;
+
 comptime {
     _ = @import("c_api.zig");
     _ = @import("c_messages.zig");

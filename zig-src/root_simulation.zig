@@ -6,3 +6,4 @@ const simulate = @import("testing/simulate.zig");
 pub const spargio_machine = @import("testing/machine.zig");
 pub const main = simulate.main;
 pub const panic = simulate.panic;
+pub const std_options = @import("settings.zig").std_options;

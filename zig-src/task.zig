@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const Completion = @import("completion.zig").Completion;
+const Listener = @import("listeners.zig").Listener;
 const Op = @import("op.zig").Op;
 const Atomic = @import("seam.zig").Atomic;
 
@@ -40,8 +41,6 @@ pub const Task = struct {
     /// Runs although the runtime closes, and is not cancelled by that: it cleans up after a task that
     /// is still counted when it is spawned.
     cleanup: bool = false,
-    /// It may be among the listeners of its shard's mailbox.
-    listening: bool = false,
     /// For stealable tasks the shard that local hits are counted against.
     preferred: u16,
     /// The shard it started on, or `shard_none`. Stable once the state has been `idle`.
@@ -54,6 +53,9 @@ pub const Task = struct {
     /// Its operations that are not consumed yet, and how many of them the kernel still has.
     ops: ?*Op = null,
     flying: u32 = 0,
+
+    /// What it waits for at its shard's mailbox.
+    listeners: ?*Listener = null,
 
     status: i32 = 0,
     result: i64 = 0,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from build_library import install_c as install_c  # noqa: E402
+
 PROGRAMS = Path(__file__).parent / "programs"
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 

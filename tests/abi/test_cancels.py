@@ -29,10 +29,8 @@ def compiled(program: Path, prefix: Path, compiler: str, source: Path, *flags: s
 
 
 def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    # The threads' alternative signal stacks are Zig's.
-    environment = {**os.environ, "ASAN_OPTIONS": "use_sigaltstack=0"}
     command = [str(program), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def check(done: subprocess.CompletedProcess[str]) -> None:

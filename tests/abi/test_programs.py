@@ -40,6 +40,24 @@ def test_signals(
     run_program(PROGRAMS / "signals.c", shards)
 
 
+def test_the_options_init_of_each_version(run_program: Run) -> None:
+    run_program(PROGRAMS / "versions.c", libraries=("-ldl",))
+
+
+def test_a_task_finds_its_handle(run_program: Run) -> None:
+    run_program(PROGRAMS / "handles.c")
+
+
+@pytest.mark.parametrize("backend", ["io_uring", "epoll"])
+@pytest.mark.parametrize("shards", [1, 2])
+def test_one_of_many_costs_what_one_costs(
+    run_program: Run, shards: int, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Children that a task joins, tasks that wait for one, listeners."""
+    monkeypatch.setenv("SPARGIO_BACKEND", backend)
+    run_program(PROGRAMS / "many.c", shards)
+
+
 def test_options_and_fork(run_program: Run) -> None:
     run_program(PROGRAMS / "options.c")
 

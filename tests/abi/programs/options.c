@@ -41,7 +41,7 @@ static void init_writes_what_there_is_room_for(const spargio_runtime_options *go
     }
     memset(&room, 0xAA, sizeof room);
     CHECK_IS((spargio_runtime_options_init)(&room.options), SPARGIO_OK); /* The function, not the macro. */
-    CHECK(room.options.struct_size == first && ((unsigned char *)&room)[first] == 0xAA);
+    CHECK(room.options.struct_size == whole && ((unsigned char *)&room)[whole] == 0xAA);
 }
 
 int main(void) {

@@ -1,0 +1,108 @@
+"""Compiles the library by single calls of Zig's compiler.
+
+    python tools/build_library.py            # bindings/python/spargio/_lib/libspargio_python.so
+    python tools/build_library.py FILE
+
+The file is the one that `zig build python` makes, bit for bit (tests/test_packaging.py). With no
+cache this takes a ninth of the CPU time: `zig build` compiles its own build program first, fast.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = "libspargio_python.so"
+IN_TREE = ROOT / "bindings/python/spargio/_lib" / LIBRARY
+# Those with a default target in build.zig: any CPU, and the glibc of the wheel's manylinux tag.
+MACHINES = ("x86_64", "aarch64")
+ZIG = (sys.executable, "-m", "ziglang")
+
+
+def build(output: Path = IN_TREE) -> None:
+    """The library of the Python package. Replaces the file in one step: a process may have the old
+    one mapped. Raises CalledProcessError; the compiler's words are on stderr."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".build-") as folder:
+        made = Path(folder, output.name)
+        shared(made, "root_python", "spargio_python")
+        os.replace(made, output)
+
+
+def install_c(prefix: Path, optimize: str, *, checking_allocator: bool = False) -> None:
+    """What tests need of `zig build install`: the header and both libraries under `prefix`."""
+    for folder in ("lib", "include"):
+        (prefix / folder).mkdir(parents=True, exist_ok=True)
+    how = {"optimize": optimize, "checking_allocator": checking_allocator}
+    shared(prefix / "lib/libspargio.so.0", "root", "spargio", "-fsoname=libspargio.so.0", **how)
+    (prefix / "lib/libspargio.so").symlink_to("libspargio.so.0")
+    archive(prefix / "lib/libspargio.a", **how)
+    header = ROOT / "include/spargio.h"
+    (prefix / "include/spargio.h").write_bytes(header.read_bytes())
+
+
+def shared(
+    output: Path, root: str, name: str, *more: str, optimize: str = "fast", **options: bool
+) -> None:
+    """The flags of addShared and addPython in build.zig."""
+    alone = ["-fno-compiler-rt"] if optimize == "fast" else []
+    script = f"{ROOT}/include/{name}.map"
+    link = ["-dynamic", *alone, "-z", "defs", "--version-script", script, *more]
+    flags = [*module(root, optimize, **options), *link]
+    run("build-lib", *flags, "--name", name, f"-femit-bin={output}")
+
+
+def archive(output: Path, *, optimize: str = "fast", **options: bool) -> None:
+    """The flags of addArchive in build.zig."""
+    with tempfile.TemporaryDirectory() as folder:
+        member = Path(folder, "spargio.o")
+        flags = module("root", optimize, "-fno-stack-check", **options)
+        run("build-obj", *flags, "--name", "spargio", f"-femit-bin={member}")
+        run("ar", "rcsD", str(output), str(member))
+
+
+def module(root: str, optimize: str, *more: str, checking_allocator: bool = False) -> list[str]:
+    """The flags of addModule in build.zig, in its order: those before -M are the module's."""
+    target = []
+    if platform.machine() in MACHINES:
+        target = ["-target", f"{platform.machine()}-linux-gnu.2.17", "-mcpu", "baseline"]
+    return [
+        *("-fstrip", *more, "-fno-sanitize-thread", "-fno-fuzz", "-fPIC", f"-O{optimize}", *target),
+        *("--dep", "build_options", f"-Mroot={ROOT}/zig-src/{root}.zig"),
+        *(f"-Mbuild_options={options_file(checking_allocator)}", "-lc"),
+    ]
+
+
+def options_file(checking_allocator: bool) -> Path:
+    """What build.zig tells the Zig code. Its path is always the same: Zig's cache asks for it."""
+    version = re.search(r'\.version = "([^"]+)"', (ROOT / "build.zig.zon").read_text())
+    assert version is not None
+    text = (
+        f'pub const version: [:0]const u8 = "{version[1]}";\n'
+        f"pub const checking_allocator: bool = {str(checking_allocator).lower()};\n"
+    )
+    cache = Path(os.environ.get("ZIG_LOCAL_CACHE_DIR") or ROOT / ".zig-cache")
+    path = cache / f"spargio-{'checking' if checking_allocator else 'usual'}/options.zig"
+    if not path.is_file() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            file.write(text)
+        os.replace(file.name, path)
+    return path
+
+
+def run(*arguments: str) -> None:
+    subprocess.run([*ZIG, *arguments], cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    try:
+        build(*(Path(word).resolve() for word in sys.argv[1:2]))
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)

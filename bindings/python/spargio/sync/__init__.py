@@ -43,7 +43,6 @@ else:
             ),
             "._events": ("Barrier", "Event", "OnceCell"),
             "._locks": ("Condition", "Lock", "RwLock", "Semaphore"),
-            "._wait": (),
         },
     )
 

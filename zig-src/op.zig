@@ -32,6 +32,8 @@ pub const internal_max = std.math.maxInt(u32);
 
 /// Of a word that counts the operations of a descriptor: it is being closed.
 pub const closing_bit: u32 = 1 << 31;
+/// Those that accept are to look again: there are connections that were accepted already.
+pub const recall_bit: u32 = 1 << 30;
 
 pub const Phase = enum(u8) { free, flying, ended };
 
@@ -67,7 +69,7 @@ pub const Op = struct {
     shard: *anyopaque,
     /// Paths or an address, for the kernel to read.
     kept: ?[:0]u8 = null,
-    /// Counts this one among others of its descriptor; where its closing bit is set they are to end.
+    /// Counts this one among others of its descriptor; where its closing or recall bit is set they are to end.
     counted_in: ?*const std.atomic.Value(u32) = null,
     /// Takes what comes before the terminal completion (a multishot operation); with `complete_ctx`.
     more: ?CompleteFn = null,

@@ -11,6 +11,7 @@ const Helpers = struct {
     TaskCancelled: *Object,
     Overloaded: *Object,
     ClosedError: *Object,
+    BusyError: *Object,
     SpargioError: *Object,
     IncompleteReadError: *Object,
     /// (from_shard or None, tag, value): a message that was received.
@@ -52,6 +53,15 @@ pub fn raiseErrno(errno: i32, text: ?[]const u8, filename: ?*Object) ?*Object {
     api.raiseObject(exception);
     py.Py_DecRef(exception);
     return null;
+}
+
+/// The exception that is set says how much of a write went out before it: `bytes_written`.
+pub fn sayWritten(count: usize) void {
+    const exception = api.takeException();
+    defer py.Py_DecRef(exception);
+    const number = py.PyLong_FromLongLong(@intCast(count)) orelse return; // MemoryError instead.
+    defer py.Py_DecRef(number);
+    if (py.PyObject_SetAttrString(exception, "bytes_written", number) == 0) api.raiseObject(exception);
 }
 
 /// The exception for a negative result of the library.

@@ -12,6 +12,7 @@ from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
 from .cancellation import CancellationToken, shield
 from .errors import (
+    BusyError,
     CancelledError,
     ClosedError,
     IncompleteReadError,
@@ -53,6 +54,7 @@ __version__ = _version()
 
 __all__ = (
     "CancellationToken",
+    "BusyError",
     "CancelledError",
     "ClosedError",
     "Event",

@@ -96,6 +96,7 @@ LAYERS = [
         "soft/vectors",
         "soft/users",
         "soft/blocking",
+        "soft/interrupt",
         "soft/sockets",
         "soft/attempt",
         "soft/pool",

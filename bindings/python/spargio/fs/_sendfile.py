@@ -10,7 +10,7 @@ import select
 from typing import TYPE_CHECKING
 
 from .._ffi import opcodes
-from .._ffi.core import native
+from .._ffi.core import Descriptor, native
 from .._writing import writing
 from ..runtime import current_handle
 from ._file import File
@@ -67,13 +67,21 @@ class _Transfer:
         self.sent = 0
 
     async def run(self) -> None:
-        if current_handle().backend() != "io_uring":
-            # A splice to a socket would keep a thread for as long as the peer reads slowly.
-            return await self._copy()
+        # A number of its own: the file's may be closed, and used anew, by another task.
+        source = native.adopt(os.dup(self._file.fileno()), 0)
+        try:
+            if current_handle().backend() != "io_uring":
+                # A splice to a socket would keep a thread for as long as the peer reads slowly.
+                return await self._copy(source)
+            try:
+                await self._splice_all(source.fileno())
+            except _CannotSplice:
+                await self._copy(source)
+        finally:
+            await source.close()
+
+    async def _splice_all(self, source: int) -> None:
         with contextlib.ExitStack() as stack:
-            # A number of its own: the file's may be closed, and used anew, by another task.
-            source = os.dup(self._file.fileno())
-            stack.callback(os.close, source)
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             stack.callback(os.close, read_end)
             stack.callback(os.close, write_end)
@@ -81,10 +89,7 @@ class _Transfer:
                 room = fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             except PermissionError:  # The user's share of pipe memory is used up (pipe(7)).
                 room = _PIPE_BYTES_USUAL
-            try:
-                await self._through(source, read_end, write_end, room)
-            except _CannotSplice:
-                await self._copy()
+            await self._through(source, read_end, write_end, room)
 
     async def _through(self, source: int, read_end: int, write_end: int, room: int) -> None:
         while self._left:
@@ -114,11 +119,11 @@ class _Transfer:
             opcodes.POLL_ADD, self._stream._io, 0, 0, 0, select.POLLOUT, 0, None, opcodes.NUMBER
         )
 
-    async def _copy(self) -> None:
+    async def _copy(self, source: Descriptor) -> None:
         buffer = memoryview(bytearray(min(_PIECE, self._left)))
         while self._left:
             room = buffer[: min(len(buffer), self._left)]
-            count = await self._file.read_at_into(self._offset + self.sent, room)
+            count = await source.read_at_into(self._offset + self.sent, room)
             if count == 0:
                 return
             data = buffer[:count]

@@ -4,6 +4,7 @@ are those of the socket module. Names are resolved on threads of their own: no s
 from __future__ import annotations
 
 from ._resolve import resolve
+from ._serve import serve
 from ._session import StreamSessionPolicy
 from ._stream import Stream
 from ._tcp import TcpListener, TcpStream
@@ -21,4 +22,5 @@ __all__ = (
     "UnixListener",
     "UnixStream",
     "resolve",
+    "serve",
 )

@@ -78,6 +78,7 @@ LAYERS = [
         "signals",
         "seam",
         "signal_mask",
+        "self_connect",
         "build_options",
     },
     {

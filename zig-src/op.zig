@@ -8,6 +8,7 @@ const linux = std.os.linux;
 const limits = @import("limits.zig");
 const seam = @import("seam.zig");
 const gpa = @import("memory.zig").gpa;
+const isItself = @import("self_connect.zig").isItself;
 const Sqe = @import("ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
@@ -143,7 +144,8 @@ pub const OpTable = struct {
         op.result = result;
         op.cqe_flags = cqe_flags;
         if (op.socket >= 0) {
-            if (result >= 0) op.result = op.socket else _ = seam.system.close(op.socket);
+            if (result >= 0 and isItself(op.socket)) op.result = -@as(i32, @backingInt(linux.E.CONNREFUSED));
+            if (op.result >= 0) op.result = op.socket else _ = seam.system.close(op.socket);
             op.socket = -1;
         }
         if (op.kept) |bytes| gpa.free(bytes);

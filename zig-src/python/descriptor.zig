@@ -245,13 +245,22 @@ pub const Descriptor = struct {
     /// detach() -> the number; it is the caller's from now on.
     fn detach(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
+        if (self.wouldLose()) |what| return api.raise(py.PyExc_RuntimeError.*, what);
         const idle = self.users.load(.acquire) & recall_bit;
-        if (self.users.cmpxchgStrong(idle, closing_bit, .acq_rel, .acquire)) |seen| {
+        // Counted in, so that one that finds it closed just now is not the last one, which closes.
+        if (self.users.cmpxchgStrong(idle, idle | closing_bit | 1, .acq_rel, .acquire)) |seen| {
             if (seen & closing_bit != 0) return api.raise(helpers.ClosedError, "the descriptor is closed");
             return api.raise(py.PyExc_RuntimeError.*, "detach() while operations are under way on the descriptor");
         }
-        self.spare.closeAll(&self.users);
+        defer self.release();
         return py.PyLong_FromLongLong(self.takeFd());
+    }
+
+    fn wouldLose(self: *Descriptor) ?[*:0]const u8 {
+        if (@atomicLoad(?*Object, &self.leftover, .acquire) != null)
+            return "detach() with bytes that were read and not used: take_unread() has them";
+        if (!self.spare.isEmpty()) return "detach() with connections that were accepted and not taken: accept() has them";
+        return null;
     }
 
     /// Bytes that the next read gets before anything else, and before what was left earlier. False with an

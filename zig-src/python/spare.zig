@@ -89,6 +89,10 @@ pub const Spare = struct {
         return fd;
     }
 
+    pub fn isEmpty(self: *const Spare) bool {
+        return @atomicLoad(?*Queue, &self.queue, .acquire) == null;
+    }
+
     /// When the listener is closed, or no more ours: as the kernel does with its backlog.
     pub fn closeAll(self: *Spare, users: *std.atomic.Value(u32)) void {
         while (self.take(users)) |fd| closeAside(fd, true);

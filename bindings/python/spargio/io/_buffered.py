@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .._counts import at_least
-from ..errors import IncompleteReadError
-from ._streams import AsyncRead, AsyncWrite
+from ..errors import BusyError, IncompleteReadError
+from ._streams import AsyncRead, AsyncWrite, give_back
 
 _PIECE = 64 * 1024
 
@@ -15,16 +15,20 @@ class LimitExceeded(ValueError):
 
 class BufReader:
     """Reads ahead. One task at a time; a read that is cancelled loses nothing, because bytes leave
-    the buffer only when a call gives them out."""
+    the buffer only when a call gives them out. :meth:`detach` gives the rest back to the reader
+    beneath."""
 
     def __init__(self, reader: AsyncRead, *, limit: int = _PIECE) -> None:
         self._reader = reader
         self._limit = at_least("limit", limit, 1)
         self._buffer = bytearray()
         self._ended = False
+        self._detached = False
 
     async def _more(self) -> bool:
         """False at the end."""
+        if self._detached:
+            raise RuntimeError("the reader beneath was detached")
         if not self._ended:
             data = await self._reader.recv(_PIECE)
             self._buffer += data
@@ -39,6 +43,25 @@ class BufReader:
     def buffer(self) -> bytes:
         """What was read ahead."""
         return bytes(self._buffer)
+
+    def unread(self, data: bytes) -> None:
+        """Reads get `data` first."""
+        self._buffer[:0] = data
+
+    def detach(self) -> AsyncRead:
+        """The reader beneath, which gets back what was read ahead: its next read begins there. Of
+        no use any more afterwards. ``RuntimeError`` if something was read ahead and the reader has
+        no ``unread(data)`` to take it; :meth:`buffer` has it then."""
+        if self._detached:
+            raise RuntimeError("the reader beneath was detached")
+        if not give_back(self._reader, bytes(self._buffer)):
+            raise RuntimeError(
+                f"detach() with {len(self._buffer)} bytes that {type(self._reader).__name__} cannot "
+                "take back: it has no unread(data)"
+            )
+        self._buffer.clear()
+        self._detached = True
+        return self._reader
 
     async def peek(self) -> bytes:
         """What was read ahead, at least one byte of it; ``b""`` at the end. It stays."""
@@ -103,7 +126,8 @@ class BufReader:
 
 
 class BufWriter:
-    """Collects small writes. One task at a time. After an error it is kept, and each later call
+    """Collects small writes. One task at a time: a flush during another's is refused with
+    :class:`BusyError`, and loses nothing. After an error it is kept, and each later call
     raises it again: how much of the buffer went out is not known."""
 
     def __init__(self, writer: AsyncWrite, *, capacity: int = _PIECE) -> None:
@@ -111,6 +135,7 @@ class BufWriter:
         self._capacity = at_least("capacity", capacity, 1)
         self._buffer = bytearray()
         self._error: BaseException | None = None
+        self._flushing = False
 
     def buffered(self) -> int:
         """Bytes that were not sent yet."""
@@ -128,12 +153,17 @@ class BufWriter:
         self._check()
         if not self._buffer:
             return
+        if self._flushing:
+            raise BusyError("another task flushes this BufWriter: one may at a time")
         data, self._buffer = self._buffer, bytearray()
+        self._flushing = True
         try:
             await self._writer.write_all(data)
         except BaseException as error:
             self._error = error
             raise
+        finally:
+            self._flushing = False
 
     def _check(self) -> None:
         if self._error is not None:

@@ -43,6 +43,16 @@ class LengthDelimited:
         self._max_frame = within("max_frame", max_frame, 0, (1 << 8 * length_bytes) - 1)
         self._expected: int | None = None
 
+    def detach(self) -> ReadWrite:
+        """The stream beneath, which gets back what was read ahead and is not of a frame that was
+        given out: for what follows on the stream when the frames are over. See
+        :meth:`BufReader.detach`."""
+        if self._expected is not None:
+            self._reader.unread(self._expected.to_bytes(self._length_bytes, self._byteorder))
+            self._expected = None
+        self._reader.detach()
+        return self._stream
+
     async def read_frame(self) -> bytes | None:
         """The next frame, None where the stream ends between two.
         :class:`IncompleteReadError` where it ends inside one, :class:`FrameTooLong`."""

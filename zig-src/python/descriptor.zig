@@ -259,7 +259,8 @@ pub const Descriptor = struct {
     fn wouldLose(self: *Descriptor) ?[*:0]const u8 {
         if (@atomicLoad(?*Object, &self.leftover, .acquire) != null)
             return "detach() with bytes that were read and not used: take_unread() has them";
-        if (!self.spare.isEmpty()) return "detach() with connections that were accepted and not taken: accept() has them";
+        if (!self.spare.isEmpty())
+            return "detach() with connections that were accepted and not taken: accept() has them";
         return null;
     }
 

@@ -144,6 +144,8 @@ class BufWriter:
     async def write_all(self, data: bytes | bytearray | memoryview) -> None:
         """Take all of `data`; it goes out when the buffer is full, or with :meth:`flush`."""
         self._check()
+        if len(self._buffer) + memoryview(data).nbytes >= self._capacity:
+            self._check_free()
         self._buffer += data
         if len(self._buffer) >= self._capacity:
             await self.flush()
@@ -153,8 +155,7 @@ class BufWriter:
         self._check()
         if not self._buffer:
             return
-        if self._flushing:
-            raise BusyError("another task flushes this BufWriter: one may at a time")
+        self._check_free()
         data, self._buffer = self._buffer, bytearray()
         self._flushing = True
         try:
@@ -164,6 +165,10 @@ class BufWriter:
             raise
         finally:
             self._flushing = False
+
+    def _check_free(self) -> None:
+        if self._flushing:
+            raise BusyError("another task flushes this BufWriter: one may at a time")
 
     def _check(self) -> None:
         if self._error is not None:

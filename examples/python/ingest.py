@@ -14,6 +14,7 @@ A client connects, sends the file, shuts its sending side down, and reads 32 byt
 import argparse
 import contextlib
 import hashlib
+import resource
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ from spargio import fs, net
 
 CHUNK = 256 * 1024
 SILENCE_S = 60
+FILES_SPARED = 30
 
 
 class Ingest:
@@ -62,11 +64,13 @@ async def serve(port: int, out: Path, connections: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     listener = await net.TcpListener.bind("127.0.0.1", port)
     print("listening on {}:{}".format(*listener.local_addr[:2]), flush=True)
-    # Each on the shard whose turn it is. Those beyond the limit wait until one has ended.
+    # Each on the shard whose turn it is. Those beyond the limit wait until one has ended: each takes
+    # two descriptors, and one that gets no file would have to be refused.
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     await net.serve(
         listener,
         Ingest(out).receive,
-        max_connections=connections,
+        max_connections=max(1, min(connections, (files - FILES_SPARED) // 2)),
         placement=spargio.TaskPlacement.RoundRobin,
     )
 

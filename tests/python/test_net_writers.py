@@ -125,9 +125,7 @@ def test_pipes_duplexes_and_buffers_refuse_as_well(backend: str) -> None:
 
 
 @pytest.mark.parametrize("write", ["write_all", "zero copy", "send_all_batch", "sendfile", "copy"])
-def test_a_cancelled_write_says_how_much_went_out(
-    backend: str, write: str, tmp_path: Path
-) -> None:
+def test_a_cancelled_write_says_how_much_went_out(backend: str, write: str, tmp_path: Path) -> None:
     data = os.urandom(LARGE)
     (tmp_path / "data").write_bytes(data)
     told: list[int] = []
@@ -154,7 +152,9 @@ def test_a_cancelled_write_says_how_much_went_out(
             job = handle.spawn_pinned(0, work())
             got = await other.read_exactly(100_000)  # It is in the middle of it.
             job.cancel()
-            reading = handle.spawn_pinned(1, io.copy_to_vec(other)) if write == "zero copy" else None
+            reading = (
+                handle.spawn_pinned(1, io.copy_to_vec(other)) if write == "zero copy" else None
+            )
             with pytest.raises(spargio.TaskCancelled):
                 await job
             await one.close()
@@ -162,7 +162,7 @@ def test_a_cancelled_write_says_how_much_went_out(
             assert len(got) == told[0]
             assert data.startswith(got)
             if write == "copy":  # What was read and not written is there for the next one.
-                assert await source.recv(LARGE) == data[len(got) :][: LARGE]
+                assert await source.recv(LARGE) == data[len(got) :][:LARGE]
 
     spargio.run(main, shards=2, backend=backend)
 

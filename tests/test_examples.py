@@ -172,8 +172,8 @@ def test_no_client_ends_a_server_for_the_others(
         if arguments[0] == "-c":
             arguments = ("-c", f"{FEW_FILES}\n{arguments[1]}")
         else:
-            path, *rest = arguments
-            run = f"sys.argv = {list(arguments)!r}; runpy.run_path({path!r}, run_name='__main__')"
+            argv = list(arguments)
+            run = f"sys.argv = {argv!r}; runpy.run_path({argv[0]!r}, run_name='__main__')"
             arguments = ("-c", start + run)
     with service("-u", *arguments, cwd=tmp_path) as (process, port):
         attack(port)

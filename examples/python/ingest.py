@@ -64,8 +64,8 @@ async def serve(port: int, out: Path, connections: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     listener = await net.TcpListener.bind("127.0.0.1", port)
     print("listening on {}:{}".format(*listener.local_addr[:2]), flush=True)
-    # Each on the shard whose turn it is. Those beyond the limit wait until one has ended: each takes
-    # two descriptors, and one that gets no file would have to be refused.
+    # Each on the shard whose turn it is. Those beyond the limit wait until one has ended: each
+    # takes two descriptors, and one that gets no file would have to be refused.
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     await net.serve(
         listener,

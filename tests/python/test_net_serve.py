@@ -223,9 +223,9 @@ def test_a_hook_is_told_and_may_end_it(backend: str) -> None:
             await client.write_all(b"raise")
             assert await client.recv(1) == b""
             await client.close()
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(Exception, match="unhandled errors") as caught:
             await serving
-        assert caught.group_contains(LookupError, match="enough")
+        assert [str(error) for error in caught.value.exceptions] == ["enough"]  # type: ignore[attr-defined]
         assert await other.recv(1) == b""
         await other.close()
 

@@ -53,8 +53,8 @@ from .time import (
 __version__ = _version()
 
 __all__ = (
-    "CancellationToken",
     "BusyError",
+    "CancellationToken",
     "CancelledError",
     "ClosedError",
     "Event",

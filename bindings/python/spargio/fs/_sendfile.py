@@ -29,8 +29,8 @@ async def sendfile(
     file: File, stream: TcpStream | UnixStream, offset: int = 0, length: int | None = None
 ) -> int:
     """Send `length` bytes of `file` from `offset` on, or all up to its end as it is then; gives how
-    many were sent, fewer where the file ends first. What another task writes to the stream meanwhile
-    is refused with :class:`BusyError`.
+    many were sent, fewer where the file ends first. What another task writes meanwhile is
+    refused with :class:`BusyError`.
 
     The pages go through a pipe: ``IORING_OP_SPLICE``, Linux 5.7. Where the file system cannot
     splice, or without io_uring, they are read and sent. What ends it early, a cancellation too, has

@@ -56,8 +56,8 @@ class BufReader:
             raise RuntimeError("the reader beneath was detached")
         if not give_back(self._reader, bytes(self._buffer)):
             raise RuntimeError(
-                f"detach() with {len(self._buffer)} bytes that {type(self._reader).__name__} cannot "
-                "take back: it has no unread(data)"
+                f"detach() with {len(self._buffer)} bytes that {type(self._reader).__name__} "
+                "cannot take back: it has no unread(data)"
             )
         self._buffer.clear()
         self._detached = True

@@ -6,9 +6,10 @@ import errno
 import os
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any, TypeVar, Union
+from typing import Any
 
 from .._counts import at_least
 from .._ffi.core import Future, native
@@ -17,7 +18,7 @@ from ..errors import CancelledError, ClosedError, Overloaded
 from ..groups import TaskGroup
 from ..io import LimitExceeded
 from ..placement import TaskPlacement
-from ..time import monotonic, timeout
+from ..time import timeout
 from ._stream import Stream
 from ._tcp import TcpListener
 from ._unix import UnixListener
@@ -25,19 +26,31 @@ from ._unix import UnixListener
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-AnyListener = Union[TcpListener, UnixListener]
-S = TypeVar("S", bound=Stream)
-OnError = Callable[[Exception, Union[Stream, None]], object]
+AnyListener = TcpListener | UnixListener
+OnError = Callable[[Exception, Stream | None], object]
 
 NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """Of accept(2): there is none for one more connection just now."""
 
 OF_THE_PEER = frozenset(
-    getattr(errno, name)
-    for name in (
-        "ECONNABORTED ECONNRESET EHOSTDOWN EHOSTUNREACH ENETDOWN ENETRESET ENETUNREACH ENOPROTOOPT "
-        "ENOTCONN EPERM EPIPE EPROTO ESHUTDOWN ETIMEDOUT ENONET EOPNOTSUPP"
-    ).split()
+    (
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETRESET,
+        errno.ENETUNREACH,
+        errno.ENONET,
+        errno.ENOPROTOOPT,
+        errno.ENOTCONN,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+        errno.EPIPE,
+        errno.EPROTO,
+        errno.ESHUTDOWN,
+        errno.ETIMEDOUT,
+    )
 )
 """What a peer or the network does to a connection; accept(2) tells of some of them too."""
 
@@ -199,9 +212,9 @@ class _Server:
         if self._on_error is not None:
             self._on_error(error, None)
             return
-        if monotonic() - self._told < _TELL_AGAIN_S:
+        if time.monotonic() - self._told < _TELL_AGAIN_S:
             return
-        self._told = monotonic()
+        self._told = time.monotonic()
         import logging
 
         logging.getLogger("spargio.net").warning(
@@ -240,9 +253,9 @@ async def serve(
 
     What ends a handler ends its connection alone. Without `on_error`, the ends that connections
     have (resets, time limits, :class:`IncompleteReadError`, :class:`LimitExceeded`) are silent and
-    other exceptions go to the log ("spargio.net"). ``on_error(error, stream)`` is called instead for
-    each exception, and with None for the stream when accept(2) lacks a resource, on any shard; what
-    it raises ends the server.
+    other exceptions go to the log ("spargio.net"). ``on_error(error, stream)`` is called instead,
+    on any shard, for each exception, and with None for the stream if accept(2) lacks a resource;
+    what it raises ends the server.
 
     The call takes the listeners over and ends in one of three ways; they are closed then, and no
     handler runs any more:

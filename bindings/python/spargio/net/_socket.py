@@ -26,7 +26,7 @@ _TRANSFERS = ("recv", "recv_into", "recvfrom", "recvmsg", "send", "sendall", "se
 
 
 def fresh(family: int, kind: int) -> socket.socket:
-    """A socket that nobody else has. It waits in the kernel, so it must not be nonblocking, which
+    """A socket that nobody else has. It waits in the kernel, so it must not be nonblocking, as
     ``socket.setdefaulttimeout`` would make it."""
     made = socket.socket(family, kind | socket.SOCK_CLOEXEC)
     made.setblocking(True)
@@ -42,7 +42,7 @@ def fresh_pair(kind: int) -> tuple[socket.socket, socket.socket]:
 
 
 def adopt(sock: socket.socket) -> Descriptor:
-    """Takes the descriptor over. What it shares with other holders stays as it is: O_NONBLOCK too."""
+    """Takes the descriptor over. What other holders share stays as it is: O_NONBLOCK too."""
     kind = _STREAM if _kind_of(sock) == socket.SOCK_STREAM else _MESSAGES
     return native.adopt(sock.detach(), kind)
 
@@ -52,7 +52,7 @@ def _kind_of(sock: socket.socket) -> int:
 
 
 def check_plain(sock: object) -> None:
-    """Only what has no bytes of its own, and adds nothing to those on the wire, can be taken over."""
+    """Only what holds no bytes, and adds nothing to those on the wire, can be taken over."""
     if not isinstance(sock, socket.socket):
         raise TypeError(f"socket is {sock!r}: allowed is a socket.socket")
     if any(getattr(type(sock), name) is not getattr(socket.socket, name) for name in _TRANSFERS):

@@ -10,8 +10,8 @@ from .._counts import within
 from .._ffi.core import Descriptor
 from ..time import timeout as time_limit
 from ._addresses import Address, check_port, encode, family_of
-from ._connect import connect_descriptor, connect_given
 from ._bind import bind_all
+from ._connect import connect_descriptor, connect_given
 from ._incoming import Incoming
 from ._resolve import race, resolve
 from ._session import StreamSessionPolicy

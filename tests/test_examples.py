@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,95 @@ def test_ingest_goes_on_after_a_bad_connection(tmp_path: Path) -> None:
             connection.sendall(b"half")
         assert upload(port, b"whole") == hashlib.sha256(b"whole").digest()
         interrupt(process)
+
+
+# ---- what clients do to a server ----
+
+README_SERVER = re.search(
+    r"## A server\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+)
+assert README_SERVER is not None
+SERVERS = {
+    "README.md": ("-c", README_SERVER[1].replace("7001", "0")),
+    "ingest.py": (str(EXAMPLES / "ingest.py"), "--port", "0"),
+    "line_server.py": (str(EXAMPLES / "line_server.py"),),
+}
+FILES_MAX = 40
+FEW_FILES = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES_MAX},) * 2)"
+"""A whole process has so many descriptors at most: its own and those of its clients."""
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("localhost", port), LIMIT_S)
+
+
+def served(name: str, port: int) -> bool:
+    if name == "ingest.py":
+        return upload(port, b"whole") == hashlib.sha256(b"whole").digest()
+    with connect(port) as one, connect(port) as other:
+        if name == "line_server.py":
+            _until_heard(one, other, b"hello\n")
+            return True
+        one.sendall(b"hello")
+        return one.recv(100) == b"hello"
+
+
+def reset_all(port: int) -> None:
+    for _ in range(20):
+        with connect(port) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.sendall(b"half")
+
+
+def too_many(port: int) -> None:
+    clients = [connect(port) for _ in range(2 * FILES_MAX)]
+    for client in clients:
+        client.close()
+
+
+def one_long_line(port: int) -> None:
+    with connect(port) as client, suppress(OSError):
+        client.settimeout(5)
+        client.sendall(b"x" * 1_000_000)
+
+
+def flood_beside_a_slow_reader(port: int) -> None:
+    with connect(port), connect(port) as talker:
+        talker.setblocking(False)
+        sent, until = 0, time.monotonic() + LIMIT_S
+        while sent < 20_000_000 and time.monotonic() < until:
+            readable, writable, _ = select.select([talker], [talker], [], 1)
+            try:
+                if readable and not talker.recv(1 << 20):
+                    return
+                if writable:
+                    sent += talker.send(b"y" * 9_999 + b"\n")
+                if not readable and not writable:
+                    return  # It takes no more: it waits for those who do not read.
+            except OSError:
+                return
+
+
+@pytest.mark.parametrize("attack", [reset_all, too_many, one_long_line, flood_beside_a_slow_reader])
+@pytest.mark.parametrize("name", list(SERVERS))
+def test_no_client_ends_a_server_for_the_others(
+    name: str, attack: Callable[[int], None], tmp_path: Path
+) -> None:
+    arguments = SERVERS[name]
+    if attack is too_many:
+        start = FEW_FILES + "; import runpy, sys; "
+        if arguments[0] == "-c":
+            arguments = ("-c", f"{FEW_FILES}\n{arguments[1]}")
+        else:
+            argv = list(arguments)
+            run = f"sys.argv = {argv!r}; runpy.run_path({argv[0]!r}, run_name='__main__')"
+            arguments = ("-c", start + run)
+    with service("-u", *arguments, cwd=tmp_path) as (process, port):
+        attack(port)
+        assert served(name, port)
+        assert process.poll() is None
+        _, err = interrupt(process)
+    assert err.count("Traceback") == (name == "README.md"), err  # That of Ctrl-C.
 
 
 @pytest.mark.parametrize(

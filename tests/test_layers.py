@@ -83,6 +83,7 @@ LAYERS = [
         "user_data",
         "options",
         "settings",
+        "self_connect",
         "build_options",
     },
     {
@@ -102,6 +103,7 @@ LAYERS = [
         "soft/vectors",
         "soft/users",
         "soft/blocking",
+        "soft/interrupt",
         "soft/sockets",
         "soft/attempt",
         "soft/pool",

@@ -16,6 +16,7 @@ const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
 
 const at_once_max = 4;
+const ending_bits = op_module.closing_bit | op_module.recall_bit;
 
 /// Asks for the end of an operation; what comes is its completion, as -ECANCELED or a result.
 pub fn cancelOp(self: *Shard, op: *Op) void {
@@ -37,14 +38,14 @@ pub fn cancelOps(self: *Shard, task: *Task) void {
     }
 }
 
-/// Those whose descriptor is being closed, maybe by another shard.
+/// Those whose descriptor is being closed, or whose accept is recalled, maybe by another shard.
 pub fn cancelClosed(self: *Shard, task: *Task) void {
     var next = task.ops;
     while (next) |op| {
         next = op.next;
         const word = op.counted_in orelse continue;
         // Flying: who counted it in holds the word until then.
-        if (op.phase == .flying and word.load(.seq_cst) & op_module.closing_bit != 0) self.cancelOp(op);
+        if (op.phase == .flying and word.load(.seq_cst) & ending_bits != 0) self.cancelOp(op);
     }
 }
 

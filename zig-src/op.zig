@@ -8,6 +8,7 @@ const linux = std.os.linux;
 const limits = @import("limits.zig");
 const seam = @import("seam.zig");
 const gpa = @import("memory.zig").gpa;
+const isItself = @import("self_connect.zig").isItself;
 const Sqe = @import("ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
@@ -15,6 +16,8 @@ const Undo = @import("undo.zig").Undo;
 
 /// Of a word that counts the operations of a descriptor: it is being closed.
 pub const closing_bit: u32 = 1 << 31;
+/// Those that accept are to look again: there are connections that were accepted already.
+pub const recall_bit: u32 = 1 << 30;
 
 pub const Phase = enum(u8) { free, flying, ended };
 
@@ -50,7 +53,7 @@ pub const Op = struct {
     shard: *anyopaque,
     /// Paths or an address, for the kernel to read.
     kept: ?[:0]u8 = null,
-    /// Counts this one among others of its descriptor; where its closing bit is set they are to end.
+    /// Counts this one among others of its descriptor; where its closing or recall bit is set they are to end.
     counted_in: ?*const std.atomic.Value(u32) = null,
     /// Takes what comes before the terminal completion (a multishot operation); with `complete_ctx`.
     more: ?CompleteFn = null,
@@ -124,7 +127,8 @@ pub const OpTable = struct {
         op.result = result;
         op.cqe_flags = cqe_flags;
         if (op.socket >= 0) {
-            if (result >= 0) op.result = op.socket else _ = seam.system.close(op.socket);
+            if (result >= 0 and isItself(op.socket)) op.result = -@as(i32, @backingInt(linux.E.CONNREFUSED));
+            if (op.result >= 0) op.result = op.socket else _ = seam.system.close(op.socket);
             op.socket = -1;
         }
         if (op.kept) |bytes| gpa.free(bytes);

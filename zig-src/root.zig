@@ -34,6 +34,7 @@ test {
     _ = @import("queue/inbox.zig");
     _ = @import("queue/lane.zig");
     _ = @import("queue/list.zig");
+    _ = @import("self_connect.zig");
     _ = @import("queue/stealable.zig");
     _ = @import("ring.zig");
     _ = @import("room.zig");

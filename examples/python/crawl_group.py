@@ -23,30 +23,22 @@ PAGE_LIMIT_S = 0.2
 
 
 async def answer(stream: net.TcpStream, pages: int) -> None:
-    async with stream:
-        request = b""
-        while b"\r\n\r\n" not in request:
-            if not (part := await stream.recv(4096)):
-                return
-            request += part
-        number = int(request.split()[1][1:])
-        if number == pages // 2:
-            await spargio.sleep(3600)
-        if number < pages:
-            below = (2 * number + 1, 2 * number + 2)
-            links = "".join(f'<a href="/{n}">{n}</a>' for n in below if n <= pages)
-            head = "200 OK"
-        else:
-            head, links = "404 Not Found", ""
-        text = f"HTTP/1.1 {head}\r\nConnection: close\r\n\r\n{links}"
-        await stream.write_all(text.encode())
-
-
-async def serve(listener: net.TcpListener, pages: int) -> None:
-    """One of several. It accepts for itself: a child that never begins closes nothing."""
-    while True:
-        stream, _ = await listener.accept()
-        await answer(stream, pages)
+    request = b""
+    while b"\r\n\r\n" not in request:
+        if len(request) > 65536 or not (part := await stream.recv(4096)):
+            return
+        request += part
+    number = int(request.split()[1][1:])
+    if number == pages // 2:
+        await spargio.sleep(3600)
+    if number < pages:
+        below = (2 * number + 1, 2 * number + 2)
+        links = "".join(f'<a href="/{n}">{n}</a>' for n in below if n <= pages)
+        head = "200 OK"
+    else:
+        head, links = "404 Not Found", ""
+    text = f"HTTP/1.1 {head}\r\nConnection: close\r\n\r\n{links}"
+    await stream.write_all(text.encode())
 
 
 # ---- the crawl ----
@@ -99,13 +91,10 @@ class Crawl:
 
 
 async def crawl(pages: int, at_once: int, stop_after: int | None) -> Crawl:
-    async with (
-        await net.TcpListener.bind("127.0.0.1", 0) as listener,
-        spargio.TaskGroup() as site,
-    ):
-        for _ in range(at_once + 1):
-            site.spawn(serve(listener, pages))
+    listener = await net.TcpListener.bind("127.0.0.1", 0)
+    async with spargio.TaskGroup() as site:
         crawl = Crawl(listener.local_addr[1], at_once, stop_after)
+        site.spawn(net.serve(listener, lambda stream: answer(stream, pages)))
         await crawl.run()
         site.cancel()  # And with it the connection that would never answer.
     return crawl

@@ -1,45 +1,52 @@
-"""A chat of lines over TCP: what one says, all others hear. Ends by SIGTERM or Ctrl-C."""
+"""A chat of lines over TCP: what one says, all others hear. Ends by SIGTERM or Ctrl-C.
 
-import contextlib
+Who reads slowly misses lines, who does not read for 10 s is dropped, as is who sends a line of more
+than 64 KiB. The others go on."""
+
 import signal
 
 import spargio
 from spargio import io, net, sync
 
-
-async def hear(stream: net.TcpStream, others: sync.Subscriber) -> None:
-    async for speaker, line in others:
-        if speaker is not stream:
-            with contextlib.suppress(OSError):  # It has gone; its reader sees that too.
-                await stream.write_all(line)
+DEAF_S = 10
 
 
-async def talk(stream: net.TcpStream, room: sync.Broadcast) -> None:
-    async with stream, spargio.TaskGroup() as group:
-        group.spawn(hear(stream, room.subscribe()))
-        with contextlib.suppress(OSError):
+class Room:
+    def __init__(self) -> None:
+        self.lines = sync.broadcast(100)
+
+    async def hear(self, stream: net.TcpStream) -> None:
+        others = self.lines.subscribe()
+        while True:
+            try:
+                speaker, line = await others.recv()
+            except sync.Lagged:  # It was too slow: it goes on with the oldest line that is left.
+                continue
+            if speaker is not stream:
+                with spargio.timeout(DEAF_S):
+                    await stream.write_all(line)
+
+    async def talk(self, stream: net.TcpStream) -> None:
+        """One connection. What goes wrong ends this one alone: that is net.serve's business."""
+        async with spargio.TaskGroup() as group:
+            group.spawn(self.hear(stream))
             async for line in io.BufReader(stream):
-                room.send((stream, line))
-        group.cancel()  # The speaker has gone; so does the listener.
+                self.lines.send((stream, line))
+            group.cancel()  # The speaker has gone; so does the listener.
 
 
 async def main() -> None:
-    room = sync.broadcast(100)
+    stop = spargio.CancellationToken()
     async with (
         spargio.signal.stream(signal.SIGTERM, signal.SIGINT) as signals,
-        await net.TcpListener.bind("localhost", 0) as listener,
         spargio.TaskGroup() as group,
     ):
-
-        async def accept() -> None:
-            while True:
-                stream, _ = await listener.accept()
-                group.spawn(talk(stream, room))
-
-        group.spawn(accept())
-        print(f"listening on port {listener.local_addr[1]}", flush=True)
+        listeners = await net.TcpListener.bind_all("localhost", 0)
+        print(f"listening on port {listeners[0].local_addr[1]}", flush=True)
+        talk = Room().talk
+        group.spawn(net.serve(listeners, talk, max_connections=1000, stop=stop, drain=0))
         await signals.recv()
-        group.cancel()
+        stop.cancel()
 
 
 spargio.run(main)

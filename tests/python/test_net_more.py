@@ -477,7 +477,7 @@ def test_unix_datagrams(tmp_path: Path) -> None:
 def test_sockets_of_python_are_taken_over_and_given_up() -> None:
     async def main() -> None:
         ours, theirs = socket.socketpair()
-        ours.settimeout(1)  # Non-blocking for the kernel: taken back by from_socket.
+        ours.settimeout(1)  # Nonblocking for the kernel: from_socket leaves it so.
         stream = net.UnixStream.from_socket(ours)
         assert ours.fileno() == -1
         theirs.sendall(b"one")

@@ -8,15 +8,19 @@ const api = @import("api.zig");
 const cached = @import("cached.zig");
 const fs = @import("../ops/fs.zig");
 const helpers = &@import("helpers.zig").helpers;
+const names = @import("names.zig");
+const PyTask = @import("task.zig").PyTask;
 const read_many = @import("read_many.zig");
 const raiseErrno = @import("helpers.zig").raiseErrno;
 const object = @import("object.zig");
-const op = @import("op.zig");
+const op_methods = @import("op_methods.zig");
 const Shard = @import("../shard.zig").Shard;
+const Spare = @import("spare.zig").Spare;
 const Object = api.Object;
 const py = &api.py;
 
 const closing_bit = @import("../op.zig").closing_bit;
+const recall_bit = @import("../op.zig").recall_bit;
 
 /// A receive gets a new bytes object before anything has arrived: its size follows what the peer
 /// sends, so that many quiet connections do not hold much, and a fast one is not cut into pieces.
@@ -46,17 +50,41 @@ fn lingers(fd: i32) bool {
     return linux.errno(rc) == .SUCCESS and value[0] != 0 and value[1] != 0;
 }
 
+/// What a descriptor is, as `adopt` is told.
+pub const Kind = enum(u8) {
+    /// Has positions: any number of writes at a time.
+    file,
+    /// A stream socket or a listener.
+    stream,
+    /// Each transfer is a message, which may be empty: datagrams.
+    messages,
+    pipe,
+
+    pub fn isSocket(self: Kind) bool {
+        return self == .stream or self == .messages;
+    }
+
+    /// Bytes follow each other: two writes at a time would mix theirs.
+    pub fn flows(self: Kind) bool {
+        return self == .stream or self == .pipe;
+    }
+};
+
 pub const Descriptor = struct {
     fd: i32,
     /// Operations under way, and the closing bit. Any thread.
     users: std.atomic.Value(u32),
-    is_socket: bool,
+    kind: Kind,
+    /// The task that writes to a stream. Only compared; any thread.
+    writer: std.atomic.Value(?*PyTask),
+    /// Connections that were accepted ahead, and left by who asked for them.
+    spare: Spare,
     /// The last receive took all there was. A hint; any thread.
     drained: std.atomic.Value(bool),
     /// How many bytes the next receive makes room for, where its caller allows more. A hint as well.
     room: std.atomic.Value(u32),
     cache: cached.Hint,
-    /// Bytes that a cancelled read had taken already; the next read gets them. Exchanged atomically.
+    /// Bytes that were read and not taken; the next read gets them. Exchanged atomically.
     leftover: ?*Object,
     /// Path or peer, for messages; may be null.
     name: ?*Object,
@@ -64,7 +92,7 @@ pub const Descriptor = struct {
     pub const Type = object.TypeOf(Descriptor);
 
     /// Takes over `fd`; `name` is borrowed. Closes `fd` on failure.
-    pub fn create(fd: i32, is_socket: bool, name: ?*Object) ?*Object {
+    pub fn create(fd: i32, kind: Kind, name: ?*Object) ?*Object {
         const instance = Type.create() orelse {
             _ = linux.close(fd);
             return null;
@@ -73,7 +101,9 @@ pub const Descriptor = struct {
         self.* = .{
             .fd = fd,
             .users = .init(0),
-            .is_socket = is_socket,
+            .kind = kind,
+            .writer = .init(null),
+            .spare = .{},
             .drained = .init(false),
             .room = .init(room_first),
             .cache = .{},
@@ -100,6 +130,38 @@ pub const Descriptor = struct {
         return @atomicRmw(?*Object, &self.leftover, .Xchg, bytes, .acq_rel);
     }
 
+    /// Before a write of a stream: false, with the exception set, while another task writes. True for one
+    /// inside a longer write of the same task as well; `claimed` says whether it is to be given up.
+    pub fn claimWriter(self: *Descriptor, me: *PyTask, claimed: *bool) bool {
+        if (!self.kind.flows()) return true;
+        const before = self.writer.cmpxchgStrong(null, me, .acq_rel, .acquire) orelse {
+            claimed.* = true;
+            return true;
+        };
+        if (before == me) return true;
+        _ = api.raise(helpers.BusyError, "another task writes to this stream: one may at a time");
+        return false;
+    }
+
+    pub fn endWriter(self: *Descriptor) void {
+        self.writer.store(null, .release);
+    }
+
+    /// begin_write(): the stream is this task's to write to until end_write(), over several operations.
+    fn beginWrite(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const me = PyTask.demand("a write") orelse return null;
+        var claimed = false;
+        const self = Type.body(instance);
+        if (!self.claimWriter(me, &claimed)) return null;
+        if (claimed or !self.kind.flows()) return api.none();
+        return api.raise(helpers.BusyError, "this task is writing to the stream already");
+    }
+
+    fn endWrite(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        Type.body(instance).endWriter();
+        return api.none();
+    }
+
     /// Counts an operation in; false, with the exception set, where it is closed.
     pub fn acquire(self: *Descriptor) bool {
         const before = self.users.fetchAdd(1, .acq_rel);
@@ -111,8 +173,8 @@ pub const Descriptor = struct {
 
     pub fn release(self: *Descriptor) void {
         const before = self.users.fetchSub(1, .acq_rel);
-        std.debug.assert(before & ~closing_bit > 0);
-        if (before == closing_bit | 1) self.closeNow();
+        std.debug.assert(before & ~(closing_bit | recall_bit) > 0);
+        if (before & ~recall_bit == closing_bit | 1) self.closeNow();
     }
 
     pub fn isClosing(self: *const Descriptor) bool {
@@ -127,15 +189,32 @@ pub const Descriptor = struct {
         defer self.release();
         const before = self.users.fetchOr(closing_bit, .seq_cst);
         if (before & closing_bit != 0) return null;
-        if (before == 1) return self.takeFd();
+        if (before & ~recall_bit == 1) {
+            self.spare.closeAll(&self.users);
+            return self.takeFd();
+        }
         self.endWaits();
         return null;
     }
 
-    /// Ends what waits on any shard. What is done in a file ends by itself, and is not cut short.
+    /// Ends what waits on any shard: operations of ours, because the socket may be others' too (shutdown(2)
+    /// would end it for them). What is done in a file ends by itself, and is not cut short.
     fn endWaits(self: *Descriptor) void {
-        if (self.is_socket) _ = linux.shutdown(self.fd, linux.SHUT.RDWR); // The peer is to know at once.
         if (!self.endsByItself()) Shard.current().?.crew.endClosed();
+    }
+
+    /// Connections that were accepted and not taken: the next accept gets them, or one that waits already,
+    /// on whatever shard. Takes the queue over.
+    pub fn leaveAccepted(self: *Descriptor, queue: *Spare.Queue) void {
+        if (queue.count() == 0 or self.isClosing()) return queue.destroy();
+        self.spare.give(queue, &self.users);
+        const shard = Shard.current() orelse return; // The last reference goes: nobody waits.
+        shard.crew.endClosed();
+    }
+
+    /// One of those, if there is one.
+    pub fn takeAccepted(self: *Descriptor) ?i32 {
+        return self.spare.take(&self.users);
     }
 
     /// Whether no operation on it waits for anybody. While it is ours: counted in.
@@ -148,7 +227,8 @@ pub const Descriptor = struct {
 
     fn closeNow(self: *Descriptor) void {
         const fd = @atomicRmw(i32, &self.fd, .Xchg, -1, .acq_rel);
-        if (fd >= 0) closeAside(fd, self.is_socket);
+        if (fd >= 0) closeAside(fd, self.kind.isSocket());
+        self.spare.closeAll(&self.users);
     }
 
     /// The number, given up to a close operation.
@@ -165,26 +245,51 @@ pub const Descriptor = struct {
     /// detach() -> the number; it is the caller's from now on.
     fn detach(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
-        if (self.users.cmpxchgStrong(0, closing_bit, .acq_rel, .acquire)) |seen| {
+        if (self.wouldLose()) |what| return api.raise(py.PyExc_RuntimeError.*, what);
+        const idle = self.users.load(.acquire) & recall_bit;
+        // Counted in, so that one that finds it closed just now is not the last one, which closes.
+        if (self.users.cmpxchgStrong(idle, idle | closing_bit | 1, .acq_rel, .acquire)) |seen| {
             if (seen & closing_bit != 0) return api.raise(helpers.ClosedError, "the descriptor is closed");
             return api.raise(py.PyExc_RuntimeError.*, "detach() while operations are under way on the descriptor");
         }
+        defer self.release();
         return py.PyLong_FromLongLong(self.takeFd());
+    }
+
+    fn wouldLose(self: *Descriptor) ?[*:0]const u8 {
+        if (@atomicLoad(?*Object, &self.leftover, .acquire) != null)
+            return "detach() with bytes that were read and not used: take_unread() has them";
+        if (!self.spare.isEmpty())
+            return "detach() with connections that were accepted and not taken: accept() has them";
+        return null;
+    }
+
+    /// Bytes that the next read gets before anything else, and before what was left earlier. False with an
+    /// exception set.
+    pub fn leave(self: *Descriptor, bytes: *Object) bool {
+        var joined: ?*Object = api.ref(bytes);
+        while (true) {
+            var older = self.swapLeftover(null);
+            if (older) |bytes_before| {
+                py.PyBytes_Concat(&joined, bytes_before);
+                api.drop(&older);
+                if (joined == null) return false;
+            }
+            // Only where two tasks read at once there are some again; there is no order to keep then.
+            joined = self.swapLeftover(joined) orelse return true;
+        }
     }
 
     /// unread(bytes): the next read gets them before anything else. For the one task that reads.
     fn unread(instance: *Object, bytes: *Object) callconv(.c) ?*Object {
         if (py.PyBytes_AsString(bytes) == null) return null;
-        var before = Type.body(instance).swapLeftover(api.ref(bytes));
-        const older = before orelse return api.none();
-        defer api.drop(&before);
-        // Only where two tasks read at once; then there is no order to keep.
-        var joined: ?*Object = api.ref(bytes);
-        py.PyBytes_Concat(&joined, older);
-        if (joined == null) return null;
-        var replaced = Type.body(instance).swapLeftover(joined);
-        api.drop(&replaced);
-        return api.none();
+        if (py.PyBytes_Size(bytes) == 0) return api.none();
+        return if (Type.body(instance).leave(bytes)) api.none() else null;
+    }
+
+    /// take_unread(): what the next read would get first; b"" for nothing.
+    fn takeUnread(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return Type.body(instance).swapLeftover(null) orelse py.PyBytes_FromStringAndSize(null, 0);
     }
 
     fn setNodelay(instance: *Object, flag: *Object) callconv(.c) ?*Object {
@@ -206,7 +311,7 @@ pub const Descriptor = struct {
             defer aside.restore();
             var text: [96]u8 = undefined;
             const words = std.fmt.bufPrintSentinel(&text, "unclosed spargio {s}, descriptor {d}: close it, or use " ++
-                "'async with'", .{ if (self.is_socket) "socket" else "file", self.fd }, 0) catch unreachable;
+                "'async with'", .{ if (self.kind.isSocket()) "socket" else "file", self.fd }, 0) catch unreachable;
             if (py.PyErr_WarnEx(py.PyExc_ResourceWarning.*, words.ptr, 1) != 0) py.PyErr_WriteUnraisable(null);
         }
         self.closeNow();
@@ -221,9 +326,15 @@ pub const Descriptor = struct {
                 object.method("fileno", &fileno, api.meth_noargs, "The number, -1 when closed."),
                 object.method("detach", &detach, api.meth_noargs, "Give up ownership of the number."),
                 object.method("unread", &unread, api.meth_one, "unread(bytes): read again first."),
+                object.method("take_unread", &takeUnread, api.meth_noargs, "What the next read would get first."),
+                object.method("begin_write", &beginWrite, api.meth_noargs, "Claim the stream for this task."),
+                object.method("end_write", &endWrite, api.meth_noargs, "Give it up."),
+                object.method("sockaddr", &names.sockaddr, api.meth_one, "sockaddr(peer): as the kernel has it."),
+                object.method("getsockopt", &names.getsockopt, api.meth_fastcall, "getsockopt(level, option, size)"),
+                object.method("setsockopt", &names.setsockopt, api.meth_fastcall, "setsockopt(level, option, bytes)"),
                 object.method("set_nodelay", &setNodelay, api.meth_one, "TCP_NODELAY."),
                 object.method("read_many_at", &read_many.readManyAt, api.meth_fastcall, "read_many_at(offsets, size)"),
-            } ++ op.descriptor_methods ++ [_]api.MethodDef{.{}};
+            } ++ op_methods.descriptor_methods ++ [_]api.MethodDef{.{}};
         };
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.methods, &S.methods),
@@ -234,10 +345,10 @@ pub const Descriptor = struct {
     }
 };
 
-/// adopt(fd, is_socket) -> Descriptor
+/// adopt(fd, kind) -> Descriptor
 pub fn adopt(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("adopt", count, 2)) return null;
     const fd = object.unsigned(arguments[0], "fd", std.math.maxInt(i32)) orelse return null;
-    const is_socket = object.unsigned(arguments[1], "is_socket", 1) orelse return null;
-    return Descriptor.create(@intCast(fd), is_socket == 1, null);
+    const kind = object.unsigned(arguments[1], "kind", @backingInt(Kind.pipe)) orelse return null;
+    return Descriptor.create(@intCast(fd), @fromBackingInt(@intCast(kind)), null);
 }

@@ -11,6 +11,7 @@ const Helpers = struct {
     TaskCancelled: *Object,
     Overloaded: *Object,
     ClosedError: *Object,
+    BusyError: *Object,
     SpargioError: *Object,
     IncompleteReadError: *Object,
     /// What an exchange gives: there is nothing now; there never will be.

@@ -9,19 +9,16 @@ const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const object = @import("object.zig");
 const CoreOp = @import("../op.zig").Op;
-const closeAside = @import("descriptor.zig").closeAside;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
+const Spare = @import("spare.zig").Spare;
 const Sqe = @import("../ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 
 /// Connections that wait for their consumer before the kernel is asked to stop.
 const lag_max = 16;
-
-/// More than can come between that and the stop in one pass; what comes beyond is closed.
-const places = 256;
 
 pub const Incoming = struct {
     descriptor: ?*Object,
@@ -34,9 +31,8 @@ pub const Incoming = struct {
     last: ?i32,
     waiting: bool,
     stopping: bool,
-    accepted: [places]i32,
-    first: u32,
-    count: u32,
+    /// From the first operation on.
+    accepted: ?*Spare.Queue,
 
     pub const Type = object.TypeOf(Incoming);
 
@@ -66,7 +62,7 @@ pub const Incoming = struct {
         if (self.stopping) return self.stopped(me, suspended);
         if (me.cancelWanted()) return me.raiseCancel(); // What is here stays here.
         while (true) {
-            if (self.count > 0) return self.take();
+            if (self.next()) |fd| return Descriptor.create(fd, .stream, null);
             if (self.op == null) {
                 if (!self.goesOn()) return null;
                 if (!self.arm(me, instance)) return py.PyErr_NoMemory();
@@ -82,11 +78,10 @@ pub const Incoming = struct {
         return me.suspendNow();
     }
 
-    fn take(self: *Incoming) ?*Object {
-        const fd = self.accepted[self.first];
-        self.first = (self.first + 1) % places;
-        self.count -= 1;
-        return Descriptor.create(fd, true, null);
+    /// Its own first: they came before it was recalled.
+    fn next(self: *Incoming) ?i32 {
+        if (self.accepted) |queue| if (queue.pop()) |fd| return fd;
+        return Descriptor.Type.body(self.descriptor.?).takeAccepted();
     }
 
     /// After the operation's end. False, with the exception set, where that was an error: the next
@@ -108,6 +103,7 @@ pub const Incoming = struct {
     /// False: no memory.
     fn arm(self: *Incoming, me: *PyTask, instance: *Object) bool {
         const shard = Shard.current().?;
+        if (self.accepted == null) self.accepted = Spare.Queue.create() catch return false;
         var sqe: Sqe = undefined;
         sqe.prep_accept(Descriptor.Type.body(self.descriptor.?).fd, null, null, linux.SOCK.CLOEXEC);
         sqe.ioprio = linux.IORING_ACCEPT_MULTISHOT;
@@ -126,20 +122,14 @@ pub const Incoming = struct {
     fn arrived(ctx: ?*anyopaque, result: i32, _: u32) callconv(.c) void {
         const self = Type.body(@ptrCast(ctx.?));
         self.keep(result);
-        if (self.count >= lag_max) Shard.current().?.cancelOp(self.op.?);
+        if (self.accepted.?.count() >= lag_max) Shard.current().?.cancelOp(self.op.?);
         if (!self.waiting) return;
         self.waiting = false;
         Shard.wake(&self.task.?.task);
     }
 
     fn keep(self: *Incoming, result: i32) void {
-        if (result < 0) return;
-        if (self.count == places) {
-            _ = linux.close(result);
-            return;
-        }
-        self.accepted[(self.first + self.count) % places] = result;
-        self.count += 1;
+        if (result >= 0) self.accepted.?.push(result);
     }
 
     /// On the shard, once: the kernel is done with it. The task is woken by the shard.
@@ -153,7 +143,7 @@ pub const Incoming = struct {
         py.Py_DecRef(instance);
     }
 
-    /// stop(): the next await waits for the end, closes what was not taken, and gives None.
+    /// stop(): the next await waits for the end, leaves what was not taken, and gives None.
     fn stop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         Type.body(instance).stopping = true;
         return api.none();
@@ -169,10 +159,8 @@ pub const Incoming = struct {
     }
 
     fn release(self: *Incoming) void {
-        while (self.count > 0) : (self.count -= 1) {
-            closeAside(self.accepted[self.first], true);
-            self.first = (self.first + 1) % places;
-        }
+        if (self.accepted) |queue| Descriptor.Type.body(self.descriptor.?).leaveAccepted(queue);
+        self.accepted = null;
         if (self.counted) Descriptor.Type.body(self.descriptor.?).release();
         self.counted = false;
     }

@@ -8,6 +8,7 @@ const host = &@import("host.zig").host;
 const object = @import("object.zig");
 const messages = @import("messages.zig");
 const op = @import("op.zig");
+const op_methods = @import("op_methods.zig");
 const descriptor = @import("descriptor.zig");
 const signals = @import("signals.zig");
 const yield = @import("yield.zig");
@@ -32,12 +33,12 @@ const py = &api.py;
 
 var functions = [_]api.MethodDef{
     object.method("start", &PyRuntime.start, api.meth_fastcall, "start(options_address, driven, debug)"),
-    object.method("open", &op.open, api.meth_fastcall, "open(path, name, flags, mode)"),
-    object.method("adopt", &descriptor.adopt, api.meth_fastcall, "adopt(fd, is_socket)"),
+    object.method("open", &op_methods.open, api.meth_fastcall, "open(path, name, flags, mode)"),
+    object.method("adopt", &descriptor.adopt, api.meth_fastcall, "adopt(fd, kind)"),
     object.method("register_buffer", &registered.register, api.meth_one, "register_buffer(buffer): a place"),
     object.method("unregister_buffer", &registered.unregister, api.meth_one, "unregister_buffer(place)"),
-    object.method("sleep", &op.sleep, api.meth_one, "sleep(duration_ns)"),
-    object.method("nop", &op.nop, api.meth_noargs, "nop()"),
+    object.method("sleep", &op_methods.sleep, api.meth_one, "sleep(duration_ns)"),
+    object.method("nop", &op_methods.nop, api.meth_noargs, "nop()"),
     object.method(
         "submit",
         &raw.submit,

@@ -17,15 +17,13 @@ const object = @import("object.zig");
 const once = @import("once.zig");
 const CoreOp = @import("../op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
-const Incoming = @import("incoming.zig").Incoming;
 const PyTask = @import("task.zig").PyTask;
-const Segments = @import("segments.zig").Segments;
 const Shard = @import("../shard.zig").Shard;
 const Task = @import("../task.zig").Task;
 const Object = api.Object;
 const py = &api.py;
 
-const Kind = enum(u8) {
+pub const Kind = enum(u8) {
     sleep,
     nop,
     open,
@@ -45,11 +43,13 @@ const Kind = enum(u8) {
     close,
 };
 
-const PyOp = struct {
+pub const PyOp = struct {
     kind: Kind,
     state: once.State,
     /// Counted in at the descriptor.
     counted: bool,
+    /// The stream is this operation's to write to, until it has ended.
+    claimed: bool,
     descriptor: ?*Object,
     /// The bytes object that a read fills or a write sends; of an open its name.
     held: ?*Object,
@@ -59,6 +59,8 @@ const PyOp = struct {
     length: usize,
     /// A receive that has no memory of its own yet: the kernel picks a buffer when something comes.
     picks: bool,
+    /// It waits until a nonblocking socket is ready, and is tried anew then.
+    polls: bool,
     progress: usize,
     /// Offset, duration, flags or `how`, as the kind says.
     argument: u64,
@@ -66,7 +68,7 @@ const PyOp = struct {
 
     const Type = object.TypeOf(PyOp);
 
-    fn create(kind: Kind, descriptor: ?*Object) ?*PyOp {
+    pub fn create(kind: Kind, descriptor: ?*Object) ?*PyOp {
         const self = Type.body(Type.create() orelse return null);
         self.kind = kind; // The rest of the body is zero: new, nothing held.
         if (descriptor) |d| self.descriptor = api.ref(d);
@@ -85,9 +87,10 @@ const PyOp = struct {
                     return null;
                 }
                 if (!once.claim(&self.state)) return twice();
-                if (!self.begin()) return self.finished();
-                // A receive of nothing would wait for data all the same.
-                if (self.transfers() and self.length == 0) return self.succeeded(0);
+                if (!self.begin(me)) return self.finished();
+                // A receive of nothing would wait for data all the same. An empty message is one.
+                if (self.length == 0 and self.transfers() and !self.isOfMessages()) return self.succeeded(0);
+                if (self.kind == .accept) if (self.acceptedAhead()) |fd| return self.succeeded(fd);
                 if (self.reads()) {
                     if (!self.takeLeftover()) return self.finished();
                     if (self.progress == self.length) return self.succeeded(self.progress);
@@ -106,12 +109,17 @@ const PyOp = struct {
                 }
                 const shard = Shard.current().?;
                 const picked = buffers.idOf(op.cqe_flags);
+                const recalled = self.kind == .accept and op.cancel_sent;
                 const result = shard.ops.consume(op);
                 me.op = null;
                 if (picked) |id| {
                     const taken = result < 0 or self.takePicked(shard, id, @intCast(result));
                     shard.buffers.ready.giveBack(id);
                     if (!taken) return self.finished();
+                }
+                if (result < 0 and recalled and !me.cancelWanted() and !self.isClosing()) {
+                    if (self.acceptedAhead()) |fd| return self.succeeded(fd);
+                    return self.fly(me, instance, suspended);
                 }
                 return self.ended(me, instance, result, suspended);
             },
@@ -124,7 +132,7 @@ const PyOp = struct {
     }
 
     /// Before the first launch. False: it is over already, with an exception or with None.
-    fn begin(self: *PyOp) bool {
+    fn begin(self: *PyOp, me: *PyTask) bool {
         const instance = self.descriptor orelse return true;
         const descriptor = Descriptor.Type.body(instance);
         if (self.kind == .close) {
@@ -133,7 +141,27 @@ const PyOp = struct {
         }
         if (!descriptor.acquire()) return false;
         self.counted = true;
-        return true;
+        if (!self.writes() or descriptor.claimWriter(me, &self.claimed)) return true;
+        self.finish();
+        return false;
+    }
+
+    fn writes(self: *const PyOp) bool {
+        return self.kind == .send or self.kind == .write_at or self.writesAll();
+    }
+
+    fn isSocketTransfer(self: *const PyOp) bool {
+        const of_sockets = self.kind == .accept or self.transfers();
+        return of_sockets and Descriptor.Type.body(self.descriptor.?).kind.isSocket();
+    }
+
+    fn isOfMessages(self: *const PyOp) bool {
+        return Descriptor.Type.body(self.descriptor.?).kind == .messages;
+    }
+
+    /// A connection that an `incoming()` left.
+    fn acceptedAhead(self: *PyOp) ?usize {
+        return @intCast(Descriptor.Type.body(self.descriptor.?).takeAccepted() orelse return null);
     }
 
     fn transfers(self: *const PyOp) bool {
@@ -152,7 +180,11 @@ const PyOp = struct {
     }
 
     fn reads(self: *const PyOp) bool {
-        return self.kind == .recv or self.kind == .recv_into or self.kind == .read_exactly;
+        return switch (self.kind) {
+            .recv, .recv_into, .read_exactly => true,
+            .read_at, .read_at_into => Descriptor.Type.body(self.descriptor.?).kind == .pipe,
+            else => false,
+        };
     }
 
     /// What a cancelled read left comes first. False with an exception set.
@@ -212,9 +244,16 @@ const PyOp = struct {
         return me.suspendForOp(op, instance, self.kind == .close);
     }
 
+    /// Another round. Those under way were ended by the close, so that one begun after it would not be.
+    fn again(self: *PyOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+        if (self.isClosing()) return self.failed(me, instance, @backingInt(linux.E.BADF), suspended);
+        return self.fly(me, instance, suspended);
+    }
+
     fn launch(self: *PyOp, task: *Task) fs.Error!*CoreOp {
         const shard = Shard.current().?;
         const fd = if (self.descriptor) |d| Descriptor.Type.body(d).fd else -1;
+        if (self.polls) return net.poll(shard, task, fd, if (self.writes()) linux.POLL.OUT else linux.POLL.IN);
         if (self.picks) {
             if (shard.pickable() != null) return net.recvPicked(shard, task, fd, self.length, self.drained());
             if (!self.makeRoom()) return error.OutOfMemory;
@@ -249,9 +288,13 @@ const PyOp = struct {
     /// The kernel's result, as Python's: a value, an exception, or another round.
     fn ended(self: *PyOp, me: *PyTask, instance: *Object, result: i32, suspended: *bool) ?*Object {
         if (result < 0) return self.failed(me, instance, -result, suspended);
+        if (self.polls) {
+            self.polls = false;
+            return self.again(me, instance, suspended);
+        }
         const count: usize = @intCast(result);
         // A close elsewhere ends the receive as the end of the stream would: it is none.
-        if (count == 0 and self.reads() and Descriptor.Type.body(self.descriptor.?).isClosing()) {
+        if (count == 0 and self.reads() and self.isClosing()) {
             self.finish();
             return api.raise(helpers.ClosedError, closed_text);
         }
@@ -261,7 +304,7 @@ const PyOp = struct {
                 if (self.progress == self.length) return self.succeeded(count);
                 if (count > 0) {
                     if (me.cancelWanted()) return self.cancelled(me);
-                    return self.fly(me, instance, suspended);
+                    return self.again(me, instance, suspended);
                 }
                 if (self.kind == .read_exactly) return self.incomplete();
                 // A write that takes nothing would go round for ever.
@@ -281,8 +324,8 @@ const PyOp = struct {
             .send, .write_at, .recv_into, .read_at_into => py.PyLong_FromLongLong(@intCast(count)),
             .recv, .read_at => self.takeBytes(count),
             .read_exactly => self.takeBytes(self.length),
-            .accept => Descriptor.create(@intCast(count), true, null),
-            .open => Descriptor.create(@intCast(count), false, self.held),
+            .accept => Descriptor.create(@intCast(count), .stream, null),
+            .open => Descriptor.create(@intCast(count), .file, self.held),
         };
         self.finish();
         return value;
@@ -313,9 +356,9 @@ const PyOp = struct {
 
     fn cancelled(self: *PyOp, me: *PyTask) ?*Object {
         if (self.kind == .read_exactly and self.progress > 0) {
-            const taken = self.takeBytes(self.progress) orelse return null;
-            var other = Descriptor.Type.body(self.descriptor.?).swapLeftover(taken);
-            api.drop(&other);
+            var taken = self.takeBytes(self.progress);
+            defer api.drop(&taken);
+            if (taken == null or !Descriptor.Type.body(self.descriptor.?).leave(taken.?)) return null;
         }
         const told = self.writesAll();
         self.finish();
@@ -324,28 +367,37 @@ const PyOp = struct {
         return null;
     }
 
+    fn isClosing(self: *const PyOp) bool {
+        return if (self.descriptor) |d| Descriptor.Type.body(d).isClosing() else false;
+    }
+
     fn failed(self: *PyOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
         const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
         switch (number) {
             .CANCELED => if (me.cancelWanted()) return self.cancelled(me),
             .INTR => {
                 if (me.cancelWanted()) return self.cancelled(me);
-                return self.fly(me, instance, suspended);
+                return self.again(me, instance, suspended);
+            },
+            // A nonblocking socket, which io_uring does not wait for before 5.19.
+            .AGAIN => if (!self.polls and self.isSocketTransfer()) {
+                self.polls = true;
+                return self.again(me, instance, suspended);
             },
             // All buffers of the shard are in hands: this receive brings its own.
             .NOBUFS => if (self.picks) {
                 if (!self.makeRoom()) return self.finished();
-                return self.fly(me, instance, suspended);
+                return self.again(me, instance, suspended);
             },
             // A kind of socket that has no such thing.
             .OPNOTSUPP => if (self.kind == .write_all_zero_copy) {
                 self.kind = .write_all;
-                return self.fly(me, instance, suspended);
+                return self.again(me, instance, suspended);
             },
             else => {},
         }
         const descriptor = if (self.descriptor) |d| Descriptor.Type.body(d) else null;
-        const closed = self.kind != .close and descriptor != null and descriptor.?.isClosing();
+        const closed = self.kind != .close and self.isClosing();
         const name = if (self.kind == .open) self.held else if (descriptor) |d| d.name else null;
         const filename = if (name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);
@@ -371,6 +423,7 @@ const PyOp = struct {
         self.state = .finished;
         if (self.counted) {
             self.counted = false;
+            if (self.claimed) Descriptor.Type.body(self.descriptor.?).endWriter();
             Descriptor.Type.body(self.descriptor.?).release();
         }
         if (self.view) |view| {
@@ -388,17 +441,17 @@ const PyOp = struct {
         Type.free(instance, false);
     }
 
-    fn done(self: *PyOp) ?*Object {
+    pub fn done(self: *PyOp) ?*Object {
         return Type.objectOf(self);
     }
 
-    fn abandon(self: *PyOp) ?*Object {
+    pub fn abandon(self: *PyOp) ?*Object {
         py.Py_DecRef(Type.objectOf(self));
         return null;
     }
 
     /// The op with a buffer of the caller's; it stays exported until the kernel is done.
-    fn withBuffer(kind: Kind, descriptor: *Object, source: *Object, flags: c_int) ?*PyOp {
+    pub fn withBuffer(kind: Kind, descriptor: *Object, source: *Object, flags: c_int) ?*PyOp {
         const self = create(kind, descriptor) orelse return null;
         if (flags == api.buffer_simple and isBytes(source)) {
             self.held = api.ref(source);
@@ -412,7 +465,7 @@ const PyOp = struct {
     }
 
     /// Exports the memory of `source`. False with an exception set.
-    fn lend(self: *PyOp, source: *Object, flags: c_int) bool {
+    pub fn lend(self: *PyOp, source: *Object, flags: c_int) bool {
         const view = gpa.create(api.Buffer) catch return py.PyErr_NoMemory() != null; // It never is.
         view.* = .{};
         if (py.PyObject_GetBuffer(source, view, flags) != 0) {
@@ -426,7 +479,7 @@ const PyOp = struct {
     }
 
     /// The op with a new bytes object to fill.
-    fn withBytes(kind: Kind, descriptor: *Object, size: *Object) ?*PyOp {
+    pub fn withBytes(kind: Kind, descriptor: *Object, size: *Object) ?*PyOp {
         var count = object.unsigned(size, "the number of bytes", fs.transfer_max) orelse return null;
         if (kind == .recv) count = @min(count, Descriptor.Type.body(descriptor).room.load(.monotonic));
         const self = create(kind, descriptor) orelse return null;
@@ -460,136 +513,6 @@ fn sleepFor(shard: *Shard, task: *Task, duration_ns: u64) fs.Error!*CoreOp {
 }
 
 const closed_text = "the descriptor was closed while the operation waited";
-
-const offset_max = std.math.maxInt(i64);
-
-// ---- methods of Descriptor ----
-
-fn recv(self: *Object, size: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBytes(.recv, self, size) orelse return null).done();
-}
-
-fn readExactly(self: *Object, size: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBytes(.read_exactly, self, size) orelse return null).done();
-}
-
-fn recvInto(self: *Object, buffer: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.recv_into, self, buffer, api.buffer_writable) orelse return null).done();
-}
-
-fn send(self: *Object, data: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.send, self, data, api.buffer_simple) orelse return null).done();
-}
-
-fn writeAll(self: *Object, data: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.write_all, self, data, api.buffer_simple) orelse return null).done();
-}
-
-fn writeAllZeroCopy(self: *Object, data: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.write_all_zero_copy, self, data, api.buffer_simple) orelse return null).done();
-}
-
-fn accept(self: *Object, _: ?*Object) callconv(.c) ?*Object {
-    return (PyOp.create(.accept, self) orelse return null).done();
-}
-
-fn close(self: *Object, _: ?*Object) callconv(.c) ?*Object {
-    return (PyOp.create(.close, self) orelse return null).done();
-}
-
-fn shutdown(self: *Object, how: *Object) callconv(.c) ?*Object {
-    const value = object.unsigned(how, "how", 2) orelse return null;
-    const op = PyOp.create(.shutdown, self) orelse return null;
-    op.argument = value;
-    return op.done();
-}
-
-fn fsync(self: *Object, data_only: *Object) callconv(.c) ?*Object {
-    const value = object.unsigned(data_only, "data_only", 1) orelse return null;
-    const op = PyOp.create(.fsync, self) orelse return null;
-    op.argument = value;
-    return op.done();
-}
-
-fn readAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    if (!object.arity("read_at", count, 2)) return null;
-    const offset = object.unsigned(arguments[0], "offset", offset_max) orelse return null;
-    const op = PyOp.withBytes(.read_at, self, arguments[1]) orelse return null;
-    op.argument = offset;
-    return op.done();
-}
-
-fn atWith(
-    kind: Kind,
-    comptime name: []const u8,
-    flags: c_int,
-    self: *Object,
-    arguments: [*]const *Object,
-    count: isize,
-) ?*Object {
-    if (!object.arity(name, count, 2)) return null;
-    const offset = object.unsigned(arguments[0], "offset", offset_max) orelse return null;
-    const op = PyOp.withBuffer(kind, self, arguments[1], flags) orelse return null;
-    op.argument = offset;
-    return op.done();
-}
-
-fn readAtInto(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    return atWith(.read_at_into, "read_at_into", api.buffer_writable, self, arguments, count);
-}
-
-fn writeAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    return atWith(.write_at, "write_at", api.buffer_simple, self, arguments, count);
-}
-
-fn writeAllAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    return atWith(.write_all_at, "write_all_at", api.buffer_simple, self, arguments, count);
-}
-
-pub const descriptor_methods = [_]api.MethodDef{
-    object.method("recv", &recv, api.meth_one, "recv(max_bytes): at most that many, b'' at the end."),
-    object.method("read_exactly", &readExactly, api.meth_one, "read_exactly(n)"),
-    object.method("recv_into", &recvInto, api.meth_one, "recv_into(buffer): the number of bytes."),
-    object.method("send", &send, api.meth_one, "send(data): the number of bytes taken."),
-    object.method("write_all", &writeAll, api.meth_one, "write_all(data)"),
-    object.method("write_all_zero_copy", &writeAllZeroCopy, api.meth_one, "write_all_zero_copy(data)"),
-    object.method("incoming", &Incoming.make, api.meth_noargs, "incoming(): an awaitable, again and again."),
-    object.method("segments", &Segments.make, api.meth_noargs, "segments(): an awaitable, again and again."),
-    object.method("accept", &accept, api.meth_noargs, "accept(): a Descriptor."),
-    object.method("close", &close, api.meth_noargs, "close(): idempotent."),
-    object.method("shutdown", &shutdown, api.meth_one, "shutdown(how)"),
-    object.method("fsync", &fsync, api.meth_one, "fsync(data_only)"),
-    object.method("read_at", &readAt, api.meth_fastcall, "read_at(offset, size)"),
-    object.method("read_at_into", &readAtInto, api.meth_fastcall, "read_at_into(offset, buffer)"),
-    object.method("write_at", &writeAt, api.meth_fastcall, "write_at(offset, data): the number of bytes taken."),
-    object.method("write_all_at", &writeAllAt, api.meth_fastcall, "write_all_at(offset, data)"),
-};
-
-// ---- functions of the module ----
-
-pub fn sleep(_: ?*Object, duration: *Object) callconv(.c) ?*Object {
-    const ns = object.unsigned(duration, "duration_ns", std.math.maxInt(i64)) orelse return null;
-    const op = PyOp.create(.sleep, null) orelse return null;
-    op.argument = ns;
-    return op.done();
-}
-
-pub fn nop(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
-    return (PyOp.create(.nop, null) orelse return null).done();
-}
-
-/// open(path: bytes, name, flags, mode): a Descriptor. `name` is what errors call it.
-pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    if (!object.arity("open", count, 4)) return null;
-    const flags = object.unsigned(arguments[2], "flags", std.math.maxInt(i32)) orelse return null;
-    const mode = object.unsigned(arguments[3], "mode", 0o7777) orelse return null;
-    const op = PyOp.create(.open, null) orelse return null;
-    if (!op.lend(arguments[0], api.buffer_simple)) return op.abandon();
-    op.held = api.ref(arguments[1]);
-    op.argument = flags;
-    op.mode = @intCast(mode);
-    return op.done();
-}
 
 pub fn define() bool {
     const awaitable = object.Awaitable(PyOp.step);

@@ -27,6 +27,8 @@ const Raw = struct {
     outcome: Outcome,
     /// Counted in at the descriptor.
     counted: bool,
+    /// The stream is this operation's to write to, until it has ended.
+    claimed: bool,
     descriptor: ?*Object,
     /// What an OSError calls it; null for none.
     name: ?*Object,
@@ -52,6 +54,10 @@ const Raw = struct {
                         return null;
                     }
                     self.counted = true;
+                    if (self.sqe.opcode == .SENDMSG and !descriptor.claimWriter(me, &self.claimed)) {
+                        self.finish();
+                        return null;
+                    }
                     self.sqe.fd = descriptor.fd;
                 }
                 return self.fly(me, instance, suspended);
@@ -106,8 +112,8 @@ const Raw = struct {
         }
         const value = switch (self.outcome) {
             .number => py.PyLong_FromLongLong(@intCast(count)),
-            .file => Descriptor.create(@intCast(count), false, self.name),
-            .socket => Descriptor.create(@intCast(count), true, null),
+            .file => Descriptor.create(@intCast(count), .file, self.name),
+            .socket => Descriptor.create(@intCast(count), .stream, null),
             .message => self.messageOf(count),
         };
         self.finish();
@@ -134,8 +140,8 @@ const Raw = struct {
             self.finish();
             return me.raiseCancel();
         }
-        if (number == .INTR) return self.fly(me, instance, suspended);
         const closed = self.isClosing();
+        if (number == .INTR and !closed) return self.fly(me, instance, suspended);
         const filename = if (self.name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);
         self.finish();
@@ -152,6 +158,7 @@ const Raw = struct {
         self.state = .finished;
         if (self.counted) {
             self.counted = false;
+            if (self.claimed) Descriptor.Type.body(self.descriptor.?).endWriter();
             Descriptor.Type.body(self.descriptor.?).release();
         }
         for (&self.views) |*view| if (view.obj != null) py.PyBuffer_Release(view);

@@ -260,9 +260,8 @@ pub const Segments = struct {
             to += count;
         }
         self.next = total;
-        var other = Descriptor.Type.body(self.descriptor.?).swapLeftover(whole);
-        api.drop(&other);
-        return true;
+        defer py.Py_DecRef(whole);
+        return Descriptor.Type.body(self.descriptor.?).leave(whole);
     }
 
     fn release(self: *Segments) void {

@@ -71,13 +71,17 @@ fn again(pending: *Pending, events: u32) Outcome {
 
 /// What waiting for events makes no sense for: it is always ready, and may block all the same.
 fn isFile(fd: i32) bool {
-    var status: linux.Statx = undefined;
-    const rc = linux.statx(fd, "", linux.AT.EMPTY_PATH, .{ .TYPE = true }, &status);
-    if (linux.errno(rc) != .SUCCESS) return true; // The call itself will say what is wrong.
-    return switch (status.mode & linux.S.IFMT) {
+    // Where there is none the call itself will say what is wrong.
+    return switch (kindOf(fd) orelse return true) {
         linux.S.IFREG, linux.S.IFDIR, linux.S.IFBLK => true,
         else => false,
     };
+}
+
+fn kindOf(fd: i32) ?u16 {
+    var status: linux.Statx = undefined;
+    const rc = linux.statx(fd, "", linux.AT.EMPTY_PATH, .{ .TYPE = true }, &status);
+    return if (linux.errno(rc) == .SUCCESS) status.mode & linux.S.IFMT else null;
 }
 
 /// A descriptor that knows no attempts: only once it is ready, and in small portions, of which a pipe
@@ -95,7 +99,7 @@ fn carefully(pending: *Pending, events: u32) Outcome {
     return .block;
 }
 
-fn nonblocking(fd: i32) bool {
+pub fn nonblocking(fd: i32) bool {
     const flags = linux.fcntl(fd, linux.F.GETFL, 0);
     return linux.errno(flags) == .SUCCESS and flags & nonblock != 0;
 }
@@ -151,32 +155,34 @@ fn waitChild(pending: *Pending) Outcome {
     }
 }
 
+/// Both ends are ready before it is tried. What a pipe has no room for is left; for a socket the kernel
+/// waits, unless that is nonblocking, so that a thread of the pool does it.
 fn splice(pending: *Pending) Outcome {
     const sqe = &pending.sqe;
-    const nothing = std.math.maxInt(u64);
-    var from = sqe.addr;
-    var to = sqe.off;
-    const nonblock_flag = 2; // SPLICE_F_NONBLOCK: that concerns the pipe alone, so the descriptors get it too.
-    const was = setNonblocking(sqe.fd) orelse return .failure(.BADF);
-    defer restore(sqe.fd, was);
-    const source_was = setNonblocking(sqe.splice_fd_in) orelse return .failure(.BADF);
-    defer restore(sqe.splice_fd_in, source_was);
-    const rc = linux.syscall6(
-        .splice,
-        @bitCast(@as(isize, sqe.splice_fd_in)),
-        if (from == nothing) 0 else @intFromPtr(&from),
-        @bitCast(@as(isize, sqe.fd)),
-        if (to == nothing) 0 else @intFromPtr(&to),
-        sqe.len,
-        sqe.rw_flags | nonblock_flag,
-    );
-    switch (linux.errno(rc)) {
-        .INTR => return splice(pending),
-        .AGAIN => {},
-        else => return .of(rc),
+    const ends = [_]struct { fd: i32, events: u32 }{
+        .{ .fd = sqe.splice_fd_in, .events = linux.POLL.IN },
+        .{ .fd = sqe.fd, .events = linux.POLL.OUT },
+    };
+    for (ends) |end| {
+        const seen = ready(end.fd, end.events);
+        if (seen & linux.POLL.NVAL != 0) return .failure(.BADF);
+        if (seen == 0) return .{ .wait = .{ .fd = end.fd, .events = end.events } };
     }
-    // Either end may be the one that is not ready.
-    if (ready(sqe.splice_fd_in, linux.POLL.IN) == 0)
-        return .{ .wait = .{ .fd = sqe.splice_fd_in, .events = linux.POLL.IN } };
-    return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.OUT } };
+    if (waits(sqe.fd) or waits(sqe.splice_fd_in)) return .block;
+    while (true) {
+        const rc = blocking.splice(sqe);
+        switch (linux.errno(rc)) {
+            .INTR => {},
+            .AGAIN => return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.OUT } },
+            else => return .of(rc),
+        }
+    }
+}
+
+/// Whether a call on it would wait for somebody, whatever splice is told: a socket or a terminal.
+fn waits(fd: i32) bool {
+    return switch (kindOf(fd) orelse return false) {
+        linux.S.IFSOCK, linux.S.IFCHR => !nonblocking(fd),
+        else => false,
+    };
 }

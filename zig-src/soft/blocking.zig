@@ -11,7 +11,8 @@ const Sqe = @import("../ring.zig").Sqe;
 pub fn knows(opcode: linux.IORING_OP) bool {
     return switch (opcode) {
         .READ, .WRITE, .READ_FIXED, .WRITE_FIXED, .READV, .WRITEV, .FSYNC, .OPENAT, .STATX, .MKDIRAT => true,
-        .UNLINKAT, .RENAMEAT, .LINKAT, .SYMLINKAT, .FALLOCATE, .FTRUNCATE, .FADVISE, .CONNECT => true,
+        .UNLINKAT, .RENAMEAT, .LINKAT, .SYMLINKAT, .FALLOCATE, .FTRUNCATE, .FADVISE, .CONNECT, .ACCEPT => true,
+        .SPLICE => true,
         else => false,
     };
 }
@@ -20,15 +21,16 @@ pub fn knows(opcode: linux.IORING_OP) bool {
 pub fn descriptors(sqe: *const Sqe) [2]i32 {
     const second: i32 = switch (sqe.opcode) {
         .RENAMEAT, .LINKAT => @bitCast(sqe.len),
+        .SPLICE => sqe.splice_fd_in,
         else => -1,
     };
     return .{ sqe.fd, second };
 }
 
-/// Whether the call may last until somebody else does something: who opens the other end of a FIFO, or
-/// accepts. (Only such a connect is handed to the pool.)
+/// Whether the call may last until somebody else does something: who opens the other end of a FIFO,
+/// accepts, connects, or reads. (Only such ones on sockets are handed to the pool.)
 pub fn mayLast(sqe: *const Sqe) bool {
-    if (sqe.opcode == .CONNECT) return true;
+    if (lastsAlways(sqe)) return true;
     if (sqe.opcode != .OPENAT) return false;
     var status: linux.Statx = undefined;
     const rc = linux.syscall5(.statx, word(sqe.fd), @intCast(sqe.addr), 0, mode_wanted, @intFromPtr(&status));
@@ -37,14 +39,22 @@ pub fn mayLast(sqe: *const Sqe) bool {
     return kind == linux.S.IFIFO or kind == linux.S.IFCHR;
 }
 
+pub fn lastsAlways(sqe: *const Sqe) bool {
+    return switch (sqe.opcode) {
+        .CONNECT, .ACCEPT, .SPLICE => true,
+        else => false,
+    };
+}
+
 const mode_wanted: u32 = @bitCast(linux.STATX{ .TYPE = true });
 
 /// The result as io_uring would give it.
 pub fn perform(pending: *Pending) i32 {
-    while (true) {
+    while (!pending.stopped.load(.acquire)) {
         const result = call(pending);
         if (result != -@as(i32, @backingInt(linux.E.INTR))) return result;
     }
+    return -@as(i32, @backingInt(linux.E.CANCELED));
 }
 
 fn call(pending: *Pending) i32 {
@@ -87,9 +97,28 @@ fn call(pending: *Pending) i32 {
         .FALLOCATE => plain(linux.fallocate(sqe.fd, @bitCast(sqe.len), @bitCast(sqe.off), @bitCast(sqe.addr))),
         .FTRUNCATE => plain(linux.ftruncate(sqe.fd, @bitCast(sqe.off))),
         .FADVISE => plain(linux.fadvise(sqe.fd, @bitCast(sqe.off), sqe.len, sqe.rw_flags)),
+        .ACCEPT => plain(linux.syscall4(.accept4, fd, @intCast(sqe.addr), @intCast(sqe.off), sqe.rw_flags)),
+        .SPLICE => plain(splice(sqe)),
         .CONNECT => plain(linux.syscall3(.connect, fd, @intCast(sqe.addr), @intCast(sqe.off))),
         else => -@as(i32, @backingInt(linux.E.OPNOTSUPP)),
     };
+}
+
+/// Does not wait for a pipe. For a socket it does, unless that is nonblocking.
+pub fn splice(sqe: *const Sqe) usize {
+    const none = std.math.maxInt(u64);
+    const nonblock = 2; // SPLICE_F_NONBLOCK
+    var from = sqe.addr;
+    var to = sqe.off;
+    return linux.syscall6(
+        .splice,
+        word(sqe.splice_fd_in),
+        if (from == none) 0 else @intFromPtr(&from),
+        word(sqe.fd),
+        if (to == none) 0 else @intFromPtr(&to),
+        sqe.len,
+        sqe.rw_flags | nonblock,
+    );
 }
 
 fn transfer(pending: *Pending) i32 {

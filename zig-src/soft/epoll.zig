@@ -211,7 +211,13 @@ pub const Epoll = struct {
         var due = self.resting;
         self.resting = .empty;
         defer due.deinit(gpa);
-        for (due.items) |fd| self.report(fd, linux.EPOLL.ERR);
+        for (due.items) |fd| {
+            if (self.users.get(fd)) |users| if (users.closing != null) {
+                self.stopPooled(fd);
+                continue;
+            };
+            self.report(fd, linux.EPOLL.ERR);
+        }
         return if (self.resting.items.len == 0) std.math.maxInt(u64) else self.rested_ns;
     }
 
@@ -316,7 +322,8 @@ pub const Epoll = struct {
         pending.stage = .pooled;
         self.pooled += 1;
         if (self.pool.submit(pending)) return;
-        // Not one thread can be made: slow is better than not at all.
+        // Not one thread can be made: slow is better than not at all, but for what may never end.
+        if (blocking.mayLast(&pending.sqe)) return self.leavePool(pending, pending.resultAfter(.AGAIN));
         self.leavePool(pending, blocking.perform(pending));
     }
 
@@ -411,11 +418,25 @@ pub const Epoll = struct {
             if (users.pooled > 0) {
                 closing.next = users.closing;
                 users.closing = closing;
-                return;
+                return self.stopPooled(fd);
             }
             self.users.dropIfUnused(fd);
         }
         self.passOn(closing);
+    }
+
+    /// Ends what lasts on a descriptor that is being closed; what is done in a file ends by itself. Again
+    /// and again: a signal may be too early.
+    fn stopPooled(self: *Epoll, fd: i32) void {
+        var lasts = false;
+        var under_way = self.by_id.valueIterator();
+        while (under_way.next()) |place| {
+            const pending = place.*;
+            if (pending.stage != .pooled) continue;
+            const held = blocking.descriptors(&pending.sqe);
+            if (held[0] == fd or held[1] == fd) lasts = self.pool.stop(pending) or lasts;
+        }
+        if (lasts) _ = self.rest(fd);
     }
 
     /// What can be had is given, as the end of what was shut down just before.
@@ -463,7 +484,10 @@ pub const Epoll = struct {
             .trying => unreachable, // It is in a list, or has ended.
             .waiting => self.forget(pending),
             .pooled => {
-                if (!self.pool.withdraw(pending)) return already;
+                if (!self.pool.withdraw(pending)) {
+                    _ = self.pool.stop(pending);
+                    return already;
+                }
                 self.leavePool(pending, pending.resultAfter(.CANCELED));
                 return 0;
             },
@@ -499,6 +523,7 @@ pub const Epoll = struct {
             const pending = place.*;
             if (pending.stage != .pooled or pending.sqe.fd != fd) continue;
             if (self.pool.withdraw(pending)) return pending;
+            _ = self.pool.stop(pending);
             begun.* = true;
         }
         return null;

@@ -21,6 +21,10 @@ pub const Pending = struct {
     events: u32 = 0,
     /// connect(2) is under way.
     connecting: bool = false,
+    /// Of one that may last: the thread of the pool that is in its call, else 0. Under the pool's lock.
+    thread: i32 = 0,
+    /// Its call is to end by EINTR. Any thread.
+    stopped: std.atomic.Value(bool) = .init(false),
     result: i32 = 0,
     cqe_flags: u32 = 0,
     /// Of the list it is in: who waits for a descriptor, the pool's queue, what has arrived at a shard, or

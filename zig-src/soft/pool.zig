@@ -10,6 +10,7 @@ const seam = @import("../seam.zig");
 const signal_mask = @import("../signal_mask.zig");
 const sync = @import("../sync.zig");
 const blocking = @import("blocking.zig");
+const interrupt = @import("interrupt.zig");
 const Pending = @import("pending.zig").Pending;
 
 pub const Pool = struct {
@@ -60,6 +61,18 @@ pub const Pool = struct {
         self.queued -= 1;
     }
 
+    /// One that a thread is in, and that may last: its call ends by EINTR. Whether it is such a one; to be
+    /// repeated until it has ended.
+    pub fn stop(self: *Pool, pending: *Pending) bool {
+        self.lock.lock();
+        defer self.lock.unlock();
+        // One that a thread has taken and not begun will see it before its call.
+        if (pending.thread == 0 and !blocking.lastsAlways(&pending.sqe)) return false;
+        pending.stopped.store(true, .release);
+        if (pending.thread != 0) interrupt.send(pending.thread);
+        return true;
+    }
+
     /// After all operations have ended: nobody submits any more.
     pub fn end(self: *Pool) void {
         self.lock.lock();
@@ -77,6 +90,7 @@ pub const Pool = struct {
 
     fn addThread(self: *Pool) void {
         if (self.made - self.lasting >= limits.pool_threads_max or self.made == self.threads.len) return;
+        interrupt.prepare();
         const before = signal_mask.blockAll();
         defer signal_mask.restore(&before);
         // With fewer threads than wanted, those that there are do it.
@@ -86,26 +100,29 @@ pub const Pool = struct {
 
     fn main(self: *Pool) void {
         _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr("spargio-files"), 0, 0, 0);
+        interrupt.admit();
         while (self.take()) |pending| {
             const lasts = blocking.mayLast(&pending.sqe);
-            if (lasts) self.beginLasting();
+            if (lasts) self.beginLasting(pending);
             pending.result = blocking.perform(pending);
-            if (lasts) self.endLasting();
+            if (lasts) self.endLasting(pending);
             self.give_back(pending);
         }
     }
 
     /// Where others wait for a thread, there is one in place of this.
-    fn beginLasting(self: *Pool) void {
+    fn beginLasting(self: *Pool, pending: *Pending) void {
         self.lock.lock();
         defer self.lock.unlock();
+        pending.thread = linux.gettid();
         self.lasting += 1;
         if (self.queued > self.idle) self.addThread();
     }
 
-    fn endLasting(self: *Pool) void {
+    fn endLasting(self: *Pool, pending: *Pending) void {
         self.lock.lock();
         defer self.lock.unlock();
+        pending.thread = 0;
         self.lasting -= 1;
     }
 

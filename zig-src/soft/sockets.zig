@@ -131,18 +131,26 @@ fn settled(pending: *Pending, rc: usize, direction: Direction, wanted: usize) ?O
 
 /// Of the others a transfer is one datagram.
 fn isStream(fd: i32) bool {
-    var kind: u32 = 0;
-    var size: linux.socklen_t = @sizeOf(u32);
-    const rc = linux.getsockopt(fd, linux.SOL.SOCKET, linux.SO.TYPE, std.mem.asBytes(&kind), &size);
-    return linux.errno(rc) == .SUCCESS and (kind == linux.SOCK.STREAM or kind == linux.SOCK.SEQPACKET);
+    const kind = option(fd, linux.SO.TYPE) orelse return false;
+    return kind == linux.SOCK.STREAM or kind == linux.SOCK.SEQPACKET;
 }
 
-/// accept4(2) has no flag that keeps it from blocking: the socket gets it for the time of the call.
+fn option(fd: i32, name: u32) ?u32 {
+    var value: u32 = 0;
+    var size: linux.socklen_t = @sizeOf(u32);
+    const rc = linux.getsockopt(fd, linux.SOL.SOCKET, name, std.mem.asBytes(&value), &size);
+    return if (linux.errno(rc) == .SUCCESS) value else null;
+}
+
+/// accept4(2) has no flag that keeps it from blocking, and O_NONBLOCK would be for all who share the
+/// listener. A blocking one is asked by a thread of the pool, once something has come: another process may
+/// be faster.
 pub fn accept(pending: *Pending) Outcome {
     const sqe = &pending.sqe;
-    // For good: several shards may accept here at once, and one that put the flag back would let another
-    // one's call block.
-    _ = attempts.setNonblocking(sqe.fd) orelse return .failure(.BADF);
+    if (!attempts.nonblocking(sqe.fd)) {
+        if (attempts.ready(sqe.fd, linux.POLL.IN) != 0) return .block;
+        return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.IN } };
+    }
     while (true) {
         const rc = linux.syscall4(
             .accept4,
@@ -166,8 +174,10 @@ pub fn connect(pending: *Pending) Outcome {
             return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.OUT } };
         return .{ .done = -errorOf(sqe.fd) };
     }
-    const was = attempts.setNonblocking(sqe.fd) orelse return .failure(.BADF);
-    defer attempts.restore(sqe.fd, was);
+    // For the time of the call only, and where it may wait: a stream that has no peer yet.
+    const alters = isStream(sqe.fd) and !attempts.nonblocking(sqe.fd);
+    const was = if (alters) attempts.setNonblocking(sqe.fd) orelse return .failure(.BADF) else 0;
+    defer if (alters) attempts.restore(sqe.fd, was);
     while (true) {
         const rc = linux.syscall3(.connect, @bitCast(@as(isize, sqe.fd)), @intCast(sqe.addr), @intCast(sqe.off));
         switch (linux.errno(rc)) {
@@ -177,7 +187,7 @@ pub fn connect(pending: *Pending) Outcome {
                 return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.OUT } };
             },
             // A Unix socket whose listener has a full queue: there is no event for that (connect(2)).
-            .AGAIN => return .block,
+            .AGAIN => return if (alters) .block else .of(rc),
             else => return .of(rc),
         }
     }

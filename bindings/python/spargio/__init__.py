@@ -14,6 +14,7 @@ from ._ffi.library import version as _version
 from ._lazy import preload
 from .cancellation import CancellationToken, shield
 from .errors import (
+    BusyError,
     CancelledError,
     ClosedError,
     IncompleteReadError,
@@ -55,6 +56,7 @@ from .time import (
 __version__ = _version()
 
 __all__ = (
+    "BusyError",
     "CancellationToken",
     "CancelledError",
     "ClosedError",

@@ -44,6 +44,10 @@ class Output:
     stderr: bytes
 
 
+_PIPE = 3
+"""As ``native.adopt`` has it."""
+
+
 class PipeReader:
     """The end of a pipe that the child writes to."""
 
@@ -53,6 +57,10 @@ class PipeReader:
     def recv(self, max_bytes: int) -> Awaitable[bytes]:
         """At least one byte and at most `max_bytes`; ``b""`` at the end. ``IORING_OP_READ``."""
         return self._io.read_at(0, max_bytes)
+
+    def unread(self, data: bytes) -> None:
+        """Reads get `data` first. For the one task that reads, and has read too far."""
+        self._io.unread(bytes(data))
 
     def fileno(self) -> int:
         """Its number; -1 where it is closed."""
@@ -73,7 +81,8 @@ class PipeWriter:
         self._unwanted = False
 
     async def write_all(self, data: object) -> None:
-        """All of `data`; ``BrokenPipeError`` where the child reads no more. ``IORING_OP_WRITE``."""
+        """All of `data`; ``BrokenPipeError`` if the child reads no more, :class:`BusyError` while
+        another task writes. What ends it early has ``bytes_written``. ``IORING_OP_WRITE``."""
         with self._lock:
             self._writes += 1
         try:
@@ -209,7 +218,7 @@ class Child:
 def _take(file: IO[bytes]) -> Descriptor:
     number = os.dup(file.fileno())
     file.close()
-    return native.adopt(number, 0)
+    return native.adopt(number, _PIPE)
 
 
 Argument = str | bytes | os.PathLike[str]

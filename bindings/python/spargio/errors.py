@@ -4,6 +4,7 @@ the runtime itself are subclasses of :class:`SpargioError`."""
 from __future__ import annotations
 
 __all__ = (
+    "BusyError",
     "CancelledError",
     "ClosedError",
     "IncompleteReadError",
@@ -43,6 +44,11 @@ class CancelledError(BaseException):
 
 class ClosedError(OSError):
     """The file or stream is closed, or was closed by another task meanwhile."""
+
+
+class BusyError(SpargioError):
+    """Another task writes to the stream: one may at a time, because the bytes of two would mix.
+    Nothing of the refused write was sent. Let one task write, or hold a lock around the writes."""
 
 
 class IncompleteReadError(EOFError):

@@ -132,7 +132,7 @@ class _Demo:
 
     async def run(self, messages: Console) -> Outcome:
         listener = await net.TcpListener.bind(_HOST, self._settings.port)
-        acceptor = self._handle.spawn_pinned(0, self._service.accept_loop(self._handle, listener))
+        acceptor = self._handle.spawn_pinned(0, self._service.serve(listener))
         try:
             with _progress_line(messages) as show:
                 await self._rounds(int(listener.local_addr[1]), acceptor, show)

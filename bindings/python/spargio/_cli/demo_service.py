@@ -1,14 +1,14 @@
-"""The ingest service of the demo: one accept loop, one stealable task per connection. Each task
+"""The ingest service of the demo: one stealable task per connection. Each task
 receives a file, writes it, fsyncs it, and answers with its SHA-256."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import spargio
 from spargio import fs, net
 
 from .demo_wire import CHUNK_BYTES, HEADER, WireError, check_name
@@ -29,27 +29,25 @@ class Service:
         self.stored: dict[bytes, Stored] = {}
         self.problems: dict[bytes, str] = {}
         self._store = store
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
 
-    async def accept_loop(self, handle: spargio.RuntimeHandle, listener: net.TcpListener) -> None:
-        for number in itertools.count():
-            stream, _ = await listener.accept_round_robin()
-            task = self._serve(stream, number)
-            try:
-                handle.spawn_stealable(task)
-            except spargio.Overloaded:
-                await task  # The queue is full: serve it here, and accept no other one meanwhile.
+    async def serve(self, listener: net.TcpListener) -> None:
+        """Until it is cancelled."""
+        await net.serve(listener, self._receive)
 
-    async def _serve(self, stream: net.TcpStream, number: int) -> None:
+    async def _receive(self, stream: net.TcpStream) -> None:
         name = b"?"
+        with self._lock:
+            number = next(self._numbers)
         try:
-            async with stream:
-                size, name_size = HEADER.unpack(await stream.read_exactly(HEADER.size))
-                name = await stream.read_exactly(name_size)
-                check_name(name)
-                path = self._store / f"{number}.bin"  # The sender has no say in it.
-                digest = await _receive(stream, path, size)
-                self.stored[name] = Stored(path, size)
-                await stream.write_all(digest)
+            size, name_size = HEADER.unpack(await stream.read_exactly(HEADER.size))
+            name = await stream.read_exactly(name_size)
+            check_name(name)
+            path = self._store / f"{number}.bin"  # The sender has no say in it.
+            digest = await _receive(stream, path, size)
+            self.stored[name] = Stored(path, size)
+            await stream.write_all(digest)
         except (OSError, EOFError, WireError) as error:
             self.problems[name] = f"{type(error).__name__}: {error}"
 

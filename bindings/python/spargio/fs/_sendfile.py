@@ -6,10 +6,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 from typing import TYPE_CHECKING
 
 from .._ffi import opcodes
-from .._ffi.core import native
+from .._ffi.core import Descriptor, native
+from .._writing import writing
+from ..runtime import current_handle
 from ._file import File
 
 if TYPE_CHECKING:
@@ -26,22 +29,26 @@ async def sendfile(
     file: File, stream: TcpStream | UnixStream, offset: int = 0, length: int | None = None
 ) -> int:
     """Send `length` bytes of `file` from `offset` on, or all up to its end as it is then; gives how
-    many were sent, fewer where the file ends first. Nobody else may write to the stream meanwhile.
+    many were sent, fewer where the file ends first. What another task writes meanwhile is
+    refused with :class:`BusyError`.
 
     The pages go through a pipe: ``IORING_OP_SPLICE``, Linux 5.7. Where the file system cannot
-    splice they are read and sent. What ends it early, a cancellation too, has in its attribute
-    ``sent`` how many bytes the stream took before.
+    splice, or without io_uring, they are read and sent. What ends it early, a cancellation too, has
+    in its attributes ``bytes_written`` and ``sent`` how many bytes the stream took before.
     """
     if offset < 0:
         raise ValueError(f"offset is {offset}: allowed is 0 or more")
     if length is not None and length < 0:
         raise ValueError(f"length is {length}: allowed is 0 or more, or None")
     transfer = _Transfer(file, stream, offset, _NO_OFFSET if length is None else length)
-    try:
-        await transfer.run()
-    except BaseException as error:
-        error.sent = transfer.sent  # type: ignore[attr-defined]
-        raise
+    with writing(stream._io) as progress:
+        try:
+            await transfer.run()
+        except BaseException as error:
+            error.sent = transfer.sent  # type: ignore[attr-defined]
+            raise
+        finally:
+            progress.count = transfer.sent
     return transfer.sent
 
 
@@ -60,10 +67,21 @@ class _Transfer:
         self.sent = 0
 
     async def run(self) -> None:
+        # A number of its own: the file's may be closed, and used anew, by another task.
+        source = native.adopt(os.dup(self._file.fileno()), 0)
+        try:
+            if current_handle().backend() != "io_uring":
+                # A splice to a socket would keep a thread for as long as the peer reads slowly.
+                return await self._copy(source)
+            try:
+                await self._splice_all(source.fileno())
+            except _CannotSplice:
+                await self._copy(source)
+        finally:
+            await source.close()
+
+    async def _splice_all(self, source: int) -> None:
         with contextlib.ExitStack() as stack:
-            # A number of its own: the file's may be closed, and used anew, by another task.
-            source = os.dup(self._file.fileno())
-            stack.callback(os.close, source)
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             stack.callback(os.close, read_end)
             stack.callback(os.close, write_end)
@@ -71,10 +89,7 @@ class _Transfer:
                 room = fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             except PermissionError:  # The user's share of pipe memory is used up (pipe(7)).
                 room = _PIPE_BYTES_USUAL
-            try:
-                await self._through(source, read_end, write_end, room)
-            except _CannotSplice:
-                await self._copy()
+            await self._through(source, read_end, write_end, room)
 
     async def _through(self, source: int, read_end: int, write_end: int, room: int) -> None:
         while self._left:
@@ -91,15 +106,24 @@ class _Transfer:
 
     async def _drain(self, read_end: int, count: int) -> None:
         while count:
-            moved = await self._splice(read_end, _NO_OFFSET, self._stream._io, count)
+            try:
+                moved = await self._splice(read_end, _NO_OFFSET, self._stream._io, count)
+            except BlockingIOError:  # A nonblocking socket, which a splice does not wait for.
+                await self._room()
+                continue
             count -= moved
             self._took(moved)
 
-    async def _copy(self) -> None:
+    async def _room(self) -> None:
+        await native.submit(
+            opcodes.POLL_ADD, self._stream._io, 0, 0, 0, select.POLLOUT, 0, None, opcodes.NUMBER
+        )
+
+    async def _copy(self, source: Descriptor) -> None:
         buffer = memoryview(bytearray(min(_PIECE, self._left)))
         while self._left:
             room = buffer[: min(len(buffer), self._left)]
-            count = await self._file.read_at_into(self._offset + self.sent, room)
+            count = await source.read_at_into(self._offset + self.sent, room)
             if count == 0:
                 return
             data = buffer[:count]

@@ -8,8 +8,8 @@ from types import TracebackType
 
 from .._counts import at_least
 from .._shared import Shared
-from ..errors import IncompleteReadError
-from ._streams import AsyncRead, AsyncWrite
+from ..errors import BusyError, IncompleteReadError
+from ._streams import AsyncRead, AsyncWrite, give_back
 
 _PIECE = 64 * 1024
 
@@ -20,13 +20,15 @@ class LimitExceeded(ValueError):
 
 class BufReader(Shared):
     """Reads ahead. One task at a time; a read that is cancelled loses nothing, because bytes leave
-    the buffer only when a call gives them out."""
+    the buffer only when a call gives them out. :meth:`detach` gives the rest back to the reader
+    beneath."""
 
     def __init__(self, reader: AsyncRead, *, limit: int = _PIECE) -> None:
         self._reader = reader
         self._limit = at_least("limit", limit, 1)
         self._buffer = bytearray()
         self._ended = False
+        self._detached = False
 
     def _state(self) -> str:
         state = f"{len(self._buffer)} bytes read ahead, of {self._reader!r}"
@@ -34,6 +36,8 @@ class BufReader(Shared):
 
     async def _more(self) -> bool:
         """False at the end."""
+        if self._detached:
+            raise RuntimeError("the reader beneath was detached")
         if not self._ended:
             data = await self._reader.recv(_PIECE)
             self._buffer += data
@@ -48,6 +52,25 @@ class BufReader(Shared):
     def buffer(self) -> bytes:
         """What was read ahead."""
         return bytes(self._buffer)
+
+    def unread(self, data: bytes) -> None:
+        """Reads get `data` first."""
+        self._buffer[:0] = data
+
+    def detach(self) -> AsyncRead:
+        """The reader beneath, which gets back what was read ahead: its next read begins there. Of
+        no use any more afterwards. ``RuntimeError`` if something was read ahead and the reader has
+        no ``unread(data)`` to take it; :meth:`buffer` has it then."""
+        if self._detached:
+            raise RuntimeError("the reader beneath was detached")
+        if not give_back(self._reader, bytes(self._buffer)):
+            raise RuntimeError(
+                f"detach() with {len(self._buffer)} bytes that {type(self._reader).__name__} "
+                "cannot take back: it has no unread(data)"
+            )
+        self._buffer.clear()
+        self._detached = True
+        return self._reader
 
     async def peek(self) -> bytes:
         """What was read ahead, at least one byte of it; ``b""`` at the end. It stays."""
@@ -112,9 +135,10 @@ class BufReader(Shared):
 
 
 class BufWriter(Shared):
-    """Collects small writes. One task at a time; ``async with`` flushes at the end of the block,
-    unless it ends by an error. After a write that failed each later call raises ``OSError``: how
-    much of the buffer went out is not known. One that goes away with bytes in it tells by a
+    """Collects small writes. One task at a time: a flush during another's is refused with
+    :class:`BusyError`, and loses nothing. ``async with`` flushes at the end of the block, unless it
+    ends by an error. After a write that failed each later call raises ``OSError``: how much of the
+    buffer went out is not known. One that goes away with bytes in it tells by a
     ``ResourceWarning`` how many."""
 
     _buffer = bytearray()  # Of one whose making failed.
@@ -124,6 +148,7 @@ class BufWriter(Shared):
         self._capacity = at_least("capacity", capacity, 1)
         self._buffer = bytearray()
         self._failed: str | None = None
+        self._flushing = False
 
     def buffered(self) -> int:
         """Bytes that were not sent yet."""
@@ -132,6 +157,8 @@ class BufWriter(Shared):
     async def write_all(self, data: bytes | bytearray | memoryview) -> None:
         """Take all of `data`; it goes out when the buffer is full, or with :meth:`flush`."""
         self._check()
+        if len(self._buffer) + memoryview(data).nbytes >= self._capacity:
+            self._check_free()
         self._buffer += data
         if len(self._buffer) >= self._capacity:
             await self.flush()
@@ -141,13 +168,21 @@ class BufWriter(Shared):
         self._check()
         if not self._buffer:
             return
+        self._check_free()
         data, self._buffer = self._buffer, bytearray()
+        self._flushing = True
         try:
             await self._writer.write_all(data)
         except BaseException as error:
             # Its words only: the error's traceback holds who holds this.
             self._failed = repr(error)
             raise
+        finally:
+            self._flushing = False
+
+    def _check_free(self) -> None:
+        if self._flushing:
+            raise BusyError("another task flushes this BufWriter: one may at a time")
 
     def _check(self) -> None:
         if self._failed is not None:

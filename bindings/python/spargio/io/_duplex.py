@@ -8,7 +8,7 @@ from .._counts import at_least
 from .._ffi.core import native
 from .._shared import Shared
 from .._wait import ALL, wait
-from ..errors import ClosedError
+from ..errors import BusyError, ClosedError
 
 
 class _Pipe:
@@ -21,6 +21,8 @@ class _Pipe:
         self.data = bytearray()
         self.ended = False
         self.broken = False
+        self.writing = False
+        self.written = 0  # Of the write that is under way.
         self.readers = native.exchange(0, 1, 0)
         self.writers = native.exchange(0, 1, 0)
 
@@ -52,6 +54,7 @@ class _Pipe:
                     raise BrokenPipeError(32, "the other side is closed")
                 room = self.capacity - len(self.data)
                 self.data += data[:room]
+                self.written += min(room, len(data))
                 data = data[room:]
             if room:
                 self.readers.serve(1, None)
@@ -89,9 +92,26 @@ class DuplexStream(Shared):
         return await self._in.read(at_least("max_bytes", max_bytes, 1))
 
     async def write_all(self, data: object) -> None:
-        """All of `data`; waits while the pipe is full. ``BrokenPipeError`` where the other end is
-        closed."""
-        await self._out.write(memoryview(data).cast("B"))  # type: ignore[arg-type]
+        """All of `data`; waits while the pipe is full. ``BrokenPipeError`` if the other end is
+        closed, :class:`BusyError` while another task writes. What ends it early has
+        ``bytes_written``."""
+        out, view = self._out, memoryview(data).cast("B")  # type: ignore[arg-type]
+        with out.lock:
+            if out.writing:
+                raise BusyError("another task writes to this stream: one may at a time")
+            out.writing, out.written = True, 0
+        try:
+            await out.write(view)
+        except BaseException as error:
+            error.bytes_written = out.written  # type: ignore[attr-defined]
+            raise
+        finally:
+            out.writing = False
+
+    def unread(self, data: bytes) -> None:
+        """Reads get `data` first. For the one task that reads, and has read too far."""
+        with self._in.lock:
+            self._in.data[:0] = data
 
     async def shutdown(self) -> None:
         """No more will be written: the other end reads what is left, then the end."""

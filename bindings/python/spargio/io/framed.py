@@ -47,6 +47,16 @@ class LengthDelimited(Shared):
     def _state(self) -> str:
         return f"frames of at most {self._max_frame} bytes, over {self._stream!r}"
 
+    def detach(self) -> ReadWrite:
+        """The stream beneath, which gets back what was read ahead and is not of a frame that was
+        given out: for what follows on the stream when the frames are over. See
+        :meth:`BufReader.detach`."""
+        if self._expected is not None:
+            self._reader.unread(self._expected.to_bytes(self._length_bytes, self._byteorder))
+            self._expected = None
+        self._reader.detach()
+        return self._stream
+
     async def read_frame(self) -> bytes | None:
         """The next frame, None where the stream ends between two.
         :class:`IncompleteReadError` where it ends inside one, :class:`FrameTooLong`."""

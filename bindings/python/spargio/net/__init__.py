@@ -8,6 +8,7 @@ from .._lazy import lazy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._resolve import resolve
+    from ._serve import serve
     from ._session import StreamSessionPolicy
     from ._stream import Stream
     from ._tcp import TcpListener, TcpStream
@@ -18,6 +19,7 @@ else:
         __name__,
         {
             "._resolve": ("resolve",),
+            "._serve": ("serve",),
             "._session": ("StreamSessionPolicy",),
             "._stream": ("Stream",),
             "._tcp": ("TcpListener", "TcpStream"),
@@ -40,4 +42,5 @@ __all__ = (
     "UnixListener",
     "UnixStream",
     "resolve",
+    "serve",
 )

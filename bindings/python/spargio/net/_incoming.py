@@ -16,8 +16,8 @@ class Incoming(Generic[S]):
     """An accept that goes on: an asynchronous iterator of (stream, peer's address), to be entered
     with ``async with``. The kernel is asked once for many connections (multishot
     ``IORING_OP_ACCEPT``, Linux 5.19). A consumer that lags by 16 stops it until it has caught up,
-    so that the rest waits in the backlog. What was accepted and not taken is closed on leaving.
-    One task only."""
+    so that the rest waits in the backlog. On leaving, what was accepted and not taken stays with
+    the listener: its next ``accept()`` or ``incoming()`` gets it first. One task only."""
 
     __slots__ = ("_make", "_native", "_prepare")
 

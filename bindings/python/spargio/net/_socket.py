@@ -2,51 +2,82 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import TypeVar
 
-from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
-from ..errors import ClosedError
-from ._addresses import Address, encode, unix_name
+from ..runtime import current_handle
+from ._addresses import Address, decode
 
 _Self = TypeVar("_Self", bound="BaseSocket")
+_Listener = TypeVar("_Listener", bound="Listener")
 
 _LINGER = struct.Struct("=ii")
 
+_STREAM, _MESSAGES = 1, 2
+"""As ``native.adopt`` has them."""
+
+_TRANSFERS = ("recv", "recv_into", "recvfrom", "recvmsg", "send", "sendall", "sendto", "sendmsg")
+
 
 def fresh(family: int, kind: int) -> socket.socket:
-    return socket.socket(family, kind | socket.SOCK_CLOEXEC)
+    """A socket that nobody else has. It waits in the kernel, so it must not be nonblocking, as
+    ``socket.setdefaulttimeout`` would make it."""
+    made = socket.socket(family, kind | socket.SOCK_CLOEXEC)
+    made.setblocking(True)
+    return made
+
+
+def fresh_pair(kind: int) -> tuple[socket.socket, socket.socket]:
+    """Two of the Unix family that are connected to each other."""
+    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    one.setblocking(True)
+    other.setblocking(True)
+    return one, other
 
 
 def adopt(sock: socket.socket) -> Descriptor:
-    """Takes the descriptor over. It waits in the kernel, so it must not be non-blocking there."""
-    sock.setblocking(True)
-    return native.adopt(sock.detach(), 1)
+    """Takes the descriptor over. What other holders share stays as it is: O_NONBLOCK too."""
+    kind = _STREAM if _kind_of(sock) == socket.SOCK_STREAM else _MESSAGES
+    return native.adopt(sock.detach(), kind)
 
 
-async def connect_descriptor(family: int, kind: int, address: Address) -> Descriptor:
-    """A connected socket. ``IORING_OP_CONNECT``, Linux 5.5."""
-    where = encode(family, address)
-    descriptor = adopt(fresh(family, kind))
-    try:
-        await native.submit(
-            opcodes.CONNECT, descriptor, len(where), where, 0, 0, 0, None, opcodes.NUMBER
+def _kind_of(sock: socket.socket) -> int:
+    return sock.type & ~(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+
+
+def check_plain(sock: object) -> None:
+    """Only what holds no bytes, and adds nothing to those on the wire, can be taken over."""
+    if not isinstance(sock, socket.socket):
+        raise TypeError(f"socket is {sock!r}: allowed is a socket.socket")
+    if any(getattr(type(sock), name) is not getattr(socket.socket, name) for name in _TRANSFERS):
+        raise TypeError(
+            f"socket is {sock!r}: allowed is a plain socket.socket. A {type(sock).__name__} has "
+            "transfers of its own (TLS, a proxy), which would be passed by"
         )
-    except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = _readable(family, address)
-        await descriptor.close()
-        raise
-    return descriptor
+    if sock.fileno() < 0:
+        raise ValueError(f"socket is {sock!r}: allowed is an open socket")
+    if getattr(sock, "_io_refs", 0):
+        raise ValueError(
+            f"socket is {sock!r}: allowed is one without an open makefile(), which may have read "
+            "ahead or hold what is not written yet"
+        )
 
 
-def _readable(family: int, address: Address) -> bytes | str:
-    return unix_name(address) if family == socket.AF_UNIX else f"{address[0]}:{address[1]}"
+def check_kind(sock: socket.socket, families: tuple[int, ...], kind: int, wanted: str) -> None:
+    check_plain(sock)
+    if sock.family not in families or _kind_of(sock) != kind:
+        raise ValueError(f"socket is {sock!r}: allowed is {wanted}")
+
+
+def check_listens(sock: socket.socket, wanted: str) -> None:
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ValueError(f"socket is {sock!r}: allowed is {wanted}, this one does not listen")
 
 
 class BaseSocket:
@@ -59,8 +90,10 @@ class BaseSocket:
 
     @classmethod
     def from_socket(cls: type[_Self], sock: socket.socket) -> _Self:
-        """Take over a socket of Python's, which is detached: it is closed with this one.
-        ``ValueError`` where its kind is another."""
+        """Take over a socket of Python's, which is detached: it is closed with this one. Nothing
+        that other holders of it share is changed, O_NONBLOCK neither. ``ValueError`` if its kind
+        is another or a ``makefile()`` is open on it, ``TypeError`` if it is no plain
+        ``socket.socket`` (an ``ssl.SSLSocket``: its bytes would go out unencrypted)."""
         cls._check(sock)
         return cls(adopt(sock))
 
@@ -70,45 +103,34 @@ class BaseSocket:
 
     def detach(self) -> int:
         """Give the descriptor up: it is the caller's to close (``socket.socket(fileno=...)``).
-        ``RuntimeError`` while operations are under way."""
+        ``RuntimeError`` while operations are under way, or while it holds what the next owner
+        would miss: bytes that were read ahead, connections that were accepted ahead."""
         return self._io.detach()
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[socket.socket]:
-        number = self._io.fileno()
-        if number < 0:
-            raise ClosedError("the socket is closed")
-        borrowed = socket.socket(fileno=number)
-        try:
-            yield borrowed
-        finally:
-            borrowed.detach()
 
     @property
     def local_addr(self) -> Address:
         """The address here."""
-        with self._borrowed() as sock:
-            return sock.getsockname()
+        return decode(self._io.sockaddr(0))
 
     @property
     def peer_addr(self) -> Address:
-        """The address at the other end; ``OSError`` ENOTCONN where there is none."""
-        with self._borrowed() as sock:
-            return sock.getpeername()
+        """The address at the other end; ``OSError`` ENOTCONN if there is none."""
+        return decode(self._io.sockaddr(1))
 
     def fileno(self) -> int:
         """The descriptor's number; -1 when closed."""
         return self._io.fileno()
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
-        """getsockopt(2): a number, or `size` bytes."""
-        with self._borrowed() as sock:
-            return sock.getsockopt(level, option, size) if size else sock.getsockopt(level, option)
+        """getsockopt(2): a number, or at most `size` bytes (1,024 is the most)."""
+        value = self._io.getsockopt(level, option, size or 4)
+        return value if size else int.from_bytes(value, sys.byteorder, signed=True)
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         """setsockopt(2)."""
-        with self._borrowed() as sock:
-            sock.setsockopt(level, option, value)
+        if isinstance(value, int):
+            value = value.to_bytes(4, sys.byteorder, signed=True)
+        self._io.setsockopt(level, option, bytes(value))
 
     def set_recv_buffer_size(self, size: int) -> None:
         """SO_RCVBUF, bytes; the kernel doubles it for its own needs."""
@@ -141,6 +163,27 @@ class BaseSocket:
         await self.close()
 
 
-def check_kind(sock: socket.socket, families: tuple[int, ...], kind: int, wanted: str) -> None:
-    if sock.family not in families or sock.type & ~socket.SOCK_NONBLOCK != kind:
-        raise ValueError(f"socket is {sock!r}: allowed is {wanted}")
+class Listener(BaseSocket):
+    """What listeners have in common."""
+
+    __slots__ = ("_nonblocking",)
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        super().__init__(descriptor)
+        self._nonblocking = False
+
+    @classmethod
+    def _of_our_own(cls: type[_Listener], sock: socket.socket) -> _Listener:
+        """Nobody else has it: on the epoll backend it may be nonblocking, which spares a turn
+        through a thread for each connection."""
+        nonblocking = native.current_task() is not None and current_handle().backend() == "epoll"
+        sock.setblocking(not nonblocking)
+        made = cls(adopt(sock))
+        made._nonblocking = nonblocking
+        return made
+
+    def detach(self) -> int:
+        number = super().detach()
+        if self._nonblocking:
+            os.set_blocking(number, True)
+        return number

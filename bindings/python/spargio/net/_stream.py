@@ -10,13 +10,16 @@ from .._counts import at_least
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, JoinHandle, native
 from .._pieces import IOV_MAX, one_call
+from .._writing import writing
 from ..errors import IncompleteReadError
 from ..runtime import current_handle
 from ._socket import BaseSocket
 
 T = TypeVar("T")
+_Self = TypeVar("_Self", bound="Stream")
 
 _PIECE = 64 * 1024
+"""Buffers that one call takes."""
 
 
 class Segments:
@@ -49,8 +52,10 @@ class Segments:
 
 
 class Stream(BaseSocket):
-    """A connected stream. One task at a time may read, one may write, on any shard. An operation
-    that is cancelled loses no byte: what a read had taken, the next read gets."""
+    """A connected stream. One task at a time may read, one may write, on any shard. A write while
+    another task writes is refused with :class:`BusyError`. An operation that is cancelled loses no
+    byte: what a read had taken, the next read gets, and the exception of a write has in its
+    attribute ``bytes_written`` how many bytes the kernel took."""
 
     __slots__ = ("session_shard",)
 
@@ -59,7 +64,25 @@ class Stream(BaseSocket):
         self.session_shard = session_shard
         """The shard that the session policy chose, or None."""
 
+    @classmethod
+    def from_socket(cls: type[_Self], sock: socket.socket, *, unread: bytes = b"") -> _Self:
+        """As :meth:`BaseSocket.from_socket`. `unread` is what its holder has read and not used, as
+        :meth:`take_unread` returns it: reads get it first."""
+        stream = super().from_socket(sock)
+        stream._io.unread(bytes(unread))
+        return stream
+
     # ---- reading ----
+
+    def unread(self, data: bytes) -> None:
+        """Reads get `data` first. For the one task that reads, and has read too far."""
+        self._io.unread(bytes(data))
+
+    def take_unread(self) -> bytes:
+        """What has been read from the socket and was not used, which the next read would get:
+        after a cancelled ``read_exactly`` or ``read_until``, or ``unread``. :meth:`detach` wants it
+        taken first."""
+        return self._io.take_unread()
 
     def recv_multishot_segments(self) -> Segments:
         """What arrives, piece by piece, for one task::
@@ -125,8 +148,9 @@ class Stream(BaseSocket):
     send_owned = send
 
     def write_all(self, data: object) -> Awaitable[None]:
-        """Send all of `data`; an error says how much was taken. ``IORING_OP_SEND`` with
-        MSG_WAITALL (Linux 5.19): the kernel goes on after a short send."""
+        """Send all of `data`. What ends it early, an error or a cancellation, says in its attribute
+        ``bytes_written`` how much was taken. ``IORING_OP_SEND`` with MSG_WAITALL (Linux 5.19): the
+        kernel goes on after a short send."""
         return self._io.write_all(data)
 
     def write_all_zero_copy(self, data: object) -> Awaitable[None]:
@@ -146,21 +170,24 @@ class Stream(BaseSocket):
         return sent[0]
 
     async def send_all_batch(self, buffers: Sequence[object]) -> int:
-        """Send all of several buffers, with as few calls as it takes; gives the number of bytes.
-        ``IORING_OP_SENDMSG`` with MSG_WAITALL."""
+        """Send all of several buffers, with as few calls as it takes; returns the number of bytes.
+        What ends it early has ``bytes_written``. ``IORING_OP_SENDMSG`` with MSG_WAITALL."""
         left = [memoryview(buffer).cast("B") for buffer in buffers]  # type: ignore[arg-type]
-        at = total = 0
-        flags = socket.MSG_NOSIGNAL | socket.MSG_WAITALL
-        while at < len(left):
-            batch = tuple(left[at : at + IOV_MAX])
-            count, *_ = await native.message(opcodes.SENDMSG, self._io, batch, None, None, flags)
-            total += count
-            while at < len(left) and count >= len(left[at]):
-                count -= len(left[at])
-                at += 1
-            if count:
-                left[at] = left[at][count:]
-        return total
+        with writing(self._io) as progress:
+            at = 0
+            flags = socket.MSG_NOSIGNAL | socket.MSG_WAITALL
+            while at < len(left):
+                batch = tuple(left[at : at + IOV_MAX])
+                count, *_ = await native.message(
+                    opcodes.SENDMSG, self._io, batch, None, None, flags
+                )
+                progress.count += count
+                while at < len(left) and count >= len(left[at]):
+                    count -= len(left[at])
+                    at += 1
+                if count:
+                    left[at] = left[at][count:]
+        return progress.count
 
     def shutdown(self, how: int = socket.SHUT_WR) -> Awaitable[None]:
         """shutdown(2): ``socket.SHUT_RD``, ``SHUT_WR`` or ``SHUT_RDWR``.

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from .._counts import within
 from .._ffi.core import Descriptor
 from ..time import timeout as time_limit
 from ._addresses import Address, check_port, encode, family_of
+from ._bind import bind_all
+from ._connect import connect_descriptor, connect_given
 from ._incoming import Incoming
 from ._resolve import race, resolve
 from ._session import StreamSessionPolicy
-from ._socket import BaseSocket, adopt, check_kind, connect_descriptor, fresh
+from ._socket import Listener, check_kind, check_listens, fresh
 from ._stream import Stream
 
 _INET = (socket.AF_INET, socket.AF_INET6)
 
 
-async def _open(family: int, address: Address) -> TcpStream:
-    descriptor = await connect_descriptor(family, socket.SOCK_STREAM, address)
-    descriptor.set_nodelay(1)
-    return TcpStream(descriptor)
+def _opener(local: Address | None) -> Callable[[int, Address], Awaitable[TcpStream]]:
+    async def open_one(family: int, address: Address) -> TcpStream:
+        descriptor = await connect_descriptor(family, socket.SOCK_STREAM, address, local)
+        descriptor.set_nodelay(1)
+        return TcpStream(descriptor)
+
+    return open_one
 
 
 class TcpStream(Stream):
@@ -30,20 +36,55 @@ class TcpStream(Stream):
     __slots__ = ()
 
     @classmethod
-    async def connect(cls, host: str, port: int, *, timeout: float | None = None) -> TcpStream:
+    async def connect(
+        cls,
+        host: str,
+        port: int,
+        *,
+        local_addr: Address | None = None,
+        timeout: float | None = None,
+    ) -> TcpStream:
         """Connect to a name or a numeric address. Of several addresses the first that answers is
-        taken, as RFC 8305 says. ``IORING_OP_CONNECT``, Linux 5.5. ``socket.gaierror`` where the
+        taken, as RFC 8305 says. ``IORING_OP_CONNECT``, Linux 5.5. ``socket.gaierror`` if the
         name is not known, ``TimeoutError`` after `timeout` seconds, ``ConnectionRefusedError`` and
-        other ``OSError`` from the kernel."""
+        other ``OSError`` from the kernel. `local_addr`, numeric (host, port), is the address to
+        connect from, port 0 for any; only addresses of its family are tried."""
         with time_limit(timeout):
             addresses = await resolve(host, port)
-            return await race(addresses, _open, TcpStream.close)
+            if local_addr is not None:
+                family = family_of(local_addr[0])
+                addresses = [found for found in addresses if found[0] == family]
+                if not addresses:
+                    raise OSError(
+                        errno.EAFNOSUPPORT,
+                        f"no address of {host!r} has the family of local_addr = {local_addr!r}",
+                    )
+            return await race(addresses, _opener(local_addr), TcpStream.close)
 
     @classmethod
-    async def connect_addr(cls, address: Address, *, timeout: float | None = None) -> TcpStream:
+    async def connect_addr(
+        cls,
+        address: Address,
+        *,
+        local_addr: Address | None = None,
+        timeout: float | None = None,
+    ) -> TcpStream:
         """Connect to a numeric address, (host, port) or (host, port, flowinfo, scope_id)."""
         with time_limit(timeout):
-            return await _open(family_of(address[0]), address)
+            return await _opener(local_addr)(family_of(address[0]), address)
+
+    @classmethod
+    async def connect_socket(
+        cls, sock: socket.socket, address: Address, *, timeout: float | None = None
+    ) -> TcpStream:
+        """Connect a socket of Python's to a numeric address: one that is bound, or has options that
+        must be set before (SO_BINDTODEVICE, SO_MARK, SO_RCVBUF). It is taken over as by
+        :meth:`from_socket`, and closed if the connect fails."""
+        cls._check(sock)
+        with time_limit(timeout):
+            descriptor = await connect_given(sock, address)
+        descriptor.set_nodelay(1)
+        return cls(descriptor)
 
     @classmethod
     async def connect_with_session_policy(
@@ -122,7 +163,7 @@ class TcpStream(Stream):
                 self.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-class TcpListener(BaseSocket):
+class TcpListener(Listener):
     """A listening TCP socket, SO_REUSEADDR set. Close it, or use ``async with``."""
 
     __slots__ = ("_local",)
@@ -147,11 +188,22 @@ class TcpListener(BaseSocket):
         v6only: bool | None = None,
     ) -> TcpListener:
         """Listen on a name's first address or a numeric one; port 0 takes a free one, which
-        ``local_addr`` tells. `v6only` None leaves the system's value."""
+        ``local_addr`` tells. `v6only` None leaves the system's value. For all addresses of a name
+        such as "localhost" see :meth:`bind_all`."""
         family, address = (await resolve(host, port))[0]
         return cls.bind_addr(
             address, backlog=backlog, reuse_port=reuse_port, v6only=v6only, family=family
         )
+
+    @classmethod
+    async def bind_all(
+        cls, host: str | None, port: int, *, backlog: int = 1024, reuse_port: bool = False
+    ) -> list[TcpListener]:
+        """A listener on each address of a name, so that IPv4 and IPv6 reach it; host None or ""
+        is every address of the machine. All have the same port, port 0 takes one that is free for
+        all. Addresses that this machine does not have are left out; ``OSError`` if none is left.
+        :func:`serve` takes them together."""
+        return await bind_all(cls, host, port, backlog, reuse_port)
 
     @classmethod
     def bind_addr(
@@ -181,11 +233,12 @@ class TcpListener(BaseSocket):
             sock.close()
             error.filename = f"{address[0]}:{address[1]}"
             raise
-        return cls(adopt(sock))
+        return cls._of_our_own(sock)
 
     @classmethod
     def _check(cls, sock: socket.socket) -> None:
         check_kind(sock, _INET, socket.SOCK_STREAM, "a listening TCP socket")
+        check_listens(sock, "a listening TCP socket")
 
     async def accept(self, *, timeout: float | None = None) -> tuple[TcpStream, Address]:
         """The next connection and the peer's address. ``IORING_OP_ACCEPT``, Linux 5.5.

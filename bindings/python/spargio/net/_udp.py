@@ -10,8 +10,9 @@ from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import native
 from ._addresses import ROOM, Address, decode, encode, unix_name
+from ._connect import connect
 from ._resolve import resolve
-from ._socket import BaseSocket, adopt, check_kind, fresh
+from ._socket import BaseSocket, adopt, check_kind, fresh, fresh_pair
 
 _Self = TypeVar("_Self", bound="Datagrams")
 
@@ -27,8 +28,9 @@ class Datagrams(BaseSocket):
     _family: int
 
     def send(self, data: object) -> Awaitable[int]:
-        """One datagram to the connected peer; gives its number of bytes. ``OSError`` EDESTADDRREQ
-        where the socket is not connected, EMSGSIZE where it is too long. ``IORING_OP_SEND``."""
+        """One datagram, which may be empty, to the connected peer; returns its number of bytes.
+        ``OSError`` EDESTADDRREQ if the socket is not connected, EMSGSIZE if it is too long.
+        ``IORING_OP_SEND``, Linux 5.6."""
         return self._io.send(data)
 
     def recv(self, max_bytes: int = MAX_DATAGRAM) -> Awaitable[bytes]:
@@ -55,10 +57,7 @@ class Datagrams(BaseSocket):
         return bytes(memoryview(room)[:count]), decode(name[:length])
 
     async def _connect(self, address: Address) -> None:
-        where = encode(self._family, address)
-        await native.submit(
-            opcodes.CONNECT, self._io, len(where), where, 0, 0, 0, None, opcodes.NUMBER
-        )
+        await connect(self._io, encode(self._family, address))
 
 
 class UdpSocket(Datagrams):
@@ -86,8 +85,8 @@ class UdpSocket(Datagrams):
     @classmethod
     def from_socket(cls, sock: socket.socket) -> UdpSocket:
         """Take over a UDP socket of Python's, which is detached."""
-        family = sock.family
         cls._check(sock)
+        family = sock.family
         made = cls(adopt(sock))
         made._family = family
         return made
@@ -135,7 +134,7 @@ class UnixDatagram(Datagrams):
     @classmethod
     def pair(cls) -> tuple[UnixDatagram, UnixDatagram]:
         """Two that are connected to each other."""
-        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        one, other = fresh_pair(socket.SOCK_DGRAM)
         return cls.from_socket(one), cls.from_socket(other)
 
     @classmethod

@@ -9,9 +9,10 @@ import struct
 from .._records import dataclass
 from ..time import timeout as time_limit
 from ._addresses import Address, encode, unix_name
+from ._connect import connect_descriptor, connect_given
 from ._incoming import Incoming
 from ._session import StreamSessionPolicy
-from ._socket import BaseSocket, adopt, check_kind, connect_descriptor, fresh
+from ._socket import Listener, check_kind, check_listens, fresh, fresh_pair
 from ._stream import Stream
 
 _UCRED = struct.Struct("=iII")
@@ -32,16 +33,36 @@ class UnixStream(Stream):
     __slots__ = ()
 
     @classmethod
-    async def connect(cls, path: Address, *, timeout: float | None = None) -> UnixStream:
-        """Connect. ``IORING_OP_CONNECT``, Linux 5.5."""
+    async def connect(
+        cls,
+        path: Address,
+        *,
+        local_addr: Address | None = None,
+        timeout: float | None = None,
+    ) -> UnixStream:
+        """Connect. ``IORING_OP_CONNECT``, Linux 5.5. Waits while the listener's backlog is full;
+        ``TimeoutError`` after `timeout` seconds. `local_addr` is the name that the peer sees; a
+        path stays when the stream is closed."""
         with time_limit(timeout):
-            descriptor = await connect_descriptor(socket.AF_UNIX, socket.SOCK_STREAM, path)
+            descriptor = await connect_descriptor(
+                socket.AF_UNIX, socket.SOCK_STREAM, path, local_addr
+            )
         return cls(descriptor)
+
+    @classmethod
+    async def connect_socket(
+        cls, sock: socket.socket, path: Address, *, timeout: float | None = None
+    ) -> UnixStream:
+        """Connect a socket of Python's, which is taken over as by :meth:`from_socket`, and closed
+        if the connect fails."""
+        cls._check(sock)
+        with time_limit(timeout):
+            return cls(await connect_given(sock, path))
 
     @classmethod
     def pair(cls) -> tuple[UnixStream, UnixStream]:
         """Two that are connected to each other."""
-        one, other = socket.socketpair()
+        one, other = fresh_pair(socket.SOCK_STREAM)
         return cls.from_socket(one), cls.from_socket(other)
 
     @classmethod
@@ -55,7 +76,7 @@ class UnixStream(Stream):
         return PeerCredentials(*_UCRED.unpack(data))
 
 
-class UnixListener(BaseSocket):
+class UnixListener(Listener):
     """A listening socket. Its path stays when it is closed: remove it before the next bind."""
 
     __slots__ = ()
@@ -72,11 +93,12 @@ class UnixListener(BaseSocket):
             sock.close()
             error.filename = unix_name(path)
             raise
-        return cls(adopt(sock))
+        return cls._of_our_own(sock)
 
     @classmethod
     def _check(cls, sock: socket.socket) -> None:
         check_kind(sock, (socket.AF_UNIX,), socket.SOCK_STREAM, "a listening Unix socket")
+        check_listens(sock, "a listening Unix socket")
 
     async def accept(self, *, timeout: float | None = None) -> tuple[UnixStream, Address]:
         """The next connection and the peer's address, "" where it has none."""

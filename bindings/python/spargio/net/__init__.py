@@ -28,6 +28,8 @@ else:
             "._addresses": (),
             "._incoming": (),
             "._socket": (),
+            "._connect": (),
+            "._bind": (),
         },
     )
 

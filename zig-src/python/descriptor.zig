@@ -11,7 +11,7 @@ const helpers = &@import("helpers.zig").helpers;
 const read_many = @import("read_many.zig");
 const raiseErrno = @import("helpers.zig").raiseErrno;
 const object = @import("object.zig");
-const op = @import("op.zig");
+const op_methods = @import("op_methods.zig");
 const Shard = @import("../shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
@@ -100,12 +100,51 @@ pub const Descriptor = struct {
         return @atomicRmw(?*Object, &self.leftover, .Xchg, bytes, .acq_rel);
     }
 
+    pub const words_room = api.clip_bytes + 64;
+
+    /// "socket 7", "file 5 '/etc/hosts'", "closed file '/etc/hosts'".
+    pub fn inWords(self: *const Descriptor, buffer: *[words_room]u8) []const u8 {
+        const what = if (self.is_socket) "socket" else "file";
+        const name = if (self.name) |one| api.textOf(one) else null;
+        defer if (name) |text| text.drop();
+        const before = if (name == null) "" else " '";
+        const after = if (name == null) "" else "'";
+        const words = if (name) |text| api.clipped(text.bytes) else "";
+        const fd = @atomicLoad(i32, &self.fd, .acquire);
+        const made = if (self.isClosing() or fd < 0)
+            std.fmt.bufPrint(buffer, "closed {s}{s}{s}{s}", .{ what, before, words, after })
+        else
+            std.fmt.bufPrint(buffer, "{s} {d}{s}{s}{s}", .{ what, fd, before, words, after });
+        return made catch unreachable;
+    }
+
+    /// ClosedError: "the socket WHAT", "the file '/etc/hosts' WHAT"; null, as a function's result.
+    pub fn raiseClosed(self: *const Descriptor, what: []const u8) ?*Object {
+        const noun = if (self.is_socket) "socket" else "file";
+        const name = (if (self.name) |one| api.textOf(one) else null) orelse
+            return api.raiseFormat(helpers.ClosedError, "the {s} {s}", .{ noun, what });
+        defer name.drop();
+        return api.raiseFormat(helpers.ClosedError, "the {s} '{s}' {s}", .{ noun, api.clipped(name.bytes), what });
+    }
+
+    /// The same for an operation that was under way.
+    pub fn raiseClosedMeanwhile(self: *const Descriptor) ?*Object {
+        return self.raiseClosed("was closed while the operation waited");
+    }
+
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        var text: [words_room]u8 = undefined;
+        var whole: [words_room + 16]u8 = undefined;
+        const words = Type.body(instance).inWords(&text);
+        return api.string(std.fmt.bufPrint(&whole, "<Descriptor {s}>", .{words}) catch unreachable);
+    }
+
     /// Counts an operation in; false, with the exception set, where it is closed.
     pub fn acquire(self: *Descriptor) bool {
         const before = self.users.fetchAdd(1, .acq_rel);
         if (before & closing_bit == 0) return true;
         self.release();
-        _ = api.raise(helpers.ClosedError, "the descriptor is closed");
+        _ = self.raiseClosed("is closed");
         return false;
     }
 
@@ -166,8 +205,11 @@ pub const Descriptor = struct {
     fn detach(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         if (self.users.cmpxchgStrong(0, closing_bit, .acq_rel, .acquire)) |seen| {
-            if (seen & closing_bit != 0) return api.raise(helpers.ClosedError, "the descriptor is closed");
-            return api.raise(py.PyExc_RuntimeError.*, "detach() while operations are under way on the descriptor");
+            if (seen & closing_bit != 0) return self.raiseClosed("is closed");
+            var text: [words_room]u8 = undefined;
+            return api.raiseFormat(py.PyExc_RuntimeError.*, "detach() while operations are under way on {s}", .{
+                self.inWords(&text),
+            });
         }
         return py.PyLong_FromLongLong(self.takeFd());
     }
@@ -218,15 +260,28 @@ pub const Descriptor = struct {
     pub fn define() bool {
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("fileno", &fileno, api.meth_noargs, "The number, -1 when closed."),
-                object.method("detach", &detach, api.meth_noargs, "Give up ownership of the number."),
-                object.method("unread", &unread, api.meth_one, "unread(bytes): read again first."),
-                object.method("set_nodelay", &setNodelay, api.meth_one, "TCP_NODELAY."),
-                object.method("read_many_at", &read_many.readManyAt, api.meth_fastcall, "read_many_at(offsets, size)"),
-            } ++ op.descriptor_methods ++ [_]api.MethodDef{.{}};
+                object.method("fileno", &fileno, api.meth_noargs, "($self, /)", "The number, -1 when closed."),
+                object.method("detach", &detach, api.meth_noargs, "($self, /)", "Give up ownership of the number."),
+                object.method(
+                    "unread",
+                    &unread,
+                    api.meth_one,
+                    "($self, data, /)",
+                    "The next read gets this first.",
+                ),
+                object.method("set_nodelay", &setNodelay, api.meth_one, "($self, enabled, /)", "TCP_NODELAY."),
+                object.method(
+                    "read_many_at",
+                    &read_many.readManyAt,
+                    api.meth_fastcall,
+                    "($self, offsets, size, /)",
+                    "An awaitable of a list of bytes.",
+                ),
+            } ++ op_methods.descriptor_methods ++ [_]api.MethodDef{.{}};
         };
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.repr, &show),
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},
         };

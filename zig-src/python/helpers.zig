@@ -22,6 +22,14 @@ const Helpers = struct {
     detached: *Object,
     /// (runtime, shard) on a shard whose runtime closes, when one task is left.
     last_task: *Object,
+    /// (what) -> RuntimeError: there is no task here
+    outside: *Object,
+    /// (what was yielded) -> RuntimeError: it is no awaitable of ours
+    foreign: *Object,
+    /// (coroutine, exception of its first step) -> the exception to raise
+    run_twice: *Object,
+    /// () -> where the code is that called us, as a traceback has it
+    place: *Object,
     /// (errno, text or None, filename or None) -> OSError
     os_error: *Object,
     /// (result code) -> exception

@@ -52,8 +52,20 @@ pub fn TypeOf(comptime Body: type) type {
     };
 }
 
-pub fn method(comptime name: [:0]const u8, function: anytype, flags: c_int, comptime doc: [:0]const u8) api.MethodDef {
-    return .{ .name = name.ptr, .function = @ptrCast(function), .flags = flags, .doc = doc.ptr };
+/// `signature` as `inspect.signature` reads it: "($self, data, /)".
+pub fn method(
+    comptime name: [:0]const u8,
+    function: anytype,
+    flags: c_int,
+    comptime signature: []const u8,
+    comptime doc: []const u8,
+) api.MethodDef {
+    const text: [:0]const u8 = name ++ signature ++ "\n--\n\n" ++ doc;
+    return .{ .name = name.ptr, .function = @ptrCast(function), .flags = flags, .doc = text.ptr };
+}
+
+pub fn docSlot(comptime text: [:0]const u8) api.TypeSlot {
+    return .{ .slot = api.slot.doc, .function = text.ptr };
 }
 
 pub fn slotOf(id: c_int, function: anytype) api.TypeSlot {
@@ -143,5 +155,57 @@ pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
                 slotOf(api.slot.am_send, &send),
             };
         }
+    };
+}
+
+/// The rest of what `collections.abc.Coroutine` asks for, so that one is taken where a coroutine is, and a
+/// type checker may call it one. `giveUp` makes sure that it is not begun any more; nothing where it was.
+pub fn Coroutine(comptime step: fn (*Object, *bool) ?*Object, comptime giveUp: fn (*Object) void) type {
+    return struct {
+        pub const slots = Awaitable(step).slots;
+
+        fn send(self: *Object, _: *Object) callconv(.c) ?*Object {
+            var suspended = false;
+            const value = step(self, &suspended) orelse return failed();
+            if (suspended) return value;
+            const instance = api.call(py.PyExc_StopIteration.*, &.{value}) orelse return null;
+            defer py.Py_DecRef(instance);
+            api.raiseObject(instance);
+            return null;
+        }
+
+        /// throw(exception), or throw(class, value, traceback) of old.
+        fn throw(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+            if (count < 1 or count > 3)
+                return api.raise(py.PyExc_TypeError.*, "throw() takes an exception");
+            giveUp(self);
+            const last = if (count > 1 and arguments[1] != py._Py_NoneStruct) arguments[1] else arguments[0];
+            const is_instance = py.PyObject_IsInstance(last, py.PyExc_BaseException.*);
+            if (is_instance < 0) return null;
+            const exception = if (is_instance == 1)
+                api.ref(last)
+            else if (last == arguments[0])
+                api.call(last, &.{}) orelse return null
+            else
+                api.call(arguments[0], &.{api.ref(last)}) orelse return null;
+            defer py.Py_DecRef(exception);
+            if (py.PyObject_IsInstance(exception, py.PyExc_BaseException.*) != 1)
+                return api.raise(py.PyExc_TypeError.*, "throw() takes an exception");
+            if (count == 3 and arguments[2] != py._Py_NoneStruct)
+                if (py.PyException_SetTraceback(exception, arguments[2]) != 0) return null;
+            api.raiseObject(exception);
+            return null;
+        }
+
+        fn close(self: *Object, _: ?*Object) callconv(.c) ?*Object {
+            giveUp(self);
+            return api.none();
+        }
+
+        pub const methods = [_]api.MethodDef{
+            method("send", &send, api.meth_one, "($self, value, /)", "Go on, as an await does."),
+            method("throw", &throw, api.meth_fastcall, "($self, exception, /, *old)", "Raise it here."),
+            method("close", &close, api.meth_noargs, "($self, /)", "It is not to be awaited: no warning."),
+        };
     };
 }

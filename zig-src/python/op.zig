@@ -8,24 +8,24 @@ const api = @import("api.zig");
 const buffers = @import("../buffers.zig");
 const cached = @import("cached.zig");
 const clock = @import("../clock.zig");
+const forgotten = @import("forgotten.zig");
 const fs = @import("../ops/fs.zig");
 const gpa = @import("../memory.zig").gpa;
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const net = @import("../ops/net.zig");
 const object = @import("object.zig");
+const shown = @import("shown.zig");
 const once = @import("once.zig");
 const CoreOp = @import("../op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
-const Incoming = @import("incoming.zig").Incoming;
 const PyTask = @import("task.zig").PyTask;
-const Segments = @import("segments.zig").Segments;
 const Shard = @import("../shard.zig").Shard;
 const Task = @import("../task.zig").Task;
 const Object = api.Object;
 const py = &api.py;
 
-const Kind = enum(u8) {
+pub const Kind = enum(u8) {
     sleep,
     nop,
     open,
@@ -45,7 +45,7 @@ const Kind = enum(u8) {
     close,
 };
 
-const PyOp = struct {
+pub const PyOp = struct {
     kind: Kind,
     state: once.State,
     /// Counted in at the descriptor.
@@ -66,9 +66,11 @@ const PyOp = struct {
 
     const Type = object.TypeOf(PyOp);
 
-    fn create(kind: Kind, descriptor: ?*Object) ?*PyOp {
-        const self = Type.body(Type.create() orelse return null);
+    pub fn create(kind: Kind, descriptor: ?*Object) ?*PyOp {
+        const instance = Type.create() orelse return null;
+        const self = Type.body(instance);
         self.kind = kind; // The rest of the body is zero: new, nothing held.
+        forgotten.made(instance);
         if (descriptor) |d| self.descriptor = api.ref(d);
         return self;
     }
@@ -77,9 +79,12 @@ const PyOp = struct {
         const self = Type.body(instance);
         const me = PyTask.demand("await of an operation") orelse return null;
         switch (once.seen(&self.state)) {
-            .new => {
+            .new, .asked => {
                 const shielded = self.kind == .close;
-                if (!shielded and me.cancelWanted()) return me.raiseCancel();
+                if (!shielded and me.cancelWanted()) {
+                    once.ask(&self.state);
+                    return me.raiseCancel();
+                }
                 if (!once.claim(&self.state)) return twice();
                 if (!self.begin()) return self.finished();
                 // A receive of nothing would wait for data all the same.
@@ -241,7 +246,7 @@ const PyOp = struct {
         // A close elsewhere ends the receive as the end of the stream would: it is none.
         if (count == 0 and self.reads() and Descriptor.Type.body(self.descriptor.?).isClosing()) {
             self.finish();
-            return api.raise(helpers.ClosedError, closed_text);
+            return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         }
         switch (self.kind) {
             .write_all, .write_all_zero_copy, .write_all_at, .read_exactly => {
@@ -336,13 +341,18 @@ const PyOp = struct {
         defer if (filename) |f| py.Py_DecRef(f);
         const progress = self.progress;
         self.finish();
-        if (closed) return api.raise(helpers.ClosedError, closed_text);
+        if (closed) return descriptor.?.raiseClosedMeanwhile();
         if (progress == 0) return helpers_module.raiseErrno(errno, null, filename);
         var text: [96]u8 = undefined;
         const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{
             progress, self.length,
         }) catch unreachable;
         return helpers_module.raiseErrno(errno, words, filename);
+    }
+
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        return shown.ofOperation("Operation", @tagName(self.kind), self.descriptor, once.seen(&self.state));
     }
 
     /// The kernel is done with it, for good.
@@ -360,24 +370,36 @@ const PyOp = struct {
         api.drop(&self.held);
     }
 
+    /// close(): it is not to be awaited.
+    fn giveUp(instance: *Object) void {
+        const self = Type.body(instance);
+        if (once.claim(&self.state)) self.finish();
+    }
+
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
+        if (self.state == .new) {
+            var text: [shown.room]u8 = undefined;
+            forgotten.warn(instance, shown.operation(&text, "operation ", @tagName(self.kind), self.descriptor));
+        } else forgotten.used(instance);
         self.finish(); // While the kernel has it the task holds a reference.
         api.drop(&self.descriptor);
         Type.free(instance, false);
     }
 
-    fn done(self: *PyOp) ?*Object {
+    pub fn done(self: *PyOp) ?*Object {
         return Type.objectOf(self);
     }
 
-    fn abandon(self: *PyOp) ?*Object {
+    /// It was not made after all.
+    pub fn abandon(self: *PyOp) ?*Object {
+        self.state = .finished;
         py.Py_DecRef(Type.objectOf(self));
         return null;
     }
 
     /// The op with a buffer of the caller's; it stays exported until the kernel is done.
-    fn withBuffer(kind: Kind, descriptor: *Object, source: *Object, flags: c_int) ?*PyOp {
+    pub fn withBuffer(kind: Kind, descriptor: *Object, source: *Object, flags: c_int) ?*PyOp {
         const self = create(kind, descriptor) orelse return null;
         if (flags == api.buffer_simple and isBytes(source)) {
             self.held = api.ref(source);
@@ -391,7 +413,7 @@ const PyOp = struct {
     }
 
     /// Exports the memory of `source`. False with an exception set.
-    fn lend(self: *PyOp, source: *Object, flags: c_int) bool {
+    pub fn lend(self: *PyOp, source: *Object, flags: c_int) bool {
         const view = gpa.create(api.Buffer) catch return py.PyErr_NoMemory() != null; // It never is.
         view.* = .{};
         if (py.PyObject_GetBuffer(source, view, flags) != 0) {
@@ -405,7 +427,7 @@ const PyOp = struct {
     }
 
     /// The op with a new bytes object to fill.
-    fn withBytes(kind: Kind, descriptor: *Object, size: *Object) ?*PyOp {
+    pub fn withBytes(kind: Kind, descriptor: *Object, size: *Object) ?*PyOp {
         var count = object.unsigned(size, "the number of bytes", fs.transfer_max) orelse return null;
         if (kind == .recv) count = @min(count, Descriptor.Type.body(descriptor).room.load(.monotonic));
         const self = create(kind, descriptor) orelse return null;
@@ -438,141 +460,14 @@ fn sleepFor(shard: *Shard, task: *Task, duration_ns: u64) fs.Error!*CoreOp {
     return op;
 }
 
-const closed_text = "the descriptor was closed while the operation waited";
-
-const offset_max = std.math.maxInt(i64);
-
-// ---- methods of Descriptor ----
-
-fn recv(self: *Object, size: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBytes(.recv, self, size) orelse return null).done();
-}
-
-fn readExactly(self: *Object, size: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBytes(.read_exactly, self, size) orelse return null).done();
-}
-
-fn recvInto(self: *Object, buffer: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.recv_into, self, buffer, api.buffer_writable) orelse return null).done();
-}
-
-fn send(self: *Object, data: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.send, self, data, api.buffer_simple) orelse return null).done();
-}
-
-fn writeAll(self: *Object, data: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.write_all, self, data, api.buffer_simple) orelse return null).done();
-}
-
-fn writeAllZeroCopy(self: *Object, data: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.write_all_zero_copy, self, data, api.buffer_simple) orelse return null).done();
-}
-
-fn accept(self: *Object, _: ?*Object) callconv(.c) ?*Object {
-    return (PyOp.create(.accept, self) orelse return null).done();
-}
-
-fn close(self: *Object, _: ?*Object) callconv(.c) ?*Object {
-    return (PyOp.create(.close, self) orelse return null).done();
-}
-
-fn shutdown(self: *Object, how: *Object) callconv(.c) ?*Object {
-    const value = object.unsigned(how, "how", 2) orelse return null;
-    const op = PyOp.create(.shutdown, self) orelse return null;
-    op.argument = value;
-    return op.done();
-}
-
-fn fsync(self: *Object, data_only: *Object) callconv(.c) ?*Object {
-    const value = object.unsigned(data_only, "data_only", 1) orelse return null;
-    const op = PyOp.create(.fsync, self) orelse return null;
-    op.argument = value;
-    return op.done();
-}
-
-fn readAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    if (!object.arity("read_at", count, 2)) return null;
-    const offset = object.unsigned(arguments[0], "offset", offset_max) orelse return null;
-    const op = PyOp.withBytes(.read_at, self, arguments[1]) orelse return null;
-    op.argument = offset;
-    return op.done();
-}
-
-fn atWith(
-    kind: Kind,
-    comptime name: []const u8,
-    flags: c_int,
-    self: *Object,
-    arguments: [*]const *Object,
-    count: isize,
-) ?*Object {
-    if (!object.arity(name, count, 2)) return null;
-    const offset = object.unsigned(arguments[0], "offset", offset_max) orelse return null;
-    const op = PyOp.withBuffer(kind, self, arguments[1], flags) orelse return null;
-    op.argument = offset;
-    return op.done();
-}
-
-fn readAtInto(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    return atWith(.read_at_into, "read_at_into", api.buffer_writable, self, arguments, count);
-}
-
-fn writeAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    return atWith(.write_at, "write_at", api.buffer_simple, self, arguments, count);
-}
-
-fn writeAllAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    return atWith(.write_all_at, "write_all_at", api.buffer_simple, self, arguments, count);
-}
-
-pub const descriptor_methods = [_]api.MethodDef{
-    object.method("recv", &recv, api.meth_one, "recv(max_bytes): at most that many, b'' at the end."),
-    object.method("read_exactly", &readExactly, api.meth_one, "read_exactly(n)"),
-    object.method("recv_into", &recvInto, api.meth_one, "recv_into(buffer): the number of bytes."),
-    object.method("send", &send, api.meth_one, "send(data): the number of bytes taken."),
-    object.method("write_all", &writeAll, api.meth_one, "write_all(data)"),
-    object.method("write_all_zero_copy", &writeAllZeroCopy, api.meth_one, "write_all_zero_copy(data)"),
-    object.method("incoming", &Incoming.make, api.meth_noargs, "incoming(): an awaitable, again and again."),
-    object.method("segments", &Segments.make, api.meth_noargs, "segments(): an awaitable, again and again."),
-    object.method("accept", &accept, api.meth_noargs, "accept(): a Descriptor."),
-    object.method("close", &close, api.meth_noargs, "close(): idempotent."),
-    object.method("shutdown", &shutdown, api.meth_one, "shutdown(how)"),
-    object.method("fsync", &fsync, api.meth_one, "fsync(data_only)"),
-    object.method("read_at", &readAt, api.meth_fastcall, "read_at(offset, size)"),
-    object.method("read_at_into", &readAtInto, api.meth_fastcall, "read_at_into(offset, buffer)"),
-    object.method("write_at", &writeAt, api.meth_fastcall, "write_at(offset, data): the number of bytes taken."),
-    object.method("write_all_at", &writeAllAt, api.meth_fastcall, "write_all_at(offset, data)"),
-};
-
-// ---- functions of the module ----
-
-pub fn sleep(_: ?*Object, duration: *Object) callconv(.c) ?*Object {
-    const ns = object.unsigned(duration, "duration_ns", std.math.maxInt(i64)) orelse return null;
-    const op = PyOp.create(.sleep, null) orelse return null;
-    op.argument = ns;
-    return op.done();
-}
-
-pub fn nop(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
-    return (PyOp.create(.nop, null) orelse return null).done();
-}
-
-/// open(path: bytes, name, flags, mode): a Descriptor. `name` is what errors call it.
-pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    if (!object.arity("open", count, 4)) return null;
-    const flags = object.unsigned(arguments[2], "flags", std.math.maxInt(i32)) orelse return null;
-    const mode = object.unsigned(arguments[3], "mode", 0o7777) orelse return null;
-    const op = PyOp.create(.open, null) orelse return null;
-    if (!op.lend(arguments[0], api.buffer_simple)) return op.abandon();
-    op.held = api.ref(arguments[1]);
-    op.argument = flags;
-    op.mode = @intCast(mode);
-    return op.done();
-}
-
 pub fn define() bool {
-    const awaitable = object.Awaitable(PyOp.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+    const Kinds = object.Coroutine(PyOp.step, PyOp.giveUp);
+    const S = struct {
+        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+    };
+    var slots = Kinds.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.methods, &S.methods),
+        object.slotOf(api.slot.repr, &PyOp.show),
         object.slotOf(api.slot.dealloc, &PyOp.dealloc),
         .{},
     };

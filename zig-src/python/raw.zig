@@ -4,11 +4,13 @@
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
+const forgotten = @import("forgotten.zig");
 const gpa = @import("../memory.zig").gpa;
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const object = @import("object.zig");
 const once = @import("once.zig");
+const shown = @import("shown.zig");
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
@@ -18,8 +20,6 @@ const py = &api.py;
 
 /// What becomes of the kernel's result.
 const Outcome = enum(u8) { number, file, socket, message };
-
-const closed_text = "the descriptor was closed while the operation waited";
 
 const Raw = struct {
     state: once.State,
@@ -41,8 +41,11 @@ const Raw = struct {
         const self = Type.body(instance);
         const me = PyTask.demand("await of an operation") orelse return null;
         switch (once.seen(&self.state)) {
-            .new => {
-                if (me.cancelWanted()) return me.raiseCancel();
+            .new, .asked => {
+                if (me.cancelWanted()) {
+                    once.ask(&self.state);
+                    return me.raiseCancel();
+                }
                 if (!once.claim(&self.state)) return twice();
                 if (self.descriptor) |d| {
                     const descriptor = Descriptor.Type.body(d);
@@ -92,7 +95,7 @@ const Raw = struct {
         // A close elsewhere ends a receive as the end of the stream would: it is none.
         if (self.outcome == .message and count == 0 and self.isClosing()) {
             self.finish();
-            return api.raise(helpers.ClosedError, closed_text);
+            return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         }
         const value = switch (self.outcome) {
             .number => py.PyLong_FromLongLong(@intCast(count)),
@@ -129,8 +132,17 @@ const Raw = struct {
         const filename = if (self.name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);
         self.finish();
-        if (closed) return api.raise(helpers.ClosedError, closed_text);
+        if (closed) return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         return helpers_module.raiseErrno(errno, null, filename);
+    }
+
+    fn opcodeName(self: *const Raw) []const u8 {
+        return std.enums.tagName(linux.IORING_OP, self.sqe.opcode) orelse "of no name";
+    }
+
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        return shown.ofOperation("Operation", self.opcodeName(), self.descriptor, once.seen(&self.state));
     }
 
     fn isClosing(self: *const Raw) bool {
@@ -149,8 +161,18 @@ const Raw = struct {
         api.drop(&self.name);
     }
 
+    /// close(): it is not to be awaited.
+    fn giveUp(instance: *Object) void {
+        const self = Type.body(instance);
+        if (once.claim(&self.state)) self.finish();
+    }
+
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
+        if (self.state == .new) {
+            var text: [shown.room]u8 = undefined;
+            forgotten.warn(instance, shown.operation(&text, "operation ", self.opcodeName(), self.descriptor));
+        } else forgotten.used(instance);
         self.finish(); // While the kernel has it the task holds a reference.
         api.drop(&self.descriptor);
         Type.free(instance, false);
@@ -179,7 +201,9 @@ const Raw = struct {
         return true;
     }
 
+    /// It was not made after all.
     fn abandon(self: *Raw) ?*Object {
+        self.state = .finished;
         py.Py_DecRef(Type.objectOf(self));
         return null;
     }
@@ -221,7 +245,9 @@ const Vector = struct {
 };
 
 fn create() ?*Raw {
-    const self = Raw.Type.body(Raw.Type.create() orelse return null);
+    const instance = Raw.Type.create() orelse return null;
+    forgotten.made(instance);
+    const self = Raw.Type.body(instance);
     self.vector = .{ .entries = &.{}, .views = &.{} };
     self.sqe = std.mem.zeroes(Sqe);
     return self;
@@ -303,8 +329,13 @@ pub fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(
 }
 
 pub fn define() bool {
-    const awaitable = object.Awaitable(Raw.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+    const Kinds = object.Coroutine(Raw.step, Raw.giveUp);
+    const S = struct {
+        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+    };
+    var slots = Kinds.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.methods, &S.methods),
+        object.slotOf(api.slot.repr, &Raw.show),
         object.slotOf(api.slot.dealloc, &Raw.dealloc),
         .{},
     };

@@ -112,11 +112,16 @@ pub const PyTask = struct {
 
     /// The same, or RuntimeError.
     pub fn demand(comptime what: []const u8) ?*PyTask {
-        return current() orelse {
-            _ = api.raise(py.PyExc_RuntimeError.*, what ++ " outside a spargio task: it works only in a " ++
-                "coroutine that spargio.run() or a spawn method runs");
-            return null;
-        };
+        return current() orelse outside(what);
+    }
+
+    fn outside(what: []const u8) ?*PyTask {
+        @branchHint(.cold);
+        const text = api.string(what) orelse return null;
+        const exception = api.call(helpers.outside, &.{text}) orelse return null;
+        defer py.Py_DecRef(exception);
+        api.raiseObject(exception);
+        return null;
     }
 
     // ---- the executor ----
@@ -166,7 +171,7 @@ pub const PyTask = struct {
         defer py.Py_DecRef(value);
         const throw = py.PyObject_GetAttrString(self.coroutine.?, "throw") orelse return self.fail();
         defer py.Py_DecRef(throw);
-        const exception = repr.foreign(value) orelse return self.fail();
+        const exception = api.call(helpers.foreign, &.{api.ref(value)}) orelse return self.fail();
         const next = api.call(throw, &.{exception}) orelse return self.afterThrow();
         // It caught the error. Where it awaits something foreign again, the next poll tells it again.
         if (self.suspended) return self.afterSuspension(next);
@@ -206,8 +211,19 @@ pub const PyTask = struct {
         self.value = exception;
         self.traceback = py.PyObject_GetAttrString(exception, "__traceback__");
         if (self.traceback == null) py.PyErr_Clear();
+        // Not one line of the coroutine was run.
+        if (self.traceback == py._Py_NoneStruct) self.sayRunTwice();
         self.nameAfterCoroutine();
         return .ended;
+    }
+
+    /// Of a coroutine that another task, or an await, has run or runs: the interpreter's words do not say so.
+    fn sayRunTwice(self: *PyTask) void {
+        @branchHint(.cold);
+        const better = api.call(helpers.run_twice, &.{ api.ref(self.coroutine.?), api.ref(self.value.?) }) orelse
+            return py.PyErr_Clear();
+        api.drop(&self.value);
+        self.value = better;
     }
 
     /// A report wants a name; only failures and debug mode pay for it.
@@ -521,15 +537,36 @@ pub const PyTask = struct {
         const awaitable = object.Awaitable(step);
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("cancel", &cancel, api.meth_noargs, "Ask the task to end."),
-                object.method("done", &done, api.meth_noargs, "Whether the task has ended."),
-                object.method("cancelled", &cancelled, api.meth_noargs, "Whether it ended by cancellation."),
-                object.method("result", &result, api.meth_fastcall | api.meth_keywords, "Wait on an ordinary thread."),
+                object.method(
+                    "cancel",
+                    &cancel,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Ask the task to end: CancelledError is raised at its next await. A task that has not begun never does.\n" ++
+                        "False where it has ended already. Any thread.",
+                ),
+                object.method("done", &done, api.meth_noargs, "($self, /)", "Whether the task has ended."),
+                object.method(
+                    "cancelled",
+                    &cancelled,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Whether it ended by cancellation.",
+                ),
+                object.method(
+                    "result",
+                    &result,
+                    api.meth_fastcall | api.meth_keywords,
+                    "($self, timeout=None)",
+                    "Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and give the task's result or raise\n" ++
+                        "its exception. TimeoutError: it has not ended yet. RuntimeError on a shard: await the handle there.",
+                ),
                 object.method(
                     "__class_getitem__",
                     &object.classGetItem,
                     api.meth_one | api.meth_class,
-                    "JoinHandle[T]",
+                    "($type, item, /)",
+                    "JoinHandle[T], for annotations.",
                 ),
                 .{},
             };
@@ -540,6 +577,8 @@ pub const PyTask = struct {
             };
         };
         var slots = awaitable.slots() ++ [_]api.TypeSlot{
+            object.docSlot("A spawned task: await it in a spargio task, or ask its result() on an ordinary thread.\n" ++
+                "Any thread may use it. An exception that nobody asks for goes to sys.unraisablehook."),
             object.slotOf(api.slot.methods, &S.methods),
             object.slotOf(api.slot.getset, &S.properties),
             object.slotOf(api.slot.dealloc, &dealloc),

@@ -124,9 +124,21 @@ pub const Timeout = struct {
     pub fn define() bool {
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("arm", &arm, api.meth_one, "Start, for the current task."),
-                object.method("expire", &expire, api.meth_noargs, "As if the time had passed; any thread."),
-                object.method("disarm", &disarm, api.meth_noargs, "Stop; whether the time had passed."),
+                object.method("arm", &arm, api.meth_one, "($self, duration_ns, /)", "Start, for the current task."),
+                object.method(
+                    "expire",
+                    &expire,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "As if the time had passed; any thread.",
+                ),
+                object.method(
+                    "disarm",
+                    &disarm,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Stop; whether the time had passed.",
+                ),
                 .{},
             };
         };

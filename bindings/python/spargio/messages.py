@@ -55,7 +55,7 @@ class RemoteShard:
     def send_raw(self, tag: int, value: int) -> Awaitable[None]:
         """Queued. Await the ticket once, in a task, to know that it has arrived."""
         self.send_raw_nowait(tag, value)
-        return native.flush()
+        return native.sent()
 
     def send_raw_nowait(self, tag: int, value: int) -> None:
         """Queued, without a ticket."""

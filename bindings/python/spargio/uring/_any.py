@@ -302,7 +302,7 @@ class UringNativeAny:
             return Completion(*await submission)
 
         fd = None if sqe.fd < 0 or sqe.opcode in _WITHOUT_DESCRIPTOR else sqe.fd
-        return NativeOp(self._state, run, fd, None, self._preferred, shard)
+        return NativeOp(self._state, run, fd, None, self._preferred, shard, submission.close)
 
     # ---- how ----
 

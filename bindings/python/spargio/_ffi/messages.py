@@ -1,0 +1,78 @@
+"""What the bridge says where a program uses it in the wrong place: errors that name the way out."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_PLACE_DEPTH = 10
+
+
+def place() -> str:
+    """Where the code is that called, without what is spargio's own; in debug mode only."""
+    import traceback
+
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    stack = traceback.StackSummary.extract(
+        traceback.walk_stack(frame), limit=_PLACE_DEPTH, lookup_lines=False
+    )
+    stack.reverse()
+    return "made at (most recent call last):\n" + "".join(stack.format())
+
+
+def outside(what: str) -> RuntimeError:
+    """No task of spargio runs here."""
+    handle = "JoinHandle" in what or "native task" in what or "future" in what
+    if _in_asyncio():
+        way = (
+            "`await asyncio.to_thread(handle.result)` has its outcome there"
+            if handle
+            else "spawn a coroutine that awaits it, with handle.spawn(), on a spargio.Runtime; or "
+            "run the program by spargio.run() in place of asyncio.run()"
+        )
+        return RuntimeError(f"{what} outside a spargio task: an asyncio loop runs here. {way}")
+    way = ". On an ordinary thread, call result()" if handle else ""
+    return RuntimeError(
+        f"{what} outside a spargio task: it works only in a coroutine that spargio.run() or a "
+        f"spawn method runs{way}"
+    )
+
+
+def _in_asyncio() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+_INSTEAD = {
+    "asyncio": "this is asyncio's, which needs its own loop",
+    "trio": "this is trio's, which needs its own loop",
+    "concurrent": "this is a thread pool's: `spargio.spawn_blocking(future.result)` waits for it",
+}
+
+
+def foreign(value: object) -> RuntimeError:
+    """A task awaited what yields `value`."""
+    kind = type(value)
+    origin = kind.__module__.split(".")[0].lstrip("_")
+    why = f": {_INSTEAD[origin]}" if origin in _INSTEAD else ""
+    return RuntimeError(
+        f"a spargio task awaited something that yields {kind.__name__[:200]}{why}: only awaitables "
+        "of spargio can be awaited here (spargio.sleep, spargio.net, spargio.TaskGroup, ...)"
+    )
+
+
+def run_twice(coroutine: object, error: BaseException) -> BaseException:
+    """A coroutine's first step failed with `error`, and ran no line of it."""
+    if not inspect.iscoroutine(coroutine) or not isinstance(error, (RuntimeError, ValueError)):
+        return error
+    name = coroutine.__qualname__
+    better = RuntimeError(
+        f"the coroutine {name}() was spawned or awaited before, and a coroutine runs once: call "
+        f"{name}() anew for each task"
+    )
+    better.__cause__ = error
+    return better

@@ -49,7 +49,10 @@ pub fn Many(comptime Body: type) type {
         pub fn step(instance: *Object, suspended: *bool) ?*Object {
             const self = Body.Type.body(instance);
             const progress = &self.progress;
-            const me = PyTask.demand("await of an operation") orelse return null;
+            const me = PyTask.demand("await of an operation") orelse {
+                once.ask(&progress.state);
+                return null;
+            };
             if (progress.state == .finished) {
                 return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once");
             } else if (once.seen(&progress.state) != .flying) {

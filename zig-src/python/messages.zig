@@ -49,8 +49,8 @@ const Listen = struct {
 
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
-        const me = PyTask.demand("await of a message") orelse return null;
         self.asked = true;
+        const me = PyTask.demand("await of a message") orelse return null;
         const shard = Shard.current().?;
         if (self.home.runtime != 0 and !std.meta.eql(self.home, Home.of(shard)))
             return api.raiseFormat(py.PyExc_RuntimeError.*, "a ticket belongs to the shard that it was made on, " ++

@@ -77,7 +77,10 @@ pub const PyOp = struct {
 
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
-        const me = PyTask.demand("await of an operation") orelse return null;
+        const me = PyTask.demand("await of an operation") orelse {
+            once.ask(&self.state);
+            return null;
+        };
         switch (once.seen(&self.state)) {
             .new, .asked => {
                 const shielded = self.kind == .close;

@@ -27,7 +27,10 @@ const Submission = struct {
 
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
-        const me = PyTask.demand("await of an SQE") orelse return null;
+        const me = PyTask.demand("await of an SQE") orelse {
+            once.ask(&self.state);
+            return null;
+        };
         switch (once.seen(&self.state)) {
             .new, .asked => {
                 once.ask(&self.state);

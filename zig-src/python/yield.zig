@@ -19,8 +19,8 @@ const Spare = struct {
 threadlocal var spare: Spare = .{};
 
 fn step(instance: *Object, suspended: *bool) ?*Object {
-    const me = PyTask.demand("await of yield_now()") orelse return null;
     @atomicStore(bool, &Type.body(instance).asked, true, .monotonic);
+    const me = PyTask.demand("await of yield_now()") orelse return null;
     const resumed = me.in_yield;
     me.in_yield = false;
     if (me.cancelWanted()) return me.raiseCancel();

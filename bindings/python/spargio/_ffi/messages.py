@@ -26,20 +26,21 @@ def place() -> str:
 
 def outside(what: str) -> RuntimeError:
     """No task of spargio runs here."""
-    handle = "JoinHandle" in what or "native task" in what or "future" in what
-    if _in_asyncio():
-        way = (
-            "`await asyncio.to_thread(handle.result)` has its outcome there"
-            if handle
-            else "spawn a coroutine that awaits it, with handle.spawn(), on a spargio.Runtime; or "
-            "run the program by spargio.run() in place of asyncio.run()"
-        )
-        return RuntimeError(f"{what} outside a spargio task: an asyncio loop runs here. {way}")
-    way = ". On an ordinary thread, call result()" if handle else ""
-    return RuntimeError(
+    text = (
         f"{what} outside a spargio task: it works only in a coroutine that spargio.run() or a "
-        f"spawn method runs{way}"
+        "spawn method runs"
     )
+    handle = any(word in what for word in ("JoinHandle", "native task", "future"))
+    if _in_asyncio():
+        text += ". An asyncio loop runs here: " + (
+            "`await asyncio.to_thread(handle.result)` has the outcome"
+            if handle
+            else "handle.spawn() runs a coroutine on a spargio.Runtime beside it, spargio.run() in "
+            "place of asyncio.run() the program"
+        )
+    elif handle:
+        text += ". On an ordinary thread call result()"
+    return RuntimeError(text)
 
 
 def _in_asyncio() -> bool:
@@ -48,9 +49,9 @@ def _in_asyncio() -> bool:
 
 
 _INSTEAD = {
-    "asyncio": "this is asyncio's, which needs its own loop",
-    "trio": "this is trio's, which needs its own loop",
-    "concurrent": "this is a thread pool's: `spargio.spawn_blocking(future.result)` waits for it",
+    "asyncio": "This is asyncio's, which needs its own loop",
+    "trio": "This is trio's, which needs its own loop",
+    "concurrent": "This is a thread pool's: `spargio.spawn_blocking(future.result)` waits for it",
 }
 
 
@@ -58,10 +59,10 @@ def foreign(value: object) -> RuntimeError:
     """A task awaited what yields `value`."""
     kind = type(value)
     origin = kind.__module__.split(".")[0].lstrip("_")
-    why = f": {_INSTEAD[origin]}" if origin in _INSTEAD else ""
+    why = f". {_INSTEAD[origin]}" if origin in _INSTEAD else ""
     return RuntimeError(
-        f"a spargio task awaited something that yields {kind.__name__[:200]}{why}: only awaitables "
-        "of spargio can be awaited here (spargio.sleep, spargio.net, spargio.TaskGroup, ...)"
+        f"a spargio task awaited something that yields {kind.__name__[:200]}: only awaitables of "
+        f"spargio can be awaited here (spargio.sleep, spargio.net, spargio.TaskGroup, ...){why}"
     )
 
 
@@ -71,8 +72,8 @@ def run_twice(coroutine: object, error: BaseException) -> BaseException:
         return error
     name = coroutine.__qualname__
     better = RuntimeError(
-        f"the coroutine {name}() was spawned or awaited before, and a coroutine runs once: call "
-        f"{name}() anew for each task"
+        f"{error}: a coroutine runs once, and this one was spawned or awaited before. Call {name}() "
+        "anew for each task"
     )
     better.__cause__ = error
     return better

@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from ._ffi import constants, library
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .runtime import Runtime
 
 __all__ = ("IdleStrategy", "RuntimeBuilder")
@@ -58,6 +60,41 @@ _STRATEGIES = {
 }
 
 
+class Options(TypedDict, total=False):
+    """The keywords of :func:`spargio.run`: the methods of :class:`RuntimeBuilder`."""
+
+    shards: int
+    backend: Literal["auto", "io_uring", "epoll"]
+    steal_budget: int
+    steal_victim_stride: int
+    steal_victim_probe_count: int
+    steal_batch_size: int
+    steal_locality_margin: int
+    steal_fail_cost: int
+    steal_backoff_min: int
+    steal_backoff_max: int
+    stealable_queue_capacity: int
+    stealable_queue_backend: Literal["mutex", "lock_free"]
+    ring_entries: int
+    thread_prefix: str
+    thread_affinity: Iterable[int]
+    idle_strategy: IdleStrategy | Literal["park", "spin", "yield"]
+    msg_ring: bool
+    msg_ring_queue_capacity: int
+    hot_msg_tag: int
+    hot_msg_tags: Iterable[int]
+    coalesced_hot_msg_tag: int
+    coalesced_hot_msg_tags: Iterable[int]
+    hot_counter_wake_threshold: int
+    io_uring_sqpoll: int
+    io_uring_sqpoll_cpu: int
+    io_uring_single_issuer: bool
+    io_uring_coop_taskrun: bool
+    io_uring_throughput_mode: int
+    blocked_threshold_ms: int
+    debug: bool
+
+
 class RuntimeBuilder:
     """Collects options; each method sets one and gives the builder. Values are checked at once:
     ``ValueError`` names option, value and range, ``TypeError`` the wrong type."""
@@ -73,7 +110,7 @@ class RuntimeBuilder:
         """Number of shards, 1 to 256; default: usable CPUs."""
         return self._set("shards", count)
 
-    def backend(self, name: str) -> RuntimeBuilder:
+    def backend(self, name: Literal["auto", "io_uring", "epoll"]) -> RuntimeBuilder:
         """``"io_uring"``; ``"epoll"``: epoll(7), with threads for files, which works where io_uring
         is forbidden or missing and makes no call of it; ``"auto"`` (default): io_uring where rings
         can be made, else epoll, with a warning in the log of ``spargio``. The environment's
@@ -120,7 +157,7 @@ class RuntimeBuilder:
         raises :class:`spargio.Overloaded`."""
         return self._set("stealable_queue_capacity", tasks)
 
-    def stealable_queue_backend(self, backend: str) -> RuntimeBuilder:
+    def stealable_queue_backend(self, backend: Literal["mutex", "lock_free"]) -> RuntimeBuilder:
         """``"mutex"`` (default) or ``"lock_free"``."""
         _check_type("stealable_queue_backend", backend, str, "'mutex' or 'lock_free'")
         if backend not in _QUEUES:
@@ -153,7 +190,9 @@ class RuntimeBuilder:
         self._cpus = library.cpu_array(numbers)
         return self._put(thread_affinity=self._cpus, thread_affinity_count=len(numbers))
 
-    def idle_strategy(self, strategy: IdleStrategy | str) -> RuntimeBuilder:
+    def idle_strategy(
+        self, strategy: IdleStrategy | Literal["park", "spin", "yield"]
+    ) -> RuntimeBuilder:
         """An :class:`IdleStrategy`, or "park", "spin", "yield"."""
         if isinstance(strategy, str):
             if strategy not in _STRATEGIES:
@@ -270,7 +309,7 @@ class RuntimeBuilder:
 
         return Runtime(self)
 
-    def apply(self, **options: Any) -> RuntimeBuilder:
+    def apply(self, **options: Unpack[Options]) -> RuntimeBuilder:
         """Set options by keyword; ``TypeError`` for a name that is none."""
         for name, value in options.items():
             if name not in OPTION_NAMES:

@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import IO, Any
@@ -16,6 +16,7 @@ from typing import IO, Any
 from ._blocking import redeliver_all, spawn_blocking, to_its_end
 from ._ffi import opcodes
 from ._ffi.core import Descriptor, native
+from ._ffi.types import Buffer, Coro
 from .errors import CancelledError
 from .groups import TaskGroup
 from .io import copy_to_vec
@@ -53,11 +54,11 @@ class PipeReader:
     def __init__(self, descriptor: Descriptor) -> None:
         self._io = descriptor
 
-    def recv(self, max_bytes: int) -> Awaitable[bytes]:
+    def recv(self, max_bytes: int) -> Coro[bytes]:
         """At least one byte and at most `max_bytes`; ``b""`` at the end. ``IORING_OP_READ``."""
         return self._io.read_at(0, max_bytes)
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coro[None]:
         """Close; idempotent."""
         return self._io.close()
 
@@ -68,15 +69,15 @@ class PipeWriter:
     def __init__(self, descriptor: Descriptor) -> None:
         self._io = descriptor
 
-    def write_all(self, data: object) -> Awaitable[None]:
+    def write_all(self, data: Buffer) -> Coro[None]:
         """All of `data`; ``BrokenPipeError`` where the child reads no more. ``IORING_OP_WRITE``."""
         return self._io.write_all_at(0, data)
 
-    def shutdown(self) -> Awaitable[None]:
+    def shutdown(self) -> Coro[None]:
         """The child reads the end."""
         return self._io.close()
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coro[None]:
         """Close; idempotent."""
         return self._io.close()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Generator
+from collections.abc import Generator
 from enum import Enum
 from time import monotonic
 from types import TracebackType
 from typing import Any
 
 from ._ffi.core import Future, native
+from ._ffi.types import Coro
 from .errors import CancelledError
 
 __all__ = (
@@ -35,7 +36,7 @@ def _nanoseconds(seconds: float, name: str) -> int:
     return min(int(seconds * _NS), _FOREVER_NS) if seconds < 1e9 else _FOREVER_NS
 
 
-def sleep(seconds: float) -> Awaitable[None]:
+def sleep(seconds: float) -> Coro[None]:
     """Suspend the task for at least `seconds`, counted from the await. The shard's own timers; no
     kernel operation. ``ValueError`` for a negative number."""
     return native.sleep(_nanoseconds(seconds, "seconds"))

@@ -72,8 +72,8 @@ def run_twice(coroutine: object, error: BaseException) -> BaseException:
         return error
     name = coroutine.__qualname__
     better = RuntimeError(
-        f"{error}: a coroutine runs once, and this one was spawned or awaited before. Call {name}() "
-        "anew for each task"
+        f"{error}: a coroutine runs once, and this one was spawned or awaited before. Call "
+        f"{name}() anew for each task"
     )
     better.__cause__ = error
     return better

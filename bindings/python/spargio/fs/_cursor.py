@@ -8,6 +8,8 @@ import io
 import os
 from typing import TYPE_CHECKING
 
+from .._ffi.types import Buffer
+
 if TYPE_CHECKING:
     from ._file import File
 
@@ -73,7 +75,7 @@ class Cursor:
         del self._ahead[:size]
         return data
 
-    async def write(self, data: bytes | bytearray | memoryview) -> int:
+    async def write(self, data: Buffer) -> int:
         """All of `data`; gives its number of bytes."""
         self._ahead.clear()
         await self._file.write_all_at(self._position, data)

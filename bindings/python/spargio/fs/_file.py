@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from .._blocking import spawn_blocking
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
+from .._ffi.types import Buffer, Coro
 from ._cursor import Cursor, TextCursor
 from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
 from ._names import Path, encode, label
@@ -81,12 +82,12 @@ class File:
         """The same for text, from the start."""
         return TextCursor(self, encoding, errors)
 
-    def read_at(self, offset: int, size: int) -> Awaitable[bytes]:
+    def read_at(self, offset: int, size: int) -> Coro[bytes]:
         """At most `size` bytes from byte `offset`; fewer near the end, ``b""`` behind it.
         ``IORING_OP_READ``, Linux 5.6, pread(2)."""
         return self._io.read_at(offset, size)
 
-    def read_many_at(self, offsets: Iterable[int], size: int) -> Awaitable[list[bytes]]:
+    def read_many_at(self, offsets: Iterable[int], size: int) -> Coro[list[bytes]]:
         """At most `size` bytes from each of `offsets`, any iterable of ints: a list in their order
         of what :meth:`read_at` gives, so fewer bytes near the end and ``b""`` behind it. One await:
         up to 64 reads are under way at a time, and the task is resumed once, when all have ended.
@@ -99,28 +100,28 @@ class File:
         call. ``IORING_OP_READ``, Linux 5.6, pread(2)."""
         return self._io.read_many_at(offsets, size)
 
-    def read_at_into(self, offset: int, buffer: object) -> Awaitable[int]:
+    def read_at_into(self, offset: int, buffer: Buffer) -> Coro[int]:
         """The same into a writable buffer, without a copy; gives the number of bytes. The buffer
         stays exported (it cannot be resized) until the operation has ended."""
         return self._io.read_at_into(offset, buffer)
 
-    def write_at(self, offset: int, data: object) -> Awaitable[int]:
+    def write_at(self, offset: int, data: Buffer) -> Coro[int]:
         """Write at byte `offset`; gives the number of bytes taken, which may be fewer.
         ``IORING_OP_WRITE``, Linux 5.6, pwrite(2)."""
         return self._io.write_at(offset, data)
 
-    def write_all_at(self, offset: int, data: object) -> Awaitable[None]:
+    def write_all_at(self, offset: int, data: Buffer) -> Coro[None]:
         """Write all of `data`; a short write is continued. An error says how much was written."""
         return self._io.write_all_at(offset, data)
 
-    def read_vectored_at(self, offset: int, buffers: Sequence[object]) -> Awaitable[int]:
+    def read_vectored_at(self, offset: int, buffers: Sequence[Buffer]) -> Coro[int]:
         """Fill writable buffers one after the other; gives the number of bytes, fewer near the
         end. ``IORING_OP_READV``, Linux 5.1, preadv(2)."""
         for buffer in buffers:
             _writable(buffer)
         return self._submit(opcodes.READV, offset, tuple(buffers))
 
-    def write_vectored_at(self, offset: int, buffers: Sequence[object]) -> Awaitable[int]:
+    def write_vectored_at(self, offset: int, buffers: Sequence[Buffer]) -> Coro[int]:
         """Write buffers one after the other, in one operation; gives the number of bytes taken,
         which may be fewer. ``IORING_OP_WRITEV``, Linux 5.1, pwritev(2)."""
         return self._submit(opcodes.WRITEV, offset, tuple(buffers))
@@ -169,21 +170,21 @@ class File:
             )
         await self._submit(opcodes.FALLOCATE, offset, size, int(keep_size))
 
-    def fdatasync(self) -> Awaitable[None]:
+    def fdatasync(self) -> Coro[None]:
         """fdatasync(2). ``IORING_OP_FSYNC``, Linux 5.1."""
         return self._io.fsync(1)
 
     def _submit(
         self, opcode: int, off: object, addr: object, length: int | None = None
-    ) -> Awaitable[int]:
+    ) -> Coro[int]:
         return native.submit(opcode, self._io, off, addr, length, 0, 0, self.path, opcodes.NUMBER)
 
-    def fsync(self, *, data_only: bool = False) -> Awaitable[None]:
+    def fsync(self, *, data_only: bool = False) -> Coro[None]:
         """Wait until the file is on the disk; with `data_only` as fdatasync(2).
         ``IORING_OP_FSYNC``, Linux 5.1."""
         return self._io.fsync(data_only)
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coro[None]:
         """Close; idempotent, and not cut short by a cancellation. Operations under way end first.
         ``IORING_OP_CLOSE``, Linux 5.6."""
         return self._io.close()

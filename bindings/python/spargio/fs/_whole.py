@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from .._blocking import spawn_blocking, to_its_end
 from .._counts import at_least
 from .._ffi.core import JoinHandle, native
+from .._ffi.types import Buffer
 from ..placement import TaskPlacement
 from ..runtime import current_handle
 from ._file import File
@@ -25,6 +26,7 @@ _CHUNK = 64
 _COPY_BYTES = 1 << 20
 
 K = TypeVar("K")
+P = TypeVar("P", bound=Path)
 V = TypeVar("V")
 
 Result = bytes | OSError
@@ -78,19 +80,19 @@ async def _ended(job: JoinHandle[Any]) -> None:
         await to_its_end(lambda: job)
 
 
-def _chunks(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
+def _chunks(paths: Iterable[P], size: int) -> Iterator[list[P]]:
     source = iter(paths)
     while chunk := list(itertools.islice(source, size)):
         yield chunk
 
 
-async def _read_chunk(paths: list[Path], depth: int) -> list[Result]:
+async def _read_chunk(paths: list[P], depth: int) -> list[Result]:
     return await native.read_files([encode(path) for path in paths], list(paths), depth)
 
 
 async def read_many(
-    paths: Iterable[Path], *, concurrency: int = 128
-) -> AsyncGenerator[tuple[Path, Result], None]:
+    paths: Iterable[P], *, concurrency: int = 128
+) -> AsyncGenerator[tuple[P, Result], None]:
     """Read many files: (path, its bytes or the ``OSError``) for each, in the order of `paths`, on
     all shards. At most `concurrency` files are open at a time; read ahead are at most `concurrency`
     files, rounded up to chunks of 64. Close the iterator, or leave the task, and the rest is not
@@ -106,7 +108,7 @@ async def read_many(
 
 
 async def write(
-    path: Path, data: object, *, atomic: bool = False, permissions: int | None = None
+    path: Path, data: Buffer, *, atomic: bool = False, permissions: int | None = None
 ) -> None:
     """Make `path` hold exactly `data`. A new file has `permissions` less the umask, by default
     0o666; an existing one keeps its own. ``TypeError`` and ``BufferError`` for `data` that cannot
@@ -188,8 +190,8 @@ async def _sync_directory(path: str) -> None:
 
 
 async def write_many(
-    files: Iterable[tuple[Path, object]], *, concurrency: int = 64
-) -> AsyncGenerator[tuple[Path, OSError | None], None]:
+    files: Iterable[tuple[P, Buffer]], *, concurrency: int = 64
+) -> AsyncGenerator[tuple[P, OSError | None], None]:
     """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
     `concurrency` are open at a time. ``TypeError`` or ``BufferError`` for data that cannot be
     written comes in its turn, and nothing behind it is written. Close the iterator, or leave the
@@ -201,8 +203,8 @@ async def write_many(
 
 
 def _writes(
-    files: Iterable[tuple[Path, object]],
-) -> Iterator[tuple[Path, Coroutine[Any, Any, OSError | None]]]:
+    files: Iterable[tuple[P, Buffer]],
+) -> Iterator[tuple[P, Coroutine[Any, Any, OSError | None]]]:
     for path, data in files:
         yield path, _write_one(path, data)
         try:
@@ -211,7 +213,7 @@ def _writes(
             return  # That write raises it. One behind it would be cut short, its file empty.
 
 
-async def _write_one(path: Path, data: object) -> OSError | None:
+async def _write_one(path: Path, data: Buffer) -> OSError | None:
     try:
         await write(path, data)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._counts import at_least
+from .._ffi.types import Buffer
 from ..errors import IncompleteReadError
 from ._streams import AsyncRead, AsyncWrite
 
@@ -116,7 +117,7 @@ class BufWriter:
         """Bytes that were not sent yet."""
         return len(self._buffer)
 
-    async def write_all(self, data: bytes | bytearray | memoryview) -> None:
+    async def write_all(self, data: Buffer) -> None:
         """Take all of `data`; it goes out when the buffer is full, or with :meth:`flush`."""
         self._check()
         self._buffer += data

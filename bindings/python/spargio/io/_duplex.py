@@ -7,6 +7,7 @@ from collections import deque
 
 from .._counts import at_least
 from .._ffi.core import Future, native
+from .._ffi.types import Buffer
 from ..errors import ClosedError
 from ..sync._wait import hand_over, wait
 
@@ -75,10 +76,10 @@ class DuplexStream:
         """At least one byte and at most `max_bytes`; ``b""`` at the end."""
         return await self._in.read(at_least("max_bytes", max_bytes, 1))
 
-    async def write_all(self, data: object) -> None:
+    async def write_all(self, data: Buffer) -> None:
         """All of `data`; waits while the pipe is full. ``BrokenPipeError`` where the other end is
         closed."""
-        await self._out.write(memoryview(data).cast("B"))  # type: ignore[arg-type]
+        await self._out.write(memoryview(data).cast("B"))
 
     async def shutdown(self) -> None:
         """No more will be written: the other end reads what is left, then the end."""

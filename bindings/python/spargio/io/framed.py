@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from .._counts import within
+from .._ffi.types import Buffer
 from ..errors import IncompleteReadError, SpargioError
 from ._buffered import BufReader
 from ._streams import AsyncRead, AsyncWrite
@@ -63,7 +64,7 @@ class LengthDelimited:
         self._expected = None
         return frame
 
-    async def write_frame(self, data: bytes | bytearray | memoryview) -> None:
+    async def write_frame(self, data: Buffer) -> None:
         """Send a frame. :class:`FrameTooLong`: nothing was sent."""
         size = memoryview(data).nbytes
         if size > self._max_frame:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from typing import Any
 
 from .._counts import within
 
-Address = Any
+InetAddress = tuple[str, int] | tuple[str, int, int, int]
+UnixAddress = str | bytes | bytearray | os.PathLike[str] | os.PathLike[bytes]
+Address = InetAddress | UnixAddress
 """As the socket module has them: (host, port), (host, port, flowinfo, scope_id), or a Unix path,
 where an abstract name is bytes that begin with a NUL."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
 
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
+from .._ffi.types import Coro
 from ..errors import ClosedError
 from ._addresses import Address, encode, unix_name
 
@@ -124,7 +125,7 @@ class BaseSocket:
         value = _LINGER.pack(seconds is not None, seconds or 0)
         self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coro[None]:
         """Close; idempotent, and not cut short by a cancellation. Other tasks that wait on the
         socket get :class:`ClosedError`. ``IORING_OP_CLOSE``, Linux 5.6."""
         return self._io.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from .._counts import at_least
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, JoinHandle, native
+from .._ffi.types import Buffer, Coro
 from ..errors import IncompleteReadError
 from ..runtime import current_handle
 from ._socket import BaseSocket
@@ -70,19 +71,19 @@ class Stream(BaseSocket):
         See :class:`Segments`."""
         return Segments(self._io)
 
-    def recv(self, max_bytes: int) -> Awaitable[bytes]:
+    def recv(self, max_bytes: int) -> Coro[bytes]:
         """At least one byte and at most `max_bytes`; ``b""`` at the end of the stream.
         ``IORING_OP_RECV``, Linux 5.6."""
         return self._io.recv(max_bytes)
 
     recv_owned = recv
 
-    def recv_into(self, buffer: object) -> Awaitable[int]:
+    def recv_into(self, buffer: Buffer) -> Coro[int]:
         """The same into a writable buffer; gives the number of bytes, 0 at the end. The buffer
         stays exported until the operation has ended."""
         return self._io.recv_into(buffer)
 
-    def read_exactly(self, size: int) -> Awaitable[bytes]:
+    def read_exactly(self, size: int) -> Coro[bytes]:
         """`size` bytes; :class:`IncompleteReadError` with what came where the stream ends first.
         ``IORING_OP_RECV`` with MSG_WAITALL."""
         return self._io.read_exactly(size)
@@ -117,18 +118,18 @@ class Stream(BaseSocket):
 
     # ---- writing ----
 
-    def send(self, data: object) -> Awaitable[int]:
+    def send(self, data: Buffer) -> Coro[int]:
         """Gives the number of bytes taken, which may be fewer. ``IORING_OP_SEND``, Linux 5.6."""
         return self._io.send(data)
 
     send_owned = send
 
-    def write_all(self, data: object) -> Awaitable[None]:
+    def write_all(self, data: Buffer) -> Coro[None]:
         """Send all of `data`; an error says how much was taken. ``IORING_OP_SEND`` with
         MSG_WAITALL (Linux 5.19): the kernel goes on after a short send."""
         return self._io.write_all(data)
 
-    def write_all_zero_copy(self, data: object) -> Awaitable[None]:
+    def write_all_zero_copy(self, data: Buffer) -> Coro[None]:
         """The same without a copy in the kernel, for large data over a network card that can;
         over loopback the kernel copies after all, and other sockets are written as by
         :meth:`write_all`. It ends when nothing refers to `data` any more, which over TCP is when
@@ -136,17 +137,17 @@ class Stream(BaseSocket):
         ``IORING_OP_SEND_ZC``, Linux 6.0; before, as :meth:`write_all`."""
         return self._io.write_all_zero_copy(data)
 
-    async def write_vectored(self, buffers: Sequence[object]) -> int:
+    async def write_vectored(self, buffers: Sequence[Buffer]) -> int:
         """Send several buffers with one call; gives the number of bytes taken, which may be fewer.
         ``IORING_OP_SENDMSG``, Linux 5.3."""
         flags = socket.MSG_NOSIGNAL
         sent = await native.message(opcodes.SENDMSG, self._io, tuple(buffers), None, None, flags)
         return sent[0]
 
-    async def send_all_batch(self, buffers: Sequence[object]) -> int:
+    async def send_all_batch(self, buffers: Sequence[Buffer]) -> int:
         """Send all of several buffers, with as few calls as it takes; gives the number of bytes.
         ``IORING_OP_SENDMSG`` with MSG_WAITALL."""
-        left = [memoryview(buffer).cast("B") for buffer in buffers]  # type: ignore[arg-type]
+        left = [memoryview(buffer).cast("B") for buffer in buffers]
         at = total = 0
         flags = socket.MSG_NOSIGNAL | socket.MSG_WAITALL
         while at < len(left):
@@ -161,7 +162,7 @@ class Stream(BaseSocket):
                 left[at] = left[at][count:]
         return total
 
-    def shutdown(self, how: int = socket.SHUT_WR) -> Awaitable[None]:
+    def shutdown(self, how: int = socket.SHUT_WR) -> Coro[None]:
         """shutdown(2): ``socket.SHUT_RD``, ``SHUT_WR`` or ``SHUT_RDWR``.
         ``IORING_OP_SHUTDOWN``, Linux 5.11."""
         return self._io.shutdown(how)

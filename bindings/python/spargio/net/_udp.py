@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable
 from typing import TypeVar
 
 from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import native
+from .._ffi.types import Buffer, Coro
 from ._addresses import ROOM, Address, decode, encode, unix_name
 from ._resolve import resolve
 from ._socket import BaseSocket, adopt, check_kind, fresh
@@ -26,19 +26,19 @@ class Datagrams(BaseSocket):
 
     _family: int
 
-    def send(self, data: object) -> Awaitable[int]:
+    def send(self, data: Buffer) -> Coro[int]:
         """One datagram to the connected peer; gives its number of bytes. ``OSError`` EDESTADDRREQ
         where the socket is not connected, EMSGSIZE where it is too long. ``IORING_OP_SEND``."""
         return self._io.send(data)
 
-    def recv(self, max_bytes: int = MAX_DATAGRAM) -> Awaitable[bytes]:
+    def recv(self, max_bytes: int = MAX_DATAGRAM) -> Coro[bytes]:
         """One datagram, which may be empty. ``IORING_OP_RECVMSG``, Linux 5.3."""
         return self._receive(max_bytes)
 
     async def _receive(self, max_bytes: int) -> bytes:
         return (await self.recv_from(max_bytes))[0]
 
-    async def send_to(self, data: object, address: Address) -> int:
+    async def send_to(self, data: Buffer, address: Address) -> int:
         """One datagram to a numeric address. ``IORING_OP_SENDMSG``, Linux 5.3."""
         where = encode(self._family, address)
         flags = socket.MSG_NOSIGNAL

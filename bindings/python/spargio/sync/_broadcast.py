@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from .._counts import at_least
 from .._ffi.core import Future, native
@@ -12,7 +12,14 @@ from ..errors import SpargioError
 from ._channels import ChannelClosed, ChannelEmpty
 from ._wait import hand_over, wait
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)  # One that says nothing of its values takes all.
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class Lagged(SpargioError):
@@ -153,8 +160,8 @@ class Watcher(Generic[T]):
                 continue
 
 
-def broadcast(capacity: int) -> Broadcast[Any]:
-    """See :class:`Broadcast`."""
+def broadcast(capacity: int) -> Broadcast[T]:
+    """See :class:`Broadcast`; ``Broadcast[int](16)`` says to a type checker what the values are."""
     return Broadcast(capacity)
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from .._counts import at_least
 from .._ffi.core import Future, native
 from ..errors import SpargioError
 from ._wait import hand_over, wait, wait_thread
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)  # A channel that says nothing of its values takes all.
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 _CLOSED: Any = object()
 
@@ -193,12 +200,19 @@ def _check(value: Any) -> Any:
     return value
 
 
-def channel(capacity: int) -> tuple[Sender[Any], Receiver[Any]]:
-    """A queue of at most `capacity` values; each goes to one receiver, in the order sent."""
-    made: _Channel[Any] = _Channel(capacity)
-    return Sender(made), Receiver(made)
+class channel(tuple[Sender[T], Receiver[T]]):
+    """A queue of at most `capacity` values; each goes to one receiver, in the order sent. Gives the
+    pair (sender, receiver); ``channel[int](16)`` says to a type checker what the values are."""
+
+    # A class only for that: what it makes is a plain pair.
+    def __new__(cls, capacity: int) -> tuple[Sender[T], Receiver[T]]:  # type: ignore[misc]
+        made: _Channel[T] = _Channel(capacity)
+        return Sender(made), Receiver(made)
 
 
-def oneshot() -> tuple[Sender[Any], Receiver[Any]]:
-    """A channel for one value: ``try_send`` never finds it full the first time."""
-    return channel(1)
+class oneshot(tuple[Sender[T], Receiver[T]]):
+    """A :class:`channel` for one value: ``try_send`` never finds it full the first time.
+    ``oneshot[int]()`` says to a type checker what the value is."""
+
+    def __new__(cls) -> tuple[Sender[T], Receiver[T]]:  # type: ignore[misc]
+        return channel[T](1)

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from .._ffi import constants
 from .._ffi.core import JoinHandle, native
+from .._ffi.types import Buffer
 from ..errors import CancelledError, TaskCancelled
 from ._state import State
 
@@ -32,7 +33,7 @@ class Completion(NamedTuple):
         raise OSError(-self.res, os.strerror(-self.res), filename)
 
 
-def address_of(buffer: object) -> int:
+def address_of(buffer: Buffer) -> int:
     """Where the bytes of a contiguous buffer lie (bytes, bytearray, array, ctypes objects...). It
     stays true only while the buffer is alive and not resized: name it in ``keep``."""
     return native.address_of(buffer)
@@ -125,9 +126,7 @@ class NativeOp(Generic[T]):
             self._close()  # What it would have awaited is not to say that nobody did.
         if self._job is None and not self._awaited:
             on = "" if self._fd is None else f" on descriptor {self._fd}"
-            warnings.warn(
-                f"a native operation{on} was never awaited", RuntimeWarning, stacklevel=2
-            )
+            warnings.warn(f"a native operation{on} was never awaited", RuntimeWarning, stacklevel=2)
 
     def _check_fresh(self) -> None:
         if self._awaited:

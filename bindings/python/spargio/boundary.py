@@ -17,7 +17,7 @@ from . import errors
 from ._ffi.core import Future, native
 from .sync import ChannelClosed, ChannelFull, Receiver, Sender
 from .sync import channel as _channel
-from .time import timeout
+from .time import nanoseconds, timeout
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = (
     "BoundaryStats",
     "Canceled",
+    "Cancelled",
     "Client",
     "Closed",
     "Overloaded",
@@ -49,6 +50,10 @@ class Canceled(errors.SpargioError):
     """The server dropped the request without an answer, or the client gave up."""
 
 
+Cancelled = Canceled
+"""The other spelling, as in the rest of the package."""
+
+
 class Overloaded(errors.Overloaded):
     """The channel holds as many requests as it may: nothing was accepted."""
 
@@ -63,6 +68,11 @@ class BoundaryStats:
     canceled: int = 0
     closed: int = 0
     overloaded: int = 0
+
+    @property
+    def cancelled(self) -> int:
+        """`canceled`, in the other spelling."""
+        return self.canceled
 
 
 # A request that is dropped ends its call from its finalizer, which may run between any two steps of
@@ -233,6 +243,12 @@ def _refuse(queued: deque[_Queued]) -> None:
         ticket._settle(None, Closed("the server is gone"), "closed")
 
 
+def _state(channel: Any) -> str:
+    if channel.closed_for_send or channel.closed_for_recv:
+        return "closed"
+    return f"{len(channel.items)} of {channel.capacity} requests wait"
+
+
 class Client:
     """Makes calls; any number of threads, loops and tasks may share one."""
 
@@ -242,8 +258,8 @@ class Client:
     def try_call(self, request: Any, *, seconds: float | None = None) -> Ticket:
         """Hand `request` over; never waits. The answer must come within `seconds`.
         :class:`Overloaded` where the channel is full, :class:`Closed`. Any thread."""
-        if seconds is not None and not seconds >= 0:
-            raise ValueError(f"seconds is {seconds}: allowed is 0 or more")
+        if seconds is not None:
+            nanoseconds(seconds, "seconds")  # Says what is wrong with it.
         deadline = None if seconds is None else monotonic() + seconds
         ticket = Ticket(deadline)
         _count("calls")
@@ -279,6 +295,9 @@ class Client:
             ticket._settle(None, Canceled("the client gave up"), "canceled")
             raise
 
+    def __repr__(self) -> str:
+        return f"<boundary.Client, {_state(self._sender._channel)}>"
+
     def close(self) -> None:
         """The server gets what is queued, then :class:`Closed`. Any thread; idempotent."""
         self._sender.close()
@@ -292,6 +311,10 @@ class Request:
         self.request = request
         """What :meth:`Client.call` was given."""
         self._ticket: Ticket | None = ticket
+
+    def __repr__(self) -> str:
+        state = "answered" if self._ticket is None else "not answered"
+        return f"<boundary.Request {self.request!r}, {state}>"
 
     @property
     def deadline(self) -> float | None:
@@ -347,6 +370,9 @@ class Server:
                 return await self.recv()
         except TimeoutError:
             raise Timeout(f"no request came within {seconds} s") from None
+
+    def __repr__(self) -> str:
+        return f"<boundary.Server, {_state(self._receiver._channel)}>"
 
     def close(self) -> None:
         """Those who wait get :class:`Closed`. Any thread; idempotent."""

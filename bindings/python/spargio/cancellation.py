@@ -83,6 +83,9 @@ class CancellationToken:
             calls, self._calls = self._calls, {}
         return list(calls.values())
 
+    def __repr__(self) -> str:
+        return f"<CancellationToken, {'cancelled' if self._cancelled else 'not cancelled'}>"
+
     def is_cancelled(self) -> bool:
         """Whether :meth:`cancel` was called here or above."""
         return self._cancelled

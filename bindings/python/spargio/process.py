@@ -54,6 +54,9 @@ class PipeReader:
     def __init__(self, descriptor: Descriptor) -> None:
         self._io = descriptor
 
+    def __repr__(self) -> str:
+        return f"<PipeReader, {self._io!r}>"
+
     def recv(self, max_bytes: int) -> Coro[bytes]:
         """At least one byte and at most `max_bytes`; ``b""`` at the end. ``IORING_OP_READ``."""
         return self._io.read_at(0, max_bytes)
@@ -68,6 +71,9 @@ class PipeWriter:
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._io = descriptor
+
+    def __repr__(self) -> str:
+        return f"<PipeWriter, {self._io!r}>"
 
     def write_all(self, data: Buffer) -> Coro[None]:
         """All of `data`; ``BrokenPipeError`` where the child reads no more. ``IORING_OP_WRITE``."""
@@ -102,6 +108,10 @@ class Child:
     def returncode(self) -> int | None:
         """Exit status, or minus the signal; None as long as nobody has waited for it."""
         return self._popen.returncode
+
+    def __repr__(self) -> str:
+        code = self.returncode
+        return f"<Child {self.pid}, {'running' if code is None else f'returned {code}'}>"
 
     async def wait(self) -> int:
         """Wait for its end; gives the exit status, or minus the signal. ``IORING_OP_WAITID`` of its
@@ -257,6 +267,14 @@ def _take(file: IO[bytes]) -> Descriptor:
 Argument = str | bytes | os.PathLike[str]
 
 
+def _no_argument(given: object) -> str:
+    allowed = "allowed is a str, bytes or a path"
+    if isinstance(given, (list, tuple)):
+        kind = type(given).__name__
+        return f"an argument of Command is the {kind} {given!r}: {allowed}; Command(*argv) takes it"
+    return f"an argument of Command is {given!r}: {allowed}"
+
+
 @dataclass(frozen=True)
 class _Settings:
     env: Mapping[str, str] | None = None
@@ -277,8 +295,14 @@ class Command:
     def __init__(self, *argv: Argument) -> None:
         if not argv:
             raise ValueError("Command() without a program: allowed is 1 argument or more")
+        for argument in argv:
+            if not isinstance(argument, (str, bytes, os.PathLike)):
+                raise TypeError(_no_argument(argument))
         self.argv = argv
         self._settings = _Settings()
+
+    def __repr__(self) -> str:
+        return f"Command({', '.join(map(repr, self.argv))})"
 
     def _with(self, **changed: Any) -> Command:
         other = Command(*self.argv)
@@ -287,6 +311,8 @@ class Command:
 
     def args(self, more: Sequence[Argument]) -> Command:
         """More arguments."""
+        if isinstance(more, (str, bytes)):
+            raise TypeError(f"args() takes a list of arguments, not {more!r}: args([{more!r}])")
         other = Command(*self.argv, *more)
         other._settings = self._settings
         return other

@@ -22,6 +22,7 @@ from .messages import RemoteShard
 from .options import RuntimeBuilder
 from .placement import TaskPlacement
 from .stats import RuntimeStats
+from .time import nanoseconds
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVarTuple, Unpack
@@ -184,7 +185,7 @@ class Runtime:
         it again."""
         if not self._finalizer.alive or os.getpid() != self._owner:
             return  # Down already, or a forked child: the shards are the parent's.
-        ns = _FOREVER_NS if timeout is None or timeout > 1e9 else int(timeout * 1e9)
+        ns = _FOREVER_NS if timeout is None else nanoseconds(timeout, "timeout")
         if not self._native.shutdown(ns):
             raise TimeoutError(f"tasks are still running after {timeout} s")
         self._finalizer.detach()

@@ -41,6 +41,10 @@ class SignalStream:
             os.close(self._io.detach())
             raise
 
+    def __repr__(self) -> str:
+        names = ", ".join(signal.Signals(number).name for number in self._keys)
+        return f"<SignalStream, {names or 'closed'}>"
+
     async def recv(self) -> signal.Signals:
         """The next signal; one that is cancelled takes none. ``IORING_OP_READ`` of an eventfd."""
         while not self._ready:

@@ -30,16 +30,25 @@ _NS = 1_000_000_000
 _FOREVER_NS = (1 << 63) - 1
 
 
-def _nanoseconds(seconds: float, name: str) -> int:
-    if not seconds >= 0:
+def nanoseconds(seconds: float, name: str) -> int:
+    try:
+        allowed = seconds >= 0
+    except TypeError:
+        raise _no_seconds(name, seconds) from None
+    if not allowed:
         raise ValueError(f"{name} is {seconds!r}: allowed is 0 or more seconds")
     return min(int(seconds * _NS), _FOREVER_NS) if seconds < 1e9 else _FOREVER_NS
+
+
+def _no_seconds(name: str, value: object) -> TypeError:
+    way = "; .total_seconds() has those of a timedelta" if hasattr(value, "total_seconds") else ""
+    return TypeError(f"{name} is {value!r}: allowed is a number of seconds{way}")
 
 
 def sleep(seconds: float) -> Coro[None]:
     """Suspend the task for at least `seconds`, counted from the await. The shard's own timers; no
     kernel operation. ``ValueError`` for a negative number."""
-    return native.sleep(_nanoseconds(seconds, "seconds"))
+    return native.sleep(nanoseconds(seconds, "seconds"))
 
 
 yield_now = native.yield_now
@@ -62,8 +71,12 @@ class timeout:
         self._seconds = seconds
         self._limit = native.timeout()
 
+    def __repr__(self) -> str:
+        limit = "no limit" if self._seconds is None else f"{self._seconds} s"
+        return f"<{type(self).__name__}, {limit}>"
+
     def __enter__(self) -> timeout:
-        ns = _FOREVER_NS if self._seconds is None else _nanoseconds(self._seconds, "seconds")
+        ns = _FOREVER_NS if self._seconds is None else nanoseconds(self._seconds, "seconds")
         self._limit.arm(ns)
         return self
 
@@ -93,6 +106,8 @@ class timeout:
 
 
 def _instant(value: float, name: str) -> float:
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{name} is {value!r}: allowed is an instant of time.monotonic()")
     if value != value:
         raise ValueError(f"{name} is {value!r}: allowed is an instant of time.monotonic()")
     return value
@@ -126,7 +141,7 @@ class Sleep:
     tasks may await it."""
 
     def __init__(self, seconds: float) -> None:
-        _nanoseconds(seconds, "seconds")
+        nanoseconds(seconds, "seconds")
         self._lock = threading.Lock()
         self._deadline = monotonic() + seconds
         self._moved: Future[None] = native.future()

@@ -25,6 +25,9 @@ class Cursor:
         self._position = position
         self._ahead = bytearray()  # Grows and loses its start without a copy of the rest.
 
+    def __repr__(self) -> str:
+        return f"<Cursor at {self._position} of {self._file!r}>"
+
     def tell(self) -> int:
         """Bytes from the start."""
         return self._position
@@ -109,6 +112,9 @@ class TextCursor:
         self._ahead = ""
         self._start = 0  # Of what was not given out yet.
         self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<TextCursor, {self._encoding}, of {self._file!r}>"
 
     async def read(self) -> str:
         """All that is left."""

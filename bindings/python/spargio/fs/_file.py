@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Literal
 
 from .._blocking import spawn_blocking
 from .._ffi import opcodes
@@ -20,9 +21,20 @@ _MODES = {
     "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
     "w+": os.O_RDWR | os.O_CREAT | os.O_TRUNC,
     "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+    "a+": os.O_RDWR | os.O_CREAT | os.O_APPEND,
     "x": os.O_WRONLY | os.O_CREAT | os.O_EXCL,
     "x+": os.O_RDWR | os.O_CREAT | os.O_EXCL,
 }
+
+_FLAGS = _MODES | {
+    spelled: flags
+    for mode, flags in _MODES.items()
+    for spelled in (mode + "b", mode[0] + "b" + mode[1:])
+}
+Mode = Literal[
+    "r", "r+", "w", "w+", "a", "a+", "x", "x+",
+    "rb", "rb+", "r+b", "wb", "wb+", "w+b", "ab", "ab+", "a+b", "xb", "xb+", "x+b",
+]  # fmt: skip
 
 _AT_EMPTY_PATH = 0x1000
 _READ_STEP = 256 * 1024
@@ -44,13 +56,15 @@ class File:
         self.path = path
 
     @classmethod
-    async def open(cls, path: Path, mode: str = "r", *, permissions: int = 0o666) -> File:
-        """Open `path`. Modes: r, r+, w, w+, a, x, x+, as the built-in ``open`` has them, always
-        binary. `permissions` are those of a new file, less the umask. ``IORING_OP_OPENAT``, Linux
-        5.6. Raises ``OSError`` with errno and filename."""
-        flags = _MODES.get(mode)
-        if flags is None:
-            raise ValueError(f"mode is {mode!r}: allowed is one of {', '.join(_MODES)}")
+    async def open(cls, path: Path, mode: Mode = "r", *, permissions: int = 0o666) -> File:
+        """Open `path`. Modes: r, r+, w, w+, a, a+, x, x+, as the built-in ``open`` has them, always
+        binary (a "b" is allowed); :meth:`text` reads and writes text. `permissions` are those of a
+        new file, less the umask. ``IORING_OP_OPENAT``, Linux 5.6. Raises ``OSError`` with errno and
+        filename."""
+        if mode not in _FLAGS:
+            text = "; a file is binary, file.text() is for text" if "t" in str(mode) else ""
+            raise ValueError(f"mode is {mode!r}: allowed is one of {', '.join(_MODES)}{text}")
+        flags = _FLAGS[mode]
         return cls(await native.open(encode(path), label(path), flags, permissions), path)
 
     @classmethod
@@ -69,6 +83,10 @@ class File:
         """Give the descriptor up: it is the caller's to close. ``RuntimeError`` while operations
         are under way."""
         return self._io.detach()
+
+    def __repr__(self) -> str:
+        number = self._io.fileno()
+        return f"<File {self.path!r}, {'closed' if number < 0 else f'descriptor {number}'}>"
 
     def fileno(self) -> int:
         """The descriptor's number; -1 when closed."""

@@ -24,6 +24,9 @@ class BufReader:
         self._buffer = bytearray()
         self._ended = False
 
+    def __repr__(self) -> str:
+        return f"<BufReader with {len(self._buffer)} bytes, of {self._reader!r}>"
+
     async def _more(self) -> bool:
         """False at the end."""
         if not self._ended:
@@ -112,6 +115,9 @@ class BufWriter:
         self._capacity = at_least("capacity", capacity, 1)
         self._buffer = bytearray()
         self._error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"<BufWriter with {len(self._buffer)} bytes, of {self._writer!r}>"
 
     def buffered(self) -> int:
         """Bytes that were not sent yet."""

@@ -72,6 +72,9 @@ class DuplexStream:
         self._in = inward
         self._out = outward
 
+    def __repr__(self) -> str:
+        return f"<DuplexStream, {'closed' if self._in.broken else 'open'}>"
+
     async def recv(self, max_bytes: int) -> bytes:
         """At least one byte and at most `max_bytes`; ``b""`` at the end."""
         return await self._in.read(at_least("max_bytes", max_bytes, 1))

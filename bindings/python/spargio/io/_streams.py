@@ -43,6 +43,9 @@ class ReadHalf(Generic[S]):
     def __init__(self, stream: S) -> None:
         self._stream = stream
 
+    def __repr__(self) -> str:
+        return f"<ReadHalf of {self._stream!r}>"
+
     def recv(self, max_bytes: int) -> Coro[bytes]:
         """As the stream's."""
         return self._stream.recv(max_bytes)
@@ -53,6 +56,9 @@ class WriteHalf(Generic[S]):
 
     def __init__(self, stream: S) -> None:
         self._stream = stream
+
+    def __repr__(self) -> str:
+        return f"<WriteHalf of {self._stream!r}>"
 
     def write_all(self, data: Buffer) -> Coro[None]:
         """As the stream's."""

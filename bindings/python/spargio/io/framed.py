@@ -44,6 +44,9 @@ class LengthDelimited:
         self._max_frame = within("max_frame", max_frame, 0, (1 << 8 * length_bytes) - 1)
         self._expected: int | None = None
 
+    def __repr__(self) -> str:
+        return f"<LengthDelimited, {self._length_bytes} bytes of length, of {self._stream!r}>"
+
     async def read_frame(self) -> bytes | None:
         """The next frame, None where the stream ends between two.
         :class:`IncompleteReadError` where it ends inside one, :class:`FrameTooLong`."""

@@ -3,6 +3,7 @@ are those of the socket module. Names are resolved on threads of their own: no s
 
 from __future__ import annotations
 
+from ._addresses import InetAddress, UnixAddress
 from ._resolve import resolve
 from ._session import StreamSessionPolicy
 from ._stream import Stream
@@ -11,12 +12,14 @@ from ._udp import UdpSocket, UnixDatagram
 from ._unix import PeerCredentials, UnixListener, UnixStream
 
 __all__ = (
+    "InetAddress",
     "PeerCredentials",
     "Stream",
     "StreamSessionPolicy",
     "TcpListener",
     "TcpStream",
     "UdpSocket",
+    "UnixAddress",
     "UnixDatagram",
     "UnixListener",
     "UnixStream",

@@ -7,11 +7,11 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
-from .._ffi.types import Coro
+from .._ffi.types import Buffer, Coro
 from ..errors import ClosedError
 from ._addresses import Address, encode, unix_name
 
@@ -50,6 +50,13 @@ def _readable(family: int, address: Address) -> bytes | str:
     return unix_name(address) if family == socket.AF_UNIX else f"{address[0]}:{address[1]}"
 
 
+def _shown(address: Address) -> str:
+    if isinstance(address, tuple):
+        host, port = address[0], address[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return repr(address) if address else ""
+
+
 class BaseSocket:
     """A socket of the runtime. Close it, or use ``async with``."""
 
@@ -78,7 +85,7 @@ class BaseSocket:
     def _borrowed(self) -> Iterator[socket.socket]:
         number = self._io.fileno()
         if number < 0:
-            raise ClosedError("the socket is closed")
+            raise ClosedError(f"the {type(self).__name__} is closed")
         borrowed = socket.socket(fileno=number)
         try:
             yield borrowed
@@ -97,16 +104,34 @@ class BaseSocket:
         with self._borrowed() as sock:
             return sock.getpeername()
 
+    def __repr__(self) -> str:
+        name, number = type(self).__name__, self._io.fileno()
+        if number < 0:
+            return f"<{name}, closed>"
+        try:
+            local = _shown(self.local_addr)
+        except OSError:
+            local = ""
+        try:
+            peer = " <-> " + (_shown(self.peer_addr) or "peer")
+        except OSError:
+            peer = ""  # None, or none any more.
+        return f"<{name} {number}{' ' if local or peer else ''}{local}{peer}>"
+
     def fileno(self) -> int:
         """The descriptor's number; -1 when closed."""
         return self._io.fileno()
 
+    @overload
+    def getsockopt(self, level: int, option: int) -> int: ...
+    @overload
+    def getsockopt(self, level: int, option: int, size: int) -> bytes: ...
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
         """getsockopt(2): a number, or `size` bytes."""
         with self._borrowed() as sock:
             return sock.getsockopt(level, option, size) if size else sock.getsockopt(level, option)
 
-    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+    def setsockopt(self, level: int, option: int, value: int | Buffer) -> None:
         """setsockopt(2)."""
         with self._borrowed() as sock:
             sock.setsockopt(level, option, value)

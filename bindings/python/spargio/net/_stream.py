@@ -26,10 +26,14 @@ class Segments:
     arrived and was not taken for the next read. A consumer that lags by 16 pieces stops the
     operation until it has caught up. One task only; no other read meanwhile."""
 
-    __slots__ = ("_native",)
+    __slots__ = ("_descriptor", "_native")
 
     def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
         self._native = descriptor.segments()
+
+    def __repr__(self) -> str:
+        return f"<Segments of {self._descriptor!r}>"
 
     def __aiter__(self) -> Segments:
         return self

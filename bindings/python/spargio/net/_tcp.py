@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from .._counts import within
 from .._ffi.core import Descriptor
 from ..time import timeout as time_limit
-from ._addresses import Address, check_port, encode, family_of
+from ._addresses import Address, InetAddress, check_pair, check_port, encode, family_of
 from ._incoming import Incoming
 from ._resolve import race, resolve
 from ._session import StreamSessionPolicy
@@ -29,6 +30,13 @@ class TcpStream(Stream):
 
     __slots__ = ()
 
+    if TYPE_CHECKING:
+
+        @property
+        def local_addr(self) -> InetAddress: ...
+        @property
+        def peer_addr(self) -> InetAddress: ...
+
     @classmethod
     async def connect(cls, host: str, port: int, *, timeout: float | None = None) -> TcpStream:
         """Connect to a name or a numeric address. Of several addresses the first that answers is
@@ -40,10 +48,10 @@ class TcpStream(Stream):
             return await race(addresses, _open, TcpStream.close)
 
     @classmethod
-    async def connect_addr(cls, address: Address, *, timeout: float | None = None) -> TcpStream:
+    async def connect_addr(cls, address: InetAddress, *, timeout: float | None = None) -> TcpStream:
         """Connect to a numeric address, (host, port) or (host, port, flowinfo, scope_id)."""
         with time_limit(timeout):
-            return await _open(family_of(address[0]), address)
+            return await _open(family_of(check_pair(address)[0]), address)
 
     @classmethod
     async def connect_with_session_policy(
@@ -129,10 +137,10 @@ class TcpListener(BaseSocket):
 
     def __init__(self, descriptor: Descriptor) -> None:
         super().__init__(descriptor)
-        self._local = super().local_addr
+        self._local: InetAddress = super().local_addr
 
     @property
-    def local_addr(self) -> Address:
+    def local_addr(self) -> InetAddress:
         """The address here, also after a close; tells the port where 0 was asked for."""
         return self._local
 
@@ -156,7 +164,7 @@ class TcpListener(BaseSocket):
     @classmethod
     def bind_addr(
         cls,
-        address: Address,
+        address: InetAddress,
         *,
         backlog: int = 1024,
         reuse_port: bool = False,
@@ -164,7 +172,7 @@ class TcpListener(BaseSocket):
         family: int | None = None,
     ) -> TcpListener:
         """The same for a numeric address; does not wait."""
-        check_port(address[1])
+        check_port(check_pair(address)[1])
         backlog = within("backlog", backlog, 0, (1 << 31) - 1)
         found = family_of(address[0]) if family is None else family
         encode(found, address)  # Says what is wrong with it.
@@ -187,7 +195,7 @@ class TcpListener(BaseSocket):
     def _check(cls, sock: socket.socket) -> None:
         check_kind(sock, _INET, socket.SOCK_STREAM, "a listening TCP socket")
 
-    async def accept(self, *, timeout: float | None = None) -> tuple[TcpStream, Address]:
+    async def accept(self, *, timeout: float | None = None) -> tuple[TcpStream, InetAddress]:
         """The next connection and the peer's address. ``IORING_OP_ACCEPT``, Linux 5.5.
         ``TimeoutError`` after `timeout` seconds."""
         if timeout is None:
@@ -195,7 +203,7 @@ class TcpListener(BaseSocket):
         with time_limit(timeout):
             return await self._accept(None)
 
-    def incoming(self) -> Incoming[TcpStream]:
+    def incoming(self) -> Incoming[TcpStream, InetAddress]:
         """Connections one after another, for one task::
 
             async with listener.incoming() as connections:
@@ -205,17 +213,17 @@ class TcpListener(BaseSocket):
         See :class:`Incoming`."""
         return Incoming(self._io, TcpStream, lambda descriptor: descriptor.set_nodelay(1))
 
-    async def accept_round_robin(self) -> tuple[TcpStream, Address]:
+    async def accept_round_robin(self) -> tuple[TcpStream, InetAddress]:
         """The same; ``stream.session_shard`` is the next shard in turn."""
         return await self._accept(StreamSessionPolicy.RoundRobin)
 
     async def accept_with_session_policy(
         self, policy: StreamSessionPolicy
-    ) -> tuple[TcpStream, Address]:
+    ) -> tuple[TcpStream, InetAddress]:
         """The same with the shard that `policy` chooses."""
         return await self._accept(policy)
 
-    async def _accept(self, policy: StreamSessionPolicy | None) -> tuple[TcpStream, Address]:
+    async def _accept(self, policy: StreamSessionPolicy | None) -> tuple[TcpStream, InetAddress]:
         shard = None if policy is None else policy.choose()
         while True:
             descriptor = await self._io.accept()

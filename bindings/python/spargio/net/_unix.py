@@ -6,9 +6,10 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..time import timeout as time_limit
-from ._addresses import Address, encode, unix_name
+from ._addresses import UnixAddress, encode, unix_name
 from ._incoming import Incoming
 from ._session import StreamSessionPolicy
 from ._socket import BaseSocket, adopt, check_kind, connect_descriptor, fresh
@@ -31,8 +32,15 @@ class UnixStream(Stream):
 
     __slots__ = ()
 
+    if TYPE_CHECKING:
+
+        @property
+        def local_addr(self) -> str | bytes: ...
+        @property
+        def peer_addr(self) -> str | bytes: ...
+
     @classmethod
-    async def connect(cls, path: Address, *, timeout: float | None = None) -> UnixStream:
+    async def connect(cls, path: UnixAddress, *, timeout: float | None = None) -> UnixStream:
         """Connect. ``IORING_OP_CONNECT``, Linux 5.5."""
         with time_limit(timeout):
             descriptor = await connect_descriptor(socket.AF_UNIX, socket.SOCK_STREAM, path)
@@ -61,7 +69,7 @@ class UnixListener(BaseSocket):
     __slots__ = ()
 
     @classmethod
-    async def bind(cls, path: Address, *, backlog: int = 1024) -> UnixListener:
+    async def bind(cls, path: UnixAddress, *, backlog: int = 1024) -> UnixListener:
         """Listen; ``OSError`` EADDRINUSE where the path is there already."""
         encode(socket.AF_UNIX, path)
         sock = fresh(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -78,25 +86,25 @@ class UnixListener(BaseSocket):
     def _check(cls, sock: socket.socket) -> None:
         check_kind(sock, (socket.AF_UNIX,), socket.SOCK_STREAM, "a listening Unix socket")
 
-    async def accept(self, *, timeout: float | None = None) -> tuple[UnixStream, Address]:
+    async def accept(self, *, timeout: float | None = None) -> tuple[UnixStream, str | bytes]:
         """The next connection and the peer's address, "" where it has none."""
         with time_limit(timeout):
             stream = UnixStream(await self._io.accept())
         return stream, stream.peer_addr
 
-    def incoming(self) -> Incoming[UnixStream]:
+    def incoming(self) -> Incoming[UnixStream, str | bytes]:
         """Connections one after another, for one task; see :class:`Incoming`."""
         return Incoming(self._io, UnixStream, lambda _: None)
 
     async def accept_with_session_policy(
         self, policy: StreamSessionPolicy
-    ) -> tuple[UnixStream, Address]:
+    ) -> tuple[UnixStream, str | bytes]:
         """The same; ``stream.session_shard`` is what `policy` chooses."""
         shard = policy.choose()
         stream, address = await self.accept()
         stream.session_shard = shard
         return stream, address
 
-    async def accept_round_robin(self) -> tuple[UnixStream, Address]:
+    async def accept_round_robin(self) -> tuple[UnixStream, str | bytes]:
         """The same with the next shard in turn."""
         return await self.accept_with_session_policy(StreamSessionPolicy.RoundRobin)

@@ -24,6 +24,10 @@ const Helpers = struct {
     last_task: *Object,
     /// (what) -> RuntimeError: there is no task here
     outside: *Object,
+    /// () -> RuntimeError where another event loop runs on this thread, else None
+    other_loop: *Object,
+    /// (exception, object, whether it had to be writable) -> the exception for what exports no such buffer
+    no_buffer: *Object,
     /// (what was yielded) -> RuntimeError: it is no awaitable of ours
     foreign: *Object,
     /// (coroutine, exception of its first step) -> the exception to raise

@@ -54,7 +54,7 @@ pub fn Many(comptime Body: type) type {
                 return null;
             };
             if (progress.state == .finished) {
-                return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once");
+                return shown.raiseAwaitedBefore(Body.title, self.about());
             } else if (once.seen(&progress.state) != .flying) {
                 if (me.cancelWanted()) {
                     once.ask(&progress.state);
@@ -68,7 +68,7 @@ pub fn Many(comptime Body: type) type {
             } else if (me.op_owner != instance) return twice();
             if (work(self, me)) |verdict| {
                 suspended.* = true;
-                const value = me.suspendForMany(instance, between);
+                const value = me.suspendForMany(instance, between) orelse return null;
                 me.yielded = verdict == .yield;
                 return value;
             }

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
+const helpers = &@import("helpers.zig").helpers;
 const py = &api.py;
 const Object = api.Object;
 
@@ -99,13 +100,40 @@ pub fn classGetItem(class: *Object, parameter: *Object) callconv(.c) ?*Object {
 
 /// Unsigned argument with a range, or null with the exception set.
 pub fn unsigned(object: *Object, comptime name: []const u8, max: u64) ?u64 {
-    const value = py.PyLong_AsLongLong(object);
-    if (value == -1 and py.PyErr_Occurred() != null) return null;
+    const value = integer(object, name) orelse return null;
     if (value < 0 or value > max) {
         _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} is {d}: allowed is 0 to {d}", .{ name, value, max });
         return null;
     }
     return @intCast(value);
+}
+
+/// What does not fit is out of every range: the least number there is. Null with the exception set.
+pub fn integer(given: *Object, comptime name: []const u8) ?i64 {
+    const value = py.PyLong_AsLongLong(given);
+    if (value != -1 or py.PyErr_Occurred() == null) return value;
+    const raised = py.PyErr_Occurred().?;
+    if (py.PyErr_GivenExceptionMatches(raised, py.PyExc_OverflowError.*) != 0) {
+        py.PyErr_Clear();
+        _ = api.raiseValue(py.PyExc_ValueError.*, name, given, "a number of 64 bits");
+    } else if (py.PyErr_GivenExceptionMatches(raised, py.PyExc_TypeError.*) != 0) {
+        py.PyErr_Clear();
+        _ = api.raiseValue(py.PyExc_TypeError.*, name, given, "an integer");
+    }
+    return null;
+}
+
+/// Exports the memory of `source`; false with an exception that says what is wrong with it.
+pub fn getBuffer(source: *Object, view: *api.Buffer, flags: c_int) bool {
+    if (py.PyObject_GetBuffer(source, view, flags) == 0) return true;
+    view.obj = null;
+    const exception = api.takeException();
+    defer py.Py_DecRef(exception);
+    const writable = py.PyBool_FromLong(@intFromBool(flags == api.buffer_writable)) orelse return false;
+    const better = api.call(helpers.no_buffer, &.{ api.ref(exception), api.ref(source), writable }) orelse return false;
+    defer py.Py_DecRef(better);
+    api.raiseObject(better);
+    return false;
 }
 
 pub fn arity(comptime name: []const u8, given: isize, wanted: isize) bool {

@@ -119,7 +119,7 @@ pub const PyOp = struct {
                 }
                 return self.ended(me, instance, result, suspended);
             },
-            .finished => return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once"),
+            .finished => return shown.raiseAwaitedBefore(@tagName(self.kind), self.descriptor),
         }
     }
 
@@ -343,14 +343,25 @@ pub const PyOp = struct {
         const filename = if (name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);
         const progress = self.progress;
+        const kind = self.kind;
         self.finish();
         if (closed) return descriptor.?.raiseClosedMeanwhile();
-        if (progress == 0) return helpers_module.raiseErrno(errno, null, filename);
+        if (progress == 0) return helpers_module.raiseErrno(errno, wordsFor(number, kind), filename);
         var text: [96]u8 = undefined;
         const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{
             progress, self.length,
         }) catch unreachable;
         return helpers_module.raiseErrno(errno, words, filename);
+    }
+
+    /// EBADF of a file that is open says something else than its words.
+    fn wordsFor(errno: linux.E, kind: Kind) ?[]const u8 {
+        if (errno != .BADF) return null;
+        return switch (kind) {
+            .read_at, .read_at_into => "it is not open for reading",
+            .write_at, .write_all_at => "it is not open for writing",
+            else => null,
+        };
     }
 
     fn show(instance: *Object) callconv(.c) ?*Object {
@@ -419,7 +430,7 @@ pub const PyOp = struct {
     pub fn lend(self: *PyOp, source: *Object, flags: c_int) bool {
         const view = gpa.create(api.Buffer) catch return py.PyErr_NoMemory() != null; // It never is.
         view.* = .{};
-        if (py.PyObject_GetBuffer(source, view, flags) != 0) {
+        if (!object.getBuffer(source, view, flags)) {
             gpa.destroy(view);
             return false;
         }

@@ -160,7 +160,7 @@ pub fn nop(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
 pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("open", count, 4)) return null;
     const flags = object.unsigned(arguments[2], "flags", std.math.maxInt(i32)) orelse return null;
-    const mode = object.unsigned(arguments[3], "mode", 0o7777) orelse return null;
+    const mode = object.unsigned(arguments[3], "permissions", 0o7777) orelse return null;
     const op = PyOp.create(.open, null) orelse return null;
     if (!op.lend(arguments[0], api.buffer_simple)) return op.abandon();
     op.held = api.ref(arguments[1]);

@@ -73,7 +73,7 @@ const Raw = struct {
                 if (result >= 0) return self.succeeded(@intCast(result));
                 return self.failed(me, instance, -result, suspended);
             },
-            .finished => return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once"),
+            .finished => return shown.raiseAwaitedBefore(self.opcodeName(), self.descriptor),
         }
     }
 
@@ -230,10 +230,7 @@ const Vector = struct {
         };
         @memset(self.views, .{});
         for (self.entries, self.views, 0..) |*entry, *view, i| {
-            if (py.PyObject_GetBuffer(py.PyTuple_GetItem(tuple, @intCast(i)).?, view, api.buffer_simple) != 0) {
-                view.obj = null;
-                return false;
-            }
+            if (!object.getBuffer(py.PyTuple_GetItem(tuple, @intCast(i)).?, view, api.buffer_simple)) return false;
             entry.* = .{ .base = view.buf orelse @ptrCast(entry), .len = @intCast(view.len) };
         }
         return true;
@@ -261,8 +258,7 @@ fn isTuple(given: *Object) bool {
 }
 
 fn integer(given: *Object, comptime name: []const u8, min: i64, max: i64) ?i64 {
-    const value = py.PyLong_AsLongLong(given);
-    if (value == -1 and py.PyErr_Occurred() != null) return null;
+    const value = object.integer(given, name) orelse return null;
     if (value < min or value > max) {
         _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} is {d}: allowed is {d} to {d}", .{ name, value, min, max });
         return null;

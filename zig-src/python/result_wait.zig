@@ -18,7 +18,12 @@ pub fn timeLimit(arguments: [*]const *Object, count: isize, names: ?*Object) ?u6
     }
     if (count + named == 0 or arguments[0] == py._Py_NoneStruct) return std.math.maxInt(u64);
     const seconds = py.PyFloat_AsDouble(arguments[0]);
-    if (py.PyErr_Occurred() != null) return null;
+    if (py.PyErr_Occurred()) |raised| {
+        if (py.PyErr_GivenExceptionMatches(raised, py.PyExc_TypeError.*) == 0) return null;
+        py.PyErr_Clear();
+        _ = api.raiseValue(py.PyExc_TypeError.*, "timeout", arguments[0], "a number of seconds, or None");
+        return null;
+    }
     if (!(seconds >= 0)) {
         _ = api.raiseFormat(py.PyExc_ValueError.*, "timeout is {d}: allowed is 0 or more seconds, or None", .{
             seconds,

@@ -29,3 +29,13 @@ pub fn ofOperation(comptime class: []const u8, name: []const u8, descriptor: ?*O
         },
     }) catch unreachable);
 }
+
+/// RuntimeError; null, as a function's result.
+pub fn raiseAwaitedBefore(name: []const u8, descriptor: ?*Object) ?*Object {
+    var text: [room]u8 = undefined;
+    return api.raiseFormat(
+        api.py.PyExc_RuntimeError.*,
+        "an operation can be awaited once: {s} was awaited before, so call it anew",
+        .{operation(&text, "", name, descriptor)},
+    );
+}

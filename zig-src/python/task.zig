@@ -299,7 +299,7 @@ pub const PyTask = struct {
     }
 
     /// Suspends until `op` has ended; `owner` (borrowed) owns what the kernel touches meanwhile.
-    pub fn suspendForOp(self: *PyTask, op: *Op, owner: *Object, shielded: bool) *Object {
+    pub fn suspendForOp(self: *PyTask, op: *Op, owner: *Object, shielded: bool) ?*Object {
         self.own(owner);
         self.op = op;
         self.shielded = shielded;
@@ -307,7 +307,7 @@ pub const PyTask = struct {
     }
 
     /// The same for an owner of several ops: `between` is called whenever one of them has ended.
-    pub fn suspendForMany(self: *PyTask, owner: *Object, between: Between) *Object {
+    pub fn suspendForMany(self: *PyTask, owner: *Object, between: Between) ?*Object {
         self.own(owner);
         self.op = null;
         self.many = true;
@@ -338,11 +338,23 @@ pub const PyTask = struct {
         if (kept) api.drop(&self.op_owner) else self.op_owner = null;
     }
 
-    pub fn suspendNow(self: *PyTask) *Object {
+    pub fn suspendNow(self: *PyTask) ?*Object {
+        if (self.suspended and self.drivenByAnother()) return null;
         self.suspended = true;
         self.yielded = false;
         self.between = null;
         return api.none();
+    }
+
+    /// Resumed again within one poll: an event loop that the task runs would do so for ever, and keep the
+    /// shard from what it waits for. True with the exception set.
+    fn drivenByAnother(_: *PyTask) bool {
+        @branchHint(.cold);
+        const exception = api.call(helpers.other_loop, &.{}) orelse return true;
+        defer py.Py_DecRef(exception);
+        if (exception == py._Py_NoneStruct) return false;
+        api.raiseObject(exception);
+        return true;
     }
 
     pub fn suspendYield(self: *PyTask) *Object {

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from ._ffi.core import Future, native
 from .errors import CancelledError
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+_CO_COROUTINE = 0x80
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
@@ -68,11 +72,24 @@ os.register_at_fork(after_in_child=_in_child)
 _blocking = Pool(32, "spargio-blocking")
 
 
-def spawn_blocking(function: Callable[..., T], /, *arguments: object) -> Future[T]:
-    """Call ``function(*arguments)`` on a thread of the process's pool, at most 32, in a copy of
-    this context. Await what it gives in a task, or ask its ``result()`` on an ordinary thread. A
-    task that is cancelled while it waits goes on at once; the call itself cannot be stopped and its
+def spawn_blocking(
+    function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs
+) -> Future[T]:
+    """Call ``function(*arguments, **keywords)`` on a thread of the process's pool, at most
+    32, in a copy of this context. Await what it gives in a task, or ask its ``result()`` on an
+    ordinary thread. A task that is cancelled while it waits goes on at once; the call itself cannot be stopped and its
     outcome is dropped. Any thread may use it."""
+    if not callable(function):
+        raise TypeError(f"spawn_blocking takes a function and its arguments, not {function!r}")
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & _CO_COROUTINE:
+        name = code.co_name
+        raise TypeError(
+            f"spawn_blocking takes an ordinary function, and {name} is an `async def`: "
+            f"handle.spawn({name}(...)) runs it"
+        )
+    if keywords:
+        return _blocking.submit(functools.partial(function, *arguments, **keywords))
     return _blocking.submit(function, *arguments)
 
 

@@ -71,8 +71,8 @@ class Main:
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(
-                f"main is {self.name or self._function!r}{signature}: {error}. Its arguments are "
-                "those after it, run(main, 1, 2), and a parameter `handle` gets the RuntimeHandle"
+                f"main is {self.name or repr(self._function)}{signature}: {error}. Its arguments "
+                "come after it, run(main, 1, 2); a parameter `handle` gets the RuntimeHandle"
             ) from None
 
     def _with(self, handle: Any) -> tuple[list[Any], dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
 
 from ._asyncgens import current_runtime
+from ._counts import within
 from ._ffi import constants
 from ._ffi.core import Event, JoinHandle, native
 from ._ffi.core import Runtime as NativeRuntime
@@ -47,11 +48,8 @@ class RemoteShard:
     __slots__ = ("_runtime", "id")
 
     def __init__(self, runtime: NativeRuntime, shard: int) -> None:
-        count = runtime.shard_count()
-        if not 0 <= shard < count:
-            raise ValueError(f"shard is {shard}: allowed is 0 to {count - 1}")
         self._runtime = runtime
-        self.id = shard
+        self.id = within("shard", shard, 0, runtime.shard_count() - 1)
 
     def send_raw(self, tag: int, value: int) -> Awaitable[None]:
         """Queued. Await the ticket once, in a task, to know that it has arrived."""

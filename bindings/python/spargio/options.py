@@ -313,8 +313,10 @@ class RuntimeBuilder:
         """Set options by keyword; ``TypeError`` for a name that is none."""
         for name, value in options.items():
             if name not in OPTION_NAMES:
+                near = _nearest(name)
                 raise TypeError(
-                    f"{name!r} is no option of the runtime: there are {', '.join(OPTION_NAMES)}"
+                    f"{name!r} is no option of the runtime{near}: there are "
+                    f"{', '.join(OPTION_NAMES)}"
                 )
             getattr(self, name)(value)
         return self
@@ -368,6 +370,17 @@ class RuntimeBuilder:
         for name, value in values.items():
             setattr(self._options, name, value)
         return self
+
+
+_ELSEWHERE = {"workers": "shards", "threads": "shards", "worker_threads": "shards"}
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    found = [_ELSEWHERE[name]] if name in _ELSEWHERE else []
+    found += difflib.get_close_matches(name, OPTION_NAMES, 1)
+    return f", maybe {found[0]!r} is meant" if found else ""
 
 
 def _check_type(name: str, value: object, kind: type | tuple[type, ...], allowed: str) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from ._blocking import redeliver_all, spawn_blocking, to_its_end
+from ._counts import view_of
 from ._ffi import opcodes
 from ._ffi.core import Descriptor, native
 from ._ffi.types import Buffer, Coro
@@ -318,7 +319,13 @@ class Command:
         return other
 
     def env(self, env: Mapping[str, str] | None) -> Command:
-        """The whole environment; None for this process's own."""
+        """The whole environment, names and values as str; None for this process's own."""
+        if env is not None:
+            if not isinstance(env, Mapping):
+                raise TypeError(f"env is {env!r}: allowed is a dict of str, or None")
+            for item in env.items():
+                if not all(isinstance(part, (str, bytes)) for part in item):
+                    raise TypeError(f"env has {item[0]!r}: {item[1]!r}: allowed is a str for both")
         return self._with(env=env)
 
     def cwd(self, path: str | bytes | os.PathLike[str] | None) -> Command:
@@ -327,6 +334,11 @@ class Command:
 
     def stdin(self, what: Stdio) -> Command:
         """``PIPE``, ``DEVNULL``, ``INHERIT``, a descriptor or an open file."""
+        if isinstance(what, (str, bytes)):
+            raise TypeError(
+                f"stdin is {what!r}: allowed is PIPE, DEVNULL, INHERIT, a descriptor or an open "
+                "file; output(data) gives the child its input"
+            )
         return self._with(stdin=what)
 
     def stdout(self, what: Stdio) -> Command:
@@ -375,10 +387,12 @@ class Command:
         async with await self.kill_on_drop(True).spawn() as child:
             return await child.wait()
 
-    async def output(self, data: bytes | None = None) -> Output:
+    async def output(self, data: Buffer | None = None) -> Output:
         """Run it to its end, with `data` as its input; gives all that it wrote to stdout and
         stderr (to where they go unless they were left to INHERIT). Where this is cancelled it is
         killed."""
+        if data is not None:
+            view_of(data).release()  # Said before anything is started.
         chosen = self._settings
         command = self._with(
             kill_on_drop=True,
@@ -399,7 +413,7 @@ class Command:
             return Output(code, out, err)
 
 
-async def _feed(pipe: PipeWriter, data: bytes) -> None:
+async def _feed(pipe: PipeWriter, data: Buffer) -> None:
     try:
         await pipe.write_all(data)
     except BrokenPipeError:

@@ -17,6 +17,7 @@ from ._blocking import spawn_blocking
 from ._ffi import constants
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle, native
 from ._ffi.core import Runtime as NativeRuntime
+from ._hints import Hints
 from ._main import Main, without_handle
 from .messages import RemoteShard
 from .options import RuntimeBuilder
@@ -62,11 +63,23 @@ current_shard = native.current_shard
 """The number of the shard that runs this task; ``RuntimeError`` outside a spargio task."""
 
 
-class RuntimeHandle:
+class RuntimeHandle(Hints):
     """What spawns. Any thread may use it, for as long as the runtime is up; then spawns raise
     :class:`spargio.RuntimeClosed`. Every spawn gives a :class:`JoinHandle`."""
 
     __slots__ = ("_runtime", "_spawn")
+    _instead = {  # noqa: RUF012
+        "create_task": "spawn(coroutine)",
+        "ensure_future": "spawn(coroutine)",
+        "start_soon": "spawn(function(...))",
+        "call_soon": "spawn(coroutine)",
+        "run_in_executor": "spawn_blocking(function, ...)",
+        "run_until_complete": "spawn(coroutine).result() on an ordinary thread",
+        "block_on": "spawn(coroutine).result() on an ordinary thread",
+        "run": "spawn(coroutine).result() on an ordinary thread, or spargio.run(main)",
+        "stop": "shutdown()",
+        "close": "shutdown()",
+    }
 
     def __init__(self, runtime: NativeRuntime) -> None:
         self._runtime = runtime
@@ -80,7 +93,7 @@ class RuntimeHandle:
         name: str | None = None,
     ) -> JoinHandle[T]:
         """:meth:`spawn_stealable`, or where `placement` says. Raises as that does."""
-        return self._runtime.spawn(placement.kind, placement.value, coroutine, name)
+        return self.spawn_with_placement(placement, coroutine, name=name)
 
     def spawn_stealable(self, coroutine: Coro[T], *, name: str | None = None) -> JoinHandle[T]:
         """With a GIL on the shard of the task that spawns it, else on the next shard in turn; an
@@ -104,6 +117,11 @@ class RuntimeHandle:
         self, placement: TaskPlacement, coroutine: Coro[T], *, name: str | None = None
     ) -> JoinHandle[T]:
         """Where `placement` says."""
+        if type(placement) is not TaskPlacement:
+            raise TypeError(
+                f"placement is {placement!r}: allowed is a TaskPlacement, as "
+                "TaskPlacement.Pinned(0)"
+            )
         return self._spawn(placement.kind, placement.value, coroutine, name)
 
     def spawn_native(
@@ -118,10 +136,12 @@ class RuntimeHandle:
         the function's `*result`."""
         return self._runtime.spawn_native(address, ctx, placement.kind, placement.value)
 
-    def spawn_blocking(self, function: Callable[..., T], /, *arguments: object) -> Future[T]:
-        """Call ``function(*arguments)``, which may wait as it likes, on a thread of the process's
-        pool (at most 32 threads). See :func:`spargio.spawn_blocking`."""
-        return spawn_blocking(function, *arguments)
+    def spawn_blocking(
+        self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs
+    ) -> Future[T]:
+        """Call ``function(*arguments, **keywords)``, which may wait as it likes, on a thread of
+        the process's pool (at most 32 threads). See :func:`spargio.spawn_blocking`."""
+        return spawn_blocking(function, *arguments, **keywords)
 
     def spawn_local_on(
         self, shard: int, coroutine: Coro[T], *, name: str | None = None
@@ -160,12 +180,20 @@ class RuntimeHandle:
         return f"<RuntimeHandle of {self._runtime!r}>"
 
 
-class Runtime:
-    """A runtime in the background: one thread per shard. From ``Runtime.builder()...build()``;
-    shut it down, or use ``with``. Any thread may use it."""
+class Runtime(Hints):
+    """A runtime in the background: one thread per shard. From ``Runtime.builder()...build()``, or
+    ``Runtime(shards=2)``; shut it down, or use ``with``. Any thread may use it."""
 
-    def __init__(self, builder: RuntimeBuilder) -> None:
-        self._native = start(builder, driven=False)
+    _instead = dict.fromkeys(
+        ("run", "block_on", "run_until_complete", "spawn", "create_task"),
+        "handle().spawn(coroutine), and its result() on an ordinary thread",
+    ) | {"close": "shutdown()", "stop": "shutdown()"}
+
+    def __init__(self, builder: RuntimeBuilder | None = None, **options: Unpack[Options]) -> None:
+        if builder is not None and options:
+            raise TypeError("Runtime takes a builder or options, not both")
+        chosen = RuntimeBuilder().apply(**options) if builder is None else builder
+        self._native = start(chosen, driven=False)
         self._handle = RuntimeHandle(self._native)
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _stop_forgotten, self._native, os.getpid())

@@ -28,6 +28,8 @@ class SignalStream:
         if not numbers:
             raise ValueError("no signal is given: allowed is 1 or more")
         for number in numbers:
+            if not isinstance(number, int):
+                raise TypeError(f"signal is {number!r}: allowed is a number as signal.SIGTERM")
             if number in _FAULTS:
                 raise ValueError(f"signal is {number}: a fault of the program cannot be awaited")
         descriptor = os.eventfd(0, os.EFD_CLOEXEC)

@@ -205,7 +205,7 @@ class Interval:
         period: float,
         missed_tick_behavior: MissedTickBehavior = MissedTickBehavior.BURST,
     ) -> None:
-        if not period > 0:
+        if nanoseconds(period, "period") == 0:
             raise ValueError(f"period is {period!r}: allowed is more than 0 seconds")
         self._period = period
         self._next = _instant(start, "start")

@@ -300,6 +300,8 @@ _made = library.start_bridge(
         "place": messages.place,
         "outside": messages.outside,
         "foreign": messages.foreign,
+        "no_buffer": messages.no_buffer,
+        "other_loop": messages.other_loop,
         "run_twice": messages.run_twice,
         "os_error": _os_error,
         "spargio_error": _spargio_error,

@@ -48,6 +48,16 @@ def _in_asyncio() -> bool:
     return asyncio is not None and asyncio._get_running_loop() is not None
 
 
+def other_loop() -> RuntimeError | None:
+    """A task awaits in a loop of its own, which keeps the shard: it would wait for ever."""
+    if not _in_asyncio():
+        return None
+    return RuntimeError(
+        "a spargio task runs an asyncio loop, which cannot wait for spargio's awaitables: call "
+        "asyncio.run() by spargio.spawn_blocking(asyncio.run, coroutine), with asyncio's own in it"
+    )
+
+
 _INSTEAD = {
     "asyncio": "This is asyncio's, which needs its own loop",
     "trio": "This is trio's, which needs its own loop",
@@ -60,10 +70,33 @@ def foreign(value: object) -> RuntimeError:
     kind = type(value)
     origin = kind.__module__.split(".")[0].lstrip("_")
     why = f". {_INSTEAD[origin]}" if origin in _INSTEAD else ""
+    if value is None:
+        why = ". asyncio.sleep(0) yields None: spargio.yield_now() gives way"
     return RuntimeError(
         f"a spargio task awaited something that yields {kind.__name__[:200]}: only awaitables of "
         f"spargio can be awaited here (spargio.sleep, spargio.net, spargio.TaskGroup, ...){why}"
     )
+
+
+def no_buffer(error: BaseException, given: object, writable: bool) -> BaseException:
+    """`given` exports no buffer, or none that may be written to."""
+    kind = type(given).__name__
+    if isinstance(error, BufferError) and writable:
+        return BufferError(
+            f"buffer is a {kind}, which is read-only: a read needs a writable one, as a bytearray"
+        )
+    if not isinstance(error, TypeError):
+        return error
+    way = "; text.encode() makes bytes of a str" if isinstance(given, str) else ""
+    return TypeError(
+        f"data is {_short(given)}: a bytes-like object is required (bytes, bytearray, memoryview), "
+        f"not {kind!r}{way}"
+    )
+
+
+def _short(given: object) -> str:
+    text = repr(given)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def run_twice(coroutine: object, error: BaseException) -> BaseException:

@@ -35,6 +35,9 @@ from ._sendfile import sendfile
 from ._walk import DirEntry, DuOptions, DuSummary, du, read_dir, walk
 from ._whole import copy, read, read_many, read_to_string, write, write_many
 
+open = File.open
+"""See :meth:`File.open`."""
+
 __all__ = (
     "Cursor",
     "DirEntry",
@@ -54,6 +57,7 @@ __all__ = (
     "hard_link",
     "metadata",
     "metadata_lite",
+    "open",
     "read",
     "read_dir",
     "read_link",

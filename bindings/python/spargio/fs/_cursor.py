@@ -8,6 +8,7 @@ import io
 import os
 from typing import TYPE_CHECKING
 
+from .._counts import integer
 from .._ffi.types import Buffer
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Cursor:
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """As ``io.IOBase.seek``; ``ValueError`` for a place before the start."""
+        offset = integer("offset", offset)
         if whence == os.SEEK_CUR:
             offset += self._position
         elif whence == os.SEEK_END:
@@ -48,6 +50,7 @@ class Cursor:
 
     async def read(self, size: int = -1) -> bytes:
         """At most `size` bytes, all that is left where it is negative; ``b""`` at the end."""
+        size = integer("size", size)
         if size < 0:
             data = await self._file.read_to_end_at(self._position)
             self._ahead.clear()
@@ -145,6 +148,8 @@ class TextCursor:
     async def write(self, text: str) -> None:
         """All of `text`, encoded, as it is. A byte order mark, where the encoding has one, is
         written at the start of the file only."""
+        if not isinstance(text, str):
+            raise TypeError(f"text is {text!r}: allowed is a str; file.cursor() writes bytes")
         encoder = self._encoder or await self._first_encoder()
         await self._cursor.write(encoder.encode(text, final=True))
         self._encoder = encoder

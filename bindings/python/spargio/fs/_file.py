@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import Literal
 
 from .._blocking import spawn_blocking
+from .._counts import at_least
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
 from .._ffi.types import Buffer, Coro
+from .._hints import Hints
 from ._cursor import Cursor, TextCursor
 from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
-from ._names import Path, encode, label
+from ._names import Path, check_mode, encode, label
 
 _MODES = {
     "r": os.O_RDONLY,
@@ -45,11 +47,23 @@ def _writable(buffer: object) -> None:
         raise TypeError(f"a read needs a writable buffer, not {type(buffer).__name__}")
 
 
-class File:
+class File(Hints):
     """An open file, read and written at offsets; it has no position. Tasks on any shard may use it
     at the same time. Close it, or use ``async with``."""
 
     __slots__ = ("_io", "path")
+    _instead = {  # noqa: RUF012
+        "read": "read_at(offset, size), or cursor().read()",
+        "write": "write_all_at(offset, data), or cursor().write(data)",
+        "readline": "cursor().readline(), or text().readline()",
+        "readlines": "`async for line in file.cursor()`",
+        "writelines": "cursor().write(data)",
+        "seek": "cursor().seek(offset)",
+        "tell": "cursor().tell()",
+        "flush": "fsync(): a write is not held back here",
+        "aclose": "close()",
+        "name": "path",
+    }
 
     def __init__(self, descriptor: Descriptor, path: Path) -> None:
         self._io = descriptor
@@ -65,6 +79,7 @@ class File:
             text = "; a file is binary, file.text() is for text" if "t" in str(mode) else ""
             raise ValueError(f"mode is {mode!r}: allowed is one of {', '.join(_MODES)}{text}")
         flags = _FLAGS[mode]
+        permissions = check_mode("permissions", permissions)
         return cls(await native.open(encode(path), label(path), flags, permissions), path)
 
     @classmethod
@@ -171,8 +186,7 @@ class File:
     async def truncate(self, size: int) -> None:
         """Cut it to `size` bytes, or lengthen it with zeros. ``IORING_OP_FTRUNCATE``, Linux 6.9;
         before, ftruncate(2) on a thread of the pool."""
-        if size < 0:
-            raise ValueError(f"size is {size}: allowed is 0 or more bytes")
+        size = at_least("size", size, 0)
         if native.supports(opcodes.FTRUNCATE):
             await self._submit(opcodes.FTRUNCATE, size, 0, 0)
         else:
@@ -182,7 +196,8 @@ class File:
         """Reserve the disk's blocks for `size` bytes from `offset`; the file grows to that, unless
         `keep_size`. ``IORING_OP_FALLOCATE``, Linux 5.6; ``OSError`` EOPNOTSUPP where the file
         system has no such thing."""
-        if offset < 0 or size <= 0:
+        at_least("offset", offset, 0)
+        if at_least("size", size, 0) == 0:
             raise ValueError(
                 f"allocate({offset}, {size}): allowed is an offset of 0 or more and 1 byte or more"
             )

@@ -9,7 +9,7 @@ from .._blocking import spawn_blocking
 from .._ffi import opcodes
 from .._ffi.core import native
 from ._metadata import BASIC, BIRTH, SIZE, TYPE_AND_SIZE, Metadata, parse
-from ._names import AT_FDCWD, Path, encode, terminated
+from ._names import AT_FDCWD, Path, check_mode, encode, terminated
 
 if TYPE_CHECKING:
     from ._walk import DirEntry
@@ -29,7 +29,7 @@ async def _submit(
 async def create_dir(path: Path, *, mode: int = 0o777) -> None:
     """Make a directory; ``FileExistsError`` where there is something. ``IORING_OP_MKDIRAT``,
     Linux 5.15."""
-    await _submit(opcodes.MKDIRAT, 0, terminated(path), mode, 0, path)
+    await _submit(opcodes.MKDIRAT, 0, terminated(path), check_mode("mode", mode), 0, path)
 
 
 async def create_dir_all(path: Path, *, mode: int = 0o777) -> None:
@@ -161,6 +161,5 @@ async def canonicalize(path: Path) -> str:
 
 async def set_permissions(path: Path, mode: int) -> None:
     """chmod(2), behind symbolic links. A thread of the pool: io_uring has no chmod."""
-    if not 0 <= mode <= 0o7777:
-        raise ValueError(f"mode is {mode:#o}: allowed is 0 to 0o7777")
+    mode = check_mode("mode", mode)
     await spawn_blocking(os.chmod, os.fsdecode(encode(path)), mode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._counts import at_least
+from .._counts import at_least, check_separator, view_of
 from .._ffi.types import Buffer
 from ..errors import IncompleteReadError
 from ._streams import AsyncRead, AsyncWrite
@@ -81,8 +81,7 @@ class BufReader:
         return self._take(len(self._buffer)) if line is None else line
 
     async def _find(self, separator: bytes, limit: int | None) -> bytes | None:
-        if not separator:
-            raise ValueError("separator is empty: allowed is 1 byte or more")
+        check_separator(separator)
         most = self._limit if limit is None else at_least("limit", limit, 0)
         searched = 0
         while True:
@@ -126,7 +125,7 @@ class BufWriter:
     async def write_all(self, data: Buffer) -> None:
         """Take all of `data`; it goes out when the buffer is full, or with :meth:`flush`."""
         self._check()
-        self._buffer += data
+        self._buffer += view_of(data)
         if len(self._buffer) >= self._capacity:
             await self.flush()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from .._counts import at_least
+from .._counts import at_least, view_of
 from .._ffi.core import Future, native
 from .._ffi.types import Buffer
 from ..errors import ClosedError
@@ -82,7 +82,7 @@ class DuplexStream:
     async def write_all(self, data: Buffer) -> None:
         """All of `data`; waits while the pipe is full. ``BrokenPipeError`` where the other end is
         closed."""
-        await self._out.write(memoryview(data).cast("B"))
+        await self._out.write(view_of(data))
 
     async def shutdown(self) -> None:
         """No more will be written: the other end reads what is left, then the end."""

@@ -12,6 +12,7 @@ from typing import TypeVar, overload
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
 from .._ffi.types import Buffer, Coro
+from .._hints import Hints
 from ..errors import ClosedError
 from ._addresses import Address, encode, unix_name
 
@@ -57,7 +58,7 @@ def _shown(address: Address) -> str:
     return repr(address) if address else ""
 
 
-class BaseSocket:
+class BaseSocket(Hints):
     """A socket of the runtime. Close it, or use ``async with``."""
 
     __slots__ = ("_io",)
@@ -168,5 +169,7 @@ class BaseSocket:
 
 
 def check_kind(sock: socket.socket, families: tuple[int, ...], kind: int, wanted: str) -> None:
+    if not isinstance(sock, socket.socket):
+        raise TypeError(f"socket is {sock!r}: allowed is a socket.socket, {wanted}")
     if sock.family not in families or sock.type & ~socket.SOCK_NONBLOCK != kind:
         raise ValueError(f"socket is {sock!r}: allowed is {wanted}")

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from .._counts import at_least
+from .._counts import at_least, check_separator, view_of
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, JoinHandle, native
 from .._ffi.types import Buffer, Coro
@@ -57,6 +57,27 @@ class Stream(BaseSocket):
     that is cancelled loses no byte: what a read had taken, the next read gets."""
 
     __slots__ = ("session_shard",)
+    _instead = {  # noqa: RUF012
+        "read": "recv(max_bytes) or read_exactly(size)",
+        "readexactly": "read_exactly(size)",
+        "readuntil": "read_until(separator)",
+        "readline": "read_until(), or spargio.io.BufReader(stream).read_line()",
+        "receive_some": "recv(max_bytes)",
+        "receive": "recv(max_bytes)",
+        "recv_exactly": "read_exactly(size)",
+        "write": "write_all(data)",
+        "writelines": "send_all_batch(buffers)",
+        "drain": "`await stream.write_all(data)`, which waits by itself",
+        "send_all": "write_all(data)",
+        "sendall": "write_all(data)",
+        "write_eof": "shutdown()",
+        "send_eof": "shutdown()",
+        "aclose": "close()",
+        "wait_closed": "`await stream.close()`",
+        "get_extra_info": "peer_addr, local_addr",
+        "getpeername": "peer_addr",
+        "getsockname": "local_addr",
+    }
 
     def __init__(self, descriptor: Descriptor, session_shard: int | None = None) -> None:
         super().__init__(descriptor)
@@ -95,8 +116,7 @@ class Stream(BaseSocket):
     async def read_until(self, separator: bytes = b"\n", *, limit: int = _PIECE) -> bytes:
         """All up to and with `separator`. :class:`IncompleteReadError` where the stream ends first;
         ``ValueError`` where it does not come within `limit` bytes: they stay readable."""
-        if not separator:
-            raise ValueError("separator is empty: allowed is 1 byte or more")
+        check_separator(separator)
         limit = at_least("limit", limit, 0)
         data = b""
         try:
@@ -151,7 +171,7 @@ class Stream(BaseSocket):
     async def send_all_batch(self, buffers: Sequence[Buffer]) -> int:
         """Send all of several buffers, with as few calls as it takes; gives the number of bytes.
         ``IORING_OP_SENDMSG`` with MSG_WAITALL."""
-        left = [memoryview(buffer).cast("B") for buffer in buffers]
+        left = [view_of(buffer) for buffer in buffers]
         at = total = 0
         flags = socket.MSG_NOSIGNAL | socket.MSG_WAITALL
         while at < len(left):

@@ -88,8 +88,8 @@ class UdpSocket(Datagrams[InetAddress, InetAddress]):
     @classmethod
     def from_socket(cls, sock: socket.socket) -> UdpSocket:
         """Take over a UDP socket of Python's, which is detached."""
-        family = sock.family
         cls._check(sock)
+        family = sock.family
         made = cls(adopt(sock))
         made._family = family
         return made
@@ -104,7 +104,8 @@ class UdpSocket(Datagrams[InetAddress, InetAddress]):
         for family, address in await resolve(host, port, socket.SOCK_DGRAM):
             if family == self._family:
                 return await self._connect(address)
-        raise OSError(97, f"no address of {host!r} has the family of this socket")
+        name = "IPv4" if self._family == socket.AF_INET else "IPv6"
+        raise OSError(97, f"no address of {host!r} has the family of this socket, {name}")
 
     def set_broadcast(self, enabled: bool) -> None:
         """SO_BROADCAST."""

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from .._counts import at_least
+from .._counts import at_least, view_of
 from .._ffi.core import Runtime, native
 from .._ffi.opcodes import NUMBER
 from .._ffi.sqe import Sqe
@@ -357,7 +357,7 @@ def _held(kept: object) -> object:
 
 
 def _readable(data: object) -> memoryview:
-    return memoryview(data).cast("B")  # type: ignore[arg-type]
+    return view_of(data)  # type: ignore[arg-type]
 
 
 def _writable(buffer: object) -> memoryview:

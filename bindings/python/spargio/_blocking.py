@@ -77,8 +77,8 @@ def spawn_blocking(
 ) -> Future[T]:
     """Call ``function(*arguments, **keywords)`` on a thread of the process's pool, at most
     32, in a copy of this context. Await what it gives in a task, or ask its ``result()`` on an
-    ordinary thread. A task that is cancelled while it waits goes on at once; the call itself cannot be stopped and its
-    outcome is dropped. Any thread may use it."""
+    ordinary thread. A task that is cancelled while it waits goes on at once; the call itself cannot
+    be stopped and its outcome is dropped. Any thread may use it."""
     if not callable(function):
         raise TypeError(f"spawn_blocking takes a function and its arguments, not {function!r}")
     code = getattr(function, "__code__", None)

@@ -17,10 +17,8 @@ def encode(path: Any) -> bytes:
     try:
         name = os.fsencode(path)
     except TypeError:
-        raise TypeError(
-            f"path is {path!r}: allowed is a str, bytes or os.PathLike"
-            + ("; File.from_fd() takes a descriptor" if isinstance(path, int) else "")
-        ) from None
+        way = "; File.from_fd() takes a descriptor" if isinstance(path, int) else ""
+        raise TypeError(f"path is {path!r}: allowed is a str, bytes or os.PathLike{way}") from None
     if b"\0" in name:
         raise ValueError(f"path is {path!r}: a path cannot contain a NUL byte")
     return name

@@ -46,6 +46,7 @@ class IdleStrategy:
 
     @staticmethod
     def sleep(seconds: float) -> IdleStrategy:
+        """Wait in the kernel for at most `seconds`, 0.000001 to 1."""
         return IdleStrategy(constants.IDLE_SLEEP, seconds)
 
 

@@ -114,10 +114,10 @@ class BaseSocket(Hints):
         except OSError:
             local = ""
         try:
-            peer = " <-> " + (_shown(self.peer_addr) or "peer")
+            peer = "<-> " + (_shown(self.peer_addr) or "peer")
         except OSError:
             peer = ""  # None, or none any more.
-        return f"<{name} {number}{' ' if local or peer else ''}{local}{peer}>"
+        return f"<{' '.join(filter(None, (name, str(number), local, peer)))}>"
 
     def fileno(self) -> int:
         """The descriptor's number; -1 when closed."""

@@ -128,8 +128,7 @@ pub const Future = struct {
                     &result,
                     api.meth_fastcall | api.meth_keywords,
                     "($self, timeout=None)",
-                    "Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and give the value or raise\n" ++
-                        "the exception. TimeoutError: it is not set yet. RuntimeError on a shard: await it there.",
+                    result_wait.result_doc,
                 ),
                 object.method(
                     "__class_getitem__",

@@ -80,25 +80,6 @@ pub fn Many(comptime Body: type) type {
             return self.outcome();
         }
 
-        /// close(): it is not to be awaited.
-        pub fn giveUp(instance: *Object) void {
-            const state = &Body.Type.body(instance).progress.state;
-            if (once.claim(state)) state.* = .finished;
-        }
-
-        /// Of the deallocator.
-        pub fn told(instance: *Object) void {
-            const self = Body.Type.body(instance);
-            if (self.progress.state != .new) return forgotten.used(instance);
-            var text: [shown.room]u8 = undefined;
-            forgotten.warn(instance, shown.operation(&text, "operation ", Body.title, self.about()));
-        }
-
-        pub fn show(instance: *Object) callconv(.c) ?*Object {
-            const self = Body.Type.body(instance);
-            return shown.ofOperation("Operation", Body.title, self.about(), once.seen(&self.progress.state));
-        }
-
         fn twice() ?*Object {
             return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
         }
@@ -126,6 +107,30 @@ pub fn Many(comptime Body: type) type {
             }
             if (progress.again) return .yield;
             return if (progress.busy > 0) .pending else null;
+        }
+    };
+}
+
+/// What it says of itself.
+pub fn Told(comptime Body: type) type {
+    return struct {
+        /// close(): it is not to be awaited.
+        pub fn giveUp(instance: *Object) void {
+            const state = &Body.Type.body(instance).progress.state;
+            if (once.claim(state)) state.* = .finished;
+        }
+
+        /// Of the deallocator.
+        pub fn told(instance: *Object) void {
+            const self = Body.Type.body(instance);
+            if (self.progress.state != .new) return forgotten.used(instance);
+            var text: [shown.room]u8 = undefined;
+            forgotten.warn(instance, shown.operation(&text, "operation ", Body.title, self.about()));
+        }
+
+        pub fn show(instance: *Object) callconv(.c) ?*Object {
+            const self = Body.Type.body(instance);
+            return shown.ofOperation("Operation", Body.title, self.about(), once.seen(&self.progress.state));
         }
     };
 }

@@ -128,8 +128,7 @@ pub const NativeJoin = struct {
                     &cancel,
                     api.meth_noargs,
                     "($self, /)",
-                    "Ask the task to end: CancelledError is raised at its next await. A task that has not begun never does.\n" ++
-                        "False where it has ended already. Any thread.",
+                    result_wait.cancel_doc,
                 ),
                 object.method(
                     "cancelled",
@@ -144,8 +143,7 @@ pub const NativeJoin = struct {
                     &result,
                     api.meth_fastcall | api.meth_keywords,
                     "($self, timeout=None)",
-                    "Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and give the task's result or raise\n" ++
-                        "its exception. TimeoutError: it has not ended yet. RuntimeError on a shard: await the handle there.",
+                    result_wait.result_doc,
                 ),
                 .{},
             };

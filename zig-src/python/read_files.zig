@@ -163,7 +163,7 @@ const ReadFiles = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
-        many.Many(ReadFiles).told(instance);
+        many.Told(ReadFiles).told(instance);
         // While the kernel has an operation the task holds a reference; what a task left half done
         // ends here.
         for (&self.slots) |*slot| {
@@ -178,13 +178,13 @@ const ReadFiles = struct {
 
     pub fn define() bool {
         const Work = many.Many(ReadFiles);
-        const Kinds = object.Coroutine(Work.step, Work.giveUp);
+        const Kinds = object.Coroutine(Work.step, many.Told(ReadFiles).giveUp);
         const S = struct {
             var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
         };
         var slots = Kinds.slots() ++ [_]api.TypeSlot{
             object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.repr, &Work.show),
+            object.slotOf(api.slot.repr, &many.Told(ReadFiles).show),
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},
         };

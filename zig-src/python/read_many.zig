@@ -201,7 +201,7 @@ const ReadMany = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
-        many.Many(ReadMany).told(instance);
+        many.Told(ReadMany).told(instance);
         self.finish(); // While the kernel has a read the task holds a reference.
         api.drop(&self.descriptor);
         Type.free(instance, false);
@@ -285,13 +285,13 @@ fn abandon(offsets: []u64) ?*Object {
 
 pub fn define() bool {
     const Work = many.Many(ReadMany);
-    const Kinds = object.Coroutine(Work.step, Work.giveUp);
+    const Kinds = object.Coroutine(Work.step, many.Told(ReadMany).giveUp);
     const S = struct {
         var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
     };
     var slots = Kinds.slots() ++ [_]api.TypeSlot{
         object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &Work.show),
+        object.slotOf(api.slot.repr, &many.Told(ReadMany).show),
         object.slotOf(api.slot.dealloc, &ReadMany.dealloc),
         .{},
     };

@@ -9,6 +9,14 @@ const Shard = @import("../shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 
+pub const cancel_doc =
+    "Ask the task to end: CancelledError is raised at its next await. A task that has not begun\n" ++
+    "never does. False where it has ended already. Any thread.";
+
+pub const result_doc =
+    "Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and give what an await\n" ++
+    "gives, or raise. TimeoutError: it has not ended yet. RuntimeError on a shard: await it there.";
+
 /// The one argument of `result`, seconds or None, as nanoseconds.
 pub fn timeLimit(arguments: [*]const *Object, count: isize, names: ?*Object) ?u64 {
     const named = if (names) |tuple| py.PyTuple_Size(tuple) else 0;

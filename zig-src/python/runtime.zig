@@ -415,81 +415,80 @@ pub const PyRuntime = struct {
         Type.free(instance, false);
     }
 
+    var methods = [_]api.MethodDef{
+        object.method(
+            "spawn",
+            &spawn,
+            api.meth_fastcall,
+            "($self, kind, value, coroutine, name, /)",
+            "A JoinHandle.",
+        ),
+        object.method(
+            "place",
+            &placeOf,
+            api.meth_fastcall,
+            "($self, kind, value, /)",
+            "The shard that a placement means now.",
+        ),
+        object.method(
+            "spawn_cleanup",
+            &spawnCleanup,
+            api.meth_fastcall,
+            "($self, coroutine, name, /)",
+            "The same on this shard, also while the runtime closes.",
+        ),
+        object.method(
+            "spawn_native",
+            &spawnNative,
+            api.meth_fastcall,
+            "($self, address, ctx, kind, value, /)",
+            "A NativeJoinHandle.",
+        ),
+        object.method(
+            "drive",
+            &drive,
+            api.meth_one,
+            "($self, main, /)",
+            "Run shard 0 here until all has ended.",
+        ),
+        object.method(
+            "shutdown",
+            &shutdown,
+            api.meth_one,
+            "($self, timeout_ns, /)",
+            "Whether all has ended in time.",
+        ),
+        object.method(
+            "request_stop",
+            &requestStop,
+            api.meth_noargs,
+            "($self, /)",
+            "Cancel everything; does not wait.",
+        ),
+        object.method("closing", &closing, api.meth_noargs, "($self, /)", "Whether it is going down."),
+        object.method("stats", &stats, api.meth_noargs, "($self, /)", "A snapshot, CBOR."),
+        object.method("backend", &backend, api.meth_noargs, "($self, /)", "(number, errno, ring entries)"),
+        object.method(
+            "debugging",
+            &debugging,
+            api.meth_noargs,
+            "($self, /)",
+            "Whether it is in debug mode.",
+        ),
+        object.method(
+            "watch",
+            &watchNext,
+            api.meth_noargs,
+            "($self, /)",
+            "A shard that is blocked, or None.",
+        ),
+        object.method("shard_count", &shardCount, api.meth_noargs, "($self, /)", "Number of shards."),
+        .{},
+    };
+
     pub fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method(
-                    "spawn",
-                    &spawn,
-                    api.meth_fastcall,
-                    "($self, kind, value, coroutine, name, /)",
-                    "A JoinHandle.",
-                ),
-                object.method(
-                    "place",
-                    &placeOf,
-                    api.meth_fastcall,
-                    "($self, kind, value, /)",
-                    "The shard that a placement means now.",
-                ),
-                object.method(
-                    "spawn_cleanup",
-                    &spawnCleanup,
-                    api.meth_fastcall,
-                    "($self, coroutine, name, /)",
-                    "The same on this shard, also while the runtime closes.",
-                ),
-                object.method(
-                    "spawn_native",
-                    &spawnNative,
-                    api.meth_fastcall,
-                    "($self, address, ctx, kind, value, /)",
-                    "A NativeJoinHandle.",
-                ),
-                object.method(
-                    "drive",
-                    &drive,
-                    api.meth_one,
-                    "($self, main, /)",
-                    "Run shard 0 here until all has ended.",
-                ),
-                object.method(
-                    "shutdown",
-                    &shutdown,
-                    api.meth_one,
-                    "($self, timeout_ns, /)",
-                    "Whether all has ended in time.",
-                ),
-                object.method(
-                    "request_stop",
-                    &requestStop,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "Cancel everything; does not wait.",
-                ),
-                object.method("closing", &closing, api.meth_noargs, "($self, /)", "Whether it is going down."),
-                object.method("stats", &stats, api.meth_noargs, "($self, /)", "A snapshot, CBOR."),
-                object.method("backend", &backend, api.meth_noargs, "($self, /)", "(number, errno, ring entries)"),
-                object.method(
-                    "debugging",
-                    &debugging,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "Whether it is in debug mode.",
-                ),
-                object.method(
-                    "watch",
-                    &watchNext,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "A shard that is blocked, or None.",
-                ),
-                object.method("shard_count", &shardCount, api.meth_noargs, "($self, /)", "Number of shards."),
-                .{},
-            };
-        };
         var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.methods, &methods),
             object.slotOf(api.slot.repr, &show),
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},

@@ -554,8 +554,7 @@ pub const PyTask = struct {
                     &cancel,
                     api.meth_noargs,
                     "($self, /)",
-                    "Ask the task to end: CancelledError is raised at its next await. A task that has not begun never does.\n" ++
-                        "False where it has ended already. Any thread.",
+                    result_wait.cancel_doc,
                 ),
                 object.method("done", &done, api.meth_noargs, "($self, /)", "Whether the task has ended."),
                 object.method(
@@ -570,8 +569,7 @@ pub const PyTask = struct {
                     &result,
                     api.meth_fastcall | api.meth_keywords,
                     "($self, timeout=None)",
-                    "Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and give the task's result or raise\n" ++
-                        "its exception. TimeoutError: it has not ended yet. RuntimeError on a shard: await the handle there.",
+                    result_wait.result_doc,
                 ),
                 object.method(
                     "__class_getitem__",

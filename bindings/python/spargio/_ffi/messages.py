@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
+from types import CoroutineType
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _PLACE_DEPTH = 10
@@ -101,7 +101,9 @@ def _short(given: object) -> str:
 
 def run_twice(coroutine: object, error: BaseException) -> BaseException:
     """A coroutine's first step failed with `error`, and ran no line of it."""
-    if not inspect.iscoroutine(coroutine) or not isinstance(error, (RuntimeError, ValueError)):
+    if not isinstance(coroutine, CoroutineType) or not isinstance(
+        error, (RuntimeError, ValueError)
+    ):
         return error
     name = coroutine.__qualname__
     better = RuntimeError(

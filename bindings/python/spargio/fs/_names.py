@@ -26,8 +26,6 @@ def encode(path: Any) -> bytes:
 
 def check_mode(name: str, mode: int) -> int:
     """Permissions; ``ValueError`` and ``TypeError`` for what is none."""
-    if isinstance(mode, str):
-        raise TypeError(f"{name} is {mode!r}: allowed is an int as 0o644")
     try:
         number = operator.index(mode)
     except TypeError:

@@ -1,8 +1,9 @@
-//! `yield_now()`. Each call gives an object of its own, which knows whether it was awaited; a shard keeps
-//! the last one that went away for the next call.
+//! `yield_now()`. Each call gives an object of its own, which knows whether it was awaited; the last one
+//! that went away is kept for the next call.
 
 const api = @import("api.zig");
 const forgotten = @import("forgotten.zig");
+const host = &@import("host.zig").host;
 const object = @import("object.zig");
 const PyTask = @import("task.zig").PyTask;
 const Object = api.Object;
@@ -12,11 +13,18 @@ const Yield = struct { asked: bool };
 const Type = object.TypeOf(Yield);
 
 const Spare = struct {
-    /// On a shard's thread, which empties it at its end.
-    kept: bool = false,
+    kept: bool,
+    /// Without a reference, as a free list has it.
     instance: ?*Object = null,
 };
-threadlocal var spare: Spare = .{};
+/// Guarded by the interpreter's lock, where there is one.
+var shared: Spare = .{ .kept = true };
+/// Where there is none: on a shard's thread, which empties it at its end.
+threadlocal var own: Spare = .{ .kept = false };
+
+fn spare() *Spare {
+    return if (host.locked) &shared else &own;
+}
 
 fn step(instance: *Object, suspended: *bool) ?*Object {
     @atomicStore(bool, &Type.body(instance).asked, true, .monotonic);
@@ -31,7 +39,7 @@ fn step(instance: *Object, suspended: *bool) ?*Object {
 }
 
 pub fn yieldNow(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
-    const mine = &spare;
+    const mine = spare();
     const instance = if (mine.instance) |one| again: {
         mine.instance = null;
         py._Py_NewReference(one);
@@ -53,17 +61,17 @@ fn show(_: *Object) callconv(.c) ?*Object {
 
 fn dealloc(instance: *Object) callconv(.c) void {
     if (Type.body(instance).asked) forgotten.used(instance) else forgotten.warn(instance, "yield_now()");
-    const mine = &spare;
+    const mine = spare();
     if (!mine.kept or mine.instance != null) return Type.free(instance, false);
-    mine.instance = instance; // Without a reference, as a free list has it.
+    mine.instance = instance;
 }
 
 /// A shard begins on this thread, or ends.
 pub fn keepSpare(yes: bool) void {
-    spare.kept = yes;
+    own.kept = yes;
     if (yes) return;
-    if (spare.instance) |instance| Type.free(instance, false);
-    spare.instance = null;
+    if (own.instance) |instance| Type.free(instance, false);
+    own.instance = null;
 }
 
 pub fn define() bool {

@@ -312,16 +312,6 @@ def test_an_operation_belongs_to_the_task_that_awaits_it() -> None:
     spargio.run(main, shards=1)
 
 
-def test_an_operation_that_was_never_awaited_is_nothing() -> None:
-    async def main() -> None:
-        for _ in range(100):
-            spargio.sleep(1000)
-        with support.peer() as (host, port, _accept):
-            spargio.net.TcpStream.connect(host, port).close()
-
-    spargio.run(main, shards=1)
-
-
 def test_an_operation_started_by_hand_ends_with_its_task() -> None:
     """Nobody drives it on: the shard cancels it, and its object does not touch another's."""
 

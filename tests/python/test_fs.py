@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import errno
+import fcntl
 import gc
 import mmap
 import os
@@ -91,13 +92,32 @@ def test_modes_are_those_of_open(tmp_path: Path, mode: str, exists: bool) -> Non
     assert run(main) == wanted
 
 
-@pytest.mark.parametrize("mode", ["", "rb", "rw", "r+b", "wb", "W", "rt"])
+@pytest.mark.parametrize("mode", ["", "rw", "bb", "W", "rt", "rbb", "b"])
 def test_a_wrong_mode_is_a_value_error(tmp_path: Path, mode: str) -> None:
     async def main() -> None:
         with pytest.raises(ValueError, match=r"mode is .*allowed is one of r, r"):
             await fs.File.open(tmp_path / "file", mode)
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    "mode", ["rb", "r+b", "rb+", "wb", "w+b", "wb+", "ab", "a+", "a+b", "ab+", "xb", "x+b", "xb+"]
+)
+def test_a_mode_may_say_that_files_are_binary(tmp_path: Path, mode: str) -> None:
+    """As the built-in open has them: same flags, same outcome."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    if "r" in mode or "a" in mode:
+        for path in (ours, theirs):
+            path.write_bytes(b"before")
+
+    async def main() -> int:
+        async with await fs.open(ours, mode) as file:  # type: ignore[arg-type]
+            return fcntl.fcntl(file.fileno(), fcntl.F_GETFL)
+
+    with open(theirs, mode) as file:
+        assert run(main) == fcntl.fcntl(file.fileno(), fcntl.F_GETFL)
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_permissions_of_a_new_file(tmp_path: Path) -> None:

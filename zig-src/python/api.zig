@@ -58,6 +58,7 @@ pub const TypeSpec = extern struct {
 pub const slot = struct {
     pub const clear = 51;
     pub const dealloc = 52;
+    pub const doc = 56;
     pub const iter = 62;
     pub const iternext = 63;
     pub const methods = 64;
@@ -85,7 +86,9 @@ const Api = struct {
     Py_IncRef: *const fn (?*Object) callconv(.c) void,
     Py_DecRef: *const fn (?*Object) callconv(.c) void,
     PyIter_Send: *const fn (*Object, *Object, *?*Object) callconv(.c) Send,
+    _Py_NewReference: *const fn (*Object) callconv(.c) void,
     PyObject_Repr: *const fn (*Object) callconv(.c) ?*Object,
+    PyObject_Str: *const fn (*Object) callconv(.c) ?*Object,
     PyObject_Type: *const fn (*Object) callconv(.c) *Object,
     PyObject_IsInstance: *const fn (*Object, *Object) callconv(.c) c_int,
     PyObject_CallObject: *const fn (*Object, ?*Object) callconv(.c) ?*Object,
@@ -165,6 +168,7 @@ const Api = struct {
     PyExc_KeyboardInterrupt: *const *Object,
     PyExc_SystemExit: *const *Object,
     PyExc_ResourceWarning: *const *Object,
+    PyExc_RuntimeWarning: *const *Object,
 };
 
 /// The interpreter this process has; filled by `load`.
@@ -217,6 +221,30 @@ pub fn raiseValue(class: *Object, comptime name: []const u8, value: *Object, com
     const text = py.PyUnicode_AsUTF8AndSize(shown, &size) orelse return null;
     const bytes = clipped(text[0..@intCast(size)]);
     return raiseFormat(class, name ++ " is {s}: allowed is " ++ allowed, .{std.mem.sliceTo(bytes, 0)});
+}
+
+/// The words that str() has for an object, for as long as `owner` lives.
+pub const Text = struct {
+    owner: *Object,
+    bytes: []const u8,
+
+    pub fn drop(self: Text) void {
+        py.Py_DecRef(self.owner);
+    }
+};
+
+/// Null, without an exception, where it has none in Unicode.
+pub fn textOf(object: *Object) ?Text {
+    const owner = py.PyObject_Str(object) orelse {
+        py.PyErr_Clear();
+        return null;
+    };
+    var size: isize = 0;
+    if (py.PyUnicode_AsUTF8AndSize(owner, &size)) |bytes|
+        return .{ .owner = owner, .bytes = bytes[0..@intCast(size)] };
+    py.PyErr_Clear();
+    py.Py_DecRef(owner);
+    return null;
 }
 
 pub const clip_bytes = 200;

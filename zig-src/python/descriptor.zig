@@ -64,6 +64,10 @@ pub const Kind = enum(u8) {
         return self == .stream or self == .messages;
     }
 
+    fn noun(self: Kind) []const u8 {
+        return if (self.isSocket()) "socket" else @tagName(self);
+    }
+
     /// Bytes follow each other: two writes at a time would mix theirs.
     pub fn flows(self: Kind) bool {
         return self == .stream or self == .pipe;
@@ -162,12 +166,51 @@ pub const Descriptor = struct {
         return api.none();
     }
 
+    pub const words_room = api.clip_bytes + 64;
+
+    /// "socket 7", "file 5 '/etc/hosts'", "closed file '/etc/hosts'".
+    pub fn inWords(self: *const Descriptor, buffer: *[words_room]u8) []const u8 {
+        const what = self.kind.noun();
+        const name = if (self.name) |one| api.textOf(one) else null;
+        defer if (name) |text| text.drop();
+        const before = if (name == null) "" else " '";
+        const after = if (name == null) "" else "'";
+        const words = if (name) |text| api.clipped(text.bytes) else "";
+        const fd = @atomicLoad(i32, &self.fd, .acquire);
+        const made = if (self.isClosing() or fd < 0)
+            std.fmt.bufPrint(buffer, "closed {s}{s}{s}{s}", .{ what, before, words, after })
+        else
+            std.fmt.bufPrint(buffer, "{s} {d}{s}{s}{s}", .{ what, fd, before, words, after });
+        return made catch unreachable;
+    }
+
+    /// ClosedError: "the socket WHAT", "the file '/etc/hosts' WHAT"; null, as a function's result.
+    pub fn raiseClosed(self: *const Descriptor, what: []const u8) ?*Object {
+        const noun = self.kind.noun();
+        const name = (if (self.name) |one| api.textOf(one) else null) orelse
+            return api.raiseFormat(helpers.ClosedError, "the {s} {s}", .{ noun, what });
+        defer name.drop();
+        return api.raiseFormat(helpers.ClosedError, "the {s} '{s}' {s}", .{ noun, api.clipped(name.bytes), what });
+    }
+
+    /// The same for an operation that was under way.
+    pub fn raiseClosedMeanwhile(self: *const Descriptor) ?*Object {
+        return self.raiseClosed("was closed while the operation waited");
+    }
+
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        var text: [words_room]u8 = undefined;
+        var whole: [words_room + 16]u8 = undefined;
+        const words = Type.body(instance).inWords(&text);
+        return api.string(std.fmt.bufPrint(&whole, "<Descriptor {s}>", .{words}) catch unreachable);
+    }
+
     /// Counts an operation in; false, with the exception set, where it is closed.
     pub fn acquire(self: *Descriptor) bool {
         const before = self.users.fetchAdd(1, .acq_rel);
         if (before & closing_bit == 0) return true;
         self.release();
-        _ = api.raise(helpers.ClosedError, "the descriptor is closed");
+        _ = self.raiseClosed("is closed");
         return false;
     }
 
@@ -249,8 +292,11 @@ pub const Descriptor = struct {
         const idle = self.users.load(.acquire) & recall_bit;
         // Counted in, so that one that finds it closed just now is not the last one, which closes.
         if (self.users.cmpxchgStrong(idle, idle | closing_bit | 1, .acq_rel, .acquire)) |seen| {
-            if (seen & closing_bit != 0) return api.raise(helpers.ClosedError, "the descriptor is closed");
-            return api.raise(py.PyExc_RuntimeError.*, "detach() while operations are under way on the descriptor");
+            if (seen & closing_bit != 0) return self.raiseClosed("is closed");
+            var text: [words_room]u8 = undefined;
+            return api.raiseFormat(py.PyExc_RuntimeError.*, "detach() while operations are under way on {s}", .{
+                self.inWords(&text),
+            });
         }
         defer self.release();
         return py.PyLong_FromLongLong(self.takeFd());
@@ -323,21 +369,64 @@ pub const Descriptor = struct {
     pub fn define() bool {
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("fileno", &fileno, api.meth_noargs, "The number, -1 when closed."),
-                object.method("detach", &detach, api.meth_noargs, "Give up ownership of the number."),
-                object.method("unread", &unread, api.meth_one, "unread(bytes): read again first."),
-                object.method("take_unread", &takeUnread, api.meth_noargs, "What the next read would get first."),
-                object.method("begin_write", &beginWrite, api.meth_noargs, "Claim the stream for this task."),
-                object.method("end_write", &endWrite, api.meth_noargs, "Give it up."),
-                object.method("sockaddr", &names.sockaddr, api.meth_one, "sockaddr(peer): as the kernel has it."),
-                object.method("getsockopt", &names.getsockopt, api.meth_fastcall, "getsockopt(level, option, size)"),
-                object.method("setsockopt", &names.setsockopt, api.meth_fastcall, "setsockopt(level, option, bytes)"),
-                object.method("set_nodelay", &setNodelay, api.meth_one, "TCP_NODELAY."),
-                object.method("read_many_at", &read_many.readManyAt, api.meth_fastcall, "read_many_at(offsets, size)"),
+                object.method("fileno", &fileno, api.meth_noargs, "($self, /)", "The number, -1 when closed."),
+                object.method("detach", &detach, api.meth_noargs, "($self, /)", "Give up ownership of the number."),
+                object.method(
+                    "unread",
+                    &unread,
+                    api.meth_one,
+                    "($self, data, /)",
+                    "The next read gets this first.",
+                ),
+                object.method(
+                    "take_unread",
+                    &takeUnread,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "What the next read would get first.",
+                ),
+                object.method(
+                    "begin_write",
+                    &beginWrite,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Claim the stream for this task.",
+                ),
+                object.method("end_write", &endWrite, api.meth_noargs, "($self, /)", "Give it up."),
+                object.method(
+                    "sockaddr",
+                    &names.sockaddr,
+                    api.meth_one,
+                    "($self, peer, /)",
+                    "The name of this end or of the peer, as the kernel has it.",
+                ),
+                object.method(
+                    "getsockopt",
+                    &names.getsockopt,
+                    api.meth_fastcall,
+                    "($self, level, option, size, /)",
+                    "The bytes.",
+                ),
+                object.method(
+                    "setsockopt",
+                    &names.setsockopt,
+                    api.meth_fastcall,
+                    "($self, level, option, value, /)",
+                    "Set it to these bytes.",
+                ),
+                object.method("set_nodelay", &setNodelay, api.meth_one, "($self, enabled, /)", "TCP_NODELAY."),
+                object.method(
+                    "read_many_at",
+                    &read_many.readManyAt,
+                    api.meth_fastcall,
+                    "($self, offsets, size, /)",
+                    "An awaitable of a list of bytes.",
+                ),
             } ++ op_methods.descriptor_methods ++ [_]api.MethodDef{.{}};
         };
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.repr, &show),
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},
         };

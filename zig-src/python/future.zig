@@ -108,6 +108,13 @@ pub const Future = struct {
         return self.outcome();
     }
 
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        return api.string(if (!self.completion.isDone())
+            "<Future, not set>"
+        else if (self.failed) "<Future, failed>" else "<Future, set>");
+    }
+
     fn dealloc(instance: *Object) callconv(.c) void {
         py.PyObject_GC_UnTrack(instance);
         const self = Type.body(instance);
@@ -135,21 +142,43 @@ pub const Future = struct {
         const awaitable = object.Awaitable(step);
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("set_result", &setResult, api.meth_one, "False where it was set already."),
-                object.method("set_exception", &setException, api.meth_one, "The same with an exception."),
-                object.method("done", &done, api.meth_noargs, "Whether it is set."),
-                object.method("result", &result, api.meth_fastcall | api.meth_keywords, "Wait on an ordinary thread."),
+                object.method(
+                    "set_result",
+                    &setResult,
+                    api.meth_one,
+                    "($self, value, /)",
+                    "Set it; False where it was set already. Any thread.",
+                ),
+                object.method(
+                    "set_exception",
+                    &setException,
+                    api.meth_one,
+                    "($self, exception, /)",
+                    "The same with an exception, which is raised to those who await it.",
+                ),
+                object.method("done", &done, api.meth_noargs, "($self, /)", "Whether it is set."),
+                object.method(
+                    "result",
+                    &result,
+                    api.meth_fastcall | api.meth_keywords,
+                    "($self, timeout=None)",
+                    result_wait.result_doc,
+                ),
                 object.method(
                     "__class_getitem__",
                     &object.classGetItem,
                     api.meth_one | api.meth_class,
-                    "Future[T]",
+                    "($type, item, /)",
+                    "Future[T], for annotations.",
                 ),
                 .{},
             };
         };
         var slots = awaitable.slots() ++ [_]api.TypeSlot{
+            object.docSlot("A value that is set once, by any thread, and awaited by tasks of any shard. An await\n" ++
+                "that is cancelled raises only where the value is not set: nothing is lost."),
             object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.repr, &show),
             object.slotOf(api.slot.dealloc, &dealloc),
             object.slotOf(api.slot.traverse, &traverse),
             object.slotOf(api.slot.clear, &clear),

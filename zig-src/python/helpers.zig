@@ -27,6 +27,18 @@ const Helpers = struct {
     detached: *Object,
     /// (runtime, shard) on a shard whose runtime closes, when one task is left.
     last_task: *Object,
+    /// (what) -> RuntimeError: there is no task here
+    outside: *Object,
+    /// () -> RuntimeError where another event loop runs on this thread, else None
+    other_loop: *Object,
+    /// (exception, object, whether it had to be writable) -> the exception for what exports no such buffer
+    no_buffer: *Object,
+    /// (what was yielded) -> RuntimeError: it is no awaitable of ours
+    foreign: *Object,
+    /// (coroutine, exception of its first step) -> the exception to raise
+    run_twice: *Object,
+    /// () -> where the code is that called us, as a traceback has it
+    place: *Object,
     /// (errno, text or None, filename or None) -> OSError
     os_error: *Object,
     /// (result code) -> exception

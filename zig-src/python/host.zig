@@ -7,6 +7,7 @@ const api = @import("api.zig");
 const clock = @import("../clock.zig");
 const sync = @import("../sync.zig");
 const helpers = &@import("helpers.zig").helpers;
+const yield = @import("yield.zig");
 const Crew = @import("../crew.zig").Crew;
 const Host = @import("../host.zig").Host;
 const PyRuntime = @import("runtime.zig").PyRuntime;
@@ -36,6 +37,7 @@ fn attach(shard: *Shard) void {
         own = shard;
         _ = py.PyGILState_Ensure();
     }
+    yield.keepSpare(true);
     callHook(helpers.attached, shard, if (own == shard) threadName() else api.none());
     shard.host_data = py.PyEval_SaveThread();
 }
@@ -52,6 +54,7 @@ fn threadName() *Object {
 fn detach(shard: *Shard) void {
     py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
     callHook(helpers.detached, shard, null);
+    yield.keepSpare(false);
     if (shard.interruptible) return;
     const runtime = PyRuntime.ofCrew(shard.crew);
     // Its own reference (none where not all threads could be started). Without any left the shard is gone.

@@ -90,7 +90,7 @@ pub const Incoming = struct {
         const last = self.last orelse return true;
         self.last = null;
         if (Descriptor.Type.body(self.descriptor.?).isClosing()) {
-            _ = api.raise(helpers.ClosedError, "the descriptor was closed while the operation waited");
+            _ = Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
             return false;
         }
         if (last >= 0) return true;
@@ -177,7 +177,7 @@ pub const Incoming = struct {
         const awaitable = object.Awaitable(step);
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("stop", &stop, api.meth_noargs, "The next await ends it."),
+                object.method("stop", &stop, api.meth_noargs, "($self, /)", "The next await ends it."),
                 .{},
             };
         };

@@ -4,7 +4,9 @@
 //! awaits, attached to the interpreter.
 
 const api = @import("api.zig");
+const forgotten = @import("forgotten.zig");
 const once = @import("once.zig");
+const shown = @import("shown.zig");
 const CoreOp = @import("../op.zig").Op;
 const Poll = @import("../task.zig").Poll;
 const PyTask = @import("task.zig").PyTask;
@@ -36,6 +38,7 @@ pub const Progress = struct {
 };
 
 /// `Body`: an object's, with a `progress`, and
+/// - `title` and `about()`, a descriptor or null: what it is called;
 /// - `start()`: before the first operation; false with an exception set;
 /// - `window()`: its slots, each with `op: ?*Op`;
 /// - `begin(shard, me, slot)`: puts the next operation into a free slot, unless it ends by itself;
@@ -47,20 +50,26 @@ pub fn Many(comptime Body: type) type {
         pub fn step(instance: *Object, suspended: *bool) ?*Object {
             const self = Body.Type.body(instance);
             const progress = &self.progress;
-            const me = PyTask.demand("await of an operation") orelse return null;
-            if (once.seen(&progress.state) == .new) {
-                if (me.cancelWanted()) return me.raiseCancel();
+            const me = PyTask.demand("await of an operation") orelse {
+                once.ask(&progress.state);
+                return null;
+            };
+            if (progress.state == .finished) {
+                return shown.raiseAwaitedBefore(Body.title, self.about());
+            } else if (once.seen(&progress.state) != .flying) {
+                if (me.cancelWanted()) {
+                    once.ask(&progress.state);
+                    return me.raiseCancel();
+                }
                 if (!once.claim(&progress.state)) return twice();
                 if (!self.start()) {
                     progress.state = .finished;
                     return null;
                 }
-            } else if (progress.state == .finished) {
-                return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once");
             } else if (me.op_owner != instance) return twice();
             if (work(self, me)) |verdict| {
                 suspended.* = true;
-                const value = me.suspendForMany(instance, between);
+                const value = me.suspendForMany(instance, between) orelse return null;
                 me.yielded = verdict == .yield;
                 return value;
             }
@@ -100,6 +109,30 @@ pub fn Many(comptime Body: type) type {
             if (@hasDecl(Body, "tell")) self.tell();
             if (progress.again) return .yield;
             return if (progress.busy > 0) .pending else null;
+        }
+    };
+}
+
+/// What it says of itself.
+pub fn Told(comptime Body: type) type {
+    return struct {
+        /// close(): it is not to be awaited.
+        pub fn giveUp(instance: *Object) void {
+            const state = &Body.Type.body(instance).progress.state;
+            if (once.claim(state)) state.* = .finished;
+        }
+
+        /// Of the deallocator.
+        pub fn told(instance: *Object) void {
+            const self = Body.Type.body(instance);
+            if (self.progress.state != .new) return forgotten.used(instance);
+            var text: [shown.room]u8 = undefined;
+            forgotten.warn(instance, shown.operation(&text, "operation ", Body.title, self.about()));
+        }
+
+        pub fn show(instance: *Object) callconv(.c) ?*Object {
+            const self = Body.Type.body(instance);
+            return shown.ofOperation("Operation", Body.title, self.about(), once.seen(&self.progress.state));
         }
     };
 }

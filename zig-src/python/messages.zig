@@ -4,6 +4,7 @@
 const std = @import("std");
 const api = @import("api.zig");
 const errors = @import("../errors.zig");
+const forgotten = @import("forgotten.zig");
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const messages = @import("../messages.zig");
@@ -40,12 +41,15 @@ const Listen = struct {
     home: Home,
     /// It has given its result, or raised.
     used: bool,
+    /// Somebody awaited it, or it does its work all the same.
+    asked: bool,
     suspended: bool,
 
     const Type = object.TypeOf(Listen);
 
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
+        self.asked = true;
         const me = PyTask.demand("await of a message") orelse return null;
         const shard = Shard.current().?;
         if (self.home.runtime != 0 and !std.meta.eql(self.home, Home.of(shard)))
@@ -85,7 +89,30 @@ const Listen = struct {
         }
     }
 
+    fn what(self: *const Listen) []const u8 {
+        return switch (self.interest) {
+            .event => "next_event",
+            .hot_event => "next_hot_event",
+            .counter => "next_hot_count",
+            .flushed => "flush",
+        };
+    }
+
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        var text: [64]u8 = undefined;
+        const state = if (self.used) "ended" else if (self.suspended) "waiting" else "not awaited";
+        return api.string(std.fmt.bufPrint(&text, "<Ticket {s}, {s}>", .{ self.what(), state }) catch unreachable);
+    }
+
+    /// close(): it is not to be awaited.
+    fn giveUp(instance: *Object) void {
+        Type.body(instance).asked = true;
+    }
+
     fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        if (self.asked) forgotten.used(instance) else forgotten.warn(instance, self.what());
         Type.free(instance, false);
     }
 };
@@ -100,6 +127,7 @@ fn eventOf(message: Message) ?*Object {
 /// For a task of `shard`; of any, where that is null.
 fn listenTo(shard: ?*Shard, interest: Interest) ?*Object {
     const instance = Listen.Type.create() orelse return null;
+    forgotten.made(instance);
     Listen.Type.body(instance).interest = interest;
     if (shard) |one| Listen.Type.body(instance).home = .of(one);
     return instance;
@@ -159,6 +187,13 @@ pub fn takeHotCount(_: ?*Object, tag: *Object) callconv(.c) ?*Object {
 pub fn flush(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     const task = PyTask.current() orelse return listenTo(null, .{ .flushed = 0 });
     return listenTo(task.home(), .{ .flushed = messages.flushed(task.home()) });
+}
+
+/// sent() -> the same for one who has sent something: that is done, whether or not the ticket is awaited.
+pub fn sent(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+    const ticket = flush(null, null) orelse return null;
+    Listen.Type.body(ticket).asked = true;
+    return ticket;
 }
 
 const Target = struct { crew: *Crew, shard: *Shard };
@@ -244,8 +279,13 @@ fn pairAt(tuple: *Object, index: usize) ?Message {
 }
 
 pub fn define() bool {
-    const awaitable = object.Awaitable(Listen.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+    const Kinds = object.Coroutine(Listen.step, Listen.giveUp);
+    const S = struct {
+        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+    };
+    var slots = Kinds.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.methods, &S.methods),
+        object.slotOf(api.slot.repr, &Listen.show),
         object.slotOf(api.slot.dealloc, &Listen.dealloc),
         .{},
     };

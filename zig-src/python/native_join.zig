@@ -6,6 +6,7 @@ const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const native = @import("../native_task.zig");
 const object = @import("object.zig");
+const repr = @import("repr.zig");
 const result_wait = @import("result_wait.zig");
 const Placement = @import("../runtime.zig").Placement;
 const PyRuntime = @import("runtime.zig").PyRuntime;
@@ -103,6 +104,11 @@ pub const NativeJoin = struct {
         return if (id == shard_none) api.none() else py.PyLong_FromLongLong(id);
     }
 
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const task = &Type.body(instance).task.task;
+        return repr.ofHandle("NativeJoinHandle", null, task, false);
+    }
+
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
         if (self.runtime != null) {
@@ -117,10 +123,28 @@ pub const NativeJoin = struct {
         const awaitable = object.Awaitable(step);
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("cancel", &cancel, api.meth_noargs, "Ask the task to end."),
-                object.method("cancelled", &cancelled, api.meth_noargs, "Whether it ended by cancellation."),
-                object.method("done", &done, api.meth_noargs, "Whether the task has ended."),
-                object.method("result", &result, api.meth_fastcall | api.meth_keywords, "Wait on an ordinary thread."),
+                object.method(
+                    "cancel",
+                    &cancel,
+                    api.meth_noargs,
+                    "($self, /)",
+                    result_wait.cancel_doc,
+                ),
+                object.method(
+                    "cancelled",
+                    &cancelled,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Whether it ended by cancellation.",
+                ),
+                object.method("done", &done, api.meth_noargs, "($self, /)", "Whether the task has ended."),
+                object.method(
+                    "result",
+                    &result,
+                    api.meth_fastcall | api.meth_keywords,
+                    "($self, timeout=None)",
+                    result_wait.result_doc,
+                ),
                 .{},
             };
             var properties = [_]api.GetSetDef{
@@ -130,7 +154,9 @@ pub const NativeJoin = struct {
             };
         };
         var slots = awaitable.slots() ++ [_]api.TypeSlot{
+            object.docSlot("A spawned C function; its result is the `*result` that it set. See JoinHandle."),
             object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.repr, &show),
             object.slotOf(api.slot.getset, &S.properties),
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
+const helpers = &@import("helpers.zig").helpers;
 const py = &api.py;
 const Object = api.Object;
 
@@ -52,8 +53,20 @@ pub fn TypeOf(comptime Body: type) type {
     };
 }
 
-pub fn method(comptime name: [:0]const u8, function: anytype, flags: c_int, comptime doc: [:0]const u8) api.MethodDef {
-    return .{ .name = name.ptr, .function = @ptrCast(function), .flags = flags, .doc = doc.ptr };
+/// `signature` as `inspect.signature` reads it: "($self, data, /)".
+pub fn method(
+    comptime name: [:0]const u8,
+    function: anytype,
+    flags: c_int,
+    comptime signature: []const u8,
+    comptime doc: []const u8,
+) api.MethodDef {
+    const text: [:0]const u8 = name ++ signature ++ "\n--\n\n" ++ doc;
+    return .{ .name = name.ptr, .function = @ptrCast(function), .flags = flags, .doc = text.ptr };
+}
+
+pub fn docSlot(comptime text: [:0]const u8) api.TypeSlot {
+    return .{ .slot = api.slot.doc, .function = text.ptr };
 }
 
 pub fn slotOf(id: c_int, function: anytype) api.TypeSlot {
@@ -87,13 +100,40 @@ pub fn classGetItem(class: *Object, parameter: *Object) callconv(.c) ?*Object {
 
 /// Unsigned argument with a range, or null with the exception set.
 pub fn unsigned(object: *Object, comptime name: []const u8, max: u64) ?u64 {
-    const value = py.PyLong_AsLongLong(object);
-    if (value == -1 and py.PyErr_Occurred() != null) return null;
+    const value = integer(object, name) orelse return null;
     if (value < 0 or value > max) {
         _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} is {d}: allowed is 0 to {d}", .{ name, value, max });
         return null;
     }
     return @intCast(value);
+}
+
+/// What does not fit is out of every range: the least number there is. Null with the exception set.
+pub fn integer(given: *Object, comptime name: []const u8) ?i64 {
+    const value = py.PyLong_AsLongLong(given);
+    if (value != -1 or py.PyErr_Occurred() == null) return value;
+    const raised = py.PyErr_Occurred().?;
+    if (py.PyErr_GivenExceptionMatches(raised, py.PyExc_OverflowError.*) != 0) {
+        py.PyErr_Clear();
+        _ = api.raiseValue(py.PyExc_ValueError.*, name, given, "a number of 64 bits");
+    } else if (py.PyErr_GivenExceptionMatches(raised, py.PyExc_TypeError.*) != 0) {
+        py.PyErr_Clear();
+        _ = api.raiseValue(py.PyExc_TypeError.*, name, given, "an integer");
+    }
+    return null;
+}
+
+/// Exports the memory of `source`; false with an exception that says what is wrong with it.
+pub fn getBuffer(source: *Object, view: *api.Buffer, flags: c_int) bool {
+    if (py.PyObject_GetBuffer(source, view, flags) == 0) return true;
+    view.obj = null;
+    const exception = api.takeException();
+    defer py.Py_DecRef(exception);
+    const writable = py.PyBool_FromLong(@intFromBool(flags == api.buffer_writable)) orelse return false;
+    const better = api.call(helpers.no_buffer, &.{ api.ref(exception), api.ref(source), writable }) orelse return false;
+    defer py.Py_DecRef(better);
+    api.raiseObject(better);
+    return false;
 }
 
 pub fn arity(comptime name: []const u8, given: isize, wanted: isize) bool {
@@ -143,5 +183,57 @@ pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
                 slotOf(api.slot.am_send, &send),
             };
         }
+    };
+}
+
+/// The rest of what `collections.abc.Coroutine` asks for, so that one is taken where a coroutine is, and a
+/// type checker may call it one. `giveUp` makes sure that it is not begun any more; nothing where it was.
+pub fn Coroutine(comptime step: fn (*Object, *bool) ?*Object, comptime giveUp: fn (*Object) void) type {
+    return struct {
+        pub const slots = Awaitable(step).slots;
+
+        fn send(self: *Object, _: *Object) callconv(.c) ?*Object {
+            var suspended = false;
+            const value = step(self, &suspended) orelse return failed();
+            if (suspended) return value;
+            const instance = api.call(py.PyExc_StopIteration.*, &.{value}) orelse return null;
+            defer py.Py_DecRef(instance);
+            api.raiseObject(instance);
+            return null;
+        }
+
+        /// throw(exception), or throw(class, value, traceback) of old.
+        fn throw(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+            if (count < 1 or count > 3)
+                return api.raise(py.PyExc_TypeError.*, "throw() takes an exception");
+            giveUp(self);
+            const last = if (count > 1 and arguments[1] != py._Py_NoneStruct) arguments[1] else arguments[0];
+            const is_instance = py.PyObject_IsInstance(last, py.PyExc_BaseException.*);
+            if (is_instance < 0) return null;
+            const exception = if (is_instance == 1)
+                api.ref(last)
+            else if (last == arguments[0])
+                api.call(last, &.{}) orelse return null
+            else
+                api.call(arguments[0], &.{api.ref(last)}) orelse return null;
+            defer py.Py_DecRef(exception);
+            if (py.PyObject_IsInstance(exception, py.PyExc_BaseException.*) != 1)
+                return api.raise(py.PyExc_TypeError.*, "throw() takes an exception");
+            if (count == 3 and arguments[2] != py._Py_NoneStruct)
+                if (py.PyException_SetTraceback(exception, arguments[2]) != 0) return null;
+            api.raiseObject(exception);
+            return null;
+        }
+
+        fn close(self: *Object, _: ?*Object) callconv(.c) ?*Object {
+            giveUp(self);
+            return api.none();
+        }
+
+        pub const methods = [_]api.MethodDef{
+            method("send", &send, api.meth_one, "($self, value, /)", "Go on, as an await does."),
+            method("throw", &throw, api.meth_fastcall, "($self, exception, /, *old)", "Raise it here."),
+            method("close", &close, api.meth_noargs, "($self, /)", "It is not to be awaited: no warning."),
+        };
     };
 }

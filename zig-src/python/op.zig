@@ -8,12 +8,14 @@ const api = @import("api.zig");
 const buffers = @import("../buffers.zig");
 const cached = @import("cached.zig");
 const clock = @import("../clock.zig");
+const forgotten = @import("forgotten.zig");
 const fs = @import("../ops/fs.zig");
 const gpa = @import("../memory.zig").gpa;
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const net = @import("../ops/net.zig");
 const object = @import("object.zig");
+const shown = @import("shown.zig");
 const once = @import("once.zig");
 const CoreOp = @import("../op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
@@ -69,19 +71,25 @@ pub const PyOp = struct {
     const Type = object.TypeOf(PyOp);
 
     pub fn create(kind: Kind, descriptor: ?*Object) ?*PyOp {
-        const self = Type.body(Type.create() orelse return null);
+        const instance = Type.create() orelse return null;
+        const self = Type.body(instance);
         self.kind = kind; // The rest of the body is zero: new, nothing held.
+        forgotten.made(instance);
         if (descriptor) |d| self.descriptor = api.ref(d);
         return self;
     }
 
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
-        const me = PyTask.demand("await of an operation") orelse return null;
+        const me = PyTask.demand("await of an operation") orelse {
+            once.ask(&self.state);
+            return null;
+        };
         switch (once.seen(&self.state)) {
-            .new => {
+            .new, .asked => {
                 const shielded = self.kind == .close;
                 if (!shielded and me.cancelWanted()) {
+                    once.ask(&self.state);
                     _ = me.raiseCancel();
                     if (self.writesAll()) helpers_module.sayWritten(0);
                     return null;
@@ -123,7 +131,7 @@ pub const PyOp = struct {
                 }
                 return self.ended(me, instance, result, suspended);
             },
-            .finished => return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once"),
+            .finished => return shown.raiseAwaitedBefore(@tagName(self.kind), self.descriptor),
         }
     }
 
@@ -296,7 +304,7 @@ pub const PyOp = struct {
         // A close elsewhere ends the receive as the end of the stream would: it is none.
         if (count == 0 and self.reads() and self.isClosing()) {
             self.finish();
-            return api.raise(helpers.ClosedError, closed_text);
+            return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         }
         switch (self.kind) {
             .write_all, .write_all_zero_copy, .write_all_at, .read_exactly => {
@@ -408,14 +416,29 @@ pub const PyOp = struct {
     }
 
     fn raiseFailure(self: *const PyOp, errno: i32, closed: bool, filename: ?*Object) ?*Object {
-        if (closed) return api.raise(helpers.ClosedError, closed_text);
+        if (closed) return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         const progress = self.progress;
-        if (progress == 0) return helpers_module.raiseErrno(errno, null, filename);
+        if (progress == 0) return helpers_module.raiseErrno(errno, wordsFor(errno, self.kind), filename);
         var text: [96]u8 = undefined;
         const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{
             progress, self.length,
         }) catch unreachable;
         return helpers_module.raiseErrno(errno, words, filename);
+    }
+
+    /// EBADF of a file that is open says something else than its words.
+    fn wordsFor(errno: i32, kind: Kind) ?[]const u8 {
+        if (errno != @backingInt(linux.E.BADF)) return null;
+        return switch (kind) {
+            .read_at, .read_at_into => "it is not open for reading",
+            .write_at, .write_all_at => "it is not open for writing",
+            else => null,
+        };
+    }
+
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        return shown.ofOperation("Operation", @tagName(self.kind), self.descriptor, once.seen(&self.state));
     }
 
     /// The kernel is done with it, for good.
@@ -434,8 +457,18 @@ pub const PyOp = struct {
         api.drop(&self.held);
     }
 
+    /// close(): it is not to be awaited.
+    fn giveUp(instance: *Object) void {
+        const self = Type.body(instance);
+        if (once.claim(&self.state)) self.finish();
+    }
+
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
+        if (self.state == .new) {
+            var text: [shown.room]u8 = undefined;
+            forgotten.warn(instance, shown.operation(&text, "operation ", @tagName(self.kind), self.descriptor));
+        } else forgotten.used(instance);
         self.finish(); // While the kernel has it the task holds a reference.
         api.drop(&self.descriptor);
         Type.free(instance, false);
@@ -445,7 +478,9 @@ pub const PyOp = struct {
         return Type.objectOf(self);
     }
 
+    /// It was not made after all.
     pub fn abandon(self: *PyOp) ?*Object {
+        self.state = .finished;
         py.Py_DecRef(Type.objectOf(self));
         return null;
     }
@@ -468,7 +503,7 @@ pub const PyOp = struct {
     pub fn lend(self: *PyOp, source: *Object, flags: c_int) bool {
         const view = gpa.create(api.Buffer) catch return py.PyErr_NoMemory() != null; // It never is.
         view.* = .{};
-        if (py.PyObject_GetBuffer(source, view, flags) != 0) {
+        if (!object.getBuffer(source, view, flags)) {
             gpa.destroy(view);
             return false;
         }
@@ -512,11 +547,14 @@ fn sleepFor(shard: *Shard, task: *Task, duration_ns: u64) fs.Error!*CoreOp {
     return op;
 }
 
-const closed_text = "the descriptor was closed while the operation waited";
-
 pub fn define() bool {
-    const awaitable = object.Awaitable(PyOp.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+    const Kinds = object.Coroutine(PyOp.step, PyOp.giveUp);
+    const S = struct {
+        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+    };
+    var slots = Kinds.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.methods, &S.methods),
+        object.slotOf(api.slot.repr, &PyOp.show),
         object.slotOf(api.slot.dealloc, &PyOp.dealloc),
         .{},
     };

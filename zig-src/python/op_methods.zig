@@ -95,22 +95,52 @@ fn writeAllAt(self: *Object, arguments: [*]const *Object, count: isize) callconv
 }
 
 pub const descriptor_methods = [_]api.MethodDef{
-    object.method("recv", &recv, api.meth_one, "recv(max_bytes): at most that many, b'' at the end."),
-    object.method("read_exactly", &readExactly, api.meth_one, "read_exactly(n)"),
-    object.method("recv_into", &recvInto, api.meth_one, "recv_into(buffer): the number of bytes."),
-    object.method("send", &send, api.meth_one, "send(data): the number of bytes taken."),
-    object.method("write_all", &writeAll, api.meth_one, "write_all(data)"),
-    object.method("write_all_zero_copy", &writeAllZeroCopy, api.meth_one, "write_all_zero_copy(data)"),
-    object.method("incoming", &Incoming.make, api.meth_noargs, "incoming(): an awaitable, again and again."),
-    object.method("segments", &Segments.make, api.meth_noargs, "segments(): an awaitable, again and again."),
-    object.method("accept", &accept, api.meth_noargs, "accept(): a Descriptor."),
-    object.method("close", &close, api.meth_noargs, "close(): idempotent."),
-    object.method("shutdown", &shutdown, api.meth_one, "shutdown(how)"),
-    object.method("fsync", &fsync, api.meth_one, "fsync(data_only)"),
-    object.method("read_at", &readAt, api.meth_fastcall, "read_at(offset, size)"),
-    object.method("read_at_into", &readAtInto, api.meth_fastcall, "read_at_into(offset, buffer)"),
-    object.method("write_at", &writeAt, api.meth_fastcall, "write_at(offset, data): the number of bytes taken."),
-    object.method("write_all_at", &writeAllAt, api.meth_fastcall, "write_all_at(offset, data)"),
+    object.method("recv", &recv, api.meth_one, "($self, max_bytes, /)", "An awaitable of bytes, b'' at the end."),
+    object.method("read_exactly", &readExactly, api.meth_one, "($self, size, /)", "An awaitable of so many bytes."),
+    object.method(
+        "recv_into",
+        &recvInto,
+        api.meth_one,
+        "($self, buffer, /)",
+        "An awaitable of the number of bytes.",
+    ),
+    object.method("send", &send, api.meth_one, "($self, data, /)", "An awaitable of the number of bytes taken."),
+    object.method("write_all", &writeAll, api.meth_one, "($self, data, /)", "An awaitable."),
+    object.method("write_all_zero_copy", &writeAllZeroCopy, api.meth_one, "($self, data, /)", "An awaitable."),
+    object.method(
+        "incoming",
+        &Incoming.make,
+        api.meth_noargs,
+        "($self, /)",
+        "An awaitable of the next connection, again and again.",
+    ),
+    object.method(
+        "segments",
+        &Segments.make,
+        api.meth_noargs,
+        "($self, /)",
+        "An awaitable of the next piece, again and again.",
+    ),
+    object.method("accept", &accept, api.meth_noargs, "($self, /)", "An awaitable of a Descriptor."),
+    object.method("close", &close, api.meth_noargs, "($self, /)", "An awaitable; idempotent."),
+    object.method("shutdown", &shutdown, api.meth_one, "($self, how, /)", "An awaitable."),
+    object.method("fsync", &fsync, api.meth_one, "($self, data_only, /)", "An awaitable."),
+    object.method("read_at", &readAt, api.meth_fastcall, "($self, offset, size, /)", "An awaitable of bytes."),
+    object.method(
+        "read_at_into",
+        &readAtInto,
+        api.meth_fastcall,
+        "($self, offset, buffer, /)",
+        "An awaitable of the number of bytes.",
+    ),
+    object.method(
+        "write_at",
+        &writeAt,
+        api.meth_fastcall,
+        "($self, offset, data, /)",
+        "An awaitable of the number of bytes taken.",
+    ),
+    object.method("write_all_at", &writeAllAt, api.meth_fastcall, "($self, offset, data, /)", "An awaitable."),
 };
 
 // ---- functions of the module ----
@@ -130,7 +160,7 @@ pub fn nop(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
 pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("open", count, 4)) return null;
     const flags = object.unsigned(arguments[2], "flags", std.math.maxInt(i32)) orelse return null;
-    const mode = object.unsigned(arguments[3], "mode", 0o7777) orelse return null;
+    const mode = object.unsigned(arguments[3], "permissions", 0o7777) orelse return null;
     const op = PyOp.create(.open, null) orelse return null;
     if (!op.lend(arguments[0], api.buffer_simple)) return op.abandon();
     op.held = api.ref(arguments[1]);

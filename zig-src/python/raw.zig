@@ -4,12 +4,14 @@
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
+const forgotten = @import("forgotten.zig");
 const fs = @import("../ops/fs.zig");
 const gpa = @import("../memory.zig").gpa;
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const object = @import("object.zig");
 const once = @import("once.zig");
+const shown = @import("shown.zig");
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
@@ -19,8 +21,6 @@ const py = &api.py;
 
 /// What becomes of the kernel's result.
 const Outcome = enum(u8) { number, file, socket, message };
-
-const closed_text = "the descriptor was closed while the operation waited";
 
 const Raw = struct {
     state: once.State,
@@ -42,10 +42,16 @@ const Raw = struct {
 
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
-        const me = PyTask.demand("await of an operation") orelse return null;
+        const me = PyTask.demand("await of an operation") orelse {
+            once.ask(&self.state);
+            return null;
+        };
         switch (once.seen(&self.state)) {
-            .new => {
-                if (me.cancelWanted()) return me.raiseCancel();
+            .new, .asked => {
+                if (me.cancelWanted()) {
+                    once.ask(&self.state);
+                    return me.raiseCancel();
+                }
                 if (!once.claim(&self.state)) return twice();
                 if (self.descriptor) |d| {
                     const descriptor = Descriptor.Type.body(d);
@@ -74,7 +80,7 @@ const Raw = struct {
                 if (result >= 0) return self.succeeded(@intCast(result));
                 return self.failed(me, instance, -result, suspended);
             },
-            .finished => return api.raise(py.PyExc_RuntimeError.*, "an operation can be awaited once"),
+            .finished => return shown.raiseAwaitedBefore(self.opcodeName(), self.descriptor),
         }
     }
 
@@ -108,7 +114,7 @@ const Raw = struct {
         // A close elsewhere ends a receive as the end of the stream would: it is none.
         if (self.outcome == .message and count == 0 and self.isClosing()) {
             self.finish();
-            return api.raise(helpers.ClosedError, closed_text);
+            return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         }
         const value = switch (self.outcome) {
             .number => py.PyLong_FromLongLong(@intCast(count)),
@@ -145,8 +151,17 @@ const Raw = struct {
         const filename = if (self.name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);
         self.finish();
-        if (closed) return api.raise(helpers.ClosedError, closed_text);
+        if (closed) return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         return helpers_module.raiseErrno(errno, null, filename);
+    }
+
+    fn opcodeName(self: *const Raw) []const u8 {
+        return std.enums.tagName(linux.IORING_OP, self.sqe.opcode) orelse "of no name";
+    }
+
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        return shown.ofOperation("Operation", self.opcodeName(), self.descriptor, once.seen(&self.state));
     }
 
     fn isClosing(self: *const Raw) bool {
@@ -166,8 +181,18 @@ const Raw = struct {
         api.drop(&self.name);
     }
 
+    /// close(): it is not to be awaited.
+    fn giveUp(instance: *Object) void {
+        const self = Type.body(instance);
+        if (once.claim(&self.state)) self.finish();
+    }
+
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
+        if (self.state == .new) {
+            var text: [shown.room]u8 = undefined;
+            forgotten.warn(instance, shown.operation(&text, "operation ", self.opcodeName(), self.descriptor));
+        } else forgotten.used(instance);
         self.finish(); // While the kernel has it the task holds a reference.
         api.drop(&self.descriptor);
         Type.free(instance, false);
@@ -196,7 +221,9 @@ const Raw = struct {
         return true;
     }
 
+    /// It was not made after all.
     fn abandon(self: *Raw) ?*Object {
+        self.state = .finished;
         py.Py_DecRef(Type.objectOf(self));
         return null;
     }
@@ -220,10 +247,7 @@ const Vector = struct {
         };
         @memset(self.views, .{});
         for (self.entries, self.views, 0..) |*entry, *view, i| {
-            if (py.PyObject_GetBuffer(py.PyTuple_GetItem(tuple, @intCast(i)).?, view, api.buffer_simple) != 0) {
-                view.obj = null;
-                return false;
-            }
+            if (!object.getBuffer(py.PyTuple_GetItem(tuple, @intCast(i)).?, view, api.buffer_simple)) return false;
             entry.* = .{ .base = view.buf orelse @ptrCast(entry), .len = @intCast(view.len) };
         }
         return true;
@@ -238,7 +262,9 @@ const Vector = struct {
 };
 
 fn create() ?*Raw {
-    const self = Raw.Type.body(Raw.Type.create() orelse return null);
+    const instance = Raw.Type.create() orelse return null;
+    forgotten.made(instance);
+    const self = Raw.Type.body(instance);
     self.vector = .{ .entries = &.{}, .views = &.{} };
     self.sqe = std.mem.zeroes(Sqe);
     return self;
@@ -249,8 +275,7 @@ fn isTuple(given: *Object) bool {
 }
 
 fn integer(given: *Object, comptime name: []const u8, min: i64, max: i64) ?i64 {
-    const value = py.PyLong_AsLongLong(given);
-    if (value == -1 and py.PyErr_Occurred() != null) return null;
+    const value = object.integer(given, name) orelse return null;
     if (value < min or value > max) {
         _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} is {d}: allowed is {d} to {d}", .{ name, value, min, max });
         return null;
@@ -322,8 +347,13 @@ pub fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(
 }
 
 pub fn define() bool {
-    const awaitable = object.Awaitable(Raw.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+    const Kinds = object.Coroutine(Raw.step, Raw.giveUp);
+    const S = struct {
+        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+    };
+    var slots = Kinds.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.methods, &S.methods),
+        object.slotOf(api.slot.repr, &Raw.show),
         object.slotOf(api.slot.dealloc, &Raw.dealloc),
         .{},
     };

@@ -5,6 +5,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const api = @import("api.zig");
+const forgotten = @import("forgotten.zig");
 const fs = @import("../ops/fs.zig");
 const helpers = &@import("helpers.zig").helpers;
 const many = @import("many.zig");
@@ -49,6 +50,11 @@ const ReadFiles = struct {
     slots: [depth_max]Slot,
 
     pub const Type = object.TypeOf(ReadFiles);
+    pub const title = "read of whole files";
+
+    pub fn about(_: *ReadFiles) ?*Object {
+        return null;
+    }
 
     pub fn start(_: *ReadFiles) bool {
         return true;
@@ -177,6 +183,7 @@ const ReadFiles = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
+        many.Told(ReadFiles).told(instance);
         // While the kernel has an operation the task holds a reference; what a task left half done
         // ends here.
         for (&self.slots) |*slot| {
@@ -191,8 +198,14 @@ const ReadFiles = struct {
     }
 
     pub fn define() bool {
-        const awaitable = object.Awaitable(many.Many(ReadFiles).step);
-        var slots = awaitable.slots() ++ [_]api.TypeSlot{
+        const Work = many.Many(ReadFiles);
+        const Kinds = object.Coroutine(Work.step, many.Told(ReadFiles).giveUp);
+        const S = struct {
+            var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+        };
+        var slots = Kinds.slots() ++ [_]api.TypeSlot{
+            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.repr, &many.Told(ReadFiles).show),
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},
         };
@@ -220,6 +233,7 @@ pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callcon
         if (py.PyBytes_AsString(path) == null) return null;
     }
     const instance = ReadFiles.Type.create() orelse return null;
+    forgotten.made(instance);
     const self = ReadFiles.Type.body(instance);
     for (&self.slots) |*slot| slot.* = .{};
     self.paths = api.ref(arguments[0]);

@@ -6,6 +6,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const api = @import("api.zig");
 const cached = @import("cached.zig");
+const forgotten = @import("forgotten.zig");
 const fs = @import("../ops/fs.zig");
 const gpa = @import("../memory.zig").gpa;
 const helpers_module = @import("helpers.zig");
@@ -28,8 +29,6 @@ const tried_max = 15;
 
 const offset_max = std.math.maxInt(i64);
 const offset_allowed = "an int of 0 to 9223372036854775807";
-
-const closed_text = "the descriptor was closed while the reads waited";
 
 const Slot = struct {
     op: ?*CoreOp = null,
@@ -60,6 +59,11 @@ const ReadMany = struct {
     failure: ?Failure,
 
     pub const Type = object.TypeOf(ReadMany);
+    pub const title = "read_many_at";
+
+    pub fn about(self: *ReadMany) ?*Object {
+        return self.descriptor;
+    }
 
     pub fn start(self: *ReadMany) bool {
         if (!Descriptor.Type.body(self.descriptor.?).acquire()) return false;
@@ -172,7 +176,7 @@ const ReadMany = struct {
         const offset = self.offsets[failure.index];
         self.finish();
         const errno = failure.errno orelse return py.PyErr_NoMemory();
-        if (closed) return api.raise(helpers.ClosedError, closed_text);
+        if (closed) return descriptor.raiseClosedMeanwhile();
         var text: [96]u8 = undefined;
         const words = std.fmt.bufPrint(&text, "reading {d} bytes at offset {d}", .{
             self.size, offset,
@@ -197,6 +201,7 @@ const ReadMany = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
+        many.Told(ReadMany).told(instance);
         self.finish(); // While the kernel has a read the task holds a reference.
         api.drop(&self.descriptor);
         Type.free(instance, false);
@@ -261,6 +266,7 @@ pub fn readManyAt(descriptor: *Object, arguments: [*]const *Object, count: isize
         py.Py_DecRef(results);
         return abandon(offsets);
     };
+    forgotten.made(instance);
     const self = ReadMany.Type.body(instance);
     self.slots = &.{};
     self.failure = null;
@@ -278,8 +284,14 @@ fn abandon(offsets: []u64) ?*Object {
 }
 
 pub fn define() bool {
-    const awaitable = object.Awaitable(many.Many(ReadMany).step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+    const Work = many.Many(ReadMany);
+    const Kinds = object.Coroutine(Work.step, many.Told(ReadMany).giveUp);
+    const S = struct {
+        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+    };
+    var slots = Kinds.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.methods, &S.methods),
+        object.slotOf(api.slot.repr, &many.Told(ReadMany).show),
         object.slotOf(api.slot.dealloc, &ReadMany.dealloc),
         .{},
     };

@@ -9,6 +9,14 @@ const Shard = @import("../shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 
+pub const cancel_doc =
+    "Ask the task to end: CancelledError is raised at its next await. A task that has not begun\n" ++
+    "never does. False where it has ended already. Any thread.";
+
+pub const result_doc =
+    "Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and give what an await\n" ++
+    "gives, or raise. TimeoutError: it has not ended yet. RuntimeError on a shard: await it there.";
+
 /// The one argument of `result`, seconds or None, as nanoseconds.
 pub fn timeLimit(arguments: [*]const *Object, count: isize, names: ?*Object) ?u64 {
     const named = if (names) |tuple| py.PyTuple_Size(tuple) else 0;
@@ -18,7 +26,12 @@ pub fn timeLimit(arguments: [*]const *Object, count: isize, names: ?*Object) ?u6
     }
     if (count + named == 0 or arguments[0] == py._Py_NoneStruct) return std.math.maxInt(u64);
     const seconds = py.PyFloat_AsDouble(arguments[0]);
-    if (py.PyErr_Occurred() != null) return null;
+    if (py.PyErr_Occurred()) |raised| {
+        if (py.PyErr_GivenExceptionMatches(raised, py.PyExc_TypeError.*) == 0) return null;
+        py.PyErr_Clear();
+        _ = api.raiseValue(py.PyExc_TypeError.*, "timeout", arguments[0], "a number of seconds, or None");
+        return null;
+    }
     if (!(seconds >= 0)) {
         _ = api.raiseFormat(py.PyExc_ValueError.*, "timeout is {d}: allowed is 0 or more seconds, or None", .{
             seconds,

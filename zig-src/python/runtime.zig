@@ -5,6 +5,7 @@ const api = @import("api.zig");
 const c_api = @import("../c_api.zig");
 const clock = @import("../clock.zig");
 const errors = @import("../errors.zig");
+const forgotten = @import("forgotten.zig");
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const host_module = @import("host.zig");
@@ -58,10 +59,13 @@ pub const PyRuntime = struct {
             return helpers_module.raiseCode(errors.fromError(err));
         const instance = Type.create() orelse return null;
         const self = Type.body(instance);
-        if (debug == 1) self.watch = Watch.create(&options) catch {
-            py.Py_DecRef(instance);
-            return py.PyErr_NoMemory();
-        };
+        if (debug == 1) {
+            self.watch = Watch.create(&options) catch {
+                py.Py_DecRef(instance);
+                return py.PyErr_NoMemory();
+            };
+            forgotten.trackMore();
+        }
         // Threads of ours attach to the interpreter while they start: let them.
         const state = py.PyEval_SaveThread();
         const result = self.open(&options, driven == 1);
@@ -343,6 +347,10 @@ pub const PyRuntime = struct {
         }
     }
 
+    fn debugging(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(of(instance).watch != null));
+    }
+
     /// watch() -> what Watch.next says, None when the runtime has stopped.
     fn watchNext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
@@ -376,6 +384,20 @@ pub const PyRuntime = struct {
         return py.PyLong_FromLongLong(@intCast(polls));
     }
 
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        const crew = &self.runtime.crew;
+        const state = if (self.forked())
+            "the parent's"
+        else if (self.runtime.joined)
+            "ended"
+        else if (crew.closing.load(.acquire)) "shutting down" else "up";
+        var text: [96]u8 = undefined;
+        return api.string(std.fmt.bufPrint(&text, "<Runtime of {d} shards on {t}, {s}>", .{
+            crew.shards.len, crew.backend, state,
+        }) catch unreachable);
+    }
+
     fn shardCount(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return py.PyLong_FromLongLong(@intCast(of(instance).runtime.crew.shards.len));
     }
@@ -397,38 +419,109 @@ pub const PyRuntime = struct {
             if (self.runtime.joined) c_api.runtimes.unpin(self.handle);
         }
         api.drop(&self.fatal);
-        if (self.watch) |one| one.destroy();
+        if (self.watch) |one| {
+            one.destroy();
+            forgotten.trackLess();
+        }
         Type.free(instance, false);
     }
 
+    var methods = [_]api.MethodDef{
+        object.method(
+            "spawn",
+            &spawn,
+            api.meth_fastcall,
+            "($self, kind, value, coroutine, name, /)",
+            "A JoinHandle.",
+        ),
+        object.method(
+            "place",
+            &placeOf,
+            api.meth_fastcall,
+            "($self, kind, value, /)",
+            "The shard that a placement means now.",
+        ),
+        object.method(
+            "room",
+            &room_module.room,
+            api.meth_one,
+            "($self, shard, /)",
+            "An awaitable: until there is room in its queue.",
+        ),
+        object.method(
+            "spawn_cleanup",
+            &spawnCleanup,
+            api.meth_fastcall,
+            "($self, coroutine, name, /)",
+            "The same on this shard, also while the runtime closes.",
+        ),
+        object.method(
+            "spawn_native",
+            &spawnNative,
+            api.meth_fastcall,
+            "($self, address, ctx, kind, value, /)",
+            "A NativeJoinHandle.",
+        ),
+        object.method(
+            "signal_fd",
+            &signalFd,
+            api.meth_one,
+            "($self, fd, /)",
+            "Read it for wake-ups by signals.",
+        ),
+        object.method(
+            "drive",
+            &drive,
+            api.meth_one,
+            "($self, main, /)",
+            "Run shard 0 here until all has ended.",
+        ),
+        object.method(
+            "shutdown",
+            &shutdown,
+            api.meth_one,
+            "($self, timeout_ns, /)",
+            "Whether all has ended in time.",
+        ),
+        object.method(
+            "request_stop",
+            &requestStop,
+            api.meth_noargs,
+            "($self, /)",
+            "Cancel everything; does not wait.",
+        ),
+        object.method("closing", &closing, api.meth_noargs, "($self, /)", "Whether it is going down."),
+        object.method("stats", &stats, api.meth_noargs, "($self, /)", "A snapshot, CBOR."),
+        object.method("backend", &backend, api.meth_noargs, "($self, /)", "(number, errno, ring entries)"),
+        object.method(
+            "debugging",
+            &debugging,
+            api.meth_noargs,
+            "($self, /)",
+            "Whether it is in debug mode.",
+        ),
+        object.method(
+            "resting",
+            &resting,
+            api.meth_noargs,
+            "($self, /)",
+            "Polls of tasks so far, if all shards sleep; else None.",
+        ),
+        object.method(
+            "watch",
+            &watchNext,
+            api.meth_noargs,
+            "($self, /)",
+            "A shard that is blocked, or None.",
+        ),
+        object.method("shard_count", &shardCount, api.meth_noargs, "($self, /)", "Number of shards."),
+        .{},
+    };
+
     pub fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("spawn", &spawn, api.meth_fastcall, "spawn(kind, value, coroutine, name)"),
-                object.method("place", &placeOf, api.meth_fastcall, "place(kind, value): a shard's number."),
-                object.method("room", &room_module.room, api.meth_one, "room(shard): waits for it in its queue."),
-                object.method("spawn_cleanup", &spawnCleanup, api.meth_fastcall, "spawn_cleanup(coroutine, name)"),
-                object.method(
-                    "spawn_native",
-                    &spawnNative,
-                    api.meth_fastcall,
-                    "spawn_native(address, ctx, kind, value)",
-                ),
-                object.method("signal_fd", &signalFd, api.meth_one, "signal_fd(fd): read for wake-ups by signals."),
-                object.method("drive", &drive, api.meth_one, "drive(main)"),
-                object.method("shutdown", &shutdown, api.meth_one, "shutdown(timeout_ns)"),
-                object.method("request_stop", &requestStop, api.meth_noargs, "Cancel everything; does not wait."),
-                object.method("closing", &closing, api.meth_noargs, "Whether it is going down."),
-                object.method("stats", &stats, api.meth_noargs, "A snapshot, CBOR."),
-                object.method("backend", &backend, api.meth_noargs, "backend() -> (number, errno, ring entries)"),
-                object.method("resting", &resting, api.meth_noargs, "Polls so far, if all shards sleep."),
-                object.method("watch", &watchNext, api.meth_noargs, "watch(): a shard that is blocked, or None."),
-                object.method("shard_count", &shardCount, api.meth_noargs, "Number of shards."),
-                .{},
-            };
-        };
         var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.methods, &methods),
+            object.slotOf(api.slot.repr, &show),
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},
         };

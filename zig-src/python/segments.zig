@@ -137,7 +137,7 @@ pub const Segments = struct {
         const last = self.last orelse return null;
         const closing = Descriptor.Type.body(self.descriptor.?).isClosing();
         if (closing and last <= 0)
-            return api.raise(helpers.ClosedError, "the descriptor was closed while the operation waited");
+            return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         if (last == 0) return py.PyBytes_FromStringAndSize(null, 0);
         if (last > 0) return null;
         const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-last))));
@@ -283,7 +283,7 @@ pub const Segments = struct {
         const awaitable = object.Awaitable(step);
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("stop", &stop, api.meth_noargs, "The next await ends it."),
+                object.method("stop", &stop, api.meth_noargs, "($self, /)", "The next await ends it."),
                 .{},
             };
         };

@@ -4,9 +4,11 @@
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
+const forgotten = @import("forgotten.zig");
 const helpers_module = @import("helpers.zig");
 const object = @import("object.zig");
 const once = @import("once.zig");
+const shown = @import("shown.zig");
 const ops = @import("../ops/raw.zig");
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const PyTask = @import("task.zig").PyTask;
@@ -25,9 +27,13 @@ const Submission = struct {
 
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
-        const me = PyTask.demand("await of an SQE") orelse return null;
+        const me = PyTask.demand("await of an SQE") orelse {
+            once.ask(&self.state);
+            return null;
+        };
         switch (once.seen(&self.state)) {
-            .new => {
+            .new, .asked => {
+                once.ask(&self.state);
                 if (me.cancelWanted()) return me.raiseCancel();
                 if (!ops.supported(Shard.current().?, &self.sqe)) {
                     var text: [96]u8 = undefined;
@@ -82,9 +88,31 @@ const Submission = struct {
         return tuple;
     }
 
+    /// close(): it is not to be awaited.
+    fn giveUp(instance: *Object) void {
+        const self = Type.body(instance);
+        if (!once.claim(&self.state)) return;
+        self.state = .finished;
+        api.drop(&self.keep);
+    }
+
+    fn name(self: *const Submission) []const u8 {
+        return std.enums.tagName(linux.IORING_OP, self.sqe.opcode) orelse "of no name";
+    }
+
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        return shown.ofOperation("Submission", self.name(), null, once.seen(&self.state));
+    }
+
     fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        if (self.state == .new) {
+            var text: [shown.room]u8 = undefined;
+            forgotten.warn(instance, shown.operation(&text, "SQE ", self.name(), null));
+        } else forgotten.used(instance);
         // While the kernel has it the task holds a reference.
-        api.drop(&Type.body(instance).keep);
+        api.drop(&self.keep);
         Type.free(instance, false);
     }
 };
@@ -102,6 +130,7 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
     var text: [256]u8 = undefined;
     if (ops.refusal(&sqe, &text)) |why| return api.raiseFormat(py.PyExc_ValueError.*, "sqe: {s}", .{why});
     const instance = Submission.Type.create() orelse return null;
+    forgotten.made(instance);
     Submission.Type.body(instance).sqe = sqe;
     Submission.Type.body(instance).keep = api.ref(arguments[1]);
     return instance;
@@ -141,8 +170,13 @@ pub fn countViolation(_: ?*Object, given: *Object) callconv(.c) ?*Object {
 }
 
 pub fn define() bool {
-    const awaitable = object.Awaitable(Submission.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+    const Kinds = object.Coroutine(Submission.step, Submission.giveUp);
+    const S = struct {
+        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+    };
+    var slots = Kinds.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.methods, &S.methods),
+        object.slotOf(api.slot.repr, &Submission.show),
         object.slotOf(api.slot.dealloc, &Submission.dealloc),
         .{},
     };

@@ -116,11 +116,16 @@ pub const PyTask = struct {
 
     /// The same, or RuntimeError.
     pub fn demand(comptime what: []const u8) ?*PyTask {
-        return current() orelse {
-            _ = api.raise(py.PyExc_RuntimeError.*, what ++ " outside a spargio task: it works only in a " ++
-                "coroutine that spargio.run() or a spawn method runs");
-            return null;
-        };
+        return current() orelse outside(what);
+    }
+
+    fn outside(what: []const u8) ?*PyTask {
+        @branchHint(.cold);
+        const text = api.string(what) orelse return null;
+        const exception = api.call(helpers.outside, &.{text}) orelse return null;
+        defer py.Py_DecRef(exception);
+        api.raiseObject(exception);
+        return null;
     }
 
     // ---- the executor ----
@@ -170,7 +175,7 @@ pub const PyTask = struct {
         defer py.Py_DecRef(value);
         const throw = py.PyObject_GetAttrString(self.coroutine.?, "throw") orelse return self.fail();
         defer py.Py_DecRef(throw);
-        const exception = repr.foreign(value) orelse return self.fail();
+        const exception = api.call(helpers.foreign, &.{api.ref(value)}) orelse return self.fail();
         const next = api.call(throw, &.{exception}) orelse return self.afterThrow();
         // It caught the error. Where it awaits something foreign again, the next poll tells it again.
         if (self.suspended) return self.afterSuspension(next);
@@ -214,8 +219,19 @@ pub const PyTask = struct {
         self.value = exception;
         self.traceback = py.PyObject_GetAttrString(exception, "__traceback__");
         if (self.traceback == null) py.PyErr_Clear();
+        // Not one line of the coroutine was run.
+        if (self.traceback == py._Py_NoneStruct) self.sayRunTwice();
         self.nameAfterCoroutine();
         return .ended;
+    }
+
+    /// Of a coroutine that another task, or an await, has run or runs: the interpreter's words do not say so.
+    fn sayRunTwice(self: *PyTask) void {
+        @branchHint(.cold);
+        const better = api.call(helpers.run_twice, &.{ api.ref(self.coroutine.?), api.ref(self.value.?) }) orelse
+            return py.PyErr_Clear();
+        api.drop(&self.value);
+        self.value = better;
     }
 
     /// A report wants a name; only failures and debug mode pay for it.
@@ -291,7 +307,7 @@ pub const PyTask = struct {
     }
 
     /// Suspends until `op` has ended; `owner` (borrowed) owns what the kernel touches meanwhile.
-    pub fn suspendForOp(self: *PyTask, op: *Op, owner: *Object, shielded: bool) *Object {
+    pub fn suspendForOp(self: *PyTask, op: *Op, owner: *Object, shielded: bool) ?*Object {
         self.own(owner);
         self.op = op;
         self.shielded = shielded;
@@ -299,7 +315,7 @@ pub const PyTask = struct {
     }
 
     /// The same for an owner of several ops: `between` is called whenever one of them has ended.
-    pub fn suspendForMany(self: *PyTask, owner: *Object, between: Between) *Object {
+    pub fn suspendForMany(self: *PyTask, owner: *Object, between: Between) ?*Object {
         self.own(owner);
         self.op = null;
         self.many = true;
@@ -330,11 +346,23 @@ pub const PyTask = struct {
         if (kept) api.drop(&self.op_owner) else self.op_owner = null;
     }
 
-    pub fn suspendNow(self: *PyTask) *Object {
+    pub fn suspendNow(self: *PyTask) ?*Object {
+        if (self.suspended and self.drivenByAnother()) return null;
         self.suspended = true;
         self.yielded = false;
         self.between = null;
         return api.none();
+    }
+
+    /// Resumed again within one poll: an event loop that the task runs would do so for ever, and keep the
+    /// shard from what it waits for. True with the exception set.
+    fn drivenByAnother(_: *PyTask) bool {
+        @branchHint(.cold);
+        const exception = api.call(helpers.other_loop, &.{}) orelse return true;
+        defer py.Py_DecRef(exception);
+        if (exception == py._Py_NoneStruct) return false;
+        api.raiseObject(exception);
+        return true;
     }
 
     pub fn suspendYield(self: *PyTask) *Object {
@@ -540,15 +568,34 @@ pub const PyTask = struct {
         const awaitable = object.Awaitable(step);
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("cancel", &cancel, api.meth_noargs, "Ask the task to end."),
-                object.method("done", &done, api.meth_noargs, "Whether the task has ended."),
-                object.method("cancelled", &cancelled, api.meth_noargs, "Whether it ended by cancellation."),
-                object.method("result", &result, api.meth_fastcall | api.meth_keywords, "Wait on an ordinary thread."),
+                object.method(
+                    "cancel",
+                    &cancel,
+                    api.meth_noargs,
+                    "($self, /)",
+                    result_wait.cancel_doc,
+                ),
+                object.method("done", &done, api.meth_noargs, "($self, /)", "Whether the task has ended."),
+                object.method(
+                    "cancelled",
+                    &cancelled,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Whether it ended by cancellation.",
+                ),
+                object.method(
+                    "result",
+                    &result,
+                    api.meth_fastcall | api.meth_keywords,
+                    "($self, timeout=None)",
+                    result_wait.result_doc,
+                ),
                 object.method(
                     "__class_getitem__",
                     &object.classGetItem,
                     api.meth_one | api.meth_class,
-                    "JoinHandle[T]",
+                    "($type, item, /)",
+                    "JoinHandle[T], for annotations.",
                 ),
                 .{},
             };
@@ -559,6 +606,8 @@ pub const PyTask = struct {
             };
         };
         var slots = awaitable.slots() ++ [_]api.TypeSlot{
+            object.docSlot("A spawned task: await it in a spargio task, or ask its result() on an ordinary thread.\n" ++
+                "Any thread may use it. An exception that nobody asks for goes to sys.unraisablehook."),
             object.slotOf(api.slot.methods, &S.methods),
             object.slotOf(api.slot.getset, &S.properties),
             object.slotOf(api.slot.dealloc, &dealloc),

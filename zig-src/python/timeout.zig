@@ -145,11 +145,35 @@ pub const Timeout = struct {
     pub fn define() bool {
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("arm", &arm, api.meth_one, "Start, for the current task."),
-                object.method("rearm", &rearm, api.meth_one, "Start anew, for the same task."),
-                object.method("expired", &hasExpired, api.meth_noargs, "Whether the time has passed."),
-                object.method("expire", &expire, api.meth_noargs, "As if the time had passed; any thread."),
-                object.method("disarm", &disarm, api.meth_noargs, "Stop; whether the time had passed."),
+                object.method("arm", &arm, api.meth_one, "($self, duration_ns, /)", "Start, for the current task."),
+                object.method(
+                    "rearm",
+                    &rearm,
+                    api.meth_one,
+                    "($self, duration_ns, /)",
+                    "Start anew, for the same task.",
+                ),
+                object.method(
+                    "expired",
+                    &hasExpired,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Whether the time has passed.",
+                ),
+                object.method(
+                    "expire",
+                    &expire,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "As if the time had passed; any thread.",
+                ),
+                object.method(
+                    "disarm",
+                    &disarm,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Stop; whether the time had passed.",
+                ),
                 .{},
             };
         };

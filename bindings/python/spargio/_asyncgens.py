@@ -14,6 +14,9 @@ from typing import Any
 from . import _threads
 from ._ffi.core import Runtime, ShardHooks
 
+_ORIGIN_DEPTH = 10
+"""In debug mode the warning about a coroutine that was never awaited says where it was made."""
+
 local = threading.local()
 """``local.runtime`` on a shard's thread: the native runtime it belongs to."""
 
@@ -54,6 +57,9 @@ def _last_task(runtime: Runtime, shard: int) -> None:
 def _attached(runtime: Runtime, shard: int, name: str | None) -> None:
     local.saved_hooks = sys.get_asyncgen_hooks()
     local.runtime = runtime
+    local.saved_depth = sys.get_coroutine_origin_tracking_depth()
+    if runtime.debugging() and not local.saved_depth:
+        sys.set_coroutine_origin_tracking_depth(_ORIGIN_DEPTH)
     sys.set_asyncgen_hooks(firstiter=_first_iteration, finalizer=_finalize)
     if _sniffio is not None:
         local.saved_sniffio = getattr(_sniffio, "name", None)
@@ -71,9 +77,10 @@ def _forget() -> None:
     if getattr(local, "runtime", None) is None:
         return  # A forked child that came back to run().
     sys.set_asyncgen_hooks(*local.saved_hooks)
+    sys.set_coroutine_origin_tracking_depth(local.saved_depth)
     if _sniffio is not None:
         _sniffio.name = local.saved_sniffio
-    del local.runtime, local.saved_hooks
+    del local.runtime, local.saved_hooks, local.saved_depth
 
 
 # A child that was forked in a task is no shard: it may start a runtime of its own.

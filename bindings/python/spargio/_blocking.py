@@ -5,16 +5,20 @@ others."""
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from ._ffi.core import Future, native
 from ._pool import Pool
 from .errors import CancelledError
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+_CO_COROUTINE = 0x80
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
@@ -48,12 +52,25 @@ files = pool(32, "spargio-file-calls")
 """For what spargio asks of files and directories that io_uring does not know."""
 
 
-def spawn_blocking(function: Callable[..., T], /, *arguments: object) -> Future[T]:
-    """Call ``function(*arguments)`` on a thread of the process's pool, at most 32, in a copy of
-    this context. Await what it gives in a task, or ask its ``result()`` on an ordinary thread. A
-    task that is cancelled while it waits goes on at once; the call itself cannot be stopped and its
-    outcome is dropped. ``BlockingIOError`` where there is no thread and none can be made: then the
-    call is never made. Any thread may use it."""
+def spawn_blocking(
+    function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs
+) -> Future[T]:
+    """Call ``function(*arguments, **keywords)`` on a thread of the process's pool, at most
+    32, in a copy of this context. Await what it gives in a task, or ask its ``result()`` on an
+    ordinary thread. A task that is cancelled while it waits goes on at once; the call itself cannot
+    be stopped and its outcome is dropped. ``BlockingIOError`` where there is no thread and none can
+    be made: then the call is never made. Any thread may use it."""
+    if not callable(function):
+        raise TypeError(f"spawn_blocking takes a function and its arguments, not {function!r}")
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & _CO_COROUTINE:
+        name = code.co_name
+        raise TypeError(
+            f"spawn_blocking takes an ordinary function, and {name} is an `async def`: "
+            f"handle.spawn({name}(...)) runs it"
+        )
+    if keywords:
+        return _blocking.begin(functools.partial(function, *arguments, **keywords)).answer
     return _blocking.begin(function, *arguments).answer
 
 

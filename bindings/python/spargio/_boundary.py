@@ -19,7 +19,7 @@ from ._records import dataclass
 from ._shared import Shared
 from .sync._channels import ChannelClosed, ChannelFull, Receiver, Sender
 from .sync._channels import channel as _channel
-from .time import timeout
+from .time import nanoseconds, timeout
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = (
     "BoundaryStats",
     "Canceled",
+    "Cancelled",
     "Client",
     "Closed",
     "Overloaded",
@@ -51,6 +52,10 @@ class Canceled(errors.SpargioError):
     """The server dropped the request without an answer, or the client gave up."""
 
 
+Cancelled = Canceled
+"""The other spelling, as in the rest of the package."""
+
+
 class Overloaded(errors.Overloaded):
     """The channel holds as many requests as it may: nothing was accepted."""
 
@@ -65,6 +70,11 @@ class BoundaryStats:
     canceled: int = 0
     closed: int = 0
     overloaded: int = 0
+
+    @property
+    def cancelled(self) -> int:
+        """`canceled`, in the other spelling."""
+        return self.canceled
 
 
 # A request that is dropped ends its call from its finalizer, which may run between any two steps of
@@ -277,8 +287,8 @@ class Client(Shared):
     def try_call(self, request: Any, *, seconds: float | None = None) -> Ticket:
         """Hand `request` over; never waits. The answer must come within `seconds`.
         :class:`Overloaded` where the channel is full, :class:`Closed`. Any thread."""
-        if seconds is not None and not seconds >= 0:
-            raise ValueError(f"seconds is {seconds}: allowed is 0 or more")
+        if seconds is not None:
+            nanoseconds(seconds, "seconds")  # Says what is wrong with it.
         ticket = Ticket(None if seconds is None else monotonic() + seconds)
         _count("calls")
         try:
@@ -326,7 +336,7 @@ class Request(Shared):
         self._ticket: Ticket | None = ticket
 
     def _state(self) -> str:
-        return "answered" if self._ticket is None else "not answered"
+        return f"{self.request!r}, {'answered' if self._ticket is None else 'not answered'}"
 
     @property
     def deadline(self) -> float | None:

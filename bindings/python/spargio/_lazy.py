@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LATER = (
     "concurrent.futures.thread",
     "dataclasses",
+    "difflib",
     "inspect",
     "logging",
     "resource",

@@ -8,15 +8,16 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from ._blocking import to_its_end
 from ._children import Process, Start, end
-from ._counts import at_least
+from ._counts import at_least, view_of
 from ._ffi.core import Descriptor, native
+from ._ffi.types import Buffer, Coro
 from ._records import dataclass, replace
 from .groups import TaskGroup
 
@@ -54,7 +55,10 @@ class PipeReader:
     def __init__(self, descriptor: Descriptor) -> None:
         self._io = descriptor
 
-    def recv(self, max_bytes: int) -> Awaitable[bytes]:
+    def __repr__(self) -> str:
+        return f"<PipeReader, {self._io!r}>"
+
+    def recv(self, max_bytes: int) -> Coro[bytes]:
         """At least one byte and at most `max_bytes`; ``b""`` at the end. ``IORING_OP_READ``."""
         return self._io.read_at(0, max_bytes)
 
@@ -66,7 +70,7 @@ class PipeReader:
         """Its number; -1 where it is closed."""
         return self._io.fileno()
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coro[None]:
         """Close; idempotent."""
         return self._io.close()
 
@@ -80,7 +84,10 @@ class PipeWriter:
         self._writes = 0
         self._unwanted = False
 
-    async def write_all(self, data: object) -> None:
+    def __repr__(self) -> str:
+        return f"<PipeWriter, {self._io!r}>"
+
+    async def write_all(self, data: Buffer) -> None:
         """All of `data`; ``BrokenPipeError`` if the child reads no more, :class:`BusyError` while
         another task writes. What ends it early has ``bytes_written``. ``IORING_OP_WRITE``."""
         with self._lock:
@@ -106,11 +113,11 @@ class PipeWriter:
         """Its number; -1 where it is closed."""
         return self._io.fileno()
 
-    def shutdown(self) -> Awaitable[None]:
+    def shutdown(self) -> Coro[None]:
         """The child reads the end."""
         return self._io.close()
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coro[None]:
         """Close; idempotent."""
         return self._io.close()
 
@@ -140,6 +147,11 @@ class Child:
         """Exit status, or minus the signal; None as long as nobody has waited for it, and where the
         status is lost."""
         return self._process.returncode
+
+    def __repr__(self) -> str:
+        code = self.returncode
+        state = "running" if not self._process.over else f"returned {code}"
+        return f"<Child {self.pid}, {state}>"
 
     async def wait(self) -> int | None:
         """Wait for its end; gives the exit status, or minus the signal. ``IORING_OP_WAITID`` of its
@@ -224,6 +236,14 @@ def _take(file: IO[bytes]) -> Descriptor:
 Argument = str | bytes | os.PathLike[str]
 
 
+def _no_argument(given: object) -> str:
+    allowed = "allowed is a str, bytes or a path"
+    if isinstance(given, (list, tuple)):
+        kind = type(given).__name__
+        return f"an argument of Command is the {kind} {given!r}: {allowed}; Command(*argv) takes it"
+    return f"an argument of Command is {given!r}: {allowed}"
+
+
 @dataclass(frozen=True)
 class _Settings:
     env: Mapping[str, str] | None = None
@@ -245,8 +265,14 @@ class Command:
     def __init__(self, *argv: Argument) -> None:
         if not argv:
             raise ValueError("Command() without a program: allowed is 1 argument or more")
+        for argument in argv:
+            if not isinstance(argument, (str, bytes, os.PathLike)):
+                raise TypeError(_no_argument(argument))
         self.argv = argv
         self._settings = _Settings()
+
+    def __repr__(self) -> str:
+        return f"Command({', '.join(map(repr, self.argv))})"
 
     def _with(self, **changed: Any) -> Command:
         other = Command(*self.argv)
@@ -255,12 +281,20 @@ class Command:
 
     def args(self, more: Sequence[Argument]) -> Command:
         """More arguments."""
+        if isinstance(more, (str, bytes)):
+            raise TypeError(f"args() takes a list of arguments, not {more!r}: args([{more!r}])")
         other = Command(*self.argv, *more)
         other._settings = self._settings
         return other
 
     def env(self, env: Mapping[str, str] | None) -> Command:
-        """The whole environment; None for this process's own."""
+        """The whole environment, names and values as str; None for this process's own."""
+        if env is not None:
+            if not isinstance(env, Mapping):
+                raise TypeError(f"env is {env!r}: allowed is a dict of str, or None")
+            for item in env.items():
+                if not all(isinstance(part, (str, bytes)) for part in item):
+                    raise TypeError(f"env has {item[0]!r}: {item[1]!r}: allowed is a str for both")
         return self._with(env=env)
 
     def cwd(self, path: str | bytes | os.PathLike[str] | None) -> Command:
@@ -365,12 +399,14 @@ class Command:
             await child.close_pipes()
             return await child.wait()
 
-    async def output(self, data: bytes | None = None, *, limit: int | None = None) -> Output:
+    async def output(self, data: Buffer | None = None, *, limit: int | None = None) -> Output:
         """Run it to its end, with `data` as its input; gives all that it wrote to stdout and
         stderr (to where they go unless they were left to INHERIT). ``ValueError`` where more than
         `limit` bytes come from one of them. Where this fails or is cancelled it is killed, with its
         process group if it has one of its own, and the exception has what had come until then as
         `stdout` and `stderr`; so has the ``TimeoutError`` of a time limit."""
+        if data is not None:
+            view_of(data).release()  # Said before anything is started.
         if limit is not None:
             limit = at_least("limit", limit, 0)
         chosen = self._settings
@@ -396,15 +432,17 @@ def _checked(name: str, what: Stdio, more: str) -> Stdio:
     if isinstance(what, wrong_end) or not (
         what is None or isinstance(what, int) or hasattr(what, "fileno")
     ):
+        is_data = name == "stdin" and isinstance(what, (str, bytes))
         raise TypeError(
             f"{name} is {what!r}: allowed is PIPE, {more}, INHERIT, a descriptor, an open file or "
             f"another child's {'stdout' if name == 'stdin' else 'stdin'}"
+            f"{'; output(data) gives the child its input' if is_data else ''}"
         )
     return what
 
 
 async def _converse(
-    child: Child, data: bytes | None, came: tuple[bytearray, bytearray], limit: int | None
+    child: Child, data: Buffer | None, came: tuple[bytearray, bytearray], limit: int | None
 ) -> int | None:
     if data is None and child.stdin is not None:
         await child.stdin.close()
@@ -431,7 +469,7 @@ async def _converse(
     return await child.wait()
 
 
-async def _feed(pipe: PipeWriter, data: bytes) -> None:
+async def _feed(pipe: PipeWriter, data: Buffer) -> None:
     try:
         await pipe.write_all(data)
     except BrokenPipeError:

@@ -28,6 +28,8 @@ class SignalStream:
         if not numbers:
             raise ValueError("no signal is given: allowed is 1 or more")
         for number in numbers:
+            if not isinstance(number, int):
+                raise TypeError(f"signal is {number!r}: allowed is a number as signal.SIGTERM")
             if number in _FAULTS:
                 raise ValueError(f"signal is {number}: a fault of the program cannot be awaited")
         descriptor = os.eventfd(0, os.EFD_CLOEXEC)
@@ -40,6 +42,10 @@ class SignalStream:
             self._remove()
             os.close(self._io.detach())
             raise
+
+    def __repr__(self) -> str:
+        names = ", ".join(signal.Signals(number).name for number in self._keys)
+        return f"<SignalStream, {names or 'closed'}>"
 
     async def recv(self) -> signal.Signals:
         """The next signal; one that is cancelled takes none. ``IORING_OP_READ`` of an eventfd."""

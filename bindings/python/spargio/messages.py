@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
 
 from ._asyncgens import current_runtime
+from ._counts import within
 from ._ffi import constants
 from ._ffi.core import Event, JoinHandle, native
 from ._ffi.core import Runtime as NativeRuntime
+from ._ffi.types import Coro
 from .errors import Overloaded
 
 __all__ = ("Event", "RemoteShard", "RingMsg", "ShardCtx")
@@ -46,16 +48,13 @@ class RemoteShard:
     __slots__ = ("_runtime", "id")
 
     def __init__(self, runtime: NativeRuntime, shard: int) -> None:
-        count = runtime.shard_count()
-        if not 0 <= shard < count:
-            raise ValueError(f"shard is {shard}: allowed is 0 to {count - 1}")
         self._runtime = runtime
-        self.id = shard
+        self.id = within("shard", shard, 0, runtime.shard_count() - 1)
 
     def send_raw(self, tag: int, value: int) -> Awaitable[None]:
         """Queued. Await the ticket once, in a task, to know that it has arrived."""
         self.send_raw_nowait(tag, value)
-        return native.flush()
+        return native.sent()
 
     def send_raw_nowait(self, tag: int, value: int) -> None:
         """Queued, without a ticket."""
@@ -88,7 +87,7 @@ class RemoteShard:
         """Several typed messages; see :meth:`send_many_raw_nowait`."""
         self._send_many((message.encode() for message in messages), 0)
 
-    def flush(self) -> Awaitable[None]:
+    def flush(self) -> Coro[None]:
         """A ticket, to be awaited once in a task: everything that this task's shard has sent is
         then in its target's lane (not yet taken from there)."""
         return native.flush()
@@ -150,7 +149,7 @@ class ShardCtx:
         """See :meth:`RemoteShard.send_nowait`."""
         self.remote(target).send_nowait(message)
 
-    def flush(self) -> Awaitable[None]:
+    def flush(self) -> Coro[None]:
         """See :meth:`RemoteShard.flush`."""
         self._here()
         return native.flush()
@@ -161,16 +160,16 @@ class ShardCtx:
         """Spawn a task on this shard."""
         return self._runtime.spawn(constants.PLACE_PINNED, self.shard_id, coroutine, name)
 
-    def next_event(self) -> Awaitable[Event]:
+    def next_event(self) -> Coro[Event]:
         """The oldest message of this shard, when there is one. Of several tasks that wait, the one
         that has waited longest gets it; a cancelled one takes none."""
         return native.next_event(self._runtime, self.shard_id, 0)
 
-    def next_hot_event(self) -> Awaitable[Event]:
+    def next_hot_event(self) -> Coro[Event]:
         """The same for messages with one of ``hot_msg_tags``, which have a lane of their own."""
         return native.next_event(self._runtime, self.shard_id, 1)
 
-    def next_hot_count(self, tag: int) -> Awaitable[int]:
+    def next_hot_count(self, tag: int) -> Coro[int]:
         """The sum of the values of messages with this tag, one of ``coalesced_hot_msg_tags``, since
         it was last taken; waits until it is ``hot_counter_wake_threshold`` at least."""
         self._here()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from ._ffi import constants, library
 from ._records import dataclass
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .runtime import Runtime
 
 __all__ = ("IdleStrategy", "RuntimeBuilder")
@@ -44,6 +46,7 @@ class IdleStrategy:
 
     @staticmethod
     def sleep(seconds: float) -> IdleStrategy:
+        """Wait in the kernel for at most `seconds`, 0.000001 to 1."""
         return IdleStrategy(constants.IDLE_SLEEP, seconds)
 
 
@@ -56,6 +59,41 @@ _STRATEGIES = {
     "spin": IdleStrategy.spin,
     "yield": IdleStrategy.yield_,
 }
+
+
+class Options(TypedDict, total=False):
+    """The keywords of :func:`spargio.run`: the methods of :class:`RuntimeBuilder`."""
+
+    shards: int
+    backend: Literal["auto", "io_uring", "epoll"]
+    steal_budget: int
+    steal_victim_stride: int
+    steal_victim_probe_count: int
+    steal_batch_size: int
+    steal_locality_margin: int
+    steal_fail_cost: int
+    steal_backoff_min: int
+    steal_backoff_max: int
+    stealable_queue_capacity: int
+    stealable_queue_backend: Literal["mutex", "lock_free"]
+    ring_entries: int
+    thread_prefix: str
+    thread_affinity: Iterable[int]
+    idle_strategy: IdleStrategy | Literal["park", "spin", "yield"]
+    msg_ring: bool
+    msg_ring_queue_capacity: int
+    hot_msg_tag: int
+    hot_msg_tags: Iterable[int]
+    coalesced_hot_msg_tag: int
+    coalesced_hot_msg_tags: Iterable[int]
+    hot_counter_wake_threshold: int
+    io_uring_sqpoll: int
+    io_uring_sqpoll_cpu: int
+    io_uring_single_issuer: bool
+    io_uring_coop_taskrun: bool
+    io_uring_throughput_mode: int
+    blocked_threshold_ms: int
+    debug: bool
 
 
 class RuntimeBuilder:
@@ -73,7 +111,7 @@ class RuntimeBuilder:
         """Number of shards, 1 to 256; default: usable CPUs."""
         return self._set("shards", count)
 
-    def backend(self, name: str) -> RuntimeBuilder:
+    def backend(self, name: Literal["auto", "io_uring", "epoll"]) -> RuntimeBuilder:
         """``"io_uring"``; ``"epoll"``: epoll(7), with threads for files, which works where io_uring
         is forbidden or missing and makes no call of it; ``"auto"`` (default): io_uring where rings
         can be made, else epoll, with a warning in the log of ``spargio``. The environment's
@@ -120,7 +158,7 @@ class RuntimeBuilder:
         raises :class:`spargio.Overloaded`."""
         return self._set("stealable_queue_capacity", tasks)
 
-    def stealable_queue_backend(self, backend: str) -> RuntimeBuilder:
+    def stealable_queue_backend(self, backend: Literal["mutex", "lock_free"]) -> RuntimeBuilder:
         """``"mutex"`` (default) or ``"lock_free"``."""
         _check_type("stealable_queue_backend", backend, str, "'mutex' or 'lock_free'")
         if backend not in _QUEUES:
@@ -153,7 +191,9 @@ class RuntimeBuilder:
         self._cpus = library.cpu_array(numbers)
         return self._put(thread_affinity=self._cpus, thread_affinity_count=len(numbers))
 
-    def idle_strategy(self, strategy: IdleStrategy | str) -> RuntimeBuilder:
+    def idle_strategy(
+        self, strategy: IdleStrategy | Literal["park", "spin", "yield"]
+    ) -> RuntimeBuilder:
         """An :class:`IdleStrategy`, or "park", "spin", "yield"."""
         if isinstance(strategy, str):
             if strategy not in _STRATEGIES:
@@ -270,12 +310,14 @@ class RuntimeBuilder:
 
         return Runtime(self)
 
-    def apply(self, **options: Any) -> RuntimeBuilder:
+    def apply(self, **options: Unpack[Options]) -> RuntimeBuilder:
         """Set options by keyword; ``TypeError`` for a name that is none."""
         for name, value in options.items():
             if name not in OPTION_NAMES:
+                near = _nearest(name)
                 raise TypeError(
-                    f"{name!r} is no option of the runtime: there are {', '.join(OPTION_NAMES)}"
+                    f"{name!r} is no option of the runtime{near}: there are "
+                    f"{', '.join(OPTION_NAMES)}"
                 )
             getattr(self, name)(value)
         return self
@@ -329,6 +371,17 @@ class RuntimeBuilder:
         for name, value in values.items():
             setattr(self._options, name, value)
         return self
+
+
+_ELSEWHERE = {"workers": "shards", "threads": "shards", "worker_threads": "shards"}
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    found = [_ELSEWHERE[name]] if name in _ELSEWHERE else []
+    found += difflib.get_close_matches(name, OPTION_NAMES, 1)
+    return f", maybe {found[0]!r} is meant" if found else ""
 
 
 def _check_type(name: str, value: object, kind: type | tuple[type, ...], allowed: str) -> None:

@@ -32,14 +32,17 @@ class TaskPlacement:
 
     @staticmethod
     def Pinned(shard: int) -> TaskPlacement:
+        """On `shard`, never elsewhere."""
         return TaskPlacement(constants.PLACE_PINNED, shard)
 
     @staticmethod
     def Sticky(key: Hashable) -> TaskPlacement:
+        """Equal keys, equal shard."""
         return TaskPlacement(constants.PLACE_STICKY, hash(key) & _KEY_MASK)
 
     @staticmethod
     def StealablePreferred(shard: int) -> TaskPlacement:
+        """Preferably on `shard`; an idle one may take it before it begins."""
         return TaskPlacement(constants.PLACE_STEALABLE_PREFERRED, shard)
 
 

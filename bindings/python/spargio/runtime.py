@@ -8,24 +8,41 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine
-from types import CoroutineType, FunctionType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from . import _asyncgens, _interrupts, _watch
 from ._asyncgens import current_runtime
 from ._backend import backend_name, start
 from ._blocking import spawn_blocking
 from ._ffi import constants
-from ._ffi.core import Future, JoinHandle, NativeJoinHandle, is_awaitable, native
+from ._ffi.core import Future, JoinHandle, NativeJoinHandle, native
 from ._ffi.core import Runtime as NativeRuntime
+from ._hints import Hints
+from ._main import Main, without_handle
 from .errors import CancelledError, Overloaded
 from .messages import RemoteShard
 from .options import RuntimeBuilder
 from .placement import TaskPlacement
 from .stats import RuntimeStats
+from .time import nanoseconds
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVarTuple, Unpack
+
+    from .options import Options
     from .uring import UringNativeAny
+
+    Ts = TypeVarTuple("Ts")
+
+    class _Decorator(Protocol):
+        @overload
+        def __call__(
+            self, function: Callable[Concatenate[RuntimeHandle, P], Coro[T]], /
+        ) -> Callable[P, T]: ...
+        @overload
+        def __call__(self, function: Callable[P, Coro[T]], /) -> Callable[P, T]: ...
+
 
 __all__ = (
     "Runtime",
@@ -39,8 +56,8 @@ __all__ = (
 )
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Coro = Coroutine[Any, Any, T]
-MainFunction = Callable[..., Coroutine[Any, Any, T]]
 
 _FOREVER_NS = (1 << 63) - 1
 
@@ -48,15 +65,37 @@ current_shard = native.current_shard
 """The number of the shard that runs this task; ``RuntimeError`` outside a spargio task."""
 
 
-class RuntimeHandle:
+class RuntimeHandle(Hints):
     """What spawns. Any thread may use it, for as long as the runtime is up; then spawns raise
     :class:`spargio.RuntimeClosed`. Every spawn gives a :class:`JoinHandle`."""
 
     __slots__ = ("_runtime", "_spawn")
+    _instead = {  # noqa: RUF012
+        "create_task": "spawn(coroutine)",
+        "ensure_future": "spawn(coroutine)",
+        "start_soon": "spawn(function(...))",
+        "call_soon": "spawn(coroutine)",
+        "run_in_executor": "spawn_blocking(function, ...)",
+        "run_until_complete": "spawn(coroutine).result() on an ordinary thread",
+        "block_on": "spawn(coroutine).result() on an ordinary thread",
+        "run": "spawn(coroutine).result() on an ordinary thread, or spargio.run(main)",
+        "stop": "shutdown()",
+        "close": "shutdown()",
+    }
 
     def __init__(self, runtime: NativeRuntime) -> None:
         self._runtime = runtime
         self._spawn = runtime.spawn
+
+    def spawn(
+        self,
+        coroutine: Coro[T],
+        *,
+        placement: TaskPlacement = TaskPlacement.Stealable,
+        name: str | None = None,
+    ) -> JoinHandle[T]:
+        """:meth:`spawn_stealable`, or where `placement` says. Raises as that does."""
+        return self.spawn_with_placement(placement, coroutine, name=name)
 
     def spawn_stealable(self, coroutine: Coro[T], *, name: str | None = None) -> JoinHandle[T]:
         """With a GIL on the shard of the task that spawns it, else on the next shard in turn; an
@@ -80,6 +119,11 @@ class RuntimeHandle:
         self, placement: TaskPlacement, coroutine: Coro[T], *, name: str | None = None
     ) -> JoinHandle[T]:
         """Where `placement` says."""
+        if type(placement) is not TaskPlacement:
+            raise TypeError(
+                f"placement is {placement!r}: allowed is a TaskPlacement, as "
+                "TaskPlacement.Pinned(0)"
+            )
         return self._spawn(placement.kind, placement.value, coroutine, name)
 
     def _settled(self, placement: TaskPlacement) -> TaskPlacement:
@@ -121,10 +165,12 @@ class RuntimeHandle:
         the function's `*result`."""
         return self._runtime.spawn_native(address, ctx, placement.kind, placement.value)
 
-    def spawn_blocking(self, function: Callable[..., T], /, *arguments: object) -> Future[T]:
-        """Call ``function(*arguments)``, which may wait as it likes, on a thread of the process's
-        pool (at most 32 threads). See :func:`spargio.spawn_blocking`."""
-        return spawn_blocking(function, *arguments)
+    def spawn_blocking(
+        self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs
+    ) -> Future[T]:
+        """Call ``function(*arguments, **keywords)``, which may wait as it likes, on a thread of
+        the process's pool (at most 32 threads). See :func:`spargio.spawn_blocking`."""
+        return spawn_blocking(function, *arguments, **keywords)
 
     def spawn_local_on(
         self, shard: int, coroutine: Coro[T], *, name: str | None = None
@@ -159,13 +205,24 @@ class RuntimeHandle:
         """Refuse new tasks and cancel those that run; does not wait. Idempotent."""
         self._runtime.request_stop()
 
+    def __repr__(self) -> str:
+        return f"<RuntimeHandle of {self._runtime!r}>"
 
-class Runtime:
-    """A runtime in the background: one thread per shard. From ``Runtime.builder()...build()``;
-    shut it down, or use ``with``. Any thread may use it."""
 
-    def __init__(self, builder: RuntimeBuilder) -> None:
-        self._native = start(builder, driven=False)
+class Runtime(Hints):
+    """A runtime in the background: one thread per shard. From ``Runtime.builder()...build()``, or
+    ``Runtime(shards=2)``; shut it down, or use ``with``. Any thread may use it."""
+
+    _instead = dict.fromkeys(
+        ("run", "block_on", "run_until_complete", "spawn", "create_task"),
+        "handle().spawn(coroutine), and its result() on an ordinary thread",
+    ) | {"close": "shutdown()", "stop": "shutdown()"}
+
+    def __init__(self, builder: RuntimeBuilder | None = None, **options: Unpack[Options]) -> None:
+        if builder is not None and options:
+            raise TypeError("Runtime takes a builder or options, not both")
+        chosen = RuntimeBuilder().apply(**options) if builder is None else builder
+        self._native = start(chosen, driven=False)
         self._handle = RuntimeHandle(self._native)
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _stop_forgotten, self._native, os.getpid())
@@ -185,11 +242,14 @@ class Runtime:
         it again."""
         if not self._finalizer.alive or os.getpid() != self._owner:
             return  # Down already, or a forked child: the shards are the parent's.
-        ns = _FOREVER_NS if timeout is None or timeout > 1e9 else int(timeout * 1e9)
+        ns = _FOREVER_NS if timeout is None else nanoseconds(timeout, "timeout")
         if not self._native.shutdown(ns):
             raise TimeoutError(f"tasks are still running after {timeout} s")
         self._finalizer.detach()
         _watch.join(self._native)
+
+    def __repr__(self) -> str:
+        return repr(self._native)
 
     def __enter__(self) -> RuntimeHandle:
         return self._handle
@@ -223,58 +283,51 @@ def current_handle() -> RuntimeHandle:
     return RuntimeHandle(current_runtime())
 
 
-def _call_main(main: MainFunction[T], handle: RuntimeHandle | None) -> Coroutine[Any, Any, T]:
-    given: Any = main() if handle is None else main(handle)
-    if not is_awaitable(given):
-        raise TypeError(
-            f"main is {main!r}, whose call gave {given!r}: allowed is a function whose call gives "
-            "a coroutine, as one of `async def`"
-        )
-    return given  # type: ignore[return-value]
+# "misc" below: mypy (2.4) does not see that `*args: Any` takes what `*args: Unpack[Ts]` takes.
 
 
-def _check_main(main: object) -> None:
-    if isinstance(main, CoroutineType):
-        raise TypeError(f"main is {main!r}: allowed is the function itself, without a call")
-    if not callable(main):
-        raise TypeError(f"main is {main!r}: allowed is a function, as one of `async def`")
-
-
-def _takes_handle(function: Callable[..., object]) -> bool:
-    if type(function) is FunctionType and not vars(function):
-        return function.__code__.co_argcount > 0  # As most are; inspect costs 10 ms.
-    import inspect
-
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return True
-    return any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-
-
-def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
-    """Run `main` on a runtime of its own and give its result or raise its exception.
+@overload
+def run_with(builder: RuntimeBuilder, main: Callable[[], Coro[T]]) -> T: ...
+@overload
+def run_with(builder: RuntimeBuilder, main: Callable[[RuntimeHandle], Coro[T]]) -> T: ...
+@overload
+def run_with(
+    builder: RuntimeBuilder, main: Callable[[Unpack[Ts]], Coro[T]], /, *args: Unpack[Ts]
+) -> T: ...
+@overload
+def run_with(
+    builder: RuntimeBuilder,
+    main: Callable[[RuntimeHandle, Unpack[Ts]], Coro[T]],
+    /,
+    *args: Unpack[Ts],
+) -> T: ...
+def run_with(builder: RuntimeBuilder, main: Any, *args: Any) -> Any:  # type: ignore[misc]
+    """Run ``main(*args)`` on a runtime of its own and give its result or raise its
+    exception.
 
     Shard 0 is the calling thread, so signal handlers work as in any program: what they raise is
     raised from here, after every task was cancelled and has ended. Ctrl-C cancels every task at its
     next await, then ``KeyboardInterrupt`` is raised from here; a second one is raised at once,
-    wherever the program is, and cancels again. `main` is called with a
-    :class:`RuntimeHandle` where it takes an argument. Tasks that are left when it ends are
-    cancelled. ``RuntimeError`` inside a spargio task.
+    wherever the program is, and cancels again. A parameter of `main` that is annotated as
+    :class:`RuntimeHandle`, or named ``handle``, gets the handle; without arguments also the only
+    one that has no default. Tasks that are left when it ends are cancelled. ``RuntimeError`` inside
+    a spargio task.
     """
+    return _drive(builder, Main(main, args, {}))
+
+
+def _drive(builder: RuntimeBuilder, function: Main) -> Any:
     if getattr(_asyncgens.local, "runtime", None) is not None:
         raise RuntimeError("spargio.run() inside a spargio task: await the coroutine instead")
-    _check_main(main)
     runtime = start(builder, driven=True)
     driven = False
     try:
         handle = RuntimeHandle(runtime)
-        with_handle = _takes_handle(main)
 
-        async def whole() -> T:
-            return await _call_main(main, handle if with_handle else None)
+        async def whole() -> Any:
+            return await function.call(handle)
 
-        job = handle.spawn_pinned(0, whole(), name=getattr(main, "__qualname__", None))
+        job = handle.spawn_pinned(0, whole(), name=function.name)
         with _interrupts.cancelling(runtime) as interrupted:
             driven = True
             runtime.drive(job)
@@ -287,45 +340,84 @@ def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
     return job.result()
 
 
-def run_local_on(builder: RuntimeBuilder, shard: int, main: MainFunction[T]) -> T:
+@overload
+def run_local_on(builder: RuntimeBuilder, shard: int, main: Callable[[], Coro[T]]) -> T: ...
+@overload
+def run_local_on(
+    builder: RuntimeBuilder, shard: int, main: Callable[[RuntimeHandle], Coro[T]]
+) -> T: ...
+@overload
+def run_local_on(
+    builder: RuntimeBuilder,
+    shard: int,
+    main: Callable[[Unpack[Ts]], Coro[T]],
+    /,
+    *args: Unpack[Ts],
+) -> T: ...
+@overload
+def run_local_on(
+    builder: RuntimeBuilder,
+    shard: int,
+    main: Callable[[RuntimeHandle, Unpack[Ts]], Coro[T]],
+    /,
+    *args: Unpack[Ts],
+) -> T: ...
+def run_local_on(builder: RuntimeBuilder, shard: int, main: Any, *args: Any) -> Any:  # type: ignore[misc]
     """:func:`run_with`, but `main` runs on `shard`. ``ValueError`` where there is no such shard."""
+    function = Main(main, args, {})
 
-    _check_main(main)
-
-    async def start(handle: RuntimeHandle) -> T:
+    async def start(handle: RuntimeHandle) -> Any:
         target = handle.remote(shard).id
-        coroutine = _call_main(main, handle if _takes_handle(main) else None)
-        return await handle.spawn_pinned(
-            target, coroutine, name=getattr(main, "__qualname__", None)
-        )
+        return await handle.spawn_pinned(target, function.call(handle), name=function.name)
 
     return run_with(builder, start)
 
 
-def run(main: MainFunction[T], **options: Any) -> T:
-    """:func:`run_with`, with every option of :class:`RuntimeBuilder` as a keyword::
+@overload
+def run(main: Callable[[], Coro[T]], **options: Unpack[Options]) -> T: ...
+@overload
+def run(main: Callable[[RuntimeHandle], Coro[T]], **options: Unpack[Options]) -> T: ...
+@overload
+def run(
+    main: Callable[[Unpack[Ts]], Coro[T]], /, *args: Unpack[Ts], **options: Unpack[Options]
+) -> T: ...
+@overload
+def run(
+    main: Callable[[RuntimeHandle, Unpack[Ts]], Coro[T]],
+    /,
+    *args: Unpack[Ts],
+    **options: Unpack[Options],
+) -> T: ...
+def run(main: Any, *args: Any, **options: Any) -> Any:  # type: ignore[misc]
+    """:func:`run_with`, with the arguments of `main` behind it and every option of
+    :class:`RuntimeBuilder` as a keyword::
 
-    spargio.run(main, shards=4, stealable_queue_capacity=16_384)
+    spargio.run(main, "localhost", 8000, shards=4, stealable_queue_capacity=16_384)
     """
-    return run_with(RuntimeBuilder().apply(**options), main)
+    return run_with(RuntimeBuilder().apply(**options), main, *args)
 
 
 @overload
-def main(function: MainFunction[T], /) -> Callable[[], T]: ...
+def main(function: Callable[Concatenate[RuntimeHandle, P], Coro[T]], /) -> Callable[P, T]: ...
 @overload
-def main(**options: Any) -> Callable[[MainFunction[T]], Callable[[], T]]: ...
+def main(function: Callable[P, Coro[T]], /) -> Callable[P, T]: ...
+@overload
+def main(**options: Unpack[Options]) -> _Decorator: ...
 def main(function: Any = None, /, **options: Any) -> Any:
-    """Decorator: calling the function runs it with :func:`run`. ``@spargio.main`` or
-    ``@spargio.main(shards=4)``."""
+    """Decorator: calling the function runs it with :func:`run`, with the call's arguments.
+    ``@spargio.main`` or ``@spargio.main(shards=4)``."""
     if function is None:
         return functools.partial(_decorate, options=options)
     return _decorate(function, options=options)
 
 
-def _decorate(function: MainFunction[T], *, options: dict[str, Any]) -> Callable[[], T]:
+def _decorate(function: Any, *, options: dict[str, Any]) -> Any:
     @functools.wraps(function)
-    def start() -> T:
-        return run(function, **options)
+    def start(*args: Any, **kwargs: Any) -> Any:
+        return _drive(RuntimeBuilder().apply(**options), Main(function, args, kwargs))
 
-    del start.__wrapped__  # Its signature is another.
+    del start.__wrapped__  # Its signature is another: the handle is not the caller's to give.
+    signature = without_handle(function)
+    if signature is not None:
+        start.__signature__ = signature  # type: ignore[attr-defined]
     return start

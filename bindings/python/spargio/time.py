@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Generator
 from enum import Enum
 from time import monotonic
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ._ffi.core import native
+from ._ffi.types import Coro
 from ._shared import Shared
 from .errors import CancelledError, carry_written
 
@@ -39,16 +40,25 @@ _rearm = type(native.timeout()).rearm
 _disarm = type(native.timeout()).disarm
 
 
-def _nanoseconds(seconds: float, name: str) -> int:
-    if not seconds >= 0:
+def nanoseconds(seconds: float, name: str) -> int:
+    try:
+        allowed = seconds >= 0
+    except TypeError:
+        raise _no_seconds(name, seconds) from None
+    if not allowed:
         raise ValueError(f"{name} is {seconds!r}: allowed is 0 or more seconds")
     return min(int(seconds * _NS), _FOREVER_NS) if seconds < 1e9 else _FOREVER_NS
 
 
-def sleep(seconds: float) -> Awaitable[None]:
+def _no_seconds(name: str, value: object) -> TypeError:
+    way = "; .total_seconds() has those of a timedelta" if hasattr(value, "total_seconds") else ""
+    return TypeError(f"{name} is {value!r}: allowed is a number of seconds{way}")
+
+
+def sleep(seconds: float) -> Coro[None]:
     """Suspend the task for at least `seconds`, counted from the await. The shard's own timers; no
     kernel operation. ``ValueError`` for a negative number."""
-    return _sleep(_nanoseconds(seconds, "seconds"))
+    return _sleep(nanoseconds(seconds, "seconds"))
 
 
 yield_now = native.yield_now
@@ -64,8 +74,12 @@ class _Limit:
         self._seconds = seconds
         self._limit = native.timeout()
 
+    def __repr__(self) -> str:
+        limit = "no limit" if self._seconds is None else f"{self._seconds} s"
+        return f"<{type(self).__name__}, {limit}>"
+
     def _after(self) -> int:
-        return _FOREVER_NS if self._seconds is None else _nanoseconds(self._seconds, "seconds")
+        return _FOREVER_NS if self._seconds is None else nanoseconds(self._seconds, "seconds")
 
     def __enter__(self: L) -> L:
         _arm(self._limit, self._after())
@@ -166,6 +180,8 @@ class move_on_after(_Limit):
 
 
 def _instant(value: float, name: str) -> float:
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{name} is {value!r}: allowed is an instant of time.monotonic()")
     if value != value:
         raise ValueError(f"{name} is {value!r}: allowed is an instant of time.monotonic()")
     return value
@@ -209,7 +225,7 @@ class Sleep(Shared):
     tasks may await it."""
 
     def __init__(self, seconds: float) -> None:
-        _nanoseconds(seconds, "seconds")
+        nanoseconds(seconds, "seconds")
         self._deadline = monotonic() + seconds
         self._waiting = native.exchange(0, 1, 0)
 
@@ -277,7 +293,7 @@ class Interval:
         period: float,
         missed_tick_behavior: MissedTickBehavior = MissedTickBehavior.BURST,
     ) -> None:
-        if not period > 0:
+        if nanoseconds(period, "period") == 0:
             raise ValueError(f"period is {period!r}: allowed is more than 0 seconds")
         self._period = period
         self._next = _instant(start, "start")

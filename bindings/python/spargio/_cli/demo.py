@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import spargio
 from spargio import net
+from spargio.options import Options
 
 from . import demo_report
 from .demo_check import Failure, check_store
@@ -44,7 +46,7 @@ class Settings:
     shards: int | None = None
     seconds: float | None = None
     connections: int = 32
-    queue: str = "mutex"
+    queue: Literal["mutex", "lock_free"] = "mutex"
     port: int = 0
 
 
@@ -66,7 +68,7 @@ def run(settings: Settings, *, as_json: bool) -> int:
 
 
 def _measure(settings: Settings, corpus: Corpus, messages: Console) -> Outcome:
-    options: dict[str, object] = {"stealable_queue_backend": settings.queue}
+    options: Options = {"stealable_queue_backend": settings.queue}
     if settings.shards is not None:
         options["shards"] = settings.shards
     with tempfile.TemporaryDirectory(prefix="spargio-demo-") as folder, _CtrlC() as ctrl_c:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._copy import copy
     from ._cursor import Cursor, TextCursor
     from ._direct import DirectFile
-    from ._file import File
+    from ._file import File, open
     from ._metadata import Metadata
     from ._options import OpenOptions
     from ._paths import (
@@ -48,7 +48,7 @@ else:
             "._copy": ("copy",),
             "._cursor": ("Cursor", "TextCursor"),
             "._direct": ("DirectFile",),
-            "._file": ("File",),
+            "._file": ("File", "open"),
             "._metadata": ("Metadata",),
             "._options": ("OpenOptions",),
             "._paths": (
@@ -100,6 +100,7 @@ __all__ = (
     "hard_link",
     "metadata",
     "metadata_lite",
+    "open",
     "read",
     "read_dir",
     "read_link",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .._blocking import files, to_its_end
+from .._ffi.types import Buffer
 from ..errors import carry_written
 from ._file import File
 from ._names import Path, encode
@@ -37,7 +38,7 @@ class _Plan(NamedTuple):
     attributes: list[tuple[str, bytes]]
 
 
-async def write_atomic(path: Path, data: object, permissions: int | None) -> None:
+async def write_atomic(path: Path, data: Buffer, permissions: int | None) -> None:
     """See ``write``. `data` has been checked."""
     plan = await files.call(_plan, os.fsdecode(encode(path)))
     directory, base = os.path.split(plan.target)
@@ -50,7 +51,7 @@ async def write_atomic(path: Path, data: object, permissions: int | None) -> Non
 
 
 async def _replace(
-    plan: _Plan, directory: str, temporary: str, data: object, permissions: int | None
+    plan: _Plan, directory: str, temporary: str, data: Buffer, permissions: int | None
 ) -> None:
     mode = 0o666 if permissions is None else permissions
     kept = plan.old is not None and permissions is None

@@ -9,7 +9,8 @@ import io
 import os
 from typing import TYPE_CHECKING
 
-from .._counts import at_least
+from .._counts import at_least, integer
+from .._ffi.types import Buffer
 from .._pieces import joined
 from ..errors import bytes_written
 
@@ -35,6 +36,9 @@ class Cursor:
         self._position = at_least("position", position, 0)
         self._ahead = bytearray()  # Grows and loses its start without a copy of the rest.
 
+    def __repr__(self) -> str:
+        return f"<Cursor at {self._position} of {self._file!r}>"
+
     def tell(self) -> int:
         """Bytes from the start."""
         return self._position
@@ -53,6 +57,7 @@ class Cursor:
         for a stream, which has no places."""
         if not self._seekable():
             raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE), self._file.path)
+        offset = integer("offset", offset)
         if whence == os.SEEK_CUR:
             offset += self._position
         elif whence == os.SEEK_END:
@@ -68,6 +73,7 @@ class Cursor:
     async def read(self, size: int = -1) -> bytes:
         """`size` bytes, fewer only at the end of the file; all that is left where `size` is
         negative; ``b""`` at the end."""
+        size = integer("size", size)
         if 0 <= size <= len(self._ahead):
             return self._take(size)
         if self._seekable():
@@ -130,7 +136,7 @@ class Cursor:
             return error.errno != errno.ESPIPE  # The operation itself says what else is wrong.
         return True
 
-    async def write(self, data: bytes | bytearray | memoryview) -> int:
+    async def write(self, data: Buffer) -> int:
         """All of `data`; gives its number of bytes. In a file that is opened to append it goes to
         the end, and the position is the end after it. An error, a cancellation or a time limit has
         in ``bytes_written`` how many bytes the file took."""
@@ -150,7 +156,7 @@ class Cursor:
             self._position += count
         return count
 
-    async def write_all(self, data: bytes | bytearray | memoryview) -> None:
+    async def write_all(self, data: Buffer) -> None:
         """The same without the number."""
         await self.write(data)
 
@@ -187,6 +193,9 @@ class TextCursor:
         self._start = 0  # Of what was not given out yet.
         self._ended = False
 
+    def __repr__(self) -> str:
+        return f"<TextCursor, {self._encoding}, of {self._file!r}>"
+
     async def read(self) -> str:
         """All that is left."""
         return await self._take(None)
@@ -216,6 +225,8 @@ class TextCursor:
     async def write(self, text: str) -> None:
         """All of `text`, encoded, as it is. A byte order mark, where the encoding has one, is
         written at the start of the file only."""
+        if not isinstance(text, str):
+            raise TypeError(f"text is {text!r}: allowed is a str; file.cursor() writes bytes")
         encoder = self._encoder or await self._first_encoder()
         await self._cursor.write(encoder.encode(text, final=True))
         self._encoder = encoder

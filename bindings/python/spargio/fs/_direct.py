@@ -63,7 +63,7 @@ class DirectFile(File):
         """As :meth:`File.read_many_at`, one after the other."""
         return [await self.read_at(offset, size) for offset in offsets]
 
-    async def read_at_into(self, offset: int, buffer: object) -> int:
+    async def read_at_into(self, offset: int, buffer: Buffer) -> int:
         """As :meth:`File.read_at_into`; without a copy where offset, size and memory fit."""
         try:
             return await super().read_at_into(offset, buffer)
@@ -85,23 +85,23 @@ class DirectFile(File):
             room[:count] = view[start : start + count]
         return count
 
-    async def read_vectored_at(self, offset: int, buffers: Sequence[object]) -> int:
+    async def read_vectored_at(self, offset: int, buffers: Sequence[Buffer]) -> int:
         """As :meth:`File.read_vectored_at`; offset, sizes and memory must be multiples."""
         return await self._told(super().read_vectored_at(offset, buffers))
 
-    async def write_at(self, offset: int, data: object) -> int:
+    async def write_at(self, offset: int, data: Buffer) -> int:
         """As :meth:`File.write_at`; offset and size must be multiples."""
         return await self._told(super().write_at(offset, await self._fitting(offset, data)))
 
-    async def write_all_at(self, offset: int, data: object) -> None:
+    async def write_all_at(self, offset: int, data: Buffer) -> None:
         """As :meth:`File.write_all_at`; offset and size must be multiples."""
         await self._told(super().write_all_at(offset, await self._fitting(offset, data)))
 
-    async def write_vectored_at(self, offset: int, buffers: Sequence[object]) -> int:
+    async def write_vectored_at(self, offset: int, buffers: Sequence[Buffer]) -> int:
         """As :meth:`File.write_vectored_at`; offset, sizes and memory must be multiples."""
         return await self._told(super().write_vectored_at(offset, buffers))
 
-    async def _fitting(self, offset: int, data: object) -> object:
+    async def _fitting(self, offset: int, data: Buffer) -> object:
         """The same bytes in memory that fits, where they can be written at all. An mmap is taken as
         it is."""
         with memoryview(data) as view:  # type: ignore[arg-type]

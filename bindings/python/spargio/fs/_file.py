@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Literal
 
 from .._blocking import files, to_its_end
 from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
+from .._ffi.types import Buffer, Coro
+from .._hints import Hints
 from .._pieces import joined, one_call
 from ._cursor import Cursor, TextCursor, appends
 from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
-from ._names import Path, encode, label
+from ._names import Path, check_mode, encode, label
 
 _MODES = {
     "r": os.O_RDONLY,
@@ -21,9 +24,20 @@ _MODES = {
     "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
     "w+": os.O_RDWR | os.O_CREAT | os.O_TRUNC,
     "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+    "a+": os.O_RDWR | os.O_CREAT | os.O_APPEND,
     "x": os.O_WRONLY | os.O_CREAT | os.O_EXCL,
     "x+": os.O_RDWR | os.O_CREAT | os.O_EXCL,
 }
+
+_FLAGS = _MODES | {
+    spelled: flags
+    for mode, flags in _MODES.items()
+    for spelled in (mode + "b", mode[0] + "b" + mode[1:])
+}
+Mode = Literal[
+    "r", "r+", "w", "w+", "a", "a+", "x", "x+",
+    "rb", "rb+", "r+b", "wb", "wb+", "w+b", "ab", "ab+", "a+b", "xb", "xb+", "x+b",
+]  # fmt: skip
 
 _AT_EMPTY_PATH = 0x1000
 _OFFSET_MOST = (1 << 63) - 1
@@ -36,24 +50,39 @@ def _writable(buffer: object) -> None:
         raise TypeError(f"a read needs a writable buffer, not {type(buffer).__name__}")
 
 
-class File:
+class File(Hints):
     """An open file, read and written at offsets; it has no position. Tasks on any shard may use it
     at the same time. Close it, or use ``async with``."""
 
     __slots__ = ("_io", "path")
+    _instead = {  # noqa: RUF012
+        "read": "read_at(offset, size), or cursor().read()",
+        "write": "write_all_at(offset, data), or cursor().write(data)",
+        "readline": "cursor().readline(), or text().readline()",
+        "readlines": "`async for line in file.cursor()`",
+        "writelines": "cursor().write(data)",
+        "seek": "cursor().seek(offset)",
+        "tell": "cursor().tell()",
+        "flush": "fsync(): a write is not held back here",
+        "aclose": "close()",
+        "name": "path",
+    }
 
     def __init__(self, descriptor: Descriptor, path: Path) -> None:
         self._io = descriptor
         self.path = path
 
     @classmethod
-    async def open(cls, path: Path, mode: str = "r", *, permissions: int = 0o666) -> File:
-        """Open `path`. Modes: r, r+, w, w+, a, x, x+, as the built-in ``open`` has them, always
-        binary. `permissions` are those of a new file, less the umask. ``IORING_OP_OPENAT``, Linux
-        5.6. Raises ``OSError`` with errno and filename."""
-        flags = _MODES.get(mode)
-        if flags is None:
-            raise ValueError(f"mode is {mode!r}: allowed is one of {', '.join(_MODES)}")
+    async def open(cls, path: Path, mode: Mode = "r", *, permissions: int = 0o666) -> File:
+        """Open `path`. Modes: r, r+, w, w+, a, a+, x, x+, as the built-in ``open`` has them, always
+        binary (a "b" is allowed); :meth:`text` reads and writes text. `permissions` are those of a
+        new file, less the umask. ``IORING_OP_OPENAT``, Linux 5.6. Raises ``OSError`` with errno and
+        filename."""
+        if mode not in _FLAGS:
+            text = "; a file is binary, file.text() is for text" if "t" in str(mode) else ""
+            raise ValueError(f"mode is {mode!r}: allowed is one of {', '.join(_MODES)}{text}")
+        flags = _FLAGS[mode]
+        permissions = check_mode("permissions", permissions)
         return cls(await native.open(encode(path), label(path), flags, permissions), path)
 
     @classmethod
@@ -76,6 +105,10 @@ class File:
         are under way."""
         return self._io.detach()
 
+    def __repr__(self) -> str:
+        number = self._io.fileno()
+        return f"<File {self.path!r}, {'closed' if number < 0 else f'descriptor {number}'}>"
+
     def fileno(self) -> int:
         """The descriptor's number; -1 when closed."""
         return self._io.fileno()
@@ -91,13 +124,13 @@ class File:
         """The same for text, from the start."""
         return TextCursor(self, encoding, errors)
 
-    def read_at(self, offset: int, size: int) -> Awaitable[bytes]:
+    def read_at(self, offset: int, size: int) -> Coro[bytes]:
         """At most `size` bytes from byte `offset`: what one pread(2) gives. Fewer near the end, and
         where the file system hands out less at a time (/proc, /sys, FUSE); ``b""`` at the end only.
         ``IORING_OP_READ``, Linux 5.6."""
         return self._io.read_at(offset, size)
 
-    def read_many_at(self, offsets: Iterable[int], size: int) -> Awaitable[list[bytes]]:
+    def read_many_at(self, offsets: Iterable[int], size: int) -> Coro[list[bytes]]:
         """At most `size` bytes from each of `offsets`, any iterable of ints: a list in their order
         of what :meth:`read_at` gives, so fewer bytes near the end and ``b""`` behind it. One await:
         up to 64 reads are under way at a time, and the task is resumed once, when all have ended.
@@ -110,22 +143,22 @@ class File:
         call. ``IORING_OP_READ``, Linux 5.6, pread(2)."""
         return self._io.read_many_at(offsets, size)
 
-    def read_at_into(self, offset: int, buffer: object) -> Awaitable[int]:
+    def read_at_into(self, offset: int, buffer: Buffer) -> Coro[int]:
         """The same into a writable buffer, without a copy; gives the number of bytes. The buffer
         stays exported (it cannot be resized) until the operation has ended."""
         return self._io.read_at_into(offset, buffer)
 
-    def write_at(self, offset: int, data: object) -> Awaitable[int]:
+    def write_at(self, offset: int, data: Buffer) -> Coro[int]:
         """Write at byte `offset`; gives the number of bytes taken, which may be fewer.
         ``IORING_OP_WRITE``, Linux 5.6, pwrite(2)."""
         return self._io.write_at(offset, data)
 
-    def write_all_at(self, offset: int, data: object) -> Awaitable[None]:
+    def write_all_at(self, offset: int, data: Buffer) -> Coro[None]:
         """Write all of `data`; a short write is continued. An error says how much was written; it,
         a cancellation and a time limit have the number in ``bytes_written``."""
         return self._io.write_all_at(offset, data)
 
-    def read_vectored_at(self, offset: int, buffers: Sequence[object]) -> Awaitable[int]:
+    def read_vectored_at(self, offset: int, buffers: Sequence[Buffer]) -> Coro[int]:
         """Fill writable buffers one after the other; gives the number of bytes, fewer near the
         end. Of more than 1,024 buffers the first 1,024 that hold a byte are used.
         ``IORING_OP_READV``, Linux 5.1, preadv(2)."""
@@ -134,7 +167,7 @@ class File:
             _writable(buffer)
         return self._submit(opcodes.READV, offset, one_call(buffers))
 
-    def write_vectored_at(self, offset: int, buffers: Sequence[object]) -> Awaitable[int]:
+    def write_vectored_at(self, offset: int, buffers: Sequence[Buffer]) -> Coro[int]:
         """Write buffers one after the other, in one operation; gives the number of bytes taken,
         which may be fewer. Of more than 1,024 buffers the first 1,024 that hold a byte are taken.
         ``IORING_OP_WRITEV``, Linux 5.1, pwritev(2)."""
@@ -193,21 +226,21 @@ class File:
         )
         await self._submit(opcodes.FALLOCATE, offset, size, int(keep_size))
 
-    def fdatasync(self) -> Awaitable[None]:
+    def fdatasync(self) -> Coro[None]:
         """fdatasync(2). ``IORING_OP_FSYNC``, Linux 5.1."""
         return self._io.fsync(1)
 
     def _submit(
         self, opcode: int, off: object, addr: object, length: int | None = None
-    ) -> Awaitable[int]:
+    ) -> Coro[int]:
         return native.submit(opcode, self._io, off, addr, length, 0, 0, self.path, opcodes.NUMBER)
 
-    def fsync(self, *, data_only: bool = False) -> Awaitable[None]:
+    def fsync(self, *, data_only: bool = False) -> Coro[None]:
         """Wait until the file is on the disk; with `data_only` as fdatasync(2).
         ``IORING_OP_FSYNC``, Linux 5.1."""
         return self._io.fsync(data_only)
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coro[None]:
         """Close; idempotent, and not cut short by a cancellation. Operations under way end first.
         ``IORING_OP_CLOSE``, Linux 5.6."""
         return self._io.close()
@@ -222,3 +255,7 @@ class File:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+open = File.open
+"""See :meth:`File.open`."""

@@ -43,12 +43,15 @@ class Metadata:
     """What the kernel filled in, STATX_*: the rest is 0."""
 
     def is_file(self) -> bool:
+        """Whether it is a regular file."""
         return stat.S_ISREG(self.mode)
 
     def is_dir(self) -> bool:
+        """Whether it is a directory."""
         return stat.S_ISDIR(self.mode)
 
     def is_symlink(self) -> bool:
+        """Whether it is a symbolic link."""
         return stat.S_ISLNK(self.mode)
 
     def permissions(self) -> int:

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from pathlib import PosixPath
+from typing import Any
 
 AT_FDCWD = -100
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
-def encode(path: Path) -> bytes:
+def encode(path: Any) -> bytes:
     """Without the closing NUL. ``ValueError`` where one is inside."""
-    name = os.fsencode(path)
+    try:
+        name = os.fsencode(path)
+    except TypeError:
+        way = "; File.from_fd() takes a descriptor" if isinstance(path, int) else ""
+        raise TypeError(f"path is {path!r}: allowed is a str, bytes or os.PathLike{way}") from None
     if b"\0" in name:
         raise ValueError(f"path is {path!r}: a path cannot contain a NUL byte")
     return name
+
+
+def check_mode(name: str, mode: int) -> int:
+    """Permissions; ``ValueError`` and ``TypeError`` for what is none."""
+    try:
+        number = operator.index(mode)
+    except TypeError:
+        raise TypeError(f"{name} is {mode!r}: allowed is an int as 0o644") from None
+    if not 0 <= number <= 0o7777:
+        raise ValueError(f"{name} is {number:#o}: allowed is 0 to 0o7777")
+    return number
 
 
 def label(path: Path) -> object:

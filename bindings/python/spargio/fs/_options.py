@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._ffi.core import native
 from .._records import dataclass, replace
-from ._names import Path, encode, label
+from ._names import Path, check_mode, encode, label
 
 if TYPE_CHECKING:
     from ._file import File
@@ -62,9 +62,7 @@ class OpenOptions:
 
     def mode(self, permissions: int) -> OpenOptions:
         """Permissions of a new file, less the umask; default 0o666."""
-        if not 0 <= permissions <= 0o7777:
-            raise ValueError(f"mode is {permissions:#o}: allowed is 0 to 0o7777")
-        return replace(self, _mode=permissions)
+        return replace(self, _mode=check_mode("mode", permissions))
 
     def _flags(self) -> int:
         writes = self._write or self._append

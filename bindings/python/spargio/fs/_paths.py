@@ -11,7 +11,7 @@ from .._ffi import opcodes
 from .._ffi.core import native
 from ..errors import CancelledError
 from ._metadata import BASIC, BIRTH, SIZE, TYPE_AND_SIZE, Metadata, parse
-from ._names import AT_FDCWD, Path, encode, terminated
+from ._names import AT_FDCWD, Path, check_mode, encode, terminated
 from ._reach import is_long, look
 from ._remove import Removal, Stopped
 
@@ -30,7 +30,7 @@ async def _submit(
 async def create_dir(path: Path, *, mode: int = 0o777) -> None:
     """Make a directory; ``FileExistsError`` where there is something. ``IORING_OP_MKDIRAT``,
     Linux 5.15."""
-    await _submit(opcodes.MKDIRAT, 0, terminated(path), mode, 0, path)
+    await _submit(opcodes.MKDIRAT, 0, terminated(path), check_mode("mode", mode), 0, path)
 
 
 async def create_dir_all(path: Path, *, mode: int = 0o777) -> None:
@@ -178,6 +178,5 @@ async def canonicalize(path: Path) -> str:
 
 async def set_permissions(path: Path, mode: int) -> None:
     """chmod(2), behind symbolic links. A thread of the pool: io_uring has no chmod."""
-    if not 0 <= mode <= 0o7777:
-        raise ValueError(f"mode is {mode:#o}: allowed is 0 to 0o7777")
+    mode = check_mode("mode", mode)
     await files.call(os.chmod, os.fsdecode(encode(path)), mode)

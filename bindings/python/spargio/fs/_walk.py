@@ -25,12 +25,15 @@ class DirEntry:
     _kind: str
 
     def is_file(self) -> bool:
+        """Whether it is a regular file."""
         return self._kind == "file"
 
     def is_dir(self) -> bool:
+        """Whether it is a directory."""
         return self._kind == "dir"
 
     def is_symlink(self) -> bool:
+        """Whether it is a symbolic link."""
         return self._kind == "symlink"
 
 

@@ -8,7 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .._blocking import to_its_end
 from .._counts import at_least
@@ -22,6 +22,7 @@ _CHUNKS_AHEAD = 2
 """So that the shards are busy while the first one is given out."""
 
 K = TypeVar("K")
+P = TypeVar("P", bound=Path)
 V = TypeVar("V")
 
 Result = bytes | OSError
@@ -110,10 +111,10 @@ async def _end(jobs: list[JoinHandle[Any]]) -> None:
             await to_its_end(lambda job=job: job)  # type: ignore[misc]
 
 
-class _Chunk:
+class _Chunk(Generic[P]):
     """Files that one task reads; each result can be had when it is there."""
 
-    def __init__(self, items: list[tuple[Path, bytes]], depth: int) -> None:
+    def __init__(self, items: list[tuple[P, bytes]], depth: int) -> None:
         self.paths = [path for path, _ in items]
         self._depth = depth
         self.results: list[Result | None] = [None] * len(items)
@@ -151,8 +152,8 @@ class _Chunk:
 
 
 def read_many(
-    paths: Iterable[Path], *, concurrency: int = 128
-) -> AsyncGenerator[tuple[Path, Result], None]:
+    paths: Iterable[P], *, concurrency: int = 128
+) -> AsyncGenerator[tuple[P, Result], None]:
     """Read many files: (path, its bytes or the ``OSError``) for each, in the order of `paths`, on
     all shards. At most `concurrency` files are open or read ahead of the one that was given out.
     What `paths` raises, and ``TypeError`` or ``ValueError`` for what can be no path, comes in its
@@ -163,12 +164,12 @@ def read_many(
 
 
 async def _read_many(
-    paths: Iterable[Path], concurrency: int
-) -> AsyncGenerator[tuple[Path, Result], None]:
+    paths: Iterable[P], concurrency: int
+) -> AsyncGenerator[tuple[P, Result], None]:
     concurrency = at_least("concurrency", concurrency, 1)
     size = max(1, min(_CHUNK_MOST, concurrency // _CHUNKS_AHEAD))
     source = Source((path, encode(path)) for path in paths)
-    running: deque[_Chunk] = deque()
+    running: deque[_Chunk[P]] = deque()
     room = concurrency
 
     def fill() -> None:

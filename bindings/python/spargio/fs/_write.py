@@ -7,21 +7,24 @@ import os
 import stat
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
-from .._counts import at_least, within
+from .._counts import at_least
+from .._ffi.types import Buffer
 from ..sync import Lock
 from ._atomic import write_atomic
-from ._names import Path
+from ._names import Path, check_mode
 from ._options import OpenOptions
 from ._whole import _in_order, no_path
+
+P = TypeVar("P", bound=Path)
 
 Identity = tuple[int, int]
 """Device and inode: what two names of one file have in common."""
 
 
 async def write(
-    path: Path, data: object, *, atomic: bool = False, permissions: int | None = None
+    path: Path, data: Buffer, *, atomic: bool = False, permissions: int | None = None
 ) -> None:
     """Make `path` hold exactly `data`. A new file has `permissions` less the umask, by default
     0o666; an existing one keeps its own. ``TypeError`` and ``BufferError`` for `data` that cannot
@@ -38,7 +41,7 @@ async def write(
     next await, and an error says that it is there."""
     _check_data(data)
     if permissions is not None:
-        permissions = within("permissions", permissions, 0, 0o7777)
+        permissions = check_mode("permissions", permissions)
     if atomic:
         await write_atomic(path, data, permissions)
     else:
@@ -111,7 +114,7 @@ class _Turn:
         return True
 
 
-async def _write_in_place(path: Path, data: object, mode: int, turn: _Turn | None) -> None:
+async def _write_in_place(path: Path, data: Buffer, mode: int, turn: _Turn | None) -> None:
     async with await OpenOptions().write(True).create(True).mode(mode).open(path) as file:
         info = os.fstat(file.fileno())
         if not stat.S_ISREG(info.st_mode):
@@ -130,8 +133,8 @@ async def _write_in_place(path: Path, data: object, mode: int, turn: _Turn | Non
 
 
 def write_many(
-    files: Iterable[tuple[Path, object]], *, concurrency: int = 64
-) -> AsyncGenerator[tuple[Path, OSError | None], None]:
+    files: Iterable[tuple[P, Buffer]], *, concurrency: int = 64
+) -> AsyncGenerator[tuple[P, OSError | None], None]:
     """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
     `concurrency` are open at a time. Where a file comes twice, by whatever names, it has the later
     data in the end. What `files` raises, and ``TypeError`` or ``BufferError`` for data that cannot
@@ -142,8 +145,8 @@ def write_many(
 
 
 async def _write_many(
-    files: Iterable[tuple[Path, object]], concurrency: int
-) -> AsyncGenerator[tuple[Path, OSError | None], None]:
+    files: Iterable[tuple[P, Buffer]], concurrency: int
+) -> AsyncGenerator[tuple[P, OSError | None], None]:
     concurrency = at_least("concurrency", concurrency, 1)
     last: dict[Identity, int] = {}
     given = 0
@@ -158,8 +161,8 @@ async def _write_many(
 
 
 def _writes(
-    files: Iterable[tuple[Path, object]], last: dict[Identity, int]
-) -> Iterator[tuple[Path, Coroutine[Any, Any, OSError | None]]]:
+    files: Iterable[tuple[P, Buffer]], last: dict[Identity, int]
+) -> Iterator[tuple[P, Coroutine[Any, Any, OSError | None]]]:
     for place, (path, data) in enumerate(files):
         yield path, _write_one(path, data, _Turn(place, last))
         try:
@@ -168,7 +171,7 @@ def _writes(
             return  # That write raises it. One behind it would be cut short, its file empty.
 
 
-async def _write_one(path: Path, data: object, turn: _Turn) -> OSError | None:
+async def _write_one(path: Path, data: Buffer, turn: _Turn) -> OSError | None:
     _check_data(data)
     try:
         await _write_in_place(path, data, 0o666, turn)

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Callable
 from types import TracebackType
 
-from .._counts import at_least
+from .._counts import at_least, check_separator, view_of
+from .._ffi.types import Buffer
 from .._shared import Shared
 from ..errors import BusyError, IncompleteReadError
 from ._streams import AsyncRead, AsyncWrite, give_back
@@ -109,8 +110,7 @@ class BufReader(Shared):
         return self._take(len(self._buffer)) if line is None else line
 
     async def _find(self, separator: bytes, limit: int | None) -> bytes | None:
-        if not separator:
-            raise ValueError("separator is empty: allowed is 1 byte or more")
+        check_separator(separator)
         most = self._limit if limit is None else at_least("limit", limit, 0)
         searched = 0
         while True:
@@ -154,12 +154,13 @@ class BufWriter(Shared):
         """Bytes that were not sent yet."""
         return len(self._buffer)
 
-    async def write_all(self, data: bytes | bytearray | memoryview) -> None:
+    async def write_all(self, data: Buffer) -> None:
         """Take all of `data`; it goes out when the buffer is full, or with :meth:`flush`."""
         self._check()
-        if len(self._buffer) + memoryview(data).nbytes >= self._capacity:
+        view = view_of(data)
+        if len(self._buffer) + view.nbytes >= self._capacity:
             self._check_free()
-        self._buffer += data
+        self._buffer += view
         if len(self._buffer) >= self._capacity:
             await self.flush()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from .._counts import at_least
+from .._counts import at_least, view_of
 from .._ffi.core import native
+from .._ffi.types import Buffer
 from .._shared import Shared
 from .._wait import ALL, wait
 from ..errors import BusyError, ClosedError
@@ -91,11 +92,11 @@ class DuplexStream(Shared):
         """At least one byte and at most `max_bytes`; ``b""`` at the end."""
         return await self._in.read(at_least("max_bytes", max_bytes, 1))
 
-    async def write_all(self, data: object) -> None:
+    async def write_all(self, data: Buffer) -> None:
         """All of `data`; waits while the pipe is full. ``BrokenPipeError`` if the other end is
         closed, :class:`BusyError` while another task writes. What ends it early has
         ``bytes_written``."""
-        out, view = self._out, memoryview(data).cast("B")  # type: ignore[arg-type]
+        out, view = self._out, view_of(data)
         with out.lock:
             if out.writing:
                 raise BusyError("another task writes to this stream: one may at a time")

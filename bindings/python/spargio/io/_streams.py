@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from .._counts import at_least
+from .._ffi.types import Buffer, Coro
 
 
 @runtime_checkable
 class AsyncRead(Protocol):
     """Something that bytes come from."""
 
-    def recv(self, max_bytes: int, /) -> Awaitable[bytes]:
+    def recv(self, max_bytes: int, /) -> Coro[bytes]:
         """At least one byte and at most `max_bytes`; ``b""`` at the end."""
 
 
@@ -20,17 +20,17 @@ class AsyncRead(Protocol):
 class AsyncWrite(Protocol):
     """Something that takes bytes."""
 
-    def write_all(self, data: object, /) -> Awaitable[None]:
+    def write_all(self, data: Buffer, /) -> Coro[None]:
         """All of `data`."""
 
 
 class AsyncStream(AsyncRead, AsyncWrite, Protocol):
     """Both, with an end."""
 
-    def shutdown(self) -> Awaitable[None]:
+    def shutdown(self) -> Coro[None]:
         """No more will be written."""
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coro[None]:
         """Close."""
 
 
@@ -43,7 +43,10 @@ class ReadHalf(Generic[S]):
     def __init__(self, stream: S) -> None:
         self._stream = stream
 
-    def recv(self, max_bytes: int) -> Awaitable[bytes]:
+    def __repr__(self) -> str:
+        return f"<ReadHalf of {self._stream!r}>"
+
+    def recv(self, max_bytes: int) -> Coro[bytes]:
         """As the stream's."""
         return self._stream.recv(max_bytes)
 
@@ -59,11 +62,14 @@ class WriteHalf(Generic[S]):
     def __init__(self, stream: S) -> None:
         self._stream = stream
 
-    def write_all(self, data: object) -> Awaitable[None]:
+    def __repr__(self) -> str:
+        return f"<WriteHalf of {self._stream!r}>"
+
+    def write_all(self, data: Buffer) -> Coro[None]:
         """As the stream's."""
         return self._stream.write_all(data)
 
-    def shutdown(self) -> Awaitable[None]:
+    def shutdown(self) -> Coro[None]:
         """As the stream's."""
         return self._stream.shutdown()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from .._counts import within
+from .._counts import view_of, within
+from .._ffi.types import Buffer
 from .._shared import Shared
 from ..errors import IncompleteReadError, SpargioError
 from ._buffered import BufReader
@@ -77,9 +78,9 @@ class LengthDelimited(Shared):
         self._expected = None
         return frame
 
-    async def write_frame(self, data: bytes | bytearray | memoryview) -> None:
+    async def write_frame(self, data: Buffer) -> None:
         """Send a frame. :class:`FrameTooLong`: nothing was sent."""
-        size = memoryview(data).nbytes
+        size = view_of(data).nbytes
         if size > self._max_frame:
             raise FrameTooLong(f"a frame of {size} bytes: allowed is {self._max_frame}")
         head = size.to_bytes(self._length_bytes, self._byteorder)

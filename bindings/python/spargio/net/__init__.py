@@ -7,6 +7,7 @@ from .._lazy import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._addresses import InetAddress, UnixAddress
     from ._resolve import resolve
     from ._serve import serve
     from ._session import StreamSessionPolicy
@@ -25,7 +26,7 @@ else:
             "._tcp": ("TcpListener", "TcpStream"),
             "._udp": ("UdpSocket", "UnixDatagram"),
             "._unix": ("PeerCredentials", "UnixListener", "UnixStream"),
-            "._addresses": (),
+            "._addresses": ("InetAddress", "UnixAddress"),
             "._incoming": (),
             "._socket": (),
             "._connect": (),
@@ -34,12 +35,14 @@ else:
     )
 
 __all__ = (
+    "InetAddress",
     "PeerCredentials",
     "Stream",
     "StreamSessionPolicy",
     "TcpListener",
     "TcpStream",
     "UdpSocket",
+    "UnixAddress",
     "UnixDatagram",
     "UnixListener",
     "UnixStream",

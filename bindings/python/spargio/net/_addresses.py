@@ -9,9 +9,12 @@ from typing import Any
 
 from .._counts import within
 
-Address = Any
+InetAddress = tuple[str, int] | tuple[str, int, int, int]
+UnixAddress = str | bytes | bytearray | os.PathLike[str] | os.PathLike[bytes]
 """As the socket module has them: (host, port), (host, port, flowinfo, scope_id), or a Unix path,
 where an abstract name is bytes that begin with a NUL."""
+Address = Any
+"""Of any family."""
 
 ROOM = 128
 """Bytes of the largest address (sockaddr_storage)."""
@@ -27,8 +30,28 @@ def check_port(port: int) -> int:
     return within("port", port, 0, 65535)
 
 
+def check_host(host: object, allowed: str = "a name or a numeric address") -> str:
+    """``TypeError`` and ``ValueError`` for what is no host at all."""
+    if isinstance(host, str) and host and "\0" not in host:
+        return host
+    every = "" if host else "; '0.0.0.0' or '::' is all addresses of this machine"
+    if isinstance(host, str):
+        raise ValueError(f"host is {host!r}: allowed is {allowed}{every}")
+    raise TypeError(f"host is {host!r}: allowed is a str, {allowed}{every}")
+
+
+def check_pair(address: object) -> tuple[Any, ...]:
+    """An address as (host, port) or with flowinfo and scope_id; ``TypeError`` for anything else."""
+    if isinstance(address, (tuple, list)) and 2 <= len(address) <= 4:
+        return tuple(address)
+    raise TypeError(
+        f"address is {address!r}: allowed is (host, port), or with flowinfo and scope_id"
+    )
+
+
 def family_of(host: str) -> int:
     """AF_INET or AF_INET6 of a numeric address; ``ValueError`` for anything else."""
+    check_host(host, "a numeric IPv4 or IPv6 address")
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host.partition("%")[0] if family == socket.AF_INET6 else host)
@@ -42,14 +65,16 @@ def encode(family: int, address: Address) -> bytes:
     """A sockaddr. Hosts are numeric; an IPv6 one may name its interface: ``fe80::1%eth0``."""
     if family == socket.AF_UNIX:
         return _encode_unix(address)
-    if not isinstance(address, (tuple, list)) or not 2 <= len(address) <= 4:
-        raise TypeError(
-            f"address is {address!r}: allowed is (host, port), or with flowinfo and scope_id"
-        )
-    host, port, *more = address
-    if not isinstance(host, str):
-        raise TypeError(f"host is {host!r}: allowed is a numeric address, a str")
+    host, port, *more = check_pair(address)
+    found = family_of(host)
     port = check_port(port)
+    if found != family:
+        names: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+        way = "; '::ffff:...' is an IPv4 address to it" if family == socket.AF_INET6 else ""
+        raise ValueError(
+            f"host is {host!r}, an {names[found]} address: allowed is an {names[family]} address, "
+            f"as the socket is one{way}"
+        )
     if family == socket.AF_INET:
         return _FAMILY.pack(family) + _INET.pack(port, socket.inet_pton(family, host))
     name, _, interface = host.partition("%")
@@ -62,8 +87,12 @@ def encode(family: int, address: Address) -> bytes:
     return _FAMILY.pack(family) + packed + _SCOPE.pack(scope)
 
 
-def unix_name(path: Address) -> bytes | str:
+def unix_name(path: object) -> bytes | str:
     """As the socket module takes it: a path may be any ``os.PathLike``."""
+    if not isinstance(path, (str, bytes, bytearray, os.PathLike)):
+        raise TypeError(
+            f"a Unix address is {path!r}: allowed is a path, or bytes that begin with a NUL"
+        )
     return bytes(path) if isinstance(path, (bytes, bytearray)) else os.fspath(path)
 
 

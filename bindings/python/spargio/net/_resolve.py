@@ -14,7 +14,7 @@ from .._ffi.core import Future, JoinHandle, native
 from ..errors import TaskCancelled
 from ..runtime import current_handle, current_shard
 from ..time import timeout
-from ._addresses import Address, check_port, family_of
+from ._addresses import Address, check_host, check_port, family_of
 
 T = TypeVar("T")
 
@@ -34,13 +34,12 @@ async def resolve(host: str, port: int, kind: int = socket.SOCK_STREAM) -> list[
     the first of the resolver's choice (RFC 8305, section 4). A numeric address is its own answer.
     ``socket.gaierror``, which names the host, where there is none."""
     check_port(port)
+    check_host(host)
     try:
         family = family_of(host)
         return [(family, (host, port))]
     except ValueError:
         pass
-    if "\0" in host or not host:
-        raise ValueError(f"host is {host!r}: allowed is a name or a numeric address")
     if (numeric := _other_numeric(host)) is not None:
         return [(socket.AF_INET, (numeric, port))]
     threads = _localhost if host.lower() in ("localhost", "localhost.") else _names
@@ -48,9 +47,8 @@ async def resolve(host: str, port: int, kind: int = socket.SOCK_STREAM) -> list[
         found = await threads.call(socket.getaddrinfo, host, port, 0, kind)
     except socket.gaierror as error:
         raise socket.gaierror(error.errno, f"{error.strerror}: {host!r}") from None
-    except UnicodeError as error:  # An empty or a long label: no such name can exist.
-        text = f"Name or service not known: {host!r} ({error})"
-        raise socket.gaierror(socket.EAI_NONAME, text) from None
+    except UnicodeError as error:  # Of the name's IDNA form: no such name can be.
+        raise socket.gaierror(socket.EAI_NONAME, f"no host name can be {host!r}: {error}") from None
     by_family: dict[int, list[Found]] = {}
     for family, _, _, _, address in found:
         if family in (socket.AF_INET, socket.AF_INET6):

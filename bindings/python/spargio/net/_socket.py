@@ -6,11 +6,12 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from .._ffi.core import Descriptor, native
+from .._ffi.types import Buffer, Coro
+from .._hints import Hints
 from ..runtime import current_handle
 from ._addresses import Address, decode
 
@@ -51,10 +52,10 @@ def _kind_of(sock: socket.socket) -> int:
     return sock.type & ~(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
-def check_plain(sock: object) -> None:
+def check_plain(sock: object, wanted: str) -> None:
     """Only what holds no bytes, and adds nothing to those on the wire, can be taken over."""
     if not isinstance(sock, socket.socket):
-        raise TypeError(f"socket is {sock!r}: allowed is a socket.socket")
+        raise TypeError(f"socket is {sock!r}: allowed is a socket.socket, {wanted}")
     if any(getattr(type(sock), name) is not getattr(socket.socket, name) for name in _TRANSFERS):
         raise TypeError(
             f"socket is {sock!r}: allowed is a plain socket.socket. A {type(sock).__name__} has "
@@ -70,7 +71,7 @@ def check_plain(sock: object) -> None:
 
 
 def check_kind(sock: socket.socket, families: tuple[int, ...], kind: int, wanted: str) -> None:
-    check_plain(sock)
+    check_plain(sock, wanted)
     if sock.family not in families or _kind_of(sock) != kind:
         raise ValueError(f"socket is {sock!r}: allowed is {wanted}")
 
@@ -80,7 +81,14 @@ def check_listens(sock: socket.socket, wanted: str) -> None:
         raise ValueError(f"socket is {sock!r}: allowed is {wanted}, this one does not listen")
 
 
-class BaseSocket:
+def _shown(address: Address) -> str:
+    if isinstance(address, tuple):
+        host, port = address[0], address[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return repr(address) if address else ""
+
+
+class BaseSocket(Hints):
     """A socket of the runtime. Close it, or use ``async with``."""
 
     __slots__ = ("_io",)
@@ -117,16 +125,34 @@ class BaseSocket:
         """The address at the other end; ``OSError`` ENOTCONN if there is none."""
         return decode(self._io.sockaddr(1))
 
+    def __repr__(self) -> str:
+        name, number = type(self).__name__, self._io.fileno()
+        if number < 0:
+            return f"<{name}, closed>"
+        try:
+            local = _shown(self.local_addr)
+        except OSError:
+            local = ""
+        try:
+            peer = "<-> " + (_shown(self.peer_addr) or "peer")
+        except OSError:
+            peer = ""  # None, or none any more.
+        return f"<{' '.join(filter(None, (name, str(number), local, peer)))}>"
+
     def fileno(self) -> int:
         """The descriptor's number; -1 when closed."""
         return self._io.fileno()
 
+    @overload
+    def getsockopt(self, level: int, option: int) -> int: ...
+    @overload
+    def getsockopt(self, level: int, option: int, size: int) -> bytes: ...
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
         """getsockopt(2): a number, or at most `size` bytes (1,024 is the most)."""
         value = self._io.getsockopt(level, option, size or 4)
         return value if size else int.from_bytes(value, sys.byteorder, signed=True)
 
-    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+    def setsockopt(self, level: int, option: int, value: int | Buffer) -> None:
         """setsockopt(2)."""
         if isinstance(value, int):
             value = value.to_bytes(4, sys.byteorder, signed=True)
@@ -146,7 +172,7 @@ class BaseSocket:
         value = _LINGER.pack(seconds is not None, seconds or 0)
         self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coro[None]:
         """Close; idempotent, and not cut short by a cancellation. Other tasks that wait on the
         socket get :class:`ClosedError`. ``IORING_OP_CLOSE``, Linux 5.6."""
         return self._io.close()

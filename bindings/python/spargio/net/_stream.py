@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from .._counts import at_least
+from .._counts import at_least, check_separator, view_of
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, JoinHandle, native
+from .._ffi.types import Buffer, Coro
 from .._pieces import IOV_MAX, one_call
 from .._writing import writing
 from ..errors import IncompleteReadError
@@ -29,10 +30,14 @@ class Segments:
     arrived and was not taken for the next read. A consumer that lags by 16 pieces stops the
     operation until it has caught up. One task only; no other read meanwhile."""
 
-    __slots__ = ("_native",)
+    __slots__ = ("_descriptor", "_native")
 
     def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
         self._native = descriptor.segments()
+
+    def __repr__(self) -> str:
+        return f"<Segments of {self._descriptor!r}>"
 
     def __aiter__(self) -> Segments:
         return self
@@ -58,6 +63,27 @@ class Stream(BaseSocket):
     attribute ``bytes_written`` how many bytes the kernel took."""
 
     __slots__ = ("session_shard",)
+    _instead = {  # noqa: RUF012
+        "read": "recv(max_bytes) or read_exactly(size)",
+        "readexactly": "read_exactly(size)",
+        "readuntil": "read_until(separator)",
+        "readline": "read_until(), or spargio.io.BufReader(stream).read_line()",
+        "receive_some": "recv(max_bytes)",
+        "receive": "recv(max_bytes)",
+        "recv_exactly": "read_exactly(size)",
+        "write": "write_all(data)",
+        "writelines": "send_all_batch(buffers)",
+        "drain": "`await stream.write_all(data)`, which waits by itself",
+        "send_all": "write_all(data)",
+        "sendall": "write_all(data)",
+        "write_eof": "shutdown()",
+        "send_eof": "shutdown()",
+        "aclose": "close()",
+        "wait_closed": "`await stream.close()`",
+        "get_extra_info": "peer_addr, local_addr",
+        "getpeername": "peer_addr",
+        "getsockname": "local_addr",
+    }
 
     def __init__(self, descriptor: Descriptor, session_shard: int | None = None) -> None:
         super().__init__(descriptor)
@@ -94,19 +120,19 @@ class Stream(BaseSocket):
         See :class:`Segments`."""
         return Segments(self._io)
 
-    def recv(self, max_bytes: int) -> Awaitable[bytes]:
+    def recv(self, max_bytes: int) -> Coro[bytes]:
         """At least one byte and at most `max_bytes`; ``b""`` at the end of the stream.
         ``IORING_OP_RECV``, Linux 5.6."""
         return self._io.recv(max_bytes)
 
     recv_owned = recv
 
-    def recv_into(self, buffer: object) -> Awaitable[int]:
+    def recv_into(self, buffer: Buffer) -> Coro[int]:
         """The same into a writable buffer; gives the number of bytes, 0 at the end. The buffer
         stays exported until the operation has ended."""
         return self._io.recv_into(buffer)
 
-    def read_exactly(self, size: int) -> Awaitable[bytes]:
+    def read_exactly(self, size: int) -> Coro[bytes]:
         """`size` bytes; :class:`IncompleteReadError` with what came where the stream ends first.
         ``IORING_OP_RECV`` with MSG_WAITALL."""
         return self._io.read_exactly(size)
@@ -114,8 +140,7 @@ class Stream(BaseSocket):
     async def read_until(self, separator: bytes = b"\n", *, limit: int = _PIECE) -> bytes:
         """All up to and with `separator`. :class:`IncompleteReadError` where the stream ends first;
         ``ValueError`` where it does not come within `limit` bytes: they stay readable."""
-        if not separator:
-            raise ValueError("separator is empty: allowed is 1 byte or more")
+        check_separator(separator)
         limit = at_least("limit", limit, 0)
         data = b""
         try:
@@ -141,19 +166,19 @@ class Stream(BaseSocket):
 
     # ---- writing ----
 
-    def send(self, data: object) -> Awaitable[int]:
+    def send(self, data: Buffer) -> Coro[int]:
         """Gives the number of bytes taken, which may be fewer. ``IORING_OP_SEND``, Linux 5.6."""
         return self._io.send(data)
 
     send_owned = send
 
-    def write_all(self, data: object) -> Awaitable[None]:
+    def write_all(self, data: Buffer) -> Coro[None]:
         """Send all of `data`. What ends it early, an error or a cancellation, says in its attribute
         ``bytes_written`` how much was taken. ``IORING_OP_SEND`` with MSG_WAITALL (Linux 5.19): the
         kernel goes on after a short send."""
         return self._io.write_all(data)
 
-    def write_all_zero_copy(self, data: object) -> Awaitable[None]:
+    def write_all_zero_copy(self, data: Buffer) -> Coro[None]:
         """The same without a copy in the kernel, for large data over a network card that can;
         over loopback the kernel copies after all, and other sockets are written as by
         :meth:`write_all`. It ends when nothing refers to `data` any more, which over TCP is when
@@ -161,7 +186,7 @@ class Stream(BaseSocket):
         ``IORING_OP_SEND_ZC``, Linux 6.0; before, as :meth:`write_all`."""
         return self._io.write_all_zero_copy(data)
 
-    async def write_vectored(self, buffers: Sequence[object]) -> int:
+    async def write_vectored(self, buffers: Sequence[Buffer]) -> int:
         """Send several buffers with one call; gives the number of bytes taken, which may be fewer.
         Of more than 1,024 buffers the first 1,024 that hold a byte are taken.
         ``IORING_OP_SENDMSG``, Linux 5.3."""
@@ -169,10 +194,10 @@ class Stream(BaseSocket):
         sent = await native.message(opcodes.SENDMSG, self._io, one_call(buffers), None, None, flags)
         return sent[0]
 
-    async def send_all_batch(self, buffers: Sequence[object]) -> int:
+    async def send_all_batch(self, buffers: Sequence[Buffer]) -> int:
         """Send all of several buffers, with as few calls as it takes; returns the number of bytes.
         What ends it early has ``bytes_written``. ``IORING_OP_SENDMSG`` with MSG_WAITALL."""
-        left = [memoryview(buffer).cast("B") for buffer in buffers]  # type: ignore[arg-type]
+        left = [view_of(buffer) for buffer in buffers]
         with writing(self._io) as progress:
             at = 0
             flags = socket.MSG_NOSIGNAL | socket.MSG_WAITALL
@@ -189,7 +214,7 @@ class Stream(BaseSocket):
                     left[at] = left[at][count:]
         return progress.count
 
-    def shutdown(self, how: int = socket.SHUT_WR) -> Awaitable[None]:
+    def shutdown(self, how: int = socket.SHUT_WR) -> Coro[None]:
         """shutdown(2): ``socket.SHUT_RD``, ``SHUT_WR`` or ``SHUT_RDWR``.
         ``IORING_OP_SHUTDOWN``, Linux 5.11."""
         return self._io.shutdown(how)

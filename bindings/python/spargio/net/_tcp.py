@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
 from .._counts import within
 from .._ffi.core import Descriptor
 from ..time import timeout as time_limit
-from ._addresses import Address, check_port, encode, family_of
+from ._addresses import Address, InetAddress, check_pair, check_port, encode, family_of
 from ._bind import bind_all
 from ._connect import connect_descriptor, connect_given
 from ._incoming import Incoming
@@ -21,7 +22,7 @@ from ._stream import Stream
 _INET = (socket.AF_INET, socket.AF_INET6)
 
 
-def _opener(local: Address | None) -> Callable[[int, Address], Awaitable[TcpStream]]:
+def _opener(local: InetAddress | None) -> Callable[[int, Address], Awaitable[TcpStream]]:
     async def open_one(family: int, address: Address) -> TcpStream:
         descriptor = await connect_descriptor(family, socket.SOCK_STREAM, address, local)
         descriptor.set_nodelay(1)
@@ -35,13 +36,20 @@ class TcpStream(Stream):
 
     __slots__ = ()
 
+    if TYPE_CHECKING:
+
+        @property
+        def local_addr(self) -> InetAddress: ...
+        @property
+        def peer_addr(self) -> InetAddress: ...
+
     @classmethod
     async def connect(
         cls,
         host: str,
         port: int,
         *,
-        local_addr: Address | None = None,
+        local_addr: InetAddress | None = None,
         timeout: float | None = None,
     ) -> TcpStream:
         """Connect to a name or a numeric address. Of several addresses the first that answers is
@@ -52,7 +60,7 @@ class TcpStream(Stream):
         with time_limit(timeout):
             addresses = await resolve(host, port)
             if local_addr is not None:
-                family = family_of(local_addr[0])
+                family = family_of(check_pair(local_addr)[0])
                 addresses = [found for found in addresses if found[0] == family]
                 if not addresses:
                     raise OSError(
@@ -64,18 +72,18 @@ class TcpStream(Stream):
     @classmethod
     async def connect_addr(
         cls,
-        address: Address,
+        address: InetAddress,
         *,
-        local_addr: Address | None = None,
+        local_addr: InetAddress | None = None,
         timeout: float | None = None,
     ) -> TcpStream:
         """Connect to a numeric address, (host, port) or (host, port, flowinfo, scope_id)."""
         with time_limit(timeout):
-            return await _opener(local_addr)(family_of(address[0]), address)
+            return await _opener(local_addr)(family_of(check_pair(address)[0]), address)
 
     @classmethod
     async def connect_socket(
-        cls, sock: socket.socket, address: Address, *, timeout: float | None = None
+        cls, sock: socket.socket, address: InetAddress, *, timeout: float | None = None
     ) -> TcpStream:
         """Connect a socket of Python's to a numeric address: one that is bound, or has options that
         must be set before (SO_BINDTODEVICE, SO_MARK, SO_RCVBUF). It is taken over as by
@@ -170,10 +178,10 @@ class TcpListener(Listener):
 
     def __init__(self, descriptor: Descriptor) -> None:
         super().__init__(descriptor)
-        self._local = super().local_addr
+        self._local: InetAddress = super().local_addr
 
     @property
-    def local_addr(self) -> Address:
+    def local_addr(self) -> InetAddress:
         """The address here, also after a close; tells the port where 0 was asked for."""
         return self._local
 
@@ -208,7 +216,7 @@ class TcpListener(Listener):
     @classmethod
     def bind_addr(
         cls,
-        address: Address,
+        address: InetAddress,
         *,
         backlog: int = 1024,
         reuse_port: bool = False,
@@ -216,7 +224,7 @@ class TcpListener(Listener):
         family: int | None = None,
     ) -> TcpListener:
         """The same for a numeric address; does not wait."""
-        check_port(address[1])
+        check_port(check_pair(address)[1])
         backlog = within("backlog", backlog, 0, (1 << 31) - 1)
         found = family_of(address[0]) if family is None else family
         encode(found, address)  # Says what is wrong with it.
@@ -240,7 +248,7 @@ class TcpListener(Listener):
         check_kind(sock, _INET, socket.SOCK_STREAM, "a listening TCP socket")
         check_listens(sock, "a listening TCP socket")
 
-    async def accept(self, *, timeout: float | None = None) -> tuple[TcpStream, Address]:
+    async def accept(self, *, timeout: float | None = None) -> tuple[TcpStream, InetAddress]:
         """The next connection and the peer's address. ``IORING_OP_ACCEPT``, Linux 5.5.
         ``TimeoutError`` after `timeout` seconds."""
         if timeout is None:
@@ -248,7 +256,7 @@ class TcpListener(Listener):
         with time_limit(timeout):
             return await self._accept(None)
 
-    def incoming(self) -> Incoming[TcpStream]:
+    def incoming(self) -> Incoming[TcpStream, InetAddress]:
         """Connections one after another, for one task::
 
             async with listener.incoming() as connections:
@@ -258,17 +266,17 @@ class TcpListener(Listener):
         See :class:`Incoming`."""
         return Incoming(self._io, TcpStream, lambda descriptor: descriptor.set_nodelay(1))
 
-    async def accept_round_robin(self) -> tuple[TcpStream, Address]:
+    async def accept_round_robin(self) -> tuple[TcpStream, InetAddress]:
         """The same; ``stream.session_shard`` is the next shard in turn."""
         return await self._accept(StreamSessionPolicy.RoundRobin)
 
     async def accept_with_session_policy(
         self, policy: StreamSessionPolicy
-    ) -> tuple[TcpStream, Address]:
+    ) -> tuple[TcpStream, InetAddress]:
         """The same with the shard that `policy` chooses."""
         return await self._accept(policy)
 
-    async def _accept(self, policy: StreamSessionPolicy | None) -> tuple[TcpStream, Address]:
+    async def _accept(self, policy: StreamSessionPolicy | None) -> tuple[TcpStream, InetAddress]:
         shard = None if policy is None else policy.choose()
         while True:
             descriptor = await self._io.accept()

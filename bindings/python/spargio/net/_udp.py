@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import native
-from ._addresses import ROOM, Address, decode, encode, unix_name
+from .._ffi.types import Buffer, Coro
+from ._addresses import ROOM, InetAddress, UnixAddress, decode, encode, unix_name
 from ._connect import connect
 from ._resolve import resolve
 from ._socket import BaseSocket, adopt, check_kind, fresh, fresh_pair
 
-_Self = TypeVar("_Self", bound="Datagrams")
+A = TypeVar("A")
+Found = TypeVar("Found")
+_Self = TypeVar("_Self", bound="Datagrams[Any, Any]")
 
 MAX_DATAGRAM = 65_535
 
 
-class Datagrams(BaseSocket):
+class Datagrams(BaseSocket, Generic[A, Found]):
     """A datagram socket: each send is one datagram, each receive takes one; what does not fit into
     the room for it is cut off. Any number of tasks may send and receive at a time."""
 
@@ -27,27 +29,27 @@ class Datagrams(BaseSocket):
 
     _family: int
 
-    def send(self, data: object) -> Awaitable[int]:
+    def send(self, data: Buffer) -> Coro[int]:
         """One datagram, which may be empty, to the connected peer; returns its number of bytes.
         ``OSError`` EDESTADDRREQ if the socket is not connected, EMSGSIZE if it is too long.
         ``IORING_OP_SEND``, Linux 5.6."""
         return self._io.send(data)
 
-    def recv(self, max_bytes: int = MAX_DATAGRAM) -> Awaitable[bytes]:
+    def recv(self, max_bytes: int = MAX_DATAGRAM) -> Coro[bytes]:
         """One datagram, which may be empty. ``IORING_OP_RECVMSG``, Linux 5.3."""
         return self._receive(max_bytes)
 
     async def _receive(self, max_bytes: int) -> bytes:
         return (await self.recv_from(max_bytes))[0]
 
-    async def send_to(self, data: object, address: Address) -> int:
+    async def send_to(self, data: Buffer, address: A) -> int:
         """One datagram to a numeric address. ``IORING_OP_SENDMSG``, Linux 5.3."""
         where = encode(self._family, address)
         flags = socket.MSG_NOSIGNAL
         sent = await native.message(opcodes.SENDMSG, self._io, (data,), where, None, flags)
         return sent[0]
 
-    async def recv_from(self, max_bytes: int = MAX_DATAGRAM) -> tuple[bytes, Address]:
+    async def recv_from(self, max_bytes: int = MAX_DATAGRAM) -> tuple[bytes, Found]:
         """One datagram and who sent it (None where the sender has no address)."""
         max_bytes = within("max_bytes", max_bytes, 0, 1 << 30)
         room, name = bytearray(max_bytes), bytearray(ROOM)
@@ -56,11 +58,11 @@ class Datagrams(BaseSocket):
         )
         return bytes(memoryview(room)[:count]), decode(name[:length])
 
-    async def _connect(self, address: Address) -> None:
+    async def _connect(self, address: object) -> None:
         await connect(self._io, encode(self._family, address))
 
 
-class UdpSocket(Datagrams):
+class UdpSocket(Datagrams[InetAddress, InetAddress]):
     """A UDP socket."""
 
     __slots__ = ()
@@ -101,20 +103,21 @@ class UdpSocket(Datagrams):
         for family, address in await resolve(host, port, socket.SOCK_DGRAM):
             if family == self._family:
                 return await self._connect(address)
-        raise OSError(97, f"no address of {host!r} has the family of this socket")
+        name = "IPv4" if self._family == socket.AF_INET else "IPv6"
+        raise OSError(97, f"no address of {host!r} has the family of this socket, {name}")
 
     def set_broadcast(self, enabled: bool) -> None:
         """SO_BROADCAST."""
         self.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, int(enabled))
 
 
-class UnixDatagram(Datagrams):
+class UnixDatagram(Datagrams[UnixAddress, "str | bytes | None"]):
     """A datagram socket of the Unix family. A path that it is bound to stays when it is closed."""
 
     __slots__ = ()
 
     @classmethod
-    async def bind(cls, path: Address) -> UnixDatagram:
+    async def bind(cls, path: UnixAddress) -> UnixDatagram:
         """Bound to a path, or an abstract name (bytes that begin with a NUL)."""
         encode(socket.AF_UNIX, path)
         sock = fresh(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -149,6 +152,6 @@ class UnixDatagram(Datagrams):
     def _check(cls, sock: socket.socket) -> None:
         check_kind(sock, (socket.AF_UNIX,), socket.SOCK_DGRAM, "a Unix datagram socket")
 
-    async def connect(self, path: Address) -> None:
+    async def connect(self, path: UnixAddress) -> None:
         """Send to this peer and receive from it alone."""
         await self._connect(path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import TYPE_CHECKING
 
 from .._records import dataclass
 from ..time import timeout as time_limit
-from ._addresses import Address, encode, unix_name
+from ._addresses import UnixAddress, encode, unix_name
 from ._connect import connect_descriptor, connect_given
 from ._incoming import Incoming
 from ._session import StreamSessionPolicy
@@ -32,12 +33,19 @@ class UnixStream(Stream):
 
     __slots__ = ()
 
+    if TYPE_CHECKING:
+
+        @property
+        def local_addr(self) -> str | bytes: ...
+        @property
+        def peer_addr(self) -> str | bytes: ...
+
     @classmethod
     async def connect(
         cls,
-        path: Address,
+        path: UnixAddress,
         *,
-        local_addr: Address | None = None,
+        local_addr: UnixAddress | None = None,
         timeout: float | None = None,
     ) -> UnixStream:
         """Connect. ``IORING_OP_CONNECT``, Linux 5.5. Waits while the listener's backlog is full;
@@ -51,7 +59,7 @@ class UnixStream(Stream):
 
     @classmethod
     async def connect_socket(
-        cls, sock: socket.socket, path: Address, *, timeout: float | None = None
+        cls, sock: socket.socket, path: UnixAddress, *, timeout: float | None = None
     ) -> UnixStream:
         """Connect a socket of Python's, which is taken over as by :meth:`from_socket`, and closed
         if the connect fails."""
@@ -82,7 +90,7 @@ class UnixListener(Listener):
     __slots__ = ()
 
     @classmethod
-    async def bind(cls, path: Address, *, backlog: int = 1024) -> UnixListener:
+    async def bind(cls, path: UnixAddress, *, backlog: int = 1024) -> UnixListener:
         """Listen; ``OSError`` EADDRINUSE where the path is there already."""
         encode(socket.AF_UNIX, path)
         sock = fresh(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -100,25 +108,25 @@ class UnixListener(Listener):
         check_kind(sock, (socket.AF_UNIX,), socket.SOCK_STREAM, "a listening Unix socket")
         check_listens(sock, "a listening Unix socket")
 
-    async def accept(self, *, timeout: float | None = None) -> tuple[UnixStream, Address]:
+    async def accept(self, *, timeout: float | None = None) -> tuple[UnixStream, str | bytes]:
         """The next connection and the peer's address, "" where it has none."""
         with time_limit(timeout):
             stream = UnixStream(await self._io.accept())
         return stream, stream.peer_addr
 
-    def incoming(self) -> Incoming[UnixStream]:
+    def incoming(self) -> Incoming[UnixStream, str | bytes]:
         """Connections one after another, for one task; see :class:`Incoming`."""
         return Incoming(self._io, UnixStream, lambda _: None)
 
     async def accept_with_session_policy(
         self, policy: StreamSessionPolicy
-    ) -> tuple[UnixStream, Address]:
+    ) -> tuple[UnixStream, str | bytes]:
         """The same; ``stream.session_shard`` is what `policy` chooses."""
         shard = policy.choose()
         stream, address = await self.accept()
         stream.session_shard = shard
         return stream, address
 
-    async def accept_round_robin(self) -> tuple[UnixStream, Address]:
+    async def accept_round_robin(self) -> tuple[UnixStream, str | bytes]:
         """The same with the next shard in turn."""
         return await self.accept_with_session_policy(StreamSessionPolicy.RoundRobin)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from .._counts import at_least
 from .._ffi.core import CLOSED, NOTHING, native
@@ -11,7 +11,14 @@ from .._wait import MOST, wait
 from ..errors import SpargioError
 from ._channels import ChannelClosed, ChannelEmpty
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)  # One that says nothing of its values takes all.
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class Lagged(SpargioError):
@@ -151,8 +158,8 @@ class Watcher(Shared, Generic[T]):
         return f"of {self._source!r}"
 
 
-def broadcast(capacity: int) -> Broadcast[Any]:
-    """See :class:`Broadcast`."""
+def broadcast(capacity: int) -> Broadcast[T]:
+    """See :class:`Broadcast`; ``Broadcast[int](16)`` says to a type checker what the values are."""
     return Broadcast(capacity)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from .._counts import at_least
 from .._ffi.core import CLOSED, NOTHING, Exchange, native
@@ -10,7 +10,14 @@ from .._shared import Shared
 from .._wait import MOST, wait, wait_thread
 from ..errors import SpargioError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)  # A channel that says nothing of its values takes all.
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class ChannelClosed(SpargioError):
@@ -132,13 +139,20 @@ def _check(value: Any) -> Any:
     return value
 
 
-def channel(capacity: int) -> tuple[Sender[Any], Receiver[Any]]:
-    """A queue of at most `capacity` values; each goes to one receiver, in the order sent."""
-    capacity = at_least("capacity", capacity, 1)
-    values = native.exchange(1, min(capacity, MOST), 0)
-    return Sender(values, capacity), Receiver(values, capacity)
+class channel(tuple[Sender[T], Receiver[T]]):
+    """A queue of at most `capacity` values; each goes to one receiver, in the order sent. Gives the
+    pair (sender, receiver); ``channel[int](16)`` says to a type checker what the values are."""
+
+    # A class only for that: what it makes is a plain pair.
+    def __new__(cls, capacity: int) -> tuple[Sender[T], Receiver[T]]:  # type: ignore[misc]
+        capacity = at_least("capacity", capacity, 1)
+        values = native.exchange(1, min(capacity, MOST), 0)
+        return Sender(values, capacity), Receiver(values, capacity)
 
 
-def oneshot() -> tuple[Sender[Any], Receiver[Any]]:
-    """A channel for one value: ``try_send`` never finds it full the first time."""
-    return channel(1)
+class oneshot(tuple[Sender[T], Receiver[T]]):
+    """A :class:`channel` for one value: ``try_send`` never finds it full the first time.
+    ``oneshot[int]()`` says to a type checker what the value is."""
+
+    def __new__(cls) -> tuple[Sender[T], Receiver[T]]:  # type: ignore[misc]
+        return channel[T](1)

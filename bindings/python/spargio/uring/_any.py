@@ -6,10 +6,11 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from .._counts import at_least
+from .._counts import at_least, view_of
 from .._ffi.core import Runtime, native
 from .._ffi.opcodes import NUMBER
 from .._ffi.sqe import Sqe
+from .._ffi.types import Buffer, Coro
 from .._pieces import IOV_MAX
 from ..fs._names import AT_FDCWD as AT_FDCWD
 from ..fs._names import Path, terminated
@@ -134,13 +135,13 @@ class UringNativeAny:
 
         return self._file(fd, read)
 
-    def read_at_into(self, fd: int, offset: int, buffer: object) -> NativeOp[int]:
+    def read_at_into(self, fd: int, offset: int, buffer: Buffer) -> NativeOp[int]:
         """The same into a writable buffer; gives the number of bytes."""
         at_least("offset", offset, 0)
         view = _writable(buffer)
         return self._file(fd, lambda: _submit(Opcode.READ, fd, offset, view))
 
-    def write_at(self, fd: int, offset: int, data: object) -> NativeOp[int]:
+    def write_at(self, fd: int, offset: int, data: Buffer) -> NativeOp[int]:
         """Gives the number of bytes taken, which may be fewer. ``IORING_OP_WRITE``, Linux 5.6."""
         at_least("offset", offset, 0)
         view = _readable(data)
@@ -200,12 +201,12 @@ class UringNativeAny:
 
     recv_owned = recv
 
-    def recv_into(self, fd: int, buffer: object, flags: int = 0) -> NativeOp[int]:
+    def recv_into(self, fd: int, buffer: Buffer, flags: int = 0) -> NativeOp[int]:
         """The same into a writable buffer; gives the number of bytes."""
         view = _writable(buffer)
         return self._stream(fd, lambda: _submit(Opcode.RECV, fd, 0, view, None, flags))
 
-    def recv_batch_into(self, fd: int, buffers: Sequence[object], flags: int = 0) -> NativeOp[int]:
+    def recv_batch_into(self, fd: int, buffers: Sequence[Buffer], flags: int = 0) -> NativeOp[int]:
         """recvmsg(2): fills the buffers one after the other; gives the number of bytes in all.
         ``IORING_OP_RECVMSG``, Linux 5.3."""
         views = _batch(buffers, _writable)
@@ -216,7 +217,7 @@ class UringNativeAny:
 
         return self._stream(fd, receive)
 
-    def send(self, fd: int, data: object, flags: int = 0) -> NativeOp[int]:
+    def send(self, fd: int, data: Buffer, flags: int = 0) -> NativeOp[int]:
         """send(2) with MSG_NOSIGNAL; gives the number of bytes taken, which may be fewer.
         ``IORING_OP_SEND``, Linux 5.6."""
         view = _readable(data)
@@ -227,7 +228,7 @@ class UringNativeAny:
 
     send_owned = send
 
-    def send_batch(self, fd: int, buffers: Sequence[object], flags: int = 0) -> NativeOp[int]:
+    def send_batch(self, fd: int, buffers: Sequence[Buffer], flags: int = 0) -> NativeOp[int]:
         """Several buffers (at most 1,024) with one sendmsg(2); gives the number of bytes taken,
         which may be fewer. ``IORING_OP_SENDMSG``, Linux 5.3."""
         views = _batch(buffers, _readable)
@@ -240,7 +241,7 @@ class UringNativeAny:
 
         return self._stream(fd, send)
 
-    def send_all_batch(self, fd: int, buffers: Sequence[object], flags: int = 0) -> NativeOp[int]:
+    def send_all_batch(self, fd: int, buffers: Sequence[Buffer], flags: int = 0) -> NativeOp[int]:
         """All of several buffers, with as many calls as it takes, one after the other on one shard;
         gives the number of bytes."""
         views = [_readable(buffer) for buffer in buffers]
@@ -301,7 +302,7 @@ class UringNativeAny:
             return Completion(*await submission)
 
         fd = None if sqe.fd < 0 or sqe.opcode in _WITHOUT_DESCRIPTOR else sqe.fd
-        return NativeOp(self._state, run, fd, None, self._preferred, shard)
+        return NativeOp(self._state, run, fd, None, self._preferred, shard, submission.close)
 
     # ---- how ----
 
@@ -342,7 +343,7 @@ def _submit(
     flags: int = 0,
     *,
     name: object = None,
-) -> Awaitable[int]:
+) -> Coro[int]:
     return native.submit(opcode, fd, off, addr, length, flags, 0, name, NUMBER)
 
 
@@ -355,7 +356,7 @@ def _held(kept: object) -> object:
 
 
 def _readable(data: object) -> memoryview:
-    return memoryview(data).cast("B")  # type: ignore[arg-type]
+    return view_of(data)  # type: ignore[arg-type]
 
 
 def _writable(buffer: object) -> memoryview:
@@ -366,7 +367,7 @@ def _writable(buffer: object) -> memoryview:
 
 
 def _batch(
-    buffers: Sequence[object], view: Callable[[object], memoryview]
+    buffers: Sequence[Buffer], view: Callable[[object], memoryview]
 ) -> tuple[memoryview, ...]:
     if not 1 <= len(buffers) <= IOV_MAX:
         raise ValueError(f"buffers has {len(buffers)}: allowed is 1 to {IOV_MAX}")

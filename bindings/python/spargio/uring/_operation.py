@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from .._ffi import constants
 from .._ffi.core import JoinHandle, native
+from .._ffi.types import Buffer
 from ..errors import CancelledError, TaskCancelled
 from ._state import State
 
@@ -31,7 +33,7 @@ class Completion(NamedTuple):
         raise OSError(-self.res, os.strerror(-self.res), filename)
 
 
-def address_of(buffer: object) -> int:
+def address_of(buffer: Buffer) -> int:
     """Where the bytes of a contiguous buffer lie (bytes, bytearray, array, ctypes objects...). It
     stays true only while the buffer is alive and not resized: name it in ``keep``."""
     return native.address_of(buffer)
@@ -48,6 +50,7 @@ class NativeOp(Generic[T]):
     __slots__ = (
         "__weakref__",
         "_awaited",
+        "_close",
         "_fd",
         "_job",
         "_kind",
@@ -65,7 +68,9 @@ class NativeOp(Generic[T]):
         kind: str | None,
         preferred: int | None,
         shard: int | None = None,
+        close: Callable[[], object] | None = None,
     ) -> None:
+        self._close = close
         self._state = state
         self._make = make
         self._fd = fd
@@ -107,6 +112,21 @@ class NativeOp(Generic[T]):
     def done(self) -> bool:
         """Whether it was begun by :meth:`start`, or on an ordinary thread, and has ended."""
         return self._job is not None and self._job.done()
+
+    def __repr__(self) -> str:
+        if self._job is not None:
+            state = "ended" if self._job.done() else "under way"
+        else:
+            state = "awaited" if self._awaited else "not awaited"
+        on = "" if self._fd is None else f" on descriptor {self._fd}"
+        return f"<NativeOp{on}, {state}>"
+
+    def __del__(self) -> None:
+        if self._close is not None:
+            self._close()  # What it would have awaited is not to say that nobody did.
+        if self._job is None and not self._awaited:
+            on = "" if self._fd is None else f" on descriptor {self._fd}"
+            warnings.warn(f"a native operation{on} was never awaited", RuntimeWarning, stacklevel=2)
 
     def _check_fresh(self) -> None:
         if self._awaited:

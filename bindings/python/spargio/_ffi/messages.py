@@ -1,0 +1,114 @@
+"""What the bridge says where a program uses it in the wrong place: errors that name the way out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import CoroutineType
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_PLACE_DEPTH = 10
+
+
+def place() -> str:
+    """Where the code is that called, without what is spargio's own; in debug mode only."""
+    import traceback
+
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    stack = traceback.StackSummary.extract(
+        traceback.walk_stack(frame), limit=_PLACE_DEPTH, lookup_lines=False
+    )
+    stack.reverse()
+    return "made at (most recent call last):\n" + "".join(stack.format())
+
+
+def outside(what: str) -> RuntimeError:
+    """No task of spargio runs here."""
+    text = (
+        f"{what} outside a spargio task: it works only in a coroutine that spargio.run() or a "
+        "spawn method runs"
+    )
+    handle = any(word in what for word in ("JoinHandle", "native task", "future"))
+    if _in_asyncio():
+        text += ". An asyncio loop runs here: " + (
+            "`await asyncio.to_thread(handle.result)` has the outcome"
+            if handle
+            else "handle.spawn() runs a coroutine on a spargio.Runtime beside it, spargio.run() in "
+            "place of asyncio.run() the program"
+        )
+    elif handle:
+        text += ". On an ordinary thread call result()"
+    return RuntimeError(text)
+
+
+def _in_asyncio() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+def other_loop() -> RuntimeError | None:
+    """A task awaits in a loop of its own, which keeps the shard: it would wait for ever."""
+    if not _in_asyncio():
+        return None
+    return RuntimeError(
+        "a spargio task runs an asyncio loop, which cannot wait for spargio's awaitables: call "
+        "asyncio.run() by spargio.spawn_blocking(asyncio.run, coroutine), with asyncio's own in it"
+    )
+
+
+_INSTEAD = {
+    "asyncio": "This is asyncio's, which needs its own loop",
+    "trio": "This is trio's, which needs its own loop",
+    "concurrent": "This is a thread pool's: `spargio.spawn_blocking(future.result)` waits for it",
+}
+
+
+def foreign(value: object) -> RuntimeError:
+    """A task awaited what yields `value`."""
+    kind = type(value)
+    origin = kind.__module__.split(".")[0].lstrip("_")
+    why = f". {_INSTEAD[origin]}" if origin in _INSTEAD else ""
+    if value is None:
+        why = ". asyncio.sleep(0) yields None: spargio.yield_now() gives way"
+    return RuntimeError(
+        f"a spargio task awaited something that yields {kind.__name__[:200]}: only awaitables of "
+        f"spargio can be awaited here (spargio.sleep, spargio.net, spargio.TaskGroup, ...){why}"
+    )
+
+
+def no_buffer(error: BaseException, given: object, writable: bool) -> BaseException:
+    """`given` exports no buffer, or none that may be written to."""
+    kind = type(given).__name__
+    if isinstance(error, BufferError) and writable:
+        return BufferError(
+            f"buffer is a {kind}, which is read-only: a read needs a writable one, as a bytearray"
+        )
+    if not isinstance(error, TypeError):
+        return error
+    way = "; text.encode() makes bytes of a str" if isinstance(given, str) else ""
+    return TypeError(
+        f"data is {_short(given)}: a bytes-like object is required (bytes, bytearray, memoryview), "
+        f"not {kind!r}{way}"
+    )
+
+
+def _short(given: object) -> str:
+    text = repr(given)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def run_twice(coroutine: object, error: BaseException) -> BaseException:
+    """A coroutine's first step failed with `error`, and ran no line of it."""
+    if not isinstance(coroutine, CoroutineType) or not isinstance(
+        error, (RuntimeError, ValueError)
+    ):
+        return error
+    name = coroutine.__qualname__
+    better = RuntimeError(
+        f"{error}: a coroutine runs once, and this one was spawned or awaited before. Call "
+        f"{name}() anew for each task"
+    )
+    better.__cause__ = error
+    return better

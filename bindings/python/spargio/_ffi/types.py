@@ -1,0 +1,22 @@
+"""Types that signatures name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, Union
+
+T = TypeVar("T")
+
+Coro = Coroutine[Any, Any, T]
+"""What is to be awaited. Native awaitables are coroutines to a type checker (and have ``send``,
+``throw`` and ``close`` as these), so that one without ``await`` is reported."""
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+elif sys.version_info >= (3, 12):
+    from collections.abc import Buffer
+else:
+    Buffer = Union[bytes, bytearray, memoryview]  # noqa: UP007
+
+__all__ = ("Buffer", "Coro")

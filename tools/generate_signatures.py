@@ -87,7 +87,7 @@ def written(name: str, signature: inspect.Signature, bound: bool) -> str:
     given = signature.return_annotation
     answer, wait = "", ""
     if given is not signature.empty and given not in ("None", None):
-        awaitable = re.fullmatch(r"(?:Awaitable|Future)\[(.+)\]", str(given))
+        awaitable = re.fullmatch(r"(?:Awaitable|Coro|Future)\[(.+)\]", str(given))
         answer, wait = (awaitable[1], "await ") if awaitable else (str(given), "")
     arrow = f" -> {answer}" if answer and answer != "None" else ""
     return f"{wait}{name}({', '.join(parts)}){arrow}"
@@ -115,7 +115,10 @@ def of_class(kind: type, public: set[type]) -> Iterator[tuple[str, str]]:
     if issubclass(kind, BaseException):
         yield f"{kind.__name__}", first_sentence(kind)
         return
-    made = None if "__init__" not in vars(kind) else call(kind.__name__, kind.__init__, bound=True)
+    # A named tuple's `__new__` tells its annotations as objects.
+    makers = ("__init__",) if hasattr(kind, "_fields") else ("__init__", "__new__")
+    maker = next((vars(kind)[name] for name in makers if name in vars(kind)), None)
+    made = None if maker is None else call(kind.__name__, getattr(maker, "__func__", maker), True)
     yield made or kind.__name__, first_sentence(kind)
     stem = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower().rpartition("_")[2]
     for name, member in members(kind, public).items():

@@ -52,7 +52,7 @@ class Main:
         try:
             self._signature = inspect.signature(function)
         except (TypeError, ValueError):
-            pass  # One in C, maybe: it is called as it is.
+            self._signature = None  # One in C, maybe: it is called as it is.
         self._place = self._find()
         if self._signature is not None:
             self._check(self._signature)

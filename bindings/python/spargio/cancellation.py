@@ -80,9 +80,6 @@ class CancellationToken(Shared):
             if call is not None:
                 yield call
 
-    def __repr__(self) -> str:
-        return f"<CancellationToken, {'cancelled' if self._cancelled else 'not cancelled'}>"
-
     def is_cancelled(self) -> bool:
         """Whether :meth:`cancel` was called here or above."""
         return self._cancelled

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
+from .._ffi.types import Buffer
 from ._file import File
 from ._metadata import SIZE
 from ._names import Path
@@ -70,7 +71,7 @@ class DirectFile(File):
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-        return await self._copied(offset, memoryview(buffer).cast("B"))  # type: ignore[arg-type]
+        return await self._copied(offset, memoryview(buffer).cast("B"))
 
     async def _copied(self, offset: int, room: memoryview) -> int:
         if not room:
@@ -101,10 +102,10 @@ class DirectFile(File):
         """As :meth:`File.write_vectored_at`; offset, sizes and memory must be multiples."""
         return await self._told(super().write_vectored_at(offset, buffers))
 
-    async def _fitting(self, offset: int, data: Buffer) -> object:
+    async def _fitting(self, offset: int, data: Buffer) -> Buffer:
         """The same bytes in memory that fits, where they can be written at all. An mmap is taken as
         it is."""
-        with memoryview(data) as view:  # type: ignore[arg-type]
+        with memoryview(data) as view:
             if isinstance(view.obj, mmap.mmap):
                 return data
             _, unit = await self.alignment()

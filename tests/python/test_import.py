@@ -56,6 +56,7 @@ STANDARD = {
     *("functools", "itertools", "keyword", "operator", "re", "reprlib", "signal", "sre_compile"),
     *("sre_constants", "sre_parse", "struct", "threading", "time", "types", "typing", "warnings"),
     *("weakref", "annotationlib", "atexit", "string", "importlib", "os", "io", "heapq"),
+    *("fcntl", "mmap", "select"),
 }
 OWN = {
     *(

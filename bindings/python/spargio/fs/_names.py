@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import PosixPath
+import sys
 
 AT_FDCWD = -100
 
@@ -21,7 +21,11 @@ def encode(path: Path) -> bytes:
 def label(path: Path) -> object:
     """What errors of an open file call it: the path as it was given, unless it could hold the file
     in turn, which the collector would not see."""
-    if type(path) in (str, bytes, PosixPath):
+    kind = type(path)
+    if kind in (str, bytes):
+        return path
+    pathlib = sys.modules.get("pathlib")  # Who has such a path has imported it.
+    if pathlib is not None and kind is pathlib.PosixPath:
         return path
     name = os.fspath(path)
     return str.__str__(name) if isinstance(name, str) else b"".join((name,))

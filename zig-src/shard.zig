@@ -162,7 +162,7 @@ pub const Shard = struct {
         self.publishGauges();
         if (self.hasLocalWork()) {
             thief.stealBusy(self);
-            if (self.interruptible and !self.in_host) idle.checkInterrupts(self);
+            idle.checkInterrupts(self);
             if (self.ring.hasUnsubmitted() or self.ring.hasTaskWork() or self.ring.mustBeAsked()) self.submit();
             return;
         }

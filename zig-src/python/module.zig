@@ -60,6 +60,7 @@ var functions = [_]api.MethodDef{
     object.method("signal_add", &signals.add, api.meth_fastcall, "signal_add(number, eventfd): a key"),
     object.method("signal_take", &signals.take, api.meth_one, "signal_take(key): how often it came"),
     object.method("signal_remove", &signals.remove, api.meth_one, "signal_remove(key)"),
+    object.method("signal_watched", &signals.watched, api.meth_one, "signal_watched(number): whether it is awaited"),
     object.method("send", &messages.send, api.meth_fastcall, "send(runtime, shard, tag, value, direct)"),
     object.method(
         "send_many",

@@ -33,6 +33,8 @@ pub const PyRuntime = struct {
     dying: bool,
     /// In debug mode.
     watch: ?*Watch,
+    /// When Python's side last looked for new signal handlers.
+    looked_ns: u64,
     /// What a signal handler or a task raised to end the whole program.
     fatal: ?*Object,
 
@@ -321,6 +323,14 @@ pub const PyRuntime = struct {
         return api.none();
     }
 
+    /// Any thread; after request_stop().
+    fn cancelAgain(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (self.forked()) return helpers_module.raiseCode(errors.fromError(error.Forked));
+        self.runtime.crew.cancelAgain();
+        return api.none();
+    }
+
     fn closing(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return py.PyBool_FromLong(@intFromBool(of(instance).runtime.crew.closing.load(.acquire)));
     }
@@ -405,6 +415,7 @@ pub const PyRuntime = struct {
                 object.method("drive", &drive, api.meth_one, "drive(main)"),
                 object.method("shutdown", &shutdown, api.meth_one, "shutdown(timeout_ns)"),
                 object.method("request_stop", &requestStop, api.meth_noargs, "Cancel everything; does not wait."),
+                object.method("cancel_again", &cancelAgain, api.meth_noargs, "The same for those that went on."),
                 object.method("closing", &closing, api.meth_noargs, "Whether it is going down."),
                 object.method("stats", &stats, api.meth_noargs, "A snapshot, CBOR."),
                 object.method("backend", &backend, api.meth_noargs, "backend() -> (number, errno, ring entries)"),

@@ -13,6 +13,7 @@ const core_task = @import("../task.zig");
 const object = @import("object.zig");
 const helpers = &@import("helpers.zig").helpers;
 const host = &@import("host.zig").host;
+const lookAtHandlers = @import("host.zig").lookAtHandlers;
 const raiseCode = @import("helpers.zig").raiseCode;
 const repr = @import("repr.zig");
 const result_wait = @import("result_wait.zig");
@@ -134,6 +135,7 @@ pub const PyTask = struct {
         if (py.PyContext_Enter(self.context.?) != 0) return self.fail();
         const verdict = self.advance();
         _ = py.PyContext_Exit(self.context.?);
+        if (self.is_main) lookAtHandlers(self.home());
         if (verdict == .ended) self.settle();
         return verdict;
     }

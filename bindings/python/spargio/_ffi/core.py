@@ -17,12 +17,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class ShardHooks:
-    """Called on a shard's thread at its start and end, and when a closing runtime has one task
-    left; set by the module that needs them."""
+    """Called on a shard's thread at its start and end, when a closing runtime has one task left,
+    and now and then where it looks for signals; set by the module that needs them."""
 
     attached: Any = None
     detached: Any = None
     last_task: Any = None
+    signals: Any = None
 
 
 def _attached(runtime: object, shard: int) -> None:
@@ -38,6 +39,11 @@ def _detached(runtime: object, shard: int) -> None:
 def _last_task(runtime: object, shard: int) -> None:
     if ShardHooks.last_task is not None:
         ShardHooks.last_task(runtime, shard)
+
+
+def _signals(runtime: object, shard: int) -> None:
+    if ShardHooks.signals is not None:
+        ShardHooks.signals(runtime, shard)
 
 
 def adopt(given: object) -> Any:
@@ -193,6 +199,7 @@ if TYPE_CHECKING:
         def drive(self, main: JoinHandle[Any], /) -> None: ...
         def shutdown(self, timeout_ns: int, /) -> bool: ...
         def request_stop(self) -> None: ...
+        def cancel_again(self) -> None: ...
         def closing(self) -> bool: ...
         def stats(self) -> bytes: ...
         def backend(self) -> tuple[int, int, int]: ...
@@ -252,6 +259,7 @@ class Functions(Protocol):
     def signal_add(self, number: int, eventfd: int, /) -> int: ...
     def signal_take(self, key: int, /) -> int: ...
     def signal_remove(self, key: int, /) -> None: ...
+    def signal_watched(self, number: int, /) -> bool: ...
     def send(self, runtime: Runtime, shard: int, tag: int, value: int, direct: int, /) -> bool: ...
     def send_many(
         self, runtime: Runtime, shard: int, pairs: tuple[tuple[int, int], ...], direct: int, /
@@ -298,6 +306,7 @@ _made = library.start_bridge(
         "attached": _attached,
         "detached": _detached,
         "last_task": _last_task,
+        "signals": _signals,
         "os_error": _os_error,
         "spargio_error": _spargio_error,
     }

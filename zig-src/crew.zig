@@ -4,6 +4,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const bells = @import("bells.zig");
+const Failure = @import("failure.zig").Failure;
 const fork = @import("fork.zig");
 const Options = @import("options.zig").Options;
 const Info = @import("probe.zig").Info;
@@ -21,8 +22,8 @@ pub const Crew = struct {
     options: Options,
     info: Info,
     backend: Backend,
-    /// Why io_uring was not taken, though nothing spoke against it: its errno. Else 0.
-    backend_errno: i32 = 0,
+    /// Why io_uring was not taken, though nothing spoke against it; else its errno is 0.
+    refused_ring: Failure = .{},
     host: ?*const Host,
     /// The host's own side of this runtime.
     host_owner: ?*anyopaque = null,

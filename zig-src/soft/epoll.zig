@@ -7,6 +7,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const clock = @import("../clock.zig");
+const Failure = @import("../failure.zig").Failure;
 const gpa = @import("../memory.zig").gpa;
 const limits = @import("../limits.zig");
 const op = @import("../op.zig");
@@ -65,14 +66,16 @@ pub const Epoll = struct {
         }
     };
 
-    /// On failure `errno` has the kernel's number.
-    pub fn makeRing(entries: u32, group: *Group, pool: *Pool, errno: *i32) InitError!Ring {
-        const epoll = try descriptor(linux.epoll_create1(linux.EPOLL.CLOEXEC), errno);
+    pub fn makeRing(entries: u32, group: *Group, pool: *Pool, failure: *Failure) InitError!Ring {
+        const epoll: i32 = @intCast(try done(.epoll_create1, linux.epoll_create1(linux.EPOLL.CLOEXEC), failure));
         errdefer _ = linux.close(epoll);
-        const bell = try descriptor(linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK), errno);
+        const made = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
+        const bell: i32 = @intCast(try done(.eventfd, made, failure));
         errdefer _ = linux.close(bell);
         var event: linux.epoll_event = .{ .events = linux.EPOLL.IN, .data = .{ .fd = bell } };
-        _ = try descriptor(linux.epoll_ctl(epoll, linux.EPOLL.CTL_ADD, bell, &event), errno);
+        _ = try done(.epoll_ctl, linux.epoll_ctl(epoll, linux.EPOLL.CTL_ADD, bell, &event), failure);
+        var none: [events_max]linux.epoll_event = undefined;
+        _ = try done(.epoll_pwait, waitFor(epoll, &none, 0), failure); // It may be forbidden.
         const self = try gpa.create(Epoll);
         errdefer gpa.destroy(self);
         self.* = .{ .epoll = epoll, .bell = bell, .pool = pool };
@@ -81,9 +84,9 @@ pub const Epoll = struct {
         return ring;
     }
 
-    fn descriptor(rc: usize, errno: *i32) error{SetupFailed}!i32 {
-        if (linux.errno(rc) == .SUCCESS) return @intCast(rc);
-        errno.* = @backingInt(linux.errno(rc));
+    fn done(call: Failure.Call, rc: usize, failure: *Failure) error{SetupFailed}!usize {
+        if (linux.errno(rc) == .SUCCESS) return rc;
+        failure.set(call, linux.errno(rc));
         return error.SetupFailed;
     }
 
@@ -274,7 +277,15 @@ pub const Epoll = struct {
         switch (linux.errno(rc)) {
             .SUCCESS => {},
             .INTR => return .interrupted,
-            else => |errno| std.debug.panic("spargio: epoll_pwait failed: {t}", .{errno}),
+            .NOMEM, .AGAIN => { // For the moment.
+                if (deadline_ns != 0) Ring.pause();
+                return .timeout;
+            },
+            // Operations are under way, and there is no way to them any more.
+            else => |errno| std.debug.panic("spargio: epoll_pwait failed with {t}: {s}", .{ errno, switch (errno) {
+                .BADF, .INVAL => "the program closed a descriptor that is not its own",
+                else => "a seccomp filter or a security module took it away after the start",
+            } }),
         }
         if (rc == 0) return .timeout;
         for (events[0..rc]) |event| {
@@ -289,7 +300,10 @@ pub const Epoll = struct {
         const ts = clock.toTimespec(left_ns);
         const fd: usize = @intCast(epoll);
         const rc = linux.syscall6(.epoll_pwait2, fd, @intFromPtr(events), events.len, @intFromPtr(&ts), 0, 0);
-        if (linux.errno(rc) != .NOSYS and linux.errno(rc) != .PERM) return rc;
+        switch (linux.errno(rc)) {
+            .SUCCESS, .INTR => return rc,
+            else => {}, // A seccomp filter may say anything.
+        }
         const ms = std.math.divCeil(u64, left_ns, std.time.ns_per_ms) catch unreachable;
         return linux.epoll_wait(epoll, events, events.len, @intCast(@min(ms, std.math.maxInt(i32))));
     }

@@ -69,6 +69,7 @@ def test_nothing_in_the_package_uses_the_command_line() -> None:
 LAYERS = [
     {
         "limits",
+        "failure",
         "errors",
         "clock",
         "sync",

@@ -34,8 +34,10 @@ pub fn tell(failure: *const Failure) void {
     if (failure.errno == 0) return;
     var buffer: [384]u8 = undefined;
     const number: std.os.linux.E = @fromBackingInt(@as(u16, @intCast(failure.errno)));
-    const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not to be had ({t}): running on epoll, which is " ++
-        "slower. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{ number, failure.advice() }) catch return;
+    const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not to be had ({t} of {t}): running on epoll, " ++
+        "which is slower. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{
+        number, failure.call, failure.advice(),
+    }) catch return;
     _ = std.os.linux.write(2, line.ptr, line.len);
 }
 

@@ -39,8 +39,10 @@ pub const Crew = struct {
     round_robin: Atomic(u32) = .init(0),
 
     closing: Atomic(bool) = .init(false),
-    /// How often all tasks were asked to end: once by `close`, again by each `cancelAgain`.
+    /// How often the shards were to look for what is to end: operations on a closed descriptor, or all tasks.
     cancel_rounds: Atomic(u32) = .init(0),
+    /// How often all tasks were asked to end: once by `close`, again by each `cancelAgain`.
+    end_rounds: Atomic(u32) = .init(0),
     /// See `holdOpen`.
     held_open: Atomic(bool) = .init(false),
     /// 1: everything has ended, the shards leave their loops. Threads wait on it.
@@ -151,14 +153,14 @@ pub const Crew = struct {
     /// No new tasks; what runs is cancelled; when all has ended the shards stop.
     pub fn close(self: *Crew) void {
         if (self.closing.swap(true, .seq_cst)) return;
-        _ = self.cancel_rounds.fetchAdd(1, .seq_cst);
-        for (self.shards) |*shard| _ = self.notify(shard);
+        self.cancelAgain();
         self.stopIfDone(null);
     }
 
     /// For tasks that went on although they were cancelled.
     pub fn cancelAgain(self: *Crew) void {
         assert(self.closing.load(.seq_cst));
+        _ = self.end_rounds.fetchAdd(1, .seq_cst);
         self.endClosed();
     }
 

@@ -333,7 +333,7 @@ pub const Runtime = struct {
         const crew = &self.crew;
         if (crew.forked()) return error.Forked;
         const from = Shard.currentOf(crew);
-        assert(!task.cleanup or from == target);
+        assert(!task.cleanup or from != null);
         countBegun(crew, from, task.kind);
         if (crew.closing.load(.seq_cst) and !task.cleanup) return refuse(crew, from, .spawn_refused, error.Closed);
         if (!task.stealable()) {

@@ -93,6 +93,7 @@ pub const Shard = struct {
     /// When the first bell since the last poll was rung; 0: there is none.
     rang_ns: u64 = 0,
     cancel_rounds_seen: u32 = 0,
+    end_rounds_seen: u32 = 0,
     idle: idle.Idle = .{},
     /// Operations that the poll with this number ended without the ring.
     at_once: struct { poll: u64 = 0, count: u32 = 0 } = .{},
@@ -351,11 +352,14 @@ pub const Shard = struct {
 
     fn cancelLive(self: *Shard) void {
         self.cancel_rounds_seen = self.crew.cancel_rounds.load(.seq_cst);
-        const closing = self.crew.closing.load(.seq_cst);
+        const rounds = self.crew.end_rounds.load(.seq_cst);
+        const first = self.end_rounds_seen == 0;
+        const all = rounds != self.end_rounds_seen;
+        self.end_rounds_seen = rounds;
         var next = self.live;
         while (next) |task| : (next = task.live_next) {
             cancel.cancelClosed(self, task);
-            if (!closing or task.cleanup) continue;
+            if (!all or (first and (task.cleanup or task.told_of_close.load(.monotonic)))) continue;
             task.cancel_requested.store(true, .seq_cst);
             wake(task);
         }

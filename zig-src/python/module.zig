@@ -85,6 +85,7 @@ var functions = [_]api.MethodDef{
         api.meth_noargs,
         "submits_as_other(): whether the ring's polling thread has other rights than this thread",
     ),
+    object.method("raise_if_cancelled", &raiseIfCancelled, api.meth_noargs, "raise_if_cancelled()"),
     object.method("current_shard", &currentShard, api.meth_noargs, "current_shard()"),
 };
 
@@ -102,6 +103,12 @@ fn supports(_: ?*Object, argument: *Object) callconv(.c) ?*Object {
 fn submitsAsOther(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     const shard = Shard.current() orelse return py.PyBool_FromLong(0);
     return py.PyBool_FromLong(@intFromBool(shard.ring.submitsAsOther()));
+}
+
+/// raise_if_cancelled(): raises the cancellation of this task that its next await would raise.
+fn raiseIfCancelled(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+    const task = PyTask.current() orelse return api.none();
+    return if (task.cancelWanted()) task.raiseCancel() else api.none();
 }
 
 fn currentShard(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {

@@ -143,21 +143,25 @@ pub const PyRuntime = struct {
         task.task.cleanup = cleanup;
         const handle = PyTask.Type.objectOf(task);
         py.Py_IncRef(handle); // The scheduler's, given back by `release`.
-        self.runtime.submit(&task.task, target.shard) catch |err| {
+        self.hand(task, target.shard) catch |err| {
             if (err == error.Closed) task.closeCoroutine(); // It can never run; a full queue may empty.
             py.Py_DecRef(handle);
             py.Py_DecRef(handle);
-            return self.refused(err);
+            return helpers_module.raiseCode(errors.fromError(err));
         };
         return handle;
     }
 
-    /// A task of a runtime that closes is being cancelled: its spawn says so.
-    fn refused(self: *PyRuntime, err: errors.Error) ?*Object {
-        if (err == error.Closed and Shard.currentOf(&self.runtime.crew) != null) {
-            if (PyTask.current()) |me| return me.raiseCancel();
-        }
-        return helpers_module.raiseCode(errors.fromError(err));
+    /// Of a runtime that closes its own tasks may spawn: to clean up. What one spawns that was not told yet is
+    /// cancelled as all that was there: it ends before it begins.
+    fn hand(self: *PyRuntime, task: *PyTask, target: *Shard) errors.Error!void {
+        self.runtime.submit(&task.task, target) catch |err| {
+            if (err != error.Closed or Shard.currentOf(&self.runtime.crew) == null) return err;
+            const me = PyTask.current() orelse return err;
+            task.task.cleanup = true;
+            if (me.endIsNews()) task.task.cancel_requested.store(true, .seq_cst);
+            return self.runtime.submit(&task.task, target);
+        };
     }
 
     /// place(kind, value) -> the shard that a placement means now.

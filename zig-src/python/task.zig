@@ -100,7 +100,7 @@ pub const PyTask = struct {
 
     /// The shard it was started on. (Not the current one: in a child that forked in a task there is
     /// none.)
-    pub fn home(self: *PyTask) *Shard {
+    pub fn home(self: *const PyTask) *Shard {
         return @ptrCast(@alignCast(self.task.home.?));
     }
 
@@ -271,7 +271,11 @@ pub const PyTask = struct {
     pub fn raiseCancel(self: *PyTask) ?*Object {
         const exception = api.call(helpers.CancelledError, &.{}) orelse return null;
         defer py.Py_DecRef(exception);
-        if (!self.task.cancel_requested.swap(false, .acq_rel)) {
+        const asked = self.task.cancel_requested.swap(false, .acq_rel);
+        if (asked or self.endIsNews()) {
+            const closing = self.home().crew.closing.load(.seq_cst);
+            if (closing and !self.task.cleanup) self.task.told_of_close.store(true, .monotonic);
+        } else {
             var scope = self.scopes;
             while (scope) |s| : (scope = s.next) {
                 if (!s.expired.load(.acquire) or s.delivered) continue;
@@ -370,7 +374,15 @@ pub const PyTask = struct {
             return me.suspendNow();
         }
         me.endWait();
+        // The close has ended it, and is about to end who awaits: that one is told so, and can clean up.
+        if (self.endedByCancellation() and me.endIsNews()) return me.raiseCancel();
         return self.outcome();
+    }
+
+    /// The runtime closes, and this task was not told yet.
+    pub fn endIsNews(self: *const PyTask) bool {
+        return self.home().crew.closing.load(.seq_cst) and !self.task.cleanup and
+            !self.task.told_of_close.load(.monotonic);
     }
 
     fn endedByCancellation(self: *const PyTask) bool {
@@ -414,6 +426,8 @@ pub const PyTask = struct {
         const self = Type.body(handle);
         if (self.task.isDone()) return py.PyBool_FromLong(0);
         if (!isHere(self.runtime.?)) return null;
+        // It ends already, with all others: what it still does is clean-up.
+        if (self.task.told_of_close.load(.monotonic)) return py.PyBool_FromLong(1);
         self.task.cancel_requested.store(true, .seq_cst);
         Shard.wake(&self.task);
         return py.PyBool_FromLong(1);

@@ -49,7 +49,8 @@ current_shard = native.current_shard
 
 class RuntimeHandle:
     """What spawns. Any thread may use it, for as long as the runtime is up; then spawns raise
-    :class:`spargio.RuntimeClosed`. Every spawn gives a :class:`JoinHandle`."""
+    :class:`spargio.RuntimeClosed`, but for those of the runtime's own tasks, which clean up. Every
+    spawn gives a :class:`JoinHandle`."""
 
     __slots__ = ("_runtime", "_spawn")
 

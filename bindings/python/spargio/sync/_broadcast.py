@@ -92,6 +92,9 @@ class Subscriber(Generic[T]):
             with source._lock:
                 try:
                     return self._take()
+                except ChannelClosed:
+                    native.raise_if_cancelled()  # Before the close: told of that.
+                    raise
                 except ChannelEmpty:
                     future: Future[None] = native.future()
                     source._waiting.append(future)

@@ -189,6 +189,7 @@ class Receiver(Generic[T]):
 
 def _check(value: Any) -> Any:
     if value is _CLOSED:
+        native.raise_if_cancelled()  # Who was cancelled before the close is told of that.
         raise ChannelClosed("the channel was closed")
     return value
 

@@ -99,6 +99,8 @@ LAYERS = [
         "soft/blocking",
         "soft/sockets",
         "soft/attempt",
+        "soft/wakeup",
+        "soft/worker",
         "soft/pool",
         "soft/epoll",
         "backend",

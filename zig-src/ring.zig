@@ -60,6 +60,8 @@ pub const Ring = struct {
     buffers: ?*Buffers = null,
     /// Whose rights the kernel's polling thread has: those of who made the ring, for ever.
     polls_as: ?Identity = null,
+    /// Threads of a stand-in's that no signal ended, and that are in their call for ever.
+    threads_left: u64 = 0,
     /// Operations under way that go on only when `submit` or `wait` is called; of a stand-in.
     to_be_asked: u32 = 0,
 

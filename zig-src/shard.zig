@@ -581,6 +581,7 @@ pub const Shard = struct {
         self.counters.submits_refused.value.store(self.ring.submits_refused, .monotonic);
         self.counters.submits_short.value.store(self.ring.submits_short, .monotonic);
         self.counters.sqes_backlogged.value.store(self.ring.sqes_backlogged, .monotonic);
+        self.counters.threads_left.value.store(self.ring.threads_left, .monotonic);
         if (self.buffers == .ready) self.gauges.buffers_in_hands.value.store(self.buffers.ready.in_hands, .monotonic);
         self.gauges.ops_in_flight.value.store(self.ops.flying, .monotonic);
         self.gauges.timers_set.value.store(self.timers.heap.items.len, .monotonic);

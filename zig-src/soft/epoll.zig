@@ -334,7 +334,7 @@ pub const Epoll = struct {
         self.pooled += 1;
         if (self.pool.submit(pending)) return;
         // Not one thread can be made: slow is better than not at all.
-        self.leavePool(pending, blocking.perform(pending));
+        self.leavePool(pending, blocking.perform(pending, &blocking.wanted_always));
     }
 
     /// Its descriptors are not closed before it has ended: the pool will use their numbers.
@@ -480,7 +480,7 @@ pub const Epoll = struct {
             .trying => unreachable, // It is in a list, or has ended.
             .waiting => self.forget(pending),
             .pooled => {
-                if (!self.pool.withdraw(pending)) return already;
+                if (!self.pool.withdraw(pending) and !self.endCall(pending)) return already;
                 self.leavePool(pending, pending.resultAfter(.CANCELED));
                 return 0;
             },
@@ -488,6 +488,18 @@ pub const Epoll = struct {
         }
         self.fail(pending, .CANCELED);
         return 0;
+    }
+
+    /// A thread is in it: that is told, and told again when the shard asks again. One that does not hear is left
+    /// behind after a while. True: the operation has ended.
+    fn endCall(self: *Epoll, pending: *Pending) bool {
+        pending.told +|= 1;
+        if (pending.told < limits.calls_told_max or !self.pool.leave(pending)) {
+            self.pool.interrupt(pending);
+            return false;
+        }
+        self.ring.threads_left += 1;
+        return true;
     }
 
     fn cancelDescriptor(self: *Epoll, fd: i32, all: bool) i32 {

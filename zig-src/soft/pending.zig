@@ -23,6 +23,8 @@ pub const Pending = struct {
     connecting: bool = false,
     result: i32 = 0,
     cqe_flags: u32 = 0,
+    /// How often the thread that is in its call was told to end that.
+    told: u16 = 0,
     /// Of the list it is in: who waits for a descriptor, the pool's queue, what has arrived at a shard, or
     /// the free ones.
     next: ?*Pending = null,

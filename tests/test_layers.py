@@ -105,7 +105,7 @@ LAYERS = [
         "soft/epoll",
         "backend",
     },
-    {"shard", "bells", "cancel", "crew", "thief", "idle", "host", "messages"},
+    {"shard", "bells", "cancel", "crew", "thief", "idle", "host", "messages", "without_worker"},
     {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},
     {"runtime"},
     {"native_task"},

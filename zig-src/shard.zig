@@ -34,6 +34,7 @@ const Internal = op_module.Internal;
 const bells = @import("bells.zig");
 const idle = @import("idle.zig");
 const thief = @import("thief.zig");
+const without_worker = @import("without_worker.zig");
 const seam = @import("seam.zig");
 const Atomic = seam.Atomic;
 
@@ -521,6 +522,9 @@ pub const Shard = struct {
     /// unless its end is wanted, or it is a close, which has happened all the same (close(2)).
     fn landed(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
         const interrupted = result == -@as(i32, @backingInt(linux.E.INTR)) and !op.verbatim and !op.cancel_sent;
+        if (without_worker.isMissing(self, op, result)) {
+            return self.endOp(op, without_worker.retry(self, op, result) orelse return, cqe_flags);
+        }
         if (!interrupted) return self.endOp(op, result, cqe_flags);
         if (op.sqe.opcode == .CLOSE) return self.endOp(op, 0, cqe_flags);
         self.ring.push(&op.sqe) catch self.endOp(op, result, cqe_flags);

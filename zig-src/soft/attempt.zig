@@ -68,7 +68,7 @@ fn again(pending: *Pending, events: u32) Outcome {
 }
 
 /// What waiting for events makes no sense for: it is always ready, and may block all the same.
-fn isFile(fd: i32) bool {
+pub fn isFile(fd: i32) bool {
     var status: linux.Statx = undefined;
     const rc = linux.statx(fd, "", linux.AT.EMPTY_PATH, .{ .TYPE = true }, &status);
     if (linux.errno(rc) != .SUCCESS) return true; // The call itself will say what is wrong.

@@ -77,6 +77,11 @@ def _os_error(number: int, text: str | None, filename: object) -> OSError:
             "and this thread's user or group is another one now: start it after that change, or "
             "without io_uring_sqpoll"
         )
+    if number == errno_module.EAGAIN and text is None and filename is not None:
+        text = (
+            "the kernel could make no thread for it: raise the limit of processes and threads "
+            "(`ulimit -u`, pids.max of the control group)"
+        )
     words = os.strerror(number) if text is None else f"{os.strerror(number)}: {text}"
     if isinstance(filename, tuple):  # Two paths: a rename, a link.
         return OSError(number, words, filename[0], None, filename[1])

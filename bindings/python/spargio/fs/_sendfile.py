@@ -46,7 +46,7 @@ async def sendfile(
 
 
 class _CannotSplice(Exception):
-    """The file system, or this kind of file."""
+    """The file system, this kind of file, or the kernel without a thread for it."""
 
 
 class _Transfer:
@@ -82,7 +82,7 @@ class _Transfer:
             try:
                 count = await self._splice(source, start, write_end, min(room, self._left))
             except OSError as error:
-                if error.errno == errno.EINVAL:
+                if error.errno in (errno.EINVAL, errno.EAGAIN):
                     raise _CannotSplice from None
                 raise
             if count == 0:
@@ -91,9 +91,17 @@ class _Transfer:
 
     async def _drain(self, read_end: int, count: int) -> None:
         while count:
-            moved = await self._splice(read_end, _NO_OFFSET, self._stream._io, count)
-            count -= moved
-            self._took(moved)
+            try:
+                moved = await self._splice(read_end, _NO_OFFSET, self._stream._io, count)
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise
+                data = os.read(read_end, count)  # It is there.
+                await self._send(memoryview(data))
+                count -= len(data)
+            else:
+                count -= moved
+                self._took(moved)
 
     async def _copy(self) -> None:
         buffer = memoryview(bytearray(min(_PIECE, self._left)))
@@ -102,11 +110,13 @@ class _Transfer:
             count = await self._file.read_at_into(self._offset + self.sent, room)
             if count == 0:
                 return
-            data = buffer[:count]
-            while data:
-                moved = await self._stream.send(data)
-                self._took(moved)
-                data = data[moved:]
+            await self._send(buffer[:count])
+
+    async def _send(self, data: memoryview) -> None:
+        while data:
+            moved = await self._stream.send(data)
+            self._took(moved)
+            data = data[moved:]
 
     def _took(self, count: int) -> None:
         self.sent += count

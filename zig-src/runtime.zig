@@ -169,7 +169,8 @@ pub const Runtime = struct {
             .policy = .init(options, id),
             .watch = .{ .seen = seen },
         };
-        if (self.crew.usesSendMsgRing()) return;
+        // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
+        // of the thread that rings.
         const rc = seam.system.eventfd(0, linux.EFD.CLOEXEC);
         if (linux.errno(rc) != .SUCCESS) {
             failure.set(.eventfd, linux.errno(rc));

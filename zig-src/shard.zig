@@ -48,7 +48,7 @@ pub const Shard = struct {
     id: u16,
     crew: *Crew,
     ring: Ring,
-    /// Never changes after the start; -1 where bells go by MSG_RING alone.
+    /// Never changes after the start.
     eventfd: i32 = -1,
     eventfd_value: u64 = 0,
     /// The read of it is under way or queued.

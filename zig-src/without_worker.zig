@@ -38,7 +38,10 @@ fn makeHere(self: *Shard, op: *Op, result: i32) i32 {
         .CLOSE => plain(linux.close(sqe.fd)),
         .SHUTDOWN => plain(linux.shutdown(sqe.fd, @bitCast(sqe.len))),
         .MADVISE => plain(linux.madvise(@ptrFromInt(sqe.addr), sqe.len, sqe.rw_flags)),
-        .READ, .WRITE, .READ_FIXED, .WRITE_FIXED, .READV, .WRITEV => if (attempts.isFile(sqe.fd)) transfer(op) else result,
+        .READ, .WRITE, .READ_FIXED, .WRITE_FIXED, .READV, .WRITEV => if (attempts.isFile(sqe.fd))
+            transfer(op)
+        else
+            result,
         else => if (blocking.knows(sqe.opcode)) call(sqe) else result,
     };
 }

@@ -1,6 +1,6 @@
 //! How one shard wakes another, or a thread does: MSG_RING; where there is none or the kernel refuses it, an
-//! eventfd that a read of the target's ring waits for. What a bell is for stands in a queue before it rings (doorbell.zig); each refusal is
-//! counted.
+//! eventfd that a read of the target's ring waits for. What a bell is for stands in a queue before it rings
+//! (doorbell.zig); each refusal is counted.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -139,8 +139,11 @@ for number in (signal.SIGURG, 48, 49, 50):
 def workers():
     names = []
     for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{{task}}/comm") as comm:
-            names.append(comm.read().strip())
+        try:
+            with open(f"/proc/self/task/{{task}}/comm") as comm:
+                names.append(comm.read().strip())
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # It has just ended.
     return names.count("spargio-files")
 
 async def main(handle):

@@ -46,6 +46,9 @@ pub const refused_pause_ns = 100 * std.time.ns_per_us;
 /// A cancellation that met its operation at work is repeated after so long.
 pub const cancel_again_ns = 10 * std.time.ns_per_ms;
 
+/// A thread of the pool that was told so often, at these intervals, that its call is to end is left behind.
+pub const calls_told_max = 100;
+
 /// So many bytes the kernel moves at a time at most (MAX_RW_COUNT).
 pub const transfer_max = 0x7ffff000;
 

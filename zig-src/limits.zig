@@ -43,6 +43,9 @@ pub const ring_entries_min = 8;
 /// Before the kernel is asked again that could not take a submission just now.
 pub const refused_pause_ns = 100 * std.time.ns_per_us;
 
+/// A start asks so often whether the kernel takes a submission, before it believes that it never does.
+pub const refused_tries = 3;
+
 /// A cancellation that met its operation at work is repeated after so long.
 pub const cancel_again_ns = 10 * std.time.ns_per_ms;
 

@@ -4,6 +4,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const Failure = @import("failure.zig").Failure;
+const limits = @import("limits.zig");
 const seam = @import("seam.zig");
 const cpus = @import("cpus.zig");
 
@@ -122,8 +123,15 @@ pub fn mayUse(ring_fd: i32, failure: *Failure) bool {
     const registered = linux.io_uring_register(ring_fd, .REGISTER_PROBE, &nothing, 0);
     failure.set(.io_uring_register, linux.errno(registered));
     if (!failure.is(.SUCCESS)) return false;
-    const entered = linux.syscall6(.io_uring_enter, @intCast(ring_fd), 0, 0, 0, 0, 0);
-    failure.set(.io_uring_enter, linux.errno(entered));
+    // What the kernel could not do just now it does the next time; a filter says the same again.
+    for (0..limits.refused_tries) |_| {
+        const entered = linux.syscall6(.io_uring_enter, @intCast(ring_fd), 0, 0, 0, 0, 0);
+        failure.set(.io_uring_enter, linux.errno(entered));
+        switch (linux.errno(entered)) {
+            .AGAIN, .BUSY, .INTR, .NOMEM => {},
+            else => break,
+        }
+    }
     return failure.is(.SUCCESS) or failure.is(.BADFD); // What the kernel says of a ring that is disabled.
 }
 

@@ -18,6 +18,7 @@ import os, resource, socket, sys, tempfile
 import spargio
 from spargio import fs, net
 
+spargio.preload()
 top = tempfile.mkdtemp()
 os.chmod(top, 0o777)
 os.setgroups([]), os.setgid(61234), os.setuid(61234)

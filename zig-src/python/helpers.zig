@@ -27,6 +27,8 @@ const Helpers = struct {
     detached: *Object,
     /// (runtime, shard) on a shard whose runtime closes, when one task is left.
     last_task: *Object,
+    /// (runtime, shard) on the shard that looks for signals, now and then.
+    signals: *Object,
     /// (errno, text or None, filename or None) -> OSError
     os_error: *Object,
     /// (result code) -> exception

@@ -64,6 +64,7 @@ var functions = [_]api.MethodDef{
     object.method("signal_add", &signals.add, api.meth_fastcall, "signal_add(number, eventfd): a key"),
     object.method("signal_take", &signals.take, api.meth_one, "signal_take(key): how often it came"),
     object.method("signal_remove", &signals.remove, api.meth_one, "signal_remove(key)"),
+    object.method("signal_watched", &signals.watched, api.meth_one, "signal_watched(number): whether it is awaited"),
     object.method("send", &messages.send, api.meth_fastcall, "send(runtime, shard, tag, value, direct)"),
     object.method(
         "send_many",
@@ -90,6 +91,7 @@ var functions = [_]api.MethodDef{
         api.meth_noargs,
         "submits_as_other(): whether the ring's polling thread has other rights than this thread",
     ),
+    object.method("raise_if_cancelled", &raiseIfCancelled, api.meth_noargs, "raise_if_cancelled()"),
     object.method("current_shard", &currentShard, api.meth_noargs, "current_shard()"),
 };
 
@@ -107,6 +109,12 @@ fn supports(_: ?*Object, argument: *Object) callconv(.c) ?*Object {
 fn submitsAsOther(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     const shard = Shard.current() orelse return py.PyBool_FromLong(0);
     return py.PyBool_FromLong(@intFromBool(shard.ring.submitsAsOther()));
+}
+
+/// raise_if_cancelled(): raises the cancellation of this task that its next await would raise.
+fn raiseIfCancelled(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+    const task = PyTask.current() orelse return api.none();
+    return if (task.cancelWanted()) task.raiseCancel() else api.none();
 }
 
 fn currentShard(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,6 +28,14 @@ _BACKENDS = {
     "epoll": constants.BACKEND_EPOLL,
 }
 _QUEUES = {"mutex": constants.QUEUE_MUTEX, "lock_free": constants.QUEUE_LOCK_FREE}
+_STOPPING = signal.valid_signals() - {
+    signal.SIGKILL,
+    signal.SIGSTOP,
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ class RuntimeBuilder:
         self._hot: list[int] = []
         self._coalesced: list[int] = []
         self._debug: bool | None = None
+        self._stop_signals: tuple[int, ...] = ()
 
     def shards(self, count: int) -> RuntimeBuilder:
         """Number of shards, 1 to 256; default: usable CPUs."""
@@ -251,6 +261,24 @@ class RuntimeBuilder:
         if not isinstance(enabled, bool):
             raise TypeError(f"debug is {enabled!r}: allowed is True or False")
         self._debug = enabled
+        return self
+
+    def stop_signals(self, numbers: Iterable[int]) -> RuntimeBuilder:
+        """Signals that end ``run`` as Ctrl-C does, with ``SystemExit(128 + number)``: every task is
+        cancelled and has ended when that is raised; one that comes again cancels again. In place of
+        the program's own handlers for them, while ``run`` lasts; on the main thread only. Default:
+        none. ``stop_signals=(signal.SIGTERM,)`` is what a service wants."""
+        if isinstance(numbers, str | bytes) or not isinstance(numbers, Iterable):
+            raise TypeError(f"stop_signals is {numbers!r}: allowed is a list of signals")
+        given = tuple(numbers)
+        for number in given:
+            _check_type("stop_signals", number, int, "a list of signals")
+            if number not in _STOPPING:
+                raise ValueError(
+                    f"stop_signals has {number!r}: allowed are signals that a program may handle, "
+                    "less those of its faults"
+                )
+        self._stop_signals = given
         return self
 
     def is_debug(self) -> bool:

@@ -50,7 +50,8 @@ current_shard = native.current_shard
 
 class RuntimeHandle:
     """What spawns. Any thread may use it, for as long as the runtime is up; then spawns raise
-    :class:`spargio.RuntimeClosed`. Every spawn gives a :class:`JoinHandle`."""
+    :class:`spargio.RuntimeClosed`, but for those of the runtime's own tasks, which clean up. Every
+    spawn gives a :class:`JoinHandle`."""
 
     __slots__ = ("_runtime", "_spawn")
 
@@ -165,6 +166,8 @@ class Runtime:
     shut it down, or use ``with``. Any thread may use it."""
 
     def __init__(self, builder: RuntimeBuilder) -> None:
+        if builder._stop_signals:
+            raise ValueError("stop_signals for a runtime in the background: allowed with run()")
         self._native = start(builder, driven=False)
         self._handle = RuntimeHandle(self._native)
         self._owner = os.getpid()
@@ -255,35 +258,35 @@ def _takes_handle(function: Callable[..., object]) -> bool:
 def run_with(builder: RuntimeBuilder, main: MainFunction[T]) -> T:
     """Run `main` on a runtime of its own and give its result or raise its exception.
 
-    Shard 0 is the calling thread, so signal handlers work as in any program: what they raise is
-    raised from here, after every task was cancelled and has ended. Ctrl-C cancels every task at its
-    next await, then ``KeyboardInterrupt`` is raised from here; a second one is raised at once,
-    wherever the program is, and cancels again. `main` is called with a
+    Shard 0 is the calling thread, so signal handlers run as in any program. What one raises cancels
+    every task at its next await, and is raised from here when all have ended: ``SystemExit``, or
+    ``KeyboardInterrupt`` after Ctrl-C; a second Ctrl-C is raised at once, wherever the program is,
+    and cancels again. See :meth:`RuntimeBuilder.stop_signals` for SIGTERM. `main` is called with a
     :class:`RuntimeHandle` where it takes an argument. Tasks that are left when it ends are
     cancelled. ``RuntimeError`` inside a spargio task.
     """
     if getattr(_asyncgens.local, "runtime", None) is not None:
         raise RuntimeError("spargio.run() inside a spargio task: await the coroutine instead")
     _check_main(main)
-    runtime = start(builder, driven=True)
-    driven = False
-    try:
-        handle = RuntimeHandle(runtime)
-        with_handle = _takes_handle(main)
+    with _interrupts.Guard(builder._stop_signals) as guard:
+        runtime = start(builder, driven=True)
+        driven = False
+        try:
+            handle = RuntimeHandle(runtime)
+            with_handle = _takes_handle(main)
 
-        async def whole() -> T:
-            return await _call_main(main, handle if with_handle else None)
+            async def whole() -> T:
+                return await _call_main(main, handle if with_handle else None)
 
-        job = handle.spawn_pinned(0, whole(), name=getattr(main, "__qualname__", None))
-        with _interrupts.cancelling(runtime) as interrupted:
+            job = handle.spawn_pinned(0, whole(), name=getattr(main, "__qualname__", None))
+            guard.drives(runtime)
             driven = True
             runtime.drive(job)
-    finally:
-        if not driven:  # Ctrl-C, or something about `main`: the other shards are up and hold it.
-            runtime.shutdown(_FOREVER_NS)
-        _watch.join(runtime)
-    if interrupted:
-        raise KeyboardInterrupt
+        finally:
+            if not driven:  # Something about `main`: the other shards are up and hold it.
+                runtime.shutdown(_FOREVER_NS)
+            _watch.join(runtime)
+    guard.raise_kept()
     return job.result()
 
 

@@ -13,8 +13,12 @@ pub const Chosen = options_module.ChosenBackend;
 
 /// What the options say; where they leave it open, the environment.
 pub fn wanted(options: *const Options) Wanted {
-    if (options.backend != 0) return @fromBackingInt(@intCast(options.backend));
-    return options_module.environment() orelse .automatic;
+    const given: Wanted = @fromBackingInt(@intCast(options.backend));
+    return switch (given) {
+        .automatic => options_module.environment() orelse .automatic,
+        .either => .automatic,
+        .io_uring, .epoll => given,
+    };
 }
 
 /// Says what epoll and the pool can do, without asking io_uring anything.

@@ -23,7 +23,7 @@ _BACKOFF_MAX = 65536
 _TAG_MAX = 65535
 _SQPOLL_IDLE_MS = 2000
 _BACKENDS = {
-    "auto": constants.BACKEND_AUTO,
+    "auto": constants.BACKEND_EITHER,
     "io_uring": constants.BACKEND_IO_URING,
     "epoll": constants.BACKEND_EPOLL,
 }
@@ -85,9 +85,9 @@ class RuntimeBuilder:
 
     def backend(self, name: str) -> RuntimeBuilder:
         """``"io_uring"``; ``"epoll"``: epoll(7), with threads for files, which works where io_uring
-        is forbidden or missing and makes no call of it; ``"auto"`` (default): io_uring where rings
-        can be made, else epoll, with a warning in the log of ``spargio``. The environment's
-        ``SPARGIO_BACKEND`` decides what ``"auto"`` is."""
+        is forbidden or missing and makes no call of it; ``"auto"``: io_uring if rings can be
+        made, else epoll, with a warning in the log of ``spargio``. Without this option the
+        environment's ``SPARGIO_BACKEND`` decides, ``auto`` if it is not set."""
         _check_type("backend", name, str, "'auto', 'io_uring' or 'epoll'")
         if name not in _BACKENDS:
             raise ValueError(f"backend is {name!r}: allowed is 'auto', 'io_uring' or 'epoll'")

@@ -124,6 +124,7 @@ typedef uint64_t spargio_runtime;
 #define SPARGIO_BACKEND_AUTO 0u
 #define SPARGIO_BACKEND_IO_URING 1u /**< io_uring, or an error */
 #define SPARGIO_BACKEND_EPOLL 2u    /**< epoll(7), eventfd(2) and threads for files; no call of io_uring */
+#define SPARGIO_BACKEND_EITHER 3u   /**< io_uring if rings can be made, else epoll, whatever the environment says. Since 0.4 */
 
 #define SPARGIO_ANY_CPU 4294967295u /**< for io_uring_sqpoll_cpu */
 

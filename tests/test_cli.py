@@ -95,7 +95,8 @@ def test_demo_verifies_every_file(
     assert report["bytes"] == report["corpus"]["bytes"] > 1 << 20
     assert report["queue"] == queue
     assert report["shards"] == shards == len(report["per_shard"])
-    assert sum(shard["stealable_executed"] for shard in report["per_shard"]) == report["files"]
+    stealable = sum(shard["stealable_executed"] for shard in report["per_shard"])
+    assert stealable == report["files"] + 1  # One for each connection, and one that accepts.
     assert (
         0
         < report["latency_ms"]["p50"]
@@ -252,8 +253,14 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out == f"spargio {spargio.__version__}\n"
 
 
-def test_demo_ends_with_130_at_ctrl_c(corpus_folder: Path, tmp_path: Path) -> None:
-    """The signal comes while files are being stored, which the store folder shows."""
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")],
+)
+def test_demo_ends_at_a_signal_and_leaves_nothing(
+    number: int, code: int, said: str, corpus_folder: Path, tmp_path: Path
+) -> None:
+    """It comes while files are being stored, which the store folder shows."""
     process = subprocess.Popen(
         command("demo", "--corpus", str(corpus_folder), "--seconds", "600", "--shards", "2"),
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -264,15 +271,32 @@ def test_demo_ends_with_130_at_ctrl_c(corpus_folder: Path, tmp_path: Path) -> No
     try:
         while not list(tmp_path.glob("spargio-demo-*/store/*.bin")):
             assert process.poll() is None, process.communicate()[1]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == 130
-    assert err == "interrupted\n", err
-    assert out == ""
+    assert (process.returncode, out, err) == (code, "", said)
     assert list(tmp_path.iterdir()) == []  # The folder is gone, and so is whoever wrote into it.
+
+
+def test_demo_tells_of_a_full_disk(corpus_folder: Path, tmp_path: Path) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", tmp_path]).returncode:
+        pytest.skip("no right to mount a small file system")
+    try:
+        done = subprocess.run(
+            command("demo", "--seconds", "30", "--shards", "2"),
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        left = list(tmp_path.iterdir())
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    assert (done.returncode, done.stdout, left) == (1, "", [])
+    assert "No space left on device" in done.stderr and "TMPDIR" in done.stderr
+    assert "doctor" not in done.stderr
 
 
 def test_progress_line_on_a_terminal_only(corpus_folder: Path) -> None:
@@ -427,7 +451,7 @@ def test_senders_end_with_the_demo(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         task = demo_client.Task("127.0.0.1", port, 4, None, str(tmp_path), [(0, "a", 7)])
-        with demo_senders.SenderProcess(task, tmp_path) as senders:
+        with demo_senders.SenderProcess(task) as senders:
             connection, _ = server.accept()
             assert senders.running()
         with connection:

@@ -69,6 +69,7 @@ def test_nothing_in_the_package_uses_the_command_line() -> None:
 LAYERS = [
     {
         "limits",
+        "failure",
         "errors",
         "errno_text",
         "clock",
@@ -106,11 +107,13 @@ LAYERS = [
         "soft/interrupt",
         "soft/sockets",
         "soft/attempt",
+        "soft/wakeup",
+        "soft/worker",
         "soft/pool",
         "soft/epoll",
         "backend",
     },
-    {"shard", "bells", "cancel", "crew", "thief", "idle", "host", "messages"},
+    {"shard", "bells", "cancel", "crew", "thief", "idle", "host", "messages", "without_worker"},
     {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},
     {"runtime"},
     {"native_task", "native_waits"},

@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const attempts = @import("soft/attempt.zig");
+const Failure = @import("failure.zig").Failure;
 const options_module = @import("options.zig");
 const Options = options_module.Options;
 const probe = @import("probe.zig");
@@ -12,8 +13,12 @@ pub const Chosen = options_module.ChosenBackend;
 
 /// What the options say; where they leave it open, the environment.
 pub fn wanted(options: *const Options) Wanted {
-    if (options.backend != 0) return @fromBackingInt(@intCast(options.backend));
-    return options_module.environment() orelse .automatic;
+    const given: Wanted = @fromBackingInt(@intCast(options.backend));
+    return switch (given) {
+        .automatic => options_module.environment() orelse .automatic,
+        .either => .automatic,
+        .io_uring, .epoll => given,
+    };
 }
 
 /// Says what epoll and the pool can do, without asking io_uring anything.
@@ -29,24 +34,15 @@ pub fn epollInfo() probe.Info {
 
 /// One line on stderr, for programs that have no log of their own: why a runtime has not the backend
 /// that it could have.
-pub fn tell(errno: i32) void {
-    if (errno == 0) return;
+pub fn tell(failure: *const Failure) void {
+    if (failure.errno == 0) return;
     var buffer: [384]u8 = undefined;
-    const number: std.os.linux.E = @fromBackingInt(@as(u16, @intCast(errno)));
-    const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not to be had ({t}): running on epoll, which is " ++
-        "slower. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{ number, advice(number) }) catch return;
+    const number: std.os.linux.E = @fromBackingInt(@as(u16, @intCast(failure.errno)));
+    const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not to be had ({t} of {t}): running on epoll, " ++
+        "which is slower. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{
+        number, failure.call, failure.advice(),
+    }) catch return;
     _ = std.os.linux.write(2, line.ptr, line.len);
-}
-
-fn advice(errno: std.os.linux.E) []const u8 {
-    return switch (errno) {
-        .PERM, .ACCES => "Allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile, " ++
-            "or set the sysctl kernel.io_uring_disabled to 0.",
-        .NOMEM => "Raise the limit of locked memory (ulimit -l, /etc/security/limits.d, LimitMEMLOCK= of systemd), " ++
-            "which the rings of all processes of a user share, or use fewer shards.",
-        .MFILE, .NFILE => "Raise the limit of open files (ulimit -n).",
-        else => "It needs Linux 5.19 or newer, with CONFIG_IO_URING, and no sandbox that hides it.",
-    };
 }
 
 test "each opcode is known once" {

@@ -1,5 +1,5 @@
 //! Bells and direct messages that the kernel refuses: each is counted by its error number, its target
-//! wakes all the same (by its eventfd, or at its backstop), and no message is lost. Refusals are real
+//! wakes all the same, by its eventfd, and no message is lost. Refusals are real
 //! where this kernel gives them (a descriptor that is closed, or no ring); the others are completions
 //! that the kernel is asked to post on the sender's ring.
 
@@ -114,16 +114,6 @@ fn ring(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
     return errors.yield;
 }
 
-/// On shard 1: it gets an eventfd beside its ring, as on a kernel where other threads cannot send.
-fn equip(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
-    const target = Trial.of(ctx).shard(1);
-    result.* = 0;
-    const rc = linux.eventfd(0, linux.EFD.CLOEXEC);
-    if (linux.errno(rc) != .SUCCESS) return errors.fromErrno(@backingInt(linux.errno(rc)));
-    target.eventfd = @intCast(rc);
-    return errors.ok;
-}
-
 fn started() !Trial {
     const info = @import("probe.zig").probe();
     if (!info.sufficient() or !info.can().send_msg_ring) return error.SkipZigTest; // Linux 6.13 posts.
@@ -145,40 +135,26 @@ fn checkCounts(trial: *Trial, errno: linux.E) !void {
     try testing.expect(stats.errnoIndex(errno) < stats.doorbell_errnos.len); // Told apart from others.
 }
 
-fn bells(refusal: Refusal, errno: linux.E, with_eventfd: bool) !void {
+fn bells(refusal: Refusal, errno: linux.E) !void {
     var trial = try started();
     defer c_api.runtimes.unpin(trial.handle);
     trial.refusal = refusal;
-    if (with_eventfd) try joined(try trial.spawn(1, equip));
     const listener = try trial.spawn(1, listen);
     const ringer = try trial.spawn(0, ring);
     try joined(listener);
     try joined(ringer);
     try checkCounts(&trial, errno);
     const found = trial.shard(1).counters.backstop_finds.get();
-    const signalled = trial.shard(0).spawn_counters.eventfd_wakes.get();
-    if (with_eventfd) {
-        try testing.expectEqual(rounds, signalled);
-        try testing.expect(found < rounds); // A slow machine may be at the backstop first, now and then.
-    } else {
-        try testing.expectEqual(0, signalled);
-        try testing.expectEqual(rounds, found);
-    }
+    try testing.expectEqual(rounds, trial.shard(0).spawn_counters.eventfd_wakes.get());
+    try testing.expect(found < rounds); // A slow machine may be at the backstop first, now and then.
 }
 
 test "a refused bell: the eventfd wakes" {
     const no_ring: i32 = @intCast(linux.eventfd(0, linux.EFD.CLOEXEC));
     defer _ = linux.close(no_ring);
-    try bells(.{ .of_descriptor = closed_descriptor }, .BADF, true);
-    try bells(.{ .of_descriptor = no_ring }, .BADFD, true);
-    for ([_]linux.E{ .OVERFLOW, .OWNERDEAD, .BADFD }) |errno| try bells(.{ .posted = errno }, errno, true);
-}
-
-test "a refused bell without an eventfd: the backstop finds the work, and says so" {
-    const no_ring: i32 = @intCast(linux.eventfd(0, linux.EFD.CLOEXEC));
-    defer _ = linux.close(no_ring);
-    try bells(.{ .of_descriptor = no_ring }, .BADFD, false);
-    for ([_]linux.E{ .OVERFLOW, .OWNERDEAD }) |errno| try bells(.{ .posted = errno }, errno, false);
+    try bells(.{ .of_descriptor = closed_descriptor }, .BADF);
+    try bells(.{ .of_descriptor = no_ring }, .BADFD);
+    for ([_]linux.E{ .OVERFLOW, .OWNERDEAD, .BADFD }) |errno| try bells(.{ .posted = errno }, errno);
 }
 
 /// Shard 1 stays in this poll while its ring is out of reach: it does not look at it itself.

@@ -1,6 +1,6 @@
-//! How one shard wakes another, or a thread does: MSG_RING, else an eventfd that a read of the target's
-//! ring waits for. What a bell is for stands in a queue before it rings (doorbell.zig); each refusal is
-//! counted.
+//! How one shard wakes another, or a thread does: MSG_RING; where there is none or the kernel refuses it, an
+//! eventfd that a read of the target's ring waits for. What a bell is for stands in a queue before it rings
+//! (doorbell.zig); each refusal is counted.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -34,10 +34,8 @@ pub fn ring(self: *Shard, target: *Shard) void {
             return self.bellQueued();
         } else |_| countFailure(self, .NOMEM);
     }
-    if (target.eventfd >= 0) {
-        self.spawn_counters.eventfd_wakes.add(1);
-        writeEventfd(target);
-    }
+    self.spawn_counters.eventfd_wakes.add(1);
+    writeEventfd(target);
 }
 
 /// From a thread that is no shard of this crew.
@@ -51,17 +49,13 @@ pub fn ringFromOutside(self: *Crew, target: *Shard) void {
         self.outside.ring_msgs_failed.addShared(1);
         self.outside_errnos[stats.errnoIndex(errno)].addShared(1);
     }
-    if (target.eventfd >= 0) {
-        self.outside.eventfd_wakes.addShared(1);
-        writeEventfd(target);
-    }
+    self.outside.eventfd_wakes.addShared(1);
+    writeEventfd(target);
 }
 
 pub fn failed(self: *Shard, cqe: Cqe) void {
     countFailure(self, @fromBackingInt(errnoOf(cqe.res)));
     const target = &self.crew.shards[@intCast(cqe.user_data >> 8)];
-    // Otherwise the backstop of the target's park finds the work.
-    if (target.eventfd < 0) return;
     self.spawn_counters.eventfd_wakes.add(1);
     writeEventfd(target);
 }
@@ -77,7 +71,7 @@ pub fn errnoOf(result: i32) u16 {
 
 /// Before a park: a shard that is awake is not rung.
 pub fn armEventfd(self: *Shard) void {
-    if (self.eventfd < 0 or self.eventfd_armed) return;
+    if (self.eventfd_armed) return;
     var sqe: Sqe = undefined;
     sqe.prep_read(self.eventfd, std.mem.asBytes(&self.eventfd_value), 0);
     sqe.user_data = @backingInt(Internal.eventfd);

@@ -6,6 +6,7 @@ const build_options = @import("build_options");
 const backend = @import("backend.zig");
 const clock = @import("clock.zig");
 const errors = @import("errors.zig");
+const Failure = @import("failure.zig").Failure;
 const fs = @import("ops/fs.zig");
 const net = @import("ops/net.zig");
 const raw = @import("ops/raw.zig");
@@ -159,15 +160,15 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
     var reserved: u64 = 0;
     const owner = Owner.reserve(&reserved) catch |err| return fail(err);
     defer runtimes.unpin(reserved);
-    var errno: i32 = 0;
-    owner.runtime = Runtime.start(&options, null, null, false, &errno) catch |err| {
+    var failure: Failure = .{};
+    owner.runtime = Runtime.start(&options, null, null, false, &failure) catch |err| {
         std.debug.assert(runtimes.close(reserved));
         return switch (err) {
-            error.NoRing, error.SetupFailed => errors.fromErrno(errno),
+            error.NoRing, error.SetupFailed => errors.fromErrno(failure.errno),
             error.OutOfMemory, error.Unsupported => |known| fail(known),
         };
     };
-    backend.tell(owner.runtime.?.crew.backend_errno);
+    backend.tell(&owner.runtime.?.crew.refused_ring);
     handle.* = reserved;
     return errors.ok;
 }
@@ -185,7 +186,7 @@ pub export fn spargio_runtime_backend(handle: u64, chosen: ?*u32, reason: ?*i32)
     const runtime = pinRuntime(handle) orelse return fail(error.Closed);
     defer runtimes.unpin(handle);
     out.* = @backingInt(runtime.crew.backend);
-    if (reason) |number| number.* = runtime.crew.backend_errno;
+    if (reason) |number| number.* = runtime.crew.refused_ring.errno;
     return errors.ok;
 }
 

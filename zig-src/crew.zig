@@ -4,6 +4,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const bells = @import("bells.zig");
+const Failure = @import("failure.zig").Failure;
 const fork = @import("fork.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
@@ -22,8 +23,8 @@ pub const Crew = struct {
     options: Options,
     info: Info,
     backend: options_module.ChosenBackend,
-    /// Why io_uring was not taken, though nothing spoke against it: its errno. Else 0.
-    backend_errno: i32 = 0,
+    /// Why io_uring was not taken, though nothing spoke against it; else its errno is 0.
+    refused_ring: Failure = .{},
     host: ?*const Host,
     /// The host's own side of this runtime.
     host_owner: ?*anyopaque = null,
@@ -41,8 +42,10 @@ pub const Crew = struct {
     round_robin: Atomic(u32) = .init(0),
 
     closing: Atomic(bool) = .init(false),
-    /// How often all tasks were asked to end: once by `close`, again by each `cancelAgain`.
+    /// How often the shards were to look for what is to end: operations on a closed descriptor, or all tasks.
     cancel_rounds: Atomic(u32) = .init(0),
+    /// How often all tasks were asked to end: once by `close`, again by each `cancelAgain`.
+    end_rounds: Atomic(u32) = .init(0),
     /// See `holdOpen`.
     held_open: Atomic(bool) = .init(false),
     /// 1: everything has ended, the shards leave their loops. Threads wait on it.
@@ -153,14 +156,14 @@ pub const Crew = struct {
     /// No new tasks; what runs is cancelled; when all has ended the shards stop.
     pub fn close(self: *Crew) void {
         if (self.closing.swap(true, .seq_cst)) return;
-        _ = self.cancel_rounds.fetchAdd(1, .seq_cst);
-        for (self.shards) |*shard| _ = self.notify(shard);
+        self.cancelAgain();
         self.stopIfDone(null);
     }
 
     /// For tasks that went on although they were cancelled.
     pub fn cancelAgain(self: *Crew) void {
         assert(self.closing.load(.seq_cst));
+        _ = self.end_rounds.fetchAdd(1, .seq_cst);
         self.endClosed();
     }
 

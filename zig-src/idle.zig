@@ -166,6 +166,7 @@ pub fn checkInterrupts(shard: *Shard) void {
     const idle = &shard.idle;
     if (!idle.check_interrupts and
         shard.accounted_ns - idle.checked_ns < limits.interruptible_backstop_ns) return;
+    shard.leaveHost(); // With tasks that are always ready it stays there.
     // What it does may drop a generator, whose clean-up is spawned here and now.
     if (!shard.crew.holdOpen()) return;
     defer shard.crew.letGo(shard);

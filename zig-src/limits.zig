@@ -43,8 +43,14 @@ pub const ring_entries_min = 8;
 /// Before the kernel is asked again that could not take a submission just now.
 pub const refused_pause_ns = 100 * std.time.ns_per_us;
 
+/// A start asks so often whether the kernel takes a submission, before it believes that it never does.
+pub const refused_tries = 3;
+
 /// A cancellation that met its operation at work is repeated after so long.
 pub const cancel_again_ns = 10 * std.time.ns_per_ms;
+
+/// A thread of the pool that was told so often, at these intervals, that its call is to end is left behind.
+pub const calls_told_max = 100;
 
 /// So many bytes the kernel moves at a time at most (MAX_RW_COUNT).
 pub const transfer_max = 0x7ffff000;

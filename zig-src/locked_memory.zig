@@ -5,6 +5,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const clock = @import("clock.zig");
+const Failure = @import("failure.zig").Failure;
 const limits = @import("limits.zig");
 const probe = @import("probe.zig");
 const Options = @import("options.zig").Options;
@@ -57,21 +58,21 @@ const Patience = struct {
 };
 
 /// The kernel's answer to a small ring, after a wait where that can help.
-pub fn probePatiently() probe.Info {
+pub fn probePatiently(failure: *Failure) probe.Info {
     var patience: Patience = .{};
     while (true) {
-        const info = probe.known();
+        const info = probe.known(failure);
         if (info.setup_errno != @backingInt(linux.E.NOMEM)) return info;
         if (!fits(limits.ring_entries_min, 1, info.memlock_limit) or !patience.wait()) return info;
     }
 }
 
 /// The same for a shard's ring.
-pub fn makeRing(options: *const Options, info: *const probe.Info, errno: *i32) Ring.InitError!Ring {
+pub fn makeRing(options: *const Options, info: *const probe.Info, failure: *Failure) Ring.InitError!Ring {
     var patience: Patience = .{};
     while (true) {
-        return Ring.init(options, info, errno) catch |err| {
-            if (errno.* != @backingInt(linux.E.NOMEM)) return err;
+        return Ring.init(options, info, failure) catch |err| {
+            if (!failure.is(.NOMEM)) return err;
             if (!fits(options.ring_entries, options.shards, info.memlock_limit) or !patience.wait()) return err;
             continue;
         };

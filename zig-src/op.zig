@@ -32,6 +32,8 @@ pub const Op = struct {
     cancel_sent: bool = false,
     /// How often the kernel said that there is no such operation.
     cancels_lost: u8 = 0,
+    /// The kernel could make no thread for it, and was asked once more.
+    asked_again: bool = false,
     /// An interruption is a result like any other: the caller's own SQE.
     verbatim: bool = false,
     /// Half done it would be worse than done (a close).

@@ -5,7 +5,7 @@ const limits = @import("limits.zig");
 const cpus = @import("cpus.zig");
 
 /// What does the operations; `automatic` is io_uring where a ring can be made, else epoll.
-pub const Backend = enum(u32) { automatic = 0, io_uring = 1, epoll = 2 };
+pub const Backend = enum(u32) { automatic = 0, io_uring = 1, epoll = 2, either = 3 };
 
 /// What a runtime got: `automatic` is decided.
 pub const ChosenBackend = enum(u32) { io_uring = 1, epoll = 2 };
@@ -105,7 +105,7 @@ const ranges = [_]Range{
     .{ .name = "hot_counter_wake_threshold", .min = 1, .max = std.math.maxInt(u32) },
     .{ .name = "msg_ring_queue_capacity", .min = 1, .max = 1 << 20 },
     .{ .name = "io_uring_sqpoll_idle_ms", .min = 0, .max = 600_000 },
-    .{ .name = "backend", .min = 0, .max = 2 },
+    .{ .name = "backend", .min = 0, .max = 3 },
     .{ .name = "blocked_threshold_ms", .min = 1, .max = 3_600_000 },
 };
 

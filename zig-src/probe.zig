@@ -3,6 +3,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const Failure = @import("failure.zig").Failure;
+const limits = @import("limits.zig");
 const seam = @import("seam.zig");
 const cpus = @import("cpus.zig");
 
@@ -65,7 +67,7 @@ var memory: std.atomic.Value(enum(u8) { empty, writing, full }) = .init(.empty);
 
 /// For a runtime's start: a kernel does not unlearn what it could, so one ring is tried per process.
 /// Where rings have been forbidden meanwhile, those of the shards will tell.
-pub fn known() Info {
+pub fn known(failure: *Failure) Info {
     if (comptime seam.simulated) return seam.machine.probe();
     // Acquire pairs with the release below.
     if (memory.load(.acquire) == .full) {
@@ -73,7 +75,7 @@ pub fn known() Info {
         readSystem(&info);
         return info;
     }
-    const info = probe();
+    const info = probeInto(failure);
     if (info.setup_errno == 0 and memory.cmpxchgStrong(.empty, .writing, .monotonic, .monotonic) == null) {
         remembered = info;
         memory.store(.full, .release);
@@ -82,6 +84,12 @@ pub fn known() Info {
 }
 
 pub fn probe() Info {
+    var ignored: Failure = .{};
+    return probeInto(&ignored);
+}
+
+/// With a `setup_errno`, `failure` says which call it was.
+fn probeInto(failure: *Failure) Info {
     var info: Info = .{};
     readSystem(&info);
     for (flag_ladder) |flags| {
@@ -92,9 +100,14 @@ pub fn probe() Info {
         const errno = linux.errno(rc);
         info.setup_errno = @backingInt(errno);
         if (errno == .INVAL) continue;
+        failure.set(.io_uring_setup, errno);
         if (errno != .SUCCESS) return info;
         const fd: i32 = @intCast(rc);
         defer _ = linux.close(fd);
+        if (!mayUse(fd, failure)) {
+            info.setup_errno = failure.errno;
+            return info;
+        }
         info.features = params.features;
         info.setup_flags = flags | base_flags;
         readOpcodes(fd, &info);
@@ -102,6 +115,24 @@ pub fn probe() Info {
         return info;
     }
     return info;
+}
+
+/// A seccomp filter may allow the first of the three calls and none of the others: asked before a ring is used.
+pub fn mayUse(ring_fd: i32, failure: *Failure) bool {
+    var nothing = std.mem.zeroes(linux.io_uring_probe);
+    const registered = linux.io_uring_register(ring_fd, .REGISTER_PROBE, &nothing, 0);
+    failure.set(.io_uring_register, linux.errno(registered));
+    if (!failure.is(.SUCCESS)) return false;
+    // What the kernel could not do just now it does the next time; a filter says the same again.
+    for (0..limits.refused_tries) |_| {
+        const entered = linux.syscall6(.io_uring_enter, @intCast(ring_fd), 0, 0, 0, 0, 0);
+        failure.set(.io_uring_enter, linux.errno(entered));
+        switch (linux.errno(entered)) {
+            .AGAIN, .BUSY, .INTR, .NOMEM => {},
+            else => break,
+        }
+    }
+    return failure.is(.SUCCESS) or failure.is(.BADFD); // What the kernel says of a ring that is disabled.
 }
 
 fn readOpcodes(fd: i32, info: *Info) void {
@@ -177,7 +208,8 @@ fn readDisabled() i32 {
 
 test "what is remembered is what a new probe finds" {
     const info = probe();
-    for (0..2) |_| try std.testing.expectEqualDeep(info, known());
+    var failure: Failure = .{};
+    for (0..2) |_| try std.testing.expectEqualDeep(info, known(&failure));
 }
 
 test "this kernel can be probed" {

@@ -3,14 +3,15 @@
 //! limit, lazy submission in one enter per pass, and a backlog for a submission queue that is full.
 
 const std = @import("std");
-const assert = std.debug.assert;
 const builtin = @import("builtin");
 const linux = std.os.linux;
 const Buffers = @import("buffers.zig").Buffers;
 const clock = @import("clock.zig");
+const Failure = @import("failure.zig").Failure;
 const gpa = @import("memory.zig").gpa;
 const limits = @import("limits.zig");
-const Info = @import("probe.zig").Info;
+const probe = @import("probe.zig");
+const Info = probe.Info;
 const seam = @import("seam.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
@@ -61,15 +62,16 @@ pub const Ring = struct {
     buffers: ?*Buffers = null,
     /// Whose rights the kernel's polling thread has: those of who made the ring, for ever.
     polls_as: ?Identity = null,
+    /// Threads of a stand-in's that no signal ended, and that are in their call for ever.
+    threads_left: u64 = 0,
     /// Operations under way that go on only when `submit` or `wait` is called; of a stand-in.
     to_be_asked: u32 = 0,
 
     pub const InitError = error{NoRing};
 
-    /// Makes a disabled ring; `enable` is called on the thread that will own it. On failure `errno`
-    /// has the kernel's number.
-    pub fn init(options: *const Options, info: *const Info, errno: *i32) InitError!Ring {
-        if (comptime seam.simulated) return seam.machine.makeRing(options, errno);
+    /// Makes a disabled ring; `enable` is called on the thread that will own it.
+    pub fn init(options: *const Options, info: *const Info, failure: *Failure) InitError!Ring {
+        if (comptime seam.simulated) return seam.machine.makeRing(options, failure);
         var params = std.mem.zeroes(linux.io_uring_params);
         params.flags = setupFlags(options, info) | linux.IORING_SETUP_R_DISABLED;
         params.cq_entries = options.ring_entries * 4;
@@ -77,12 +79,13 @@ pub const Ring = struct {
         if (params.flags & linux.IORING_SETUP_SQ_AFF != 0) params.sq_thread_cpu = options.io_uring_sqpoll_cpu;
         const rc = linux.io_uring_setup(options.ring_entries, &params);
         if (linux.errno(rc) != .SUCCESS) {
-            errno.* = @backingInt(linux.errno(rc));
+            failure.set(.io_uring_setup, linux.errno(rc));
             return error.NoRing;
         }
         const ring_fd: i32 = @intCast(rc);
         errdefer _ = linux.close(ring_fd);
-        errno.* = @backingInt(linux.E.NOMEM);
+        if (!probe.mayUse(ring_fd, failure)) return error.NoRing;
+        failure.set(.mmap, .NOMEM);
         var sq = linux.IoUring.SubmissionQueue.init(ring_fd, params) catch return error.NoRing;
         errdefer sq.deinit();
         const cq = linux.IoUring.CompletionQueue.init(ring_fd, params, sq) catch return error.NoRing;
@@ -197,10 +200,10 @@ pub const Ring = struct {
         return if (self.stand_in == null) self.uring.fd else -1;
     }
 
-    pub fn enable(self: *Ring) void {
-        if (self.stand_in != null) return;
-        const rc = linux.io_uring_register(self.uring.fd, .REGISTER_ENABLE_RINGS, null, 0);
-        assert(linux.errno(rc) == .SUCCESS); // It fails only for a ring that is enabled already.
+    /// The kernel's answer: a seccomp filter may tell this from what was tried before.
+    pub fn enable(self: *Ring) linux.E {
+        if (self.stand_in != null) return .SUCCESS;
+        return linux.errno(linux.io_uring_register(self.uring.fd, .REGISTER_ENABLE_RINGS, null, 0));
     }
 
     /// Queues one SQE; the kernel sees it at the next `submit` or `wait`.
@@ -420,7 +423,7 @@ pub const Ring = struct {
     }
 
     /// Where a wait did not wait: so that being short of memory does not take the CPU as well.
-    fn pause() void {
+    pub fn pause() void {
         const ts = clock.toTimespec(limits.refused_pause_ns);
         _ = linux.nanosleep(&ts, null);
     }
@@ -440,12 +443,12 @@ pub const Ring = struct {
 };
 
 fn nopsGoRound(options: *const Options) !void {
-    const info = @import("probe.zig").probe();
+    const info = probe.probe();
     if (!info.sufficient()) return error.SkipZigTest;
-    var errno: i32 = 0;
-    var ring = try Ring.init(options, &info, &errno);
+    var failure: Failure = .{};
+    var ring = try Ring.init(options, &info, &failure);
     defer ring.deinit();
-    ring.enable();
+    try std.testing.expectEqual(.SUCCESS, ring.enable());
     var sqe: Sqe = undefined;
     for (0..20) |i| { // More than the queue holds: a full queue is submitted, nothing is lost.
         sqe.prep_nop();
@@ -482,14 +485,14 @@ test "a nop goes round, a wait ends at its deadline" {
 }
 
 test "short submissions, a full queue and its backlog: all in order, each counted" {
-    const info = @import("probe.zig").probe();
+    const info = probe.probe();
     if (!info.sufficient()) return error.SkipZigTest;
     var options: Options = .init();
     options.ring_entries = 8;
-    var errno: i32 = 0;
-    var ring = try Ring.init(&options, &info, &errno);
+    var failure: Failure = .{};
+    var ring = try Ring.init(&options, &info, &failure);
     defer ring.deinit();
-    ring.enable();
+    try std.testing.expectEqual(.SUCCESS, ring.enable());
     submit_at_most = 0;
     defer submit_at_most = std.math.maxInt(u32);
     var sqe: Sqe = undefined;
@@ -517,12 +520,12 @@ test "short submissions, a full queue and its backlog: all in order, each counte
 }
 
 test "a note of work that is done already does not stay" {
-    const info = @import("probe.zig").probe();
+    const info = probe.probe();
     if (!info.sufficient()) return error.SkipZigTest;
-    var errno: i32 = 0;
-    var ring = try Ring.init(&.{ .ring_entries = 8 }, &info, &errno);
+    var failure: Failure = .{};
+    var ring = try Ring.init(&.{ .ring_entries = 8 }, &info, &failure);
     defer ring.deinit();
-    ring.enable();
+    try std.testing.expectEqual(.SUCCESS, ring.enable());
     ring.putNoteBack();
     try std.testing.expect(ring.hasTaskWork());
     ring.submit();

@@ -7,6 +7,7 @@ const linux = std.os.linux;
 const backend = @import("backend.zig");
 const clock = @import("clock.zig");
 const errors = @import("errors.zig");
+const Failure = @import("failure.zig").Failure;
 const fork = @import("fork.zig");
 const locked_memory = @import("locked_memory.zig");
 const memory = @import("memory.zig");
@@ -33,6 +34,8 @@ pub const Runtime = struct {
     crew: Crew,
     /// Shards whose ring is enabled (no bell is rung before all are), and threads that are in the host.
     ready: Atomic(u32) = .init(0),
+    /// The errno of what one of them could not get: then all leave.
+    refused: Atomic(i32) = .init(0),
     joining: sync.Lock = .{},
     joined: bool = false,
     /// Without io_uring: for calls that block.
@@ -42,7 +45,7 @@ pub const Runtime = struct {
     driven: bool,
     prefix: [16]u8 = @splat(0),
 
-    /// `NoRing` and `SetupFailed` come with an errno: io_uring said no; something else did that every
+    /// `NoRing` and `SetupFailed` come with a `Failure`: io_uring said no; something else did that every
     /// backend needs, a descriptor or a thread.
     pub const StartError = error{ OutOfMemory, Unsupported, NoRing, SetupFailed };
 
@@ -52,22 +55,22 @@ pub const Runtime = struct {
         host: ?*const Host,
         host_owner: ?*anyopaque,
         driven: bool,
-        errno: *i32,
+        failure: *Failure,
     ) StartError!*Runtime {
         const wanted = backend.wanted(given);
-        if (wanted == .epoll) return startOn(.epoll, backend.epollInfo(), given, host, host_owner, driven, errno);
-        if (startOnRings(given, host, host_owner, driven, errno)) |self| {
+        if (wanted == .epoll) return startOn(.epoll, backend.epollInfo(), given, host, host_owner, driven, failure);
+        if (startOnRings(given, host, host_owner, driven, failure)) |self| {
             return self;
         } else |err| {
             if (wanted == .io_uring) return err;
             // Whatever the kernel said: a list of reasons would be one short somewhere.
             const reason = switch (err) {
-                error.NoRing => errno.*,
-                error.Unsupported => @backingInt(linux.E.OPNOTSUPP),
+                error.NoRing => failure.*,
+                error.Unsupported => Failure{ .errno = @backingInt(linux.E.OPNOTSUPP) },
                 error.OutOfMemory, error.SetupFailed => return err,
             };
-            const self = try startOn(.epoll, backend.epollInfo(), given, host, host_owner, driven, errno);
-            self.crew.backend_errno = reason;
+            const self = try startOn(.epoll, backend.epollInfo(), given, host, host_owner, driven, failure);
+            self.crew.refused_ring = reason;
             return self;
         }
     }
@@ -77,18 +80,15 @@ pub const Runtime = struct {
         host: ?*const Host,
         host_owner: ?*anyopaque,
         driven: bool,
-        errno: *i32,
+        failure: *Failure,
     ) StartError!*Runtime {
-        const info = locked_memory.probePatiently();
-        if (info.setup_errno != 0 and info.setup_errno != @backingInt(linux.E.INVAL)) {
-            errno.* = info.setup_errno;
-            return error.NoRing;
-        }
+        const info = locked_memory.probePatiently(failure);
+        if (info.setup_errno != 0 and info.setup_errno != @backingInt(linux.E.INVAL)) return error.NoRing;
         if (!info.sufficient()) return error.Unsupported;
         var sized = given.*;
         while (true) {
-            return startOn(.io_uring, info, &sized, host, host_owner, driven, errno) catch |err| {
-                if (err != error.NoRing or errno.* != @backingInt(linux.E.NOMEM)) return err;
+            return startOn(.io_uring, info, &sized, host, host_owner, driven, failure) catch |err| {
+                if (err != error.NoRing or !failure.is(.NOMEM)) return err;
                 sized.ring_entries = locked_memory.smaller(&sized, info.memlock_limit) orelse return err;
                 continue;
             };
@@ -102,7 +102,7 @@ pub const Runtime = struct {
         host: ?*const Host,
         host_owner: ?*anyopaque,
         driven: bool,
-        errno: *i32,
+        failure: *Failure,
     ) StartError!*Runtime {
         fork.watch(Shard.forgetCurrent);
         memory.watch();
@@ -133,19 +133,19 @@ pub const Runtime = struct {
         var made: usize = 0;
         errdefer for (shards[0..made]) |*shard| destroyShard(shard);
         for (shards, 0..) |*shard, id| {
-            try self.makeShard(shard, @intCast(id), errno);
+            try self.makeShard(shard, @intCast(id), failure);
             made += 1;
         }
         self.crew.shards = shards;
-        try self.startThreads(given, errno);
+        try self.startThreads(given, failure);
         return self;
     }
 
-    fn makeShard(self: *Runtime, shard: *Shard, id: u16, errno: *i32) StartError!void {
+    fn makeShard(self: *Runtime, shard: *Shard, id: u16, failure: *Failure) StartError!void {
         const options = &self.crew.options;
         var ring = switch (self.crew.backend) {
-            .io_uring => try locked_memory.makeRing(options, &self.crew.info, errno),
-            .epoll => try Epoll.makeRing(options.ring_entries, &self.epolls, &self.pool, errno),
+            .io_uring => try locked_memory.makeRing(options, &self.crew.info, failure),
+            .epoll => try Epoll.makeRing(options.ring_entries, &self.epolls, &self.pool, failure),
         };
         errdefer ring.deinit();
         const capacity = options.stealable_queue_capacity;
@@ -169,10 +169,11 @@ pub const Runtime = struct {
             .policy = .init(options, id),
             .watch = .{ .seen = seen },
         };
-        if (self.crew.usesSendMsgRing()) return;
+        // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
+        // of the thread that rings.
         const rc = seam.system.eventfd(0, linux.EFD.CLOEXEC);
         if (linux.errno(rc) != .SUCCESS) {
-            errno.* = @backingInt(linux.errno(rc));
+            failure.set(.eventfd, linux.errno(rc));
             return error.SetupFailed;
         }
         shard.eventfd = @intCast(rc);
@@ -196,7 +197,7 @@ pub const Runtime = struct {
         shard.eventfd = -1;
     }
 
-    fn startThreads(self: *Runtime, given: *const Options, errno: *i32) StartError!void {
+    fn startThreads(self: *Runtime, given: *const Options, failure: *Failure) StartError!void {
         const shards = self.crew.shards;
         const first: usize = if (self.driven) 1 else 0;
         // Tasks of a host language start threads and children, which inherit the mask of the program. A C program
@@ -208,29 +209,37 @@ pub const Runtime = struct {
                 null
             else
                 given.thread_affinity.?[id % given.thread_affinity_count];
-            shard.thread = seam.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch {
-                errno.* = @backingInt(linux.E.AGAIN);
-                self.abandonStart(first, id);
+            shard.thread = seam.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch |err| {
+                failure.set(.clone, switch (err) {
+                    error.OutOfMemory, error.LockedMemoryLimitExceeded => .NOMEM,
+                    else => .AGAIN,
+                });
+                self.refused.store(failure.errno, .seq_cst);
+                self.tellReady(@intCast(shards.len)); // Those that wait for it are let go.
+                joinAll(shards[first..id]);
                 return error.SetupFailed;
             };
         }
         if (self.driven) self.enable(&shards[0]);
+        self.awaitReady(shards.len);
+        if (self.refused.load(.seq_cst) != 0) {
+            joinAll(shards[first..]);
+            failure.* = .{ .errno = self.refused.load(.seq_cst), .call = .io_uring_register };
+            return error.NoRing;
+        }
         // Also until the threads are in the host: a child that is forked while one enters CPython finds a lock
         // held for ever (HEAD_LOCK, up to 3.11; its issue 112275).
         const entering = if (self.crew.host == null) 0 else shards.len - first;
         self.awaitReady(shards.len + entering);
     }
 
-    /// A thread could not be made: those that wait for it are let go.
-    fn abandonStart(self: *Runtime, first: usize, made: usize) void {
-        self.crew.closing.store(true, .seq_cst);
-        self.crew.stop.store(1, .seq_cst);
-        self.tellReady(@intCast(self.crew.shards.len));
-        for (self.crew.shards[first..made]) |*shard| shard.thread.?.join();
+    fn joinAll(shards: []Shard) void {
+        for (shards) |*shard| shard.thread.?.join();
     }
 
     fn enable(self: *Runtime, shard: *Shard) void {
-        shard.ring.enable();
+        const errno = shard.ring.enable();
+        if (errno != .SUCCESS) self.refused.store(@backingInt(errno), .seq_cst);
         self.tellReady(1);
     }
 
@@ -256,6 +265,7 @@ pub const Runtime = struct {
         if (cpu) |number| bindTo(number);
         self.enable(shard);
         self.awaitReady(self.crew.shards.len);
+        if (self.refused.load(.seq_cst) != 0) return;
         const host = self.crew.host;
         if (host) |h| {
             h.attach(shard);
@@ -326,7 +336,7 @@ pub const Runtime = struct {
         const crew = &self.crew;
         if (crew.forked()) return error.Forked;
         const from = Shard.currentOf(crew);
-        assert(!task.cleanup or from == target);
+        assert(!task.cleanup or from != null);
         countBegun(crew, from, task.kind);
         if (crew.closing.load(.seq_cst) and !task.cleanup) return refuse(crew, from, .spawn_refused, error.Closed);
         if (!task.stealable()) {

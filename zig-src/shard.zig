@@ -37,6 +37,7 @@ const Internal = user_data.Internal;
 const bells = @import("bells.zig");
 const idle = @import("idle.zig");
 const thief = @import("thief.zig");
+const without_worker = @import("without_worker.zig");
 const seam = @import("seam.zig");
 const Atomic = seam.Atomic;
 
@@ -50,7 +51,7 @@ pub const Shard = struct {
     id: u16,
     crew: *Crew,
     ring: Ring,
-    /// Never changes after the start; -1 where bells go by MSG_RING alone.
+    /// Never changes after the start.
     eventfd: i32 = -1,
     eventfd_value: u64 = 0,
     /// The read of it is under way or queued.
@@ -97,6 +98,7 @@ pub const Shard = struct {
     /// When the first bell since the last poll was rung; 0: there is none.
     rang_ns: u64 = 0,
     cancel_rounds_seen: u32 = 0,
+    end_rounds_seen: u32 = 0,
     idle: idle.Idle = .{},
     /// Operations that the poll with this number ended without the ring.
     at_once: struct { poll: u64 = 0, count: u32 = 0 } = .{},
@@ -168,7 +170,7 @@ pub const Shard = struct {
         self.publishGauges();
         if (self.hasLocalWork()) {
             thief.stealBusy(self);
-            if (self.interruptible and !self.in_host) idle.checkInterrupts(self);
+            idle.checkInterrupts(self);
             if (self.ring.hasUnsubmitted() or self.ring.hasTaskWork() or self.ring.mustBeAsked()) self.submit();
             return;
         }
@@ -368,11 +370,14 @@ pub const Shard = struct {
 
     fn cancelLive(self: *Shard) void {
         self.cancel_rounds_seen = self.crew.cancel_rounds.load(.seq_cst);
-        const closing = self.crew.closing.load(.seq_cst);
+        const rounds = self.crew.end_rounds.load(.seq_cst);
+        const first = self.end_rounds_seen == 0;
+        const all = rounds != self.end_rounds_seen;
+        self.end_rounds_seen = rounds;
         var next = self.live;
         while (next) |task| : (next = task.live_next) {
             cancel.cancelClosed(self, task);
-            if (!closing or task.cleanup) continue;
+            if (!all or (first and (task.cleanup or task.told_of_close.load(.monotonic)))) continue;
             task.cancel_requested.store(true, .seq_cst);
             wake(task);
         }
@@ -534,6 +539,9 @@ pub const Shard = struct {
     /// unless its end is wanted, or it is a close, which has happened all the same (close(2)).
     fn landed(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
         const interrupted = result == -@as(i32, @backingInt(linux.E.INTR)) and !op.verbatim and !op.cancel_sent;
+        if (without_worker.isMissing(self, op, result)) {
+            return self.endOp(op, without_worker.retry(self, op, result) orelse return, cqe_flags);
+        }
         if (!interrupted) return self.endOp(op, result, cqe_flags);
         if (op.sqe.opcode == .CLOSE) return self.endOp(op, 0, cqe_flags);
         self.ring.push(&op.sqe) catch self.endOp(op, result, cqe_flags);
@@ -595,6 +603,7 @@ pub const Shard = struct {
         self.counters.submits_refused.value.store(self.ring.submits_refused, .monotonic);
         self.counters.submits_short.value.store(self.ring.submits_short, .monotonic);
         self.counters.sqes_backlogged.value.store(self.ring.sqes_backlogged, .monotonic);
+        self.counters.threads_left.value.store(self.ring.threads_left, .monotonic);
         if (self.buffers == .ready) self.gauges.buffers_in_hands.value.store(self.buffers.ready.in_hands, .monotonic);
         self.gauges.ops_in_flight.value.store(self.ops.flying, .monotonic);
         self.gauges.timers_set.value.store(self.timers.heap.items.len, .monotonic);

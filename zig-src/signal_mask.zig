@@ -19,6 +19,14 @@ pub fn blockAll() Set {
     return before;
 }
 
+/// One of them again.
+pub fn unblock(signal: std.os.linux.SIG) void {
+    var one: Set = .{};
+    const bit = @backingInt(signal) - 1;
+    one.words[bit / @bitSizeOf(c_ulong)] = @as(c_ulong, 1) << @intCast(bit % @bitSizeOf(c_ulong));
+    _ = pthread_sigmask(std.os.linux.SIG.UNBLOCK, &one, null);
+}
+
 pub fn restore(before: *const Set) void {
     _ = pthread_sigmask(std.os.linux.SIG.SETMASK, before, null);
 }

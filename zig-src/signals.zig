@@ -82,6 +82,13 @@ pub fn remove(key: usize) void {
     if (watchers[signal] == 0) _ = linux.sigaction(@fromBackingInt(signal), &before[signal], null);
 }
 
+/// The process's handler for it is ours.
+pub fn isWatched(signal: u32) bool {
+    lock.lock();
+    defer lock.unlock();
+    return watchers[signal] > 0;
+}
+
 fn install(signal: u32) Error!void {
     const action: linux.Sigaction = .{
         .handler = .{ .handler = handle },
@@ -116,9 +123,11 @@ test "a signal is counted, and its old handler comes back" {
     try std.testing.expectEqual(2, value);
     try std.testing.expectEqual(1, try take(first));
     try std.testing.expectEqual(0, try take(first));
+    try std.testing.expect(isWatched(@backingInt(linux.SIG.USR1)));
     remove(first);
     remove(second);
     remove(second);
+    try std.testing.expect(!isWatched(@backingInt(linux.SIG.USR1)));
     var after: linux.Sigaction = undefined;
     _ = linux.sigaction(.USR1, null, &after);
     try std.testing.expectEqual(old.handler.handler, after.handler.handler);

@@ -90,6 +90,8 @@ pub const ShardCounters = struct {
     buffers_exhausted: Counter = .{},
     stale_completions: Counter = .{},
     cancels_repeated: Counter = .{},
+    threads_left: Counter = .{},
+    calls_made_here: Counter = .{},
     busy_ns: Counter = .{},
     idle_ns: Counter = .{},
 };

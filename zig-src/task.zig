@@ -38,9 +38,11 @@ pub const Task = struct {
     kind: Kind,
     started: bool = false,
     draining: bool = false,
-    /// Runs although the runtime closes, and is not cancelled by that: it cleans up after a task that
-    /// is still counted when it is spawned.
+    /// Runs although the runtime closes, and is not cancelled by that, but when all are cancelled again:
+    /// it cleans up after a task that is still counted when it is spawned.
     cleanup: bool = false,
+    /// It knows that the runtime closes, and cleans up: it is not cancelled a second time for the same.
+    told_of_close: Atomic(bool) = .init(false),
     /// For stealable tasks the shard that local hits are counted against.
     preferred: u16,
     /// The shard it started on, or `shard_none`. Stable once the state has been `idle`.

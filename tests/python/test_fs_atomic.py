@@ -169,7 +169,6 @@ AS_NOBODY = """
 import os, stat, sys
 import spargio
 from spargio import fs
-spargio.preload()
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 os.chdir(sys.argv[1])
 spargio.run(lambda: fs.write("box/new", b"data", atomic=True), shards=1)

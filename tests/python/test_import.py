@@ -47,7 +47,7 @@ print(" ".join(set(sys.modules) - already))
 HEAVY = {
     *("asyncio", "ast", "cbor2", "concurrent", "dataclasses", "datetime", "inspect", "logging"),
     *("pathlib", "random", "rich", "secrets", "socket", "subprocess", "tempfile", "traceback"),
-    *("sysconfig", "ssl", "hashlib", "select", "selectors", "tokenize", "queue", "shutil"),
+    *("sysconfig", "ssl", "hashlib", "selectors", "tokenize", "queue", "shutil"),
 }
 # All that `import spargio` may bring; what is listed stays cheap: 20 ms of CPU on a slow machine.
 # Names that begin with an underscore go with one of these.
@@ -56,6 +56,7 @@ STANDARD = {
     *("functools", "itertools", "keyword", "operator", "re", "reprlib", "signal", "sre_compile"),
     *("sre_constants", "sre_parse", "struct", "threading", "time", "types", "typing", "warnings"),
     *("weakref", "annotationlib", "atexit", "string", "importlib", "os", "io", "heapq"),
+    *("fcntl", "mmap", "select"),
 }
 OWN = {
     *(

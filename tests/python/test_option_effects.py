@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -578,6 +579,18 @@ def test_debug() -> None:
 
     assert spargio.run(watchers, debug=True) == ["spargio-watch"]
     assert spargio.run(watchers, debug=False) == []
+
+
+def test_stop_signals() -> None:
+    """More of it in test_stop_signals.py."""
+
+    async def main() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        await spargio.sleep(1000)
+
+    with pytest.raises(SystemExit) as caught:
+        spargio.run(main, stop_signals=(signal.SIGTERM,))
+    assert caught.value.code == 143
 
 
 def test_each_option_has_a_test_here() -> None:

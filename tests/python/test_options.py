@@ -39,6 +39,7 @@ OTHERS = {
     "thread_prefix",
     "thread_affinity",
     "debug",
+    "stop_signals",
     "idle_strategy",
     "msg_ring",
     "hot_msg_tag",

@@ -39,6 +39,8 @@ const Helpers = struct {
     run_twice: *Object,
     /// () -> where the code is that called us, as a traceback has it
     place: *Object,
+    /// (runtime, shard) on the shard that looks for signals, now and then.
+    signals: *Object,
     /// (errno, text or None, filename or None) -> OSError
     os_error: *Object,
     /// (result code) -> exception

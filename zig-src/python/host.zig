@@ -5,6 +5,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
 const clock = @import("../clock.zig");
+const limits = @import("../limits.zig");
 const sync = @import("../sync.zig");
 const helpers = &@import("helpers.zig").helpers;
 const yield = @import("yield.zig");
@@ -71,20 +72,25 @@ pub fn leaveUnjoined(crew: *const Crew) void {
     shard.thread = null;
 }
 
-/// Calls `hook(runtime, shard)`, or `hook(runtime, shard, more)`; takes over the reference to `more`.
 fn callHook(hook: *Object, shard: *Shard, more: ?*Object) void {
+    if (!tryHook(hook, shard, more)) py.PyErr_WriteUnraisable(hook);
+}
+
+/// Calls `hook(runtime, shard)`, or `hook(runtime, shard, more)`; takes over the reference to `more`.
+/// False, with the exception set, if it raised.
+fn tryHook(hook: *Object, shard: *Shard, more: ?*Object) bool {
     var third = more;
     defer api.drop(&third);
     const runtime = PyRuntime.ofCrew(shard.crew);
-    if (runtime.dying) return;
-    const id = py.PyLong_FromLongLong(shard.id) orelse return py.PyErr_WriteUnraisable(hook);
+    if (runtime.dying) return true;
+    const id = py.PyLong_FromLongLong(shard.id) orelse return false;
     const instance = api.ref(PyRuntime.Type.objectOf(runtime));
     var result = if (third) |object|
         api.call(hook, &.{ instance, id, api.ref(object) })
     else
         api.call(hook, &.{ instance, id });
-    if (result == null) py.PyErr_WriteUnraisable(hook);
-    api.drop(&result);
+    defer api.drop(&result);
+    return result != null;
 }
 
 /// Shards that wait for the interpreter's lock, how often one got it, and who waits for that.
@@ -137,6 +143,18 @@ fn lastTask(shard: *Shard) void {
 /// Runs Python's signal handlers; what they raise ends the runtime and is raised by run().
 fn interrupted(shard: *Shard) void {
     enter(shard);
-    if (py.PyErr_CheckSignals() != 0) PyRuntime.ofCrew(shard.crew).stopWith(api.takeException());
-    leave(shard);
+    defer leave(shard);
+    const runtime = PyRuntime.ofCrew(shard.crew);
+    if (py.PyErr_CheckSignals() != 0) runtime.stopWith(api.takeException());
+    lookAtHandlers(shard);
+}
+
+/// Signal handlers that the program has set meanwhile are found: seldom, but at once after main's first step,
+/// which is where most are set. In the interpreter.
+pub fn lookAtHandlers(shard: *Shard) void {
+    const runtime = PyRuntime.ofCrew(shard.crew);
+    const now_ns = shard.now_ns;
+    if (runtime.looked_ns != 0 and now_ns - runtime.looked_ns < limits.interruptible_backstop_ns) return;
+    runtime.looked_ns = now_ns;
+    if (!tryHook(helpers.signals, shard, null)) runtime.stopWith(api.takeException());
 }

@@ -96,6 +96,7 @@ var functions = [_]api.MethodDef{
     ),
     object.method("signal_add", &signals.add, api.meth_fastcall, "(number, eventfd, /)", "A key."),
     object.method("signal_take", &signals.take, api.meth_one, "(key, /)", "How often it came."),
+    object.method("signal_watched", &signals.watched, api.meth_one, "(number, /)", "Whether it is awaited."),
     object.method("signal_remove", &signals.remove, api.meth_one, "(key, /)", "The handler of before comes back."),
     object.method(
         "send",
@@ -187,6 +188,7 @@ var functions = [_]api.MethodDef{
         "()",
         "The number of the shard that runs this task; RuntimeError outside a spargio task.",
     ),
+    object.method("raise_if_cancelled", &raiseIfCancelled, api.meth_noargs, "()", "CancelledError if one is wanted."),
 };
 
 fn currentTask(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
@@ -203,6 +205,12 @@ fn supports(_: ?*Object, argument: *Object) callconv(.c) ?*Object {
 fn submitsAsOther(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     const shard = Shard.current() orelse return py.PyBool_FromLong(0);
     return py.PyBool_FromLong(@intFromBool(shard.ring.submitsAsOther()));
+}
+
+/// raise_if_cancelled(): raises the cancellation of this task that its next await would raise.
+fn raiseIfCancelled(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+    const task = PyTask.current() orelse return api.none();
+    return if (task.cancelWanted()) task.raiseCancel() else api.none();
 }
 
 fn currentShard(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {

@@ -303,6 +303,7 @@ pub const PyOp = struct {
         const count: usize = @intCast(result);
         // A close elsewhere ends the receive as the end of the stream would: it is none.
         if (count == 0 and self.reads() and self.isClosing()) {
+            if (me.cancelWanted()) return self.cancelled(me);
             self.finish();
             return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         }
@@ -406,6 +407,7 @@ pub const PyOp = struct {
         }
         const descriptor = if (self.descriptor) |d| Descriptor.Type.body(d) else null;
         const closed = self.kind != .close and self.isClosing();
+        if (closed and me.cancelWanted()) return self.cancelled(me); // Who is to end is told that first.
         const name = if (self.kind == .open) self.held else if (descriptor) |d| d.name else null;
         const filename = if (name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);

@@ -77,7 +77,7 @@ const Raw = struct {
                 }
                 const result = Shard.current().?.ops.consume(op);
                 me.op = null;
-                if (result >= 0) return self.succeeded(@intCast(result));
+                if (result >= 0) return self.succeeded(me, @intCast(result));
                 return self.failed(me, instance, -result, suspended);
             },
             .finished => return shown.raiseAwaitedBefore(self.opcodeName(), self.descriptor),
@@ -110,10 +110,11 @@ const Raw = struct {
         };
     }
 
-    fn succeeded(self: *Raw, count: usize) ?*Object {
+    fn succeeded(self: *Raw, me: *PyTask, count: usize) ?*Object {
         // A close elsewhere ends a receive as the end of the stream would: it is none.
         if (self.outcome == .message and count == 0 and self.isClosing()) {
             self.finish();
+            if (me.cancelWanted()) return me.raiseCancel();
             return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         }
         const value = switch (self.outcome) {
@@ -142,7 +143,7 @@ const Raw = struct {
 
     fn failed(self: *Raw, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
         const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
-        if ((number == .CANCELED or number == .INTR) and me.cancelWanted()) {
+        if ((number == .CANCELED or number == .INTR or self.isClosing()) and me.cancelWanted()) {
             self.finish();
             return me.raiseCancel();
         }

@@ -176,7 +176,11 @@ const ReadMany = struct {
         const offset = self.offsets[failure.index];
         self.finish();
         const errno = failure.errno orelse return py.PyErr_NoMemory();
-        if (closed) return descriptor.raiseClosedMeanwhile();
+        if (closed) {
+            const me = PyTask.current().?; // Who awaits.
+            if (me.cancelWanted()) return me.raiseCancel();
+            return descriptor.raiseClosedMeanwhile();
+        }
         var text: [96]u8 = undefined;
         const words = std.fmt.bufPrint(&text, "reading {d} bytes at offset {d}", .{
             self.size, offset,

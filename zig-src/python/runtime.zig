@@ -5,6 +5,7 @@ const api = @import("api.zig");
 const c_api = @import("../c_api.zig");
 const clock = @import("../clock.zig");
 const errors = @import("../errors.zig");
+const Failure = @import("../failure.zig").Failure;
 const forgotten = @import("forgotten.zig");
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
@@ -34,6 +35,8 @@ pub const PyRuntime = struct {
     dying: bool,
     /// In debug mode.
     watch: ?*Watch,
+    /// When Python's side last looked for new signal handlers.
+    looked_ns: u64,
     /// What a signal handler or a task raised to end the whole program.
     fatal: ?*Object,
 
@@ -68,25 +71,26 @@ pub const PyRuntime = struct {
         }
         // Threads of ours attach to the interpreter while they start: let them.
         const state = py.PyEval_SaveThread();
-        const result = self.open(&options, driven == 1);
+        var failure: Failure = .{};
+        const result = self.open(&options, driven == 1, &failure);
         py.PyEval_RestoreThread(state);
         if (result != errors.ok) {
             py.Py_DecRef(instance);
-            return helpers_module.raiseCode(result);
+            if (failure.errno == 0) return helpers_module.raiseCode(result);
+            return helpers_module.raiseErrno(failure.errno, @tagName(failure.call), null);
         }
         // One for each thread of ours, whether or not it came into the interpreter yet; given back when it leaves.
         for (self.runtime.crew.shards) |*shard| if (shard.thread != null) py.Py_IncRef(instance);
         return instance;
     }
 
-    fn open(self: *PyRuntime, options: *const Options, driven: bool) i32 {
-        var errno: i32 = 0;
+    fn open(self: *PyRuntime, options: *const Options, driven: bool, failure: *Failure) i32 {
         const owner = c_api.Owner.reserve(&self.handle) catch |err| return errors.fromError(err);
-        self.runtime = core.Runtime.start(options, host, self, driven, &errno) catch |err| {
+        self.runtime = core.Runtime.start(options, host, self, driven, failure) catch |err| {
             std.debug.assert(c_api.runtimes.close(self.handle));
             c_api.runtimes.unpin(self.handle);
             return switch (err) {
-                error.NoRing, error.SetupFailed => errors.fromErrno(errno),
+                error.NoRing, error.SetupFailed => errors.fromErrno(failure.errno),
                 error.OutOfMemory, error.Unsupported => |known| errors.fromError(known),
             };
         };
@@ -143,21 +147,25 @@ pub const PyRuntime = struct {
         task.task.cleanup = cleanup;
         const handle = PyTask.Type.objectOf(task);
         py.Py_IncRef(handle); // The scheduler's, given back by `release`.
-        self.runtime.submit(&task.task, target.shard) catch |err| {
+        self.hand(task, target.shard) catch |err| {
             if (err == error.Closed) task.closeCoroutine(); // It can never run; a full queue may empty.
             py.Py_DecRef(handle);
             py.Py_DecRef(handle);
-            return self.refused(err);
+            return helpers_module.raiseCode(errors.fromError(err));
         };
         return handle;
     }
 
-    /// A task of a runtime that closes is being cancelled: its spawn says so.
-    fn refused(self: *PyRuntime, err: errors.Error) ?*Object {
-        if (err == error.Closed and Shard.currentOf(&self.runtime.crew) != null) {
-            if (PyTask.current()) |me| return me.raiseCancel();
-        }
-        return helpers_module.raiseCode(errors.fromError(err));
+    /// Of a runtime that closes its own tasks may spawn: to clean up. What one spawns that was not told yet is
+    /// cancelled as all that was there: it ends before it begins.
+    fn hand(self: *PyRuntime, task: *PyTask, target: *Shard) errors.Error!void {
+        self.runtime.submit(&task.task, target) catch |err| {
+            if (err != error.Closed or Shard.currentOf(&self.runtime.crew) == null) return err;
+            const me = PyTask.current() orelse return err;
+            task.task.cleanup = true;
+            if (me.endIsNews()) task.task.cancel_requested.store(true, .seq_cst);
+            return self.runtime.submit(&task.task, target);
+        };
     }
 
     /// place(kind, value) -> the shard that a placement means now.
@@ -324,6 +332,14 @@ pub const PyRuntime = struct {
         return api.none();
     }
 
+    /// Any thread; after request_stop().
+    fn cancelAgain(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (self.forked()) return helpers_module.raiseCode(errors.fromError(error.Forked));
+        self.runtime.crew.cancelAgain();
+        return api.none();
+    }
+
     fn closing(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return py.PyBool_FromLong(@intFromBool(of(instance).runtime.crew.closing.load(.acquire)));
     }
@@ -358,17 +374,20 @@ pub const PyRuntime = struct {
         return one.next(&self.runtime.crew);
     }
 
-    /// (SPARGIO_BACKEND_*, the errno that kept it from io_uring or 0, the entries of its rings)
+    /// (SPARGIO_BACKEND_*, the errno that kept it from io_uring or 0, the entries of its rings, the call
+    /// that had that errno)
     fn backend(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const crew = &of(instance).runtime.crew;
-        const tuple = py.PyTuple_New(3) orelse return null;
-        for ([_]i64{ @backingInt(crew.backend), crew.backend_errno, crew.options.ring_entries }, 0..) |value, i| {
-            const number = py.PyLong_FromLongLong(value) orelse {
-                py.Py_DecRef(tuple);
-                return null;
-            };
-            _ = py.PyTuple_SetItem(tuple, @intCast(i), number);
-        }
+        const tuple = py.PyTuple_New(4) orelse return null;
+        for ([_]?*Object{
+            py.PyLong_FromLongLong(@backingInt(crew.backend)),
+            py.PyLong_FromLongLong(crew.refused_ring.errno),
+            py.PyLong_FromLongLong(crew.options.ring_entries),
+            api.string(@tagName(crew.refused_ring.call)),
+        }, 0..) |value, i| _ = py.PyTuple_SetItem(tuple, @intCast(i), value orelse {
+            py.Py_DecRef(tuple);
+            return null;
+        });
         return tuple;
     }
 
@@ -490,9 +509,16 @@ pub const PyRuntime = struct {
             "($self, /)",
             "Cancel everything; does not wait.",
         ),
+        object.method(
+            "cancel_again",
+            &cancelAgain,
+            api.meth_noargs,
+            "($self, /)",
+            "The same for those that went on.",
+        ),
         object.method("closing", &closing, api.meth_noargs, "($self, /)", "Whether it is going down."),
         object.method("stats", &stats, api.meth_noargs, "($self, /)", "A snapshot, CBOR."),
-        object.method("backend", &backend, api.meth_noargs, "($self, /)", "(number, errno, ring entries)"),
+        object.method("backend", &backend, api.meth_noargs, "($self, /)", "(number, errno, ring entries, call)"),
         object.method(
             "debugging",
             &debugging,

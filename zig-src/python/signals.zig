@@ -38,3 +38,9 @@ pub fn remove(_: ?*Object, key: *Object) callconv(.c) ?*Object {
     signals.remove(number);
     return api.none();
 }
+
+/// signal_watched(number) -> whether a key for it is in use
+pub fn watched(_: ?*Object, number: *Object) callconv(.c) ?*Object {
+    const signal = object.unsigned(number, "signal", 64) orelse return null;
+    return py.PyBool_FromLong(@intFromBool(signals.isWatched(@intCast(signal))));
+}

@@ -14,6 +14,7 @@ const object = @import("object.zig");
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const host = &@import("host.zig").host;
+const lookAtHandlers = @import("host.zig").lookAtHandlers;
 const raiseCode = @import("helpers.zig").raiseCode;
 const repr = @import("repr.zig");
 const result_wait = @import("result_wait.zig");
@@ -103,7 +104,7 @@ pub const PyTask = struct {
 
     /// The shard it was started on. (Not the current one: in a child that forked in a task there is
     /// none.)
-    pub fn home(self: *PyTask) *Shard {
+    pub fn home(self: *const PyTask) *Shard {
         return @ptrCast(@alignCast(self.task.home.?));
     }
 
@@ -143,6 +144,7 @@ pub const PyTask = struct {
         if (py.PyContext_Enter(self.context.?) != 0) return self.fail();
         const verdict = self.advance();
         _ = py.PyContext_Exit(self.context.?);
+        if (self.is_main) lookAtHandlers(self.home());
         if (verdict == .ended) self.settle();
         return verdict;
     }
@@ -293,7 +295,11 @@ pub const PyTask = struct {
     pub fn raiseCancel(self: *PyTask) ?*Object {
         const exception = api.call(helpers.CancelledError, &.{}) orelse return null;
         defer py.Py_DecRef(exception);
-        if (!self.task.cancel_requested.swap(false, .acq_rel)) {
+        const asked = self.task.cancel_requested.swap(false, .acq_rel);
+        if (asked or self.endIsNews()) {
+            const closing = self.home().crew.closing.load(.seq_cst);
+            if (closing and !self.task.cleanup) self.task.told_of_close.store(true, .monotonic);
+        } else {
             var scope = self.scopes;
             while (scope) |s| : (scope = s.next) {
                 if (!s.expired.load(.acquire) or s.delivered) continue;
@@ -404,7 +410,15 @@ pub const PyTask = struct {
             return me.suspendNow();
         }
         me.endWait();
+        // The close has ended it, and is about to end who awaits: that one is told so, and can clean up.
+        if (self.endedByCancellation() and me.endIsNews()) return me.raiseCancel();
         return self.outcome();
+    }
+
+    /// The runtime closes, and this task was not told yet.
+    pub fn endIsNews(self: *const PyTask) bool {
+        return self.home().crew.closing.load(.seq_cst) and !self.task.cleanup and
+            !self.task.told_of_close.load(.monotonic);
     }
 
     /// And has nothing else to raise: KeyboardInterrupt and SystemExit end a task as cancelled too.
@@ -459,6 +473,8 @@ pub const PyTask = struct {
         const self = Type.body(handle);
         if (self.task.isDone()) return py.PyBool_FromLong(0);
         if (!isHere(self.runtime.?)) return null;
+        // It ends already, with all others: what it still does is clean-up.
+        if (self.task.told_of_close.load(.monotonic)) return py.PyBool_FromLong(1);
         self.task.cancel_requested.store(true, .seq_cst);
         Shard.wake(&self.task);
         return py.PyBool_FromLong(1);

@@ -70,7 +70,7 @@ fn again(pending: *Pending, events: u32) Outcome {
 }
 
 /// What waiting for events makes no sense for: it is always ready, and may block all the same.
-fn isFile(fd: i32) bool {
+pub fn isFile(fd: i32) bool {
     // Where there is none the call itself will say what is wrong.
     return switch (kindOf(fd) orelse return true) {
         linux.S.IFREG, linux.S.IFDIR, linux.S.IFBLK => true,

@@ -48,20 +48,38 @@ pub fn lastsAlways(sqe: *const Sqe) bool {
 
 const mode_wanted: u32 = @bitCast(linux.STATX{ .TYPE = true });
 
-/// The result as io_uring would give it.
-pub fn perform(pending: *Pending) i32 {
-    while (!pending.stopped.load(.acquire)) {
-        const result = call(pending);
+/// The result as io_uring would give it. An interruption ends it where it is not wanted any more.
+pub fn perform(pending: *Pending, unwanted: *const std.atomic.Value(bool)) i32 {
+    if (!transfers(pending.sqe.opcode)) return performCall(&pending.sqe, unwanted);
+    while (!unwanted.load(.seq_cst)) {
+        const result = transfer(pending);
+        if (result != -@as(i32, @backingInt(linux.E.INTR))) return result;
+    }
+    return pending.resultAfter(.CANCELED);
+}
+
+/// The same for what is no transfer.
+pub fn performCall(sqe: *const Sqe, unwanted: *const std.atomic.Value(bool)) i32 {
+    while (!unwanted.load(.seq_cst)) {
+        const result = call(sqe);
         if (result != -@as(i32, @backingInt(linux.E.INTR))) return result;
     }
     return -@as(i32, @backingInt(linux.E.CANCELED));
 }
 
-fn call(pending: *Pending) i32 {
-    const sqe = &pending.sqe;
+/// Of one that a thread that must go on makes itself.
+pub const wanted_always: std.atomic.Value(bool) = .init(false);
+
+fn transfers(opcode: linux.IORING_OP) bool {
+    return switch (opcode) {
+        .READ, .WRITE, .READ_FIXED, .WRITE_FIXED, .READV, .WRITEV => true,
+        else => false,
+    };
+}
+
+fn call(sqe: *const Sqe) i32 {
     const fd = word(sqe.fd);
     return switch (sqe.opcode) {
-        .READ, .WRITE, .READ_FIXED, .WRITE_FIXED, .READV, .WRITEV => transfer(pending),
         .FSYNC => plain(if (sqe.rw_flags & linux.IORING_FSYNC_DATASYNC != 0)
             linux.syscall1(.fdatasync, fd)
         else

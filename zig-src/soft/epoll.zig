@@ -7,6 +7,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const clock = @import("../clock.zig");
+const Failure = @import("../failure.zig").Failure;
 const gpa = @import("../memory.zig").gpa;
 const limits = @import("../limits.zig");
 const user_data = @import("../user_data.zig");
@@ -65,14 +66,16 @@ pub const Epoll = struct {
         }
     };
 
-    /// On failure `errno` has the kernel's number.
-    pub fn makeRing(entries: u32, group: *Group, pool: *Pool, errno: *i32) InitError!Ring {
-        const epoll = try descriptor(linux.epoll_create1(linux.EPOLL.CLOEXEC), errno);
+    pub fn makeRing(entries: u32, group: *Group, pool: *Pool, failure: *Failure) InitError!Ring {
+        const epoll: i32 = @intCast(try done(.epoll_create1, linux.epoll_create1(linux.EPOLL.CLOEXEC), failure));
         errdefer _ = linux.close(epoll);
-        const bell = try descriptor(linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK), errno);
+        const made = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
+        const bell: i32 = @intCast(try done(.eventfd, made, failure));
         errdefer _ = linux.close(bell);
         var event: linux.epoll_event = .{ .events = linux.EPOLL.IN, .data = .{ .fd = bell } };
-        _ = try descriptor(linux.epoll_ctl(epoll, linux.EPOLL.CTL_ADD, bell, &event), errno);
+        _ = try done(.epoll_ctl, linux.epoll_ctl(epoll, linux.EPOLL.CTL_ADD, bell, &event), failure);
+        var none: [events_max]linux.epoll_event = undefined;
+        _ = try done(.epoll_pwait, waitFor(epoll, &none, 0), failure); // It may be forbidden.
         const self = try gpa.create(Epoll);
         errdefer gpa.destroy(self);
         self.* = .{ .epoll = epoll, .bell = bell, .pool = pool };
@@ -81,9 +84,9 @@ pub const Epoll = struct {
         return ring;
     }
 
-    fn descriptor(rc: usize, errno: *i32) error{SetupFailed}!i32 {
-        if (linux.errno(rc) == .SUCCESS) return @intCast(rc);
-        errno.* = @backingInt(linux.errno(rc));
+    fn done(call: Failure.Call, rc: usize, failure: *Failure) error{SetupFailed}!usize {
+        if (linux.errno(rc) == .SUCCESS) return rc;
+        failure.set(call, linux.errno(rc));
         return error.SetupFailed;
     }
 
@@ -277,7 +280,15 @@ pub const Epoll = struct {
         switch (linux.errno(rc)) {
             .SUCCESS => {},
             .INTR => return .interrupted,
-            else => |errno| std.debug.panic("spargio: epoll_pwait failed: {t}", .{errno}),
+            .NOMEM, .AGAIN => { // For the moment.
+                if (deadline_ns != 0) Ring.pause();
+                return .timeout;
+            },
+            // Operations are under way, and there is no way to them any more.
+            else => |errno| std.debug.panic("spargio: epoll_pwait failed with {t}: {s}", .{ errno, switch (errno) {
+                .BADF, .INVAL => "the program closed a descriptor that is not its own",
+                else => "a seccomp filter or a security module took it away after the start",
+            } }),
         }
         if (rc == 0) return .timeout;
         for (events[0..rc]) |event| {
@@ -292,7 +303,10 @@ pub const Epoll = struct {
         const ts = clock.toTimespec(left_ns);
         const fd: usize = @intCast(epoll);
         const rc = linux.syscall6(.epoll_pwait2, fd, @intFromPtr(events), events.len, @intFromPtr(&ts), 0, 0);
-        if (linux.errno(rc) != .NOSYS and linux.errno(rc) != .PERM) return rc;
+        switch (linux.errno(rc)) {
+            .SUCCESS, .INTR => return rc,
+            else => {}, // A seccomp filter may say anything.
+        }
         const ms = std.math.divCeil(u64, left_ns, std.time.ns_per_ms) catch unreachable;
         return linux.epoll_wait(epoll, events, events.len, @intCast(@min(ms, std.math.maxInt(i32))));
     }
@@ -324,7 +338,7 @@ pub const Epoll = struct {
         if (self.pool.submit(pending)) return;
         // Not one thread can be made: slow is better than not at all, but for what may never end.
         if (blocking.mayLast(&pending.sqe)) return self.leavePool(pending, pending.resultAfter(.AGAIN));
-        self.leavePool(pending, blocking.perform(pending));
+        self.leavePool(pending, blocking.perform(pending, &blocking.wanted_always));
     }
 
     /// Its descriptors are not closed before it has ended: the pool will use their numbers.
@@ -434,7 +448,9 @@ pub const Epoll = struct {
             const pending = place.*;
             if (pending.stage != .pooled) continue;
             const held = blocking.descriptors(&pending.sqe);
-            if (held[0] == fd or held[1] == fd) lasts = self.pool.stop(pending) or lasts;
+            if ((held[0] != fd and held[1] != fd) or !self.pool.lasts(pending)) continue;
+            self.pool.interrupt(pending);
+            lasts = true;
         }
         if (lasts) _ = self.rest(fd);
     }
@@ -484,10 +500,7 @@ pub const Epoll = struct {
             .trying => unreachable, // It is in a list, or has ended.
             .waiting => self.forget(pending),
             .pooled => {
-                if (!self.pool.withdraw(pending)) {
-                    _ = self.pool.stop(pending);
-                    return already;
-                }
+                if (!self.pool.withdraw(pending) and !self.endCall(pending)) return already;
                 self.leavePool(pending, pending.resultAfter(.CANCELED));
                 return 0;
             },
@@ -495,6 +508,18 @@ pub const Epoll = struct {
         }
         self.fail(pending, .CANCELED);
         return 0;
+    }
+
+    /// A thread is in it: that is told, and told again when the shard asks again. One that does not hear is left
+    /// behind after a while. True: the operation has ended.
+    fn endCall(self: *Epoll, pending: *Pending) bool {
+        pending.told +|= 1;
+        if (pending.told < limits.calls_told_max or !self.pool.leave(pending)) {
+            self.pool.interrupt(pending);
+            return false;
+        }
+        self.ring.threads_left += 1;
+        return true;
     }
 
     fn cancelDescriptor(self: *Epoll, fd: i32, all: bool) i32 {
@@ -523,7 +548,7 @@ pub const Epoll = struct {
             const pending = place.*;
             if (pending.stage != .pooled or pending.sqe.fd != fd) continue;
             if (self.pool.withdraw(pending)) return pending;
-            _ = self.pool.stop(pending);
+            if (self.pool.lasts(pending)) self.pool.interrupt(pending);
             begun.* = true;
         }
         return null;

@@ -21,12 +21,10 @@ pub const Pending = struct {
     events: u32 = 0,
     /// connect(2) is under way.
     connecting: bool = false,
-    /// Of one that may last: the thread of the pool that is in its call, else 0. Under the pool's lock.
-    thread: i32 = 0,
-    /// Its call is to end by EINTR. Any thread.
-    stopped: std.atomic.Value(bool) = .init(false),
     result: i32 = 0,
     cqe_flags: u32 = 0,
+    /// How often the thread that is in its call was told to end that.
+    told: u16 = 0,
     /// Of the list it is in: who waits for a descriptor, the pool's queue, what has arrived at a shard, or
     /// the free ones.
     next: ?*Pending = null,

@@ -4,14 +4,15 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const linux = std.os.linux;
+const gpa = @import("../memory.zig").gpa;
 const limits = @import("../limits.zig");
 const seam = @import("../seam.zig");
 const signal_mask = @import("../signal_mask.zig");
 const sync = @import("../sync.zig");
 const blocking = @import("blocking.zig");
-const interrupt = @import("interrupt.zig");
 const Pending = @import("pending.zig").Pending;
+const Worker = @import("worker.zig").Worker;
+const wakeup = @import("wakeup.zig");
 
 pub const Pool = struct {
     lock: sync.Lock = .{},
@@ -22,9 +23,12 @@ pub const Pool = struct {
     made: u32 = 0,
     /// In calls that may last for ever.
     lasting: u32 = 0,
-    threads: [limits.pool_threads_max + limits.pool_lasting_max]seam.Thread = undefined,
+    workers: ?*Worker = null,
+    /// What ends their calls; null: nothing does.
+    signal: ?std.os.linux.SIG = null,
+    prepared: bool = false,
     /// Changes with each hand-over and with the end; idle threads wait on it.
-    signal: seam.Atomic(u32) = .init(0),
+    changes: seam.Atomic(u32) = .init(0),
     ending: bool = false,
     /// Gives an ended operation back to its owner.
     give_back: *const fn (pending: *Pending) void,
@@ -61,16 +65,43 @@ pub const Pool = struct {
         self.queued -= 1;
     }
 
-    /// One that a thread is in, and that may last: its call ends by EINTR. Whether it is such a one; to be
-    /// repeated until it has ended.
-    pub fn stop(self: *Pool, pending: *Pending) bool {
+    /// Whether a thread is in it for as long as nobody else does something.
+    pub fn lasts(self: *Pool, pending: *Pending) bool {
+        if (blocking.lastsAlways(&pending.sqe)) return true;
         self.lock.lock();
         defer self.lock.unlock();
-        // One that a thread has taken and not begun will see it before its call.
-        if (pending.thread == 0 and !blocking.lastsAlways(&pending.sqe)) return false;
-        pending.stopped.store(true, .release);
-        if (pending.thread != 0) interrupt.send(pending.thread);
+        const worker = self.find(pending) orelse return false;
+        return worker.lasts;
+    }
+
+    /// Its call is to end: it may not have begun it yet, so it is told again until it has ended.
+    pub fn interrupt(self: *Pool, pending: *Pending) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        const worker = self.find(pending) orelse return; // About to be given back.
+        worker.unwanted.store(true, .seq_cst);
+        if (self.signal) |signal| _ = wakeup.send(worker.id, signal);
+    }
+
+    /// Gives up a call that nothing ends, and the thread that is in it. True: the operation is the caller's.
+    pub fn leave(self: *Pool, pending: *Pending) bool {
+        self.lock.lock();
+        defer self.lock.unlock();
+        const worker = self.find(pending) orelse return false;
+        var place = &self.workers;
+        while (place.*.? != worker) place = &place.*.?.next;
+        const next = worker.next;
+        if (!worker.abandon()) return false;
+        place.* = next; // It may be gone by now.
+        self.made -= 1;
+        self.lasting -= 1;
         return true;
+    }
+
+    fn find(self: *Pool, pending: *Pending) ?*Worker {
+        var next = self.workers;
+        while (next) |worker| : (next = worker.next) if (worker.job == pending) return worker;
+        return null;
     }
 
     /// After all operations have ended: nobody submits any more.
@@ -80,65 +111,76 @@ pub const Pool = struct {
         self.ending = true;
         self.wake(std.math.maxInt(i32));
         self.lock.unlock();
-        for (self.threads[0..self.made]) |thread| thread.join();
+        while (self.workers) |worker| {
+            self.workers = worker.next;
+            worker.thread.join();
+            gpa.destroy(worker);
+        }
+        if (self.prepared) wakeup.release();
+        self.prepared = false;
     }
 
     fn wake(self: *Pool, count: u32) void {
-        _ = self.signal.fetchAdd(1, .monotonic);
-        sync.wake(&self.signal, count);
+        _ = self.changes.fetchAdd(1, .monotonic);
+        sync.wake(&self.changes, count);
     }
 
+    /// With fewer threads than wanted, those that there are do it.
     fn addThread(self: *Pool) void {
-        if (self.made - self.lasting >= limits.pool_threads_max or self.made == self.threads.len) return;
-        interrupt.prepare();
+        const most = limits.pool_threads_max + limits.pool_lasting_max;
+        if (self.made - self.lasting >= limits.pool_threads_max or self.made == most) return;
+        if (!self.prepared) self.signal = wakeup.acquire();
+        self.prepared = true;
+        const worker = gpa.create(Worker) catch return;
+        worker.* = .{ .pool = self };
         const before = signal_mask.blockAll();
         defer signal_mask.restore(&before);
-        // With fewer threads than wanted, those that there are do it.
-        self.threads[self.made] = seam.Thread.spawn(.{}, main, .{self}) catch return;
+        // It takes the lock before it looks at anything.
+        worker.thread = std.Thread.spawn(.{}, Worker.main, .{worker}) catch return gpa.destroy(worker);
+        worker.next = self.workers;
+        self.workers = worker;
         self.made += 1;
     }
 
-    fn main(self: *Pool) void {
-        _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr("spargio-files"), 0, 0, 0);
-        interrupt.admit();
-        while (self.take()) |pending| {
-            const lasts = blocking.mayLast(&pending.sqe);
-            if (lasts) self.beginLasting(pending);
-            pending.result = blocking.perform(pending);
-            if (lasts) self.endLasting(pending);
-            self.give_back(pending);
-        }
-    }
-
     /// Where others wait for a thread, there is one in place of this.
-    fn beginLasting(self: *Pool, pending: *Pending) void {
+    pub fn beginLasting(self: *Pool, worker: *Worker) void {
         self.lock.lock();
         defer self.lock.unlock();
-        pending.thread = linux.gettid();
+        worker.lasts = true;
         self.lasting += 1;
         if (self.queued > self.idle) self.addThread();
     }
 
-    fn endLasting(self: *Pool, pending: *Pending) void {
+    pub fn endLasting(self: *Pool, worker: *Worker) void {
         self.lock.lock();
         defer self.lock.unlock();
-        pending.thread = 0;
+        worker.lasts = false;
         self.lasting -= 1;
     }
 
-    fn take(self: *Pool) ?*Pending {
+    /// Nobody may interrupt it for that operation any more.
+    pub fn finish(self: *Pool, worker: *Worker) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        worker.job = null;
+    }
+
+    /// The next one for this thread; null: it is to end.
+    pub fn take(self: *Pool, worker: *Worker) ?*Pending {
         self.lock.lock();
         defer self.lock.unlock();
         while (true) {
             if (self.first) |pending| {
                 self.unlink(pending);
+                worker.unwanted.store(false, .monotonic);
+                worker.job = pending;
                 return pending;
             }
             if (self.ending) return null;
-            const seen = self.signal.load(.monotonic);
+            const seen = self.changes.load(.monotonic);
             self.idle += 1;
             self.lock.unlock();
-            sync.wait(&self.signal, seen, std.math.maxInt(u64));
+            sync.wait(&self.changes, seen, std.math.maxInt(u64));
             self.lock.lock();
             self.idle -= 1;
         }

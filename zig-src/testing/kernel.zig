@@ -15,6 +15,7 @@ const machine = @import("machine.zig");
 const report = @import("report.zig");
 const ring_module = @import("../ring.zig");
 const Cqe = ring_module.Cqe;
+const Failure = @import("../failure.zig").Failure;
 const Ring = ring_module.Ring;
 const Sqe = ring_module.Sqe;
 const Wake = ring_module.Wake;
@@ -366,8 +367,8 @@ pub fn probe() Info {
     };
 }
 
-pub fn makeRing(_: *const Options, errno: *i32) Ring.InitError!Ring {
-    errno.* = @backingInt(linux.E.NOMEM);
+pub fn makeRing(_: *const Options, told: *Failure) Ring.InitError!Ring {
+    told.set(.io_uring_setup, .NOMEM);
     if (machine.oneIn(faults.setup_fails_every)) return error.NoRing;
     const self = &endpoints[endpoint_count];
     self.* = .{ .number = endpoint_count, .descriptor = newDescriptor(.none) };

@@ -21,23 +21,24 @@ def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
         runtime = native.start(builder.address(), int(driven), int(debug))
     except OSError as error:
         assert error.errno is not None
-        raise OSError(error.errno, f"{error.strerror}. {_advice(error.errno)}") from None
-    _, reason, entries = runtime.backend()
-    _tell(builder, reason, entries)
+        call = str(error.strerror).rpartition(": ")[2]
+        raise OSError(error.errno, f"{error.strerror}. {_advice(error.errno, call)}") from None
+    _, reason, entries, call = runtime.backend()
+    _tell(builder, reason, entries, call)
     if debug:
         _watch.start(runtime)
     return runtime
 
 
-def _tell(builder: RuntimeBuilder, reason: int, entries: int) -> None:
+def _tell(builder: RuntimeBuilder, reason: int, entries: int, call: str) -> None:
     """In the log, if it is less than was wanted."""
     if not reason and entries >= builder._options.ring_entries:
         return
     warning = (
         f"io_uring is not to be had ({errno.errorcode.get(reason, reason)}: "
-        f"{os.strerror(reason)}): running on epoll, which is slower. {_advice(reason)} "
-        "SPARGIO_BACKEND=epoll or "
-        "backend='epoll' chooses it without this warning."
+        f"{os.strerror(reason)}) by {call}: running on epoll, which is slower. "
+        f"{_advice(reason, call)} SPARGIO_BACKEND=epoll or backend='epoll' chooses it without this "
+        "warning."
     )
     try:
         import logging
@@ -49,27 +50,45 @@ def _tell(builder: RuntimeBuilder, reason: int, entries: int) -> None:
     if reason:
         log.warning("%s", warning)
     else:
-        log.info("rings have %d entries. %s", entries, _advice(errno.ENOMEM))
+        log.info("rings have %d entries. %s", entries, _advice(errno.ENOMEM, call))
 
 
 def backend_name(runtime: Runtime) -> str:
     return _NAMES[runtime.backend()[0]]
 
 
-def _advice(reason: int) -> str:
-    """Which limit it was, and how to raise it."""
-    if reason in (errno.EPERM, errno.EACCES):
+def _advice(reason: int, call: str) -> str:
+    """Which limit that call met, and how to raise it."""
+    of_rings = call.startswith("io_uring")
+    if of_rings and reason in (errno.EPERM, errno.EACCES):
         return (
             "Allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile, or "
             "set the sysctl kernel.io_uring_disabled to 0."
         )
-    if reason == errno.ENOMEM:
+    if of_rings and reason == errno.ENOSYS:
+        return (
+            "The kernel has no io_uring (Linux 5.19 or newer is needed), or a seccomp profile "
+            "hides it: allow io_uring_setup, io_uring_enter and io_uring_register."
+        )
+    if reason in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        return f"Allow {call} in the seccomp profile."
+    if reason == errno.ENOMEM and call == "io_uring_setup" and not _locks_freely():
         return (
             f"The limit of locked memory, for the rings of all processes of this user, is "
             f"{_limit('RLIMIT_MEMLOCK', 1024, ' KiB')}: raise it (`ulimit -l`, "
             "/etc/security/limits.d, LimitMEMLOCK= of systemd, --ulimit memlock= of Docker), or "
             "use fewer shards or smaller ring_entries."
         )
+    if reason == errno.ENOMEM:
+        return (
+            f"The kernel has no memory for it: the limit of address space is "
+            f"{_limit('RLIMIT_AS', 1024, ' KiB')} (`ulimit -v`), and the control group may "
+            "have one (memory.max, --memory of Docker)."
+        )
+    if reason == errno.ENFILE:
+        return "The system's limit of open files is reached: raise the sysctl fs.file-max."
+    if reason == errno.ENOSPC and call == "epoll_ctl":
+        return "This user watches too much: raise the sysctl fs.epoll.max_user_watches."
     if reason == errno.EMFILE:
         return (
             f"The limit of open files is {_limit('RLIMIT_NOFILE')}: raise it (`ulimit -n`, "
@@ -82,6 +101,18 @@ def _advice(reason: int) -> str:
             "shards."
         )
     return "`spargio doctor` says what it needs."
+
+
+def _locks_freely() -> bool:
+    """Whether no limit of locked memory holds for this process: CAP_IPC_LOCK."""
+    if _limit("RLIMIT_MEMLOCK") == "unlimited":
+        return True
+    try:
+        with open("/proc/self/status") as status:
+            line = next(line for line in status if line.startswith("CapEff:"))
+    except (OSError, StopIteration):
+        return False
+    return bool(int(line.split()[1], 16) >> 14 & 1)
 
 
 def _limit(which: str, unit: int = 1, name: str = "") -> str:

@@ -1,37 +1,22 @@
-"""Signals while a runtime is driven. Ctrl-C as asyncio's runner has it: the first one cancels, so
-that it cannot strike between two steps of a clean-up; the second is an ordinary KeyboardInterrupt.
+"""Signals while a runtime is driven. What a handler of the program raises (KeyboardInterrupt,
+SystemExit) could strike between two steps of a clean-up, in a finalizer, which drops it, or in a
+thread pool's bookkeeping, which then waits for ever. So it is kept, every task is cancelled, and
+``run`` raises it. Only a second Ctrl-C is raised at once: a way out of a task that never awaits.
 And a signal that the kernel hands to another thread ends a wait of the driving one too."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from types import FrameType
+from _signal import getsignal  # type: ignore[import-not-found]  # No enum: 20 times faster.
+from collections.abc import Iterable
+from types import FrameType, TracebackType
+from typing import Any
 
-from ._ffi.core import Runtime
+from ._ffi.core import Runtime, ShardHooks, native
 
-
-@contextlib.contextmanager
-def cancelling(runtime: Runtime) -> Iterator[list[int]]:
-    """While inside, SIGINT stops `runtime`; gives a list that is filled when it came. Leaves alone
-    what the program set itself, before or inside, and does nothing outside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield []
-        return
-    wake_up, ctrl_c = _WakeUp(), _CtrlC(runtime)
-    installed: tuple[_WakeUp | _CtrlC, ...] = (wake_up, ctrl_c)
-    _installed.extend(installed)  # First: a child that is forked in between restores nothing.
-    try:
-        wake_up.install(runtime)
-        ctrl_c.install()
-        yield ctrl_c.seen
-    finally:
-        _installed.clear()
-        for one in installed:
-            one.restore()
+_NUMBERS = sorted(signal.valid_signals())
 
 
 class _WakeUp:
@@ -61,35 +46,141 @@ class _WakeUp:
             os.close(end)
 
 
-class _CtrlC:
-    def __init__(self, runtime: Runtime) -> None:
-        seen: list[int] = []  # Not through `self` in the handler: that would be a cycle.
+class _Deferred:
+    """In place of a program's handler. After the run it is the handler itself, for those who
+    remembered it as the one from before theirs."""
 
-        def handler(number: int, frame: FrameType | None) -> None:
-            if seen:
-                raise KeyboardInterrupt
-            seen.append(number)
+    __slots__ = ("before", "handler", "run")
+
+    def __init__(self, handler: Any, run: Guard, before: Any) -> None:
+        self.handler = handler
+        self.run = run
+        self.before = before
+        """What comes back after the run."""
+
+    def __call__(self, number: int, frame: FrameType | None) -> Any:
+        if not self.run.active:
+            return self.handler(number, frame)
+        try:
+            return self.handler(number, frame)
+        except BaseException as error:
+            if not self.run.keep(number, error):
+                raise
+        return None
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+class Guard:
+    """``with`` it around the life of a driven runtime; then ask :meth:`raise_kept`. Does nothing
+    outside the main thread, where no handler runs."""
+
+    def __init__(self, stop_signals: Iterable[int]) -> None:
+        self._stop = tuple(stop_signals)
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._stop and not self._main:
+            raise RuntimeError("stop_signals outside the main thread: signals reach that one only")
+        self._wake_up = _WakeUp()
+        self._runtime: Runtime | None = None
+        self.active = False
+        self._kept: list[BaseException] = []
+
+    def keep(self, number: int, error: BaseException) -> bool:
+        """False where it is to be raised now."""
+        if self._kept and number == signal.SIGINT:
+            return False
+        again = bool(self._kept)
+        self._kept.append(error)
+        if self._runtime is not None:
+            if again:
+                self._runtime.cancel_again()
+            else:
+                self._runtime.request_stop()
+        return True
+
+    def drives(self, runtime: Runtime) -> None:
+        """What is to be stopped: at once if a handler has raised already."""
+        self._runtime = runtime
+        if self._main:
+            self._wake_up.install(runtime)
+        if self._kept:
             runtime.request_stop()
 
-        self.seen = seen
-        self._handler = handler
+    def raise_kept(self) -> None:
+        """The first of what handlers raised."""
+        if self._kept:
+            first = self._kept[0]
+            self._kept.clear()
+            try:
+                raise first
+            finally:
+                del first  # Its traceback holds this frame.
 
-    def install(self) -> None:
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._handler)
+    def adopt(self) -> None:
+        """Also of handlers that were set meanwhile."""
+        for number in _NUMBERS:
+            handler = getsignal(number)
+            if not callable(handler):
+                continue  # The kernel's own ways, or not Python's.
+            if isinstance(handler, _Deferred):
+                if handler.run is self:
+                    continue
+                handler = handler.handler  # Of another run, which has ended.
+            if not native.signal_watched(number):  # That would take it from spargio.signal.
+                signal.signal(number, _Deferred(handler, self, handler))
+
+    def __enter__(self) -> Guard:
+        global _current
+        if self._main:
+            self.active = True
+            _current = self  # First: a child that is forked in between restores what there is.
+            for number in self._stop:
+                signal.signal(number, _Deferred(_exit, self, getsignal(number) or signal.SIG_DFL))
+            self.adopt()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._main and self.active:  # In a forked child it is restored already.
+            self.restore()
 
     def restore(self) -> None:
-        if signal.getsignal(signal.SIGINT) is self._handler:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        """What was there before the run."""
+        global _current
+        for number in _NUMBERS:
+            handler = getsignal(number)
+            ours = isinstance(handler, _Deferred) and handler.run is self
+            if ours and not native.signal_watched(number):
+                signal.signal(number, handler.before)
+        self._wake_up.restore()
+        self.active = False
+        self._runtime = None
+        _current = None
 
 
-_installed: list[_WakeUp | _CtrlC] = []
+_current: Guard | None = None
+"""Of the run on the main thread, if there is one."""
+
+
+def _look(runtime: Runtime, shard: int) -> None:
+    guard = _current
+    if guard is not None and guard._runtime is runtime:
+        guard.adopt()
+
+
+ShardHooks.signals = staticmethod(_look)
 
 
 def _in_child() -> None:
     """A forked child has nothing to stop, and wakes nobody here."""
-    while _installed:
-        _installed.pop().restore()
+    if _current is not None:
+        _current.restore()
 
 
 os.register_at_fork(after_in_child=_in_child)

@@ -1,11 +1,15 @@
-"""Names of a package that load the file they are in when they are first asked for (PEP 562).
+"""Names of a package that load its files when one of them is first asked for (PEP 562): all of
+them, so that nothing is left to load when a program has no descriptor or no right for it any more.
 
 The package `spargio` itself loads its names at once: with a `__getattr__` there, each
 `spargio.yield_now` would be a search."""
 
 from __future__ import annotations
 
+import fcntl  # noqa: F401  # These three cost nothing, and parts need them: a program may have
+import mmap  # noqa: F401  # given up the right to read the standard library by then.
 import os
+import select  # noqa: F401
 import sys
 from importlib import import_module
 
@@ -41,8 +45,9 @@ def preload() -> None:
 
 
 def _explained(error: ImportError, package: str, name: str) -> ImportError:
-    """The error itself, unless the package's own files cannot be reached any more."""
-    if os.path.exists(str(sys.modules[package].__file__)):
+    """The error itself, unless files of the package or of Python cannot be reached any more."""
+    foreign = error.name is not None and error.name.partition(".")[0] in sys.stdlib_module_names
+    if not foreign and os.path.exists(str(sys.modules[package].__file__)):
         return error
     return ImportError(
         f"{package}.{name} loads when it is first used, and its files cannot be reached any more: "
@@ -68,6 +73,8 @@ def lazy(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
             found = import_module(file, package)
+            for other in files:
+                import_module(other, package)
         except ImportError as error:
             raise _explained(error, package, name) from error
         if file != f".{name}" and not hasattr(found, name):

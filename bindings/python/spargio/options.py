@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
@@ -24,11 +25,19 @@ _BACKOFF_MAX = 65536
 _TAG_MAX = 65535
 _SQPOLL_IDLE_MS = 2000
 _BACKENDS = {
-    "auto": constants.BACKEND_AUTO,
+    "auto": constants.BACKEND_EITHER,
     "io_uring": constants.BACKEND_IO_URING,
     "epoll": constants.BACKEND_EPOLL,
 }
 _QUEUES = {"mutex": constants.QUEUE_MUTEX, "lock_free": constants.QUEUE_LOCK_FREE}
+_STOPPING = signal.valid_signals() - {
+    signal.SIGKILL,
+    signal.SIGSTOP,
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+}
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,7 @@ class Options(TypedDict, total=False):
     io_uring_throughput_mode: int
     blocked_threshold_ms: int
     debug: bool
+    stop_signals: Iterable[int]
 
 
 class RuntimeBuilder:
@@ -106,6 +116,7 @@ class RuntimeBuilder:
         self._hot: list[int] = []
         self._coalesced: list[int] = []
         self._debug: bool | None = None
+        self._stop_signals: tuple[int, ...] = ()
 
     def shards(self, count: int) -> RuntimeBuilder:
         """Number of shards, 1 to 256; default: usable CPUs."""
@@ -113,9 +124,9 @@ class RuntimeBuilder:
 
     def backend(self, name: Literal["auto", "io_uring", "epoll"]) -> RuntimeBuilder:
         """``"io_uring"``; ``"epoll"``: epoll(7), with threads for files, which works where io_uring
-        is forbidden or missing and makes no call of it; ``"auto"`` (default): io_uring where rings
-        can be made, else epoll, with a warning in the log of ``spargio``. The environment's
-        ``SPARGIO_BACKEND`` decides what ``"auto"`` is."""
+        is forbidden or missing and makes no call of it; ``"auto"``: io_uring if rings can be
+        made, else epoll, with a warning in the log of ``spargio``. Without this option the
+        environment's ``SPARGIO_BACKEND`` decides, ``auto`` if it is not set."""
         _check_type("backend", name, str, "'auto', 'io_uring' or 'epoll'")
         if name not in _BACKENDS:
             raise ValueError(f"backend is {name!r}: allowed is 'auto', 'io_uring' or 'epoll'")
@@ -291,6 +302,24 @@ class RuntimeBuilder:
         if not isinstance(enabled, bool):
             raise TypeError(f"debug is {enabled!r}: allowed is True or False")
         self._debug = enabled
+        return self
+
+    def stop_signals(self, numbers: Iterable[int]) -> RuntimeBuilder:
+        """Signals that end ``run`` as Ctrl-C does, with ``SystemExit(128 + number)``: every task is
+        cancelled and has ended when that is raised; one that comes again cancels again. In place of
+        the program's own handlers for them, while ``run`` lasts; on the main thread only. Default:
+        none. ``stop_signals=(signal.SIGTERM,)`` is what a service wants."""
+        if isinstance(numbers, str | bytes) or not isinstance(numbers, Iterable):
+            raise TypeError(f"stop_signals is {numbers!r}: allowed is a list of signals")
+        given = tuple(numbers)
+        for number in given:
+            _check_type("stop_signals", number, int, "a list of signals")
+            if number not in _STOPPING:
+                raise ValueError(
+                    f"stop_signals has {number!r}: allowed are signals that a program may handle, "
+                    "less those of its faults"
+                )
+        self._stop_signals = given
         return self
 
     def is_debug(self) -> bool:

@@ -67,7 +67,8 @@ current_shard = native.current_shard
 
 class RuntimeHandle(Hints):
     """What spawns. Any thread may use it, for as long as the runtime is up; then spawns raise
-    :class:`spargio.RuntimeClosed`. Every spawn gives a :class:`JoinHandle`."""
+    :class:`spargio.RuntimeClosed`, but for those of the runtime's own tasks, which clean up. Every
+    spawn gives a :class:`JoinHandle`."""
 
     __slots__ = ("_runtime", "_spawn")
     _instead = {  # noqa: RUF012
@@ -222,6 +223,8 @@ class Runtime(Hints):
         if builder is not None and options:
             raise TypeError("Runtime takes a builder or options, not both")
         chosen = RuntimeBuilder().apply(**options) if builder is None else builder
+        if chosen._stop_signals:
+            raise ValueError("stop_signals for a runtime in the background: allowed with run()")
         self._native = start(chosen, driven=False)
         self._handle = RuntimeHandle(self._native)
         self._owner = os.getpid()
@@ -305,13 +308,13 @@ def run_with(builder: RuntimeBuilder, main: Any, *args: Any) -> Any:  # type: ig
     """Run ``main(*args)`` on a runtime of its own and give its result or raise its
     exception.
 
-    Shard 0 is the calling thread, so signal handlers work as in any program: what they raise is
-    raised from here, after every task was cancelled and has ended. Ctrl-C cancels every task at its
-    next await, then ``KeyboardInterrupt`` is raised from here; a second one is raised at once,
-    wherever the program is, and cancels again. A parameter of `main` that is annotated as
-    :class:`RuntimeHandle`, or named ``handle``, gets the handle; without arguments also the only
-    one that has no default. Tasks that are left when it ends are cancelled. ``RuntimeError`` inside
-    a spargio task.
+    Shard 0 is the calling thread, so signal handlers run as in any program. What one raises cancels
+    every task at its next await, and is raised from here when all have ended: ``SystemExit``, or
+    ``KeyboardInterrupt`` after Ctrl-C; a second Ctrl-C is raised at once, wherever the program is,
+    and cancels again. See :meth:`RuntimeBuilder.stop_signals` for SIGTERM. A parameter of `main`
+    that is annotated as :class:`RuntimeHandle`, or named ``handle``, gets the handle; without
+    arguments also the only one that has no default. Tasks that are left when it ends are cancelled.
+    ``RuntimeError`` inside a spargio task.
     """
     return _drive(builder, Main(main, args, {}))
 
@@ -319,24 +322,24 @@ def run_with(builder: RuntimeBuilder, main: Any, *args: Any) -> Any:  # type: ig
 def _drive(builder: RuntimeBuilder, function: Main) -> Any:
     if getattr(_asyncgens.local, "runtime", None) is not None:
         raise RuntimeError("spargio.run() inside a spargio task: await the coroutine instead")
-    runtime = start(builder, driven=True)
-    driven = False
-    try:
-        handle = RuntimeHandle(runtime)
+    with _interrupts.Guard(builder._stop_signals) as guard:
+        runtime = start(builder, driven=True)
+        driven = False
+        try:
+            handle = RuntimeHandle(runtime)
 
-        async def whole() -> Any:
-            return await function.call(handle)
+            async def whole() -> Any:
+                return await function.call(handle)
 
-        job = handle.spawn_pinned(0, whole(), name=function.name)
-        with _interrupts.cancelling(runtime) as interrupted:
+            job = handle.spawn_pinned(0, whole(), name=function.name)
+            guard.drives(runtime)
             driven = True
             runtime.drive(job)
-    finally:
-        if not driven:  # Ctrl-C, or something about `main`: the other shards are up and hold it.
-            runtime.shutdown(_FOREVER_NS)
-        _watch.join(runtime)
-    if interrupted:
-        raise KeyboardInterrupt
+        finally:
+            if not driven:  # Something about `main`: the other shards are up and hold it.
+                runtime.shutdown(_FOREVER_NS)
+            _watch.join(runtime)
+    guard.raise_kept()
     return job.result()
 
 

@@ -4,6 +4,7 @@ and every stored file compared with its source."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import tempfile
@@ -61,7 +62,13 @@ def run(settings: Settings, *, as_json: bool) -> int:
         outcome = _measure(settings, corpus, messages)
     except (OSError, spargio.SpargioError) as error:
         messages.print(f"spargio demo: {error}", markup=False)
-        messages.print("`spargio doctor` says what to do.", markup=False)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        messages.print(
+            "TMPDIR chooses another folder for its files, --files sends fewer of them."
+            if full
+            else "`spargio doctor` says what to do.",
+            markup=False,
+        )
         return 1
     demo_report.show(outcome, as_json=as_json)
     return 1 if outcome.failures else 0
@@ -71,7 +78,12 @@ def _measure(settings: Settings, corpus: Corpus, messages: Console) -> Outcome:
     options: Options = {"stealable_queue_backend": settings.queue}
     if settings.shards is not None:
         options["shards"] = settings.shards
-    with tempfile.TemporaryDirectory(prefix="spargio-demo-") as folder, _CtrlC() as ctrl_c:
+    with (
+        _Termination() as termination,
+        tempfile.TemporaryDirectory(prefix="spargio-demo-") as folder,
+        _CtrlC() as ctrl_c,
+        termination.let_through(),
+    ):
 
         async def entry(handle: spargio.RuntimeHandle) -> Outcome:
             return await _Demo(settings, corpus, Path(folder), handle, ctrl_c).run(messages)
@@ -111,6 +123,49 @@ class _CtrlC:
     def __exit__(self, *_: object) -> None:
         if self._ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Termination:
+    """SIGTERM and SIGHUP end the demo as they end any program, but when its folder is removed."""
+
+    _NUMBERS = (signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self._came = 0
+        self._held = True
+        self._ours: list[int] = []
+
+    @contextlib.contextmanager
+    def let_through(self) -> Iterator[None]:
+        """Here it may strike at once."""
+        self._held = False
+        self._raise()
+        try:
+            yield
+        finally:
+            self._held = True
+
+    def _raise(self) -> None:
+        if self._came:
+            raise SystemExit(128 + self._came)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._came = number
+        if not self._held:
+            self._raise()
+
+    def __enter__(self) -> _Termination:
+        if threading.current_thread() is threading.main_thread():
+            for number in self._NUMBERS:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, self._note)
+                    self._ours.append(number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._ours:
+            signal.signal(number, signal.SIG_DFL)
+        self._raise()
 
 
 class _Demo:
@@ -164,13 +219,17 @@ class _Demo:
     ) -> None:
         outcome, service = self._outcome, self._service
         outcome.rounds += 1
-        with SenderProcess(self._task(port, seconds), self._folder) as senders:
+        with SenderProcess(self._task(port, seconds)) as senders:
             while senders.running():
                 await spargio.sleep(_TICK_S)
                 self._ctrl_c.raise_if_pressed()
+                if service.full is not None:
+                    raise service.full
                 if acceptor.done():
                     await acceptor  # It failed: raises why.
                 show(len(service.stored), len(self._corpus.entries))
+            if service.full is not None:
+                raise service.full
             result = senders.result()
         outcome.add(result)
         outcome.failures += self._undelivered(result, whole=seconds is None)

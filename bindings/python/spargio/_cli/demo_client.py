@@ -1,6 +1,6 @@
 """The demo's senders: threads with blocking sockets, in a process of their own so that they share
-no interpreter lock with the service. Started by demo_senders.py with two paths: reads what to do
-from one JSON file, writes what happened to the other, and ends at once when its standard input
+no interpreter lock with the service. Started by demo_senders.py with two descriptors: reads what to
+do as JSON from one, writes what happened to the other, and ends at once when its standard input
 closes, which is when the demo has gone."""
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from .demo_corpus import Entry
 from .demo_wire import CHUNK_BYTES, DIGEST_BYTES, HEADER
@@ -125,6 +124,9 @@ def _leave_with_parent() -> None:
 
 def main() -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    task_path, result_path = (Path(argument) for argument in sys.argv[1:])
-    result = Senders(Task(**json.loads(task_path.read_text()))).run()
-    result_path.write_text(json.dumps(asdict(result)))
+    task, result = (int(argument) for argument in sys.argv[1:])
+    with open(task) as file:
+        senders = Senders(Task(**json.load(file)))
+    told = asdict(senders.run())
+    with open(result, "w") as file:
+        json.dump(told, file)

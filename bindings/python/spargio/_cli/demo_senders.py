@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
+from typing import IO
 
 import spargio
 
@@ -24,14 +25,15 @@ main()
 
 
 class SenderProcess:
-    """Runs from its making to the end of the block; `result` after it has ended by itself."""
+    """Runs from its making to the end of the block; `result` after it has ended by itself. What it
+    gets and tells lies in memory: a full disk is for the service to tell of."""
 
-    def __init__(self, task: Task, folder: Path) -> None:
-        self._result_path = folder / "result.json"
-        self._result_path.unlink(missing_ok=True)
-        task_path = folder / "task.json"
-        task_path.write_text(json.dumps(asdict(task)))
-        self._errors = open(folder / "errors.txt", "w+b")  # noqa: SIM115 - closed in __exit__
+    def __init__(self, task: Task) -> None:
+        self._task, self._result, self._errors = (
+            _in_memory(n) for n in ("task", "result", "errors")
+        )
+        self._task.write(json.dumps(asdict(task)).encode())
+        self._task.seek(0)
         self._process = subprocess.Popen(
             [
                 sys.executable,
@@ -39,9 +41,10 @@ class SenderProcess:
                 "-c",
                 _START,
                 json.dumps(sys.path),
-                task_path,
-                self._result_path,
+                str(self._task.fileno()),
+                str(self._result.fileno()),
             ],
+            pass_fds=(self._task.fileno(), self._result.fileno()),
             stdin=subprocess.PIPE,
             stdout=self._errors,
             stderr=self._errors,
@@ -52,14 +55,15 @@ class SenderProcess:
         return self._process.poll() is None
 
     def result(self) -> Result:
-        if self._process.returncode != 0 or not self._result_path.exists():
+        if self._process.returncode != 0:
             self._errors.seek(0)
             said = self._errors.read().decode("utf-8", "replace").strip().splitlines()
             last = said[-1] if said else "nothing"
             raise spargio.SpargioError(
                 f"the sending process ended with code {self._process.returncode} and said: {last}"
             )
-        return Result(**json.loads(self._result_path.read_text()))
+        self._result.seek(0)
+        return Result(**json.loads(self._result.read()))
 
     def __enter__(self) -> SenderProcess:
         return self
@@ -73,4 +77,9 @@ class SenderProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._errors.close()
+        for file in (self._task, self._result, self._errors):
+            file.close()
+
+
+def _in_memory(name: str) -> IO[bytes]:
+    return open(os.memfd_create(f"spargio-demo-{name}"), "w+b", buffering=0)

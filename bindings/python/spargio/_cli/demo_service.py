@@ -3,8 +3,10 @@ receives a file, writes it, fsyncs it, and answers with its SHA-256."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ class Service:
     def __init__(self, store: Path) -> None:
         self.stored: dict[bytes, Stored] = {}
         self.problems: dict[bytes, str] = {}
+        self.full: OSError | None = None
+        """The disk has no room: no file can arrive any more."""
         self._store = store
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -49,6 +53,8 @@ class Service:
             self.stored[name] = Stored(path, size)
             await stream.write_all(digest)
         except (OSError, EOFError, WireError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self.full = OSError(error.errno, os.strerror(error.errno), str(self._store))
             self.problems[name] = f"{type(error).__name__}: {error}"
 
     def clear(self) -> None:

@@ -22,11 +22,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 class ShardHooks:
     """Called on a shard's thread at its start (with the thread's name, None for a caller's thread)
-    and end, and when a closing runtime has one task left; set by the module that needs them."""
+    and end, when a closing runtime has one task left, and now and then where it looks for signals;
+    set by the module that needs them."""
 
     attached: Any = None
     detached: Any = None
     last_task: Any = None
+    signals: Any = None
 
 
 def _attached(runtime: object, shard: int, name: str | None) -> None:
@@ -42,6 +44,11 @@ def _detached(runtime: object, shard: int) -> None:
 def _last_task(runtime: object, shard: int) -> None:
     if ShardHooks.last_task is not None:
         ShardHooks.last_task(runtime, shard)
+
+
+def _signals(runtime: object, shard: int) -> None:
+    if ShardHooks.signals is not None:
+        ShardHooks.signals(runtime, shard)
 
 
 _ITERABLE_COROUTINE = 0x100
@@ -84,6 +91,11 @@ def _os_error(number: int, text: str | None, filename: object) -> OSError:
             "io_uring_sqpoll's thread of the kernel keeps the rights of who started the runtime, "
             "and this thread's user or group is another one now: start it after that change, or "
             "without io_uring_sqpoll"
+        )
+    if number == errno_module.EAGAIN and text is None and filename is not None:
+        text = (
+            "the kernel could make no thread for it: raise the limit of processes and threads "
+            "(`ulimit -u`, pids.max of the control group)"
         )
     words = os.strerror(number) if text is None else f"{os.strerror(number)}: {text}"
     if isinstance(filename, tuple):  # Two paths: a rename, a link.
@@ -215,9 +227,10 @@ if TYPE_CHECKING:
         def drive(self, main: JoinHandle[Any], /) -> None: ...
         def shutdown(self, timeout_ns: int, /) -> bool: ...
         def request_stop(self) -> None: ...
+        def cancel_again(self) -> None: ...
         def closing(self) -> bool: ...
         def stats(self) -> bytes: ...
-        def backend(self) -> tuple[int, int, int]: ...
+        def backend(self) -> tuple[int, int, int, str]: ...
         def debugging(self) -> bool: ...
         def watch(self) -> tuple[int, str | None, Any, int, int] | None: ...
         def shard_count(self) -> int: ...
@@ -303,6 +316,7 @@ class Functions(Protocol):
     def signal_add(self, number: int, eventfd: int, /) -> int: ...
     def signal_take(self, key: int, /) -> int: ...
     def signal_remove(self, key: int, /) -> None: ...
+    def signal_watched(self, number: int, /) -> bool: ...
     def send(self, runtime: Runtime, shard: int, tag: int, value: int, direct: int, /) -> bool: ...
     def send_many(
         self, runtime: Runtime, shard: int, pairs: tuple[tuple[int, int], ...], direct: int, /
@@ -324,6 +338,7 @@ class Functions(Protocol):
     def yield_now(self) -> Coro[None]: ...
     def current_task(self) -> JoinHandle[Any] | None: ...
     def current_shard(self) -> int: ...
+    def raise_if_cancelled(self) -> None: ...
     def submits_as_other(self) -> bool: ...
     def supports(self, opcode: int, /) -> bool: ...
 
@@ -383,6 +398,7 @@ _made = library.start_bridge(
         "no_buffer": messages.no_buffer,
         "other_loop": messages.other_loop,
         "run_twice": messages.run_twice,
+        "signals": _signals,
         "os_error": _os_error,
         "spargio_error": _spargio_error,
     }

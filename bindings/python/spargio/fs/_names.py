@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from pathlib import PosixPath
+import sys
 from typing import Any
 
 AT_FDCWD = -100
@@ -38,7 +38,11 @@ def check_mode(name: str, mode: int) -> int:
 def label(path: Path) -> object:
     """What errors of an open file call it: the path as it was given, unless it could hold the file
     in turn, which the collector would not see."""
-    if type(path) in (str, bytes, PosixPath):
+    kind = type(path)
+    if kind in (str, bytes):
+        return path
+    pathlib = sys.modules.get("pathlib")  # Who has such a path has imported it.
+    if pathlib is not None and kind is pathlib.PosixPath:
         return path
     name = os.fspath(path)
     return str.__str__(name) if isinstance(name, str) else b"".join((name,))

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
 from typing import TYPE_CHECKING
 
 from .._ffi import opcodes
@@ -53,7 +52,7 @@ async def sendfile(
 
 
 class _CannotSplice(Exception):
-    """The file system, or this kind of file."""
+    """The file system, this kind of file, or the kernel without a thread for it."""
 
 
 class _Transfer:
@@ -97,7 +96,7 @@ class _Transfer:
             try:
                 count = await self._splice(source, start, write_end, min(room, self._left))
             except OSError as error:
-                if error.errno == errno.EINVAL:
+                if error.errno in (errno.EINVAL, errno.EAGAIN):
                     raise _CannotSplice from None
                 raise
             if count == 0:
@@ -108,16 +107,16 @@ class _Transfer:
         while count:
             try:
                 moved = await self._splice(read_end, _NO_OFFSET, self._stream._io, count)
-            except BlockingIOError:  # A nonblocking socket, which a splice does not wait for.
-                await self._room()
-                continue
-            count -= moved
-            self._took(moved)
-
-    async def _room(self) -> None:
-        await native.submit(
-            opcodes.POLL_ADD, self._stream._io, 0, 0, 0, select.POLLOUT, 0, None, opcodes.NUMBER
-        )
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise
+                # A nonblocking socket, which a splice does not wait for, or no thread to wait in.
+                data = os.read(read_end, count)  # It is there.
+                await self._send(memoryview(data))
+                count -= len(data)
+            else:
+                count -= moved
+                self._took(moved)
 
     async def _copy(self, source: Descriptor) -> None:
         buffer = memoryview(bytearray(min(_PIECE, self._left)))
@@ -126,11 +125,13 @@ class _Transfer:
             count = await source.read_at_into(self._offset + self.sent, room)
             if count == 0:
                 return
-            data = buffer[:count]
-            while data:
-                moved = await self._stream.send(data)
-                self._took(moved)
-                data = data[moved:]
+            await self._send(buffer[:count])
+
+    async def _send(self, data: memoryview) -> None:
+        while data:
+            moved = await self._stream.send(data)
+            self._took(moved)
+            data = data[moved:]
 
     def _took(self, count: int) -> None:
         self.sent += count

@@ -133,6 +133,9 @@ class _Server:
         on_error: OnError | None,
         placement: TaskPlacement,
     ) -> None:
+        import logging  # Now: there may be no descriptor left when it is needed.
+
+        self._log = logging.getLogger("spargio.net")
         self._handler = handler
         self._connections = connections
         self._on_error = on_error
@@ -202,9 +205,7 @@ class _Server:
         if self._on_error is not None:
             self._on_error(error, stream)
         elif not is_of_the_peer(error):
-            import logging
-
-            logging.getLogger("spargio.net").error(
+            self._log.error(
                 "%s failed for a connection, which is closed", _name(self._handler), exc_info=error
             )
 
@@ -215,9 +216,7 @@ class _Server:
         if time.monotonic() - self._told < _TELL_AGAIN_S:
             return
         self._told = time.monotonic()
-        import logging
-
-        logging.getLogger("spargio.net").warning(
+        self._log.warning(
             "new connections wait: accept: %s. The limit is that of open files (ulimit -n) or of "
             "memory; max_connections keeps below it",
             os.strerror(error.errno or 0),

@@ -87,8 +87,12 @@ class Subscriber(Shared, Generic[T]):
     async def recv(self) -> T:
         """The next value; waits for one. :class:`Lagged` where some are gone."""
         values = self._source._values
-        while (value := self._take()) is NOTHING:
-            await wait(values.join_to_read(self._position), values.leave)
+        try:
+            while (value := self._take()) is NOTHING:
+                await wait(values.join_to_read(self._position), values.leave)
+        except ChannelClosed:
+            native.raise_if_cancelled()  # Before the close: told of that.
+            raise
         return value  # type: ignore[no-any-return]
 
     def __aiter__(self) -> Subscriber[T]:

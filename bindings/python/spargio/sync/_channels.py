@@ -135,6 +135,7 @@ class Receiver(_End, Generic[T]):
 
 def _check(value: Any) -> Any:
     if value is CLOSED:
+        native.raise_if_cancelled()  # Who was cancelled before the close is told of that.
         raise ChannelClosed("the channel was closed")
     return value
 

@@ -117,6 +117,10 @@ fn lastTask(shard: *Shard) void {
 /// Runs Python's signal handlers; what they raise ends the runtime and is raised by run().
 fn interrupted(shard: *Shard) void {
     enter(shard);
-    if (py.PyErr_CheckSignals() != 0) PyRuntime.ofCrew(shard.crew).stopWith(api.takeException());
+    if (py.PyErr_CheckSignals() != 0) {
+        const runtime = PyRuntime.ofCrew(shard.crew);
+        const exception = api.takeException();
+        if (runtime.loop) |loop| loop.interruptedBy(exception) else runtime.stopWith(exception);
+    }
     leave(shard);
 }

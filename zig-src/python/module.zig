@@ -24,6 +24,7 @@ const PyTask = @import("task.zig").PyTask;
 const Segments = @import("segments.zig").Segments;
 const Shard = @import("../shard.zig").Shard;
 const Timeout = @import("timeout.zig").Timeout;
+const loop_types = @import("loop/types.zig");
 const Object = api.Object;
 const py = &api.py;
 
@@ -72,6 +73,7 @@ var functions = [_]api.MethodDef{
     object.method("next_event", &messages.nextEvent, api.meth_fastcall, "next_event(runtime, shard, hot)"),
     object.method("next_hot_count", &messages.nextHotCount, api.meth_one, "next_hot_count(tag)"),
     object.method("take_hot_count", &messages.takeHotCount, api.meth_one, "take_hot_count(tag)"),
+    object.method("loop_types", &loop_types.make, api.meth_one, "loop_types(helpers): a dict"),
     object.method("future", &Future.make, api.meth_noargs, "future()"),
     object.method("timeout", &Timeout.make, api.meth_noargs, "timeout()"),
     object.method("redeliver", &Timeout.redeliver, api.meth_one, "redeliver(error)"),

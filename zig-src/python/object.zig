@@ -38,6 +38,19 @@ pub fn TypeOf(comptime Body: type) type {
             py.Py_DecRef(class); // Instances of heap types own a reference to their type.
         }
 
+        /// A type that Python classes may inherit from.
+        pub fn defineBase(comptime name: [:0]const u8, slots: []api.TypeSlot) bool {
+            comptime std.debug.assert(@alignOf(Body) <= 16);
+            var spec: api.TypeSpec = .{
+                .name = "spargio._core." ++ name,
+                .basicsize = @intCast(header_size + @sizeOf(Body)),
+                .flags = api.flag_basetype | api.flag_gc | api.flag_immutable,
+                .slots = slots.ptr,
+            };
+            class = py.PyType_FromSpec(&spec) orelse return false;
+            return true;
+        }
+
         pub fn define(comptime name: [:0]const u8, flags: c_uint, slots: []api.TypeSlot) bool {
             comptime std.debug.assert(@alignOf(Body) <= 16);
             var spec: api.TypeSpec = .{

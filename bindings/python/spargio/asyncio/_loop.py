@@ -1,0 +1,139 @@
+"""The event loop: scheduling, timers and readiness are native, the rest is CPython's own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from asyncio import base_events, format_helpers, unix_events
+from typing import Any
+
+from .._backend import start
+from .._ffi.core import Runtime
+from ..options import RuntimeBuilder
+from ._native import LoopCore
+
+_log = logging.getLogger("asyncio")
+
+
+class _NoSelector:
+    """Where CPython's class keeps its selector: readiness comes from the ring."""
+
+    def get_map(self) -> dict[int, Any]:
+        return {}
+
+    def close(self) -> None:
+        pass
+
+
+class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[name-defined, misc]
+    """An asyncio event loop. It runs on one shard, on the thread that runs it; the ring is made at the
+    first run. Not thread-safe but for ``call_soon_threadsafe``, as any asyncio loop."""
+
+    def __init__(self) -> None:
+        self._runtime: Runtime | None = None
+        super().__init__(_NoSelector())
+
+    # ---- running ----
+
+    def run_forever(self) -> None:
+        """Run until :meth:`stop` is called."""
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self._debug)
+        hooks = sys.get_asyncgen_hooks()
+        if self._runtime is None:
+            self._runtime = _start_runtime()
+            self._attach(self._runtime)
+        try:
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
+            )
+            asyncio._set_running_loop(self)
+            self._run()
+        finally:
+            self._thread_id = None
+            asyncio._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def close(self) -> None:
+        """Close the loop. Idempotent; it must not run."""
+        if self.is_closed():
+            return
+        super().close()
+        self._close()
+        self._runtime = None
+
+    # ---- debug mode, and what went wrong ----
+
+    def set_debug(self, enabled: bool) -> None:
+        super().set_debug(enabled)
+        self._set_debug(enabled)
+
+    def _check_call(self, method: str, callback: object) -> None:
+        if method != "call_soon_threadsafe":
+            self._check_thread()
+        self._check_callback(callback, method)
+
+    def _callback_failed(self, handle: asyncio.Handle, error: BaseException) -> None:
+        source = format_helpers._format_callback_source(handle._callback, handle._args)  # type: ignore[attr-defined]
+        context: dict[str, Any] = {
+            "message": f"Exception in callback {source}",
+            "exception": error,
+            "handle": handle,
+        }
+        if traceback := handle._source_traceback:  # type: ignore[attr-defined]
+            context["source_traceback"] = traceback
+        self.call_exception_handler(context)
+
+    def _callback_ran(self, handle: asyncio.Handle, seconds: float) -> None:
+        """In debug mode, after each callback."""
+        if seconds >= self.slow_callback_duration:
+            _log.warning(
+                "Executing %s took %.3f seconds", base_events._format_handle(handle), seconds
+            )
+
+    # ---- descriptors ----
+
+    def _add_reader(self, fd: int, callback: Any, *args: Any) -> asyncio.Handle:
+        self._check_closed()
+        return self._add_watch(fd, 0, callback, *args)
+
+    def _remove_reader(self, fd: int) -> bool:
+        return not self.is_closed() and self._remove_watch(fd, 0)
+
+    def _add_writer(self, fd: int, callback: Any, *args: Any) -> asyncio.Handle:
+        self._check_closed()
+        return self._add_watch(fd, 1, callback, *args)
+
+    def _remove_writer(self, fd: int) -> bool:
+        return not self.is_closed() and self._remove_watch(fd, 1)
+
+    # ---- signals: the pair of sockets that CPython's class wakes itself by is made when one is wanted ----
+
+    def _make_self_pipe(self) -> None:
+        self._ssock = self._csock = None
+
+    def _close_self_pipe(self) -> None:
+        if self._ssock is not None:
+            super()._close_self_pipe()
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        if self._csock is None:
+            self._check_closed()
+            super()._make_self_pipe()
+        super().add_signal_handler(sig, callback, *args)
+
+
+def _start_runtime() -> Runtime:
+    # Any thread may run and close the loop, so its ring is not bound to one.
+    builder = RuntimeBuilder().shards(1).io_uring_single_issuer(False)
+    return start(builder, driven=True)
+
+
+def new_event_loop() -> EventLoop:
+    """A new loop, for ``loop_factory=``. It makes no ring and no thread before its first run."""
+    return EventLoop()

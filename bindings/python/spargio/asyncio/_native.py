@@ -1,0 +1,68 @@
+"""The native types of the loop. They are made here, once: ``import spargio`` knows no asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import format_helpers
+from typing import TYPE_CHECKING, Any
+
+from .._ffi.core import native
+
+
+def _extract_stack() -> list[Any]:
+    """Where a handle was made, for debug mode; asyncio's own frames end it as there."""
+    return format_helpers.extract_stack(sys._getframe(1))  # type: ignore[attr-defined, no-any-return]
+
+
+def _handle_repr(handle: Any) -> str:
+    return f"<{' '.join(asyncio.Handle._repr_info(handle))}>"  # type: ignore[attr-defined]
+
+
+def _timer_repr(handle: Any) -> str:
+    return f"<{' '.join(asyncio.TimerHandle._repr_info(handle))}>"  # type: ignore[attr-defined]
+
+
+_types = native.loop_types(
+    {
+        "Handle": asyncio.Handle,
+        "TimerHandle": asyncio.TimerHandle,
+        "handle_repr": _handle_repr,
+        "timer_repr": _timer_repr,
+        "extract_stack": _extract_stack,
+    }
+)
+
+if TYPE_CHECKING:
+
+    class LoopCore:
+        def _attach(self, runtime: object) -> None: ...
+        def _run(self) -> None: ...
+        def _close(self) -> None: ...
+        def _learn(self, *args: Any, context: object) -> None: ...
+        def _set_debug(self, enabled: object) -> None: ...
+        def _add_watch(self, fd: int, is_writer: int, callback: Any, *args: Any) -> asyncio.Handle: ...
+        def _remove_watch(self, fd: int, is_writer: int) -> bool: ...
+        def _callbacks_run(self) -> int: ...
+
+else:
+    LoopCore = _types["LoopCore"]
+
+
+def _learn_private_keywords() -> None:
+    """C Futures and Tasks call ``call_soon`` with one tuple of keywords of their own, and drop what it
+    returns. The loop that knows the tuple makes no handle for them. If a Python is without it, each call
+    takes the ordinary way."""
+
+    class Probe(LoopCore):
+        call_soon = LoopCore._learn
+
+        def get_debug(self) -> bool:
+            return False
+
+    future: asyncio.Future[None] = asyncio.Future(loop=Probe())  # type: ignore[arg-type]
+    future.add_done_callback(lambda _: None)
+    future.set_result(None)
+
+
+_learn_private_keywords()

@@ -109,6 +109,7 @@ pub const Loop = struct {
         if (!interpreter.locked and running != self and self.spawned.load(.acquire))
             return self.fromElsewhere(args, count, names, "call_soon");
         const handle = self.handleOf("call_soon", args, count, names) orelse return null;
+        if (!interpreter.locked and self.hasInbox()) self.takeInbox(); // What came before stays before.
         if (!self.pushHandle(handle)) return null;
         return handle.objectOf();
     }
@@ -135,7 +136,9 @@ pub const Loop = struct {
         names: ?*Object,
     ) callconv(.c) ?*Object {
         const self = of(instance);
-        if (running != self) return self.fromElsewhere(args, count, names, "call_soon_threadsafe");
+        // Under an interpreter's lock each push is one step for all threads.
+        if (!interpreter.locked and running != self)
+            return self.fromElsewhere(args, count, names, "call_soon_threadsafe");
         const handle = self.handleOf("call_soon_threadsafe", args, count, names) orelse return null;
         if (!self.pushHandle(handle)) return null;
         return handle.objectOf();
@@ -513,12 +516,16 @@ pub const Loop = struct {
     fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
+        if (running) |outer| if (outer.crewForked()) {
+            running = null;
+        };
         if (running != null or Shard.current() != null) return api.raise(
             py.PyExc_RuntimeError.*,
             "an asyncio loop cannot run in a spargio task: await the coroutine there, or run the loop on a thread of its own",
         );
         if (!self.wakeOrSpawn(shard)) return null;
         self.done = false;
+        self.takeInbox(); // Scheduled before the run: before what the kernel has by now.
         shard.interruptible = true;
         running = self;
         PyRuntime.of(self.runtime.?).loop = self;
@@ -634,6 +641,12 @@ pub const Loop = struct {
         const fd = object.unsigned(args[0], "fd", std.math.maxInt(i32)) orelse return null;
         const writer = object.unsigned(args[1], "is_writer", 1) orelse return null;
         return py.PyBool_FromLong(@intFromBool(self.readiness.remove(self, @intCast(fd), writer == 1)));
+    }
+
+    /// _watched(fd): 1 for a reader, plus 2 for a writer.
+    fn watched(instance: *Object, number: *Object) callconv(.c) ?*Object {
+        const fd = object.unsigned(number, "fd", std.math.maxInt(i32)) orelse return null;
+        return py.PyLong_FromLongLong(of(instance).readiness.directions(@intCast(fd)));
     }
 
     // ---- settings ----
@@ -766,6 +779,7 @@ pub const Loop = struct {
                 object.method("_set_debug", &setDebug, api.meth_one, "_set_debug(enabled)"),
                 object.method("_add_watch", &addWatch, api.meth_fastcall, "_add_watch(fd, is_writer, callback, *args)"),
                 object.method("_remove_watch", &removeWatch, api.meth_fastcall, "_remove_watch(fd, is_writer)"),
+                object.method("_watched", &watched, api.meth_one, "_watched(fd): 1 reader, 2 writer"),
                 object.method("_callbacks_run", &callbacksRun, api.meth_noargs, "Callbacks run so far."),
                 .{},
             };

@@ -69,6 +69,11 @@ pub const Readiness = struct {
         return true;
     }
 
+    pub fn directions(self: *const Readiness, fd: i32) u2 {
+        return @as(u2, @intFromBool(self.watches.contains(.{ .fd = fd, .is_writer = false }))) |
+            @as(u2, @intFromBool(self.watches.contains(.{ .fd = fd, .is_writer = true }))) << 1;
+    }
+
     fn cancelHandle(handle: *Object) void {
         if (!Handle.cancelNow(handle)) py.PyErr_WriteUnraisable(handle);
         py.Py_DecRef(handle);

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import selectors
 import sys
 import threading
+import weakref
 from asyncio import base_events, format_helpers, unix_events
 from typing import Any
 
@@ -17,14 +19,27 @@ from ._native import LoopCore
 _log = logging.getLogger("asyncio")
 
 
-class _NoSelector:
-    """Where CPython's class keeps its selector: readiness comes from the ring."""
+class _Selector:
+    """Where CPython's class keeps its selector. It only tells which descriptors are watched: readiness
+    comes from the ring."""
 
-    def get_map(self) -> dict[int, Any]:
-        return {}
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = weakref.ref(loop)
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        loop = self._loop()
+        fd = _descriptor(fileobj)
+        events = 0 if loop is None else loop._watched(fd)
+        if not events:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return selectors.SelectorKey(fileobj, fd, events, None)
 
     def close(self) -> None:
         pass
+
+
+def _descriptor(fileobj: Any) -> int:
+    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
 
 
 class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[name-defined, misc]
@@ -33,7 +48,7 @@ class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[n
 
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
-        super().__init__(_NoSelector())
+        super().__init__(_Selector(self))
 
     # ---- running ----
 
@@ -100,17 +115,17 @@ class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[n
 
     def _add_reader(self, fd: int, callback: Any, *args: Any) -> asyncio.Handle:
         self._check_closed()
-        return self._add_watch(fd, 0, callback, *args)
+        return self._add_watch(_descriptor(fd), 0, callback, *args)
 
     def _remove_reader(self, fd: int) -> bool:
-        return not self.is_closed() and self._remove_watch(fd, 0)
+        return not self.is_closed() and self._remove_watch(_descriptor(fd), 0)
 
     def _add_writer(self, fd: int, callback: Any, *args: Any) -> asyncio.Handle:
         self._check_closed()
-        return self._add_watch(fd, 1, callback, *args)
+        return self._add_watch(_descriptor(fd), 1, callback, *args)
 
     def _remove_writer(self, fd: int) -> bool:
-        return not self.is_closed() and self._remove_watch(fd, 1)
+        return not self.is_closed() and self._remove_watch(_descriptor(fd), 1)
 
     # ---- signals: the pair of sockets that CPython's class wakes itself by is made when one is wanted ----
 
@@ -120,6 +135,9 @@ class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[n
     def _close_self_pipe(self) -> None:
         if self._ssock is not None:
             super()._close_self_pipe()
+
+    def _add_callback_signalsafe(self, handle: asyncio.Handle) -> None:
+        self.call_soon(handle._run)
 
     def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
         if self._csock is None:

@@ -107,6 +107,8 @@ const Api = struct {
     PyObject_Repr: *const fn (*Object) callconv(.c) ?*Object,
     PyObject_Type: *const fn (*Object) callconv(.c) *Object,
     PyObject_IsInstance: *const fn (*Object, *Object) callconv(.c) c_int,
+    /// 3.11 and newer.
+    PyObject_Vectorcall: ?*const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
     PyObject_VectorcallDict: *const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
     PyObject_VectorcallMethod: *const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
     PyObject_CallObject: *const fn (*Object, ?*Object) callconv(.c) ?*Object,
@@ -207,10 +209,12 @@ pub var py: Api = undefined;
 
 extern "c" fn dlsym(handle: ?*anyopaque, name: [*:0]const u8) ?*anyopaque;
 
-/// The name of the first symbol that is missing, or null.
+/// The name of the first symbol that is missing, or null. Optional ones are not in every version.
 pub fn load() ?[*:0]const u8 {
     inline for (@typeInfo(Api).@"struct".field_names) |name| {
-        const address = dlsym(null, name) orelse return name; // null: RTLD_DEFAULT
+        const address = dlsym(null, name); // null: RTLD_DEFAULT
+        const optional = @typeInfo(@FieldType(Api, name)) == .optional;
+        if (address == null and !optional) return name;
         @field(py, name) = @ptrCast(@alignCast(address));
     }
     return null;

@@ -377,6 +377,10 @@ pub const Helpers = struct {
     /// asyncio's own functions for `repr`.
     handle_repr: *Object,
     timer_repr: *Object,
+    Task: *Object,
+    Future: *Object,
+    /// BaseEventLoop.create_task
+    create_task: *Object,
     /// () -> the stack of the caller, for debug mode.
     extract_stack: *Object,
 };

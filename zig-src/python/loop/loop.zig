@@ -16,6 +16,7 @@ const gpa = @import("../../memory.zig").gpa;
 const raiseCode = @import("../helpers.zig").raiseCode;
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
+const loop_helpers = &@import("handle.zig").loop_helpers;
 const interpreter = &@import("../host.zig").host;
 const PyRuntime = @import("../runtime.zig").PyRuntime;
 const Queue = @import("queue.zig").Queue;
@@ -31,7 +32,7 @@ const py = &api.py;
 /// Turns in one poll, while nothing waits for the shard.
 const turns_max = 64;
 /// Handles that have run and are used again.
-const free_max = 128;
+const free_max = 1024;
 /// What asyncio takes a clock to be exact to, for its timers.
 const year_ns: f64 = 365 * 24 * 3600 * 1e9;
 
@@ -59,6 +60,8 @@ pub const Loop = struct {
     free_count: u32,
     debug: bool,
     closed: bool,
+    /// Tasks are not plain ones.
+    task_factory: bool,
     stopping: bool,
     /// Ends the driving of the shard.
     done: bool,
@@ -290,6 +293,51 @@ pub const Loop = struct {
     fn time(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         _ = instance;
         return py.PyFloat_FromDouble(@as(f64, @floatFromInt(clock.nowNs())) / 1e9);
+    }
+
+    // ---- tasks and futures: asyncio's own classes, without the way through Python. 3.11 and newer ----
+
+    /// create_task(coro, *, name=None, ...) -> Task
+    fn createTask(instance: *Object, args: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        const named = isNameAlone(names);
+        if (count != 1 or self.task_factory or !self.isPlain() or (names != null and !named))
+            return createTaskSlowly(instance, args, @intCast(count), names);
+        var room = [4]?*Object{ null, args[0], instance, if (named) args[1] else null };
+        const words = if (named) names_of.loop_and_name else names_of.loop;
+        return py.PyObject_Vectorcall.?(loop_helpers.Task, room[1..].ptr, 1 | api.arguments_offset, words);
+    }
+
+    fn isNameAlone(names: ?*Object) bool {
+        const tuple = names orelse return false;
+        return py.PyTuple_Size(tuple) == 1 and
+            py.PyUnicode_CompareWithASCIIString(py.PyTuple_GetItem(tuple, 0).?, "name") == 0;
+    }
+
+    /// With a factory, a context, debug mode: BaseEventLoop's.
+    fn createTaskSlowly(instance: *Object, args: [*]const *Object, count: usize, names: ?*Object) ?*Object {
+        const keywords: usize = if (names) |tuple| @intCast(py.PyTuple_Size(tuple)) else 0;
+        var room: [10]?*Object = undefined;
+        if (count + keywords > room.len - 2)
+            return api.raise(py.PyExc_TypeError.*, "create_task() takes a coroutine and a few keywords");
+        room[1] = instance;
+        for (args[0 .. count + keywords], 2..) |argument, i| room[i] = argument;
+        const flags = (count + 1) | api.arguments_offset;
+        return py.PyObject_Vectorcall.?(loop_helpers.create_task, room[1..].ptr, flags, names);
+    }
+
+    /// create_future() -> Future
+    fn createFuture(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        var room = [2]?*Object{ null, instance };
+        return py.PyObject_Vectorcall.?(loop_helpers.Future, room[1..].ptr, api.arguments_offset, names_of.loop);
+    }
+
+    /// _set_task_factory(is_set)
+    fn setTaskFactory(instance: *Object, is_set: *Object) callconv(.c) ?*Object {
+        const truth = py.PyObject_IsTrue(is_set);
+        if (truth < 0) return null;
+        of(instance).task_factory = truth == 1;
+        return api.none();
     }
 
     // ---- a turn ----
@@ -770,6 +818,9 @@ pub const Loop = struct {
                 ),
                 object.method("call_later", &callLater, keywords, "call_later(delay, callback, *args, context=None)"),
                 object.method("call_at", &callAt, keywords, "call_at(when, callback, *args, context=None)"),
+                object.method("create_task", &createTask, keywords, "create_task(coro, *, name=None, context=None)"),
+                object.method("create_future", &createFuture, api.meth_noargs, "create_future()"),
+                object.method("_set_task_factory", &setTaskFactory, api.meth_one, "_set_task_factory(is_set)"),
                 object.method("time", &time, api.meth_noargs, "Seconds of the monotonic clock."),
                 object.method("stop", &stop, api.meth_noargs, "End run_forever() after this turn."),
                 object.method("_attach", &attach, api.meth_one, "_attach(runtime)"),
@@ -804,15 +855,28 @@ pub const names_of = struct {
     pub var callback_failed: *Object = undefined;
     pub var callback_ran: *Object = undefined;
     pub var time: *Object = undefined;
+    /// Tuples of keywords.
+    pub var loop: *Object = undefined;
+    pub var loop_and_name: *Object = undefined;
 
     fn make() bool {
         check_call = py.PyUnicode_InternFromString("_check_call") orelse return false;
         callback_failed = py.PyUnicode_InternFromString("_callback_failed") orelse return false;
         callback_ran = py.PyUnicode_InternFromString("_callback_ran") orelse return false;
         time = py.PyUnicode_InternFromString("time") orelse return false;
+        loop = keywordTuple(&.{"loop"}) orelse return false;
+        loop_and_name = keywordTuple(&.{ "loop", "name" }) orelse return false;
         return true;
     }
 };
+
+fn keywordTuple(comptime words: []const [:0]const u8) ?*Object {
+    const tuple = py.PyTuple_New(words.len) orelse return null;
+    inline for (words, 0..) |word, i| {
+        _ = py.PyTuple_SetItem(tuple, i, py.PyUnicode_InternFromString(word.ptr) orelse return null);
+    }
+    return tuple;
+}
 
 /// `instance.name(*arguments)`; borrows all.
 fn callMethod(instance: *Object, name: *const *Object, arguments: []const *Object) ?*Object {

@@ -46,6 +46,10 @@ class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[n
     """An asyncio event loop. It runs on one shard, on the thread that runs it; the ring is made at the
     first run. Not thread-safe but for ``call_soon_threadsafe``, as any asyncio loop."""
 
+    if sys.version_info < (3, 11):  # No call with keywords without a dictionary.
+        create_task = base_events.BaseEventLoop.create_task
+        create_future = base_events.BaseEventLoop.create_future
+
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
         super().__init__(_Selector(self))
@@ -87,6 +91,10 @@ class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[n
     def set_debug(self, enabled: bool) -> None:
         super().set_debug(enabled)
         self._set_debug(enabled)
+
+    def set_task_factory(self, factory: Any) -> None:
+        super().set_task_factory(factory)
+        self._set_task_factory(factory is not None)
 
     def _check_call(self, method: str, callback: object) -> None:
         if method != "call_soon_threadsafe":

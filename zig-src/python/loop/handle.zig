@@ -377,6 +377,8 @@ pub const Helpers = struct {
     /// asyncio's own functions for `repr`.
     handle_repr: *Object,
     timer_repr: *Object,
+    Transport: *Object,
+    BufferedProtocol: *Object,
     Task: *Object,
     Future: *Object,
     /// BaseEventLoop.create_task

@@ -12,7 +12,7 @@ const errors = @import("../../errors.zig");
 const object = @import("../object.zig");
 const sync = @import("../../sync.zig");
 const task_module = @import("../../task.zig");
-const gpa = @import("../../memory.zig").gpa;
+pub const gpa = @import("../../memory.zig").gpa;
 const raiseCode = @import("../helpers.zig").raiseCode;
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
@@ -23,6 +23,8 @@ const Queue = @import("queue.zig").Queue;
 const Readiness = @import("readiness.zig").Readiness;
 const Schedule = @import("schedule.zig").Schedule;
 const Shard = @import("../../shard.zig").Shard;
+const receive = @import("receive.zig");
+const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
 const Timer = @import("handle.zig").Timer;
 const CoreTimer = @import("../../timers.zig").Timer;
@@ -69,6 +71,14 @@ pub const Loop = struct {
     /// `time` is not the monotonic clock: a subclass or a test has put its own there.
     own_time: bool,
     callbacks_run: u64,
+    /// Turns so far.
+    turns: u64,
+    /// Streams with something to deliver, in this turn or the next one.
+    streams: std.ArrayList(*Stream),
+    /// Those that were written to more than once in this turn.
+    dirty: std.ArrayList(*Stream),
+    /// Made for the first large flow.
+    large: []u8,
 
     /// Guards `inbox`. // any thread
     lock: sync.Lock,
@@ -96,6 +106,9 @@ pub const Loop = struct {
         self.inbox = .{};
         self.schedule = .{};
         self.readiness = .{};
+        self.streams = .empty;
+        self.dirty = .empty;
+        self.large = &.{};
         self.alarm = .{ .fire = alarmFired };
         self.lock = .{};
         self.spawned = .init(false);
@@ -360,13 +373,14 @@ pub const Loop = struct {
                 self.done = true;
                 break;
             }
-            if (self.queue.len == 0 and !self.hasInbox()) break;
-            if (turns == turns_max or shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.hasReady()) break;
+            if (self.queue.len == 0 and !self.hasInbox() and self.streams.items.len == 0) break;
+            if (turns == turns_max or shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork() or
+                shard.hasReady()) break;
         }
         self.exitContext();
         if (self.crewForked()) return .pending;
         self.readiness.arm(self, shard);
-        if (self.done or self.queue.len > 0 or self.hasInbox()) return .yield;
+        if (self.done or self.queue.len > 0 or self.hasInbox() or self.streams.items.len > 0) return .yield;
         return self.rest(shard);
     }
 
@@ -406,8 +420,10 @@ pub const Loop = struct {
 
     fn turn(self: *Loop) void {
         if (self.hasInbox()) self.takeInbox();
+        self.turns += 1;
         self.takeDue();
         var left = self.queue.len;
+        self.deliver();
         while (left > 0) : (left -= 1) {
             var entry = self.queue.pop();
             self.callbacks_run += 1;
@@ -415,6 +431,35 @@ pub const Loop = struct {
             if (!went_well) break;
             if (self.crewForked()) break;
         }
+        while (self.dirty.pop()) |stream| stream.flush();
+    }
+
+    /// To the streams that were listed until now. One that lists itself again is served in the next turn.
+    fn deliver(self: *Loop) void {
+        const count = self.streams.items.len;
+        if (count == 0) return;
+        for (0..count) |i| self.streams.items[i].deliver();
+        std.mem.copyForwards(*Stream, self.streams.items, self.streams.items[count..]);
+        self.streams.items.len -= count;
+    }
+
+    pub fn wake(self: *Loop) void {
+        if (!self.in_turn and self.spawned.load(.monotonic)) Shard.wake(&self.task);
+    }
+
+    /// Null without memory.
+    pub fn largeBuffer(self: *Loop) ?[]u8 {
+        if (self.large.len == 0) self.large = gpa.alloc(u8, receive.large_bytes) catch return null;
+        return self.large;
+    }
+
+    /// SystemExit and KeyboardInterrupt end the run; the exception is borrowed.
+    pub fn endsRun(self: *Loop, exception: *Object) bool {
+        if (py.PyErr_GivenExceptionMatches(exception, py.PyExc_SystemExit.*) == 0 and
+            py.PyErr_GivenExceptionMatches(exception, py.PyExc_KeyboardInterrupt.*) == 0) return false;
+        if (self.fatal) |before| py.Py_DecRef(before);
+        self.fatal = api.ref(exception);
+        return true;
     }
 
     fn takeInbox(self: *Loop) void {
@@ -484,7 +529,7 @@ pub const Loop = struct {
     }
 
     /// Takes over the reference.
-    fn enterContext(self: *Loop, context: *Object) bool {
+    pub fn enterContext(self: *Loop, context: *Object) bool {
         if (self.entered == context) {
             py.Py_DecRef(context);
             return true;
@@ -508,13 +553,8 @@ pub const Loop = struct {
     /// A callback raised. SystemExit and KeyboardInterrupt end the run, the rest goes to the loop's handler.
     fn failed(self: *Loop, instance: ?*Object, entry: Entry) bool {
         const exception = api.takeException();
-        if (py.PyErr_GivenExceptionMatches(exception, py.PyExc_SystemExit.*) != 0 or
-            py.PyErr_GivenExceptionMatches(exception, py.PyExc_KeyboardInterrupt.*) != 0)
-        {
-            self.fatal = exception;
-            return false;
-        }
         defer py.Py_DecRef(exception);
+        if (self.endsRun(exception)) return false;
         self.exitContext();
         var shown: ?*Object = if (instance) |one| api.ref(one) else self.shownHandle(entry);
         defer api.drop(&shown);
@@ -643,6 +683,15 @@ pub const Loop = struct {
 
     fn forget(self: *Loop) void {
         self.queue.clear();
+        for (self.streams.items) |stream| {
+            stream.listed = false;
+            py.Py_DecRef(stream.me());
+        }
+        self.streams.items.len = 0;
+        while (self.dirty.pop()) |stream| {
+            stream.dirty = false;
+            py.Py_DecRef(stream.me());
+        }
         self.schedule.clear();
         self.readiness.clear();
         while (true) {
@@ -797,6 +846,9 @@ pub const Loop = struct {
         self.inbox.deinit();
         self.schedule.deinit();
         self.readiness.deinit();
+        self.streams.deinit(gpa);
+        self.dirty.deinit(gpa);
+        gpa.free(self.large);
         self.freeAll();
         const class = py.PyObject_Type(instance);
         py.PyObject_GC_Del(instance);
@@ -855,6 +907,10 @@ pub const names_of = struct {
     pub var callback_failed: *Object = undefined;
     pub var callback_ran: *Object = undefined;
     pub var time: *Object = undefined;
+    pub var fatal: *Object = undefined;
+    pub var flow_failed: *Object = undefined;
+    pub var emptied: *Object = undefined;
+    pub var write_lost: *Object = undefined;
     /// Tuples of keywords.
     pub var loop: *Object = undefined;
     pub var loop_and_name: *Object = undefined;
@@ -864,6 +920,10 @@ pub const names_of = struct {
         callback_failed = py.PyUnicode_InternFromString("_callback_failed") orelse return false;
         callback_ran = py.PyUnicode_InternFromString("_callback_ran") orelse return false;
         time = py.PyUnicode_InternFromString("time") orelse return false;
+        fatal = py.PyUnicode_InternFromString("_fatal") orelse return false;
+        flow_failed = py.PyUnicode_InternFromString("_flow_failed") orelse return false;
+        emptied = py.PyUnicode_InternFromString("_emptied") orelse return false;
+        write_lost = py.PyUnicode_InternFromString("_write_lost") orelse return false;
         loop = keywordTuple(&.{"loop"}) orelse return false;
         loop_and_name = keywordTuple(&.{ "loop", "name" }) orelse return false;
         return true;
@@ -879,7 +939,7 @@ fn keywordTuple(comptime words: []const [:0]const u8) ?*Object {
 }
 
 /// `instance.name(*arguments)`; borrows all.
-fn callMethod(instance: *Object, name: *const *Object, arguments: []const *Object) ?*Object {
+pub fn callMethod(instance: *Object, name: *const *Object, arguments: []const *Object) ?*Object {
     var room: [5]?*Object = undefined;
     room[1] = instance;
     for (arguments, 2..) |argument, i| room[i] = argument;

@@ -2,6 +2,7 @@
 
 const api = @import("../api.zig");
 const handle = @import("handle.zig");
+const Stream = @import("stream.zig").Stream;
 const Loop = @import("loop.zig").Loop;
 const Object = api.Object;
 const py = &api.py;
@@ -16,10 +17,11 @@ pub fn make(_: ?*Object, dict: *Object) callconv(.c) ?*Object {
             return api.raise(py.PyExc_RuntimeError.*, "spargio: the two halves of the package differ: no helper " ++ name);
         @field(handle.loop_helpers, name) = api.ref(found);
     }
-    if (!handle.Handle.define() or !handle.Timer.define() or !Loop.define()) return null;
+    if (!handle.Handle.define() or !handle.Timer.define() or !Loop.define() or !Stream.define()) return null;
     const result = py.PyDict_New() orelse return null;
     inline for (.{
         .{ "LoopCore", Loop.Type },
+        .{ "StreamCore", Stream.Type },
         .{ "Handle", handle.Handle.Type },
         .{ "TimerHandle", handle.Timer.Type },
     }) |entry| {

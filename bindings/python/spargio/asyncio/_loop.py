@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import selectors
+import socket
 import sys
 import threading
 import weakref
-from asyncio import base_events, format_helpers, unix_events
+from asyncio import base_events, format_helpers, sslproto, unix_events
 from typing import Any
 
 from .._backend import start
 from .._ffi.core import Runtime
 from ..options import RuntimeBuilder
 from ._native import LoopCore
+from ._stream import SocketTransport
 
 _log = logging.getLogger("asyncio")
 
@@ -134,6 +136,40 @@ class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[n
 
     def _remove_writer(self, fd: int) -> bool:
         return not self.is_closed() and self._remove_watch(_descriptor(fd), 1)
+
+    # ---- transports ----
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: Any,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> SocketTransport:
+        self._ensure_fd_no_transport(sock)
+        return SocketTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        **limits: Any,
+    ) -> Any:
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **limits
+        )
+        SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
+        return ssl_protocol._app_transport
 
     # ---- signals: the pair of sockets that CPython's class wakes itself by is made when one is wanted ----
 

@@ -145,6 +145,7 @@ pub const Receiver = struct {
     // ---- delivery, in a turn ----
 
     pub fn deliver(self: *Receiver, stream: *Stream) void {
+        const had = self.holds();
         while (self.holds() and self.wants(stream)) {
             const chunk = self.chunks.items[self.next];
             self.next += 1; // Before the call, which may pause or close.
@@ -156,7 +157,10 @@ pub const Receiver = struct {
             self.chunks.clearRetainingCapacity();
             self.next = 0;
             if (self.ready and self.wants(stream)) self.read(stream);
-            if (self.last) |result| if (self.wants(stream)) self.finish(stream, result);
+            // The end comes in a turn of its own, as from a socket that is read turn by turn.
+            if (self.last) |result| if (self.wants(stream)) {
+                if (had) stream.list() else self.finish(stream, result);
+            };
         }
         if (stream.closing) return;
         self.arm(stream);

@@ -544,6 +544,16 @@ pub const descriptor_methods = [_]api.MethodDef{
     object.method("write_all_at", &writeAllAt, api.meth_fastcall, "write_all_at(offset, data)"),
 };
 
+/// A result that nobody takes: data that was received is for the next receive.
+pub fn giveBack(awaitable: *Object, value: *Object) void {
+    if (!PyOp.Type.is(awaitable)) return;
+    const self = PyOp.Type.body(awaitable);
+    if (self.kind != .recv and self.kind != .read_exactly) return;
+    if (py.PyBytes_Size(value) == 0) return;
+    var before = Descriptor.Type.body(self.descriptor.?).swapLeftover(api.ref(value));
+    api.drop(&before);
+}
+
 // ---- functions of the module ----
 
 pub fn sleep(_: ?*Object, duration: *Object) callconv(.c) ?*Object {

@@ -377,6 +377,7 @@ pub const Helpers = struct {
     /// asyncio's own functions for `repr`.
     handle_repr: *Object,
     timer_repr: *Object,
+    CancelledError: *Object,
     Transport: *Object,
     BufferedProtocol: *Object,
     Task: *Object,

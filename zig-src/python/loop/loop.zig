@@ -115,6 +115,13 @@ pub const Loop = struct {
         return instance;
     }
 
+    /// The loop whose callback this thread is in.
+    pub fn inTurn() ?*Loop {
+        const loop = running orelse return null;
+        const shard = Shard.current() orelse return null;
+        return if (shard.current_task == &loop.task) loop else null;
+    }
+
     // ---- scheduling ----
 
     /// call_soon(callback, *args, context=None) -> Handle
@@ -543,7 +550,7 @@ pub const Loop = struct {
         return true;
     }
 
-    fn exitContext(self: *Loop) void {
+    pub fn exitContext(self: *Loop) void {
         const context = self.entered orelse return;
         self.entered = null;
         if (py.PyContext_Exit(context) != 0) py.PyErr_WriteUnraisable(context);

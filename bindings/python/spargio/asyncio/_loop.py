@@ -12,6 +12,7 @@ import weakref
 from asyncio import base_events, format_helpers, sslproto, unix_events
 from typing import Any
 
+from .._asyncgens import local as shard_local
 from .._backend import start
 from .._ffi.core import Runtime
 from ..options import RuntimeBuilder
@@ -73,8 +74,10 @@ class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[n
                 firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
             )
             asyncio._set_running_loop(self)
+            shard_local.runtime = self._runtime  # What spargio's functions spawn on.
             self._run()
         finally:
+            shard_local.runtime = None
             self._thread_id = None
             asyncio._set_running_loop(None)
             self._set_coroutine_origin_tracking(False)

@@ -35,6 +35,7 @@ _types = native.loop_types(
         "TimerHandle": asyncio.TimerHandle,
         "handle_repr": _handle_repr,
         "timer_repr": _timer_repr,
+        "CancelledError": asyncio.CancelledError,
         "Transport": StreamTransport,
         "BufferedProtocol": asyncio.BufferedProtocol,
         "Task": asyncio.Task,

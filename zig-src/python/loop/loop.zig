@@ -14,6 +14,9 @@ const sync = @import("../../sync.zig");
 const task_module = @import("../../task.zig");
 pub const gpa = @import("../../memory.zig").gpa;
 const raiseCode = @import("../helpers.zig").raiseCode;
+const calls = @import("calls.zig");
+const method_names = @import("method_names.zig");
+const turn = @import("turn.zig");
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const loop_helpers = &@import("handle.zig").loop_helpers;
@@ -31,18 +34,11 @@ const CoreTimer = @import("../../timers.zig").Timer;
 const Object = api.Object;
 const py = &api.py;
 
-/// Turns in one poll, while nothing waits for the shard.
-const turns_max = 64;
 /// Handles that have run and are used again.
 const free_max = 1024;
-/// What asyncio takes a clock to be exact to, for its timers.
-const year_ns: f64 = 365 * 24 * 3600 * 1e9;
 
 /// The loop that this thread is in.
 threadlocal var running: ?*Loop = null;
-
-/// The tuple of keywords that C Tasks and Futures call `call_soon` with. They drop what it returns.
-var private_keywords: ?*Object = null;
 
 pub const Loop = struct {
     task: Task,
@@ -87,14 +83,14 @@ pub const Loop = struct {
     /// The task is known to the shard. // any thread
     spawned: std.atomic.Value(bool),
 
-    const vtable: task_module.VTable = .{ .hosted = true, .poll = poll, .abandon = abandon, .release = release };
+    const vtable: task_module.VTable = .{ .hosted = true, .poll = turn.poll, .abandon = abandon, .release = release };
     pub const Type = object.TypeOf(Loop);
 
     pub fn of(instance: *Object) *Loop {
         return Type.body(instance);
     }
 
-    fn me(self: *Loop) *Object {
+    pub fn me(self: *Loop) *Object {
         return Type.objectOf(self);
     }
 
@@ -109,10 +105,14 @@ pub const Loop = struct {
         self.streams = .empty;
         self.dirty = .empty;
         self.large = &.{};
-        self.alarm = .{ .fire = alarmFired };
+        self.alarm = .{ .fire = turn.alarmFired };
         self.lock = .{};
         self.spawned = .init(false);
         return instance;
+    }
+
+    pub fn isRunningHere(self: *const Loop) bool {
+        return running == self;
     }
 
     /// The loop whose callback this thread is in.
@@ -122,125 +122,8 @@ pub const Loop = struct {
         return if (shard.current_task == &loop.task) loop else null;
     }
 
-    // ---- scheduling ----
-
-    /// call_soon(callback, *args, context=None) -> Handle
-    fn callSoon(instance: *Object, args: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
-        const self = of(instance);
-        if (names != null and names == private_keywords and count <= 2 and self.isPlain())
-            return self.callPrivately(args, @intCast(count));
-        if (!interpreter.locked and running != self and self.spawned.load(.acquire))
-            return self.fromElsewhere(args, count, names, "call_soon");
-        const handle = self.handleOf("call_soon", args, count, names) orelse return null;
-        if (!interpreter.locked and self.hasInbox()) self.takeInbox(); // What came before stays before.
-        if (!self.pushHandle(handle)) return null;
-        return handle.objectOf();
-    }
-
-    fn isPlain(self: *const Loop) bool {
+    pub fn isPlain(self: *const Loop) bool {
         return !self.debug and !self.closed and (interpreter.locked or running == self or self.shard == null);
-    }
-
-    /// For a Task or a Future: (callback, argument) and a context.
-    fn callPrivately(self: *Loop, args: [*]const *Object, count: usize) ?*Object {
-        self.push(.{
-            .callback = api.ref(args[0]),
-            .argument = if (count == 2) api.ref(args[1]) else null,
-            .context = api.ref(args[count]),
-        }) catch return py.PyErr_NoMemory();
-        return api.none();
-    }
-
-    /// call_soon_threadsafe(callback, *args, context=None) -> Handle. Any thread.
-    fn callSoonThreadsafe(
-        instance: *Object,
-        args: [*]const *Object,
-        count: isize,
-        names: ?*Object,
-    ) callconv(.c) ?*Object {
-        const self = of(instance);
-        // Under an interpreter's lock each push is one step for all threads.
-        if (!interpreter.locked and running != self)
-            return self.fromElsewhere(args, count, names, "call_soon_threadsafe");
-        const handle = self.handleOf("call_soon_threadsafe", args, count, names) orelse return null;
-        if (!self.pushHandle(handle)) return null;
-        return handle.objectOf();
-    }
-
-    fn fromElsewhere(
-        self: *Loop,
-        args: [*]const *Object,
-        count: isize,
-        names: ?*Object,
-        comptime name: [:0]const u8,
-    ) ?*Object {
-        const handle = self.handleOf(name, args, count, names) orelse return null;
-        const instance = handle.objectOf();
-        self.lock.lock();
-        const first = self.inbox.len == 0;
-        const pushed = self.inbox.push(.{ .handle = instance });
-        self.lock.unlock();
-        pushed catch {
-            py.Py_DecRef(instance);
-            return py.PyErr_NoMemory();
-        };
-        py.Py_IncRef(instance); // Before it may run: one for the inbox, one for the caller.
-        if (first) self.wakeFromElsewhere();
-        return instance;
-    }
-
-    fn wakeFromElsewhere(self: *Loop) void {
-        if (self.spawned.load(.acquire)) Shard.wake(&self.task);
-    }
-
-    /// A new handle, after the checks of asyncio.
-    fn handleOf(self: *Loop, comptime name: [:0]const u8, args: [*]const *Object, count: isize, names: ?*Object) ?*Handle {
-        if (count < 1) {
-            _ = api.raise(py.PyExc_TypeError.*, name ++ "() missing 1 required positional argument: 'callback'");
-            return null;
-        }
-        const n: usize = @intCast(count);
-        const given = contextOf(name, args + n, names) orelse return null;
-        if ((self.closed or self.debug) and !self.check(name, args[0])) return null;
-        const context = if (given == py._Py_NoneStruct) py.PyContext_CopyCurrent() orelse return null else api.ref(given);
-        defer py.Py_DecRef(context);
-        return Handle.make(self, args[0], args[1..n], context);
-    }
-
-    /// Borrowed: the keyword `context`, or None.
-    fn contextOf(comptime name: [:0]const u8, values: [*]const *Object, names: ?*Object) ?*Object {
-        const tuple = names orelse return py._Py_NoneStruct;
-        const size = py.PyTuple_Size(tuple);
-        if (size == 0) return py._Py_NoneStruct;
-        if (size == 1 and py.PyUnicode_CompareWithASCIIString(py.PyTuple_GetItem(tuple, 0).?, "context") == 0)
-            return values[0];
-        return api.raise(py.PyExc_TypeError.*, name ++ "() takes only the keyword argument 'context'");
-    }
-
-    /// In debug mode, or closed: asyncio's own checks, in Python.
-    fn check(self: *Loop, comptime name: [:0]const u8, callback: *Object) bool {
-        if (self.closed) {
-            _ = api.raise(py.PyExc_RuntimeError.*, "Event loop is closed");
-            return false;
-        }
-        const word = api.string(name) orelse return false;
-        var result = callMethod(self.me(), &names_of.check_call, &.{ word, callback });
-        py.Py_DecRef(word);
-        if (result == null) return false;
-        api.drop(&result);
-        return true;
-    }
-
-    /// Gives the queue a reference of its own. False, with the exception set: the caller's is gone.
-    fn pushHandle(self: *Loop, handle: *Handle) bool {
-        py.Py_IncRef(handle.objectOf());
-        self.push(.{ .handle = handle.objectOf() }) catch {
-            py.Py_DecRef(handle.objectOf());
-            py.Py_DecRef(handle.objectOf());
-            _ = py.PyErr_NoMemory();
-            return false;
-        };
-        return true;
     }
 
     pub fn push(self: *Loop, entry: Entry) error{OutOfMemory}!void {
@@ -248,63 +131,14 @@ pub const Loop = struct {
         if (!self.in_turn and self.spawned.load(.monotonic)) Shard.wake(&self.task);
     }
 
-    /// call_later(delay, callback, *args, context=None) -> TimerHandle
-    fn callLater(instance: *Object, args: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
-        return of(instance).callTimed("call_later", true, args, count, names);
-    }
-
-    /// call_at(when, callback, *args, context=None) -> TimerHandle
-    fn callAt(instance: *Object, args: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
-        return of(instance).callTimed("call_at", false, args, count, names);
-    }
-
-    fn callTimed(
-        self: *Loop,
-        comptime name: [:0]const u8,
-        comptime relative: bool,
-        args: [*]const *Object,
-        count: isize,
-        names: ?*Object,
-    ) ?*Object {
-        if (count < 2) return api.raise(py.PyExc_TypeError.*, name ++ "() takes at least 2 arguments");
-        const n: usize = @intCast(count);
-        if (args[0] == py._Py_NoneStruct)
-            return api.raise(py.PyExc_TypeError.*, (if (relative) "delay" else "when") ++ " must not be None");
-        const given = py.PyFloat_AsDouble(args[0]);
-        if (given == -1 and py.PyErr_Occurred() != null) return null;
-        const keyword = contextOf(name, args + n, names) orelse return null;
-        if ((self.closed or self.debug) and !self.check(name, args[1])) return null;
-        const now = self.seconds() orelse return null;
-        const when = if (relative) now + given else given;
-        if (std.math.isNan(when))
-            return api.raise(py.PyExc_ValueError.*, (if (relative) "delay" else "when") ++ " must be a number, got nan");
-        const context = if (keyword == py._Py_NoneStruct) py.PyContext_CopyCurrent() orelse return null else api.ref(keyword);
-        defer py.Py_DecRef(context);
-        const timer = Timer.make(self, when, args[1], args[2..n], context) orelse return null;
-        const made = Timer.Type.objectOf(timer);
-        self.schedule.add(api.ref(made), deadlineOf(when)) catch {
-            py.Py_DecRef(made);
-            py.Py_DecRef(made);
-            return py.PyErr_NoMemory();
-        };
-        if (!self.in_turn and self.spawned.load(.monotonic)) Shard.wake(&self.task);
-        return made;
-    }
-
-    fn deadlineOf(when: f64) u64 {
-        const ns = @ceil(when * 1e9);
-        if (ns <= 0) return 0;
-        return if (ns >= 100 * year_ns) std.math.maxInt(u64) - 1 else @trunc(ns);
-    }
-
     pub fn timerCancelled(self: *Loop) void {
         self.schedule.countCancelled();
     }
 
     /// The loop's clock, in seconds; null with the exception set.
-    fn seconds(self: *Loop) ?f64 {
+    pub fn seconds(self: *Loop) ?f64 {
         if (!self.own_time) return @as(f64, @floatFromInt(clock.nowNs())) / 1e9;
-        var result = callMethod(self.me(), &names_of.time, &.{});
+        var result = method_names.callMethod(self.me(), &method_names.time, &.{});
         const number = py.PyFloat_AsDouble(result orelse return null);
         api.drop(&result);
         return if (number == -1 and py.PyErr_Occurred() != null) null else number;
@@ -315,285 +149,15 @@ pub const Loop = struct {
         return py.PyFloat_FromDouble(@as(f64, @floatFromInt(clock.nowNs())) / 1e9);
     }
 
-    // ---- tasks and futures: asyncio's own classes, without the way through Python. 3.11 and newer ----
-
-    /// create_task(coro, *, name=None, ...) -> Task
-    fn createTask(instance: *Object, args: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
-        const self = of(instance);
-        const named = isNameAlone(names);
-        if (count != 1 or self.task_factory or !self.isPlain() or (names != null and !named))
-            return createTaskSlowly(instance, args, @intCast(count), names);
-        var room = [4]?*Object{ null, args[0], instance, if (named) args[1] else null };
-        const words = if (named) names_of.loop_and_name else names_of.loop;
-        return py.PyObject_Vectorcall.?(loop_helpers.Task, room[1..].ptr, 1 | api.arguments_offset, words);
-    }
-
-    fn isNameAlone(names: ?*Object) bool {
-        const tuple = names orelse return false;
-        return py.PyTuple_Size(tuple) == 1 and
-            py.PyUnicode_CompareWithASCIIString(py.PyTuple_GetItem(tuple, 0).?, "name") == 0;
-    }
-
-    /// With a factory, a context, debug mode: BaseEventLoop's.
-    fn createTaskSlowly(instance: *Object, args: [*]const *Object, count: usize, names: ?*Object) ?*Object {
-        const keywords: usize = if (names) |tuple| @intCast(py.PyTuple_Size(tuple)) else 0;
-        var room: [10]?*Object = undefined;
-        if (count + keywords > room.len - 2)
-            return api.raise(py.PyExc_TypeError.*, "create_task() takes a coroutine and a few keywords");
-        room[1] = instance;
-        for (args[0 .. count + keywords], 2..) |argument, i| room[i] = argument;
-        const flags = (count + 1) | api.arguments_offset;
-        return py.PyObject_Vectorcall.?(loop_helpers.create_task, room[1..].ptr, flags, names);
-    }
-
-    /// create_future() -> Future
-    fn createFuture(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        var room = [2]?*Object{ null, instance };
-        return py.PyObject_Vectorcall.?(loop_helpers.Future, room[1..].ptr, api.arguments_offset, names_of.loop);
-    }
-
-    /// _set_task_factory(is_set)
-    fn setTaskFactory(instance: *Object, is_set: *Object) callconv(.c) ?*Object {
-        const truth = py.PyObject_IsTrue(is_set);
-        if (truth < 0) return null;
-        of(instance).task_factory = truth == 1;
-        return api.none();
-    }
-
-    // ---- a turn ----
-
-    fn poll(task: *Task) task_module.Poll {
-        const self: *Loop = @fieldParentPtr("task", task);
-        const shard = Shard.current().?;
-        if (task.cancel_requested.load(.acquire)) {
-            self.forget();
-            return .ended;
-        }
-        self.in_turn = true;
-        defer self.in_turn = false;
-        if (self.alarm.isSet()) shard.timers.cancel(&self.alarm);
-        var turns: usize = 0;
-        while (true) {
-            self.turn();
-            turns += 1;
-            if (self.stopping or self.fatal != null) {
-                self.done = true;
-                break;
-            }
-            if (self.queue.len == 0 and !self.hasInbox() and self.streams.items.len == 0) break;
-            if (turns == turns_max or shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork() or
-                shard.hasReady()) break;
-        }
-        self.exitContext();
-        if (self.crewForked()) return .pending;
-        self.readiness.arm(self, shard);
-        if (self.done or self.queue.len > 0 or self.hasInbox() or self.streams.items.len > 0) return .yield;
-        return self.rest(shard);
-    }
-
-    /// Nothing is ready: the first timer wakes the loop, or whoever schedules something.
-    fn rest(self: *Loop, shard: *Shard) task_module.Poll {
-        const next = self.schedule.next();
-        if (next == std.math.maxInt(u64)) return .pending;
-        if (self.own_time) {
-            // A clock of the user's moves as it likes: it is asked again after the time that it says is left.
-            const now = self.seconds() orelse return self.failedClock();
-            const left: f64 = @max(0, @as(f64, @floatFromInt(next)) - now * 1e9);
-            shard.timers.set(&self.alarm, clock.deadlineNs(@trunc(@min(left, year_ns)))) catch return .yield;
-            return .pending;
-        }
-        shard.timers.set(&self.alarm, next) catch return .yield; // Without memory it asks again.
-        return .pending;
-    }
-
-    fn failedClock(self: *Loop) task_module.Poll {
-        self.fatal = api.takeException();
-        self.done = true;
-        return .yield;
-    }
-
-    fn alarmFired(timer: *CoreTimer) void {
-        const self: *Loop = @fieldParentPtr("alarm", timer);
-        Shard.wake(&self.task);
-    }
-
-    fn crewForked(self: *const Loop) bool {
-        return self.shard.?.crew.forked();
-    }
-
-    fn hasInbox(self: *Loop) bool {
-        return @atomicLoad(usize, &self.inbox.len, .acquire) > 0;
-    }
-
-    fn turn(self: *Loop) void {
-        if (self.hasInbox()) self.takeInbox();
-        self.turns += 1;
-        self.takeDue();
-        var left = self.queue.len;
-        self.deliver();
-        while (left > 0) : (left -= 1) {
-            var entry = self.queue.pop();
-            self.callbacks_run += 1;
-            const went_well = if (entry.handle) |handle| self.runAndDrop(handle) else self.runPrivate(&entry);
-            if (!went_well) break;
-            if (self.crewForked()) break;
-        }
-        while (self.dirty.pop()) |stream| stream.flush();
-    }
-
-    /// To the streams that were listed until now. One that lists itself again is served in the next turn.
-    fn deliver(self: *Loop) void {
-        const count = self.streams.items.len;
-        if (count == 0) return;
-        for (0..count) |i| self.streams.items[i].deliver();
-        std.mem.copyForwards(*Stream, self.streams.items, self.streams.items[count..]);
-        self.streams.items.len -= count;
-    }
-
-    pub fn wake(self: *Loop) void {
-        if (!self.in_turn and self.spawned.load(.monotonic)) Shard.wake(&self.task);
-    }
-
-    /// Null without memory.
-    pub fn largeBuffer(self: *Loop) ?[]u8 {
-        if (self.large.len == 0) self.large = gpa.alloc(u8, receive.large_bytes) catch return null;
-        return self.large;
-    }
-
-    /// SystemExit and KeyboardInterrupt end the run; the exception is borrowed.
-    pub fn endsRun(self: *Loop, exception: *Object) bool {
-        if (py.PyErr_GivenExceptionMatches(exception, py.PyExc_SystemExit.*) == 0 and
-            py.PyErr_GivenExceptionMatches(exception, py.PyExc_KeyboardInterrupt.*) == 0) return false;
-        if (self.fatal) |before| py.Py_DecRef(before);
-        self.fatal = api.ref(exception);
-        return true;
-    }
-
-    fn takeInbox(self: *Loop) void {
-        self.lock.lock();
-        defer self.lock.unlock();
-        while (self.inbox.len > 0) {
-            const entry = self.inbox.at(0).*;
-            self.queue.push(entry) catch return;
-            _ = self.inbox.pop();
-        }
-    }
-
-    fn takeDue(self: *Loop) void {
-        if (self.schedule.heap.items.len == 0) return;
-        const now_ns: u64 = if (self.own_time) deadlineOf(self.seconds() orelse {
-            self.fatal = api.takeException();
-            return;
-        }) else clock.nowNs();
-        while (self.schedule.popDue(now_ns)) |timer| {
-            self.queue.push(.{ .handle = timer }) catch {
-                self.schedule.add(timer, deadlineOf(Timer.of(timer).when)) catch py.Py_DecRef(timer);
-                return;
-            };
-        }
-    }
-
-    fn runAndDrop(self: *Loop, instance: *Object) bool {
-        const went_well = self.runHandle(instance);
-        py.Py_DecRef(instance);
-        return went_well;
-    }
-
-    /// False where the loop has to end: the exception is in `fatal`.
-    pub fn runHandle(self: *Loop, instance: *Object) bool {
-        const handle = Handle.of(instance);
-        if (handle.cancelled or handle.callback == null) return true;
-        // The context moves into `entered`, unless the handle runs again.
-        const context = handle.context.?;
-        if (handle.lasting) py.Py_IncRef(context) else handle.context = null;
-        if (!self.enterContext(context)) return self.failed(instance, .{});
-        handle.state = .running;
-        const began_ns = if (self.debug) clock.nowNs() else 0;
-        const flags = handle.count | api.arguments_offset;
-        var result = py.PyObject_VectorcallDict(handle.callback.?, handle.arguments(), flags, null);
-        var went_well = true;
-        if (result == null) went_well = self.failed(instance, .{}) else api.drop(&result);
-        if (self.debug and went_well) went_well = self.tellSlow(instance, began_ns);
-        handle.state = if (handle.lasting) .pending else .done;
-        if (!handle.lasting or handle.cancelled) {
-            handle.empty();
-            api.drop(&handle.context);
-        }
-        return went_well;
-    }
-
-    fn runPrivate(self: *Loop, entry: *Entry) bool {
-        const context = entry.context.?;
-        entry.context = null;
-        defer entry.drop();
-        if (!self.enterContext(context)) return self.failed(null, entry.*);
-        var room = [2]?*Object{ null, entry.argument };
-        const count: usize = @intFromBool(entry.argument != null);
-        var result = py.PyObject_VectorcallDict(entry.callback.?, room[1..].ptr, count | api.arguments_offset, null);
-        if (result == null) return self.failed(null, entry.*);
-        api.drop(&result);
-        return true;
-    }
-
-    /// Takes over the reference.
-    pub fn enterContext(self: *Loop, context: *Object) bool {
-        if (self.entered == context) {
-            py.Py_DecRef(context);
-            return true;
-        }
-        self.exitContext();
-        if (py.PyContext_Enter(context) != 0) {
-            py.Py_DecRef(context);
-            return false;
-        }
-        self.entered = context;
-        return true;
-    }
-
-    pub fn exitContext(self: *Loop) void {
-        const context = self.entered orelse return;
-        self.entered = null;
-        if (py.PyContext_Exit(context) != 0) py.PyErr_WriteUnraisable(context);
-        py.Py_DecRef(context);
-    }
-
-    /// A callback raised. SystemExit and KeyboardInterrupt end the run, the rest goes to the loop's handler.
-    fn failed(self: *Loop, instance: ?*Object, entry: Entry) bool {
-        const exception = api.takeException();
-        defer py.Py_DecRef(exception);
-        if (self.endsRun(exception)) return false;
-        self.exitContext();
-        var shown: ?*Object = if (instance) |one| api.ref(one) else self.shownHandle(entry);
-        defer api.drop(&shown);
-        const handle = shown orelse return self.fatalOf();
-        var result = callMethod(self.me(), &names_of.callback_failed, &.{ handle, exception });
-        if (result == null) return self.fatalOf();
-        api.drop(&result);
-        return true;
-    }
-
-    /// What asyncio would have had, for the one who reads the report.
-    fn shownHandle(self: *Loop, entry: Entry) ?*Object {
-        const args: []const *Object = if (entry.argument) |*one| one[0..1] else &.{};
-        const context = py.PyContext_CopyCurrent() orelse return null;
-        defer py.Py_DecRef(context);
-        return (Handle.make(self, entry.callback.?, args, context) orelse return null).objectOf();
-    }
-
-    fn fatalOf(self: *Loop) bool {
-        self.fatal = api.takeException();
-        return false;
-    }
-
-    fn tellSlow(self: *Loop, instance: *Object, began_ns: u64) bool {
-        const spent = py.PyFloat_FromDouble(@as(f64, @floatFromInt(clock.nowNs() - began_ns)) / 1e9) orelse
-            return self.fatalOf();
-        defer py.Py_DecRef(spent);
-        var result = callMethod(self.me(), &names_of.callback_ran, &.{ instance, spent });
-        if (result == null) return self.fatalOf();
-        api.drop(&result);
-        return true;
-    }
+    pub const enterContext = turn.enterContext;
+    pub const exitContext = turn.exitContext;
+    pub const endsRun = turn.endsRun;
+    pub const runHandle = turn.runHandle;
+    pub const wake = turn.wake;
+    pub const largeBuffer = turn.largeBuffer;
+    pub const takeInbox = turn.takeInbox;
+    pub const crewForked = turn.crewForked;
+    pub const hasInbox = turn.hasInbox;
 
     // ---- the run ----
 
@@ -688,7 +252,7 @@ pub const Loop = struct {
         api.drop(&self.runtime);
     }
 
-    fn forget(self: *Loop) void {
+    pub fn forget(self: *Loop) void {
         self.queue.clear();
         for (self.streams.items) |stream| {
             stream.listed = false;
@@ -770,8 +334,8 @@ pub const Loop = struct {
 
     /// _learn(): the next `call_soon` comes from a C Future, and shows what it calls with.
     fn learn(_: *Object, args: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
-        if (names) |tuple| if (py.PyTuple_Size(tuple) == 1 and private_keywords == null) {
-            private_keywords = api.ref(tuple);
+        if (names) |tuple| if (py.PyTuple_Size(tuple) == 1 and calls.private_keywords == null) {
+            calls.private_keywords = api.ref(tuple);
         };
         _ = args;
         _ = count;
@@ -868,18 +432,18 @@ pub const Loop = struct {
         const keywords = api.meth_fastcall | api.meth_keywords;
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("call_soon", &callSoon, keywords, "call_soon(callback, *args, context=None)"),
+                object.method("call_soon", &calls.callSoon, keywords, "call_soon(callback, *args, context=None)"),
                 object.method(
                     "call_soon_threadsafe",
-                    &callSoonThreadsafe,
+                    &calls.callSoonThreadsafe,
                     keywords,
                     "call_soon_threadsafe(callback, *args, context=None): from any thread.",
                 ),
-                object.method("call_later", &callLater, keywords, "call_later(delay, callback, *args, context=None)"),
-                object.method("call_at", &callAt, keywords, "call_at(when, callback, *args, context=None)"),
-                object.method("create_task", &createTask, keywords, "create_task(coro, *, name=None, context=None)"),
-                object.method("create_future", &createFuture, api.meth_noargs, "create_future()"),
-                object.method("_set_task_factory", &setTaskFactory, api.meth_one, "_set_task_factory(is_set)"),
+                object.method("call_later", &calls.callLater, keywords, "call_later(delay, callback, *args, context=None)"),
+                object.method("call_at", &calls.callAt, keywords, "call_at(when, callback, *args, context=None)"),
+                object.method("create_task", &calls.createTask, keywords, "create_task(coro, *, name=None, context=None)"),
+                object.method("create_future", &calls.createFuture, api.meth_noargs, "create_future()"),
+                object.method("_set_task_factory", &calls.setTaskFactory, api.meth_one, "_set_task_factory(is_set)"),
                 object.method("time", &time, api.meth_noargs, "Seconds of the monotonic clock."),
                 object.method("stop", &stop, api.meth_noargs, "End run_forever() after this turn."),
                 object.method("_attach", &attach, api.meth_one, "_attach(runtime)"),
@@ -903,52 +467,7 @@ pub const Loop = struct {
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},
         };
-        if (!names_of.make()) return false;
+        if (!method_names.make()) return false;
         return Type.defineBase("LoopCore", &slots);
     }
 };
-
-/// Names of methods that the loop calls on itself, made once.
-pub const names_of = struct {
-    pub var check_call: *Object = undefined;
-    pub var callback_failed: *Object = undefined;
-    pub var callback_ran: *Object = undefined;
-    pub var time: *Object = undefined;
-    pub var fatal: *Object = undefined;
-    pub var flow_failed: *Object = undefined;
-    pub var emptied: *Object = undefined;
-    pub var write_lost: *Object = undefined;
-    /// Tuples of keywords.
-    pub var loop: *Object = undefined;
-    pub var loop_and_name: *Object = undefined;
-
-    fn make() bool {
-        check_call = py.PyUnicode_InternFromString("_check_call") orelse return false;
-        callback_failed = py.PyUnicode_InternFromString("_callback_failed") orelse return false;
-        callback_ran = py.PyUnicode_InternFromString("_callback_ran") orelse return false;
-        time = py.PyUnicode_InternFromString("time") orelse return false;
-        fatal = py.PyUnicode_InternFromString("_fatal") orelse return false;
-        flow_failed = py.PyUnicode_InternFromString("_flow_failed") orelse return false;
-        emptied = py.PyUnicode_InternFromString("_emptied") orelse return false;
-        write_lost = py.PyUnicode_InternFromString("_write_lost") orelse return false;
-        loop = keywordTuple(&.{"loop"}) orelse return false;
-        loop_and_name = keywordTuple(&.{ "loop", "name" }) orelse return false;
-        return true;
-    }
-};
-
-fn keywordTuple(comptime words: []const [:0]const u8) ?*Object {
-    const tuple = py.PyTuple_New(words.len) orelse return null;
-    inline for (words, 0..) |word, i| {
-        _ = py.PyTuple_SetItem(tuple, i, py.PyUnicode_InternFromString(word.ptr) orelse return null);
-    }
-    return tuple;
-}
-
-/// `instance.name(*arguments)`; borrows all.
-pub fn callMethod(instance: *Object, name: *const *Object, arguments: []const *Object) ?*Object {
-    var room: [5]?*Object = undefined;
-    room[1] = instance;
-    for (arguments, 2..) |argument, i| room[i] = argument;
-    return py.PyObject_VectorcallMethod(name.*, room[1..].ptr, (arguments.len + 1) | api.arguments_offset, null);
-}

@@ -12,6 +12,7 @@ const loop_helpers = &@import("handle.zig").loop_helpers;
 const Op = @import("../../op.zig").Op;
 const Shard = @import("../../shard.zig").Shard;
 const Sqe = @import("../../ring.zig").Sqe;
+const method_names = @import("method_names.zig");
 const Stream = @import("stream.zig").Stream;
 const gpa = loop_module.gpa;
 const Object = api.Object;

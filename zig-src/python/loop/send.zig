@@ -10,6 +10,7 @@ const loop_module = @import("loop.zig");
 const Op = @import("../../op.zig").Op;
 const Shard = @import("../../shard.zig").Shard;
 const Sqe = @import("../../ring.zig").Sqe;
+const method_names = @import("method_names.zig");
 const Stream = @import("stream.zig").Stream;
 const gpa = loop_module.gpa;
 const Object = api.Object;
@@ -109,7 +110,7 @@ pub const Sender = struct {
     /// All was sent.
     fn emptied(self: *Sender, stream: *Stream) void {
         if (self.watches_empty) {
-            var result = loop_module.callMethod(stream.me(), &loop_module.names_of.emptied, &.{});
+            var result = method_names.callMethod(stream.me(), &method_names.emptied, &.{});
             if (result == null) py.PyErr_WriteUnraisable(stream.me());
             api.drop(&result);
         }
@@ -181,7 +182,7 @@ pub const Sender = struct {
         if (stream.loopOf().endsRun(exception)) return;
         const text = api.string("protocol." ++ name ++ "() failed") orelse return;
         defer py.Py_DecRef(text);
-        var told = loop_module.callMethod(stream.me(), &loop_module.names_of.flow_failed, &.{ exception, text });
+        var told = method_names.callMethod(stream.me(), &method_names.flow_failed, &.{ exception, text });
         if (told == null) py.PyErr_WriteUnraisable(stream.me());
         api.drop(&told);
     }
@@ -205,7 +206,7 @@ fn mayWrite(stream: *Stream, comptime name: []const u8) ?bool {
     }
     if (stream.lost == 0 and stream.loop != null) return true;
     if (stream.lost >= lost_before_warning) {
-        var result = loop_module.callMethod(stream.me(), &loop_module.names_of.write_lost, &.{});
+        var result = method_names.callMethod(stream.me(), &method_names.write_lost, &.{});
         if (result == null) return false;
         api.drop(&result);
     }

@@ -12,6 +12,7 @@ const send = @import("send.zig");
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
+const method_names = @import("method_names.zig");
 const loop_module = @import("loop.zig");
 const loop_helpers = &@import("handle.zig").loop_helpers;
 const raiseErrno = @import("../helpers.zig").raiseErrno;
@@ -125,7 +126,7 @@ pub const Stream = struct {
         if (self.loopOf().endsRun(exception)) return;
         const text = api.string(message) orelse return self.forceClose(exception);
         defer py.Py_DecRef(text);
-        var result = loop_module.callMethod(self.me(), &loop_module.names_of.fatal, &.{ exception, text });
+        var result = method_names.callMethod(self.me(), &method_names.fatal, &.{ exception, text });
         if (result == null) py.PyErr_WriteUnraisable(self.me());
         api.drop(&result);
         self.forceClose(exception);

@@ -14,12 +14,33 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 MODULE_LIMIT_S = 180
 
-CPYTHON = (
-    "test_events test_sock_lowlevel test_server test_buffered_proto test_sendfile test_streams test_tasks "
-    "test_subprocess test_taskgroups test_timeouts test_queues test_locks test_waitfor test_runners test_futures "
-    "test_eager_task_factory test_pep492 test_context test_base_events test_unix_events test_selector_events "
-    "test_protocols test_transports test_ssl test_sslproto"
-).split()
+CPYTHON = [
+    "test_events",
+    "test_sock_lowlevel",
+    "test_server",
+    "test_buffered_proto",
+    "test_sendfile",
+    "test_streams",
+    "test_tasks",
+    "test_subprocess",
+    "test_taskgroups",
+    "test_timeouts",
+    "test_queues",
+    "test_locks",
+    "test_waitfor",
+    "test_runners",
+    "test_futures",
+    "test_eager_task_factory",
+    "test_pep492",
+    "test_context",
+    "test_base_events",
+    "test_unix_events",
+    "test_selector_events",
+    "test_protocols",
+    "test_transports",
+    "test_ssl",
+    "test_sslproto",
+]
 
 
 def run_cpython(patterns: list[str]) -> bool:
@@ -40,7 +61,9 @@ def _module(name: str) -> bool:
         )
         output, status = done.stdout + done.stderr, done.returncode
     except subprocess.TimeoutExpired as error:
-        output = (error.stderr or b"").decode(errors="replace") + f"\nno end after {MODULE_LIMIT_S} s"
+        output = (error.stderr or b"").decode(
+            errors="replace"
+        ) + f"\nno end after {MODULE_LIMIT_S} s"
         status = -1
     if "ModuleNotFoundError: No module named" in output and f"test_asyncio.{name}" in output:
         print(f"{name:28} not in this Python")
@@ -63,7 +86,8 @@ def main() -> int:
     parser.add_argument("patterns", nargs="*", help="parts of names of modules")
     given = parser.parse_args()
     chosen = [given.suite] if given.suite else sorted(SUITES)
-    return 0 if all([SUITES[name](given.patterns) for name in chosen]) else 1
+    results = [SUITES[name](given.patterns) for name in chosen]
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ from ._native import LoopCore
 from ._stream import SocketTransport
 
 _log = logging.getLogger("asyncio")
+_format_handle: Any = vars(base_events)["_format_handle"]
 
 
 class _Selector:
-    """Where CPython's class keeps its selector. It only tells which descriptors are watched: readiness
-    comes from the ring."""
+    """Where CPython's class keeps its selector. It only tells which descriptors are watched:
+    readiness comes from the ring."""
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = weakref.ref(loop)
@@ -45,9 +46,13 @@ def _descriptor(fileobj: Any) -> int:
     return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
 
 
-class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[name-defined, misc]
-    """An asyncio event loop. It runs on one shard, on the thread that runs it; the ring is made at the
-    first run. Not thread-safe but for ``call_soon_threadsafe``, as any asyncio loop."""
+# What it uses of that class is not in the stubs of the standard library.
+_Base: Any = unix_events._UnixSelectorEventLoop
+
+
+class EventLoop(LoopCore, _Base):  # type: ignore[misc]
+    """An asyncio event loop. It runs on one shard, on the thread that runs it; the ring is made at
+    the first run. Not thread-safe but for ``call_soon_threadsafe``, as any asyncio loop."""
 
     if sys.version_info < (3, 11):  # No call with keywords without a dictionary.
         create_task = base_events.BaseEventLoop.create_task
@@ -69,7 +74,7 @@ class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[n
             self._runtime = _start_runtime()
             self._attach(self._runtime)
         try:
-            self._thread_id = threading.get_ident()
+            self._thread_id: int | None = threading.get_ident()
             sys.set_asyncgen_hooks(
                 firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
             )
@@ -121,7 +126,8 @@ class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[n
         """In debug mode, after each callback."""
         if seconds >= self.slow_callback_duration:
             _log.warning(
-                "Executing %s took %.3f seconds", base_events._format_handle(handle), seconds
+                "Executing %s took %.3f seconds",
+                _format_handle(handle),
             )
 
     # ---- descriptors ----
@@ -168,16 +174,18 @@ class EventLoop(LoopCore, unix_events._UnixSelectorEventLoop):  # type: ignore[n
         **limits: Any,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
+        given: Any = waiter
         ssl_protocol = sslproto.SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, **limits
+            self, protocol, sslcontext, given, server_side, server_hostname, **limits
         )
         SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
 
-    # ---- signals: the pair of sockets that CPython's class wakes itself by is made when one is wanted ----
+    # ---- signals: CPython's class wakes itself by a pair of sockets, made when one is wanted ----
 
     def _make_self_pipe(self) -> None:
-        self._ssock = self._csock = None
+        self._ssock: socket.socket | None = None
+        self._csock: socket.socket | None = None
 
     def _close_self_pipe(self) -> None:
         if self._ssock is not None:

@@ -12,7 +12,7 @@ from .._ffi.core import native
 
 def _extract_stack() -> list[Any]:
     """Where a handle was made, for debug mode; asyncio's own frames end it as there."""
-    return format_helpers.extract_stack(sys._getframe(1))  # type: ignore[attr-defined, no-any-return]
+    return format_helpers.extract_stack(sys._getframe(1))
 
 
 def _handle_repr(handle: Any) -> str:
@@ -23,8 +23,8 @@ def _timer_repr(handle: Any) -> str:
     return f"<{' '.join(asyncio.TimerHandle._repr_info(handle))}>"  # type: ignore[attr-defined]
 
 
-class StreamTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):  # type: ignore[name-defined, misc]
-    """The ``__class__`` of our stream transports: what asyncio and libraries ask by ``isinstance``."""
+class StreamTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
+    """The ``__class__`` of our stream transports: what libraries ask by ``isinstance``."""
 
     __slots__ = ()
 
@@ -54,7 +54,9 @@ if TYPE_CHECKING:
         def _learn(self, *args: Any, context: object) -> None: ...
         def _set_debug(self, enabled: object) -> None: ...
         def _set_task_factory(self, is_set: bool) -> None: ...
-        def _add_watch(self, fd: int, is_writer: int, callback: Any, *args: Any) -> asyncio.Handle: ...
+        def _add_watch(
+            self, fd: int, is_writer: int, callback: Any, *args: Any
+        ) -> asyncio.Handle: ...
         def _remove_watch(self, fd: int, is_writer: int) -> bool: ...
         def _watched(self, fd: int) -> int: ...
         def _callbacks_run(self) -> int: ...
@@ -83,9 +85,9 @@ else:
 
 
 def _learn_private_keywords() -> None:
-    """C Futures and Tasks call ``call_soon`` with one tuple of keywords of their own, and drop what it
-    returns. The loop that knows the tuple makes no handle for them. If a Python is without it, each call
-    takes the ordinary way."""
+    """C Futures and Tasks call ``call_soon`` with one tuple of keywords of their own, and drop what
+    it returns. The loop that knows the tuple makes no handle for them. If a Python is without it,
+    each call takes the ordinary way."""
 
     class Probe(LoopCore):
         call_soon = LoopCore._learn

@@ -1,4 +1,4 @@
-"""``run``: what ``asyncio.run`` does, on a loop of ours, also where it takes no ``loop_factory``."""
+"""``run``: what ``asyncio.run`` does, on a loop of ours, also if it takes no ``loop_factory``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ T = TypeVar("T")
 def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """Run `main` on a new loop, close the loop at the end, and return the result.
 
-    The same as ``asyncio.run(main, debug=debug, loop_factory=new_event_loop)``, for CPython 3.10 and
-    newer. Raises ``RuntimeError`` if a loop runs in this thread."""
+    The same as ``asyncio.run(main, debug=debug, loop_factory=new_event_loop)``, for CPython 3.10
+    and newer. Raises ``RuntimeError`` if a loop runs in this thread."""
     if sys.version_info >= (3, 11):
         with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
             return runner.run(main)
@@ -32,7 +32,8 @@ def _run_310(main: Coroutine[Any, Any, T], debug: bool | None) -> T:
         asyncio.set_event_loop(loop)
         if debug is not None:
             loop.set_debug(debug)
-        return loop.run_until_complete(main)
+        result: T = loop.run_until_complete(main)
+        return result
     finally:
         try:
             _cancel_all(loop)

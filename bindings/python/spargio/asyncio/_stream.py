@@ -1,4 +1,4 @@
-"""The stream transport: what is not on the way of data. Reading, writing and flow control are native."""
+"""The stream transport: what is not on the way of data. The rest is native."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SocketTransport(StreamCore):
     """An ``asyncio.Transport`` over a connected socket, which it owns."""
 
     _start_tls_compatible = True
-    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE  # type: ignore[attr-defined]
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class SocketTransport(StreamCore):
         self._server = server
         self._empty_waiter: asyncio.Future[None] | None = None
         self._extra = extra = {} if extra is None else extra
-        extra["socket"] = trsock.TransportSocket(sock)  # type: ignore[call-arg]
+        extra["socket"] = trsock.TransportSocket(sock)
         extra["sockname"] = _name(sock.getsockname)
         if "peername" not in extra:
             extra["peername"] = _name(sock.getpeername)

@@ -147,6 +147,8 @@ pub const Shard = struct {
         self.ring.drain();
         self.account();
         if (self.searching) thief.release(self);
+        // What came after the last pass (a task's release, the last look of the language) may have entered.
+        self.leaveHost();
         assert(self.live == null and self.ops.flying == 0);
     }
 

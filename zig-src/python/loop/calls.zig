@@ -87,7 +87,13 @@ pub fn wakeFromElsewhere(self: *Loop) void {
 }
 
 /// A new handle, after the checks of asyncio.
-pub fn handleOf(self: *Loop, comptime name: [:0]const u8, args: [*]const *Object, count: isize, names: ?*Object) ?*Handle {
+pub fn handleOf(
+    self: *Loop,
+    comptime name: [:0]const u8,
+    args: [*]const *Object,
+    count: isize,
+    names: ?*Object,
+) ?*Handle {
     if (count < 1) {
         _ = api.raise(py.PyExc_TypeError.*, name ++ "() missing 1 required positional argument: 'callback'");
         return null;
@@ -166,7 +172,10 @@ pub fn callTimed(
     const when = if (relative) now + given else given;
     if (std.math.isNan(when))
         return api.raise(py.PyExc_ValueError.*, (if (relative) "delay" else "when") ++ " must be a number, got nan");
-    const context = if (keyword == py._Py_NoneStruct) py.PyContext_CopyCurrent() orelse return null else api.ref(keyword);
+    const context = if (keyword == py._Py_NoneStruct)
+        py.PyContext_CopyCurrent() orelse return null
+    else
+        api.ref(keyword);
     defer py.Py_DecRef(context);
     const timer = Timer.make(self, when, args[1], args[2..n], context) orelse return null;
     const made = Timer.Type.objectOf(timer);

@@ -138,7 +138,8 @@ pub const Handle = extern struct {
     fn repr(instance: *Object) callconv(.c) ?*Object {
         const self = of(instance);
         if (self.shown) |text| return api.ref(text);
-        return api.call(if (self.is_timer) loop_helpers.timer_repr else loop_helpers.handle_repr, &.{api.ref(instance)});
+        const function = if (self.is_timer) loop_helpers.timer_repr else loop_helpers.handle_repr;
+        return api.call(function, &.{api.ref(instance)});
     }
 
     fn classOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
@@ -220,7 +221,13 @@ pub const Handle = extern struct {
     const methods = [_]api.MethodDef{
         object.method("cancel", &cancel, api.meth_noargs, "($self, /)", "Cancel the callback. Idempotent."),
         object.method("cancelled", &isCancelled, api.meth_noargs, "($self, /)", "Whether it was cancelled."),
-        object.method("get_context", &getContext, api.meth_noargs, "($self, /)", "The contextvars context it runs in."),
+        object.method(
+            "get_context",
+            &getContext,
+            api.meth_noargs,
+            "($self, /)",
+            "The contextvars context it runs in.",
+        ),
         object.method("_run", &runNow, api.meth_noargs, "($self, /)", "Run the callback now."),
     };
 
@@ -339,7 +346,13 @@ pub const Timer = extern struct {
     pub fn define() bool {
         const S = struct {
             var methods = Handle.methods ++ [_]api.MethodDef{
-                object.method("when", &when_, api.meth_noargs, "($self, /)", "The loop's time at which it is due, in seconds."),
+                object.method(
+                    "when",
+                    &when_,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "The loop's time at which it is due, in seconds.",
+                ),
                 .{},
             };
             var properties = Handle.properties ++ [_]api.GetSetDef{

@@ -180,7 +180,8 @@ pub const Loop = struct {
         };
         if (running != null or Shard.current() != null) return api.raise(
             py.PyExc_RuntimeError.*,
-            "an asyncio loop cannot run in a spargio task: await the coroutine there, or run the loop on a thread of its own",
+            "an asyncio loop cannot run in a spargio task: await the coroutine there, or run the loop " ++
+                "on a thread of its own",
         );
         if (!self.wakeOrSpawn(shard)) return null;
         self.done = false;
@@ -200,7 +201,10 @@ pub const Loop = struct {
             py.Py_DecRef(exception);
             return null;
         }
-        if (!self.done) return api.raise(py.PyExc_RuntimeError.*, "the loop's process has forked: this loop is the parent's");
+        if (!self.done) return api.raise(
+            py.PyExc_RuntimeError.*,
+            "the loop's process has forked: this loop is the parent's",
+        );
         return api.none();
     }
 
@@ -428,30 +432,85 @@ pub const Loop = struct {
         aside.restore();
     }
 
+    const keywords = api.meth_fastcall | api.meth_keywords;
+    const method_table = [_]api.MethodDef{
+        object.method(
+            "call_soon",
+            &calls.callSoon,
+            keywords,
+            "($self, callback, *args, context=None)",
+            "Schedule a callback for the next turn.",
+        ),
+        object.method(
+            "call_soon_threadsafe",
+            &calls.callSoonThreadsafe,
+            keywords,
+            "($self, callback, *args, context=None)",
+            "The same from any thread.",
+        ),
+        object.method(
+            "call_later",
+            &calls.callLater,
+            keywords,
+            "($self, delay, callback, *args, context=None)",
+            "Schedule a callback in so many seconds.",
+        ),
+        object.method(
+            "call_at",
+            &calls.callAt,
+            keywords,
+            "($self, when, callback, *args, context=None)",
+            "Schedule a callback at a time of the loop.",
+        ),
+        object.method(
+            "create_task",
+            &calls.createTask,
+            keywords,
+            "($self, coro, *, name=None, context=None)",
+            "A Task of asyncio that runs the coroutine.",
+        ),
+        object.method("create_future", &calls.createFuture, api.meth_noargs, "($self, /)", "A Future of asyncio."),
+        object.method(
+            "_set_task_factory",
+            &calls.setTaskFactory,
+            api.meth_one,
+            "($self, is_set, /)",
+            "Whether tasks are made by a factory.",
+        ),
+        object.method("time", &time, api.meth_noargs, "($self, /)", "Seconds of the monotonic clock."),
+        object.method("stop", &stop, api.meth_noargs, "($self, /)", "End run_forever() after this turn."),
+        object.method("_attach", &attach, api.meth_one, "($self, runtime, /)", "The runtime that it runs on."),
+        object.method("_run", &run, api.meth_noargs, "($self, /)", "Run until stop()."),
+        object.method("_close", &close, api.meth_noargs, "($self, /)", "Let go of all that was scheduled."),
+        object.method(
+            "_learn",
+            &learn,
+            keywords,
+            "($self, /, *args, context)",
+            "What a C Future calls call_soon with.",
+        ),
+        object.method("_set_debug", &setDebug, api.meth_one, "($self, enabled, /)", "Debug mode."),
+        object.method(
+            "_add_watch",
+            &addWatch,
+            api.meth_fastcall,
+            "($self, fd, is_writer, callback, *args)",
+            "Call back whenever the descriptor is ready.",
+        ),
+        object.method(
+            "_remove_watch",
+            &removeWatch,
+            api.meth_fastcall,
+            "($self, fd, is_writer, /)",
+            "Whether there was one.",
+        ),
+        object.method("_watched", &watched, api.meth_one, "($self, fd, /)", "1 reader, 2 writer"),
+        object.method("_callbacks_run", &callbacksRun, api.meth_noargs, "($self, /)", "Callbacks run so far."),
+    };
+
     pub fn define() bool {
-        const keywords = api.meth_fastcall | api.meth_keywords;
         const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("call_soon", &calls.callSoon, keywords, "($self, callback, *args, context=None)", "Schedule a callback for the next turn."),
-                object.method("call_soon_threadsafe", &calls.callSoonThreadsafe, keywords, "($self, callback, *args, context=None)", "The same from any thread."),
-                object.method("call_later", &calls.callLater, keywords, "($self, delay, callback, *args, context=None)", "Schedule a callback in so many seconds."),
-                object.method("call_at", &calls.callAt, keywords, "($self, when, callback, *args, context=None)", "Schedule a callback at a time of the loop."),
-                object.method("create_task", &calls.createTask, keywords, "($self, coro, *, name=None, context=None)", "A Task of asyncio that runs the coroutine."),
-                object.method("create_future", &calls.createFuture, api.meth_noargs, "($self, /)", "A Future of asyncio."),
-                object.method("_set_task_factory", &calls.setTaskFactory, api.meth_one, "($self, is_set, /)", "Whether tasks are made by a factory."),
-                object.method("time", &time, api.meth_noargs, "($self, /)", "Seconds of the monotonic clock."),
-                object.method("stop", &stop, api.meth_noargs, "($self, /)", "End run_forever() after this turn."),
-                object.method("_attach", &attach, api.meth_one, "($self, runtime, /)", "The runtime that it runs on."),
-                object.method("_run", &run, api.meth_noargs, "($self, /)", "Run until stop()."),
-                object.method("_close", &close, api.meth_noargs, "($self, /)", "Let go of all that was scheduled."),
-                object.method("_learn", &learn, keywords, "($self, /, *args, context)", "What a C Future calls call_soon with."),
-                object.method("_set_debug", &setDebug, api.meth_one, "($self, enabled, /)", "Debug mode."),
-                object.method("_add_watch", &addWatch, api.meth_fastcall, "($self, fd, is_writer, callback, *args)", "Call back whenever the descriptor is ready."),
-                object.method("_remove_watch", &removeWatch, api.meth_fastcall, "($self, fd, is_writer, /)", "Whether there was one."),
-                object.method("_watched", &watched, api.meth_one, "($self, fd, /)", "1 reader, 2 writer"),
-                object.method("_callbacks_run", &callbacksRun, api.meth_noargs, "($self, /)", "Callbacks run so far."),
-                .{},
-            };
+            var methods = method_table ++ [_]api.MethodDef{.{}};
         };
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.new, &new),

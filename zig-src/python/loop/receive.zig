@@ -88,7 +88,8 @@ pub const Receiver = struct {
         const op = shard.ops.take(&stream.loopOf().task, shard) catch
             return stream.fatalErrno(.NOMEM, "Fatal read error on socket transport");
         var sqe: Sqe = undefined;
-        if (self.mode == .small and !self.poll_once and shard.crew.info.can().recv_multishot and shard.pickable() != null) {
+        const multishot = self.mode == .small and !self.poll_once and shard.crew.info.can().recv_multishot;
+        if (multishot and shard.pickable() != null) {
             sqe.prep_recv_multishot(stream.fd, &.{}, 0);
             sqe.flags |= linux.IOSQE_BUFFER_SELECT;
             sqe.buf_index = buffers.group;
@@ -176,7 +177,10 @@ pub const Receiver = struct {
             .bytes => |bytes| {
                 defer py.Py_DecRef(bytes);
                 const size: usize = @intCast(py.PyBytes_Size(bytes));
-                if (self.received) |method| self.give(stream, method, bytes) else self.giveInto(stream, py.PyBytes_AsString(bytes).?[0..size]);
+                if (self.received) |method|
+                    self.give(stream, method, bytes)
+                else
+                    self.giveInto(stream, py.PyBytes_AsString(bytes).?[0..size]);
                 return size;
             },
             .provided => |piece| {
@@ -266,7 +270,10 @@ pub const Receiver = struct {
     /// The stream is at its end, or it broke.
     fn finish(self: *Receiver, stream: *Stream, result: i32) void {
         self.last = null;
-        if (result < 0) return stream.fatalErrno(@fromBackingInt(@intCast(@as(u16, @intCast(-result)))), "Fatal read error on socket transport");
+        if (result < 0) {
+            const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-result))));
+            return stream.fatalErrno(errno, "Fatal read error on socket transport");
+        }
         self.ended = true;
         const method = py.PyObject_GetAttrString(stream.protocol.?, "eof_received");
         defer if (method) |one| py.Py_DecRef(one);

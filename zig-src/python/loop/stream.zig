@@ -236,7 +236,10 @@ pub const Stream = struct {
         const self = of(instance);
         const class = py.PyObject_Type(instance);
         py.Py_DecRef(class);
-        for ([_]?*Object{ class, self.loop, self.protocol, self.context, self.receiver.received, self.receiver.get_buffer, self.receiver.updated }) |one| {
+        for ([_]?*Object{
+            class,                  self.loop,                self.protocol,         self.context,
+            self.receiver.received, self.receiver.get_buffer, self.receiver.updated,
+        }) |one| {
             if (one == null) continue;
             const status = visit(one, arg);
             if (status != 0) return status;
@@ -268,30 +271,91 @@ pub const Stream = struct {
         aside.restore();
     }
 
+    const method_table = [_]api.MethodDef{
+        object.method(
+            "write",
+            &send.write,
+            api.meth_one,
+            "($self, data, /)",
+            "Send, or keep and send when there is room.",
+        ),
+        object.method(
+            "writelines",
+            &send.writelines,
+            api.meth_one,
+            "($self, list_of_data, /)",
+            "Send several pieces with one call.",
+        ),
+        object.method(
+            "write_eof",
+            &send.writeEof,
+            api.meth_noargs,
+            "($self, /)",
+            "Close the sending half when all was sent.",
+        ),
+        object.method(
+            "get_write_buffer_size",
+            &send.bufferSize,
+            api.meth_noargs,
+            "($self, /)",
+            "Bytes that wait to be sent.",
+        ),
+        object.method(
+            "_set_limits",
+            &send.setLimits,
+            api.meth_fastcall,
+            "($self, high, low, /)",
+            "The marks of flow control, bytes.",
+        ),
+        object.method("_limits", &send.limits, api.meth_noargs, "($self, /)", "(low, high)"),
+        object.method(
+            "_watch_empty",
+            &send.watchEmpty,
+            api.meth_one,
+            "($self, enabled, /)",
+            "Call _emptied() when all was sent.",
+        ),
+        object.method(
+            "pause_reading",
+            &receive.pause,
+            api.meth_noargs,
+            "($self, /)",
+            "Deliver nothing until resume_reading().",
+        ),
+        object.method("resume_reading", &receive.resume_, api.meth_noargs, "($self, /)", "Deliver again."),
+        object.method(
+            "is_reading",
+            &receive.isReading,
+            api.meth_noargs,
+            "($self, /)",
+            "Whether data is delivered.",
+        ),
+        object.method("_start_reading", &receive.start, api.meth_noargs, "($self, /)", "After connection_made()."),
+        object.method("close", &close, api.meth_noargs, "($self, /)", "Close when all that was written is sent."),
+        object.method("abort", &abort, api.meth_noargs, "($self, /)", "Close now."),
+        object.method("is_closing", &isClosing, api.meth_noargs, "($self, /)", "Whether it is closing or closed."),
+        object.method(
+            "set_protocol",
+            &setProtocol,
+            api.meth_one,
+            "($self, protocol, /)",
+            "Another protocol from here on.",
+        ),
+        object.method("get_protocol", &getProtocol, api.meth_noargs, "($self, /)", "The protocol."),
+        object.method("_open", &open, api.meth_fastcall, "($self, loop, fd, /)", "The loop and the descriptor."),
+        object.method(
+            "_force_close",
+            &forceCloseWith,
+            api.meth_one,
+            "($self, exception, /)",
+            "Close because of this exception.",
+        ),
+        object.method("_release", &release, api.meth_noargs, "($self, /)", "Before the socket is closed."),
+    };
+
     pub fn define() bool {
         const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("write", &send.write, api.meth_one, "($self, data, /)", "Send, or keep and send when there is room."),
-                object.method("writelines", &send.writelines, api.meth_one, "($self, list_of_data, /)", "Send several pieces with one call."),
-                object.method("write_eof", &send.writeEof, api.meth_noargs, "($self, /)", "Close the sending half when all was sent."),
-                object.method("get_write_buffer_size", &send.bufferSize, api.meth_noargs, "($self, /)", "Bytes that wait to be sent."),
-                object.method("_set_limits", &send.setLimits, api.meth_fastcall, "($self, high, low, /)", "The marks of flow control, bytes."),
-                object.method("_limits", &send.limits, api.meth_noargs, "($self, /)", "(low, high)"),
-                object.method("_watch_empty", &send.watchEmpty, api.meth_one, "($self, enabled, /)", "Call _emptied() when all was sent."),
-                object.method("pause_reading", &receive.pause, api.meth_noargs, "($self, /)", "Deliver nothing until resume_reading()."),
-                object.method("resume_reading", &receive.resume_, api.meth_noargs, "($self, /)", "Deliver again."),
-                object.method("is_reading", &receive.isReading, api.meth_noargs, "($self, /)", "Whether data is delivered."),
-                object.method("_start_reading", &receive.start, api.meth_noargs, "($self, /)", "After connection_made()."),
-                object.method("close", &close, api.meth_noargs, "($self, /)", "Close when all that was written is sent."),
-                object.method("abort", &abort, api.meth_noargs, "($self, /)", "Close now."),
-                object.method("is_closing", &isClosing, api.meth_noargs, "($self, /)", "Whether it is closing or closed."),
-                object.method("set_protocol", &setProtocol, api.meth_one, "($self, protocol, /)", "Another protocol from here on."),
-                object.method("get_protocol", &getProtocol, api.meth_noargs, "($self, /)", "The protocol."),
-                object.method("_open", &open, api.meth_fastcall, "($self, loop, fd, /)", "The loop and the descriptor."),
-                object.method("_force_close", &forceCloseWith, api.meth_one, "($self, exception, /)", "Close because of this exception."),
-                object.method("_release", &release, api.meth_noargs, "($self, /)", "Before the socket is closed."),
-                .{},
-            };
+            var methods = method_table ++ [_]api.MethodDef{.{}};
             var properties = [_]api.GetSetDef{
                 .{ .name = "__class__", .get = &classOf },
                 .{ .name = "_conn_lost", .get = &lostOf },

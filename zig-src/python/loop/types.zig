@@ -16,10 +16,14 @@ pub fn make(_: ?*Object, dict: *Object) callconv(.c) ?*Object {
     if (made) return api.raise(py.PyExc_RuntimeError.*, "spargio.asyncio was imported before in this process");
     inline for (@typeInfo(handle.Helpers).@"struct".field_names) |name| {
         const found = py.PyDict_GetItemString(dict, name) orelse
-            return api.raise(py.PyExc_RuntimeError.*, "spargio: the two halves of the package differ: no helper " ++ name);
+            return api.raise(
+                py.PyExc_RuntimeError.*,
+                "spargio: the two halves of the package differ: no helper " ++ name,
+            );
         @field(handle.loop_helpers, name) = api.ref(found);
     }
-    if (!handle.Handle.define() or !handle.Timer.define() or !Loop.define() or !Stream.define() or !Waiter.define()) return null;
+    if (!handle.Handle.define() or !handle.Timer.define()) return null;
+    if (!Loop.define() or !Stream.define() or !Waiter.define()) return null;
     const result = py.PyDict_New() orelse return null;
     inline for (.{
         .{ "LoopCore", Loop.Type },

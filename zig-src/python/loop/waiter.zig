@@ -228,8 +228,20 @@ pub const Waiter = struct {
         const S = struct {
             var methods = [_]api.MethodDef{
                 object.method("get_loop", &getLoop, api.meth_noargs, "($self, /)", "The loop."),
-                object.method("add_done_callback", &addDoneCallback, keywords, "($self, callback, *, context)", "For the one awaiter."),
-                object.method("remove_done_callback", &removeDoneCallback, api.meth_one, "($self, callback, /)", "How many there were."),
+                object.method(
+                    "add_done_callback",
+                    &addDoneCallback,
+                    keywords,
+                    "($self, callback, *, context)",
+                    "For the one awaiter.",
+                ),
+                object.method(
+                    "remove_done_callback",
+                    &removeDoneCallback,
+                    api.meth_one,
+                    "($self, callback, /)",
+                    "How many there were.",
+                ),
                 object.method("cancel", &cancel, keywords, "($self, msg=None, /)", "Whether it was not done."),
                 object.method("done", &isDone, api.meth_noargs, "($self, /)", "Whether it has ended."),
                 object.method("result", &result, api.meth_noargs, "($self, /)", "Its value, or what it raised."),

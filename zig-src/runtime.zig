@@ -355,6 +355,16 @@ pub const Runtime = struct {
         crew.countSpawn(from, .spawn_accepted);
     }
 
+    /// The same for a task that its caller, on `shard`, polls at once.
+    pub fn begin(self: *Runtime, task: *Task, shard: *Shard) errors.Error!void {
+        const crew = &self.crew;
+        if (crew.forked()) return error.Forked;
+        assert(Shard.currentOf(crew) == shard and task.kind == .pinned);
+        countBegun(crew, shard, task.kind);
+        if (crew.closing.load(.seq_cst)) return refuse(crew, shard, .spawn_refused, error.Closed);
+        crew.countSpawn(shard, .spawn_accepted);
+    }
+
     fn countBegun(crew: *Crew, from: ?*Shard, kind: Kind) void {
         crew.countBegun(from);
         switch (kind) {

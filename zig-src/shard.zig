@@ -147,7 +147,19 @@ pub const Shard = struct {
         self.ring.drain();
         self.account();
         if (self.searching) thief.release(self);
+        // What came after the last pass (a task's release, the last look of the language) may have entered.
+        self.leaveHost();
         assert(self.live == null and self.ops.flying == 0);
+    }
+
+    /// Runs on the calling thread until `done` is set, by a task of this shard or by what the driver does
+    /// between passes. The driver comes back, on the same thread, and closes the crew at the end.
+    pub fn runUntil(self: *Shard, done: *const bool) void {
+        assert(current_shard == null and self.interruptible);
+        current_shard = self;
+        defer current_shard = null;
+        self.accounted_ns = clock.nowNs();
+        while (!done.* and self.crew.stop.load(.acquire) == 0) self.pass();
     }
 
     fn pass(self: *Shard) void {

@@ -34,7 +34,8 @@ def names(suffix: str = "") -> tuple[str, ...]:
 
 
 def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
-    loop: asyncio.AbstractEventLoop = importlib.import_module(name).new_event_loop()
+    module = "spargio.asyncio" if name == "spargio" else name
+    loop: asyncio.AbstractEventLoop = importlib.import_module(module).new_event_loop()
     return loop
 
 

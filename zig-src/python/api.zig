@@ -61,17 +61,36 @@ pub const slot = struct {
     pub const doc = 56;
     pub const iter = 62;
     pub const iternext = 63;
+    pub const hash = 59;
     pub const methods = 64;
+    pub const new = 65;
     pub const repr = 66;
+    pub const richcompare = 67;
+    pub const setattro = 69;
     pub const traverse = 71;
+    pub const members = 72;
     pub const getset = 73;
+    pub const free = 74;
     pub const am_await = 77;
     pub const finalize = 80;
     pub const am_send = 81;
 };
 
+/// PyMemberDef; `kind` 19 is T_PYSSIZET (Py_T_PYSSIZET), `flags` 1 is READONLY.
+pub const MemberDef = extern struct {
+    name: ?[*:0]const u8 = null,
+    kind: c_int = 19,
+    offset: isize = 0,
+    flags: c_int = 1,
+    doc: ?[*:0]const u8 = null,
+};
+
+/// PY_VECTORCALL_ARGUMENTS_OFFSET: the callee may use the word before the arguments.
+pub const arguments_offset: usize = 1 << (@bitSizeOf(usize) - 1);
+
 pub const flag_disallow_instantiation: c_uint = 1 << 7;
 pub const flag_immutable: c_uint = 1 << 8;
+pub const flag_basetype: c_uint = 1 << 10;
 pub const flag_gc: c_uint = 1 << 14;
 
 pub const meth_keywords: c_int = 0x02;
@@ -91,15 +110,28 @@ const Api = struct {
     PyObject_Str: *const fn (*Object) callconv(.c) ?*Object,
     PyObject_Type: *const fn (*Object) callconv(.c) *Object,
     PyObject_IsInstance: *const fn (*Object, *Object) callconv(.c) c_int,
+    /// 3.11 and newer.
+    PyObject_Vectorcall: ?*const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
+    PyObject_VectorcallDict: *const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
+    PyObject_VectorcallMethod: *const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
     PyObject_CallObject: *const fn (*Object, ?*Object) callconv(.c) ?*Object,
     PyObject_GetAttrString: *const fn (*Object, [*:0]const u8) callconv(.c) ?*Object,
     PyObject_SetAttrString: *const fn (*Object, [*:0]const u8, *Object) callconv(.c) c_int,
     PyObject_Free: *const fn (*anyopaque) callconv(.c) void,
     PyObject_GC_Del: *const fn (*anyopaque) callconv(.c) void,
+    PyObject_GC_Track: *const fn (*anyopaque) callconv(.c) void,
+    PyObject_Init: *const fn (*Object, *Object) callconv(.c) *Object,
+    PyObject_ClearWeakRefs: *const fn (*Object) callconv(.c) void,
+    PyObject_GenericSetAttr: *const fn (*Object, *Object, ?*Object) callconv(.c) c_int,
+    PyObject_RichCompareBool: *const fn (*Object, *Object, c_int) callconv(.c) c_int,
+    PyObject_Hash: *const fn (*Object) callconv(.c) isize,
+    PyObject_IsTrue: *const fn (*Object) callconv(.c) c_int,
     PyObject_GC_UnTrack: *const fn (*anyopaque) callconv(.c) void,
     PyObject_GetBuffer: *const fn (*Object, *Buffer, c_int) callconv(.c) c_int,
     PyBuffer_Release: *const fn (*Buffer) callconv(.c) void,
     PyType_FromSpec: *const fn (*TypeSpec) callconv(.c) ?*Object,
+    PyType_GenericNew: *const fn (*Object, ?*Object, ?*Object) callconv(.c) ?*Object,
+    PyType_GetSlot: *const fn (*Object, c_int) callconv(.c) ?*anyopaque,
     PyType_GenericAlloc: *const fn (*Object, isize) callconv(.c) ?*Object,
     PyCFunction_NewEx: *const fn (*const MethodDef, ?*Object, ?*Object) callconv(.c) ?*Object,
     PyBytes_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
@@ -109,11 +141,14 @@ const Api = struct {
     PyBytes_Concat: *const fn (*?*Object, *Object) callconv(.c) void,
     _PyBytes_Resize: *const fn (*?*Object, isize) callconv(.c) c_int,
     PyUnicode_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
+    PyUnicode_InternFromString: *const fn ([*:0]const u8) callconv(.c) ?*Object,
+    PyUnicode_CompareWithASCIIString: *const fn (*Object, [*:0]const u8) callconv(.c) c_int,
     PyUnicode_AsUTF8AndSize: *const fn (*Object, *isize) callconv(.c) ?[*]const u8,
     PyLong_FromLongLong: *const fn (c_longlong) callconv(.c) ?*Object,
     PyLong_FromUnsignedLongLong: *const fn (c_ulonglong) callconv(.c) ?*Object,
     PyLong_AsLongLong: *const fn (*Object) callconv(.c) c_longlong,
     PyLong_AsUnsignedLongLong: *const fn (*Object) callconv(.c) c_ulonglong,
+    PyFloat_FromDouble: *const fn (f64) callconv(.c) ?*Object,
     PyFloat_AsDouble: *const fn (*Object) callconv(.c) f64,
     PyTuple_New: *const fn (isize) callconv(.c) ?*Object,
     PyTuple_Size: *const fn (*Object) callconv(.c) isize,
@@ -154,6 +189,7 @@ const Api = struct {
     Py_GenericAlias: *const fn (*Object, *Object) callconv(.c) ?*Object,
     PyErr_NoMemory: *const fn () callconv(.c) ?*Object,
     _Py_NoneStruct: *Object,
+    _Py_NotImplementedStruct: *Object,
     PyCoro_Type: *Object,
     PyTuple_Type: *Object,
     PyExc_BaseException: *const *Object,
@@ -176,10 +212,12 @@ pub var py: Api = undefined;
 
 extern "c" fn dlsym(handle: ?*anyopaque, name: [*:0]const u8) ?*anyopaque;
 
-/// The name of the first symbol that is missing, or null.
+/// The name of the first symbol that is missing, or null. Optional ones are not in every version.
 pub fn load() ?[*:0]const u8 {
     inline for (@typeInfo(Api).@"struct".field_names) |name| {
-        const address = dlsym(null, name) orelse return name; // null: RTLD_DEFAULT
+        const address = dlsym(null, name); // null: RTLD_DEFAULT
+        const optional = @typeInfo(@FieldType(Api, name)) == .optional;
+        if (address == null and !optional) return name;
         @field(py, name) = @ptrCast(@alignCast(address));
     }
     return null;

@@ -145,8 +145,11 @@ fn interrupted(shard: *Shard) void {
     enter(shard);
     defer leave(shard);
     const runtime = PyRuntime.ofCrew(shard.crew);
-    if (py.PyErr_CheckSignals() != 0) runtime.stopWith(api.takeException());
-    lookAtHandlers(shard);
+    if (py.PyErr_CheckSignals() != 0) {
+        const exception = api.takeException();
+        if (runtime.loop) |loop| loop.interruptedBy(exception) else runtime.stopWith(exception);
+    }
+    if (runtime.loop == null) lookAtHandlers(shard); // asyncio has a way of its own.
 }
 
 /// Signal handlers that the program has set meanwhile are found: seldom, but at once after main's first step,

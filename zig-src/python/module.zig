@@ -28,6 +28,8 @@ const PyTask = @import("task.zig").PyTask;
 const Segments = @import("segments.zig").Segments;
 const Shard = @import("../shard.zig").Shard;
 const Timeout = @import("timeout.zig").Timeout;
+const Loop = @import("loop/loop.zig").Loop;
+const loop_types = @import("loop/types.zig");
 const Object = api.Object;
 const py = &api.py;
 
@@ -174,6 +176,7 @@ var functions = [_]api.MethodDef{
         "(opcode, /)",
         "Whether the ring of this task's shard has it.",
     ),
+    object.method("loop_types", &loop_types.make, api.meth_one, "(helpers, /)", "The asyncio loop's types, as a dict."),
     object.method(
         "submits_as_other",
         &submitsAsOther,
@@ -197,9 +200,16 @@ fn currentTask(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
 }
 
 fn supports(_: ?*Object, argument: *Object) callconv(.c) ?*Object {
-    _ = PyTask.demand("supports()") orelse return null;
+    const shard = demandShard("supports()") orelse return null;
     const opcode = object.unsigned(argument, "opcode", 255) orelse return null;
-    return py.PyBool_FromLong(@intFromBool(Shard.current().?.crew.info.supports(@fromBackingInt(@intCast(opcode)))));
+    return py.PyBool_FromLong(@intFromBool(shard.crew.info.supports(@fromBackingInt(@intCast(opcode)))));
+}
+
+/// In a spargio task, or in a callback of a loop of ours.
+fn demandShard(comptime what: []const u8) ?*Shard {
+    if (Loop.inTurn() != null) return Shard.current();
+    _ = PyTask.demand(what) orelse return null;
+    return Shard.current();
 }
 
 fn submitsAsOther(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
@@ -214,8 +224,8 @@ fn raiseIfCancelled(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
 }
 
 fn currentShard(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
-    _ = PyTask.demand("current_shard()") orelse return null;
-    return py.PyLong_FromLongLong(Shard.current().?.id);
+    const shard = demandShard("current_shard()") orelse return null;
+    return py.PyLong_FromLongLong(shard.id);
 }
 
 /// The name of an exported function that this interpreter lacks, or NULL. Before anything else.

@@ -39,6 +39,19 @@ pub fn TypeOf(comptime Body: type) type {
             py.Py_DecRef(class); // Instances of heap types own a reference to their type.
         }
 
+        /// A type that Python classes may inherit from.
+        pub fn defineBase(comptime name: [:0]const u8, slots: []api.TypeSlot) bool {
+            comptime std.debug.assert(@alignOf(Body) <= 16);
+            var spec: api.TypeSpec = .{
+                .name = "spargio._core." ++ name,
+                .basicsize = @intCast(header_size + @sizeOf(Body)),
+                .flags = api.flag_basetype | api.flag_gc | api.flag_immutable,
+                .slots = slots.ptr,
+            };
+            class = py.PyType_FromSpec(&spec) orelse return false;
+            return true;
+        }
+
         pub fn define(comptime name: [:0]const u8, flags: c_uint, slots: []api.TypeSlot) bool {
             comptime std.debug.assert(@alignOf(Body) <= 16);
             var spec: api.TypeSpec = .{
@@ -156,11 +169,20 @@ fn failed() ?*Object {
     return null;
 }
 
+/// Set when spargio.asyncio is imported: null without an exception where no loop of ours is in a turn.
+pub var foreign_await: ?*const fn (*Object) ?*Object = null;
+
 /// Slots of a type whose instances can be awaited. `step` is called at the await and at each
 /// resumption: it suspends (sets `suspended`, gives None), ends with a value, or raises.
 pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
     return struct {
         fn await_(self: *Object) callconv(.c) ?*Object {
+            // In a task of asyncio's, on a loop of ours, another object awaits it.
+            if (foreign_await) |function| if (function(self)) |waiter| return waiter;
+            return if (py.PyErr_Occurred() == null) api.ref(self) else null;
+        }
+
+        fn iter(self: *Object) callconv(.c) ?*Object {
             return api.ref(self);
         }
 
@@ -178,7 +200,7 @@ pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
         pub fn slots() [4]api.TypeSlot {
             return .{
                 slotOf(api.slot.am_await, &await_),
-                slotOf(api.slot.iter, &await_), // For `yield from x.__await__()`.
+                slotOf(api.slot.iter, &iter), // For `yield from x.__await__()`.
                 slotOf(api.slot.iternext, &iternext),
                 slotOf(api.slot.am_send, &send),
             };

@@ -549,6 +549,16 @@ fn sleepFor(shard: *Shard, task: *Task, duration_ns: u64) fs.Error!*CoreOp {
     return op;
 }
 
+/// A result that nobody takes: data that was received is for the next receive.
+pub fn giveBack(awaitable: *Object, value: *Object) void {
+    if (!PyOp.Type.is(awaitable)) return;
+    const self = PyOp.Type.body(awaitable);
+    if (self.kind != .recv and self.kind != .read_exactly) return;
+    if (py.PyBytes_Size(value) == 0) return;
+    var before = Descriptor.Type.body(self.descriptor.?).swapLeftover(api.ref(value));
+    api.drop(&before);
+}
+
 pub fn define() bool {
     const Kinds = object.Coroutine(PyOp.step, PyOp.giveUp);
     const S = struct {

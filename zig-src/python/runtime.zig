@@ -22,6 +22,7 @@ const PyTask = @import("task.zig").PyTask;
 const room_module = @import("room.zig");
 const Shard = @import("../shard.zig").Shard;
 const Watch = @import("watch.zig").Watch;
+const Loop = @import("loop/loop.zig").Loop;
 const Object = api.Object;
 const py = &api.py;
 
@@ -37,6 +38,8 @@ pub const PyRuntime = struct {
     watch: ?*Watch,
     /// When Python's side last looked for new signal handlers.
     looked_ns: u64,
+    /// The asyncio loop that drives shard 0.
+    loop: ?*Loop,
     /// What a signal handler or a task raised to end the whole program.
     fatal: ?*Object,
 
@@ -293,6 +296,13 @@ pub const PyRuntime = struct {
         self.driving = true;
         self.closeCrew();
         self.runtime.drive();
+    }
+
+    /// Ends all that runs, for the one that has it alone; what a signal brings is for later.
+    pub fn end(self: *PyRuntime) void {
+        if (self.forked()) return;
+        self.driveToEnd();
+        if (!self.stop(std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);
     }
 
     /// False: not in time, or with an exception set. A signal handler's is one only where it may be.

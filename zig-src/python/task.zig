@@ -71,6 +71,10 @@ pub const PyTask = struct {
     raised_by: u32,
     /// Of a write that the cancellation of the task cut short; -1: there was none.
     bytes_written: i64,
+    /// Called once, at the end, in the interpreter.
+    ended_hook: ?Hook,
+
+    pub const Hook = struct { function: *const fn (owner: *Object) void, owner: *Object };
 
     /// Of the owner that the coroutine waits for: goes on without it; null where it is to be resumed.
     pub const Between = *const fn (owner: *Object, me: *PyTask) ?Poll;
@@ -278,7 +282,12 @@ pub const PyTask = struct {
     fn release(task: *Task) void {
         // Reached from a completion too, where the shard is not in the interpreter.
         Shard.current().?.enterHost();
-        py.Py_DecRef(Type.objectOf(of(task)));
+        const self = of(task);
+        if (self.ended_hook) |hook| {
+            self.ended_hook = null;
+            hook.function(hook.owner);
+        }
+        py.Py_DecRef(Type.objectOf(self));
     }
 
     // ---- what awaitables use ----
@@ -428,7 +437,7 @@ pub const PyTask = struct {
     }
 
     /// Result, or the exception raised. Only when done.
-    fn outcome(self: *PyTask) ?*Object {
+    pub fn outcome(self: *PyTask) ?*Object {
         assert(self.task.isDone());
         self.retrieved = true;
         if (self.endedByCancellation()) return self.raiseCancelled();

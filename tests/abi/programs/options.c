@@ -80,7 +80,7 @@ int main(void) {
     REFUSED(msg_ring_queue_capacity, 1048577u);
     REFUSED(io_uring_sqpoll_idle_ms, 600001u);
     REFUSED(io_uring_sqpoll_cpu, 0u); /* Without polling. */
-    REFUSED(backend, 3u);
+    REFUSED(backend, 4u);
     REFUSED(blocked_threshold_ms, 0u);
     REFUSED(blocked_threshold_ms, 3600001u);
     good.steal_backoff_min = 64;

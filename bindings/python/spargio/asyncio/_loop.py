@@ -1,0 +1,215 @@
+"""The event loop: scheduling, timers and readiness are native, the rest is CPython's own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import selectors
+import socket
+import sys
+import threading
+import weakref
+from asyncio import base_events, format_helpers, sslproto, unix_events
+from typing import Any
+
+from .._asyncgens import local as shard_local
+from .._backend import start
+from .._ffi.core import Runtime
+from ..options import RuntimeBuilder
+from ._native import LoopCore, wrapped
+from ._stream import SocketTransport
+
+_log = logging.getLogger("asyncio")
+_format_handle: Any = vars(base_events)["_format_handle"]
+
+
+class _Selector:
+    """Where CPython's class keeps its selector. It only tells which descriptors are watched:
+    readiness comes from the ring."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = weakref.ref(loop)
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        loop = self._loop()
+        fd = _descriptor(fileobj)
+        events = 0 if loop is None else loop._watched(fd)
+        if not events:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return selectors.SelectorKey(fileobj, fd, events, None)
+
+    def close(self) -> None:
+        pass
+
+
+def _descriptor(fileobj: Any) -> int:
+    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+
+
+# What it uses of that class is not in the stubs of the standard library.
+_Base: Any = unix_events._UnixSelectorEventLoop
+
+
+class EventLoop(LoopCore, _Base):  # type: ignore[misc]
+    """An asyncio event loop. It runs on one shard, on the thread that runs it; the ring is made at
+    the first run. Not thread-safe but for ``call_soon_threadsafe``, as any asyncio loop."""
+
+    if sys.version_info < (3, 11):  # No call with keywords without a dictionary.
+
+        def create_task(self, coro: Any, **options: Any) -> Any:
+            return super().create_task(wrapped(coro) or coro, **options)
+
+        create_future = base_events.BaseEventLoop.create_future
+
+    def __init__(self) -> None:
+        self._runtime: Runtime | None = None
+        super().__init__(_Selector(self))
+
+    # ---- running ----
+
+    def run_forever(self) -> None:
+        """Run until :meth:`stop` is called."""
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self._debug)
+        hooks = sys.get_asyncgen_hooks()
+        if self._runtime is None:
+            self._runtime = _start_runtime()
+            self._attach(self._runtime)
+        try:
+            self._thread_id: int | None = threading.get_ident()
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
+            )
+            asyncio._set_running_loop(self)
+            shard_local.runtime = self._runtime  # What spargio's functions spawn on.
+            self._run()
+        finally:
+            shard_local.runtime = None
+            self._thread_id = None
+            asyncio._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def close(self) -> None:
+        """Close the loop. Idempotent; it must not run."""
+        if self.is_closed():
+            return
+        super().close()
+        self._close()
+        self._runtime = None
+
+    # ---- debug mode, and what went wrong ----
+
+    def set_debug(self, enabled: bool) -> None:
+        super().set_debug(enabled)
+        self._set_debug(enabled)
+
+    def set_task_factory(self, factory: Any) -> None:
+        super().set_task_factory(factory)
+        self._set_task_factory(factory is not None)
+
+    def _check_call(self, method: str, callback: object) -> None:
+        if method != "call_soon_threadsafe":
+            self._check_thread()
+        self._check_callback(callback, method)
+
+    def _callback_failed(self, handle: asyncio.Handle, error: BaseException) -> None:
+        source = format_helpers._format_callback_source(handle._callback, handle._args)  # type: ignore[attr-defined]
+        context: dict[str, Any] = {
+            "message": f"Exception in callback {source}",
+            "exception": error,
+            "handle": handle,
+        }
+        if traceback := handle._source_traceback:  # type: ignore[attr-defined]
+            context["source_traceback"] = traceback
+        self.call_exception_handler(context)
+
+    def _callback_ran(self, handle: asyncio.Handle, seconds: float) -> None:
+        """In debug mode, after each callback."""
+        if seconds >= self.slow_callback_duration:
+            _log.warning(
+                "Executing %s took %.3f seconds",
+                _format_handle(handle),
+            )
+
+    # ---- descriptors ----
+
+    def _add_reader(self, fd: int, callback: Any, *args: Any) -> asyncio.Handle:
+        self._check_closed()
+        return self._add_watch(_descriptor(fd), 0, callback, *args)
+
+    def _remove_reader(self, fd: int) -> bool:
+        return not self.is_closed() and self._remove_watch(_descriptor(fd), 0)
+
+    def _add_writer(self, fd: int, callback: Any, *args: Any) -> asyncio.Handle:
+        self._check_closed()
+        return self._add_watch(_descriptor(fd), 1, callback, *args)
+
+    def _remove_writer(self, fd: int) -> bool:
+        return not self.is_closed() and self._remove_watch(_descriptor(fd), 1)
+
+    # ---- transports ----
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: Any,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> SocketTransport:
+        self._ensure_fd_no_transport(sock)
+        return SocketTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        **limits: Any,
+    ) -> Any:
+        self._ensure_fd_no_transport(rawsock)
+        given: Any = waiter
+        ssl_protocol = sslproto.SSLProtocol(
+            self, protocol, sslcontext, given, server_side, server_hostname, **limits
+        )
+        SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
+        return ssl_protocol._app_transport
+
+    # ---- signals: CPython's class wakes itself by a pair of sockets, made when one is wanted ----
+
+    def _make_self_pipe(self) -> None:
+        self._ssock: socket.socket | None = None
+        self._csock: socket.socket | None = None
+
+    def _close_self_pipe(self) -> None:
+        if self._ssock is not None:
+            super()._close_self_pipe()
+
+    def _add_callback_signalsafe(self, handle: asyncio.Handle) -> None:
+        self.call_soon(handle._run)
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        if self._csock is None:
+            self._check_closed()
+            super()._make_self_pipe()
+        super().add_signal_handler(sig, callback, *args)
+
+
+def _start_runtime() -> Runtime:
+    # Any thread may run and close the loop, so its ring is not bound to one.
+    builder = RuntimeBuilder().shards(1).io_uring_single_issuer(False)
+    return start(builder, driven=True)
+
+
+def new_event_loop() -> EventLoop:
+    """A new loop, for ``loop_factory=``. It makes no ring and no thread before its first run."""
+    return EventLoop()

@@ -1,0 +1,174 @@
+"""The stream transport: what is not on the way of data. The rest is native."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+import warnings
+from asyncio import base_events, constants, futures, trsock
+from typing import TYPE_CHECKING, Any
+
+from ._native import StreamCore
+
+if TYPE_CHECKING:
+    from ._loop import EventLoop
+
+_log = logging.getLogger("asyncio")
+
+
+class SocketTransport(StreamCore):
+    """An ``asyncio.Transport`` over a connected socket, which it owns."""
+
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        sock: socket.socket,
+        protocol: Any,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> None:
+        self._loop: EventLoop | None = loop
+        self._sock: socket.socket | None = sock
+        self._sock_fd = sock.fileno()
+        self._server = server
+        self._empty_waiter: asyncio.Future[None] | None = None
+        self._extra = extra = {} if extra is None else extra
+        extra["socket"] = trsock.TransportSocket(sock)
+        extra["sockname"] = _name(sock.getsockname)
+        if "peername" not in extra:
+            extra["peername"] = _name(sock.getpeername)
+        self._open(loop, self._sock_fd)
+        self.set_protocol(protocol)
+        if server is not None:
+            _attach(server, self)
+        loop._transports[self._sock_fd] = self
+        base_events._set_nodelay(sock)  # type: ignore[attr-defined]
+        loop.call_soon(protocol.connection_made, self)
+        loop.call_soon(self._start_reading)
+        if waiter is not None:
+            loop.call_soon(futures._set_result_unless_cancelled, waiter, None)  # type: ignore[attr-defined]
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._extra.get(name, default)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Marks in bytes: the protocol is paused above `high`, and resumed at `low`."""
+        if high is None:
+            high = 64 * 1024 if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self._set_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return self._limits()
+
+    # ---- the end ----
+
+    def _connection_lost(self, error: BaseException | None) -> None:
+        """Scheduled once."""
+        protocol, sock, server = self.get_protocol(), self._sock, self._server
+        try:
+            if protocol is not None:
+                protocol.connection_lost(error)
+        finally:
+            self._release()
+            if sock is not None:
+                sock.close()
+            self._sock = self._server = None
+            if server is not None:
+                _detach(server, self)
+            if (waiter := self._empty_waiter) is not None and not waiter.done():
+                waiter.set_exception(ConnectionError("Connection is closed by peer"))
+            self._loop = None
+
+    def _fatal(self, error: BaseException, message: str) -> None:
+        """The connection is about to be closed because of `error`."""
+        assert self._loop is not None
+        if (waiter := self._empty_waiter) is not None and not waiter.done():
+            waiter.set_exception(error)
+        if isinstance(error, OSError):
+            if self._loop.get_debug():
+                _log.debug("%r: %s", self, message, exc_info=error)
+            return
+        self._report(error, message)
+
+    def _flow_failed(self, error: BaseException, message: str) -> None:
+        self._report(error, message)
+
+    def _report(self, error: BaseException, message: str) -> None:
+        assert self._loop is not None
+        self._loop.call_exception_handler(
+            {
+                "message": message,
+                "exception": error,
+                "transport": self,
+                "protocol": self.get_protocol(),
+            }
+        )
+
+    def _write_lost(self) -> None:
+        _log.warning("socket.send() raised exception.")
+
+    # ---- sendfile: the loop waits until all was sent, and nothing may be written meanwhile ----
+
+    def _make_empty_waiter(self) -> asyncio.Future[None]:
+        if self._empty_waiter is not None:
+            raise RuntimeError("Empty waiter is already set")
+        assert self._loop is not None
+        self._empty_waiter = self._loop.create_future()
+        self._watch_empty(True)
+        if self.get_write_buffer_size() == 0:
+            self._empty_waiter.set_result(None)
+        return self._empty_waiter
+
+    def _emptied(self) -> None:
+        if (waiter := self._empty_waiter) is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _reset_empty_waiter(self) -> None:
+        self._empty_waiter = None
+        self._watch_empty(False)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._sock is None else "closing" if self.is_closing() else "open"
+        reading = "reading" if self.is_reading() else "not reading"
+        return (
+            f"<{type(self).__name__} {state} fd={self._sock_fd} {reading} "
+            f"write_buffer={self.get_write_buffer_size()}>"
+        )
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        sock: socket.socket | None = getattr(self, "_sock", None)
+        if sock is None:
+            return
+        _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+        sock.close()
+        if self._server is not None:
+            _detach(self._server, self)
+
+
+def _name(function: Any) -> Any:
+    try:
+        return function()
+    except OSError:
+        return None
+
+
+# A server of 3.12 counts its transports, one of 3.13 keeps them.
+def _attach(server: Any, transport: object) -> None:
+    server._attach(*((transport,) if sys.version_info >= (3, 13) else ()))
+
+
+def _detach(server: Any, transport: object) -> None:
+    server._detach(*((transport,) if sys.version_info >= (3, 13) else ()))

@@ -1,0 +1,20 @@
+"""Tests of CPython that do not fit our loop, each with its reason."""
+
+from __future__ import annotations
+
+import re
+
+_EXCEPTIONS: list[tuple[str, str]] = [
+    (
+        r"test_events\..*\.test_internal_fds",
+        "white box: counts the descriptors of the self-pipe, which is made when a signal handler needs it",
+    ),
+]
+
+
+def reason_of(identity: str) -> str | None:
+    """Why the test MODULE.CLASS.METHOD is not run, or None."""
+    for pattern, reason in _EXCEPTIONS:
+        if re.fullmatch(pattern, identity):
+            return reason
+    return None

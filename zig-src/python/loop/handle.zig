@@ -1,0 +1,406 @@
+//! asyncio.Handle and asyncio.TimerHandle as the loop makes them: callback, context and up to three
+//! arguments lie in the object. They are types of their own that answer `__class__` with asyncio's, so
+//! `isinstance` holds and the attributes of asyncio's slots need no storage of theirs.
+//! Only the loop's thread touches one, but for `cancel` and the deallocator.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const api = @import("../api.zig");
+const object = @import("../object.zig");
+const gpa = @import("../../memory.zig").gpa;
+const Loop = @import("loop.zig").Loop;
+const Object = api.Object;
+const py = &api.py;
+
+pub const inline_args = 3;
+
+/// A run handle has given up callback, arguments and context. One of a descriptor runs again and again.
+pub const State = enum(u8) { pending, running, done };
+
+pub const Handle = extern struct {
+    loop: ?*Object,
+    context: ?*Object,
+    callback: ?*Object,
+    source_traceback: ?*Object,
+    shown: ?*Object,
+    /// CPython's list of weak references.
+    weakrefs: ?*Object,
+    /// Arguments beyond those that fit: a scratch word, then all of them.
+    more: ?[*]?*Object,
+    count: u32,
+    state: State,
+    cancelled: bool,
+    /// It stays in use after a run: that of a reader or writer.
+    lasting: bool,
+    is_timer: bool,
+    /// The word before the arguments is one that a vectorcall may overwrite.
+    room: [1 + inline_args]?*Object,
+
+    pub const Type = object.TypeOf(Handle);
+
+    pub fn of(instance: *Object) *Handle {
+        return Type.body(instance);
+    }
+
+    pub fn objectOf(self: *Handle) *Object {
+        return Type.objectOf(self);
+    }
+
+    /// Where the arguments begin.
+    pub fn arguments(self: *Handle) [*]?*Object {
+        const array: [*]?*Object = self.more orelse &self.room;
+        return array + 1;
+    }
+
+    /// References are borrowed; null with the exception set.
+    pub fn make(loop: *Loop, callback: *Object, args: []const *Object, context: *Object) ?*Handle {
+        const instance = loop.takeFree() orelse Type.create() orelse return null;
+        const self = of(instance);
+        if (!self.fill(loop, callback, args, context)) {
+            py.Py_DecRef(instance);
+            return null;
+        }
+        return self;
+    }
+
+    fn fill(self: *Handle, loop: *Loop, callback: *Object, args: []const *Object, context: *Object) bool {
+        self.loop = api.ref(Loop.Type.objectOf(loop));
+        self.callback = api.ref(callback);
+        self.context = api.ref(context);
+        if (args.len > inline_args) {
+            const array = gpa.alloc(?*Object, args.len + 1) catch {
+                _ = py.PyErr_NoMemory();
+                return false;
+            };
+            self.more = array.ptr;
+        }
+        const place = self.arguments();
+        for (args, 0..) |argument, i| place[i] = api.ref(argument);
+        self.count = @intCast(args.len);
+        if (!loop.debug) return true;
+        self.source_traceback = py.PyObject_CallObject(loop_helpers.extract_stack, null) orelse return false;
+        return true;
+    }
+
+    /// Lets go of callback and arguments; the context is the caller's to take before.
+    pub fn empty(self: *Handle) void {
+        const place = self.arguments();
+        const count = self.count;
+        self.count = 0;
+        const array = self.more;
+        self.more = null;
+        api.drop(&self.callback);
+        for (0..count) |i| api.drop(&place[i]);
+        if (array) |memory| gpa.free(memory[0 .. count + 1]);
+    }
+
+    // ---- what Python sees ----
+
+    /// cancel(): the callback will not run. Idempotent, and harmless after the run.
+    fn cancel(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return if (cancelNow(instance)) api.none() else null;
+    }
+
+    pub fn cancelNow(instance: *Object) bool {
+        const self = of(instance);
+        if (self.cancelled) return true;
+        const loop = Loop.of(self.loop.?);
+        if (loop.debug and self.shown == null) self.shown = py.PyObject_Repr(instance) orelse return false;
+        self.cancelled = true;
+        if (self.is_timer and self.state == .pending) loop.timerCancelled();
+        // The callee of a run borrows the arguments.
+        if (self.state != .running) {
+            self.empty();
+            api.drop(&self.context);
+        }
+        return true;
+    }
+
+    fn isCancelled(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(of(instance).cancelled));
+    }
+
+    /// _run(): for debuggers and subclasses of the loop; the loop itself does not call it.
+    fn runNow(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (!Loop.of(self.loop.?).runHandle(instance)) return null;
+        return api.none();
+    }
+
+    fn getContext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return held(of(instance).context);
+    }
+
+    fn held(what: ?*Object) *Object {
+        return if (what) |one| api.ref(one) else api.none();
+    }
+
+    fn repr(instance: *Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (self.shown) |text| return api.ref(text);
+        const function = if (self.is_timer) loop_helpers.timer_repr else loop_helpers.handle_repr;
+        return api.call(function, &.{api.ref(instance)});
+    }
+
+    fn classOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return api.ref(if (of(instance).is_timer) loop_helpers.TimerHandle else loop_helpers.Handle);
+    }
+
+    fn callbackOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return held(of(instance).callback);
+    }
+
+    fn argsOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (self.callback == null) return api.none();
+        const tuple = py.PyTuple_New(self.count) orelse return null;
+        for (0..self.count) |i| _ = py.PyTuple_SetItem(tuple, @intCast(i), api.ref(self.arguments()[i].?));
+        return tuple;
+    }
+
+    fn contextOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return held(of(instance).context);
+    }
+
+    fn loopOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return held(of(instance).loop);
+    }
+
+    fn cancelledOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(of(instance).cancelled));
+    }
+
+    fn tracebackOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return held(of(instance).source_traceback);
+    }
+
+    fn shownOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return held(of(instance).shown);
+    }
+
+    pub fn traverse(instance: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_int {
+        const self = of(instance);
+        const class = if (self.is_timer) Timer.Type.class else Type.class;
+        for ([_]?*Object{ class, self.loop, self.context, self.callback, self.source_traceback }) |one| {
+            if (one == null) continue;
+            const status = visit(one, arg);
+            if (status != 0) return status;
+        }
+        const place = self.arguments();
+        for (0..self.count) |i| if (place[i]) |one| {
+            const status = visit(one, arg);
+            if (status != 0) return status;
+        };
+        return 0;
+    }
+
+    fn tpClear(instance: *Object) callconv(.c) c_int {
+        const self = of(instance);
+        self.empty();
+        api.drop(&self.context);
+        api.drop(&self.source_traceback);
+        return 0;
+    }
+
+    pub fn dealloc(instance: *Object) callconv(.c) void {
+        const self = of(instance);
+        py.PyObject_GC_UnTrack(instance);
+        if (self.weakrefs != null) py.PyObject_ClearWeakRefs(instance);
+        self.empty();
+        api.drop(&self.context);
+        api.drop(&self.source_traceback);
+        api.drop(&self.shown);
+        const loop = self.loop;
+        self.loop = null;
+        const is_timer = self.is_timer;
+        const kept = if (loop) |one| !is_timer and Loop.of(one).keepFree(instance) else false;
+        if (!kept) if (is_timer) Timer.Type.free(instance, true) else Type.free(instance, true);
+        if (loop) |one| py.Py_DecRef(one);
+    }
+
+    const methods = [_]api.MethodDef{
+        object.method("cancel", &cancel, api.meth_noargs, "($self, /)", "Cancel the callback. Idempotent."),
+        object.method("cancelled", &isCancelled, api.meth_noargs, "($self, /)", "Whether it was cancelled."),
+        object.method(
+            "get_context",
+            &getContext,
+            api.meth_noargs,
+            "($self, /)",
+            "The contextvars context it runs in.",
+        ),
+        object.method("_run", &runNow, api.meth_noargs, "($self, /)", "Run the callback now."),
+    };
+
+    const properties = [_]api.GetSetDef{
+        .{ .name = "__class__", .get = &classOf },
+        .{ .name = "_callback", .get = &callbackOf },
+        .{ .name = "_args", .get = &argsOf },
+        .{ .name = "_context", .get = &contextOf },
+        .{ .name = "_loop", .get = &loopOf },
+        .{ .name = "_cancelled", .get = &cancelledOf },
+        .{ .name = "_source_traceback", .get = &tracebackOf },
+        .{ .name = "_repr", .get = &shownOf },
+    };
+
+    pub fn define() bool {
+        const S = struct {
+            var own_methods = methods ++ [_]api.MethodDef{.{}};
+            var own_properties = properties ++ [_]api.GetSetDef{.{}};
+            var members = [_]api.MemberDef{ .{ .name = "__weaklistoffset__" }, .{} };
+        };
+        S.members[0].offset = @intCast(object.header_size + @offsetOf(Handle, "weakrefs"));
+        var slots = [_]api.TypeSlot{
+            object.slotOf(api.slot.methods, &S.own_methods),
+            object.slotOf(api.slot.getset, &S.own_properties),
+            object.slotOf(api.slot.members, &S.members),
+            object.slotOf(api.slot.repr, &repr),
+            object.slotOf(api.slot.traverse, &traverse),
+            object.slotOf(api.slot.clear, &tpClear),
+            object.slotOf(api.slot.dealloc, &dealloc),
+            .{},
+        };
+        return Type.define("Handle", api.flag_gc, &slots);
+    }
+};
+
+/// The body begins with that of a Handle, so the functions above serve both types.
+pub const Timer = extern struct {
+    handle: Handle,
+    /// Seconds of the loop's clock, as asked for.
+    when: f64,
+    /// In the loop's heap.
+    scheduled: bool,
+
+    pub const Type = object.TypeOf(Timer);
+
+    pub fn of(instance: *Object) *Timer {
+        return Type.body(instance);
+    }
+
+    pub fn make(loop: *Loop, when: f64, callback: *Object, args: []const *Object, context: *Object) ?*Timer {
+        const instance = Type.create() orelse return null;
+        const self = of(instance);
+        self.handle.is_timer = true;
+        self.when = when;
+        if (!self.handle.fill(loop, callback, args, context)) {
+            py.Py_DecRef(instance);
+            return null;
+        }
+        return self;
+    }
+
+    fn whenOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return py.PyFloat_FromDouble(of(instance).when);
+    }
+
+    fn scheduledOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(of(instance).scheduled));
+    }
+
+    fn hash(instance: *Object) callconv(.c) isize {
+        const number = py.PyFloat_FromDouble(of(instance).when) orelse return -1;
+        defer py.Py_DecRef(number);
+        return py.PyObject_Hash(number);
+    }
+
+    const Compare = enum(c_int) { lt, le, eq, ne, gt, ge };
+
+    fn compare(left: *Object, right: *Object, how: c_int) callconv(.c) ?*Object {
+        if (!Type.is(right)) return api.ref(py._Py_NotImplementedStruct);
+        const a = of(left);
+        const b = of(right);
+        const answer = switch (@as(Compare, @fromBackingInt(how))) {
+            .lt => a.when < b.when,
+            .le => a.when <= b.when,
+            .gt => a.when > b.when,
+            .ge => a.when >= b.when,
+            .eq => equal(a, b) orelse return null,
+            .ne => !(equal(a, b) orelse return null),
+        };
+        return py.PyBool_FromLong(@intFromBool(answer));
+    }
+
+    fn equal(a: *Timer, b: *Timer) ?bool {
+        if (a == b) return true;
+        if (a.when != b.when or a.handle.cancelled != b.handle.cancelled) return false;
+        if (a.handle.count != b.handle.count) return false;
+        const callbacks = .{ a.handle.callback, b.handle.callback };
+        if (callbacks[0] == null or callbacks[1] == null) return callbacks[0] == callbacks[1];
+        const same = py.PyObject_RichCompareBool(callbacks[0].?, callbacks[1].?, @backingInt(Compare.eq));
+        if (same <= 0) return if (same < 0) null else false;
+        for (0..a.handle.count) |i| {
+            const one = py.PyObject_RichCompareBool(
+                a.handle.arguments()[i].?,
+                b.handle.arguments()[i].?,
+                @backingInt(Compare.eq),
+            );
+            if (one <= 0) return if (one < 0) null else false;
+        }
+        return true;
+    }
+
+    fn when_(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return whenOf(instance, null);
+    }
+
+    pub fn define() bool {
+        const S = struct {
+            var methods = Handle.methods ++ [_]api.MethodDef{
+                object.method(
+                    "when",
+                    &when_,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "The loop's time at which it is due, in seconds.",
+                ),
+                .{},
+            };
+            var properties = Handle.properties ++ [_]api.GetSetDef{
+                .{ .name = "_when", .get = &whenOf },
+                .{ .name = "_scheduled", .get = &scheduledOf },
+                .{},
+            };
+            var members = [_]api.MemberDef{ .{ .name = "__weaklistoffset__" }, .{} };
+        };
+        S.members[0].offset = @intCast(object.header_size + @offsetOf(Handle, "weakrefs"));
+        var slots = [_]api.TypeSlot{
+            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.getset, &S.properties),
+            object.slotOf(api.slot.members, &S.members),
+            object.slotOf(api.slot.hash, &hash),
+            object.slotOf(api.slot.richcompare, &compare),
+            object.slotOf(api.slot.repr, &Handle.repr),
+            object.slotOf(api.slot.traverse, &Handle.traverse),
+            object.slotOf(api.slot.clear, &Handle.tpClear),
+            object.slotOf(api.slot.dealloc, &Handle.dealloc),
+            .{},
+        };
+        return Type.define("TimerHandle", api.flag_gc, &slots);
+    }
+};
+
+comptime {
+    assert(@offsetOf(Timer, "handle") == 0);
+}
+
+/// What spargio.asyncio hands in at its import.
+pub const Helpers = struct {
+    Handle: *Object,
+    TimerHandle: *Object,
+    /// asyncio's own functions for `repr`.
+    handle_repr: *Object,
+    timer_repr: *Object,
+    CancelledError: *Object,
+    Transport: *Object,
+    BufferedProtocol: *Object,
+    Task: *Object,
+    Future: *Object,
+    /// (object) -> a coroutine around it, if it is an awaitable of ours, else None
+    wrapped: *Object,
+    /// BaseEventLoop.create_task
+    create_task: *Object,
+    /// () -> the stack of the caller, for debug mode.
+    extract_stack: *Object,
+};
+
+pub var loop_helpers: Helpers = undefined;

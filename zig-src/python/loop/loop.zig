@@ -1,0 +1,527 @@
+//! The native half of an asyncio event loop. The loop is a task of shard 0 of a runtime that it has for
+//! itself: a poll of the task is one turn of the loop, or several while nothing but callbacks is ready.
+//! So completions, bells and timers of the shard wake it as they wake any task, and coroutines of
+//! spargio run beside it. `run` drives the shard on the calling thread until the loop stops.
+//! The loop's thread touches everything, but for `inbox` and what says otherwise.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const api = @import("../api.zig");
+const clock = @import("../../clock.zig");
+const errors = @import("../../errors.zig");
+const object = @import("../object.zig");
+const sync = @import("../../sync.zig");
+const task_module = @import("../../task.zig");
+pub const gpa = @import("../../memory.zig").gpa;
+const raiseCode = @import("../helpers.zig").raiseCode;
+const calls = @import("calls.zig");
+const method_names = @import("method_names.zig");
+const turn = @import("turn.zig");
+const Entry = @import("queue.zig").Entry;
+const Handle = @import("handle.zig").Handle;
+const loop_helpers = &@import("handle.zig").loop_helpers;
+const interpreter = &@import("../host.zig").host;
+const PyRuntime = @import("../runtime.zig").PyRuntime;
+const Queue = @import("queue.zig").Queue;
+const Readiness = @import("readiness.zig").Readiness;
+const Schedule = @import("schedule.zig").Schedule;
+const Shard = @import("../../shard.zig").Shard;
+const receive = @import("receive.zig");
+const Stream = @import("stream.zig").Stream;
+const Task = task_module.Task;
+const Timer = @import("handle.zig").Timer;
+const CoreTimer = @import("../../timers.zig").Timer;
+const Object = api.Object;
+const py = &api.py;
+
+/// Handles that have run and are used again.
+const free_max = 1024;
+
+/// The loop that this thread is in.
+threadlocal var running: ?*Loop = null;
+
+pub const Loop = struct {
+    task: Task,
+    /// A PyRuntime; null before the first run and after the end.
+    runtime: ?*Object,
+    shard: ?*Shard,
+    queue: Queue,
+    schedule: Schedule,
+    readiness: Readiness,
+    /// Wakes the shard for the first of `schedule`.
+    alarm: CoreTimer,
+    /// The context that is entered; it stays so for the next callback, which often has the same.
+    entered: ?*Object,
+    /// SystemExit or KeyboardInterrupt of a callback.
+    fatal: ?*Object,
+    free: [free_max]*Object,
+    free_count: u32,
+    debug: bool,
+    closed: bool,
+    /// Tasks are not plain ones.
+    task_factory: bool,
+    stopping: bool,
+    /// Ends the driving of the shard.
+    done: bool,
+    in_turn: bool,
+    /// `time` is not the monotonic clock: a subclass or a test has put its own there.
+    own_time: bool,
+    callbacks_run: u64,
+    /// Turns so far.
+    turns: u64,
+    /// Streams with something to deliver, in this turn or the next one.
+    streams: std.ArrayList(*Stream),
+    /// Those that were written to more than once in this turn.
+    dirty: std.ArrayList(*Stream),
+    /// Made for the first large flow.
+    large: []u8,
+
+    /// Guards `inbox`. // any thread
+    lock: sync.Lock,
+    /// What other threads scheduled. // any thread
+    inbox: Queue,
+    /// The task is known to the shard. // any thread
+    spawned: std.atomic.Value(bool),
+
+    const vtable: task_module.VTable = .{ .hosted = true, .poll = turn.poll, .abandon = abandon, .release = release };
+    pub const Type = object.TypeOf(Loop);
+
+    pub fn of(instance: *Object) *Loop {
+        return Type.body(instance);
+    }
+
+    pub fn me(self: *Loop) *Object {
+        return Type.objectOf(self);
+    }
+
+    fn new(class: *Object, _: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+        const instance = py.PyType_GenericAlloc(class, 0) orelse return null;
+        const self = of(instance);
+        self.task = .{ .vtable = &vtable, .kind = .pinned, .preferred = 0 };
+        self.queue = .{};
+        self.inbox = .{};
+        self.schedule = .{};
+        self.readiness = .{};
+        self.streams = .empty;
+        self.dirty = .empty;
+        self.large = &.{};
+        self.alarm = .{ .fire = turn.alarmFired };
+        self.lock = .{};
+        self.spawned = .init(false);
+        return instance;
+    }
+
+    pub fn isRunningHere(self: *const Loop) bool {
+        return running == self;
+    }
+
+    /// The loop whose callback this thread is in.
+    pub fn inTurn() ?*Loop {
+        const loop = running orelse return null;
+        const shard = Shard.current() orelse return null;
+        return if (shard.current_task == &loop.task) loop else null;
+    }
+
+    pub fn isPlain(self: *const Loop) bool {
+        return !self.debug and !self.closed and (interpreter.locked or running == self or self.shard == null);
+    }
+
+    pub fn push(self: *Loop, entry: Entry) error{OutOfMemory}!void {
+        try self.queue.push(entry);
+        if (!self.in_turn and self.spawned.load(.monotonic)) Shard.wake(&self.task);
+    }
+
+    pub fn timerCancelled(self: *Loop) void {
+        self.schedule.countCancelled();
+    }
+
+    /// The loop's clock, in seconds; null with the exception set.
+    pub fn seconds(self: *Loop) ?f64 {
+        if (!self.own_time) return @as(f64, @floatFromInt(clock.nowNs())) / 1e9;
+        var result = method_names.callMethod(self.me(), &method_names.time, &.{});
+        const number = py.PyFloat_AsDouble(result orelse return null);
+        api.drop(&result);
+        return if (number == -1 and py.PyErr_Occurred() != null) null else number;
+    }
+
+    fn time(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        _ = instance;
+        return py.PyFloat_FromDouble(@as(f64, @floatFromInt(clock.nowNs())) / 1e9);
+    }
+
+    pub const enterContext = turn.enterContext;
+    pub const exitContext = turn.exitContext;
+    pub const endsRun = turn.endsRun;
+    pub const runHandle = turn.runHandle;
+    pub const wake = turn.wake;
+    pub const largeBuffer = turn.largeBuffer;
+    pub const takeInbox = turn.takeInbox;
+    pub const crewForked = turn.crewForked;
+    pub const hasInbox = turn.hasInbox;
+
+    // ---- the run ----
+
+    /// _attach(runtime): what the loop runs on; before the first run.
+    fn attach(instance: *Object, runtime: *Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (!PyRuntime.Type.is(runtime)) return api.raise(py.PyExc_TypeError.*, "_attach() takes a Runtime");
+        if (self.runtime != null) return api.raise(py.PyExc_RuntimeError.*, "the loop has a runtime");
+        self.runtime = api.ref(runtime);
+        self.shard = &PyRuntime.of(runtime).runtime.crew.shards[0];
+        return api.none();
+    }
+
+    /// _run(): drives the shard until the loop stops; raises what ended it.
+    fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
+        if (running) |outer| if (outer.crewForked()) {
+            running = null;
+        };
+        if (running != null or Shard.current() != null) return api.raise(
+            py.PyExc_RuntimeError.*,
+            "an asyncio loop cannot run in a spargio task: await the coroutine there, or run the loop " ++
+                "on a thread of its own",
+        );
+        if (!self.wakeOrSpawn(shard)) return null;
+        self.done = false;
+        self.takeInbox(); // Scheduled before the run: before what the kernel has by now.
+        shard.interruptible = true;
+        running = self;
+        PyRuntime.of(self.runtime.?).loop = self;
+        shard.host_data = py.PyEval_SaveThread();
+        shard.runUntil(&self.done);
+        shard.enterHost();
+        shard.in_host = false;
+        running = null;
+        self.stopping = false;
+        if (self.fatal) |exception| {
+            self.fatal = null;
+            api.raiseObject(exception);
+            py.Py_DecRef(exception);
+            return null;
+        }
+        if (!self.done) return api.raise(
+            py.PyExc_RuntimeError.*,
+            "the loop's process has forked: this loop is the parent's",
+        );
+        return api.none();
+    }
+
+    fn wakeOrSpawn(self: *Loop, shard: *Shard) bool {
+        if (self.spawned.load(.acquire)) {
+            Shard.wake(&self.task);
+            return true;
+        }
+        // No reference of the scheduler's: the loop ends its runtime before it goes away.
+        PyRuntime.of(self.runtime.?).runtime.submit(&self.task, shard) catch |err| {
+            _ = raiseCode(errors.fromError(err));
+            return false;
+        };
+        self.task.home = shard; // Before a thread may wake it.
+        self.spawned.store(true, .release);
+        return true;
+    }
+
+    /// A signal handler raised between two passes.
+    pub fn interruptedBy(self: *Loop, exception: *Object) void {
+        if (self.fatal) |before| py.Py_DecRef(before);
+        self.fatal = exception;
+        self.done = true;
+    }
+
+    /// stop(): the loop ends after this turn.
+    fn stop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        self.stopping = true;
+        if (!self.in_turn and self.spawned.load(.acquire)) Shard.wake(&self.task);
+        return api.none();
+    }
+
+    /// _close(): lets go of all that was scheduled; the runtime is the caller's to end.
+    fn close(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        self.closed = true;
+        self.forget();
+        self.endRuntime();
+        return api.none();
+    }
+
+    /// The shard runs a last time, here, until all that it had has ended.
+    fn endRuntime(self: *Loop) void {
+        const runtime = self.runtime orelse return;
+        PyRuntime.of(runtime).loop = null;
+        PyRuntime.of(runtime).end();
+        self.shard = null;
+        api.drop(&self.runtime);
+    }
+
+    pub fn forget(self: *Loop) void {
+        self.queue.clear();
+        for (self.streams.items) |stream| {
+            stream.listed = false;
+            py.Py_DecRef(stream.me());
+        }
+        self.streams.items.len = 0;
+        while (self.dirty.pop()) |stream| {
+            stream.dirty = false;
+            py.Py_DecRef(stream.me());
+        }
+        self.schedule.clear();
+        self.readiness.clear();
+        while (true) {
+            self.lock.lock();
+            var entry: ?Entry = if (self.inbox.len > 0) self.inbox.pop() else null;
+            self.lock.unlock();
+            if (entry) |*one| one.drop() else break;
+        }
+    }
+
+    fn abandon(task: *Task) void {
+        task.status = @backingInt(errors.Code.cancelled);
+    }
+
+    fn release(task: *Task) void {
+        const self: *Loop = @fieldParentPtr("task", task);
+        self.spawned.store(false, .release);
+    }
+
+    // ---- descriptors ----
+
+    /// _add_watch(fd, is_writer, callback, *args): the callback runs whenever the descriptor is ready.
+    fn addWatch(instance: *Object, args: [*]const *Object, count: isize) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (count < 3) return api.raise(py.PyExc_TypeError.*, "_add_watch() takes at least 3 arguments");
+        const fd = object.unsigned(args[0], "fd", std.math.maxInt(i32)) orelse return null;
+        const writer = object.unsigned(args[1], "is_writer", 1) orelse return null;
+        const context = py.PyContext_CopyCurrent() orelse return null;
+        defer py.Py_DecRef(context);
+        const handle = Handle.make(self, args[2], args[3..@intCast(count)], context) orelse return null;
+        handle.lasting = true;
+        self.readiness.add(self, @intCast(fd), writer == 1, handle.objectOf()) catch {
+            py.Py_DecRef(handle.objectOf());
+            return py.PyErr_NoMemory();
+        };
+        if (!self.in_turn and self.spawned.load(.monotonic)) Shard.wake(&self.task);
+        return api.ref(handle.objectOf());
+    }
+
+    /// _remove_watch(fd, is_writer): whether there was one.
+    fn removeWatch(instance: *Object, args: [*]const *Object, count: isize) callconv(.c) ?*Object {
+        if (!object.arity("_remove_watch", count, 2)) return null;
+        const self = of(instance);
+        const fd = object.unsigned(args[0], "fd", std.math.maxInt(i32)) orelse return null;
+        const writer = object.unsigned(args[1], "is_writer", 1) orelse return null;
+        return py.PyBool_FromLong(@intFromBool(self.readiness.remove(self, @intCast(fd), writer == 1)));
+    }
+
+    /// _watched(fd): 1 for a reader, plus 2 for a writer.
+    fn watched(instance: *Object, number: *Object) callconv(.c) ?*Object {
+        const fd = object.unsigned(number, "fd", std.math.maxInt(i32)) orelse return null;
+        return py.PyLong_FromLongLong(of(instance).readiness.directions(@intCast(fd)));
+    }
+
+    // ---- settings ----
+
+    fn setDebug(instance: *Object, enabled: *Object) callconv(.c) ?*Object {
+        const truth = py.PyObject_IsTrue(enabled);
+        if (truth < 0) return null;
+        of(instance).debug = truth == 1;
+        return api.none();
+    }
+
+    /// An attribute of the loop; `time` moves its timers, so the native clock gives way.
+    fn setAttribute(instance: *Object, name: *Object, value: ?*Object) callconv(.c) c_int {
+        if (py.PyUnicode_CompareWithASCIIString(name, "time") == 0) of(instance).own_time = value != null;
+        return py.PyObject_GenericSetAttr(instance, name, value);
+    }
+
+    /// _learn(): the next `call_soon` comes from a C Future, and shows what it calls with.
+    fn learn(_: *Object, args: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
+        if (names) |tuple| if (py.PyTuple_Size(tuple) == 1 and calls.private_keywords == null) {
+            calls.private_keywords = api.ref(tuple);
+        };
+        _ = args;
+        _ = count;
+        return api.none();
+    }
+
+    fn callbacksRun(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyLong_FromUnsignedLongLong(of(instance).callbacks_run);
+    }
+
+    // ---- handles that are used again ----
+
+    pub fn takeFree(self: *Loop) ?*Object {
+        if (self.free_count == 0) return null;
+        self.free_count -= 1;
+        const instance = py.PyObject_Init(self.free[self.free_count], Handle.Type.class);
+        py.PyObject_GC_Track(instance);
+        return instance;
+    }
+
+    /// A handle at its end: true where the loop keeps its memory. Without a lock of the interpreter
+    /// handles go away on any thread.
+    pub fn keepFree(self: *Loop, instance: *Object) bool {
+        if (!interpreter.locked or self.closed or self.free_count == free_max) return false;
+        @memset(@as([*]u8, @ptrCast(Handle.of(instance)))[0..@sizeOf(Handle)], 0);
+        self.free[self.free_count] = instance;
+        self.free_count += 1;
+        py.Py_DecRef(Handle.Type.class);
+        return true;
+    }
+
+    fn freeAll(self: *Loop) void {
+        for (self.free[0..self.free_count]) |instance| py.PyObject_GC_Del(instance);
+        self.free_count = 0;
+    }
+
+    // ---- the type ----
+
+    fn traverse(instance: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_int {
+        const self = of(instance);
+        const class = py.PyObject_Type(instance);
+        py.Py_DecRef(class);
+        for ([_]?*Object{ class, self.runtime, self.entered, self.fatal }) |one| {
+            if (one == null) continue;
+            const status = visit(one, arg);
+            if (status != 0) return status;
+        }
+        for (0..self.queue.len) |i| {
+            const entry = self.queue.at(i);
+            for ([_]?*Object{ entry.handle, entry.callback, entry.context, entry.argument }) |one| {
+                if (one == null) continue;
+                const status = visit(one, arg);
+                if (status != 0) return status;
+            }
+        }
+        for (self.schedule.heap.items) |entry| {
+            const status = visit(entry.timer, arg);
+            if (status != 0) return status;
+        }
+        return self.readiness.traverse(visit, arg);
+    }
+
+    fn tpClear(instance: *Object) callconv(.c) c_int {
+        const self = of(instance);
+        self.forget();
+        api.drop(&self.fatal);
+        return 0;
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = of(instance);
+        const aside: api.Aside = .take();
+        py.PyObject_GC_UnTrack(instance);
+        self.closed = true;
+        self.forget();
+        self.endRuntime();
+        api.drop(&self.fatal);
+        self.queue.deinit();
+        self.inbox.deinit();
+        self.schedule.deinit();
+        self.readiness.deinit();
+        self.streams.deinit(gpa);
+        self.dirty.deinit(gpa);
+        gpa.free(self.large);
+        self.freeAll();
+        const class = py.PyObject_Type(instance);
+        py.PyObject_GC_Del(instance);
+        py.Py_DecRef(class); // What PyObject_Type gave,
+        py.Py_DecRef(class); // and the instance's own: CPython leaves that to a base that is a heap type.
+        aside.restore();
+    }
+
+    const keywords = api.meth_fastcall | api.meth_keywords;
+    const method_table = [_]api.MethodDef{
+        object.method(
+            "call_soon",
+            &calls.callSoon,
+            keywords,
+            "($self, callback, *args, context=None)",
+            "Schedule a callback for the next turn.",
+        ),
+        object.method(
+            "call_soon_threadsafe",
+            &calls.callSoonThreadsafe,
+            keywords,
+            "($self, callback, *args, context=None)",
+            "The same from any thread.",
+        ),
+        object.method(
+            "call_later",
+            &calls.callLater,
+            keywords,
+            "($self, delay, callback, *args, context=None)",
+            "Schedule a callback in so many seconds.",
+        ),
+        object.method(
+            "call_at",
+            &calls.callAt,
+            keywords,
+            "($self, when, callback, *args, context=None)",
+            "Schedule a callback at a time of the loop.",
+        ),
+        object.method(
+            "create_task",
+            &calls.createTask,
+            keywords,
+            "($self, coro, *, name=None, context=None)",
+            "A Task of asyncio that runs the coroutine.",
+        ),
+        object.method("create_future", &calls.createFuture, api.meth_noargs, "($self, /)", "A Future of asyncio."),
+        object.method(
+            "_set_task_factory",
+            &calls.setTaskFactory,
+            api.meth_one,
+            "($self, is_set, /)",
+            "Whether tasks are made by a factory.",
+        ),
+        object.method("time", &time, api.meth_noargs, "($self, /)", "Seconds of the monotonic clock."),
+        object.method("stop", &stop, api.meth_noargs, "($self, /)", "End run_forever() after this turn."),
+        object.method("_attach", &attach, api.meth_one, "($self, runtime, /)", "The runtime that it runs on."),
+        object.method("_run", &run, api.meth_noargs, "($self, /)", "Run until stop()."),
+        object.method("_close", &close, api.meth_noargs, "($self, /)", "Let go of all that was scheduled."),
+        object.method(
+            "_learn",
+            &learn,
+            keywords,
+            "($self, /, *args, context)",
+            "What a C Future calls call_soon with.",
+        ),
+        object.method("_set_debug", &setDebug, api.meth_one, "($self, enabled, /)", "Debug mode."),
+        object.method(
+            "_add_watch",
+            &addWatch,
+            api.meth_fastcall,
+            "($self, fd, is_writer, callback, *args)",
+            "Call back whenever the descriptor is ready.",
+        ),
+        object.method(
+            "_remove_watch",
+            &removeWatch,
+            api.meth_fastcall,
+            "($self, fd, is_writer, /)",
+            "Whether there was one.",
+        ),
+        object.method("_watched", &watched, api.meth_one, "($self, fd, /)", "1 reader, 2 writer"),
+        object.method("_callbacks_run", &callbacksRun, api.meth_noargs, "($self, /)", "Callbacks run so far."),
+    };
+
+    pub fn define() bool {
+        const S = struct {
+            var methods = method_table ++ [_]api.MethodDef{.{}};
+        };
+        var slots = [_]api.TypeSlot{
+            object.slotOf(api.slot.new, &new),
+            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.setattro, &setAttribute),
+            object.slotOf(api.slot.traverse, &traverse),
+            object.slotOf(api.slot.clear, &tpClear),
+            object.slotOf(api.slot.dealloc, &dealloc),
+            .{},
+        };
+        if (!method_names.make()) return false;
+        return Type.defineBase("LoopCore", &slots);
+    }
+};

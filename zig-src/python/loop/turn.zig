@@ -1,0 +1,260 @@
+//! One turn of an asyncio loop: due timers, what other threads scheduled, what the streams have received,
+//! and the callbacks that were ready when it began. On the loop's thread only.
+
+const std = @import("std");
+const api = @import("../api.zig");
+const clock = @import("../../clock.zig");
+const calls = @import("calls.zig");
+const method_names = @import("method_names.zig");
+const receive = @import("receive.zig");
+const task_module = @import("../../task.zig");
+const CoreTimer = @import("../../timers.zig").Timer;
+const Entry = @import("queue.zig").Entry;
+const Handle = @import("handle.zig").Handle;
+const Loop = @import("loop.zig").Loop;
+const Shard = @import("../../shard.zig").Shard;
+const Stream = @import("stream.zig").Stream;
+const Task = task_module.Task;
+const Timer = @import("handle.zig").Timer;
+const gpa = @import("../../memory.zig").gpa;
+const Object = api.Object;
+const py = &api.py;
+
+/// Turns in one poll, while nothing waits for the shard.
+const turns_max = 64;
+const year_ns: f64 = 365 * 24 * 3600 * 1e9;
+
+// ---- a turn ----
+
+pub fn poll(task: *Task) task_module.Poll {
+    const self: *Loop = @fieldParentPtr("task", task);
+    const shard = Shard.current().?;
+    if (task.cancel_requested.load(.acquire)) {
+        self.forget();
+        return .ended;
+    }
+    self.in_turn = true;
+    defer self.in_turn = false;
+    if (self.alarm.isSet()) shard.timers.cancel(&self.alarm);
+    var turns: usize = 0;
+    while (true) {
+        turn(self);
+        turns += 1;
+        if (self.stopping or self.fatal != null) {
+            self.done = true;
+            break;
+        }
+        if (self.queue.len == 0 and !hasInbox(self) and self.streams.items.len == 0) break;
+        if (turns == turns_max or shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork() or
+            shard.hasReady()) break;
+    }
+    exitContext(self);
+    if (crewForked(self)) return .pending;
+    self.readiness.arm(self, shard);
+    if (self.done or self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
+    return rest(self, shard);
+}
+
+/// Nothing is ready: the first timer wakes the loop, or whoever schedules something.
+pub fn rest(self: *Loop, shard: *Shard) task_module.Poll {
+    const next = self.schedule.next();
+    if (next == std.math.maxInt(u64)) return .pending;
+    if (self.own_time) {
+        // A clock of the user's moves as it likes: it is asked again after the time that it says is left.
+        const now = self.seconds() orelse return failedClock(self);
+        const left: f64 = @max(0, @as(f64, @floatFromInt(next)) - now * 1e9);
+        shard.timers.set(&self.alarm, clock.deadlineNs(@trunc(@min(left, year_ns)))) catch return .yield;
+        return .pending;
+    }
+    shard.timers.set(&self.alarm, next) catch return .yield; // Without memory it asks again.
+    return .pending;
+}
+
+pub fn failedClock(self: *Loop) task_module.Poll {
+    self.fatal = api.takeException();
+    self.done = true;
+    return .yield;
+}
+
+pub fn alarmFired(timer: *CoreTimer) void {
+    const self: *Loop = @fieldParentPtr("alarm", timer);
+    Shard.wake(&self.task);
+}
+
+pub fn crewForked(self: *const Loop) bool {
+    return self.shard.?.crew.forked();
+}
+
+pub fn hasInbox(self: *Loop) bool {
+    return @atomicLoad(usize, &self.inbox.len, .acquire) > 0;
+}
+
+pub fn turn(self: *Loop) void {
+    if (hasInbox(self)) takeInbox(self);
+    self.turns += 1;
+    takeDue(self);
+    var left = self.queue.len;
+    deliver(self);
+    while (left > 0) : (left -= 1) {
+        var entry = self.queue.pop();
+        self.callbacks_run += 1;
+        const went_well = if (entry.handle) |handle| runAndDrop(self, handle) else runPrivate(self, &entry);
+        if (!went_well) break;
+        if (crewForked(self)) break;
+    }
+    while (self.dirty.pop()) |stream| stream.flush();
+}
+
+/// To the streams that were listed until now. One that lists itself again is served in the next turn.
+pub fn deliver(self: *Loop) void {
+    const count = self.streams.items.len;
+    if (count == 0) return;
+    for (0..count) |i| self.streams.items[i].deliver();
+    std.mem.copyForwards(*Stream, self.streams.items, self.streams.items[count..]);
+    self.streams.items.len -= count;
+}
+
+pub fn wake(self: *Loop) void {
+    if (!self.in_turn and self.spawned.load(.monotonic)) Shard.wake(&self.task);
+}
+
+/// Null without memory.
+pub fn largeBuffer(self: *Loop) ?[]u8 {
+    if (self.large.len == 0) self.large = gpa.alloc(u8, receive.large_bytes) catch return null;
+    return self.large;
+}
+
+/// SystemExit and KeyboardInterrupt end the run; the exception is borrowed.
+pub fn endsRun(self: *Loop, exception: *Object) bool {
+    if (py.PyErr_GivenExceptionMatches(exception, py.PyExc_SystemExit.*) == 0 and
+        py.PyErr_GivenExceptionMatches(exception, py.PyExc_KeyboardInterrupt.*) == 0) return false;
+    if (self.fatal) |before| py.Py_DecRef(before);
+    self.fatal = api.ref(exception);
+    return true;
+}
+
+pub fn takeInbox(self: *Loop) void {
+    self.lock.lock();
+    defer self.lock.unlock();
+    while (self.inbox.len > 0) {
+        const entry = self.inbox.at(0).*;
+        self.queue.push(entry) catch return;
+        _ = self.inbox.pop();
+    }
+}
+
+pub fn takeDue(self: *Loop) void {
+    if (self.schedule.heap.items.len == 0) return;
+    const now_ns: u64 = if (self.own_time) calls.deadlineOf(self.seconds() orelse {
+        self.fatal = api.takeException();
+        return;
+    }) else clock.nowNs();
+    while (self.schedule.popDue(now_ns)) |timer| {
+        self.queue.push(.{ .handle = timer }) catch {
+            self.schedule.add(timer, calls.deadlineOf(Timer.of(timer).when)) catch py.Py_DecRef(timer);
+            return;
+        };
+    }
+}
+
+pub fn runAndDrop(self: *Loop, instance: *Object) bool {
+    const went_well = runHandle(self, instance);
+    py.Py_DecRef(instance);
+    return went_well;
+}
+
+/// False where the loop has to end: the exception is in `fatal`.
+pub fn runHandle(self: *Loop, instance: *Object) bool {
+    const handle = Handle.of(instance);
+    if (handle.cancelled or handle.callback == null) return true;
+    // The context moves into `entered`, unless the handle runs again.
+    const context = handle.context.?;
+    if (handle.lasting) py.Py_IncRef(context) else handle.context = null;
+    if (!enterContext(self, context)) return failed(self, instance, .{});
+    handle.state = .running;
+    const began_ns = if (self.debug) clock.nowNs() else 0;
+    const flags = handle.count | api.arguments_offset;
+    var result = py.PyObject_VectorcallDict(handle.callback.?, handle.arguments(), flags, null);
+    var went_well = true;
+    if (result == null) went_well = failed(self, instance, .{}) else api.drop(&result);
+    if (self.debug and went_well) went_well = tellSlow(self, instance, began_ns);
+    handle.state = if (handle.lasting) .pending else .done;
+    if (!handle.lasting or handle.cancelled) {
+        handle.empty();
+        api.drop(&handle.context);
+    }
+    return went_well;
+}
+
+pub fn runPrivate(self: *Loop, entry: *Entry) bool {
+    const context = entry.context.?;
+    entry.context = null;
+    defer entry.drop();
+    if (!enterContext(self, context)) return failed(self, null, entry.*);
+    var room = [2]?*Object{ null, entry.argument };
+    const count: usize = @intFromBool(entry.argument != null);
+    var result = py.PyObject_VectorcallDict(entry.callback.?, room[1..].ptr, count | api.arguments_offset, null);
+    if (result == null) return failed(self, null, entry.*);
+    api.drop(&result);
+    return true;
+}
+
+/// Takes over the reference.
+pub fn enterContext(self: *Loop, context: *Object) bool {
+    if (self.entered == context) {
+        py.Py_DecRef(context);
+        return true;
+    }
+    exitContext(self);
+    if (py.PyContext_Enter(context) != 0) {
+        py.Py_DecRef(context);
+        return false;
+    }
+    self.entered = context;
+    return true;
+}
+
+pub fn exitContext(self: *Loop) void {
+    const context = self.entered orelse return;
+    self.entered = null;
+    if (py.PyContext_Exit(context) != 0) py.PyErr_WriteUnraisable(context);
+    py.Py_DecRef(context);
+}
+
+/// A callback raised. SystemExit and KeyboardInterrupt end the run, the rest goes to the loop's handler.
+pub fn failed(self: *Loop, instance: ?*Object, entry: Entry) bool {
+    const exception = api.takeException();
+    defer py.Py_DecRef(exception);
+    if (endsRun(self, exception)) return false;
+    exitContext(self);
+    var shown: ?*Object = if (instance) |one| api.ref(one) else shownHandle(self, entry);
+    defer api.drop(&shown);
+    const handle = shown orelse return fatalOf(self);
+    var result = method_names.callMethod(self.me(), &method_names.callback_failed, &.{ handle, exception });
+    if (result == null) return fatalOf(self);
+    api.drop(&result);
+    return true;
+}
+
+/// What asyncio would have had, for the one who reads the report.
+pub fn shownHandle(self: *Loop, entry: Entry) ?*Object {
+    const args: []const *Object = if (entry.argument) |*one| one[0..1] else &.{};
+    const context = py.PyContext_CopyCurrent() orelse return null;
+    defer py.Py_DecRef(context);
+    return (Handle.make(self, entry.callback.?, args, context) orelse return null).objectOf();
+}
+
+pub fn fatalOf(self: *Loop) bool {
+    self.fatal = api.takeException();
+    return false;
+}
+
+pub fn tellSlow(self: *Loop, instance: *Object, began_ns: u64) bool {
+    const spent = py.PyFloat_FromDouble(@as(f64, @floatFromInt(clock.nowNs() - began_ns)) / 1e9) orelse
+        return fatalOf(self);
+    defer py.Py_DecRef(spent);
+    var result = method_names.callMethod(self.me(), &method_names.callback_ran, &.{ instance, spent });
+    if (result == null) return fatalOf(self);
+    api.drop(&result);
+    return true;
+}

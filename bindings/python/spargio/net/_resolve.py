@@ -48,7 +48,8 @@ async def resolve(host: str, port: int, kind: int = socket.SOCK_STREAM) -> list[
     except socket.gaierror as error:
         raise socket.gaierror(error.errno, f"{error.strerror}: {host!r}") from None
     except UnicodeError as error:  # Of the name's IDNA form: no such name can be.
-        raise socket.gaierror(socket.EAI_NONAME, f"no host name can be {host!r}: {error}") from None
+        text = f"Name or service not known: no host name can be {host!r}: {error}"
+        raise socket.gaierror(socket.EAI_NONAME, text) from None
     by_family: dict[int, list[Found]] = {}
     for family, _, _, _, address in found:
         if family in (socket.AF_INET, socket.AF_INET6):

@@ -134,7 +134,8 @@ def _plan(path: str) -> _Plan:
             number = errno.EISDIR if target else errno.ENOENT
             raise OSError(number, os.strerror(number), path)
         return _Plan(target, None, [])
-    if not os.path.samestat(old, os.stat(target)):
+    # Without a link another writer may just have replaced it.
+    if target != path and not os.path.samestat(old, os.stat(target)):
         raise OSError(
             errno.EINVAL, "an atomic write replaces a name, and this link leads to none", path
         )

@@ -225,8 +225,9 @@ pub const Ring = struct {
 
     /// Whether so many bytes of a file may be copied while the next submission goes on.
     pub fn mayCopyInline(self: *Ring, bytes: usize) bool {
+        if (bytes <= limits.inline_small) return true; // By far the most: they are not even counted.
         self.inline_bytes +|= bytes;
-        return bytes <= limits.inline_small or self.inline_bytes <= limits.inline_bytes_max;
+        return self.inline_bytes <= limits.inline_bytes_max;
     }
 
     /// True where `push` left something that the kernel has not seen.

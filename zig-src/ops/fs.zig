@@ -38,7 +38,7 @@ pub fn open(shard: *Shard, task: *Task, path: []const u8, flags: i32, mode: u32)
 }
 
 /// A read or write of `bytes`. What would keep the shard's thread too long is done by another one.
-pub fn launchTransfer(shard: *Shard, op: *Op, sqe: *Sqe, bytes: usize) void {
+pub inline fn launchTransfer(shard: *Shard, op: *Op, sqe: *Sqe, bytes: usize) void {
     if (!shard.ring.mayCopyInline(bytes)) sqe.flags |= linux.IOSQE_ASYNC;
     shard.launch(op, sqe.*);
 }

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ._ffi import constants, library
 from ._records import dataclass
@@ -68,6 +68,16 @@ _STRATEGIES = {
     "spin": IdleStrategy.spin,
     "yield": IdleStrategy.yield_,
 }
+
+
+if TYPE_CHECKING:
+    from typing import TypedDict
+else:
+
+    class TypedDict(dict):
+        """Typing's own compiles each annotation at the import, which takes a tenth of it."""
+
+        def __init_subclass__(cls, total: bool = True) -> None: ...
 
 
 class Options(TypedDict, total=False):

@@ -348,7 +348,7 @@ def talk(service: Service, exchange: list[bytes], answers: list[bytes]) -> None:
 
     async def entry(handle: spargio.RuntimeHandle) -> None:
         listener = await net.TcpListener.bind("127.0.0.1", 0)
-        acceptor = handle.spawn_pinned(0, service.accept_loop(handle, listener))
+        acceptor = handle.spawn_pinned(0, service.serve(listener))
         await handle.spawn_blocking(client, listener.local_addr[1])
         acceptor.cancel()
         with pytest.raises(spargio.TaskCancelled):

@@ -209,7 +209,12 @@ def wire(data: Data) -> None:
     async def main() -> bytes:
         ours, theirs = net.UnixStream.pair()
         async with ours:
-            job = spargio.current_handle().spawn_stealable(service._serve(theirs, 0))  # type: ignore[arg-type]
+
+            async def served() -> None:  # As net.serve does it.
+                async with theirs:
+                    await service._receive(theirs)  # type: ignore[arg-type]
+
+            job = spargio.current_handle().spawn_stealable(served())
             with contextlib.suppress(OSError):  # It may leave early.
                 await ours.write_all(raw)
                 await ours.shutdown()

@@ -189,9 +189,11 @@ pub fn callTimed(
 }
 
 pub fn deadlineOf(when: f64) u64 {
-    const ns = @ceil(when * 1e9);
+    const ns = when * 1e9;
     if (ns <= 0) return 0;
-    return if (ns >= 100 * year_ns) std.math.maxInt(u64) - 1 else @trunc(ns);
+    if (ns >= 100 * year_ns) return std.math.maxInt(u64) - 1;
+    const whole: u64 = @trunc(ns);
+    return whole + @intFromBool(@as(f64, @floatFromInt(whole)) < ns); // Rounded up, without libm.
 }
 
 // ---- tasks and futures: asyncio's own classes, without the way through Python. 3.11 and newer ----

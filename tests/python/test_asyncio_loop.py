@@ -392,3 +392,34 @@ def test_loops_that_come_and_go_leave_nothing() -> None:
         run(main())
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # It leaves open what it is about.
+def test_a_loop_that_is_closed_in_the_middle_holds_nothing(tmp_path: Path) -> None:
+    """Data on its way to a protocol, a write that waits for room, an await of spargio's: the operations
+    end with the loop, and nothing of them keeps it alive."""
+
+    async def main(streams: list[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        for ours in streams:
+            transport, _ = await loop.create_connection(Echo, sock=ours)
+            transport.write(bytes(1 << 22))
+        kept.append(asyncio.ensure_future(spargio.sleep(1000)))
+        await asyncio.sleep(0)
+
+    pairs = [socket.socketpair() for _ in range(4)]
+    kept: list[asyncio.Future[None]] = []
+    loop = new_event_loop()
+    loop.set_exception_handler(lambda _, context: None)  # "Task was destroyed but it is pending".
+    loop.run_until_complete(main([ours for ours, _ in pairs]))
+    for _, theirs in pairs:
+        theirs.send(b"x" * 1000)
+    loop.close()
+    gone = weakref.ref(loop)
+    kept.clear()
+    del loop
+    gc.collect()
+    assert gone() is None
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()

@@ -244,6 +244,7 @@ pub const Loop = struct {
         self.closed = true;
         self.forget();
         self.endRuntime();
+        self.forget(); // What the last operations scheduled at their ends.
         return api.none();
     }
 
@@ -416,6 +417,7 @@ pub const Loop = struct {
         self.closed = true;
         self.forget();
         self.endRuntime();
+        self.forget();
         api.drop(&self.fatal);
         self.queue.deinit();
         self.inbox.deinit();

@@ -7,6 +7,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const api = @import("../api.zig");
 const buffers = @import("../../buffers.zig");
+const Loop = @import("loop.zig").Loop;
 const loop_module = @import("loop.zig");
 const loop_helpers = &@import("handle.zig").loop_helpers;
 const Op = @import("../../op.zig").Op;
@@ -115,7 +116,8 @@ pub const Receiver = struct {
     fn keep(self: *Receiver, stream: *Stream, result: i32, cqe_flags: u32) void {
         const id = buffers.idOf(cqe_flags) orelse return;
         const shard = Shard.current().?;
-        if (result <= 0 or stream.lost > 0) return shard.buffers.ready.giveBack(id);
+        const unwanted = result <= 0 or stream.lost > 0 or stream.loopOf().closed;
+        if (unwanted) return shard.buffers.ready.giveBack(id);
         self.chunks.append(gpa, .{ .provided = .{ .id = id, .size = @intCast(result) } }) catch
             @panic("spargio: no memory to keep what came");
         if (self.paused) self.settle();
@@ -154,7 +156,7 @@ pub const Receiver = struct {
             const size = self.hand(stream, chunk);
             if (self.mode == .small and chunk == .provided) self.countFull(stream, size);
         }
-        if (stream.closing) self.drop();
+        if (stream.closing) self.drop(stream);
         if (!self.holds()) {
             self.chunks.clearRetainingCapacity();
             self.next = 0;
@@ -367,13 +369,17 @@ pub const Receiver = struct {
         };
     }
 
-    fn drop(self: *Receiver) void {
+    /// The buffers are of the loop's shard: with the shard they went too, and another one has its own.
+    fn drop(self: *Receiver, stream: *const Stream) void {
+        const own = if (stream.loop) |loop| Loop.of(loop).shard else null;
         while (self.holds()) {
             const chunk = self.chunks.items[self.next];
             self.next += 1;
             switch (chunk) {
                 .bytes => |bytes| py.Py_DecRef(bytes),
-                .provided => |piece| if (Shard.current()) |shard| shard.buffers.ready.giveBack(piece.id),
+                .provided => |piece| if (own) |shard| {
+                    if (Shard.current() == shard) shard.buffers.ready.giveBack(piece.id);
+                },
             }
         }
     }
@@ -385,8 +391,8 @@ pub const Receiver = struct {
         if (self.op) |op| shard.cancelOp(op);
     }
 
-    pub fn deinit(self: *Receiver) void {
-        self.drop();
+    pub fn deinit(self: *Receiver, stream: *const Stream) void {
+        self.drop(stream);
         self.chunks.deinit(gpa);
         self.forgetProtocol();
     }

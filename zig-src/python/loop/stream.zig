@@ -74,8 +74,8 @@ pub const Stream = struct {
 
     /// The loop has something for the protocol: in the next turn, or later in this one.
     pub fn list(self: *Stream) void {
-        if (self.listed) return;
         const loop = self.loopOf();
+        if (self.listed or loop.closed) return; // A closed loop has no turns.
         loop.streams.append(loop_module.gpa, self) catch @panic("spargio: no memory to keep what came");
         self.listed = true;
         py.Py_IncRef(self.me());
@@ -259,7 +259,7 @@ pub const Stream = struct {
         const aside: api.Aside = .take();
         py.PyObject_GC_UnTrack(instance);
         assert(self.receiver.op == null and self.sender.op == null and !self.listed);
-        self.receiver.deinit();
+        self.receiver.deinit(self);
         self.sender.deinit();
         api.drop(&self.protocol);
         api.drop(&self.context);

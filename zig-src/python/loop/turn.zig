@@ -52,7 +52,9 @@ pub fn poll(task: *Task) task_module.Poll {
     if (crewForked(self)) return .pending;
     self.readiness.arm(self, shard);
     if (self.done or self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
-    return rest(self, shard);
+    const verdict = rest(self, shard);
+    // A timer that goes away may run Python, in which another thread schedules something without a wake-up.
+    return if (self.queue.len > 0 or hasInbox(self)) .yield else verdict;
 }
 
 /// Nothing is ready: the first timer wakes the loop, or whoever schedules something.

@@ -178,7 +178,8 @@ pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
     return struct {
         fn await_(self: *Object) callconv(.c) ?*Object {
             // In a task of asyncio's, on a loop of ours, another object awaits it.
-            if (foreign_await) |function| if (function(self)) |waiter| return waiter;
+            const function = foreign_await orelse return api.ref(self);
+            if (function(self)) |waiter| return waiter;
             return if (py.PyErr_Occurred() == null) api.ref(self) else null;
         }
 

@@ -101,6 +101,7 @@ LAYERS = [
     {"task", "op", "undo", "completion", "mailbox", "listeners", "room"},
     {
         "soft/pending",
+        "soft/nonblocking",
         "soft/vectors",
         "soft/users",
         "soft/blocking",
@@ -116,7 +117,7 @@ LAYERS = [
     {"shard", "bells", "cancel", "crew", "thief", "idle", "host", "messages", "without_worker"},
     {"ops/fs", "ops/net", "ops/paths", "ops/raw", "snapshot"},
     {"runtime"},
-    {"native_task", "native_waits"},
+    {"native_task", "native_waits", "runtime_handle"},
     {"c_api", "c_messages", "c_ops"},
     {"python"},
     {"root", "root_python", "root_simulation", "root_fuzz"},

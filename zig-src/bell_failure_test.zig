@@ -6,6 +6,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const c_api = @import("c_api.zig");
+const runtime_handle = @import("runtime_handle.zig");
 const c_messages = @import("c_messages.zig");
 const errors = @import("errors.zig");
 const messages = @import("messages.zig");
@@ -122,7 +123,7 @@ fn started() !Trial {
     options.backend = 1;
     var handle: u64 = 0;
     try testing.expectEqual(errors.ok, c_api.spargio_runtime_start(&options, &handle));
-    return .{ .handle = handle, .runtime = c_api.pinRuntime(handle).?, .refusal = undefined };
+    return .{ .handle = handle, .runtime = runtime_handle.pinRuntime(handle).?, .refusal = undefined };
 }
 
 fn checkCounts(trial: *Trial, errno: linux.E) !void {
@@ -137,7 +138,7 @@ fn checkCounts(trial: *Trial, errno: linux.E) !void {
 
 fn bells(refusal: Refusal, errno: linux.E) !void {
     var trial = try started();
-    defer c_api.runtimes.unpin(trial.handle);
+    defer runtime_handle.runtimes.unpin(trial.handle);
     trial.refusal = refusal;
     const listener = try trial.spawn(1, listen);
     const ringer = try trial.spawn(0, ring);
@@ -204,7 +205,7 @@ fn sendRefused(trial: *Trial, message: messages.Message, errno: linux.E) bool {
 
 fn directs(refusal: Refusal, errno: linux.E) !void {
     var trial = try started();
-    defer c_api.runtimes.unpin(trial.handle);
+    defer runtime_handle.runtimes.unpin(trial.handle);
     trial.refusal = refusal;
     const listener = try trial.spawn(1, listen);
     const holder = try trial.spawn(1, hold);

@@ -2,19 +2,17 @@
 
 const std = @import("std");
 const builtin = @import("builtin");
-const build_options = @import("build_options");
 const backend = @import("backend.zig");
 const clock = @import("clock.zig");
 const errors = @import("errors.zig");
 const Failure = @import("failure.zig").Failure;
+const handles = @import("runtime_handle.zig");
 const fs = @import("ops/fs.zig");
 const net = @import("ops/net.zig");
 const raw = @import("ops/raw.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
 const probe = @import("probe.zig");
-const snapshot = @import("snapshot.zig");
-const HandleTableType = @import("handle_table.zig").HandleTableType;
 const Kind = @import("task.zig").Kind;
 const NativeTask = @import("native_task.zig").NativeTask;
 const PollFn = @import("native_task.zig").PollFn;
@@ -29,37 +27,7 @@ const Task = @import("task.zig").Task;
 const shard_none = @import("task.zig").shard_none;
 
 pub const abi_version = 1;
-const version: [:0]const u8 = build_options.version;
-
-/// What a runtime handle names; freed when the last call that uses it returns.
-pub const Owner = struct {
-    /// Null only where the runtime did not start.
-    runtime: ?*Runtime = null,
-
-    pub fn handleClosed(self: *Owner) void {
-        if (self.runtime) |runtime| runtime.destroy();
-        gpa.destroy(self);
-    }
-
-    /// For another front end: a handle that it keeps pinned, so that the memory lives until its unpin.
-    pub fn reserve(handle: *u64) error{OutOfMemory}!*Owner {
-        const self = try gpa.create(Owner);
-        errdefer gpa.destroy(self);
-        self.* = .{};
-        handle.* = try runtimes.insert(self);
-        return runtimes.pin(handle.*).?;
-    }
-};
-
-/// A pinned runtime of a started owner.
-pub fn pinRuntime(handle: u64) ?*Runtime {
-    const owner = runtimes.pin(handle) orelse return null;
-    return owner.runtime.?;
-}
-
-const gpa = @import("memory.zig").gpa;
-
-pub var runtimes: HandleTableType(Owner) = .{};
+const version = handles.version;
 
 /// Mirrors `spargio_placement`.
 pub const PlacementC = extern struct {
@@ -158,11 +126,11 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
     var message: [256]u8 = undefined;
     if (options_module.check(&options, &message) != null) return fail(error.Invalid);
     var reserved: u64 = 0;
-    const owner = Owner.reserve(&reserved) catch |err| return fail(err);
-    defer runtimes.unpin(reserved);
+    const owner = handles.Owner.reserve(&reserved) catch |err| return fail(err);
+    defer handles.runtimes.unpin(reserved);
     var failure: Failure = .{};
     owner.runtime = Runtime.start(&options, null, null, false, &failure) catch |err| {
-        std.debug.assert(runtimes.close(reserved));
+        std.debug.assert(handles.runtimes.close(reserved));
         return switch (err) {
             error.NoRing, error.SetupFailed => errors.fromErrno(failure.errno),
             error.OutOfMemory, error.Unsupported => |known| fail(known),
@@ -174,17 +142,17 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
 }
 
 pub export fn spargio_runtime_shutdown(handle: u64, timeout_ns: u64) i32 {
-    const runtime = pinRuntime(handle) orelse return fail(error.Closed);
-    defer runtimes.unpin(handle);
+    const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);
+    defer handles.runtimes.unpin(handle);
     const finished = runtime.shutdown(clock.deadlineNs(timeout_ns)) catch |err| return fail(err);
     if (!finished) return fail(error.Timeout);
-    return if (runtimes.close(handle)) errors.ok else fail(error.Closed);
+    return if (handles.runtimes.close(handle)) errors.ok else fail(error.Closed);
 }
 
 pub export fn spargio_runtime_backend(handle: u64, chosen: ?*u32, reason: ?*i32) i32 {
     const out = chosen orelse return fail(error.Invalid);
-    const runtime = pinRuntime(handle) orelse return fail(error.Closed);
-    defer runtimes.unpin(handle);
+    const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);
+    defer handles.runtimes.unpin(handle);
     out.* = @backingInt(runtime.crew.backend);
     if (reason) |number| number.* = runtime.crew.refused_ring.errno;
     return errors.ok;
@@ -192,8 +160,8 @@ pub export fn spargio_runtime_backend(handle: u64, chosen: ?*u32, reason: ?*i32)
 
 pub export fn spargio_runtime_shard_count(handle: u64, count: ?*u32) i32 {
     const out = count orelse return fail(error.Invalid);
-    const runtime = pinRuntime(handle) orelse return fail(error.Closed);
-    defer runtimes.unpin(handle);
+    const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);
+    defer handles.runtimes.unpin(handle);
     out.* = @intCast(runtime.crew.shards.len);
     return errors.ok;
 }
@@ -208,8 +176,8 @@ pub export fn spargio_spawn(
     if (join) |out| out.* = 0;
     const function = poll orelse return fail(error.Invalid);
     const where = readPlacement(placement) catch |err| return fail(err);
-    const runtime = pinRuntime(handle) orelse return fail(error.Closed);
-    defer runtimes.unpin(handle);
+    const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);
+    defer handles.runtimes.unpin(handle);
     NativeTask.spawn(runtime, handle, where, function, ctx, join) catch |err| return fail(err);
     return errors.ok;
 }
@@ -228,8 +196,8 @@ pub export fn spargio_join_wait(join: u64, timeout_ns: u64, result: ?*i64) i32 {
     const deadline = clock.deadlineNs(timeout_ns);
     if (!native.task.isDone()) {
         // A runtime that is gone has ended all its tasks; in a forked child they never end.
-        if (pinRuntime(native.runtime)) |runtime| {
-            defer runtimes.unpin(native.runtime);
+        if (handles.pinRuntime(native.runtime)) |runtime| {
+            defer handles.runtimes.unpin(native.runtime);
             if (runtime.crew.forked()) return fail(error.Forked);
         }
     }
@@ -259,8 +227,8 @@ pub export fn spargio_join_cancel(join: u64) i32 {
     const native = joins.pin(join) orelse return fail(error.Closed);
     defer joins.unpin(join);
     // A runtime that is gone has ended all its tasks.
-    const runtime = pinRuntime(native.runtime) orelse return errors.ok;
-    defer runtimes.unpin(native.runtime);
+    const runtime = handles.pinRuntime(native.runtime) orelse return errors.ok;
+    defer handles.runtimes.unpin(native.runtime);
     if (runtime.crew.forked()) return fail(error.Forked);
     native.task.cancel_requested.store(true, .seq_cst);
     Shard.wake(&native.task);
@@ -474,20 +442,7 @@ fn readSqe(given: *const anyopaque) Sqe {
 
 pub export fn spargio_stats_cbor(handle: u64, buffer: ?[*]u8, capacity: usize, needed: ?*usize) i32 {
     if (buffer == null and capacity != 0) return fail(error.Invalid);
-    const runtime = pinRuntime(handle) orelse return fail(error.Closed);
-    defer runtimes.unpin(handle);
-    return statsInto(runtime, buffer, capacity, needed);
-}
-
-/// Nothing is written where it does not fit: one run measures, the next writes.
-pub fn statsInto(runtime: *Runtime, buffer: ?[*]u8, capacity: usize, needed: ?*usize) i32 {
-    // Counters grow between the runs, a few bytes at most per number: room is kept for that.
-    const slack = 64 * (1 + runtime.crew.shards.len);
-    const size = snapshot.write(&runtime.crew, version, &.{}) + slack;
-    if (needed) |out| out.* = size;
-    if (capacity < size) return fail(error.BufferTooSmall);
-    const written = snapshot.write(&runtime.crew, version, buffer.?[0..capacity]);
-    if (written > capacity) return fail(error.BufferTooSmall); // They grew more than that.
-    if (needed) |out| out.* = written;
-    return errors.ok;
+    const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);
+    defer handles.runtimes.unpin(handle);
+    return handles.statsInto(runtime, buffer, capacity, needed);
 }

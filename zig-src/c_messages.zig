@@ -1,6 +1,7 @@
 //! The C ABI of messages between shards.
 
 const c_api = @import("c_api.zig");
+const handles = @import("runtime_handle.zig");
 const errors = @import("errors.zig");
 const messages = @import("messages.zig");
 const Crew = @import("crew.zig").Crew;
@@ -24,8 +25,8 @@ pub export fn spargio_msg_send_many(handle: u64, shard: u32, given: ?[*]const Me
         const own = Shard.current() orelse return fail(error.NotOnShard);
         return sendTo(own.crew, shard, given, count, sent);
     }
-    const runtime = c_api.pinRuntime(handle) orelse return fail(error.Closed);
-    defer c_api.runtimes.unpin(handle);
+    const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);
+    defer handles.runtimes.unpin(handle);
     return sendTo(&runtime.crew, shard, given, count, sent);
 }
 

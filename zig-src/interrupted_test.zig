@@ -5,6 +5,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const c_api = @import("c_api.zig");
+const runtime_handle = @import("runtime_handle.zig");
 const errors = @import("errors.zig");
 const Options = @import("options.zig").Options;
 const Runtime = @import("runtime.zig").Runtime;
@@ -69,8 +70,8 @@ fn interrupted(verbatim: bool) !i64 {
     var handle: u64 = 0;
     try testing.expectEqual(errors.ok, c_api.spargio_runtime_start(&options, &handle));
     defer _ = c_api.spargio_runtime_shutdown(handle, forever);
-    const runtime = c_api.pinRuntime(handle).?;
-    defer c_api.runtimes.unpin(handle);
+    const runtime = runtime_handle.pinRuntime(handle).?;
+    defer runtime_handle.runtimes.unpin(handle);
     if (!runtime.crew.usesSendMsgRing()) return error.SkipZigTest;
     var trial: Trial = .{ .runtime = runtime, .verbatim = verbatim, .pipe = undefined };
     try testing.expectEqual(linux.E.SUCCESS, linux.errno(linux.pipe2(&trial.pipe, .{ .CLOEXEC = true })));

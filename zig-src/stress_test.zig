@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const c_api = @import("c_api.zig");
+const runtime_handle = @import("runtime_handle.zig");
 const errors = @import("errors.zig");
 const Kind = @import("task.zig").Kind;
 const Options = @import("options.zig").Options;
@@ -126,6 +127,6 @@ test "each accepted task starts at most once while threads spawn, cancel, wait a
         try testing.expect(tally.began.load(.monotonic) <= tally.accepted.load(.monotonic));
         try testing.expect(tally.accepted.load(.monotonic) > 0);
         try testing.expectEqual(0, joins.open_count.load(.monotonic));
-        try testing.expectEqual(0, c_api.runtimes.open_count.load(.monotonic));
+        try testing.expectEqual(0, runtime_handle.runtimes.open_count.load(.monotonic));
     }
 }

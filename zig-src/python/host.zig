@@ -147,7 +147,7 @@ fn interrupted(shard: *Shard) void {
     const runtime = PyRuntime.ofCrew(shard.crew);
     if (py.PyErr_CheckSignals() != 0) {
         const exception = api.takeException();
-        if (runtime.loop) |loop| loop.interruptedBy(exception) else runtime.stopWith(exception);
+        if (runtime.loop) |loop| loop.interrupted(loop, exception) else runtime.stopWith(exception);
     }
     if (runtime.loop == null) lookAtHandlers(shard); // asyncio has a way of its own.
 }

@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const c_api = @import("../c_api.zig");
+const runtime_handle = @import("../runtime_handle.zig");
 const clock = @import("../clock.zig");
 const errors = @import("../errors.zig");
 const Failure = @import("../failure.zig").Failure;
@@ -22,9 +22,14 @@ const PyTask = @import("task.zig").PyTask;
 const room_module = @import("room.zig");
 const Shard = @import("../shard.zig").Shard;
 const Watch = @import("watch.zig").Watch;
-const Loop = @import("loop/loop.zig").Loop;
 const Object = api.Object;
 const py = &api.py;
+
+/// What an asyncio loop is to the runtime that it drives.
+pub const LoopLink = struct {
+    /// In the interpreter: a signal handler raised `exception` between two passes. Takes the reference.
+    interrupted: *const fn (*LoopLink, exception: *Object) void,
+};
 
 pub const PyRuntime = struct {
     /// Alive, memory included, as long as this object: it holds a pin of the handle.
@@ -39,7 +44,7 @@ pub const PyRuntime = struct {
     /// When Python's side last looked for new signal handlers.
     looked_ns: u64,
     /// The asyncio loop that drives shard 0.
-    loop: ?*Loop,
+    loop: ?*LoopLink,
     /// What a signal handler or a task raised to end the whole program.
     fatal: ?*Object,
 
@@ -88,10 +93,10 @@ pub const PyRuntime = struct {
     }
 
     fn open(self: *PyRuntime, options: *const Options, driven: bool, failure: *Failure) i32 {
-        const owner = c_api.Owner.reserve(&self.handle) catch |err| return errors.fromError(err);
+        const owner = runtime_handle.Owner.reserve(&self.handle) catch |err| return errors.fromError(err);
         self.runtime = core.Runtime.start(options, host, self, driven, failure) catch |err| {
-            std.debug.assert(c_api.runtimes.close(self.handle));
-            c_api.runtimes.unpin(self.handle);
+            std.debug.assert(runtime_handle.runtimes.close(self.handle));
+            runtime_handle.runtimes.unpin(self.handle);
             return switch (err) {
                 error.NoRing, error.SetupFailed => errors.fromErrno(failure.errno),
                 error.OutOfMemory, error.Unsupported => |known| errors.fromError(known),
@@ -318,7 +323,7 @@ pub const PyRuntime = struct {
             py.PyEval_RestoreThread(state);
             if (result) |finished| {
                 if (finished) {
-                    _ = c_api.runtimes.close(self.handle);
+                    _ = runtime_handle.runtimes.close(self.handle);
                     return true;
                 }
             } else |err| {
@@ -357,12 +362,12 @@ pub const PyRuntime = struct {
     fn stats(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         var size: usize = 0;
-        _ = c_api.statsInto(self.runtime, null, 0, &size);
+        _ = runtime_handle.statsInto(self.runtime, null, 0, &size);
         while (true) {
             const room = size;
             var bytes = py.PyBytes_FromStringAndSize(null, @intCast(room));
             const buffer = py.PyBytes_AsString(bytes orelse return null).?;
-            const result = c_api.statsInto(self.runtime, buffer, room, &size);
+            const result = runtime_handle.statsInto(self.runtime, buffer, room, &size);
             if (result == errors.ok) {
                 if (py._PyBytes_Resize(&bytes, @intCast(size)) != 0) return null;
                 return bytes;
@@ -445,7 +450,7 @@ pub const PyRuntime = struct {
                 // Whatever a signal brings is for later: there must be no shard after this.
                 if (!self.stop(std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);
             }
-            if (self.runtime.joined) c_api.runtimes.unpin(self.handle);
+            if (self.runtime.joined) runtime_handle.runtimes.unpin(self.handle);
         }
         api.drop(&self.fatal);
         if (self.watch) |one| {

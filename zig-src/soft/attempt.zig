@@ -3,6 +3,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const blocking = @import("blocking.zig");
+const descriptors = @import("nonblocking.zig");
 const sockets = @import("sockets.zig");
 const Outcome = @import("pending.zig").Outcome;
 const Pending = @import("pending.zig").Pending;
@@ -88,8 +89,8 @@ fn kindOf(fd: i32) ?u16 {
 /// that is ready takes one at least (pipe(7), PIPE_BUF).
 fn carefully(pending: *Pending, events: u32) Outcome {
     const fd = pending.sqe.fd;
-    if (ready(fd, events) == 0) return .{ .wait = .{ .fd = fd, .events = events } };
-    if (nonblocking(fd)) {
+    if (descriptors.ready(fd, events) == 0) return .{ .wait = .{ .fd = fd, .events = events } };
+    if (descriptors.isNonblocking(fd)) {
         const rc = blocking.vectored(&pending.sqe, 0, 0);
         if (linux.errno(rc) == .AGAIN) return .{ .wait = .{ .fd = fd, .events = events } };
         return .of(rc);
@@ -99,35 +100,9 @@ fn carefully(pending: *Pending, events: u32) Outcome {
     return .block;
 }
 
-pub fn nonblocking(fd: i32) bool {
-    const flags = linux.fcntl(fd, linux.F.GETFL, 0);
-    return linux.errno(flags) == .SUCCESS and flags & nonblock != 0;
-}
-
-const nonblock: usize = 1 << @bitOffsetOf(linux.O, "NONBLOCK");
-
-/// The flags before; null for what is no open descriptor.
-pub fn setNonblocking(fd: i32) ?usize {
-    const flags = linux.fcntl(fd, linux.F.GETFL, 0);
-    if (linux.errno(flags) != .SUCCESS) return null;
-    if (flags & nonblock == 0) _ = linux.fcntl(fd, linux.F.SETFL, flags | nonblock);
-    return flags;
-}
-
-pub fn restore(fd: i32, flags: usize) void {
-    if (flags & nonblock == 0) _ = linux.fcntl(fd, linux.F.SETFL, flags);
-}
-
-pub fn ready(fd: i32, events: u32) u32 {
-    var one = [1]linux.pollfd{.{ .fd = fd, .events = @bitCast(@as(u16, @truncate(events))), .revents = 0 }};
-    const rc = linux.poll(&one, 1, 0);
-    if (linux.errno(rc) != .SUCCESS or rc == 0) return 0;
-    return @as(u16, @bitCast(one[0].revents));
-}
-
 fn poll(pending: *Pending) Outcome {
     const events = pending.sqe.rw_flags;
-    const seen = ready(pending.sqe.fd, events);
+    const seen = descriptors.ready(pending.sqe.fd, events);
     if (seen & linux.POLL.NVAL != 0) return .failure(.BADF);
     if (seen != 0) return .{ .done = @intCast(seen) };
     return .{ .wait = .{ .fd = pending.sqe.fd, .events = events } };
@@ -138,7 +113,7 @@ fn waitChild(pending: *Pending) Outcome {
     const sqe = &pending.sqe;
     if (sqe.len != @backingInt(linux.P.PIDFD)) return .failure(.OPNOTSUPP);
     // Asked first: whose child it is not gets its error at once.
-    const ended = ready(sqe.fd, linux.POLL.IN) != 0;
+    const ended = descriptors.ready(sqe.fd, linux.POLL.IN) != 0;
     const options: u32 = @bitCast(sqe.splice_fd_in); // `file_index` in io_uring's words.
     while (true) {
         const rc = linux.syscall5(
@@ -164,7 +139,7 @@ fn splice(pending: *Pending) Outcome {
         .{ .fd = sqe.fd, .events = linux.POLL.OUT },
     };
     for (ends) |end| {
-        const seen = ready(end.fd, end.events);
+        const seen = descriptors.ready(end.fd, end.events);
         if (seen & linux.POLL.NVAL != 0) return .failure(.BADF);
         if (seen == 0) return .{ .wait = .{ .fd = end.fd, .events = end.events } };
     }
@@ -182,7 +157,7 @@ fn splice(pending: *Pending) Outcome {
 /// Whether a call on it would wait for somebody, whatever splice is told: a socket or a terminal.
 fn waits(fd: i32) bool {
     return switch (kindOf(fd) orelse return false) {
-        linux.S.IFSOCK, linux.S.IFCHR => !nonblocking(fd),
+        linux.S.IFSOCK, linux.S.IFCHR => !descriptors.isNonblocking(fd),
         else => false,
     };
 }

@@ -3,7 +3,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const buffers = @import("../buffers.zig");
-const attempts = @import("attempt.zig");
+const descriptors = @import("nonblocking.zig");
 const limits = @import("../limits.zig");
 const vectors = @import("vectors.zig");
 const Outcome = @import("pending.zig").Outcome;
@@ -147,8 +147,8 @@ fn option(fd: i32, name: u32) ?u32 {
 /// be faster.
 pub fn accept(pending: *Pending) Outcome {
     const sqe = &pending.sqe;
-    if (!attempts.nonblocking(sqe.fd)) {
-        if (attempts.ready(sqe.fd, linux.POLL.IN) != 0) return .block;
+    if (!descriptors.isNonblocking(sqe.fd)) {
+        if (descriptors.ready(sqe.fd, linux.POLL.IN) != 0) return .block;
         return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.IN } };
     }
     while (true) {
@@ -170,14 +170,14 @@ pub fn accept(pending: *Pending) Outcome {
 pub fn connect(pending: *Pending) Outcome {
     const sqe = &pending.sqe;
     if (pending.connecting) {
-        if (attempts.ready(sqe.fd, linux.POLL.OUT) == 0)
+        if (descriptors.ready(sqe.fd, linux.POLL.OUT) == 0)
             return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.OUT } };
         return .{ .done = -errorOf(sqe.fd) };
     }
     // For the time of the call only, and where it may wait: a stream that has no peer yet.
-    const alters = isStream(sqe.fd) and !attempts.nonblocking(sqe.fd);
-    const was = if (alters) attempts.setNonblocking(sqe.fd) orelse return .failure(.BADF) else 0;
-    defer if (alters) attempts.restore(sqe.fd, was);
+    const alters = isStream(sqe.fd) and !descriptors.isNonblocking(sqe.fd);
+    const was = if (alters) descriptors.setNonblocking(sqe.fd) orelse return .failure(.BADF) else 0;
+    defer if (alters) descriptors.restore(sqe.fd, was);
     while (true) {
         const rc = linux.syscall3(.connect, @bitCast(@as(isize, sqe.fd)), @intCast(sqe.addr), @intCast(sqe.off));
         switch (linux.errno(rc)) {

@@ -3,6 +3,7 @@
 const std = @import("std");
 const arena = @import("arena.zig");
 const c_api = @import("../c_api.zig");
+const runtime_handle = @import("../runtime_handle.zig");
 const errors = @import("../errors.zig");
 const Job = @import("job.zig").Job;
 const joins = &@import("../native_task.zig").joins;
@@ -84,7 +85,7 @@ pub fn disturb(prng: *std.Random.DefaultPrng) void {
 pub fn run(seed: u64) void {
     arena.reset();
     joins.* = .{};
-    c_api.runtimes = .{};
+    runtime_handle.runtimes = .{};
     mail.reset();
     spawned = @splat(@splat(0));
     started = @splat(@splat(0));
@@ -185,7 +186,7 @@ fn main(_: *anyopaque) void {
         totals.not_started += 1;
         return checkMemory();
     }
-    the_runtime = c_api.pinRuntime(handle).?;
+    the_runtime = runtime_handle.pinRuntime(handle).?;
     running = true;
     machine.pace.thread_fails_every = 0;
     const r = machine.random();
@@ -338,15 +339,15 @@ fn checkAtEnd() void {
         totals.stolen += shard.counters.stealable_stolen.get();
     }
     mail.checkAtEnd(crew.shards);
-    c_api.runtimes.unpin(handle);
+    runtime_handle.runtimes.unpin(handle);
     the_runtime = null;
     checkMemory();
 }
 
 /// What is left belongs to the tables of handles, which are kept.
 fn checkMemory() void {
-    const kept = joins.slab_count + c_api.runtimes.slab_count;
+    const kept = joins.slab_count + runtime_handle.runtimes.slab_count;
     expect(arena.live_count == kept, "{d} pieces of memory are left", .{arena.live_count - kept});
-    expect(joins.open_count.raw == 0 and c_api.runtimes.open_count.raw == 0, "handles are left", .{});
+    expect(joins.open_count.raw == 0 and runtime_handle.runtimes.open_count.raw == 0, "handles are left", .{});
     expect(kernel.descriptors_open == 0, "{d} descriptors are left", .{kernel.descriptors_open});
 }

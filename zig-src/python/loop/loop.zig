@@ -21,6 +21,7 @@ const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const loop_helpers = &@import("handle.zig").loop_helpers;
 const interpreter = &@import("../host.zig").host;
+const LoopLink = @import("../runtime.zig").LoopLink;
 const PyRuntime = @import("../runtime.zig").PyRuntime;
 const Queue = @import("queue.zig").Queue;
 const Readiness = @import("readiness.zig").Readiness;
@@ -45,6 +46,7 @@ pub const Loop = struct {
     /// A PyRuntime; null before the first run and after the end.
     runtime: ?*Object,
     shard: ?*Shard,
+    link: LoopLink,
     queue: Queue,
     schedule: Schedule,
     readiness: Readiness,
@@ -98,6 +100,7 @@ pub const Loop = struct {
         const instance = py.PyType_GenericAlloc(class, 0) orelse return null;
         const self = of(instance);
         self.task = .{ .vtable = &vtable, .kind = .pinned, .preferred = 0 };
+        self.link = .{ .interrupted = interruptedBy };
         self.queue = .{};
         self.inbox = .{};
         self.schedule = .{};
@@ -188,7 +191,7 @@ pub const Loop = struct {
         self.takeInbox(); // Scheduled before the run: before what the kernel has by now.
         shard.interruptible = true;
         running = self;
-        PyRuntime.of(self.runtime.?).loop = self;
+        PyRuntime.of(self.runtime.?).loop = &self.link;
         shard.host_data = py.PyEval_SaveThread();
         shard.runUntil(&self.done);
         shard.enterHost();
@@ -224,7 +227,8 @@ pub const Loop = struct {
     }
 
     /// A signal handler raised between two passes.
-    pub fn interruptedBy(self: *Loop, exception: *Object) void {
+    fn interruptedBy(link: *LoopLink, exception: *Object) void {
+        const self: *Loop = @alignCast(@fieldParentPtr("link", link));
         if (self.fatal) |before| py.Py_DecRef(before);
         self.fatal = exception;
         self.done = true;

@@ -2,8 +2,8 @@
 
 const std = @import("std");
 const attempts = @import("soft/attempt.zig");
-const Failure = @import("failure.zig").Failure;
-const options_module = @import("options.zig");
+const Failure = @import("base/failure.zig").Failure;
+const options_module = @import("base/options.zig");
 const Options = options_module.Options;
 const probe = @import("probe.zig");
 

@@ -2,7 +2,7 @@
 
 const c_api = @import("c_api.zig");
 const handles = @import("runtime_handle.zig");
-const errors = @import("errors.zig");
+const errors = @import("base/errors.zig");
 const messages = @import("messages.zig");
 const Crew = @import("crew.zig").Crew;
 const Interest = @import("mailbox.zig").Interest;

@@ -4,19 +4,19 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const bells = @import("bells.zig");
-const Failure = @import("failure.zig").Failure;
-const fork = @import("fork.zig");
-const options_module = @import("options.zig");
+const Failure = @import("base/failure.zig").Failure;
+const fork = @import("base/fork.zig");
+const options_module = @import("base/options.zig");
 const Options = options_module.Options;
 const Info = @import("probe.zig").Info;
 const Host = @import("host.zig").Host;
 const Shard = @import("shard.zig").Shard;
-const signal_mask = @import("signal_mask.zig");
+const signal_mask = @import("base/signal_mask.zig");
 const stats = @import("stats.zig");
 const Tags = @import("tags.zig").Tags;
-const sync = @import("sync.zig");
-const limits = @import("limits.zig");
-const seam = @import("seam.zig");
+const sync = @import("base/sync.zig");
+const limits = @import("base/limits.zig");
+const seam = @import("base/platform.zig");
 const Atomic = seam.Atomic;
 
 pub const Crew = struct {

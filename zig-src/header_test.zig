@@ -3,10 +3,10 @@
 
 const std = @import("std");
 const header = @import("header");
-const errors = @import("errors.zig");
-const Backend = @import("options.zig").QueueBackend;
+const errors = @import("base/errors.zig");
+const Backend = @import("base/options.zig").QueueBackend;
 const Capabilities = @import("probe.zig").Capabilities;
-const IdleStrategy = @import("options.zig").IdleStrategy;
+const IdleStrategy = @import("base/options.zig").IdleStrategy;
 const Kind = @import("task.zig").Kind;
 
 fn sameLayout(comptime C: type, comptime Own: type) !void {
@@ -20,7 +20,7 @@ fn sameLayout(comptime C: type, comptime Own: type) !void {
 }
 
 test "structs" {
-    try sameLayout(header.spargio_runtime_options, @import("options.zig").Options);
+    try sameLayout(header.spargio_runtime_options, @import("base/options.zig").Options);
     try sameLayout(header.spargio_probe_info, @import("probe.zig").Info);
     try sameLayout(header.spargio_placement, @import("c_api.zig").PlacementC);
     try sameLayout(header.spargio_msg, @import("queue/lane.zig").Message);
@@ -33,7 +33,7 @@ test "constants" {
     try sameNumbers("SPARGIO_QUEUE_", Backend);
     try sameNumbers("SPARGIO_IDLE_", IdleStrategy);
     try std.testing.expectEqual(header.SPARGIO_E_ERRNO(1), errors.fromErrno(1));
-    const options = @import("options.zig");
+    const options = @import("base/options.zig");
     try std.testing.expectEqual(header.SPARGIO_RUNTIME_NO_MSG_RING, options.flag_no_msg_ring);
     try std.testing.expectEqual(header.SPARGIO_RUNTIME_NO_SINGLE_ISSUER, options.flag_no_single_issuer);
     try std.testing.expectEqual(header.SPARGIO_RUNTIME_COOP_TASKRUN, options.flag_coop_taskrun);

@@ -2,9 +2,9 @@
 //! completion, a bell, a timer or the backstop. On the shard's thread only.
 
 const std = @import("std");
-const clock = @import("clock.zig");
-const limits = @import("limits.zig");
-const seam = @import("seam.zig");
+const clock = @import("base/clock.zig");
+const limits = @import("base/limits.zig");
+const seam = @import("base/platform.zig");
 const Internal = @import("user_data.zig").Internal;
 const Sqe = @import("ring.zig").Sqe;
 const Shard = @import("shard.zig").Shard;

@@ -6,8 +6,8 @@ const std = @import("std");
 const linux = std.os.linux;
 const c_api = @import("c_api.zig");
 const runtime_handle = @import("runtime_handle.zig");
-const errors = @import("errors.zig");
-const Options = @import("options.zig").Options;
+const errors = @import("base/errors.zig");
+const Options = @import("base/options.zig").Options;
 const Runtime = @import("runtime.zig").Runtime;
 const Sqe = @import("ring.zig").Sqe;
 

@@ -3,7 +3,7 @@
 //! the shard's.
 
 const std = @import("std");
-const gpa = @import("memory.zig").gpa;
+const gpa = @import("base/memory.zig").gpa;
 const listeners_module = @import("listeners.zig");
 const Listeners = listeners_module.Listeners;
 const Queue = listeners_module.Queue;
@@ -11,7 +11,7 @@ pub const Interest = listeners_module.Interest;
 const Lane = @import("queue/lane.zig").Lane;
 const Outbox = @import("outbox.zig").Outbox;
 const Task = @import("task.zig").Task;
-const Atomic = @import("seam.zig").Atomic;
+const Atomic = @import("base/platform.zig").Atomic;
 
 pub const Mailbox = struct {
     regular: Lane, // any thread

@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const errors = @import("errors.zig");
+const errors = @import("base/errors.zig");
 const lane = @import("queue/lane.zig");
 const outbox = @import("outbox.zig");
 const Crew = @import("crew.zig").Crew;
@@ -90,7 +90,7 @@ fn laneOf(crew: *const Crew, target: *Shard, tag: u16) ?*Lane {
 }
 
 fn arrivalOf(message: Message) u64 {
-    comptime std.debug.assert(@import("limits.zig").shards_max <= 256); // The sender takes a byte.
+    comptime std.debug.assert(@import("base/limits.zig").shards_max <= 256); // The sender takes a byte.
     return @backingInt(Internal.message) | @as(u64, message.from) << 8 | @as(u64, message.tag) << 16;
 }
 

@@ -3,10 +3,10 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const Atomic = @import("seam.zig").Atomic;
-const errors = @import("errors.zig");
-const gpa = @import("memory.zig").gpa;
-const HandleTableType = @import("handle_table.zig").HandleTableType;
+const Atomic = @import("base/platform.zig").Atomic;
+const errors = @import("base/errors.zig");
+const gpa = @import("base/memory.zig").gpa;
+const HandleTableType = @import("base/handle_table.zig").HandleTableType;
 const Shard = @import("shard.zig").Shard;
 const Task = @import("task.zig").Task;
 const Poll = @import("task.zig").Poll;

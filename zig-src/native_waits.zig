@@ -3,8 +3,8 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const gpa = @import("memory.zig").gpa;
-const Atomic = @import("seam.zig").Atomic;
+const gpa = @import("base/memory.zig").gpa;
+const Atomic = @import("base/platform.zig").Atomic;
 const NativeTask = @import("native_task.zig").NativeTask;
 const Waiter = @import("completion.zig").Waiter;
 

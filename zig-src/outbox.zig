@@ -5,7 +5,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const Message = @import("queue/lane.zig").Message;
-const memory = @import("memory.zig");
+const memory = @import("base/memory.zig");
 
 /// A sequence number travels in this many bits of a `user_data`.
 pub const sequence_bits = 24;

@@ -1,8 +1,8 @@
 //! Tasks that wait until a shard's stealable queue has room again, the longest first. Any thread.
 
 const std = @import("std");
-const sync = @import("sync.zig");
-const Atomic = @import("seam.zig").Atomic;
+const sync = @import("base/sync.zig");
+const Atomic = @import("base/platform.zig").Atomic;
 const ChainType = @import("queue/chain.zig").ChainType;
 const LinkType = @import("queue/chain.zig").LinkType;
 const Task = @import("task.zig").Task;

@@ -2,8 +2,8 @@
 
 pub const c_api = @import("c_api.zig");
 
-pub const std_options = @import("settings.zig").std_options;
-pub const panic = @import("settings.zig").panic;
+pub const std_options = @import("base/root_settings.zig").std_options;
+pub const panic = @import("base/root_settings.zig").panic;
 
 comptime {
     _ = c_api;
@@ -14,19 +14,19 @@ comptime {
 test {
     _ = c_api;
     _ = @import("bell_failure_test.zig");
-    _ = @import("cbor.zig");
+    _ = @import("base/cbor.zig");
     _ = @import("completion.zig");
-    _ = @import("clock.zig");
+    _ = @import("base/clock.zig");
     _ = @import("doorbell.zig");
-    _ = @import("errno_text.zig");
-    _ = @import("errors.zig");
-    _ = @import("handle_table.zig");
+    _ = @import("base/errno_text.zig");
+    _ = @import("base/errors.zig");
+    _ = @import("base/handle_table.zig");
     _ = @import("header_test.zig");
     _ = @import("interrupted_test.zig");
     _ = @import("listeners.zig");
     _ = @import("locked_memory.zig");
     _ = @import("op.zig");
-    _ = @import("options.zig");
+    _ = @import("base/options.zig");
     _ = @import("ops/raw.zig");
     _ = @import("probe.zig");
     _ = @import("outbox.zig");
@@ -34,18 +34,18 @@ test {
     _ = @import("queue/inbox.zig");
     _ = @import("queue/lane.zig");
     _ = @import("queue/list.zig");
-    _ = @import("self_connect.zig");
+    _ = @import("base/self_connect.zig");
     _ = @import("queue/stealable.zig");
     _ = @import("ring.zig");
     _ = @import("room.zig");
-    _ = @import("signals.zig");
+    _ = @import("base/signals.zig");
     _ = @import("steal.zig");
     _ = @import("start_failure_test.zig");
     _ = @import("stress_test.zig");
     _ = @import("soft/blocking.zig");
     _ = @import("soft/users.zig");
     _ = @import("soft/vectors.zig");
-    _ = @import("sync.zig");
+    _ = @import("base/sync.zig");
     _ = @import("tags.zig");
     _ = @import("timers.zig");
     _ = @import("undo.zig");

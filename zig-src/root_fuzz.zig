@@ -6,12 +6,12 @@ const runtime_handle = @import("runtime_handle.zig");
 const snapshot = @import("snapshot.zig");
 const stats = @import("stats.zig");
 const Crew = @import("crew.zig").Crew;
-const HandleTableType = @import("handle_table.zig").HandleTableType;
+const HandleTableType = @import("base/handle_table.zig").HandleTableType;
 const Tags = @import("tags.zig").Tags;
-const Writer = @import("cbor.zig").Writer;
+const Writer = @import("base/cbor.zig").Writer;
 
-pub const std_options = @import("settings.zig").std_options;
-pub const panic = @import("settings.zig").panic;
+pub const std_options = @import("base/root_settings.zig").std_options;
+pub const panic = @import("base/root_settings.zig").panic;
 
 comptime {
     _ = @import("root_python.zig");

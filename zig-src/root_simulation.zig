@@ -2,8 +2,8 @@
 
 const simulate = @import("testing/simulate.zig");
 
-/// Makes seam.zig take it.
+/// Makes platform.zig take it.
 pub const spargio_machine = @import("testing/machine.zig");
 pub const main = simulate.main;
 pub const panic = simulate.panic;
-pub const std_options = @import("settings.zig").std_options;
+pub const std_options = @import("base/root_settings.zig").std_options;

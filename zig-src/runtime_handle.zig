@@ -2,10 +2,10 @@
 //! Any thread.
 
 const build_options = @import("build_options");
-const errors = @import("errors.zig");
-const gpa = @import("memory.zig").gpa;
+const errors = @import("base/errors.zig");
+const gpa = @import("base/memory.zig").gpa;
 const snapshot = @import("snapshot.zig");
-const HandleTableType = @import("handle_table.zig").HandleTableType;
+const HandleTableType = @import("base/handle_table.zig").HandleTableType;
 const Runtime = @import("runtime.zig").Runtime;
 
 pub const version: [:0]const u8 = build_options.version;

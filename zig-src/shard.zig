@@ -7,9 +7,9 @@ const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const cancel = @import("cancel.zig");
-const clock = @import("clock.zig");
-const fork = @import("fork.zig");
-const limits = @import("limits.zig");
+const clock = @import("base/clock.zig");
+const fork = @import("base/fork.zig");
+const limits = @import("base/limits.zig");
 const stats = @import("stats.zig");
 const Crew = @import("crew.zig").Crew;
 const buffers_module = @import("buffers.zig");
@@ -38,7 +38,7 @@ const bells = @import("bells.zig");
 const idle = @import("idle.zig");
 const thief = @import("thief.zig");
 const without_worker = @import("without_worker.zig");
-const seam = @import("seam.zig");
+const seam = @import("base/platform.zig");
 const Atomic = seam.Atomic;
 
 /// A shard that never parks publishes its busy time this often.

@@ -5,9 +5,9 @@
 const std = @import("std");
 const c_api = @import("c_api.zig");
 const runtime_handle = @import("runtime_handle.zig");
-const errors = @import("errors.zig");
+const errors = @import("base/errors.zig");
 const Kind = @import("task.zig").Kind;
-const Options = @import("options.zig").Options;
+const Options = @import("base/options.zig").Options;
 const joins = &@import("native_task.zig").joins;
 const Atomic = std.atomic.Value;
 

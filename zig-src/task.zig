@@ -6,7 +6,7 @@ const std = @import("std");
 const Completion = @import("completion.zig").Completion;
 const Listener = @import("listeners.zig").Listener;
 const Op = @import("op.zig").Op;
-const Atomic = @import("seam.zig").Atomic;
+const Atomic = @import("base/platform.zig").Atomic;
 
 pub const Poll = enum { ended, pending, yield };
 

@@ -3,8 +3,8 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const clock = @import("clock.zig");
-const limits = @import("limits.zig");
+const clock = @import("base/clock.zig");
+const limits = @import("base/limits.zig");
 const Shard = @import("shard.zig").Shard;
 const Task = @import("task.zig").Task;
 const View = @import("steal.zig").View;

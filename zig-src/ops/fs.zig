@@ -2,8 +2,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const gpa = @import("../memory.zig").gpa;
-const limits = @import("../limits.zig");
+const gpa = @import("../base/memory.zig").gpa;
+const limits = @import("../base/limits.zig");
 const Shard = @import("../shard.zig").Shard;
 const Sqe = @import("../ring.zig").Sqe;
 const Task = @import("../task.zig").Task;

@@ -8,7 +8,7 @@ const Task = @import("../task.zig").Task;
 const Op = @import("../op.zig").Op;
 const buffers = @import("../buffers.zig");
 const fs = @import("fs.zig");
-const gpa = @import("../memory.zig").gpa;
+const gpa = @import("../base/memory.zig").gpa;
 
 pub const Error = fs.Error;
 

@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const gpa = @import("../memory.zig").gpa;
+const gpa = @import("../base/memory.zig").gpa;
 const Op = @import("../op.zig").Op;
 const Shard = @import("../shard.zig").Shard;
 const Sqe = @import("../ring.zig").Sqe;

@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const errors = @import("../errors.zig");
+const errors = @import("../base/errors.zig");
 const forgotten = @import("forgotten.zig");
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;

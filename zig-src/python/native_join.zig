@@ -1,7 +1,7 @@
 //! The handle of a C function that Python spawned: awaited in coroutines, waited for on threads.
 
 const api = @import("api.zig");
-const errors = @import("../errors.zig");
+const errors = @import("../base/errors.zig");
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const native = @import("../native_task.zig");

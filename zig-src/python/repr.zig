@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const errors = @import("../errors.zig");
+const errors = @import("../base/errors.zig");
 const PyTask = @import("task.zig").PyTask;
 const shard_none = @import("../task.zig").shard_none;
 const Task = @import("../task.zig").Task;

@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const clock = @import("../clock.zig");
+const clock = @import("../base/clock.zig");
 const Completion = @import("../completion.zig").Completion;
 const Shard = @import("../shard.zig").Shard;
 const Object = api.Object;

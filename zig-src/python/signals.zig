@@ -2,10 +2,10 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const errors = @import("../errors.zig");
+const errors = @import("../base/errors.zig");
 const object = @import("object.zig");
 const raiseCode = @import("helpers.zig").raiseCode;
-const signals = @import("../signals.zig");
+const signals = @import("../base/signals.zig");
 const Object = api.Object;
 const py = &api.py;
 

@@ -4,12 +4,12 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const clock = @import("../clock.zig");
+const clock = @import("../base/clock.zig");
 const object = @import("object.zig");
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
 const Timer = @import("../timers.zig").Timer;
-const sync = @import("../sync.zig");
+const sync = @import("../base/sync.zig");
 const Object = api.Object;
 const py = &api.py;
 

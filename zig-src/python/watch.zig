@@ -4,11 +4,11 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const clock = @import("../clock.zig");
-const gpa = @import("../memory.zig").gpa;
-const sync = @import("../sync.zig");
+const clock = @import("../base/clock.zig");
+const gpa = @import("../base/memory.zig").gpa;
+const sync = @import("../base/sync.zig");
 const Crew = @import("../crew.zig").Crew;
-const Options = @import("../options.zig").Options;
+const Options = @import("../base/options.zig").Options;
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const PyTask = @import("task.zig").PyTask;
 const Object = api.Object;

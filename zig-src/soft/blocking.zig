@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const limits = @import("../limits.zig");
+const limits = @import("../base/limits.zig");
 const vectors = @import("vectors.zig");
 const Pending = @import("pending.zig").Pending;
 const Sqe = @import("../ring.zig").Sqe;

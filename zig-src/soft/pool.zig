@@ -4,11 +4,11 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const gpa = @import("../memory.zig").gpa;
-const limits = @import("../limits.zig");
-const seam = @import("../seam.zig");
-const signal_mask = @import("../signal_mask.zig");
-const sync = @import("../sync.zig");
+const gpa = @import("../base/memory.zig").gpa;
+const limits = @import("../base/limits.zig");
+const seam = @import("../base/platform.zig");
+const signal_mask = @import("../base/signal_mask.zig");
+const sync = @import("../base/sync.zig");
 const blocking = @import("blocking.zig");
 const Pending = @import("pending.zig").Pending;
 const Worker = @import("worker.zig").Worker;

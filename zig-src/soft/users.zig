@@ -3,8 +3,8 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const gpa = @import("../memory.zig").gpa;
-const sync = @import("../sync.zig");
+const gpa = @import("../base/memory.zig").gpa;
+const sync = @import("../base/sync.zig");
 const Pending = @import("pending.zig").Pending;
 
 pub const Users = struct {

@@ -1,7 +1,7 @@
 //! Lists of buffers, of which a transfer has moved a part.
 
 const std = @import("std");
-const limits = @import("../limits.zig");
+const limits = @import("../base/limits.zig");
 
 /// Pieces of one transfer.
 pub const pieces_max = limits.vectors_max;

@@ -4,8 +4,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const fork = @import("../fork.zig");
-const sync = @import("../sync.zig");
+const fork = @import("../base/fork.zig");
+const sync = @import("../base/sync.zig");
 
 /// None that the program or libc is known to use; the real-time ones from the middle of their range.
 const candidates = [_]linux.SIG{ .URG, rt(50), rt(49), rt(48) };

@@ -4,8 +4,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const gpa = @import("../memory.zig").gpa;
-const signal_mask = @import("../signal_mask.zig");
+const gpa = @import("../base/memory.zig").gpa;
+const signal_mask = @import("../base/signal_mask.zig");
 const blocking = @import("blocking.zig");
 const Pending = @import("pending.zig").Pending;
 const Pool = @import("pool.zig").Pool;

@@ -277,7 +277,7 @@ pub fn unhush() void {
     quiet -= 1;
 }
 
-// ---- what seam.zig asks for ----
+// ---- what platform.zig asks for ----
 
 pub fn nowNs() u64 {
     point();

@@ -7,12 +7,12 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const api = @import("../api.zig");
-const clock = @import("../../clock.zig");
-const errors = @import("../../errors.zig");
+const clock = @import("../../base/clock.zig");
+const errors = @import("../../base/errors.zig");
 const object = @import("../object.zig");
-const sync = @import("../../sync.zig");
+const sync = @import("../../base/sync.zig");
 const task_module = @import("../../task.zig");
-pub const gpa = @import("../../memory.zig").gpa;
+pub const gpa = @import("../../base/memory.zig").gpa;
 const raiseCode = @import("../helpers.zig").raiseCode;
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");

@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const api = @import("../api.zig");
-const clock = @import("../../clock.zig");
+const clock = @import("../../base/clock.zig");
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const receive = @import("receive.zig");
@@ -16,7 +16,7 @@ const Shard = @import("../../shard.zig").Shard;
 const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
 const Timer = @import("handle.zig").Timer;
-const gpa = @import("../../memory.zig").gpa;
+const gpa = @import("../../base/memory.zig").gpa;
 const Object = api.Object;
 const py = &api.py;
 

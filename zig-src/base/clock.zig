@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const seam = @import("seam.zig");
+const seam = @import("platform.zig");
 
 pub fn nowNs() u64 {
     if (comptime seam.simulated) return seam.machine.nowNs();

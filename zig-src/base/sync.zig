@@ -4,7 +4,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const clock = @import("clock.zig");
-const seam = @import("seam.zig");
+const seam = @import("platform.zig");
 const Atomic = seam.Atomic;
 
 /// Waits while `word` equals `expected`, at most until `deadline_ns`. May return early.

@@ -14,7 +14,7 @@ pub const gpa = if (checking) debug.allocator() else forever;
 /// For tables that stay for the life of the process.
 pub const forever = if (builtin.is_test) watched(&standard) else standard;
 
-const standard = @import("seam.zig").gpa;
+const standard = @import("platform.zig").gpa;
 var debug: std.heap.DebugAllocator(.{ .safety = true, .thread_safe = true }) = .init;
 var asked_to_report: std.atomic.Value(bool) = .init(false);
 

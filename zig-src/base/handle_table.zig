@@ -8,7 +8,7 @@ const limits = @import("limits.zig");
 const fork = @import("fork.zig");
 const forever = @import("memory.zig").forever;
 const Lock = @import("sync.zig").Lock;
-const Atomic = @import("seam.zig").Atomic;
+const Atomic = @import("platform.zig").Atomic;
 
 /// `T.handleClosed(*T)` is called once, when the handle is closed and the last pin is gone.
 pub fn HandleTableType(comptime T: type) type {

@@ -173,7 +173,7 @@ MUTANTS = {
         "        if (self.thread_waiters.load(.seq_cst) > 1) sync.wake",
     ),
     "a backlog that is slept on": (
-        "ring.zig",
+        "ring/ring.zig",
         "if (self.backlog.items.len > 0) null else deadline_ns;",
         "deadline_ns;",
     ),

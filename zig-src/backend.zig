@@ -5,7 +5,7 @@ const attempts = @import("soft/attempt.zig");
 const Failure = @import("base/failure.zig").Failure;
 const options_module = @import("base/options.zig");
 const Options = options_module.Options;
-const probe = @import("probe.zig");
+const probe = @import("ring/probe.zig");
 
 pub const Wanted = options_module.Backend;
 

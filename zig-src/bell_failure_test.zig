@@ -11,7 +11,7 @@ const c_messages = @import("c_messages.zig");
 const errors = @import("base/errors.zig");
 const messages = @import("messages.zig");
 const stats = @import("stats.zig");
-const Internal = @import("user_data.zig").Internal;
+const Internal = @import("ring/user_data.zig").Internal;
 const Options = @import("base/options.zig").Options;
 const Runtime = @import("runtime.zig").Runtime;
 const Shard = @import("shard.zig").Shard;
@@ -116,7 +116,7 @@ fn ring(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
 }
 
 fn started() !Trial {
-    const info = @import("probe.zig").probe();
+    const info = @import("ring/probe.zig").probe();
     if (!info.sufficient() or !info.can().send_msg_ring) return error.SkipZigTest; // Linux 6.13 posts.
     var options: Options = .init();
     options.shards = 2;

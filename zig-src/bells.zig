@@ -7,11 +7,11 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const seam = @import("base/platform.zig");
 const stats = @import("stats.zig");
-const Cqe = @import("ring.zig").Cqe;
+const Cqe = @import("ring/ring.zig").Cqe;
 const Crew = @import("crew.zig").Crew;
-const Internal = @import("user_data.zig").Internal;
+const Internal = @import("ring/user_data.zig").Internal;
 const Shard = @import("shard.zig").Shard;
-const Sqe = @import("ring.zig").Sqe;
+const Sqe = @import("ring/ring.zig").Sqe;
 
 fn bellSqe(target: *const Shard) Sqe {
     var sqe = std.mem.zeroes(Sqe);

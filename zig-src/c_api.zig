@@ -12,7 +12,7 @@ const net = @import("ops/net.zig");
 const raw = @import("ops/raw.zig");
 const options_module = @import("base/options.zig");
 const Options = options_module.Options;
-const probe = @import("probe.zig");
+const probe = @import("ring/probe.zig");
 const Kind = @import("task.zig").Kind;
 const NativeTask = @import("native_task.zig").NativeTask;
 const PollFn = @import("native_task.zig").PollFn;
@@ -22,7 +22,7 @@ const Op = @import("op.zig").Op;
 const Placement = @import("runtime.zig").Placement;
 const Runtime = @import("runtime.zig").Runtime;
 const Shard = @import("shard.zig").Shard;
-const Sqe = @import("ring.zig").Sqe;
+const Sqe = @import("ring/ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const shard_none = @import("task.zig").shard_none;
 

@@ -7,11 +7,11 @@ const linux = std.os.linux;
 const clock = @import("base/clock.zig");
 const limits = @import("base/limits.zig");
 const op_module = @import("op.zig");
-const Internal = @import("user_data.zig").Internal;
+const Internal = @import("ring/user_data.zig").Internal;
 const Op = op_module.Op;
-const Cqe = @import("ring.zig").Cqe;
+const Cqe = @import("ring/ring.zig").Cqe;
 const Shard = @import("shard.zig").Shard;
-const Sqe = @import("ring.zig").Sqe;
+const Sqe = @import("ring/ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
 

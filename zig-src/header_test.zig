@@ -5,7 +5,7 @@ const std = @import("std");
 const header = @import("header");
 const errors = @import("base/errors.zig");
 const Backend = @import("base/options.zig").QueueBackend;
-const Capabilities = @import("probe.zig").Capabilities;
+const Capabilities = @import("ring/probe.zig").Capabilities;
 const IdleStrategy = @import("base/options.zig").IdleStrategy;
 const Kind = @import("task.zig").Kind;
 
@@ -21,7 +21,7 @@ fn sameLayout(comptime C: type, comptime Own: type) !void {
 
 test "structs" {
     try sameLayout(header.spargio_runtime_options, @import("base/options.zig").Options);
-    try sameLayout(header.spargio_probe_info, @import("probe.zig").Info);
+    try sameLayout(header.spargio_probe_info, @import("ring/probe.zig").Info);
     try sameLayout(header.spargio_placement, @import("c_api.zig").PlacementC);
     try sameLayout(header.spargio_msg, @import("queue/lane.zig").Message);
 }

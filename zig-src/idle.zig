@@ -5,8 +5,8 @@ const std = @import("std");
 const clock = @import("base/clock.zig");
 const limits = @import("base/limits.zig");
 const seam = @import("base/platform.zig");
-const Internal = @import("user_data.zig").Internal;
-const Sqe = @import("ring.zig").Sqe;
+const Internal = @import("ring/user_data.zig").Internal;
+const Sqe = @import("ring/ring.zig").Sqe;
 const Shard = @import("shard.zig").Shard;
 const thief = @import("thief.zig");
 

@@ -9,7 +9,7 @@ const runtime_handle = @import("runtime_handle.zig");
 const errors = @import("base/errors.zig");
 const Options = @import("base/options.zig").Options;
 const Runtime = @import("runtime.zig").Runtime;
-const Sqe = @import("ring.zig").Sqe;
+const Sqe = @import("ring/ring.zig").Sqe;
 
 const testing = std.testing;
 const forever = std.math.maxInt(u64);

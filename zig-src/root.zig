@@ -24,11 +24,11 @@ test {
     _ = @import("header_test.zig");
     _ = @import("interrupted_test.zig");
     _ = @import("listeners.zig");
-    _ = @import("locked_memory.zig");
+    _ = @import("ring/memlock.zig");
     _ = @import("op.zig");
     _ = @import("base/options.zig");
     _ = @import("ops/raw.zig");
-    _ = @import("probe.zig");
+    _ = @import("ring/probe.zig");
     _ = @import("outbox.zig");
     _ = @import("queue/chain.zig");
     _ = @import("queue/inbox.zig");
@@ -36,7 +36,7 @@ test {
     _ = @import("queue/list.zig");
     _ = @import("base/self_connect.zig");
     _ = @import("queue/stealable.zig");
-    _ = @import("ring.zig");
+    _ = @import("ring/ring.zig");
     _ = @import("room.zig");
     _ = @import("base/signals.zig");
     _ = @import("steal.zig");

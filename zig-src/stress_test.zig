@@ -90,7 +90,7 @@ fn produce(works: []Work, seed: u64) void {
 }
 
 test "each accepted task starts at most once while threads spawn, cancel, wait and stop" {
-    if (!@import("probe.zig").probe().sufficient()) return error.SkipZigTest;
+    if (!@import("ring/probe.zig").probe().sufficient()) return error.SkipZigTest;
     const per_thread = 400;
     const seed = testing.random_seed;
     for (0..12) |round| {

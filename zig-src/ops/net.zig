@@ -3,10 +3,10 @@
 const std = @import("std");
 const linux = std.os.linux;
 const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
+const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task.zig").Task;
 const Op = @import("../op.zig").Op;
-const buffers = @import("../buffers.zig");
+const buffers = @import("../ring/provided_buffers.zig");
 const fs = @import("fs.zig");
 const gpa = @import("../base/memory.zig").gpa;
 

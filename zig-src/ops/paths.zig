@@ -5,7 +5,7 @@ const linux = std.os.linux;
 const gpa = @import("../base/memory.zig").gpa;
 const Op = @import("../op.zig").Op;
 const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
+const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task.zig").Task;
 
 pub const Error = error{OutOfMemory};

@@ -13,7 +13,7 @@ const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
 const Spare = @import("spare.zig").Spare;
-const Sqe = @import("../ring.zig").Sqe;
+const Sqe = @import("../ring/ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 

@@ -15,7 +15,7 @@ const shown = @import("shown.zig");
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
+const Sqe = @import("../ring/ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 

@@ -1,7 +1,7 @@
 //! Memory that a shard's ring knows beforehand, as Python registers it. For the shard of the current task.
 
 const api = @import("api.zig");
-const fixed = @import("../fixed.zig");
+const fixed = @import("../ring/registered_buffers.zig");
 const helpers_module = @import("helpers.zig");
 const object = @import("object.zig");
 const PyTask = @import("task.zig").PyTask;

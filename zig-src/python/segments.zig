@@ -8,7 +8,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("api.zig");
-const buffers = @import("../buffers.zig");
+const buffers = @import("../ring/provided_buffers.zig");
 const helpers_module = @import("helpers.zig");
 const helpers = &helpers_module.helpers;
 const object = @import("object.zig");
@@ -16,7 +16,7 @@ const CoreOp = @import("../op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
+const Sqe = @import("../ring/ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 

@@ -13,7 +13,7 @@ const ops = @import("../ops/raw.zig");
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
+const Sqe = @import("../ring/ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 

@@ -5,7 +5,7 @@ const linux = std.os.linux;
 const limits = @import("../base/limits.zig");
 const vectors = @import("vectors.zig");
 const Pending = @import("pending.zig").Pending;
-const Sqe = @import("../ring.zig").Sqe;
+const Sqe = @import("../ring/ring.zig").Sqe;
 
 /// What may be handed to the pool.
 pub fn knows(opcode: linux.IORING_OP) bool {

@@ -2,8 +2,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const Buffers = @import("../buffers.zig").Buffers;
-const Sqe = @import("../ring.zig").Sqe;
+const Buffers = @import("../ring/provided_buffers.zig").Buffers;
+const Sqe = @import("../ring/ring.zig").Sqe;
 
 pub const Pending = struct {
     sqe: Sqe,

@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const buffers = @import("../buffers.zig");
+const buffers = @import("../ring/provided_buffers.zig");
 const descriptors = @import("nonblocking.zig");
 const limits = @import("../base/limits.zig");
 const vectors = @import("vectors.zig");

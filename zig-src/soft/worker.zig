@@ -9,7 +9,7 @@ const signal_mask = @import("../base/signal_mask.zig");
 const blocking = @import("blocking.zig");
 const Pending = @import("pending.zig").Pending;
 const Pool = @import("pool.zig").Pool;
-const Sqe = @import("../ring.zig").Sqe;
+const Sqe = @import("../ring/ring.zig").Sqe;
 
 pub const Worker = struct {
     pool: *Pool,

@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const buffers = @import("../buffers.zig");
+const buffers = @import("../ring/provided_buffers.zig");
 const c_api = @import("../c_api.zig");
 const c_messages = @import("../c_messages.zig");
 const errors = @import("../base/errors.zig");
@@ -15,7 +15,7 @@ const mail = @import("mail.zig");
 const net = @import("../ops/net.zig");
 const report = @import("report.zig");
 const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
+const Sqe = @import("../ring/ring.zig").Sqe;
 const trial = @import("trial.zig");
 
 const expect = report.expect;

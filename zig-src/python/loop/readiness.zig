@@ -10,7 +10,7 @@ const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
 const Op = @import("../../op.zig").Op;
 const Shard = @import("../../shard.zig").Shard;
-const Sqe = @import("../../ring.zig").Sqe;
+const Sqe = @import("../../ring/ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 

@@ -5,15 +5,15 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const linux = std.os.linux;
-const Buffers = @import("buffers.zig").Buffers;
-const clock = @import("base/clock.zig");
-const Failure = @import("base/failure.zig").Failure;
-const gpa = @import("base/memory.zig").gpa;
-const limits = @import("base/limits.zig");
+const Buffers = @import("provided_buffers.zig").Buffers;
+const clock = @import("../base/clock.zig");
+const Failure = @import("../base/failure.zig").Failure;
+const gpa = @import("../base/memory.zig").gpa;
+const limits = @import("../base/limits.zig");
 const probe = @import("probe.zig");
 const Info = probe.Info;
-const seam = @import("base/platform.zig");
-const options_module = @import("base/options.zig");
+const seam = @import("../base/platform.zig");
+const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
 
 pub const Sqe = linux.io_uring_sqe;

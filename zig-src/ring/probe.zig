@@ -3,10 +3,10 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const Failure = @import("base/failure.zig").Failure;
-const limits = @import("base/limits.zig");
-const seam = @import("base/platform.zig");
-const cpus = @import("base/cpus.zig");
+const Failure = @import("../base/failure.zig").Failure;
+const limits = @import("../base/limits.zig");
+const seam = @import("../base/platform.zig");
+const cpus = @import("../base/cpus.zig");
 
 pub const Capabilities = packed struct(u64) {
     defer_taskrun: bool = false,

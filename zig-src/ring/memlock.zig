@@ -4,11 +4,11 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const clock = @import("base/clock.zig");
-const Failure = @import("base/failure.zig").Failure;
-const limits = @import("base/limits.zig");
+const clock = @import("../base/clock.zig");
+const Failure = @import("../base/failure.zig").Failure;
+const limits = @import("../base/limits.zig");
 const probe = @import("probe.zig");
-const Options = @import("base/options.zig").Options;
+const Options = @import("../base/options.zig").Options;
 const Ring = @import("ring.zig").Ring;
 
 const page = 4096;

@@ -1,7 +1,7 @@
 //! Which backend a runtime gets: io_uring, or epoll(7) and threads where that is not to be had.
 
 const std = @import("std");
-const attempts = @import("soft/attempt.zig");
+const attempts = @import("epoll/attempt.zig");
 const Failure = @import("base/failure.zig").Failure;
 const options_module = @import("base/options.zig");
 const Options = options_module.Options;

@@ -42,9 +42,9 @@ test {
     _ = @import("steal.zig");
     _ = @import("start_failure_test.zig");
     _ = @import("stress_test.zig");
-    _ = @import("soft/blocking.zig");
-    _ = @import("soft/users.zig");
-    _ = @import("soft/vectors.zig");
+    _ = @import("epoll/blocking.zig");
+    _ = @import("epoll/users.zig");
+    _ = @import("epoll/iovecs.zig");
     _ = @import("base/sync.zig");
     _ = @import("tags.zig");
     _ = @import("timers.zig");

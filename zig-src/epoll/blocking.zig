@@ -3,7 +3,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const limits = @import("../base/limits.zig");
-const vectors = @import("vectors.zig");
+const vectors = @import("iovecs.zig");
 const Pending = @import("pending.zig").Pending;
 const Sqe = @import("../ring/ring.zig").Sqe;
 

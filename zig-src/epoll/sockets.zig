@@ -5,7 +5,7 @@ const linux = std.os.linux;
 const buffers = @import("../ring/provided_buffers.zig");
 const descriptors = @import("nonblocking.zig");
 const limits = @import("../base/limits.zig");
-const vectors = @import("vectors.zig");
+const vectors = @import("iovecs.zig");
 const Outcome = @import("pending.zig").Outcome;
 const Pending = @import("pending.zig").Pending;
 

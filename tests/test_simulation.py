@@ -76,7 +76,7 @@ MUTANTS = {
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
     ),
     "a result that nobody undoes": (
-        "op.zig",
+        "task/op.zig",
         "        op.undo.apply(op.result);\n",
         "",
     ),
@@ -86,25 +86,25 @@ MUTANTS = {
         "",
     ),
     "a slot that is freed twice": (
-        "op.zig",
+        "task/op.zig",
         "        const result = op.result;\n        self.release(op);\n",
         "        const result = op.result;\n        self.release(op);\n"
         "        if (op.generation % 4 == 0 and self.taken > 0) self.release(op);\n",
     ),
     "a slot that keeps its generation": (
-        "op.zig",
+        "task/op.zig",
         "if (op.generation == std.math.maxInt(u32)) 1 else op.generation + 1;",
         "op.generation;",
     ),
     "a claim of a wake by store": (
-        "task.zig",
+        "task/task.zig",
         ".idle => if (self.state.cmpxchgStrong(.idle, .queued, .seq_cst, .seq_cst) == null)\n"
         "                    return true,",
         ".idle => {\n                    self.state.store(.queued, .seq_cst);\n"
         "                    return true;\n                },",
     ),
     "a running task that is not told": (
-        "task.zig",
+        "task/task.zig",
         ".running => if (self.state.cmpxchgStrong(.running, .running_notified, "
         ".seq_cst, .seq_cst) == null)\n                    return false,",
         ".running => return false,",
@@ -168,7 +168,7 @@ MUTANTS = {
         "                list.pushBack(item);\n",
     ),
     "a waiter that looks before it is counted": (
-        "completion.zig",
+        "task/latch.zig",
         "        if (self.thread_waiters.load(.seq_cst) > 0) sync.wake",
         "        if (self.thread_waiters.load(.seq_cst) > 1) sync.wake",
     ),
@@ -178,7 +178,7 @@ MUTANTS = {
         "deadline_ns;",
     ),
     "a heap of timers out of order": (
-        "timers.zig",
+        "task/timers.zig",
         "        self.siftUp(place);\n        self.siftDown(last.place);\n",
         "        self.siftUp(place);\n",
     ),

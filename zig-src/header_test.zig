@@ -7,7 +7,7 @@ const errors = @import("base/errors.zig");
 const Backend = @import("base/options.zig").QueueBackend;
 const Capabilities = @import("ring/probe.zig").Capabilities;
 const IdleStrategy = @import("base/options.zig").IdleStrategy;
-const Kind = @import("task.zig").Kind;
+const Kind = @import("task/task.zig").Kind;
 
 fn sameLayout(comptime C: type, comptime Own: type) !void {
     try std.testing.expectEqual(@sizeOf(C), @sizeOf(Own));

@@ -15,7 +15,7 @@ test {
     _ = c_api;
     _ = @import("bell_failure_test.zig");
     _ = @import("base/cbor.zig");
-    _ = @import("completion.zig");
+    _ = @import("task/latch.zig");
     _ = @import("base/clock.zig");
     _ = @import("doorbell.zig");
     _ = @import("base/errno_text.zig");
@@ -23,9 +23,9 @@ test {
     _ = @import("base/handle_table.zig");
     _ = @import("header_test.zig");
     _ = @import("interrupted_test.zig");
-    _ = @import("listeners.zig");
+    _ = @import("task/listeners.zig");
     _ = @import("ring/memlock.zig");
-    _ = @import("op.zig");
+    _ = @import("task/op.zig");
     _ = @import("base/options.zig");
     _ = @import("ops/raw.zig");
     _ = @import("ring/probe.zig");
@@ -37,7 +37,7 @@ test {
     _ = @import("base/self_connect.zig");
     _ = @import("queue/stealable.zig");
     _ = @import("ring/ring.zig");
-    _ = @import("room.zig");
+    _ = @import("task/room.zig");
     _ = @import("base/signals.zig");
     _ = @import("steal.zig");
     _ = @import("start_failure_test.zig");
@@ -47,6 +47,6 @@ test {
     _ = @import("epoll/iovecs.zig");
     _ = @import("base/sync.zig");
     _ = @import("tags.zig");
-    _ = @import("timers.zig");
-    _ = @import("undo.zig");
+    _ = @import("task/timers.zig");
+    _ = @import("task/unclaimed.zig");
 }

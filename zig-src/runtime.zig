@@ -23,8 +23,8 @@ const Host = @import("host.zig").Host;
 const Epoll = @import("epoll/epoll.zig").Epoll;
 const Pool = @import("epoll/pool.zig").Pool;
 const Shard = @import("shard.zig").Shard;
-const Task = @import("task.zig").Task;
-const Kind = @import("task.zig").Kind;
+const Task = @import("task/task.zig").Task;
+const Kind = @import("task/task.zig").Kind;
 const seam = @import("base/platform.zig");
 const Atomic = seam.Atomic;
 

@@ -6,7 +6,7 @@ const assert = std.debug.assert;
 const clock = @import("base/clock.zig");
 const limits = @import("base/limits.zig");
 const Shard = @import("shard.zig").Shard;
-const Task = @import("task.zig").Task;
+const Task = @import("task/task.zig").Task;
 const View = @import("steal.zig").View;
 
 const batch_max = 1024;

@@ -7,7 +7,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const attempts = @import("epoll/attempt.zig");
 const blocking = @import("epoll/blocking.zig");
-const Op = @import("op.zig").Op;
+const Op = @import("task/op.zig").Op;
 const Pending = @import("epoll/pending.zig").Pending;
 const Shard = @import("shard.zig").Shard;
 

@@ -6,8 +6,8 @@ const gpa = @import("../base/memory.zig").gpa;
 const limits = @import("../base/limits.zig");
 const Shard = @import("../shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
-const Task = @import("../task.zig").Task;
-const Op = @import("../op.zig").Op;
+const Task = @import("../task/task.zig").Task;
+const Op = @import("../task/op.zig").Op;
 const Internal = @import("../ring/user_data.zig").Internal;
 
 pub const Error = error{OutOfMemory};

@@ -3,10 +3,10 @@
 const std = @import("std");
 const linux = std.os.linux;
 const gpa = @import("../base/memory.zig").gpa;
-const Op = @import("../op.zig").Op;
+const Op = @import("../task/op.zig").Op;
 const Shard = @import("../shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
-const Task = @import("../task.zig").Task;
+const Task = @import("../task/task.zig").Task;
 
 pub const Error = error{OutOfMemory};
 

@@ -5,10 +5,10 @@
 const std = @import("std");
 const linux = std.os.linux;
 const fs = @import("fs.zig");
-const Op = @import("../op.zig").Op;
+const Op = @import("../task/op.zig").Op;
 const Shard = @import("../shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
-const Task = @import("../task.zig").Task;
+const Task = @import("../task/task.zig").Task;
 
 /// The last opcode that this release knows (IORING_OP_PIPE): of a newer one it cannot tell how many
 /// completions it gives.

@@ -19,8 +19,8 @@ const Spare = @import("spare.zig").Spare;
 const Object = api.Object;
 const py = &api.py;
 
-const closing_bit = @import("../op.zig").closing_bit;
-const recall_bit = @import("../op.zig").recall_bit;
+const closing_bit = @import("../task/op.zig").closing_bit;
+const recall_bit = @import("../task/op.zig").recall_bit;
 
 /// A receive gets a new bytes object before anything has arrived: its size follows what the peer
 /// sends, so that many quiet connections do not hold much, and a fast one is not cut into pieces.

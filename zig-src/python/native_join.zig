@@ -12,7 +12,7 @@ const Placement = @import("../runtime.zig").Placement;
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
-const shard_none = @import("../task.zig").shard_none;
+const shard_none = @import("../task/task.zig").shard_none;
 const Object = api.Object;
 const py = &api.py;
 

@@ -17,11 +17,11 @@ const net = @import("../ops/net.zig");
 const object = @import("object.zig");
 const shown = @import("shown.zig");
 const once = @import("once.zig");
-const CoreOp = @import("../op.zig").Op;
+const CoreOp = @import("../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../shard.zig").Shard;
-const Task = @import("../task.zig").Task;
+const Task = @import("../task/task.zig").Task;
 const Object = api.Object;
 const py = &api.py;
 

@@ -4,8 +4,8 @@ const std = @import("std");
 const api = @import("api.zig");
 const errors = @import("../base/errors.zig");
 const PyTask = @import("task.zig").PyTask;
-const shard_none = @import("../task.zig").shard_none;
-const Task = @import("../task.zig").Task;
+const shard_none = @import("../task/task.zig").shard_none;
+const Task = @import("../task/task.zig").Task;
 const Object = api.Object;
 const py = &api.py;
 

@@ -11,7 +11,7 @@ const clock = @import("../../base/clock.zig");
 const errors = @import("../../base/errors.zig");
 const object = @import("../object.zig");
 const sync = @import("../../base/sync.zig");
-const task_module = @import("../../task.zig");
+const task_module = @import("../../task/task.zig");
 pub const gpa = @import("../../base/memory.zig").gpa;
 const raiseCode = @import("../helpers.zig").raiseCode;
 const calls = @import("calls.zig");
@@ -31,7 +31,7 @@ const receive = @import("receive.zig");
 const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
 const Timer = @import("handle.zig").Timer;
-const CoreTimer = @import("../../timers.zig").Timer;
+const CoreTimer = @import("../../task/timers.zig").Timer;
 const Object = api.Object;
 const py = &api.py;
 

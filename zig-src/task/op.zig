@@ -5,14 +5,14 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
-const limits = @import("base/limits.zig");
-const seam = @import("base/platform.zig");
-const gpa = @import("base/memory.zig").gpa;
-const isItself = @import("base/self_connect.zig").isItself;
-const Sqe = @import("ring/ring.zig").Sqe;
+const limits = @import("../base/limits.zig");
+const seam = @import("../base/platform.zig");
+const gpa = @import("../base/memory.zig").gpa;
+const isItself = @import("../base/self_connect.zig").isItself;
+const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
-const Undo = @import("undo.zig").Undo;
+const Undo = @import("unclaimed.zig").Undo;
 
 /// Of a word that counts the operations of a descriptor: it is being closed.
 pub const closing_bit: u32 = 1 << 31;
@@ -190,7 +190,7 @@ test "a stale id finds nothing, each op ends once" {
     const first = try table.take(&task, &table);
     const second = try table.take(&task, &table);
     const id = first.id();
-    try std.testing.expect(id > @import("ring/user_data.zig").internal_max);
+    try std.testing.expect(id > @import("../ring/user_data.zig").internal_max);
     try std.testing.expectEqual(first, table.find(id).?);
     table.end(first, 5, 0);
     try std.testing.expectEqual(1, task.flying);

@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const gpa = @import("base/memory.zig").gpa;
+const gpa = @import("../base/memory.zig").gpa;
 
 const idle = std.math.maxInt(u32);
 const coarsest_ns = 1 << 18;

@@ -3,10 +3,10 @@
 //! written in hides behind `VTable`. Knows nothing of rings; scheduling is the shard's.
 
 const std = @import("std");
-const Completion = @import("completion.zig").Completion;
+const Completion = @import("latch.zig").Completion;
 const Listener = @import("listeners.zig").Listener;
 const Op = @import("op.zig").Op;
-const Atomic = @import("base/platform.zig").Atomic;
+const Atomic = @import("../base/platform.zig").Atomic;
 
 pub const Poll = enum { ended, pending, yield };
 

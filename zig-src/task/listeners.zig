@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const gpa = @import("base/memory.zig").gpa;
+const gpa = @import("../base/memory.zig").gpa;
 const Task = @import("task.zig").Task;
 
 /// What a task listens to.

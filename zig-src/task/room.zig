@@ -1,10 +1,10 @@
 //! Tasks that wait until a shard's stealable queue has room again, the longest first. Any thread.
 
 const std = @import("std");
-const sync = @import("base/sync.zig");
-const Atomic = @import("base/platform.zig").Atomic;
-const ChainType = @import("queue/chain.zig").ChainType;
-const LinkType = @import("queue/chain.zig").LinkType;
+const sync = @import("../base/sync.zig");
+const Atomic = @import("../base/platform.zig").Atomic;
+const ChainType = @import("../queue/chain.zig").ChainType;
+const LinkType = @import("../queue/chain.zig").LinkType;
 const Task = @import("task.zig").Task;
 
 pub const Room = struct {

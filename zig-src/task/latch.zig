@@ -3,9 +3,9 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const sync = @import("base/sync.zig");
+const sync = @import("../base/sync.zig");
 const Task = @import("task.zig").Task;
-const Atomic = @import("base/platform.zig").Atomic;
+const Atomic = @import("../base/platform.zig").Atomic;
 
 pub const Completion = struct {
     /// Guards `waiters` and the change of `done`.

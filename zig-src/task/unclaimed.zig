@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const system = @import("base/platform.zig").system;
+const system = @import("../base/platform.zig").system;
 
 pub const Undo = union(enum) {
     nothing,

@@ -5,7 +5,7 @@ const handles = @import("runtime_handle.zig");
 const errors = @import("base/errors.zig");
 const messages = @import("messages.zig");
 const Crew = @import("crew.zig").Crew;
-const Interest = @import("mailbox.zig").Interest;
+const Interest = @import("message/mailbox.zig").Interest;
 const Message = messages.Message;
 const Shard = @import("shard.zig").Shard;
 

@@ -6,12 +6,12 @@ const std = @import("std");
 const linux = std.os.linux;
 const errors = @import("base/errors.zig");
 const lane = @import("queue/lane.zig");
-const outbox = @import("outbox.zig");
+const outbox = @import("message/outbox.zig");
 const Crew = @import("crew.zig").Crew;
 const Internal = @import("ring/user_data.zig").Internal;
 const Lane = lane.Lane;
-const Interest = @import("mailbox.zig").Interest;
-const Mailbox = @import("mailbox.zig").Mailbox;
+const Interest = @import("message/mailbox.zig").Interest;
+const Mailbox = @import("message/mailbox.zig").Mailbox;
 const Shard = @import("shard.zig").Shard;
 
 pub const Message = lane.Message;

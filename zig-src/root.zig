@@ -29,7 +29,7 @@ test {
     _ = @import("base/options.zig");
     _ = @import("ops/raw.zig");
     _ = @import("ring/probe.zig");
-    _ = @import("outbox.zig");
+    _ = @import("message/outbox.zig");
     _ = @import("queue/chain.zig");
     _ = @import("queue/inbox.zig");
     _ = @import("queue/lane.zig");
@@ -46,7 +46,7 @@ test {
     _ = @import("epoll/users.zig");
     _ = @import("epoll/iovecs.zig");
     _ = @import("base/sync.zig");
-    _ = @import("tags.zig");
+    _ = @import("message/tags.zig");
     _ = @import("task/timers.zig");
     _ = @import("task/unclaimed.zig");
 }

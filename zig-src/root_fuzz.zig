@@ -7,7 +7,7 @@ const snapshot = @import("snapshot.zig");
 const stats = @import("stats.zig");
 const Crew = @import("crew.zig").Crew;
 const HandleTableType = @import("base/handle_table.zig").HandleTableType;
-const Tags = @import("tags.zig").Tags;
+const Tags = @import("message/tags.zig").Tags;
 const Writer = @import("base/cbor.zig").Writer;
 
 pub const std_options = @import("base/root_settings.zig").std_options;

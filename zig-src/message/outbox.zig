@@ -4,8 +4,8 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const Message = @import("queue/lane.zig").Message;
-const memory = @import("base/memory.zig");
+const Message = @import("../queue/lane.zig").Message;
+const memory = @import("../base/memory.zig");
 
 /// A sequence number travels in this many bits of a `user_data`.
 pub const sequence_bits = 24;

@@ -3,15 +3,15 @@
 //! the shard's.
 
 const std = @import("std");
-const gpa = @import("base/memory.zig").gpa;
-const listeners_module = @import("task/listeners.zig");
+const gpa = @import("../base/memory.zig").gpa;
+const listeners_module = @import("../task/listeners.zig");
 const Listeners = listeners_module.Listeners;
 const Queue = listeners_module.Queue;
 pub const Interest = listeners_module.Interest;
-const Lane = @import("queue/lane.zig").Lane;
+const Lane = @import("../queue/lane.zig").Lane;
 const Outbox = @import("outbox.zig").Outbox;
-const Task = @import("task/task.zig").Task;
-const Atomic = @import("base/platform.zig").Atomic;
+const Task = @import("../task/task.zig").Task;
+const Atomic = @import("../base/platform.zig").Atomic;
 
 pub const Mailbox = struct {
     regular: Lane, // any thread

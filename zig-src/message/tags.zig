@@ -2,7 +2,7 @@
 //! after the start.
 
 const std = @import("std");
-const memory = @import("base/memory.zig");
+const memory = @import("../base/memory.zig");
 
 pub const Class = union(enum) { regular, hot, counter: u8 };
 

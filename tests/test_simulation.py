@@ -25,52 +25,52 @@ pytestmark = [
 # By name: file, what stands there (once), what stands there instead.
 MUTANTS = {
     "park without the second look": (
-        "idle.zig",
+        "scheduler/idle.zig",
         "    if (shard.hasWork()) {\n",
         "    if (false) {\n",
     ),
-    "park past the timers": ("idle.zig", "@min(shard.timers.next(), search_ns)", "search_ns"),
+    "park past the timers": ("scheduler/idle.zig", "@min(shard.timers.next(), search_ns)", "search_ns"),
     "a look that forgets the stop": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "            self.crew.stop.load(.seq_cst) != 0 or\n",
         "",
     ),
-    "a look that forgets the messages": ("shard.zig", " or self.mailbox.isDue()", ""),
+    "a look that forgets the messages": ("scheduler/shard.zig", " or self.mailbox.isDue()", ""),
     "a bell that is not armed again": (
-        "shard.zig",
+        "scheduler/shard.zig",
         ".eventfd => self.eventfd_armed = false,",
         ".eventfd => {},",
     ),
     "a refused bell that is not rung another way": (
-        "shard.zig",
+        "scheduler/shard.zig",
         ".msg_ring => self.bellFailed(cqe),",
         ".msg_ring => {},",
     ),
     "a refused bell at the end": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "            _ = self.reapReady();\n            if (!self.ring.hasUnsubmitted()",
         "            if (!self.ring.hasUnsubmitted()",
     ),
     "bells at the end submitted once": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "if (!self.ring.hasUnsubmitted() and !self.ring.hasTaskWork()) break;\n"
         "            self.submit();\n",
         "self.submit();\n            break;\n",
     ),
     "a wake that is lost while the task runs": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "                assert(seen == .running_notified); // Woken while it ran.\n"
         "                self.requeue(task);\n",
         "                assert(seen == .running_notified);\n"
         "                task.state.store(.idle, .seq_cst);\n",
     ),
     "an end of an operation that wakes nobody": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "        if (!task.draining) return wake(task);\n        if (task.flying",
         "        if (!task.draining) return;\n        if (task.flying",
     ),
     "a cancellation that detaches": (
-        "cancel.zig",
+        "scheduler/cancel.zig",
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
         "    if (op.more == null) return self.endOp(op, -125, 0);\n"
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
@@ -81,7 +81,7 @@ MUTANTS = {
         "",
     ),
     "a picked buffer that stays away": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "        if (buffers_module.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);\n",
         "",
     ),
@@ -110,7 +110,7 @@ MUTANTS = {
         ".running => return false,",
     ),
     "a parking shard that is not told": (
-        "doorbell.zig",
+        "scheduler/park_state.zig",
         ".parking => if (self.state.cmpxchgStrong(.parking, .notified, .seq_cst, .seq_cst) == null)"
         "\n                    return false,",
         ".parking => return false,",
@@ -134,23 +134,23 @@ MUTANTS = {
         "",
     ),
     "a stop that wakes nobody": (
-        "crew.zig",
+        "scheduler/scheduler.zig",
         "        sync.wake(&self.stop, std.math.maxInt(i32));\n"
         "        for (self.shards) |*shard| _ = self.notify(shard);\n",
         "        sync.wake(&self.stop, std.math.maxInt(i32));\n",
     ),
     "a search that nobody ends": (
-        "thief.zig",
+        "scheduler/steal.zig",
         "    shard.searching = false;\n    shard.crew.endSearch();\n",
         "    shard.searching = false;\n",
     ),
     "a refused message that does not land": (
-        "messages.zig",
+        "scheduler/messages.zig",
         "    land(from.crew, target, slot.message);\n",
         "",
     ),
     "messages without a bell": (
-        "messages.zig",
+        "scheduler/messages.zig",
         "    if (sent > 0) _ = crew.notify(target);\n",
         "    if (sent > 1) _ = crew.notify(target);\n",
     ),

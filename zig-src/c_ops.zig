@@ -11,7 +11,7 @@ const fs = @import("ops/fs.zig");
 const limits = @import("base/limits.zig");
 const net = @import("ops/net.zig");
 const paths = @import("ops/paths.zig");
-const Shard = @import("shard.zig").Shard;
+const Shard = @import("scheduler/shard.zig").Shard;
 
 fn fail(err: errors.Error) i32 {
     return errors.fromError(err);

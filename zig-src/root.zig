@@ -17,7 +17,7 @@ test {
     _ = @import("base/cbor.zig");
     _ = @import("task/latch.zig");
     _ = @import("base/clock.zig");
-    _ = @import("doorbell.zig");
+    _ = @import("scheduler/park_state.zig");
     _ = @import("base/errno_text.zig");
     _ = @import("base/errors.zig");
     _ = @import("base/handle_table.zig");
@@ -39,7 +39,7 @@ test {
     _ = @import("ring/ring.zig");
     _ = @import("task/room.zig");
     _ = @import("base/signals.zig");
-    _ = @import("steal.zig");
+    _ = @import("scheduler/steal_policy.zig");
     _ = @import("start_failure_test.zig");
     _ = @import("stress_test.zig");
     _ = @import("epoll/blocking.zig");

@@ -3,9 +3,9 @@
 
 const std = @import("std");
 const runtime_handle = @import("runtime_handle.zig");
-const snapshot = @import("snapshot.zig");
-const stats = @import("stats.zig");
-const Crew = @import("crew.zig").Crew;
+const snapshot = @import("scheduler/stats_snapshot.zig");
+const stats = @import("scheduler/stats.zig");
+const Crew = @import("scheduler/scheduler.zig").Crew;
 const HandleTableType = @import("base/handle_table.zig").HandleTableType;
 const Tags = @import("message/tags.zig").Tags;
 const Writer = @import("base/cbor.zig").Writer;

@@ -4,7 +4,7 @@
 const build_options = @import("build_options");
 const errors = @import("base/errors.zig");
 const gpa = @import("base/memory.zig").gpa;
-const snapshot = @import("snapshot.zig");
+const snapshot = @import("scheduler/stats_snapshot.zig");
 const HandleTableType = @import("base/handle_table.zig").HandleTableType;
 const Runtime = @import("runtime.zig").Runtime;
 

@@ -1,4 +1,4 @@
-/* The state word of a task: task/task.zig (claimWake), shard.zig (poll, requeue, wake), and where it lies
+/* The state word of a task: task/task.zig (claimWake), scheduler/shard.zig (poll, requeue, wake), and where it lies
  * meanwhile. A stealable task waits for two shards; the one that takes it is its home. Two wakers on
  * other threads and a completion on the home shard each set something that the task wants to see, and
  * wake it. The task ends when it has seen all three.

@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
 const Op = @import("../task/op.zig").Op;

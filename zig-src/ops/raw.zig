@@ -6,7 +6,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const fs = @import("fs.zig");
 const Op = @import("../task/op.zig").Op;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
 

@@ -9,7 +9,7 @@ const result_wait = @import("result_wait.zig");
 const Completion = @import("../task/latch.zig").Completion;
 const LinkType = @import("../queue/chain.zig").LinkType;
 const PyTask = @import("task.zig").PyTask;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

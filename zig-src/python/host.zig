@@ -9,10 +9,10 @@ const limits = @import("../base/limits.zig");
 const sync = @import("../base/sync.zig");
 const helpers = &@import("helpers.zig").helpers;
 const yield = @import("yield.zig");
-const Crew = @import("../crew.zig").Crew;
-const Host = @import("../host.zig").Host;
+const Crew = @import("../scheduler/scheduler.zig").Crew;
+const Host = @import("../scheduler/interpreter.zig").Host;
 const PyRuntime = @import("runtime.zig").PyRuntime;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

@@ -10,7 +10,7 @@ const shown = @import("shown.zig");
 const CoreOp = @import("../task/op.zig").Op;
 const Poll = @import("../task/task.zig").Poll;
 const PyTask = @import("task.zig").PyTask;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

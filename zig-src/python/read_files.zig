@@ -12,7 +12,7 @@ const many = @import("many.zig");
 const object = @import("object.zig");
 const CoreOp = @import("../task/op.zig").Op;
 const PyTask = @import("task.zig").PyTask;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

@@ -16,7 +16,7 @@ const object = @import("object.zig");
 const CoreOp = @import("../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

@@ -5,7 +5,7 @@ const fixed = @import("../ring/registered_buffers.zig");
 const helpers_module = @import("helpers.zig");
 const object = @import("object.zig");
 const PyTask = @import("task.zig").PyTask;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

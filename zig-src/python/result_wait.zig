@@ -5,7 +5,7 @@ const std = @import("std");
 const api = @import("api.zig");
 const clock = @import("../base/clock.zig");
 const Completion = @import("../task/latch.zig").Completion;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

@@ -7,7 +7,7 @@ const object = @import("object.zig");
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const PyTask = @import("task.zig").PyTask;
 const Room = @import("../task/room.zig").Room;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

@@ -14,7 +14,7 @@ const machine = @import("machine.zig");
 const mail = @import("mail.zig");
 const net = @import("../ops/net.zig");
 const report = @import("report.zig");
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const trial = @import("trial.zig");
 

@@ -5,8 +5,8 @@
 
 const std = @import("std");
 const fiber = std.Io.fiber;
-const Shard = @import("../shard.zig").Shard;
-const shard_module = @import("../shard.zig");
+const Shard = @import("../scheduler/shard.zig").Shard;
+const shard_module = @import("../scheduler/shard.zig");
 const arena = @import("arena.zig");
 const kernel = @import("kernel.zig");
 const report = @import("report.zig");

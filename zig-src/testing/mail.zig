@@ -8,7 +8,7 @@ const errors = @import("../base/errors.zig");
 const kernel = @import("kernel.zig");
 const lane = @import("../queue/lane.zig");
 const report = @import("report.zig");
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const trial = @import("trial.zig");
 
 const Message = lane.Message;

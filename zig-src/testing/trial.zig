@@ -13,7 +13,7 @@ const mail = @import("mail.zig");
 const Options = @import("../base/options.zig").Options;
 const report = @import("report.zig");
 const Runtime = @import("../runtime.zig").Runtime;
-const Shard = @import("../shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 
 const expect = report.expect;
 const forever = std.math.maxInt(u64);

@@ -14,7 +14,7 @@ const loop_helpers = &@import("handle.zig").loop_helpers;
 const operation = @import("../op.zig");
 const PyRuntime = @import("../runtime.zig").PyRuntime;
 const PyTask = @import("../task.zig").PyTask;
-const Shard = @import("../../shard.zig").Shard;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

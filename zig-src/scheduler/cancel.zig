@@ -4,16 +4,16 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
-const clock = @import("base/clock.zig");
-const limits = @import("base/limits.zig");
-const op_module = @import("task/op.zig");
-const Internal = @import("ring/user_data.zig").Internal;
+const clock = @import("../base/clock.zig");
+const limits = @import("../base/limits.zig");
+const op_module = @import("../task/op.zig");
+const Internal = @import("../ring/user_data.zig").Internal;
 const Op = op_module.Op;
-const Cqe = @import("ring/ring.zig").Cqe;
+const Cqe = @import("../ring/ring.zig").Cqe;
 const Shard = @import("shard.zig").Shard;
-const Sqe = @import("ring/ring.zig").Sqe;
-const Task = @import("task/task.zig").Task;
-const Timer = @import("task/timers.zig").Timer;
+const Sqe = @import("../ring/ring.zig").Sqe;
+const Task = @import("../task/task.zig").Task;
+const Timer = @import("../task/timers.zig").Timer;
 
 const at_once_max = 4;
 const ending_bits = op_module.closing_bit | op_module.recall_bit;

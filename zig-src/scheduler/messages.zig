@@ -4,14 +4,14 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const errors = @import("base/errors.zig");
-const lane = @import("queue/lane.zig");
-const outbox = @import("message/outbox.zig");
-const Crew = @import("crew.zig").Crew;
-const Internal = @import("ring/user_data.zig").Internal;
+const errors = @import("../base/errors.zig");
+const lane = @import("../queue/lane.zig");
+const outbox = @import("../message/outbox.zig");
+const Crew = @import("scheduler.zig").Crew;
+const Internal = @import("../ring/user_data.zig").Internal;
 const Lane = lane.Lane;
-const Interest = @import("message/mailbox.zig").Interest;
-const Mailbox = @import("message/mailbox.zig").Mailbox;
+const Interest = @import("../message/mailbox.zig").Interest;
+const Mailbox = @import("../message/mailbox.zig").Mailbox;
 const Shard = @import("shard.zig").Shard;
 
 pub const Message = lane.Message;
@@ -90,7 +90,7 @@ fn laneOf(crew: *const Crew, target: *Shard, tag: u16) ?*Lane {
 }
 
 fn arrivalOf(message: Message) u64 {
-    comptime std.debug.assert(@import("base/limits.zig").shards_max <= 256); // The sender takes a byte.
+    comptime std.debug.assert(@import("../base/limits.zig").shards_max <= 256); // The sender takes a byte.
     return @backingInt(Internal.message) | @as(u64, message.from) << 8 | @as(u64, message.tag) << 16;
 }
 

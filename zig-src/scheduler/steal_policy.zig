@@ -7,8 +7,8 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const limits = @import("base/limits.zig");
-const Options = @import("base/options.zig").Options;
+const limits = @import("../base/limits.zig");
+const Options = @import("../base/options.zig").Options;
 
 pub const View = struct {
     depth: usize,

@@ -2,7 +2,7 @@
 //! written with atomic adds. All are monotonic and read from anywhere; ratios are the reader's.
 
 const std = @import("std");
-const Atomic = @import("base/platform.zig").Atomic;
+const Atomic = @import("../base/platform.zig").Atomic;
 
 /// A counter with one writer: a plain add, published by a relaxed store (no ordering is promised
 /// between counters).

@@ -2,13 +2,13 @@
 //! completion, a bell, a timer or the backstop. On the shard's thread only.
 
 const std = @import("std");
-const clock = @import("base/clock.zig");
-const limits = @import("base/limits.zig");
-const seam = @import("base/platform.zig");
-const Internal = @import("ring/user_data.zig").Internal;
-const Sqe = @import("ring/ring.zig").Sqe;
+const clock = @import("../base/clock.zig");
+const limits = @import("../base/limits.zig");
+const seam = @import("../base/platform.zig");
+const Internal = @import("../ring/user_data.zig").Internal;
+const Sqe = @import("../ring/ring.zig").Sqe;
 const Shard = @import("shard.zig").Shard;
-const thief = @import("thief.zig");
+const thief = @import("steal.zig");
 
 pub const Idle = struct {
     /// How long to spin before the next park; grows while spinning pays, shrinks to 0 otherwise.

@@ -7,7 +7,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const Atomic = @import("base/platform.zig").Atomic;
+const Atomic = @import("../base/platform.zig").Atomic;
 
 pub const State = enum(u8) { running, parking, parked, notified };
 

@@ -1,13 +1,13 @@
 //! A shard looks for work at others: who may search, whom it looks at, what it takes. The rules are
-//! in steal.zig; here they meet queues and counters. On the searching shard's thread only.
+//! in steal_policy.zig; here they meet queues and counters. On the searching shard's thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;
-const clock = @import("base/clock.zig");
-const limits = @import("base/limits.zig");
+const clock = @import("../base/clock.zig");
+const limits = @import("../base/limits.zig");
 const Shard = @import("shard.zig").Shard;
-const Task = @import("task/task.zig").Task;
-const View = @import("steal.zig").View;
+const Task = @import("../task/task.zig").Task;
+const View = @import("steal_policy.zig").View;
 
 const batch_max = 1024;
 

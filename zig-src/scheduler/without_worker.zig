@@ -5,10 +5,10 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const attempts = @import("epoll/attempt.zig");
-const blocking = @import("epoll/blocking.zig");
-const Op = @import("task/op.zig").Op;
-const Pending = @import("epoll/pending.zig").Pending;
+const attempts = @import("../epoll/attempt.zig");
+const blocking = @import("../epoll/blocking.zig");
+const Op = @import("../task/op.zig").Op;
+const Pending = @import("../epoll/pending.zig").Pending;
 const Shard = @import("shard.zig").Shard;
 
 /// Whether such a result means that. A stand-in has no workers, and what is the caller's own stays as it is.

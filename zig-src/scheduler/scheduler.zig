@@ -3,20 +3,20 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const bells = @import("bells.zig");
-const Failure = @import("base/failure.zig").Failure;
-const fork = @import("base/fork.zig");
-const options_module = @import("base/options.zig");
+const bells = @import("doorbell.zig");
+const Failure = @import("../base/failure.zig").Failure;
+const fork = @import("../base/fork.zig");
+const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
-const Info = @import("ring/probe.zig").Info;
-const Host = @import("host.zig").Host;
+const Info = @import("../ring/probe.zig").Info;
+const Host = @import("interpreter.zig").Host;
 const Shard = @import("shard.zig").Shard;
-const signal_mask = @import("base/signal_mask.zig");
+const signal_mask = @import("../base/signal_mask.zig");
 const stats = @import("stats.zig");
-const Tags = @import("message/tags.zig").Tags;
-const sync = @import("base/sync.zig");
-const limits = @import("base/limits.zig");
-const seam = @import("base/platform.zig");
+const Tags = @import("../message/tags.zig").Tags;
+const sync = @import("../base/sync.zig");
+const limits = @import("../base/limits.zig");
+const seam = @import("../base/platform.zig");
 const Atomic = seam.Atomic;
 
 pub const Crew = struct {

@@ -3,9 +3,9 @@
 
 const std = @import("std");
 const stats = @import("stats.zig");
-const Crew = @import("crew.zig").Crew;
+const Crew = @import("scheduler.zig").Crew;
 const Shard = @import("shard.zig").Shard;
-const Writer = @import("base/cbor.zig").Writer;
+const Writer = @import("../base/cbor.zig").Writer;
 
 /// Raised when the meaning of a key changes; new keys do not raise it.
 const format_version = 1;

@@ -1,17 +1,17 @@
 //! How one shard wakes another, or a thread does: MSG_RING; where there is none or the kernel refuses it, an
 //! eventfd that a read of the target's ring waits for. What a bell is for stands in a queue before it rings
-//! (doorbell.zig); each refusal is counted.
+//! (park_state.zig); each refusal is counted.
 
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
-const seam = @import("base/platform.zig");
+const seam = @import("../base/platform.zig");
 const stats = @import("stats.zig");
-const Cqe = @import("ring/ring.zig").Cqe;
-const Crew = @import("crew.zig").Crew;
-const Internal = @import("ring/user_data.zig").Internal;
+const Cqe = @import("../ring/ring.zig").Cqe;
+const Crew = @import("scheduler.zig").Crew;
+const Internal = @import("../ring/user_data.zig").Internal;
 const Shard = @import("shard.zig").Shard;
-const Sqe = @import("ring/ring.zig").Sqe;
+const Sqe = @import("../ring/ring.zig").Sqe;
 
 fn bellSqe(target: *const Shard) Sqe {
     var sqe = std.mem.zeroes(Sqe);

@@ -116,12 +116,12 @@ MUTANTS = {
         ".parking => return false,",
     ),
     "a bell before the task": (
-        "runtime.zig",
+        "runtime/runtime.zig",
         "                target.inbox.push(task);\n                _ = crew.notify(target);\n",
         "                _ = crew.notify(target);\n                target.inbox.push(task);\n",
     ),
     "a spawn counted after the look at closing": (
-        "runtime.zig",
+        "runtime/runtime.zig",
         "        countBegun(crew, from, task.kind);\n        if (crew.closing.load(.seq_cst) and "
         "!task.cleanup) return refuse(crew, from, .spawn_refused, error.Closed);\n",
         "        const late = crew.closing.load(.seq_cst) and !task.cleanup;\n"
@@ -129,7 +129,7 @@ MUTANTS = {
         "        if (late) return refuse(crew, from, .spawn_refused, error.Closed);\n",
     ),
     "rings closed under who rings": (
-        "runtime.zig",
+        "runtime/runtime.zig",
         "        while (self.crew.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();\n",
         "",
     ),

@@ -6,14 +6,14 @@
 const std = @import("std");
 const linux = std.os.linux;
 const c_api = @import("c_api.zig");
-const runtime_handle = @import("runtime_handle.zig");
+const runtime_handle = @import("runtime/runtime_handle.zig");
 const c_messages = @import("c_messages.zig");
 const errors = @import("base/errors.zig");
 const messages = @import("scheduler/messages.zig");
 const stats = @import("scheduler/stats.zig");
 const Internal = @import("ring/user_data.zig").Internal;
 const Options = @import("base/options.zig").Options;
-const Runtime = @import("runtime.zig").Runtime;
+const Runtime = @import("runtime/runtime.zig").Runtime;
 const Shard = @import("scheduler/shard.zig").Shard;
 const Atomic = std.atomic.Value;
 

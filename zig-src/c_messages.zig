@@ -1,7 +1,7 @@
 //! The C ABI of messages between shards.
 
 const c_api = @import("c_api.zig");
-const handles = @import("runtime_handle.zig");
+const handles = @import("runtime/runtime_handle.zig");
 const errors = @import("base/errors.zig");
 const messages = @import("scheduler/messages.zig");
 const Crew = @import("scheduler/scheduler.zig").Crew;

@@ -5,10 +5,10 @@
 const std = @import("std");
 const linux = std.os.linux;
 const c_api = @import("c_api.zig");
-const runtime_handle = @import("runtime_handle.zig");
+const runtime_handle = @import("runtime/runtime_handle.zig");
 const errors = @import("base/errors.zig");
 const Options = @import("base/options.zig").Options;
-const Runtime = @import("runtime.zig").Runtime;
+const Runtime = @import("runtime/runtime.zig").Runtime;
 const Sqe = @import("ring/ring.zig").Sqe;
 
 const testing = std.testing;

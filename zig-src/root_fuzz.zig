@@ -2,7 +2,7 @@
 //! the C ABI nor Python reaches with free values. Never shipped.
 
 const std = @import("std");
-const runtime_handle = @import("runtime_handle.zig");
+const runtime_handle = @import("runtime/runtime_handle.zig");
 const snapshot = @import("scheduler/stats_snapshot.zig");
 const stats = @import("scheduler/stats.zig");
 const Crew = @import("scheduler/scheduler.zig").Crew;

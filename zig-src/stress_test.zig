@@ -4,11 +4,11 @@
 
 const std = @import("std");
 const c_api = @import("c_api.zig");
-const runtime_handle = @import("runtime_handle.zig");
+const runtime_handle = @import("runtime/runtime_handle.zig");
 const errors = @import("base/errors.zig");
 const Kind = @import("task/task.zig").Kind;
 const Options = @import("base/options.zig").Options;
-const joins = &@import("native_task.zig").joins;
+const joins = &@import("runtime/native_task.zig").joins;
 const Atomic = std.atomic.Value;
 
 const testing = std.testing;

@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const runtime_handle = @import("../runtime_handle.zig");
+const runtime_handle = @import("../runtime/runtime_handle.zig");
 const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
 const Failure = @import("../base/failure.zig").Failure;
@@ -15,7 +15,7 @@ const NativeJoin = @import("native_join.zig").NativeJoin;
 const object = @import("object.zig");
 const Options = @import("../base/options.zig").Options;
 const options_module = @import("../base/options.zig");
-const core = @import("../runtime.zig");
+const core = @import("../runtime/runtime.zig");
 const Crew = @import("../scheduler/scheduler.zig").Crew;
 const Kind = @import("../task/task.zig").Kind;
 const PyTask = @import("task.zig").PyTask;

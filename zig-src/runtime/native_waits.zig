@@ -3,10 +3,10 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const gpa = @import("base/memory.zig").gpa;
-const Atomic = @import("base/platform.zig").Atomic;
+const gpa = @import("../base/memory.zig").gpa;
+const Atomic = @import("../base/platform.zig").Atomic;
 const NativeTask = @import("native_task.zig").NativeTask;
-const Waiter = @import("task/latch.zig").Waiter;
+const Waiter = @import("../task/latch.zig").Waiter;
 
 /// Who waited for more than this at once gives the memory back when it waits for none.
 const kept = 64;

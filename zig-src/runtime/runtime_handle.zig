@@ -2,10 +2,10 @@
 //! Any thread.
 
 const build_options = @import("build_options");
-const errors = @import("base/errors.zig");
-const gpa = @import("base/memory.zig").gpa;
-const snapshot = @import("scheduler/stats_snapshot.zig");
-const HandleTableType = @import("base/handle_table.zig").HandleTableType;
+const errors = @import("../base/errors.zig");
+const gpa = @import("../base/memory.zig").gpa;
+const snapshot = @import("../scheduler/stats_snapshot.zig");
+const HandleTableType = @import("../base/handle_table.zig").HandleTableType;
 const Runtime = @import("runtime.zig").Runtime;
 
 pub const version: [:0]const u8 = build_options.version;

@@ -1,11 +1,11 @@
 //! Which backend a runtime gets: io_uring, or epoll(7) and threads where that is not to be had.
 
 const std = @import("std");
-const attempts = @import("epoll/attempt.zig");
-const Failure = @import("base/failure.zig").Failure;
-const options_module = @import("base/options.zig");
+const attempts = @import("../epoll/attempt.zig");
+const Failure = @import("../base/failure.zig").Failure;
+const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
-const probe = @import("ring/probe.zig");
+const probe = @import("../ring/probe.zig");
 
 pub const Wanted = options_module.Backend;
 

@@ -5,9 +5,9 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_api = @import("c_api.zig");
+const c_api = @import("c/api.zig");
 const runtime_handle = @import("runtime/runtime_handle.zig");
-const c_messages = @import("c_messages.zig");
+const c_messages = @import("c/messages.zig");
 const errors = @import("base/errors.zig");
 const messages = @import("scheduler/messages.zig");
 const stats = @import("scheduler/stats.zig");

@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_api = @import("c_api.zig");
+const c_api = @import("c/api.zig");
 const runtime_handle = @import("runtime/runtime_handle.zig");
 const errors = @import("base/errors.zig");
 const Options = @import("base/options.zig").Options;

@@ -1,14 +1,14 @@
 //! libspargio: the core and its C ABI.
 
-pub const c_api = @import("c_api.zig");
+pub const c_api = @import("c/api.zig");
 
 pub const std_options = @import("base/root_settings.zig").std_options;
 pub const panic = @import("base/root_settings.zig").panic;
 
 comptime {
     _ = c_api;
-    _ = @import("c_messages.zig");
-    _ = @import("c_ops.zig");
+    _ = @import("c/messages.zig");
+    _ = @import("c/ops.zig");
 }
 
 test {

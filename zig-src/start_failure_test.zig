@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_api = @import("c_api.zig");
+const c_api = @import("c/api.zig");
 const clock = @import("base/clock.zig");
 const errors = @import("base/errors.zig");
 const Watch = @import("base/memory.zig").Watch;

@@ -3,7 +3,7 @@
 //! share is gone through, the way down included.
 
 const std = @import("std");
-const c_api = @import("c_api.zig");
+const c_api = @import("c/api.zig");
 const runtime_handle = @import("runtime/runtime_handle.zig");
 const errors = @import("base/errors.zig");
 const Kind = @import("task/task.zig").Kind;

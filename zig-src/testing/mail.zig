@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const arena = @import("arena.zig");
-const c_messages = @import("../c_messages.zig");
+const c_messages = @import("../c/messages.zig");
 const errors = @import("../base/errors.zig");
 const kernel = @import("kernel.zig");
 const lane = @import("../queue/lane.zig");

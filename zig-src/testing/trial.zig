@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const arena = @import("arena.zig");
-const c_api = @import("../c_api.zig");
+const c_api = @import("../c/api.zig");
 const runtime_handle = @import("../runtime/runtime_handle.zig");
 const errors = @import("../base/errors.zig");
 const Job = @import("job.zig").Job;

@@ -1,13 +1,13 @@
 //! The C ABI of messages between shards.
 
-const c_api = @import("c_api.zig");
-const handles = @import("runtime/runtime_handle.zig");
-const errors = @import("base/errors.zig");
-const messages = @import("scheduler/messages.zig");
-const Crew = @import("scheduler/scheduler.zig").Crew;
-const Interest = @import("message/mailbox.zig").Interest;
+const c_api = @import("api.zig");
+const handles = @import("../runtime/runtime_handle.zig");
+const errors = @import("../base/errors.zig");
+const messages = @import("../scheduler/messages.zig");
+const Crew = @import("../scheduler/scheduler.zig").Crew;
+const Interest = @import("../message/mailbox.zig").Interest;
 const Message = messages.Message;
-const Shard = @import("scheduler/shard.zig").Shard;
+const Shard = @import("../scheduler/shard.zig").Shard;
 
 fn fail(err: errors.Error) i32 {
     return errors.fromError(err);

@@ -2,16 +2,16 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_api = @import("c_api.zig");
+const c_api = @import("api.zig");
 const launch = c_api.launch;
 const offset_max = c_api.offset_max;
-const errors = @import("base/errors.zig");
-const fixed = @import("ring/registered_buffers.zig");
-const fs = @import("ops/fs.zig");
-const limits = @import("base/limits.zig");
-const net = @import("ops/net.zig");
-const paths = @import("ops/paths.zig");
-const Shard = @import("scheduler/shard.zig").Shard;
+const errors = @import("../base/errors.zig");
+const fixed = @import("../ring/registered_buffers.zig");
+const fs = @import("../ops/fs.zig");
+const limits = @import("../base/limits.zig");
+const net = @import("../ops/net.zig");
+const paths = @import("../ops/paths.zig");
+const Shard = @import("../scheduler/shard.zig").Shard;
 
 fn fail(err: errors.Error) i32 {
     return errors.fromError(err);

@@ -6,10 +6,10 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const gpa = @import("../base/memory.zig").gpa;
-const helpers = &@import("helpers.zig").helpers;
-const later = @import("later.zig");
+const helpers = &@import("cpython/callbacks.zig").helpers;
+const later = @import("cpython/trashcan.zig");
 const sync = @import("../base/sync.zig");
 const ChainType = @import("../queue/chain.zig").ChainType;
 const Future = @import("future.zig").Future;

@@ -2,9 +2,9 @@
 //! ordinary threads: what locks, channels and answers of worker threads are made of.
 
 const std = @import("std");
-const api = @import("api.zig");
-const later = @import("later.zig");
-const object = @import("object.zig");
+const api = @import("cpython/api.zig");
+const later = @import("cpython/trashcan.zig");
+const object = @import("cpython/object.zig");
 const result_wait = @import("result_wait.zig");
 const Completion = @import("../task/latch.zig").Completion;
 const LinkType = @import("../queue/chain.zig").LinkType;

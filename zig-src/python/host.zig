@@ -3,11 +3,11 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
 const sync = @import("../base/sync.zig");
-const helpers = &@import("helpers.zig").helpers;
+const helpers = &@import("cpython/callbacks.zig").helpers;
 const yield = @import("yield.zig");
 const Crew = @import("../scheduler/scheduler.zig").Crew;
 const Host = @import("../scheduler/interpreter.zig").Host;

@@ -3,8 +3,8 @@
 //! takes the results and begins the next ones without running Python. On the shard of the task that
 //! awaits, attached to the interpreter.
 
-const api = @import("api.zig");
-const forgotten = @import("forgotten.zig");
+const api = @import("cpython/api.zig");
+const forgotten = @import("cpython/forgotten.zig");
 const once = @import("once.zig");
 const shown = @import("shown.zig");
 const CoreOp = @import("../task/op.zig").Op;

@@ -2,13 +2,13 @@
 //! the next event, a sum, or the end of a flush.
 
 const std = @import("std");
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const errors = @import("../base/errors.zig");
-const forgotten = @import("forgotten.zig");
-const helpers_module = @import("helpers.zig");
+const forgotten = @import("cpython/forgotten.zig");
+const helpers_module = @import("cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
 const messages = @import("../scheduler/messages.zig");
-const object = @import("object.zig");
+const object = @import("cpython/object.zig");
 const outside = @import("../queue/lane.zig").outside;
 const Crew = @import("../scheduler/scheduler.zig").Crew;
 const Interest = @import("../message/mailbox.zig").Interest;

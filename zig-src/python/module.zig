@@ -2,10 +2,10 @@
 //! them. Called once, attached to the interpreter (ctypes.PyDLL).
 
 const std = @import("std");
-const api = @import("api.zig");
-const helpers = @import("helpers.zig");
+const api = @import("cpython/api.zig");
+const helpers = @import("cpython/callbacks.zig");
 const host = &@import("host.zig").host;
-const object = @import("object.zig");
+const object = @import("cpython/object.zig");
 const messages = @import("messages.zig");
 const op = @import("op.zig");
 const op_methods = @import("op_methods.zig");

@@ -1,11 +1,11 @@
 //! The handle of a C function that Python spawned: awaited in coroutines, waited for on threads.
 
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const errors = @import("../base/errors.zig");
-const helpers_module = @import("helpers.zig");
+const helpers_module = @import("cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
 const native = @import("../runtime/native_task.zig");
-const object = @import("object.zig");
+const object = @import("cpython/object.zig");
 const repr = @import("repr.zig");
 const result_wait = @import("result_wait.zig");
 const Placement = @import("../runtime/runtime.zig").Placement;

@@ -1,8 +1,8 @@
 //! The operations that Python calls often, as methods of a descriptor and functions of the module.
 
 const std = @import("std");
-const api = @import("api.zig");
-const object = @import("object.zig");
+const api = @import("cpython/api.zig");
+const object = @import("cpython/object.zig");
 const Incoming = @import("incoming.zig").Incoming;
 const Kind = @import("op.zig").Kind;
 const PyOp = @import("op.zig").PyOp;

@@ -3,13 +3,13 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("api.zig");
-const forgotten = @import("forgotten.zig");
+const api = @import("cpython/api.zig");
+const forgotten = @import("cpython/forgotten.zig");
 const fs = @import("../ops/fs.zig");
 const gpa = @import("../base/memory.zig").gpa;
-const helpers_module = @import("helpers.zig");
+const helpers_module = @import("cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
-const object = @import("object.zig");
+const object = @import("cpython/object.zig");
 const once = @import("once.zig");
 const shown = @import("shown.zig");
 const Descriptor = @import("descriptor.zig").Descriptor;

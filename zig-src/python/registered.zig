@@ -1,9 +1,9 @@
 //! Memory that a shard's ring knows beforehand, as Python registers it. For the shard of the current task.
 
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const fixed = @import("../ring/registered_buffers.zig");
-const helpers_module = @import("helpers.zig");
-const object = @import("object.zig");
+const helpers_module = @import("cpython/callbacks.zig");
+const object = @import("cpython/object.zig");
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../scheduler/shard.zig").Shard;
 const Object = api.Object;

@@ -1,7 +1,7 @@
 //! How handles show themselves: whose they are and how far they have come.
 
 const std = @import("std");
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const errors = @import("../base/errors.zig");
 const PyTask = @import("task.zig").PyTask;
 const shard_none = @import("../task/task.zig").shard_none;

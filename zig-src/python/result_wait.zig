@@ -2,7 +2,7 @@
 //! signals in between.
 
 const std = @import("std");
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const clock = @import("../base/clock.zig");
 const Completion = @import("../task/latch.zig").Completion;
 const Shard = @import("../scheduler/shard.zig").Shard;

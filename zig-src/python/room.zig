@@ -2,8 +2,8 @@
 //! the place.
 
 const std = @import("std");
-const api = @import("api.zig");
-const object = @import("object.zig");
+const api = @import("cpython/api.zig");
+const object = @import("cpython/object.zig");
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const PyTask = @import("task.zig").PyTask;
 const Room = @import("../task/room.zig").Room;

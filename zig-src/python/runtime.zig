@@ -1,18 +1,18 @@
 //! The runtime object of Python: starts, drives and stops the core's, spawns coroutines on it.
 
 const std = @import("std");
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const runtime_handle = @import("../runtime/runtime_handle.zig");
 const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
 const Failure = @import("../base/failure.zig").Failure;
-const forgotten = @import("forgotten.zig");
-const helpers_module = @import("helpers.zig");
+const forgotten = @import("cpython/forgotten.zig");
+const helpers_module = @import("cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
 const host_module = @import("host.zig");
 const host = &host_module.host;
 const NativeJoin = @import("native_join.zig").NativeJoin;
-const object = @import("object.zig");
+const object = @import("cpython/object.zig");
 const Options = @import("../base/options.zig").Options;
 const options_module = @import("../base/options.zig");
 const core = @import("../runtime/runtime.zig");

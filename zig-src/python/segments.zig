@@ -7,11 +7,11 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const buffers = @import("../ring/provided_buffers.zig");
-const helpers_module = @import("helpers.zig");
+const helpers_module = @import("cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
-const object = @import("object.zig");
+const object = @import("cpython/object.zig");
 const CoreOp = @import("../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("task.zig").PyTask;

@@ -1,7 +1,7 @@
 //! Operations in words: for their repr, and for the warning about one that nobody awaited.
 
 const std = @import("std");
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const Descriptor = @import("descriptor.zig").Descriptor;
 const State = @import("once.zig").State;
 const Object = api.Object;

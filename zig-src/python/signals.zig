@@ -1,10 +1,10 @@
 //! The functions under spargio.signal.
 
 const std = @import("std");
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const errors = @import("../base/errors.zig");
-const object = @import("object.zig");
-const raiseCode = @import("helpers.zig").raiseCode;
+const object = @import("cpython/object.zig");
+const raiseCode = @import("cpython/callbacks.zig").raiseCode;
 const signals = @import("../base/signals.zig");
 const Object = api.Object;
 const py = &api.py;

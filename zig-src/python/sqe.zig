@@ -3,10 +3,10 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("api.zig");
-const forgotten = @import("forgotten.zig");
-const helpers_module = @import("helpers.zig");
-const object = @import("object.zig");
+const api = @import("cpython/api.zig");
+const forgotten = @import("cpython/forgotten.zig");
+const helpers_module = @import("cpython/callbacks.zig");
+const object = @import("cpython/object.zig");
 const once = @import("once.zig");
 const shown = @import("shown.zig");
 const ops = @import("../ops/user_sqe.zig");

@@ -3,9 +3,9 @@
 //! group). The shard's thread only, but for `expire`.
 
 const std = @import("std");
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const clock = @import("../base/clock.zig");
-const object = @import("object.zig");
+const object = @import("cpython/object.zig");
 const PyTask = @import("task.zig").PyTask;
 const Shard = @import("../scheduler/shard.zig").Shard;
 const Timer = @import("../task/timers.zig").Timer;

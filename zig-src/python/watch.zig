@@ -3,7 +3,7 @@
 //! mode nothing of this exists.
 
 const std = @import("std");
-const api = @import("api.zig");
+const api = @import("cpython/api.zig");
 const clock = @import("../base/clock.zig");
 const gpa = @import("../base/memory.zig").gpa;
 const sync = @import("../base/sync.zig");

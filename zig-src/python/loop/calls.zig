@@ -2,7 +2,7 @@
 //! create_future. On the loop's thread, but for call_soon_threadsafe.
 
 const std = @import("std");
-const api = @import("../api.zig");
+const api = @import("../cpython/api.zig");
 const interpreter = &@import("../host.zig").host;
 const loop_helpers = &@import("handle.zig").loop_helpers;
 const method_names = @import("method_names.zig");

@@ -6,14 +6,14 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("../api.zig");
+const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
 const errors = @import("../../base/errors.zig");
-const object = @import("../object.zig");
+const object = @import("../cpython/object.zig");
 const sync = @import("../../base/sync.zig");
 const task_module = @import("../../task/task.zig");
 pub const gpa = @import("../../base/memory.zig").gpa;
-const raiseCode = @import("../helpers.zig").raiseCode;
+const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const turn = @import("turn.zig");

@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("../api.zig");
+const api = @import("../cpython/api.zig");
 const gpa = @import("../../base/memory.zig").gpa;
 const Object = api.Object;
 

@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("../api.zig");
+const api = @import("../cpython/api.zig");
 const gpa = @import("../../base/memory.zig").gpa;
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;

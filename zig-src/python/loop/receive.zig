@@ -5,7 +5,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("../api.zig");
+const api = @import("../cpython/api.zig");
 const buffers = @import("../../ring/provided_buffers.zig");
 const Loop = @import("loop.zig").Loop;
 const loop_module = @import("loop.zig");

@@ -3,7 +3,7 @@
 //! Only the loop's thread touches it.
 
 const std = @import("std");
-const api = @import("../api.zig");
+const api = @import("../cpython/api.zig");
 const gpa = @import("../../base/memory.zig").gpa;
 const Timer = @import("handle.zig").Timer;
 const Object = api.Object;

@@ -4,8 +4,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("../api.zig");
-const object = @import("../object.zig");
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
 const loop_module = @import("loop.zig");
 const Op = @import("../../task/op.zig").Op;
 const Shard = @import("../../scheduler/shard.zig").Shard;

@@ -2,7 +2,7 @@
 //! and the callbacks that were ready when it began. On the loop's thread only.
 
 const std = @import("std");
-const api = @import("../api.zig");
+const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");

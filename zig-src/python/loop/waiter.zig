@@ -5,10 +5,10 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("../api.zig");
+const api = @import("../cpython/api.zig");
 const errors = @import("../../base/errors.zig");
-const object = @import("../object.zig");
-const raiseCode = @import("../helpers.zig").raiseCode;
+const object = @import("../cpython/object.zig");
+const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
 const Loop = @import("loop.zig").Loop;
 const loop_helpers = &@import("handle.zig").loop_helpers;
 const operation = @import("../op.zig");

@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const gpa = @import("../base/memory.zig").gpa;
+const gpa = @import("../../base/memory.zig").gpa;
 const Object = api.Object;
 const py = &api.py;
 

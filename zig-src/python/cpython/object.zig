@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const helpers = &@import("helpers.zig").helpers;
+const helpers = &@import("callbacks.zig").helpers;
 const py = &api.py;
 const Object = api.Object;
 

@@ -4,9 +4,9 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const gpa = @import("../base/memory.zig").gpa;
-const helpers = &@import("helpers.zig").helpers;
-const sync = @import("../base/sync.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const helpers = &@import("callbacks.zig").helpers;
+const sync = @import("../../base/sync.zig");
 const Object = api.Object;
 const py = &api.py;
 

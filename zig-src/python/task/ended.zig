@@ -1,9 +1,9 @@
 //! ended(handle): waits for the end of a task without its outcome, which counts as asked for. For a group,
 //! which has the outcome already: an exception that is raised where the handle is held holds itself.
 
-const api = @import("cpython/api.zig");
-const object = @import("cpython/object.zig");
-const PyTask = @import("task.zig").PyTask;
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
+const PyTask = @import("py_task.zig").PyTask;
 const Object = api.Object;
 const py = &api.py;
 

@@ -2,12 +2,12 @@
 //! the place.
 
 const std = @import("std");
-const api = @import("cpython/api.zig");
-const object = @import("cpython/object.zig");
-const PyRuntime = @import("runtime.zig").PyRuntime;
-const PyTask = @import("task.zig").PyTask;
-const Room = @import("../task/room.zig").Room;
-const Shard = @import("../scheduler/shard.zig").Shard;
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
+const PyRuntime = @import("py_runtime.zig").PyRuntime;
+const PyTask = @import("py_task.zig").PyTask;
+const Room = @import("../../task/room.zig").Room;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

@@ -3,14 +3,14 @@
 //! mode nothing of this exists.
 
 const std = @import("std");
-const api = @import("cpython/api.zig");
-const clock = @import("../base/clock.zig");
-const gpa = @import("../base/memory.zig").gpa;
-const sync = @import("../base/sync.zig");
-const Crew = @import("../scheduler/scheduler.zig").Crew;
-const Options = @import("../base/options.zig").Options;
-const PyRuntime = @import("runtime.zig").PyRuntime;
-const PyTask = @import("task.zig").PyTask;
+const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const sync = @import("../../base/sync.zig");
+const Crew = @import("../../scheduler/scheduler.zig").Crew;
+const Options = @import("../../base/options.zig").Options;
+const PyRuntime = @import("py_runtime.zig").PyRuntime;
+const PyTask = @import("py_task.zig").PyTask;
 const Object = api.Object;
 const py = &api.py;
 

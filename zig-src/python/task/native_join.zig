@@ -1,18 +1,18 @@
 //! The handle of a C function that Python spawned: awaited in coroutines, waited for on threads.
 
-const api = @import("cpython/api.zig");
-const errors = @import("../base/errors.zig");
-const helpers_module = @import("cpython/callbacks.zig");
+const api = @import("../cpython/api.zig");
+const errors = @import("../../base/errors.zig");
+const helpers_module = @import("../cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
-const native = @import("../runtime/native_task.zig");
-const object = @import("cpython/object.zig");
+const native = @import("../../runtime/native_task.zig");
+const object = @import("../cpython/object.zig");
 const repr = @import("repr.zig");
 const result_wait = @import("result_wait.zig");
-const Placement = @import("../runtime/runtime.zig").Placement;
-const PyRuntime = @import("runtime.zig").PyRuntime;
-const PyTask = @import("task.zig").PyTask;
-const Shard = @import("../scheduler/shard.zig").Shard;
-const shard_none = @import("../task/task.zig").shard_none;
+const Placement = @import("../../runtime/runtime.zig").Placement;
+const PyRuntime = @import("py_runtime.zig").PyRuntime;
+const PyTask = @import("py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const shard_none = @import("../../task/task.zig").shard_none;
 const Object = api.Object;
 const py = &api.py;
 

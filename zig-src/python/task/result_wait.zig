@@ -2,10 +2,10 @@
 //! signals in between.
 
 const std = @import("std");
-const api = @import("cpython/api.zig");
-const clock = @import("../base/clock.zig");
-const Completion = @import("../task/latch.zig").Completion;
-const Shard = @import("../scheduler/shard.zig").Shard;
+const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
+const Completion = @import("../../task/latch.zig").Completion;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

@@ -1,11 +1,11 @@
 //! How handles show themselves: whose they are and how far they have come.
 
 const std = @import("std");
-const api = @import("cpython/api.zig");
-const errors = @import("../base/errors.zig");
-const PyTask = @import("task.zig").PyTask;
-const shard_none = @import("../task/task.zig").shard_none;
-const Task = @import("../task/task.zig").Task;
+const api = @import("../cpython/api.zig");
+const errors = @import("../../base/errors.zig");
+const PyTask = @import("py_task.zig").PyTask;
+const shard_none = @import("../../task/task.zig").shard_none;
+const Task = @import("../../task/task.zig").Task;
 const Object = api.Object;
 const py = &api.py;
 

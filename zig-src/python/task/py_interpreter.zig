@@ -3,16 +3,16 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("cpython/api.zig");
-const clock = @import("../base/clock.zig");
-const limits = @import("../base/limits.zig");
-const sync = @import("../base/sync.zig");
-const helpers = &@import("cpython/callbacks.zig").helpers;
+const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
+const limits = @import("../../base/limits.zig");
+const sync = @import("../../base/sync.zig");
+const helpers = &@import("../cpython/callbacks.zig").helpers;
 const yield = @import("yield.zig");
-const Crew = @import("../scheduler/scheduler.zig").Crew;
-const Host = @import("../scheduler/interpreter.zig").Host;
-const PyRuntime = @import("runtime.zig").PyRuntime;
-const Shard = @import("../scheduler/shard.zig").Shard;
+const Crew = @import("../../scheduler/scheduler.zig").Crew;
+const Host = @import("../../scheduler/interpreter.zig").Host;
+const PyRuntime = @import("py_runtime.zig").PyRuntime;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

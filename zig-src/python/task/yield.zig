@@ -1,11 +1,11 @@
 //! `yield_now()`. Each call gives an object of its own, which knows whether it was awaited; the last one
 //! that went away is kept for the next call.
 
-const api = @import("cpython/api.zig");
-const forgotten = @import("cpython/forgotten.zig");
-const host = &@import("host.zig").host;
-const object = @import("cpython/object.zig");
-const PyTask = @import("task.zig").PyTask;
+const api = @import("../cpython/api.zig");
+const forgotten = @import("../cpython/forgotten.zig");
+const host = &@import("py_interpreter.zig").host;
+const object = @import("../cpython/object.zig");
+const PyTask = @import("py_task.zig").PyTask;
 const Object = api.Object;
 const py = &api.py;
 

@@ -3,13 +3,13 @@
 //! group). The shard's thread only, but for `expire`.
 
 const std = @import("std");
-const api = @import("cpython/api.zig");
-const clock = @import("../base/clock.zig");
-const object = @import("cpython/object.zig");
-const PyTask = @import("task.zig").PyTask;
-const Shard = @import("../scheduler/shard.zig").Shard;
-const Timer = @import("../task/timers.zig").Timer;
-const sync = @import("../base/sync.zig");
+const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
+const object = @import("../cpython/object.zig");
+const PyTask = @import("py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Timer = @import("../../task/timers.zig").Timer;
+const sync = @import("../../base/sync.zig");
 const Object = api.Object;
 const py = &api.py;
 

@@ -6,12 +6,12 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("cpython/api.zig");
-const gpa = @import("../base/memory.zig").gpa;
-const helpers = &@import("cpython/callbacks.zig").helpers;
-const later = @import("cpython/trashcan.zig");
-const sync = @import("../base/sync.zig");
-const ChainType = @import("../queue/chain.zig").ChainType;
+const api = @import("../cpython/api.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const helpers = &@import("../cpython/callbacks.zig").helpers;
+const later = @import("../cpython/trashcan.zig");
+const sync = @import("../../base/sync.zig");
+const ChainType = @import("../../queue/chain.zig").ChainType;
 const Future = @import("future.zig").Future;
 const Object = api.Object;
 

@@ -2,14 +2,14 @@
 //! ordinary threads: what locks, channels and answers of worker threads are made of.
 
 const std = @import("std");
-const api = @import("cpython/api.zig");
-const later = @import("cpython/trashcan.zig");
-const object = @import("cpython/object.zig");
-const result_wait = @import("task/result_wait.zig");
-const Completion = @import("../task/latch.zig").Completion;
-const LinkType = @import("../queue/chain.zig").LinkType;
-const PyTask = @import("task/py_task.zig").PyTask;
-const Shard = @import("../scheduler/shard.zig").Shard;
+const api = @import("../cpython/api.zig");
+const later = @import("../cpython/trashcan.zig");
+const object = @import("../cpython/object.zig");
+const result_wait = @import("../task/result_wait.zig");
+const Completion = @import("../../task/latch.zig").Completion;
+const LinkType = @import("../../queue/chain.zig").LinkType;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

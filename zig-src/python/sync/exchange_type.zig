@@ -2,12 +2,12 @@
 //! be settled already.
 
 const std = @import("std");
-const api = @import("cpython/api.zig");
+const api = @import("../cpython/api.zig");
 const exchange = @import("exchange.zig");
-const gpa = @import("../base/memory.zig").gpa;
-const helpers = &@import("cpython/callbacks.zig").helpers;
-const later = @import("cpython/trashcan.zig");
-const object = @import("cpython/object.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const helpers = &@import("../cpython/callbacks.zig").helpers;
+const later = @import("../cpython/trashcan.zig");
+const object = @import("../cpython/object.zig");
 const Exchange = exchange.Exchange;
 const Future = @import("future.zig").Future;
 const Object = api.Object;

@@ -4,26 +4,26 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
-const api = @import("cpython/api.zig");
-const cached = @import("cached.zig");
-const forgotten = @import("cpython/forgotten.zig");
-const fs = @import("../ops/fs.zig");
-const gpa = @import("../base/memory.zig").gpa;
-const helpers_module = @import("cpython/callbacks.zig");
+const api = @import("../cpython/api.zig");
+const cached = @import("page_cache.zig");
+const forgotten = @import("../cpython/forgotten.zig");
+const fs = @import("../../ops/fs.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const helpers_module = @import("../cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
-const many = @import("many.zig");
-const object = @import("cpython/object.zig");
-const CoreOp = @import("../task/op.zig").Op;
+const many = @import("batch.zig");
+const object = @import("../cpython/object.zig");
+const CoreOp = @import("../../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
-const PyTask = @import("task/py_task.zig").PyTask;
-const Shard = @import("../scheduler/shard.zig").Shard;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 
 /// Reads that one await has under way at a time.
 pub const depth_max = 64;
 
-/// So few are tried in the page cache first (cached.zig). More are cheaper by the ring, also where the
+/// So few are tried in the page cache first (page_cache.zig). More are cheaper by the ring, also where the
 /// cache has them: one system call for all of a window.
 const tried_max = 15;
 

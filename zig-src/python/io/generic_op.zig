@@ -1,21 +1,21 @@
 //! An operation that Python describes field by field: for everything that is not called often enough
-//! to have code of its own in op.zig. It holds what the kernel reads and writes until it is done.
+//! to have code of its own in operation.zig. It holds what the kernel reads and writes until it is done.
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("cpython/api.zig");
-const forgotten = @import("cpython/forgotten.zig");
-const fs = @import("../ops/fs.zig");
-const gpa = @import("../base/memory.zig").gpa;
-const helpers_module = @import("cpython/callbacks.zig");
+const api = @import("../cpython/api.zig");
+const forgotten = @import("../cpython/forgotten.zig");
+const fs = @import("../../ops/fs.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const helpers_module = @import("../cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
-const object = @import("cpython/object.zig");
-const once = @import("once.zig");
+const object = @import("../cpython/object.zig");
+const once = @import("single_await.zig");
 const shown = @import("shown.zig");
 const Descriptor = @import("descriptor.zig").Descriptor;
-const PyTask = @import("task/py_task.zig").PyTask;
-const Shard = @import("../scheduler/shard.zig").Shard;
-const Sqe = @import("../ring/ring.zig").Sqe;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Sqe = @import("../../ring/ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 

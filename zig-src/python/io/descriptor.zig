@@ -4,23 +4,23 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("cpython/api.zig");
-const cached = @import("cached.zig");
-const fs = @import("../ops/fs.zig");
-const helpers = &@import("cpython/callbacks.zig").helpers;
-const names = @import("names.zig");
-const PyTask = @import("task/py_task.zig").PyTask;
+const api = @import("../cpython/api.zig");
+const cached = @import("page_cache.zig");
+const fs = @import("../../ops/fs.zig");
+const helpers = &@import("../cpython/callbacks.zig").helpers;
+const names = @import("socket_names.zig");
+const PyTask = @import("../task/py_task.zig").PyTask;
 const read_many = @import("read_many.zig");
-const raiseErrno = @import("cpython/callbacks.zig").raiseErrno;
-const object = @import("cpython/object.zig");
-const op_methods = @import("op_methods.zig");
-const Shard = @import("../scheduler/shard.zig").Shard;
+const raiseErrno = @import("../cpython/callbacks.zig").raiseErrno;
+const object = @import("../cpython/object.zig");
+const op_methods = @import("operation_methods.zig");
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Spare = @import("spare.zig").Spare;
 const Object = api.Object;
 const py = &api.py;
 
-const closing_bit = @import("../task/op.zig").closing_bit;
-const recall_bit = @import("../task/op.zig").recall_bit;
+const closing_bit = @import("../../task/op.zig").closing_bit;
+const recall_bit = @import("../../task/op.zig").recall_bit;
 
 /// A receive gets a new bytes object before anything has arrived: its size follows what the peer
 /// sends, so that many quiet connections do not hold much, and a fast one is not cut into pieces.

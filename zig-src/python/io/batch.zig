@@ -3,14 +3,14 @@
 //! takes the results and begins the next ones without running Python. On the shard of the task that
 //! awaits, attached to the interpreter.
 
-const api = @import("cpython/api.zig");
-const forgotten = @import("cpython/forgotten.zig");
-const once = @import("once.zig");
+const api = @import("../cpython/api.zig");
+const forgotten = @import("../cpython/forgotten.zig");
+const once = @import("single_await.zig");
 const shown = @import("shown.zig");
-const CoreOp = @import("../task/op.zig").Op;
-const Poll = @import("../task/task.zig").Poll;
-const PyTask = @import("task/py_task.zig").PyTask;
-const Shard = @import("../scheduler/shard.zig").Shard;
+const CoreOp = @import("../../task/op.zig").Op;
+const Poll = @import("../../task/task.zig").Poll;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

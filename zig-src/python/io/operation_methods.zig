@@ -1,12 +1,12 @@
 //! The operations that Python calls often, as methods of a descriptor and functions of the module.
 
 const std = @import("std");
-const api = @import("cpython/api.zig");
-const object = @import("cpython/object.zig");
-const Incoming = @import("incoming.zig").Incoming;
-const Kind = @import("op.zig").Kind;
-const PyOp = @import("op.zig").PyOp;
-const Segments = @import("segments.zig").Segments;
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
+const Incoming = @import("accept_multishot.zig").Incoming;
+const Kind = @import("operation.zig").Kind;
+const PyOp = @import("operation.zig").PyOp;
+const Segments = @import("recv_multishot.zig").Segments;
 const Object = api.Object;
 
 const offset_max = std.math.maxInt(i64);

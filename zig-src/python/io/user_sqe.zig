@@ -3,17 +3,17 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("cpython/api.zig");
-const forgotten = @import("cpython/forgotten.zig");
-const helpers_module = @import("cpython/callbacks.zig");
-const object = @import("cpython/object.zig");
-const once = @import("once.zig");
+const api = @import("../cpython/api.zig");
+const forgotten = @import("../cpython/forgotten.zig");
+const helpers_module = @import("../cpython/callbacks.zig");
+const object = @import("../cpython/object.zig");
+const once = @import("single_await.zig");
 const shown = @import("shown.zig");
-const ops = @import("../ops/user_sqe.zig");
-const PyRuntime = @import("task/py_runtime.zig").PyRuntime;
-const PyTask = @import("task/py_task.zig").PyTask;
-const Shard = @import("../scheduler/shard.zig").Shard;
-const Sqe = @import("../ring/ring.zig").Sqe;
+const ops = @import("../../ops/user_sqe.zig");
+const PyRuntime = @import("../task/py_runtime.zig").PyRuntime;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Sqe = @import("../../ring/ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 

@@ -1,11 +1,11 @@
 //! Memory that a shard's ring knows beforehand, as Python registers it. For the shard of the current task.
 
-const api = @import("cpython/api.zig");
-const fixed = @import("../ring/registered_buffers.zig");
-const helpers_module = @import("cpython/callbacks.zig");
-const object = @import("cpython/object.zig");
-const PyTask = @import("task/py_task.zig").PyTask;
-const Shard = @import("../scheduler/shard.zig").Shard;
+const api = @import("../cpython/api.zig");
+const fixed = @import("../../ring/registered_buffers.zig");
+const helpers_module = @import("../cpython/callbacks.zig");
+const object = @import("../cpython/object.zig");
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

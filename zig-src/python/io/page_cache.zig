@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const Shard = @import("../scheduler/shard.zig").Shard;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 
 /// What is longer is copied outside of the interpreter's lock, by the ring.
 const bytes_max = 16 * 1024;

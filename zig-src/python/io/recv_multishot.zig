@@ -7,16 +7,16 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("cpython/api.zig");
-const buffers = @import("../ring/provided_buffers.zig");
-const helpers_module = @import("cpython/callbacks.zig");
+const api = @import("../cpython/api.zig");
+const buffers = @import("../../ring/provided_buffers.zig");
+const helpers_module = @import("../cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
-const object = @import("cpython/object.zig");
-const CoreOp = @import("../task/op.zig").Op;
+const object = @import("../cpython/object.zig");
+const CoreOp = @import("../../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
-const PyTask = @import("task/py_task.zig").PyTask;
-const Shard = @import("../scheduler/shard.zig").Shard;
-const Sqe = @import("../ring/ring.zig").Sqe;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Sqe = @import("../../ring/ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 

@@ -4,9 +4,9 @@
 const std = @import("std");
 const linux = std.os.linux;
 const closeAside = @import("descriptor.zig").closeAside;
-const gpa = @import("../base/memory.zig").gpa;
-const recall_bit = @import("../task/op.zig").recall_bit;
-const sync = @import("../base/sync.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const recall_bit = @import("../../task/op.zig").recall_bit;
+const sync = @import("../../base/sync.zig");
 
 /// First come, first served; as many as come.
 const AcceptedQueue = struct {

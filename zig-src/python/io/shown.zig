@@ -1,9 +1,9 @@
 //! Operations in words: for their repr, and for the warning about one that nobody awaited.
 
 const std = @import("std");
-const api = @import("cpython/api.zig");
+const api = @import("../cpython/api.zig");
 const Descriptor = @import("descriptor.zig").Descriptor;
-const State = @import("once.zig").State;
+const State = @import("single_await.zig").State;
 const Object = api.Object;
 
 pub const room = 128 + api.clip_bytes;

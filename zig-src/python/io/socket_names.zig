@@ -4,9 +4,9 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("cpython/api.zig");
-const object = @import("cpython/object.zig");
-const raiseErrno = @import("cpython/callbacks.zig").raiseErrno;
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
+const raiseErrno = @import("../cpython/callbacks.zig").raiseErrno;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const Object = api.Object;
 const py = &api.py;

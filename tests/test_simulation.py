@@ -1,4 +1,4 @@
-"""The simulation (zig-src/testing) finds what it is for: each mutant below, the core with one step
+"""The simulation (zig-src/simulation) finds what it is for: each mutant below, the core with one step
 wrong, fails within a bounded number of seeds. And it is a function of its seed."""
 
 from __future__ import annotations

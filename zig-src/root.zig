@@ -13,7 +13,7 @@ comptime {
 
 test {
     _ = c_api;
-    _ = @import("bell_failure_test.zig");
+    _ = @import("tests/bell_failure_test.zig");
     _ = @import("base/cbor.zig");
     _ = @import("task/latch.zig");
     _ = @import("base/clock.zig");
@@ -21,8 +21,8 @@ test {
     _ = @import("base/errno_text.zig");
     _ = @import("base/errors.zig");
     _ = @import("base/handle_table.zig");
-    _ = @import("header_test.zig");
-    _ = @import("interrupted_test.zig");
+    _ = @import("tests/header_test.zig");
+    _ = @import("tests/interrupted_test.zig");
     _ = @import("task/listeners.zig");
     _ = @import("ring/memlock.zig");
     _ = @import("task/op.zig");
@@ -40,8 +40,8 @@ test {
     _ = @import("task/room.zig");
     _ = @import("base/signals.zig");
     _ = @import("scheduler/steal_policy.zig");
-    _ = @import("start_failure_test.zig");
-    _ = @import("stress_test.zig");
+    _ = @import("tests/start_failure_test.zig");
+    _ = @import("tests/stress_test.zig");
     _ = @import("epoll/blocking.zig");
     _ = @import("epoll/users.zig");
     _ = @import("epoll/iovecs.zig");

@@ -1,5 +1,5 @@
 """The header itself: clean in both languages, and equal to what the library exports and what the
-Python package declares. (That Zig's structs equal it is a unit test, zig-src/header_test.zig.)"""
+Python package declares. (That Zig's structs equal it is a unit test, zig-src/tests/header_test.zig.)"""
 
 from __future__ import annotations
 

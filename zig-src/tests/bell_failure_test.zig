@@ -5,16 +5,16 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_api = @import("c/api.zig");
-const runtime_handle = @import("runtime/runtime_handle.zig");
-const c_messages = @import("c/messages.zig");
-const errors = @import("base/errors.zig");
-const messages = @import("scheduler/messages.zig");
-const stats = @import("scheduler/stats.zig");
-const Internal = @import("ring/user_data.zig").Internal;
-const Options = @import("base/options.zig").Options;
-const Runtime = @import("runtime/runtime.zig").Runtime;
-const Shard = @import("scheduler/shard.zig").Shard;
+const c_api = @import("../c/api.zig");
+const runtime_handle = @import("../runtime/runtime_handle.zig");
+const c_messages = @import("../c/messages.zig");
+const errors = @import("../base/errors.zig");
+const messages = @import("../scheduler/messages.zig");
+const stats = @import("../scheduler/stats.zig");
+const Internal = @import("../ring/user_data.zig").Internal;
+const Options = @import("../base/options.zig").Options;
+const Runtime = @import("../runtime/runtime.zig").Runtime;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const Atomic = std.atomic.Value;
 
 const testing = std.testing;
@@ -116,7 +116,7 @@ fn ring(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
 }
 
 fn started() !Trial {
-    const info = @import("ring/probe.zig").probe();
+    const info = @import("../ring/probe.zig").probe();
     if (!info.sufficient() or !info.can().send_msg_ring) return error.SkipZigTest; // Linux 6.13 posts.
     var options: Options = .init();
     options.shards = 2;

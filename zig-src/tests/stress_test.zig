@@ -3,12 +3,12 @@
 //! share is gone through, the way down included.
 
 const std = @import("std");
-const c_api = @import("c/api.zig");
-const runtime_handle = @import("runtime/runtime_handle.zig");
-const errors = @import("base/errors.zig");
-const Kind = @import("task/task.zig").Kind;
-const Options = @import("base/options.zig").Options;
-const joins = &@import("runtime/native_task.zig").joins;
+const c_api = @import("../c/api.zig");
+const runtime_handle = @import("../runtime/runtime_handle.zig");
+const errors = @import("../base/errors.zig");
+const Kind = @import("../task/task.zig").Kind;
+const Options = @import("../base/options.zig").Options;
+const joins = &@import("../runtime/native_task.zig").joins;
 const Atomic = std.atomic.Value;
 
 const testing = std.testing;
@@ -90,7 +90,7 @@ fn produce(works: []Work, seed: u64) void {
 }
 
 test "each accepted task starts at most once while threads spawn, cancel, wait and stop" {
-    if (!@import("ring/probe.zig").probe().sufficient()) return error.SkipZigTest;
+    if (!@import("../ring/probe.zig").probe().sufficient()) return error.SkipZigTest;
     const per_thread = 400;
     const seed = testing.random_seed;
     for (0..12) |round| {

@@ -4,12 +4,12 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_api = @import("c/api.zig");
-const runtime_handle = @import("runtime/runtime_handle.zig");
-const errors = @import("base/errors.zig");
-const Options = @import("base/options.zig").Options;
-const Runtime = @import("runtime/runtime.zig").Runtime;
-const Sqe = @import("ring/ring.zig").Sqe;
+const c_api = @import("../c/api.zig");
+const runtime_handle = @import("../runtime/runtime_handle.zig");
+const errors = @import("../base/errors.zig");
+const Options = @import("../base/options.zig").Options;
+const Runtime = @import("../runtime/runtime.zig").Runtime;
+const Sqe = @import("../ring/ring.zig").Sqe;
 
 const testing = std.testing;
 const forever = std.math.maxInt(u64);

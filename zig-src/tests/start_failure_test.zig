@@ -3,11 +3,11 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_api = @import("c/api.zig");
-const clock = @import("base/clock.zig");
-const errors = @import("base/errors.zig");
-const Watch = @import("base/memory.zig").Watch;
-const options_module = @import("base/options.zig");
+const c_api = @import("../c/api.zig");
+const clock = @import("../base/clock.zig");
+const errors = @import("../base/errors.zig");
+const Watch = @import("../base/memory.zig").Watch;
+const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
 
 const testing = std.testing;

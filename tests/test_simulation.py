@@ -29,7 +29,11 @@ MUTANTS = {
         "    if (shard.hasWork()) {\n",
         "    if (false) {\n",
     ),
-    "park past the timers": ("scheduler/idle.zig", "@min(shard.timers.next(), search_ns)", "search_ns"),
+    "park past the timers": (
+        "scheduler/idle.zig",
+        "@min(shard.timers.next(), search_ns)",
+        "search_ns",
+    ),
     "a look that forgets the stop": (
         "scheduler/shard.zig",
         "            self.crew.stop.load(.seq_cst) != 0 or\n",

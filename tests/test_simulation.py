@@ -36,7 +36,7 @@ MUTANTS = {
     ),
     "a look that forgets the stop": (
         "scheduler/shard.zig",
-        "            self.crew.stop.load(.seq_cst) != 0 or\n",
+        "            self.scheduler.stop.load(.seq_cst) != 0 or\n",
         "",
     ),
     "a look that forgets the messages": ("scheduler/shard.zig", " or self.mailbox.isDue()", ""),
@@ -121,20 +121,20 @@ MUTANTS = {
     ),
     "a bell before the task": (
         "runtime/runtime.zig",
-        "                target.inbox.push(task);\n                _ = crew.notify(target);\n",
-        "                _ = crew.notify(target);\n                target.inbox.push(task);\n",
+        "                target.inbox.push(task);\n                _ = scheduler.notify(target);\n",
+        "                _ = scheduler.notify(target);\n                target.inbox.push(task);\n",
     ),
     "a spawn counted after the look at closing": (
         "runtime/runtime.zig",
-        "        countBegun(crew, from, task.kind);\n        if (crew.closing.load(.seq_cst) and "
-        "!task.cleanup) return refuse(crew, from, .spawn_refused, error.Closed);\n",
-        "        const late = crew.closing.load(.seq_cst) and !task.cleanup;\n"
-        "        countBegun(crew, from, task.kind);\n"
-        "        if (late) return refuse(crew, from, .spawn_refused, error.Closed);\n",
+        "        countBegun(scheduler, from, task.kind);\n        if (scheduler.closing.load(.seq_cst) and "
+        "!task.cleanup) return refuse(scheduler, from, .spawn_refused, error.Closed);\n",
+        "        const late = scheduler.closing.load(.seq_cst) and !task.cleanup;\n"
+        "        countBegun(scheduler, from, task.kind);\n"
+        "        if (late) return refuse(scheduler, from, .spawn_refused, error.Closed);\n",
     ),
     "rings closed under who rings": (
         "runtime/runtime.zig",
-        "        while (self.crew.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();\n",
+        "        while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();\n",
         "",
     ),
     "a stop that wakes nobody": (
@@ -145,18 +145,18 @@ MUTANTS = {
     ),
     "a search that nobody ends": (
         "scheduler/steal.zig",
-        "    shard.searching = false;\n    shard.crew.endSearch();\n",
+        "    shard.searching = false;\n    shard.scheduler.endSearch();\n",
         "    shard.searching = false;\n",
     ),
     "a refused message that does not land": (
         "scheduler/messages.zig",
-        "    land(from.crew, target, slot.message);\n",
+        "    land(from.scheduler, target, slot.message);\n",
         "",
     ),
     "messages without a bell": (
         "scheduler/messages.zig",
-        "    if (sent > 0) _ = crew.notify(target);\n",
-        "    if (sent > 1) _ = crew.notify(target);\n",
+        "    if (sent > 0) _ = scheduler.notify(target);\n",
+        "    if (sent > 1) _ = scheduler.notify(target);\n",
     ),
     "an inbox emptied in two steps": (
         "queue/inbox.zig",

@@ -103,7 +103,7 @@ fn multishot(sqe: *const Sqe) ?[]const u8 {
 /// False for what only io_uring can do where the backend is another; the kernel's own opinion comes as
 /// the result.
 pub fn supported(shard: *const Shard, sqe: *const Sqe) bool {
-    return shard.crew.backend == .io_uring or shard.crew.info.supports(sqe.opcode);
+    return shard.scheduler.backend == .io_uring or shard.scheduler.info.supports(sqe.opcode);
 }
 
 /// An entry that `refusal` has nothing against. A new descriptor that nobody takes is closed.

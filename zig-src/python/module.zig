@@ -202,7 +202,7 @@ fn currentTask(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
 fn supports(_: ?*Object, argument: *Object) callconv(.c) ?*Object {
     const shard = demandShard("supports()") orelse return null;
     const opcode = object.unsigned(argument, "opcode", 255) orelse return null;
-    return py.PyBool_FromLong(@intFromBool(shard.crew.info.supports(@fromBackingInt(@intCast(opcode)))));
+    return py.PyBool_FromLong(@intFromBool(shard.scheduler.info.supports(@fromBackingInt(@intCast(opcode)))));
 }
 
 /// In a spargio task, or in a callback of a loop of ours.

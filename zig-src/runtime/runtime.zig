@@ -17,7 +17,7 @@ const Options = options_module.Options;
 const probe = @import("../ring/probe.zig");
 const signal_mask = @import("../base/signal_mask.zig");
 const sync = @import("../base/sync.zig");
-const Crew = @import("../scheduler/scheduler.zig").Crew;
+const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
 const Host = @import("../scheduler/interpreter.zig").Host;
 const Epoll = @import("../epoll/epoll.zig").Epoll;
@@ -31,7 +31,7 @@ const Atomic = seam.Atomic;
 pub const Placement = struct { kind: Kind, value: u64 = 0 };
 
 pub const Runtime = struct {
-    crew: Crew,
+    scheduler: Scheduler,
     /// Shards whose ring is enabled (no bell is rung before all are), and threads that are in the host.
     ready: Atomic(u32) = .init(0),
     /// The errno of what one of them could not get: then all leave.
@@ -70,7 +70,7 @@ pub const Runtime = struct {
                 error.OutOfMemory, error.SetupFailed => return err,
             };
             const self = try startOn(.epoll, backend.epollInfo(), given, host, host_owner, driven, failure);
-            self.crew.refused_ring = reason;
+            self.scheduler.refused_ring = reason;
             return self;
         }
     }
@@ -109,7 +109,7 @@ pub const Runtime = struct {
         const self = try gpa.create(Runtime);
         errdefer gpa.destroy(self);
         self.* = .{
-            .crew = .{
+            .scheduler = .{
                 .options = given.*,
                 .info = info,
                 .backend = chosen,
@@ -122,12 +122,12 @@ pub const Runtime = struct {
         };
         errdefer self.pool.end();
         @memcpy(self.prefix[0..given.prefix().len], given.prefix());
-        self.crew.options.thread_prefix = null;
-        self.crew.options.thread_affinity = null;
-        self.crew.tags = try .init(given.hotTags(), given.coalescedTags());
-        errdefer self.crew.tags.deinit();
-        self.crew.options.hot_msg_tags = null;
-        self.crew.options.coalesced_hot_msg_tags = null;
+        self.scheduler.options.thread_prefix = null;
+        self.scheduler.options.thread_affinity = null;
+        self.scheduler.tags = try .init(given.hotTags(), given.coalescedTags());
+        errdefer self.scheduler.tags.deinit();
+        self.scheduler.options.hot_msg_tags = null;
+        self.scheduler.options.coalesced_hot_msg_tags = null;
         const shards = try gpa.alloc(Shard, given.shards);
         errdefer gpa.free(shards);
         var made: usize = 0;
@@ -136,15 +136,15 @@ pub const Runtime = struct {
             try self.makeShard(shard, @intCast(id), failure);
             made += 1;
         }
-        self.crew.shards = shards;
+        self.scheduler.shards = shards;
         try self.startThreads(given, failure);
         return self;
     }
 
     fn makeShard(self: *Runtime, shard: *Shard, id: u16, failure: *Failure) StartError!void {
-        const options = &self.crew.options;
-        var ring = switch (self.crew.backend) {
-            .io_uring => try locked_memory.makeRing(options, &self.crew.info, failure),
+        const options = &self.scheduler.options;
+        var ring = switch (self.scheduler.backend) {
+            .io_uring => try locked_memory.makeRing(options, &self.scheduler.info, failure),
             .epoll => try Epoll.makeRing(options.ring_entries, &self.epolls, &self.pool, failure),
         };
         errdefer ring.deinit();
@@ -156,13 +156,13 @@ pub const Runtime = struct {
         @memset(seen, .{});
         var mailbox: Mailbox = try .init(
             options.msg_ring_queue_capacity,
-            self.crew.tags.counters,
+            self.scheduler.tags.counters,
             options.hot_counter_wake_threshold,
         );
         errdefer mailbox.deinit();
         shard.* = .{
             .id = id,
-            .crew = &self.crew,
+            .scheduler = &self.scheduler,
             .ring = ring,
             .stealable = stealable,
             .mailbox = mailbox,
@@ -198,12 +198,12 @@ pub const Runtime = struct {
     }
 
     fn startThreads(self: *Runtime, given: *const Options, failure: *Failure) StartError!void {
-        const shards = self.crew.shards;
+        const shards = self.scheduler.shards;
         const first: usize = if (self.driven) 1 else 0;
         // Tasks of a host language start threads and children, which inherit the mask of the program. A C program
         // has its handlers run on threads of its own (docs/abi.md).
-        if (self.crew.host == null) self.crew.program_mask = signal_mask.blockAll();
-        defer if (self.crew.program_mask) |*before| signal_mask.restore(before);
+        if (self.scheduler.host == null) self.scheduler.program_mask = signal_mask.blockAll();
+        defer if (self.scheduler.program_mask) |*before| signal_mask.restore(before);
         for (shards[first..], first..) |*shard, id| {
             const cpu: ?u32 = if (given.thread_affinity_count == 0)
                 null
@@ -229,7 +229,7 @@ pub const Runtime = struct {
         }
         // Also until the threads are in the host: a child that is forked while one enters CPython finds a lock
         // held for ever (HEAD_LOCK, up to 3.11; its issue 112275).
-        const entering = if (self.crew.host == null) 0 else shards.len - first;
+        const entering = if (self.scheduler.host == null) 0 else shards.len - first;
         self.awaitReady(shards.len + entering);
     }
 
@@ -264,9 +264,9 @@ pub const Runtime = struct {
         _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr(text.ptr), 0, 0, 0);
         if (cpu) |number| bindTo(number);
         self.enable(shard);
-        self.awaitReady(self.crew.shards.len);
+        self.awaitReady(self.scheduler.shards.len);
         if (self.refused.load(.seq_cst) != 0) return;
-        const host = self.crew.host;
+        const host = self.scheduler.host;
         if (host) |h| {
             h.attach(shard);
             self.tellReady(1);
@@ -278,32 +278,32 @@ pub const Runtime = struct {
     /// Runs shard 0 on the calling thread until the runtime is closed and all has ended.
     pub fn drive(self: *Runtime) void {
         assert(self.driven);
-        const shard = &self.crew.shards[0];
+        const shard = &self.scheduler.shards[0];
         shard.interruptible = true;
-        self.crew.host.?.attach(shard);
+        self.scheduler.host.?.attach(shard);
         shard.run();
-        self.crew.host.?.detach(shard);
+        self.scheduler.host.?.detach(shard);
     }
 
     /// Stops everything; false where the time limit passed first: call again.
     pub fn shutdown(self: *Runtime, deadline_ns: u64) errors.Error!bool {
-        if (self.crew.forked()) return error.Forked;
-        if (Shard.currentOf(&self.crew) != null) return error.OnShard;
-        self.crew.close();
-        while (self.crew.stop.load(.seq_cst) == 0) {
+        if (self.scheduler.forked()) return error.Forked;
+        if (Shard.currentOf(&self.scheduler) != null) return error.OnShard;
+        self.scheduler.close();
+        while (self.scheduler.stop.load(.seq_cst) == 0) {
             if (clock.nowNs() >= deadline_ns) return false;
-            sync.wait(&self.crew.stop, 0, deadline_ns);
+            sync.wait(&self.scheduler.stop, 0, deadline_ns);
         }
         // Nothing runs any more: joining takes a moment, and of several callers one does it.
         self.joining.lock();
         defer self.joining.unlock();
         if (self.joined) return true;
-        for (self.crew.shards) |*shard| if (shard.thread) |thread| thread.join();
+        for (self.scheduler.shards) |*shard| if (shard.thread) |thread| thread.join();
         // Somebody may still hold the runtime, for its counters: the rings go now all the same.
-        while (self.crew.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
+        while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
         // A thread of the pool that has given its last operation back may not have rung the bell yet.
         self.pool.end();
-        for (self.crew.shards) |*shard| closeDescriptors(shard);
+        for (self.scheduler.shards) |*shard| closeDescriptors(shard);
         self.joined = true;
         return true;
     }
@@ -311,74 +311,74 @@ pub const Runtime = struct {
     /// After `shutdown`: nothing may use the runtime any more.
     pub fn destroy(self: *Runtime) void {
         assert(self.joined);
-        for (self.crew.shards) |*shard| destroyShard(shard);
-        self.crew.tags.deinit();
-        gpa.free(self.crew.shards);
+        for (self.scheduler.shards) |*shard| destroyShard(shard);
+        self.scheduler.tags.deinit();
+        gpa.free(self.scheduler.shards);
         gpa.destroy(self);
     }
 
     /// The shard that a placement means now.
     pub fn place(self: *Runtime, placement: Placement) errors.Error!*Shard {
-        const shards = self.crew.shards;
+        const shards = self.scheduler.shards;
         return switch (placement.kind) {
             .pinned, .stealable_preferred => if (placement.value < shards.len)
                 &shards[@intCast(placement.value)]
             else
                 error.InvalidShard,
             .sticky => &shards[@intCast(mix(placement.value) % shards.len)],
-            .round_robin, .stealable => &shards[self.crew.round_robin.fetchAdd(1, .monotonic) % shards.len],
+            .round_robin, .stealable => &shards[self.scheduler.round_robin.fetchAdd(1, .monotonic) % shards.len],
         };
     }
 
     /// Takes over `task`, whose kind and preferred shard are set by `place`: it runs once, or is
     /// cancelled. On an error the caller keeps it.
     pub fn submit(self: *Runtime, task: *Task, target: *Shard) errors.Error!void {
-        const crew = &self.crew;
-        if (crew.forked()) return error.Forked;
-        const from = Shard.currentOf(crew);
+        const scheduler = &self.scheduler;
+        if (scheduler.forked()) return error.Forked;
+        const from = Shard.currentOf(scheduler);
         assert(!task.cleanup or from != null);
-        countBegun(crew, from, task.kind);
-        if (crew.closing.load(.seq_cst) and !task.cleanup) return refuse(crew, from, .spawn_refused, error.Closed);
+        countBegun(scheduler, from, task.kind);
+        if (scheduler.closing.load(.seq_cst) and !task.cleanup) return refuse(scheduler, from, .spawn_refused, error.Closed);
         if (!task.stealable()) {
             if (from == target) {
                 target.enqueueLocal(task);
             } else {
                 target.inbox.push(task);
-                _ = crew.notify(target);
+                _ = scheduler.notify(target);
             }
         } else {
             const depth = target.stealable.push(task) orelse
-                return refuse(crew, from, .stealable_backpressure, error.Overloaded);
+                return refuse(scheduler, from, .stealable_backpressure, error.Overloaded);
             if (depth > target.high_water.load(.monotonic)) _ = target.high_water.fetchMax(depth, .monotonic);
-            if (from == target or !crew.notify(target)) crew.wakeSearcher(target);
+            if (from == target or !scheduler.notify(target)) scheduler.wakeSearcher(target);
         }
-        crew.countSpawn(from, .spawn_accepted);
+        scheduler.countSpawn(from, .spawn_accepted);
     }
 
     /// The same for a task that its caller, on `shard`, polls at once.
     pub fn begin(self: *Runtime, task: *Task, shard: *Shard) errors.Error!void {
-        const crew = &self.crew;
-        if (crew.forked()) return error.Forked;
-        assert(Shard.currentOf(crew) == shard and task.kind == .pinned);
-        countBegun(crew, shard, task.kind);
-        if (crew.closing.load(.seq_cst)) return refuse(crew, shard, .spawn_refused, error.Closed);
-        crew.countSpawn(shard, .spawn_accepted);
+        const scheduler = &self.scheduler;
+        if (scheduler.forked()) return error.Forked;
+        assert(Shard.currentOf(scheduler) == shard and task.kind == .pinned);
+        countBegun(scheduler, shard, task.kind);
+        if (scheduler.closing.load(.seq_cst)) return refuse(scheduler, shard, .spawn_refused, error.Closed);
+        scheduler.countSpawn(shard, .spawn_accepted);
     }
 
-    fn countBegun(crew: *Crew, from: ?*Shard, kind: Kind) void {
-        crew.countBegun(from);
+    fn countBegun(scheduler: *Scheduler, from: ?*Shard, kind: Kind) void {
+        scheduler.countBegun(from);
         switch (kind) {
-            .pinned => crew.countSpawn(from, .spawn_pinned_submitted),
-            .round_robin => crew.countSpawn(from, .spawn_round_robin_submitted),
-            .sticky => crew.countSpawn(from, .spawn_sticky_submitted),
-            .stealable, .stealable_preferred => crew.countSpawn(from, .spawn_stealable_submitted),
+            .pinned => scheduler.countSpawn(from, .spawn_pinned_submitted),
+            .round_robin => scheduler.countSpawn(from, .spawn_round_robin_submitted),
+            .sticky => scheduler.countSpawn(from, .spawn_sticky_submitted),
+            .stealable, .stealable_preferred => scheduler.countSpawn(from, .spawn_stealable_submitted),
         }
     }
 
     /// Counted as begun, but not taken.
-    fn refuse(crew: *Crew, from: ?*Shard, comptime reason: @EnumLiteral(), err: errors.Error) errors.Error {
-        crew.countRefused(from, reason);
-        if (crew.closing.load(.seq_cst)) crew.stopIfDone(from);
+    fn refuse(scheduler: *Scheduler, from: ?*Shard, comptime reason: @EnumLiteral(), err: errors.Error) errors.Error {
+        scheduler.countRefused(from, reason);
+        if (scheduler.closing.load(.seq_cst)) scheduler.stopIfDone(from);
         return err;
     }
 };

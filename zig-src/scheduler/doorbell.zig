@@ -8,7 +8,7 @@ const linux = std.os.linux;
 const seam = @import("../base/platform.zig");
 const stats = @import("stats.zig");
 const Cqe = @import("../ring/ring.zig").Cqe;
-const Crew = @import("scheduler.zig").Crew;
+const Scheduler = @import("scheduler.zig").Scheduler;
 const Internal = @import("../ring/user_data.zig").Internal;
 const Shard = @import("shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
@@ -24,7 +24,7 @@ fn bellSqe(target: *const Shard) Sqe {
 /// From this shard to another; goes out before the next task runs (`Shard.bellQueued`).
 pub fn ring(self: *Shard, target: *Shard) void {
     assert(Shard.current() == self and target != self);
-    if (self.crew.usesMsgRing()) {
+    if (self.scheduler.usesMsgRing()) {
         var sqe = bellSqe(target);
         // Only a failure is told to the sender; a success is the target's completion.
         sqe.flags = linux.IOSQE_CQE_SKIP_SUCCESS;
@@ -38,8 +38,8 @@ pub fn ring(self: *Shard, target: *Shard) void {
     writeEventfd(target);
 }
 
-/// From a thread that is no shard of this crew.
-pub fn ringFromOutside(self: *Crew, target: *Shard) void {
+/// From a thread that is no shard of this scheduler.
+pub fn ringFromOutside(self: *Scheduler, target: *Shard) void {
     if (self.usesSendMsgRing()) {
         self.outside.ring_msgs_submitted.addShared(1);
         const sqe = bellSqe(target);
@@ -55,7 +55,7 @@ pub fn ringFromOutside(self: *Crew, target: *Shard) void {
 
 pub fn failed(self: *Shard, cqe: Cqe) void {
     countFailure(self, @fromBackingInt(errnoOf(cqe.res)));
-    const target = &self.crew.shards[@intCast(cqe.user_data >> 8)];
+    const target = &self.scheduler.shards[@intCast(cqe.user_data >> 8)];
     self.spawn_counters.eventfd_wakes.add(1);
     writeEventfd(target);
 }

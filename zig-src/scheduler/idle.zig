@@ -36,7 +36,7 @@ const parks_per_try_max = 64;
 pub fn wait(shard: *Shard) void {
     defer checkInterrupts(shard);
     if (shard.interruptible and shard.idle.check_interrupts) return;
-    switch (shard.crew.options.idle()) {
+    switch (shard.scheduler.options.idle()) {
         .spin => {
             shard.submit();
             shard.account();
@@ -47,7 +47,7 @@ pub fn wait(shard: *Shard) void {
             shard.account();
             _ = seam.system.sched_yield();
         },
-        .sleep => park(shard, clock.nowNs() + shard.crew.options.idle_sleep_ns),
+        .sleep => park(shard, clock.nowNs() + shard.scheduler.options.idle_sleep_ns),
         .park => {
             if (spin(shard)) return;
             park(shard, std.math.maxInt(u64));
@@ -59,7 +59,7 @@ pub fn wait(shard: *Shard) void {
 /// CPU to whoever else wants it: that may be who answers.
 fn spin(shard: *Shard) bool {
     const idle = &shard.idle;
-    if (shard.crew.info.usable_cpus == 1 and shard.crew.shards.len > 1) return false;
+    if (shard.scheduler.info.usable_cpus == 1 and shard.scheduler.shards.len > 1) return false;
     if (idle.spin_ns == 0) {
         if (idle.short_parks < idle.parks_per_try) return false;
         idle.spin_ns = limits.spin_beside_others_ns_max;
@@ -99,19 +99,19 @@ fn hasSomething(shard: *Shard) bool {
 }
 
 fn othersAwake(shard: *const Shard) bool {
-    for (shard.crew.shards) |*other| {
+    for (shard.scheduler.shards) |*other| {
         if (other != shard and !other.doorbell.isParked()) return true;
     }
     return false;
 }
 
 fn park(shard: *Shard, not_after_ns: u64) void {
-    const crew = shard.crew;
+    const scheduler = shard.scheduler;
     shard.armEventfd();
     armSignals(shard);
     shard.doorbell.announce();
-    crew.setParked(shard.id, true);
-    defer crew.setParked(shard.id, false);
+    scheduler.setParked(shard.id, true);
+    defer scheduler.setParked(shard.id, false);
     if (shard.hasWork()) {
         shard.rung = shard.doorbell.resumed();
         return;
@@ -168,9 +168,9 @@ pub fn checkInterrupts(shard: *Shard) void {
         shard.accounted_ns - idle.checked_ns < limits.interruptible_backstop_ns) return;
     shard.leaveHost(); // With tasks that are always ready it stays there.
     // What it does may drop a generator, whose clean-up is spawned here and now.
-    if (!shard.crew.holdOpen()) return;
-    defer shard.crew.letGo(shard);
+    if (!shard.scheduler.holdOpen()) return;
+    defer shard.scheduler.letGo(shard);
     idle.check_interrupts = false;
     idle.checked_ns = shard.accounted_ns;
-    shard.crew.host.?.interrupted(shard);
+    shard.scheduler.host.?.interrupted(shard);
 }

@@ -19,7 +19,7 @@ const limits = @import("../base/limits.zig");
 const seam = @import("../base/platform.zig");
 const Atomic = seam.Atomic;
 
-pub const Crew = struct {
+pub const Scheduler = struct {
     options: Options,
     info: Info,
     backend: options_module.ChosenBackend,
@@ -54,29 +54,29 @@ pub const Crew = struct {
     /// Other threads that are about to ring a bell: no ring is closed under them.
     ringing: Atomic(u32) = .init(0),
 
-    /// Spawns of threads that are no shard of this crew, refused ones too.
+    /// Spawns of threads that are no shard of this scheduler, refused ones too.
     outside_begun: stats.Counter = .{},
     /// Counters of these threads.
     outside: stats.SpawnCounters = .{},
     outside_errnos: stats.ErrnoCounters = @splat(.{}),
 
     /// Doorbells go by MSG_RING; else by eventfd.
-    pub fn usesMsgRing(self: *const Crew) bool {
+    pub fn usesMsgRing(self: *const Scheduler) bool {
         return self.info.can().msg_ring and self.options.flags & options_module.flag_no_msg_ring == 0;
     }
 
     /// A thread without a ring can send MSG_RING.
-    pub fn usesSendMsgRing(self: *const Crew) bool {
+    pub fn usesSendMsgRing(self: *const Scheduler) bool {
         return self.usesMsgRing() and self.info.can().send_msg_ring;
     }
 
     /// In a forked child: the shards are the parent's, and so are the rings.
-    pub fn forked(self: *const Crew) bool {
+    pub fn forked(self: *const Scheduler) bool {
         return self.generation != fork.generation();
     }
 
     /// After publishing something for `target`: wakes it where it sleeps. True where a bell was rung.
-    pub fn notify(self: *Crew, target: *Shard) bool {
+    pub fn notify(self: *Scheduler, target: *Shard) bool {
         const from = Shard.currentOf(self);
         if (self.forked()) return false;
         // Counted in before the look at the doorbell, which a shard that has left never sets again.
@@ -94,7 +94,7 @@ pub const Crew = struct {
 
     /// After a stealable task was queued at `target`, which is awake: lets one parked shard look
     /// for work, unless somebody does already.
-    pub fn wakeSearcher(self: *Crew, except: *const Shard) void {
+    pub fn wakeSearcher(self: *Scheduler, except: *const Shard) void {
         if (self.shards.len == 1) return;
         // Sequentially consistent, as the searcher's last look at the queues is: one sees the other.
         if (self.searchers.load(.seq_cst) != 0) return;
@@ -119,7 +119,7 @@ pub const Crew = struct {
         self.countSpawn(from, .stealable_wake_coalesced);
     }
 
-    pub fn beginSearch(self: *Crew) bool {
+    pub fn beginSearch(self: *Scheduler) bool {
         const most = @max(1, self.shards.len / 2);
         var seen = self.searchers.load(.seq_cst);
         while (seen < most) {
@@ -128,19 +128,19 @@ pub const Crew = struct {
         return false;
     }
 
-    pub fn endSearch(self: *Crew) void {
+    pub fn endSearch(self: *Scheduler) void {
         const before = self.searchers.fetchSub(1, .seq_cst);
         assert(before > 0);
     }
 
-    pub fn setParked(self: *Crew, id: u16, value: bool) void {
+    pub fn setParked(self: *Scheduler, id: u16, value: bool) void {
         const bit = @as(u64, 1) << @intCast(id % 64);
         const word = &self.parked[id / 64];
         _ = if (value) word.fetchOr(bit, .seq_cst) else word.fetchAnd(~bit, .seq_cst);
     }
 
     /// The first one from that number on which sleeps or is about to, and was not rung.
-    fn sleeperFrom(self: *Crew, first: usize, except: *const Shard) ?*Shard {
+    fn sleeperFrom(self: *Scheduler, first: usize, except: *const Shard) ?*Shard {
         if (first >= self.shards.len) return null;
         for (self.parked[first / 64 ..], first / 64..) |*word, i| {
             var bits = word.load(.seq_cst);
@@ -154,28 +154,28 @@ pub const Crew = struct {
     }
 
     /// No new tasks; what runs is cancelled; when all has ended the shards stop.
-    pub fn close(self: *Crew) void {
+    pub fn close(self: *Scheduler) void {
         if (self.closing.swap(true, .seq_cst)) return;
         self.cancelAgain();
         self.stopIfDone(null);
     }
 
     /// For tasks that went on although they were cancelled.
-    pub fn cancelAgain(self: *Crew) void {
+    pub fn cancelAgain(self: *Scheduler) void {
         assert(self.closing.load(.seq_cst));
         _ = self.end_rounds.fetchAdd(1, .seq_cst);
         self.endClosed();
     }
 
     /// After the closing bit of a descriptor was set: every shard ends its operations on it.
-    pub fn endClosed(self: *Crew) void {
+    pub fn endClosed(self: *Scheduler) void {
         _ = self.cancel_rounds.fetchAdd(1, .seq_cst);
         for (self.shards) |*shard| _ = self.notify(shard);
     }
 
     /// Called while closing, after each task's end: on the shard where that was, if on any. The host may
     /// then spawn what cleans up after all.
-    pub fn stopIfDone(self: *Crew, on: ?*Shard) void {
+    pub fn stopIfDone(self: *Scheduler, on: ?*Shard) void {
         assert(self.closing.load(.seq_cst));
         while (self.liveTasks() == 0) {
             if (!self.holdOpen()) return;
@@ -192,17 +192,17 @@ pub const Crew = struct {
 
     /// Whoever holds it may spawn although no task that counts is running, and looks with `letGo`
     /// whether all has ended meanwhile. False: somebody else holds it, or the end is near.
-    pub fn holdOpen(self: *Crew) bool {
+    pub fn holdOpen(self: *Scheduler) bool {
         return !self.held_open.swap(true, .seq_cst);
     }
 
-    pub fn letGo(self: *Crew, on: *Shard) void {
+    pub fn letGo(self: *Scheduler, on: *Shard) void {
         self.held_open.store(false, .seq_cst);
         if (self.closing.load(.seq_cst)) self.stopIfDone(on);
     }
 
     /// Begun, not refused and not ended. Begun last: what ends in between is counted as live.
-    pub fn liveTasks(self: *Crew) u64 {
+    pub fn liveTasks(self: *Scheduler) u64 {
         var over = refused(&self.outside);
         for (self.shards) |*shard| {
             over += shard.counters.tasks_ended.value.load(.seq_cst) + refused(&shard.spawn_counters);
@@ -218,24 +218,24 @@ pub const Crew = struct {
     }
 
     /// A spawn counts itself before it looks whether the runtime closes, and before its task can end.
-    pub fn countBegun(self: *Crew, from: ?*Shard) void {
+    pub fn countBegun(self: *Scheduler, from: ?*Shard) void {
         if (from) |shard| shard.spawns_begun.add(1) else self.outside_begun.addShared(1);
     }
 
     /// Never seen without the beginning of the same spawn (`liveTasks`).
-    pub fn countRefused(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
+    pub fn countRefused(self: *Scheduler, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
         if (from) |shard|
             @field(shard.spawn_counters, @tagName(field)).addReleased(1)
         else
             @field(self.outside, @tagName(field)).addShared(1);
     }
 
-    pub fn countSpawn(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
+    pub fn countSpawn(self: *Scheduler, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
         self.countMany(from, field, 1);
     }
 
     pub fn countMany(
-        self: *Crew,
+        self: *Scheduler,
         from: ?*Shard,
         comptime field: std.meta.FieldEnum(stats.SpawnCounters),
         count: usize,

@@ -11,7 +11,7 @@ const clock = @import("../base/clock.zig");
 const fork = @import("../base/fork.zig");
 const limits = @import("../base/limits.zig");
 const stats = @import("stats.zig");
-const Crew = @import("scheduler.zig").Crew;
+const Scheduler = @import("scheduler.zig").Scheduler;
 const buffers_module = @import("../ring/provided_buffers.zig");
 const Buffers = buffers_module.Buffers;
 const Doorbell = @import("park_state.zig").Doorbell;
@@ -49,7 +49,7 @@ pub threadlocal var current_shard: ?*Shard = null;
 
 pub const Shard = struct {
     id: u16,
-    crew: *Crew,
+    scheduler: *Scheduler,
     ring: Ring,
     /// Never changes after the start.
     eventfd: i32 = -1,
@@ -120,23 +120,23 @@ pub const Shard = struct {
     /// In a forked child: the shard is the parent's, and this thread runs none.
     pub fn forgetCurrent() void {
         const shard = current_shard orelse return;
-        if (shard.crew.program_mask) |*program| fork.setMask(program);
+        if (shard.scheduler.program_mask) |*program| fork.setMask(program);
         current_shard = null;
     }
 
-    pub fn currentOf(crew: *const Crew) ?*Shard {
+    pub fn currentOf(scheduler: *const Scheduler) ?*Shard {
         const shard = current_shard orelse return null;
-        return if (shard.crew == crew) shard else null;
+        return if (shard.scheduler == scheduler) shard else null;
     }
 
-    /// Runs on the shard's thread until the crew stops.
+    /// Runs on the shard's thread until the scheduler stops.
     pub fn run(self: *Shard) void {
         assert(current_shard == null);
         current_shard = self;
         defer current_shard = null;
         self.accounted_ns = clock.nowNs();
-        while (self.crew.stop.load(.acquire) == 0) self.pass();
-        if (self.crew.forked()) return;
+        while (self.scheduler.stop.load(.acquire) == 0) self.pass();
+        if (self.scheduler.forked()) return;
         // The last task may have ended here: the bells that tell the others must still go out, also where
         // the kernel takes a part at a time, and one that it refuses is rung another way.
         while (true) {
@@ -153,13 +153,13 @@ pub const Shard = struct {
     }
 
     /// Runs on the calling thread until `done` is set, by a task of this shard or by what the driver does
-    /// between passes. The driver comes back, on the same thread, and closes the crew at the end.
+    /// between passes. The driver comes back, on the same thread, and closes the scheduler at the end.
     pub fn runUntil(self: *Shard, done: *const bool) void {
         assert(current_shard == null and self.interruptible);
         current_shard = self;
         defer current_shard = null;
         self.accounted_ns = clock.nowNs();
-        while (!done.* and self.crew.stop.load(.acquire) == 0) self.pass();
+        while (!done.* and self.scheduler.stop.load(.acquire) == 0) self.pass();
     }
 
     fn pass(self: *Shard) void {
@@ -171,14 +171,14 @@ pub const Shard = struct {
         self.drainInbox();
         self.mailbox.deliver(wake);
         if (self.timers.next() <= self.now_ns) _ = self.timers.fireDue(self.now_ns);
-        if (self.crew.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen) self.cancelLive();
+        if (self.scheduler.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen) self.cancelLive();
         thief.giveUp(self);
         if (self.bells_queued) self.submit(); // Of a steal, or a completion: a task may take long.
         self.rang_ns = 0;
         self.runLocal();
         self.runStealable();
         if (!self.staysInHost()) self.leaveHost();
-        if (self.crew.forked()) return self.crew.stop.store(1, .release); // Ours is a copy.
+        if (self.scheduler.forked()) return self.scheduler.stop.store(1, .release); // Ours is a copy.
         self.publishGauges();
         if (self.hasLocalWork()) {
             thief.stealBusy(self);
@@ -203,8 +203,8 @@ pub const Shard = struct {
     /// Everything that must keep the shard awake; looked at between `announce` and `commit`.
     pub fn hasWork(self: *Shard) bool {
         return self.hasLocalWork() or self.ring.ready() or
-            self.crew.stop.load(.seq_cst) != 0 or
-            self.crew.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen;
+            self.scheduler.stop.load(.seq_cst) != 0 or
+            self.scheduler.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen;
     }
 
     // ---- tasks ----
@@ -237,7 +237,7 @@ pub const Shard = struct {
     }
 
     fn othersWait(self: *const Shard) bool {
-        if (self.crew.forked()) return true; // The task forked: the child has no view of the ring.
+        if (self.scheduler.forked()) return true; // The task forked: the child has no view of the ring.
         return self.stealable.depth() > 0 or !self.inbox.isEmpty() or self.ring.ready();
     }
 
@@ -249,7 +249,7 @@ pub const Shard = struct {
         const measured = before_ns == 0 or self.counters.passes.get() % 8 == 0;
         const began_ns = if (measured) clock.nowNs() else 0;
         var count: u64 = 0;
-        while (count < self.crew.options.steal_budget) : (count += 1)
+        while (count < self.scheduler.options.steal_budget) : (count += 1)
             self.poll(self.stealable.popOwner() orelse break);
         if (!measured or count == 0) return;
         const each_ns = (clock.nowNs() - began_ns) / count;
@@ -259,7 +259,7 @@ pub const Shard = struct {
 
     /// Of the stealable queue. Any thread.
     pub fn freePlaces(self: *const Shard) usize {
-        return self.crew.options.stealable_queue_capacity -| self.stealable.depth();
+        return self.scheduler.options.stealable_queue_capacity -| self.stealable.depth();
     }
 
     /// Any thread, after something left the stealable queue.
@@ -269,7 +269,7 @@ pub const Shard = struct {
 
     /// One step of a task: started here if it was not, and put where it belongs afterwards.
     pub fn poll(self: *Shard, task: *Task) void {
-        if (self.crew.forked()) return; // It runs in the parent.
+        if (self.scheduler.forked()) return; // It runs in the parent.
         if (task.vtable.hosted) self.enterHost() else self.leaveHost();
         self.runs_hosted.store(task.vtable.hosted, .monotonic);
         // Sequentially consistent: a waker sets what the task will look at and then looks at the state.
@@ -285,7 +285,7 @@ pub const Shard = struct {
         const outcome = task.vtable.poll(task);
         self.current_task = null;
         self.poll_sequence.store(sequence +% 2, .monotonic);
-        if (self.crew.forked()) return; // The poll forked, and came back in the child.
+        if (self.scheduler.forked()) return; // The poll forked, and came back in the child.
         switch (outcome) {
             .ended => self.finish(task),
             .yield => self.requeue(task),
@@ -305,7 +305,7 @@ pub const Shard = struct {
     }
 
     fn sendBells(self: *Shard) void {
-        if (self.crew.forked()) return;
+        if (self.scheduler.forked()) return;
         self.bells_at_once = clock.nowNs() - self.rang_ns > limits.bell_delay_ns;
         self.rang_ns = 0;
         if (self.bells_queued) self.submit();
@@ -321,7 +321,7 @@ pub const Shard = struct {
         task.started = true;
         task.home = self;
         task.home_id.store(self.id, .release);
-        const closing = self.crew.closing.load(.seq_cst) and !task.cleanup;
+        const closing = self.scheduler.closing.load(.seq_cst) and !task.cleanup;
         if (closing or task.cancel_requested.load(.seq_cst)) {
             self.link(task);
             task.vtable.abandon(task);
@@ -375,14 +375,14 @@ pub const Shard = struct {
         self.unlink(task);
         task.completion.publish(wake);
         task.vtable.release(task);
-        // Sequentially consistent: counted first, then `closing` is looked at (see Crew.liveTasks).
+        // Sequentially consistent: counted first, then `closing` is looked at (see Scheduler.liveTasks).
         self.counters.tasks_ended.addShared(1);
-        if (self.crew.closing.load(.seq_cst)) self.crew.stopIfDone(self);
+        if (self.scheduler.closing.load(.seq_cst)) self.scheduler.stopIfDone(self);
     }
 
     fn cancelLive(self: *Shard) void {
-        self.cancel_rounds_seen = self.crew.cancel_rounds.load(.seq_cst);
-        const rounds = self.crew.end_rounds.load(.seq_cst);
+        self.cancel_rounds_seen = self.scheduler.cancel_rounds.load(.seq_cst);
+        const rounds = self.scheduler.end_rounds.load(.seq_cst);
         const first = self.end_rounds_seen == 0;
         const all = rounds != self.end_rounds_seen;
         self.end_rounds_seen = rounds;
@@ -401,14 +401,14 @@ pub const Shard = struct {
         const home: *Shard = @ptrCast(@alignCast(task.home.?));
         if (current_shard == home) return home.enqueueLocal(task);
         home.inbox.push(task);
-        _ = home.crew.notify(home);
+        _ = home.scheduler.notify(home);
     }
 
     // ---- the language host ----
 
     pub fn enterHost(self: *Shard) void {
         if (self.in_host) return;
-        self.crew.host.?.enter(self);
+        self.scheduler.host.?.enter(self);
         self.in_host = true;
     }
 
@@ -416,14 +416,14 @@ pub const Shard = struct {
     /// up and taken again at once is one that waiting threads never get: a language hands its lock
     /// over while it is held.
     fn staysInHost(self: *Shard) bool {
-        return self.in_host and self.hosted.head != null and !self.crew.forked() and
-            !self.ring.hasUnsubmitted() and !self.crew.host.?.wanted(self);
+        return self.in_host and self.hosted.head != null and !self.scheduler.forked() and
+            !self.ring.hasUnsubmitted() and !self.scheduler.host.?.wanted(self);
     }
 
     pub fn leaveHost(self: *Shard) void {
         if (!self.in_host) return;
         self.in_host = false;
-        self.crew.host.?.leave(self);
+        self.scheduler.host.?.leave(self);
     }
 
     // ---- operations ----
@@ -604,7 +604,7 @@ pub const Shard = struct {
     pub fn account(self: *Shard) void {
         const now = clock.nowNs();
         const pass_ns = now -| @max(self.accounted_ns, self.now_ns);
-        if (pass_ns >= self.crew.options.blocked_threshold_ms * std.time.ns_per_ms)
+        if (pass_ns >= self.scheduler.options.blocked_threshold_ms * std.time.ns_per_ms)
             self.counters.blocked_passes.add(1);
         self.counters.busy_ns.add(now - self.accounted_ns);
         self.accounted_ns = now;

@@ -29,18 +29,18 @@ pub const Watch = struct {
 
 /// True where something was taken: it is queued here.
 pub fn steal(shard: *Shard) bool {
-    const crew = shard.crew;
-    if (crew.shards.len == 1) return false;
+    const scheduler = shard.scheduler;
+    if (scheduler.shards.len == 1) return false;
     const granted = shard.granted_search.load(.monotonic) and
         shard.granted_search.swap(false, .seq_cst);
     if (granted) {
-        if (shard.searching) crew.endSearch();
+        if (shard.searching) scheduler.endSearch();
         shard.searching = true;
     } else if (!queued(shard)) {
         if (shard.searching) release(shard);
         return false;
     }
-    if (!shard.searching and !crew.beginSearch()) return false;
+    if (!shard.searching and !scheduler.beginSearch()) return false;
     shard.searching = true;
     const now = clock.nowNs();
     if (shard.policy.cooling(now)) {
@@ -62,7 +62,7 @@ pub fn steal(shard: *Shard) bool {
 /// stuck in a task, whose queue would wait for as long. Outside of the count of searchers, which is about
 /// idle shards, and without a say in their pauses.
 pub fn stealBusy(shard: *Shard) void {
-    if (shard.crew.shards.len == 1 or shard.now_ns < shard.watch.busy_look_ns) return;
+    if (shard.scheduler.shards.len == 1 or shard.now_ns < shard.watch.busy_look_ns) return;
     shard.watch.busy_look_ns = shard.now_ns + limits.steal_busy_look_ns;
     if (!queued(shard)) return;
     _ = scan(shard, shard.now_ns, true);
@@ -75,24 +75,24 @@ pub fn stealBusy(shard: *Shard) void {
 pub fn giveUp(shard: *Shard) void {
     if (shard.rung) {
         shard.rung = false;
-        if (shard.hasReady() and shard.stealable.depth() > 0) shard.crew.wakeSearcher(shard);
+        if (shard.hasReady() and shard.stealable.depth() > 0) shard.scheduler.wakeSearcher(shard);
     }
     if (!shard.searching and !shard.granted_search.load(.monotonic)) return;
     if (!shard.hasLocalWork()) return;
     if (shard.granted_search.load(.monotonic) and shard.granted_search.swap(false, .seq_cst)) {
-        if (shard.searching) shard.crew.endSearch();
+        if (shard.searching) shard.scheduler.endSearch();
         shard.searching = true;
     }
     if (!shard.searching) return;
     release(shard);
-    if (queued(shard)) shard.crew.wakeSearcher(shard);
+    if (queued(shard)) shard.scheduler.wakeSearcher(shard);
 }
 
 /// Lets others search.
 pub fn release(shard: *Shard) void {
     assert(shard.searching);
     shard.searching = false;
-    shard.crew.endSearch();
+    shard.scheduler.endSearch();
 }
 
 /// For the park: when to look again, or the end of time. After a scan that took nothing the shard
@@ -101,7 +101,7 @@ pub fn release(shard: *Shard) void {
 /// searcher and a parked shard, or is found here.
 pub fn nextScanNs(shard: *Shard) u64 {
     const never = std.math.maxInt(u64);
-    if (shard.crew.shards.len == 1) return never;
+    if (shard.scheduler.shards.len == 1) return never;
     const cooling = shard.policy.cooling(shard.now_ns);
     if (shard.searching) {
         if (cooling) return shard.policy.not_before_ns;
@@ -114,7 +114,7 @@ pub fn nextScanNs(shard: *Shard) u64 {
 
 /// Something waits in another shard's stealable queue.
 fn queued(shard: *const Shard) bool {
-    for (shard.crew.shards) |*other| {
+    for (shard.scheduler.shards) |*other| {
         if (other != shard and other.stealable.depth() > 0) return true;
     }
     return false;
@@ -126,7 +126,7 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
     var empty: u32 = 0;
     const probes = shard.policy.probes();
     for (0..probes) |n| {
-        const victim = &shard.crew.shards[shard.policy.victim(@intCast(n))];
+        const victim = &shard.scheduler.shards[shard.policy.victim(@intCast(n))];
         shard.counters.steal_scans.add(1);
         var view = look(shard, victim, now_ns);
         if (busy) view.stuck_only = true;
@@ -147,7 +147,7 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
 }
 
 fn look(shard: *Shard, victim: *Shard, now_ns: u64) View {
-    const locked = if (shard.crew.host) |host| host.locked else false;
+    const locked = if (shard.scheduler.host) |host| host.locked else false;
     return .{
         .depth = victim.stealable.depth(),
         .task_ns = victim.task_ns.load(.monotonic),
@@ -170,6 +170,6 @@ fn take(shard: *Shard, victim: *Shard) usize {
     for (tasks[1..count]) |task| {
         if (shard.stealable.push(task) == null) shard.enqueueLocal(task);
     }
-    if (victim.stealable.depth() > 0 or count > 1) shard.crew.wakeSearcher(victim);
+    if (victim.stealable.depth() > 0 or count > 1) shard.scheduler.wakeSearcher(victim);
     return count;
 }

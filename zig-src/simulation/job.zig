@@ -349,7 +349,7 @@ pub const Job = struct {
             expect(!slot.delivered, "job {d} sleeps on an operation that has ended", .{self.number});
             expect(slot.due_ns +| timer_late_ns >= machine.timeNs(), "job {d} sleeps past its timer", .{self.number});
         }
-        const mailbox = &trial.runtime().crew.shards[self.shard].mailbox;
+        const mailbox = &trial.runtime().scheduler.shards[self.shard].mailbox;
         switch (self.wait) {
             .join => |other| expect(!other.isDone(), "job {d} sleeps on the end of {d}", .{
                 self.number, other.number,

@@ -43,7 +43,7 @@ const Trial = struct {
     let_go: Atomic(bool) = .init(false),
 
     fn shard(self: *Trial, number: usize) *Shard {
-        return &self.runtime.crew.shards[number];
+        return &self.runtime.scheduler.shards[number];
     }
 
     fn spawn(self: *Trial, number: u64, poll: *const fn (?*anyopaque, *i64) callconv(.c) i32) !u64 {
@@ -197,7 +197,7 @@ fn sendDirect(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
 
 /// What `messages.sendDirect` does, with another end.
 fn sendRefused(trial: *Trial, message: messages.Message, errno: linux.E) bool {
-    const capacity = trial.runtime.crew.options.msg_ring_queue_capacity;
+    const capacity = trial.runtime.scheduler.options.msg_ring_queue_capacity;
     if (!trial.shard(1).mailbox.regular.admit()) return false;
     const sequence = trial.shard(0).mailbox.outbox.add(message, 1, capacity) catch return false;
     trial.post(errno, @backingInt(Internal.message_sent) | @as(u64, sequence) << 8) catch return false;

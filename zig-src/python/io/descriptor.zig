@@ -243,7 +243,7 @@ pub const Descriptor = struct {
     /// Ends what waits on any shard: operations of ours, because the socket may be others' too (shutdown(2)
     /// would end it for them). What is done in a file ends by itself, and is not cut short.
     fn endWaits(self: *Descriptor) void {
-        if (!self.endsByItself()) Shard.current().?.crew.endClosed();
+        if (!self.endsByItself()) Shard.current().?.scheduler.endClosed();
     }
 
     /// Connections that were accepted and not taken: the next accept gets them, or one that waits already,
@@ -252,7 +252,7 @@ pub const Descriptor = struct {
         if (queue.count() == 0 or self.isClosing()) return queue.destroy();
         self.spare.give(queue, &self.users);
         const shard = Shard.current() orelse return; // The last reference goes: nobody waits.
-        shard.crew.endClosed();
+        shard.scheduler.endClosed();
     }
 
     /// One of those, if there is one.

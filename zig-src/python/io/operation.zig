@@ -281,7 +281,7 @@ pub const PyOp = struct {
             .read_exactly => net.recv(shard, task, fd, rest, linux.MSG.WAITALL, self.drained()),
             .send => net.send(shard, task, fd, rest, 0),
             .write_all => net.send(shard, task, fd, rest, linux.MSG.WAITALL),
-            .write_all_zero_copy => if (shard.crew.info.can().send_zc)
+            .write_all_zero_copy => if (shard.scheduler.info.can().send_zc)
                 net.sendZeroCopy(shard, task, fd, rest, linux.MSG.WAITALL)
             else
                 net.send(shard, task, fd, rest, linux.MSG.WAITALL),

@@ -153,7 +153,7 @@ pub const Segments = struct {
         var sqe: Sqe = undefined;
         const fd = Descriptor.Type.body(self.descriptor.?).fd;
         const exhausted = self.last != null and self.last.? == -@as(i32, @backingInt(linux.E.NOBUFS));
-        if (!exhausted and shard.crew.info.can().recv_multishot and shard.pickable() != null) {
+        if (!exhausted and shard.scheduler.info.can().recv_multishot and shard.pickable() != null) {
             sqe.prep_recv_multishot(fd, &.{}, 0);
             sqe.flags |= linux.IOSQE_BUFFER_SELECT;
             sqe.buf_index = buffers.group;

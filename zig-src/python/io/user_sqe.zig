@@ -147,10 +147,10 @@ pub fn addressOf(_: ?*Object, given: *Object) callconv(.c) ?*Object {
 /// ops_in_flight(runtime) -> one number per shard, as of its last pass; of the current shard, as of now.
 pub fn opsInFlight(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "ops_in_flight() takes a Runtime");
-    const crew = &PyRuntime.of(given).runtime.crew;
-    const here = Shard.currentOf(crew);
-    const list = py.PyList_New(@intCast(crew.shards.len)) orelse return null;
-    for (crew.shards, 0..) |*shard, i| {
+    const scheduler = &PyRuntime.of(given).runtime.scheduler;
+    const here = Shard.currentOf(scheduler);
+    const list = py.PyList_New(@intCast(scheduler.shards.len)) orelse return null;
+    for (scheduler.shards, 0..) |*shard, i| {
         const depth: u64 = if (shard == here) shard.ops.flying else shard.gauges.ops_in_flight.get();
         const number = py.PyLong_FromUnsignedLongLong(depth) orelse {
             py.Py_DecRef(list);
@@ -164,8 +164,8 @@ pub fn opsInFlight(_: ?*Object, given: *Object) callconv(.c) ?*Object {
 /// count_affinity_violation(runtime)
 pub fn countViolation(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "count_affinity_violation() takes a Runtime");
-    const crew = &PyRuntime.of(given).runtime.crew;
-    crew.countSpawn(Shard.currentOf(crew), .native_affinity_violations);
+    const scheduler = &PyRuntime.of(given).runtime.scheduler;
+    scheduler.countSpawn(Shard.currentOf(scheduler), .native_affinity_violations);
     return api.none();
 }
 

@@ -159,7 +159,7 @@ pub const Loop = struct {
     pub const wake = turn.wake;
     pub const largeBuffer = turn.largeBuffer;
     pub const takeInbox = turn.takeInbox;
-    pub const crewForked = turn.crewForked;
+    pub const forkedRuntime = turn.forkedRuntime;
     pub const hasInbox = turn.hasInbox;
 
     // ---- the run ----
@@ -170,7 +170,7 @@ pub const Loop = struct {
         if (!PyRuntime.Type.is(runtime)) return api.raise(py.PyExc_TypeError.*, "_attach() takes a Runtime");
         if (self.runtime != null) return api.raise(py.PyExc_RuntimeError.*, "the loop has a runtime");
         self.runtime = api.ref(runtime);
-        self.shard = &PyRuntime.of(runtime).runtime.crew.shards[0];
+        self.shard = &PyRuntime.of(runtime).runtime.scheduler.shards[0];
         return api.none();
     }
 
@@ -178,7 +178,7 @@ pub const Loop = struct {
     fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
-        if (running) |outer| if (outer.crewForked()) {
+        if (running) |outer| if (outer.forkedRuntime()) {
             running = null;
         };
         if (running != null or Shard.current() != null) return api.raise(

@@ -89,7 +89,7 @@ pub const Receiver = struct {
         const op = shard.ops.take(&stream.loopOf().task, shard) catch
             return stream.fatalErrno(.NOMEM, "Fatal read error on socket transport");
         var sqe: Sqe = undefined;
-        const multishot = self.mode == .small and !self.poll_once and shard.crew.info.can().recv_multishot;
+        const multishot = self.mode == .small and !self.poll_once and shard.scheduler.info.can().recv_multishot;
         if (multishot and shard.pickable() != null) {
             sqe.prep_recv_multishot(stream.fd, &.{}, 0);
             sqe.flags |= linux.IOSQE_BUFFER_SELECT;

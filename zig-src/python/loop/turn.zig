@@ -49,7 +49,7 @@ pub fn poll(task: *Task) task_module.Poll {
             shard.hasReady()) break;
     }
     exitContext(self);
-    if (crewForked(self)) return .pending;
+    if (forkedRuntime(self)) return .pending;
     self.readiness.arm(self, shard);
     if (self.done or self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
     const verdict = rest(self, shard);
@@ -83,8 +83,8 @@ pub fn alarmFired(timer: *CoreTimer) void {
     Shard.wake(&self.task);
 }
 
-pub fn crewForked(self: *const Loop) bool {
-    return self.shard.?.crew.forked();
+pub fn forkedRuntime(self: *const Loop) bool {
+    return self.shard.?.scheduler.forked();
 }
 
 pub fn hasInbox(self: *Loop) bool {
@@ -102,7 +102,7 @@ pub fn turn(self: *Loop) void {
         self.callbacks_run += 1;
         const went_well = if (entry.handle) |handle| runAndDrop(self, handle) else runPrivate(self, &entry);
         if (!went_well) break;
-        if (crewForked(self)) break;
+        if (forkedRuntime(self)) break;
     }
     while (self.dirty.pop()) |stream| stream.flush();
 }

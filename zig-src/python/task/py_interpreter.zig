@@ -9,7 +9,7 @@ const limits = @import("../../base/limits.zig");
 const sync = @import("../../base/sync.zig");
 const helpers = &@import("../cpython/callbacks.zig").helpers;
 const yield = @import("yield.zig");
-const Crew = @import("../../scheduler/scheduler.zig").Crew;
+const Scheduler = @import("../../scheduler/scheduler.zig").Scheduler;
 const Host = @import("../../scheduler/interpreter.zig").Host;
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
 const Shard = @import("../../scheduler/shard.zig").Shard;
@@ -57,7 +57,7 @@ fn detach(shard: *Shard) void {
     callHook(helpers.detached, shard, null);
     yield.keepSpare(false);
     if (shard.interruptible) return;
-    const runtime = PyRuntime.ofCrew(shard.crew);
+    const runtime = PyRuntime.ofScheduler(shard.scheduler);
     // Its own reference (none where not all threads could be started). Without any left the shard is gone.
     if (runtime.started) py.Py_DecRef(PyRuntime.Type.objectOf(runtime));
     // 1 is PyGILState_UNLOCKED, what Ensure gave: the thread had no state before.
@@ -65,9 +65,9 @@ fn detach(shard: *Shard) void {
 }
 
 /// Before a runtime goes away: a thread of its own, which dropped it at the end, cannot wait for itself.
-pub fn leaveUnjoined(crew: *const Crew) void {
+pub fn leaveUnjoined(scheduler: *const Scheduler) void {
     const shard = own orelse return;
-    if (shard.crew != crew) return;
+    if (shard.scheduler != scheduler) return;
     shard.thread.?.detach();
     shard.thread = null;
 }
@@ -81,7 +81,7 @@ fn callHook(hook: *Object, shard: *Shard, more: ?*Object) void {
 fn tryHook(hook: *Object, shard: *Shard, more: ?*Object) bool {
     var third = more;
     defer api.drop(&third);
-    const runtime = PyRuntime.ofCrew(shard.crew);
+    const runtime = PyRuntime.ofScheduler(shard.scheduler);
     if (runtime.dying) return true;
     const id = py.PyLong_FromLongLong(shard.id) orelse return false;
     const instance = api.ref(PyRuntime.Type.objectOf(runtime));
@@ -144,7 +144,7 @@ fn lastTask(shard: *Shard) void {
 fn interrupted(shard: *Shard) void {
     enter(shard);
     defer leave(shard);
-    const runtime = PyRuntime.ofCrew(shard.crew);
+    const runtime = PyRuntime.ofScheduler(shard.scheduler);
     if (py.PyErr_CheckSignals() != 0) {
         const exception = api.takeException();
         if (runtime.loop) |loop| loop.interrupted(loop, exception) else runtime.stopWith(exception);
@@ -155,7 +155,7 @@ fn interrupted(shard: *Shard) void {
 /// Signal handlers that the program has set meanwhile are found: seldom, but at once after main's first step,
 /// which is where most are set. In the interpreter.
 pub fn lookAtHandlers(shard: *Shard) void {
-    const runtime = PyRuntime.ofCrew(shard.crew);
+    const runtime = PyRuntime.ofScheduler(shard.scheduler);
     const now_ns = shard.now_ns;
     if (runtime.looked_ns != 0 and now_ns - runtime.looked_ns < limits.interruptible_backstop_ns) return;
     runtime.looked_ns = now_ns;

@@ -16,7 +16,7 @@ const object = @import("../cpython/object.zig");
 const Options = @import("../../base/options.zig").Options;
 const options_module = @import("../../base/options.zig");
 const core = @import("../../runtime/runtime.zig");
-const Crew = @import("../../scheduler/scheduler.zig").Crew;
+const Scheduler = @import("../../scheduler/scheduler.zig").Scheduler;
 const Kind = @import("../../task/task.zig").Kind;
 const PyTask = @import("py_task.zig").PyTask;
 const room_module = @import("room.zig");
@@ -54,8 +54,8 @@ pub const PyRuntime = struct {
         return Type.body(instance);
     }
 
-    pub fn ofCrew(crew: *Crew) *PyRuntime {
-        return @ptrCast(@alignCast(crew.host_owner.?));
+    pub fn ofScheduler(scheduler: *Scheduler) *PyRuntime {
+        return @ptrCast(@alignCast(scheduler.host_owner.?));
     }
 
     /// start(options_address, driven, debug) -> Runtime. The options were checked.
@@ -88,7 +88,7 @@ pub const PyRuntime = struct {
             return helpers_module.raiseErrno(failure.errno, @tagName(failure.call), null);
         }
         // One for each thread of ours, whether or not it came into the interpreter yet; given back when it leaves.
-        for (self.runtime.crew.shards) |*shard| if (shard.thread != null) py.Py_IncRef(instance);
+        for (self.runtime.scheduler.shards) |*shard| if (shard.thread != null) py.Py_IncRef(instance);
         return instance;
     }
 
@@ -136,7 +136,7 @@ pub const PyRuntime = struct {
     fn spawnCleanup(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
         if (!object.arity("spawn_cleanup", count, 2)) return null;
         const self = of(instance);
-        const shard = Shard.currentOf(&self.runtime.crew) orelse
+        const shard = Shard.currentOf(&self.runtime.scheduler) orelse
             return api.raise(py.PyExc_RuntimeError.*, "spawn_cleanup() outside a shard");
         const coroutine = adopt(arguments[0]) orelse return null;
         defer py.Py_DecRef(coroutine);
@@ -168,7 +168,7 @@ pub const PyRuntime = struct {
     /// cancelled as all that was there: it ends before it begins.
     fn hand(self: *PyRuntime, task: *PyTask, target: *Shard) errors.Error!void {
         self.runtime.submit(&task.task, target) catch |err| {
-            if (err != error.Closed or Shard.currentOf(&self.runtime.crew) == null) return err;
+            if (err != error.Closed or Shard.currentOf(&self.runtime.scheduler) == null) return err;
             const me = PyTask.current() orelse return err;
             task.task.cleanup = true;
             if (me.endIsNews()) task.task.cancel_requested.store(true, .seq_cst);
@@ -190,7 +190,7 @@ pub const PyRuntime = struct {
         if (placement.kind == .stealable and host.locked) {
             // Shards that share a lock run one after the other, and a hand-over takes tens of microseconds:
             // the task stays here until this shard is stuck outside the interpreter, which thieves see.
-            if (Shard.currentOf(&self.runtime.crew)) |own| return .{ .kind = .stealable, .shard = own };
+            if (Shard.currentOf(&self.runtime.scheduler)) |own| return .{ .kind = .stealable, .shard = own };
         }
         const shard = self.runtime.place(placement) catch unreachable; // Its shard was checked.
         return .{ .kind = placement.kind, .shard = shard };
@@ -201,7 +201,7 @@ pub const PyRuntime = struct {
         const number = object.unsigned(kind_object, "placement", @backingInt(Kind.stealable_preferred)) orelse
             return null;
         const kind: Kind = @fromBackingInt(@intCast(number));
-        const shards = self.runtime.crew.shards.len;
+        const shards = self.runtime.scheduler.shards.len;
         const value = switch (kind) {
             .pinned, .stealable_preferred => object.unsigned(value_object, "shard", shards - 1),
             .sticky => object.unsigned(value_object, "the key", std.math.maxInt(i64)),
@@ -256,7 +256,7 @@ pub const PyRuntime = struct {
     /// signal_fd(fd): what a signal handler writes there ends a wait of shard 0. Before `drive`.
     fn signalFd(instance: *Object, number: *Object) callconv(.c) ?*Object {
         const fd = object.unsigned(number, "fd", std.math.maxInt(i32)) orelse return null;
-        of(instance).runtime.crew.shards[0].idle.signal_fd = @intCast(fd);
+        of(instance).runtime.scheduler.shards[0].idle.signal_fd = @intCast(fd);
         return api.none();
     }
 
@@ -274,15 +274,15 @@ pub const PyRuntime = struct {
         // In the background nobody raises it: kept, its traceback could hold this object for ever.
         if (!self.runtime.driven) {
             py.Py_DecRef(exception);
-            return self.closeCrew();
+            return self.closeRuntime();
         }
         // Tasks of two shards may come here at once.
         if (@atomicRmw(?*Object, &self.fatal, .Xchg, exception, .acq_rel)) |before| py.Py_DecRef(before);
-        if (self.runtime.crew.closing.load(.seq_cst)) self.runtime.crew.cancelAgain() else self.closeCrew();
+        if (self.runtime.scheduler.closing.load(.seq_cst)) self.runtime.scheduler.cancelAgain() else self.closeRuntime();
     }
 
-    pub fn closeCrew(self: *PyRuntime) void {
-        self.runtime.crew.close();
+    pub fn closeRuntime(self: *PyRuntime) void {
+        self.runtime.scheduler.close();
     }
 
     /// shutdown(timeout_ns) -> whether all has ended.
@@ -299,7 +299,7 @@ pub const PyRuntime = struct {
     fn driveToEnd(self: *PyRuntime) void {
         if (!self.runtime.driven or self.driving) return;
         self.driving = true;
-        self.closeCrew();
+        self.closeRuntime();
         self.runtime.drive();
     }
 
@@ -337,13 +337,13 @@ pub const PyRuntime = struct {
 
     /// In a forked child there are no shards, and the rings are the parent's.
     pub fn forked(self: *const PyRuntime) bool {
-        return self.runtime.crew.forked();
+        return self.runtime.scheduler.forked();
     }
 
     fn requestStop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         if (self.forked()) return helpers_module.raiseCode(errors.fromError(error.Forked));
-        self.closeCrew();
+        self.closeRuntime();
         return api.none();
     }
 
@@ -351,12 +351,12 @@ pub const PyRuntime = struct {
     fn cancelAgain(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         if (self.forked()) return helpers_module.raiseCode(errors.fromError(error.Forked));
-        self.runtime.crew.cancelAgain();
+        self.runtime.scheduler.cancelAgain();
         return api.none();
     }
 
     fn closing(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(of(instance).runtime.crew.closing.load(.acquire)));
+        return py.PyBool_FromLong(@intFromBool(of(instance).runtime.scheduler.closing.load(.acquire)));
     }
 
     fn stats(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
@@ -386,19 +386,19 @@ pub const PyRuntime = struct {
     fn watchNext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         const one = self.watch orelse return api.raise(py.PyExc_RuntimeError.*, "watch() without debug mode");
-        return one.next(&self.runtime.crew);
+        return one.next(&self.runtime.scheduler);
     }
 
     /// (SPARGIO_BACKEND_*, the errno that kept it from io_uring or 0, the entries of its rings, the call
     /// that had that errno)
     fn backend(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        const crew = &of(instance).runtime.crew;
+        const scheduler = &of(instance).runtime.scheduler;
         const tuple = py.PyTuple_New(4) orelse return null;
         for ([_]?*Object{
-            py.PyLong_FromLongLong(@backingInt(crew.backend)),
-            py.PyLong_FromLongLong(crew.refused_ring.errno),
-            py.PyLong_FromLongLong(crew.options.ring_entries),
-            api.string(@tagName(crew.refused_ring.call)),
+            py.PyLong_FromLongLong(@backingInt(scheduler.backend)),
+            py.PyLong_FromLongLong(scheduler.refused_ring.errno),
+            py.PyLong_FromLongLong(scheduler.options.ring_entries),
+            api.string(@tagName(scheduler.refused_ring.call)),
         }, 0..) |value, i| _ = py.PyTuple_SetItem(tuple, @intCast(i), value orelse {
             py.Py_DecRef(tuple);
             return null;
@@ -409,9 +409,9 @@ pub const PyRuntime = struct {
     /// resting() -> polls of tasks so far, if all its shards sleep now; else None. Two equal answers:
     /// no task ran in between. One whose tasks have all ended rests for ever.
     fn resting(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        const crew = &of(instance).runtime.crew;
+        const scheduler = &of(instance).runtime.scheduler;
         var polls: u64 = 0;
-        if (crew.stop.load(.seq_cst) == 0) for (crew.shards) |*shard| {
+        if (scheduler.stop.load(.seq_cst) == 0) for (scheduler.shards) |*shard| {
             if (!shard.doorbell.isParked()) return api.none();
             polls += shard.counters.polls.get();
         };
@@ -420,20 +420,20 @@ pub const PyRuntime = struct {
 
     fn show(instance: *Object) callconv(.c) ?*Object {
         const self = of(instance);
-        const crew = &self.runtime.crew;
+        const scheduler = &self.runtime.scheduler;
         const state = if (self.forked())
             "the parent's"
         else if (self.runtime.joined)
             "ended"
-        else if (crew.closing.load(.acquire)) "shutting down" else "up";
+        else if (scheduler.closing.load(.acquire)) "shutting down" else "up";
         var text: [96]u8 = undefined;
         return api.string(std.fmt.bufPrint(&text, "<Runtime of {d} shards on {t}, {s}>", .{
-            crew.shards.len, crew.backend, state,
+            scheduler.shards.len, scheduler.backend, state,
         }) catch unreachable);
     }
 
     fn shardCount(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyLong_FromLongLong(@intCast(of(instance).runtime.crew.shards.len));
+        return py.PyLong_FromLongLong(@intCast(of(instance).runtime.scheduler.shards.len));
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -446,7 +446,7 @@ pub const PyRuntime = struct {
             if (!self.runtime.joined and !self.forked()) {
                 self.dying = true;
                 self.driveToEnd();
-                host_module.leaveUnjoined(&self.runtime.crew);
+                host_module.leaveUnjoined(&self.runtime.scheduler);
                 // Whatever a signal brings is for later: there must be no shard after this.
                 if (!self.stop(std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);
             }

@@ -211,7 +211,7 @@ pub const PyTask = struct {
             self.bytes_written = writtenOf(exception);
             py.Py_DecRef(exception); // Nobody asks for it; its traceback holds the frames.
             return .ended;
-        } else if (matches(exception, helpers.TaskCancelled) and Shard.current().?.crew.closing.load(.seq_cst)) {
+        } else if (matches(exception, helpers.TaskCancelled) and Shard.current().?.scheduler.closing.load(.seq_cst)) {
             // The close has ended what the task awaited before the task itself was told: no failure of it.
             self.task.status = @backingInt(errors.Code.cancelled);
             self.retrieved = true;
@@ -276,7 +276,7 @@ pub const PyTask = struct {
         self.op = null;
         api.drop(&self.coroutine);
         api.drop(&self.context);
-        if (self.is_main) PyRuntime.of(self.runtime.?).closeCrew();
+        if (self.is_main) PyRuntime.of(self.runtime.?).closeRuntime();
     }
 
     fn release(task: *Task) void {
@@ -306,7 +306,7 @@ pub const PyTask = struct {
         defer py.Py_DecRef(exception);
         const asked = self.task.cancel_requested.swap(false, .acq_rel);
         if (asked or self.endIsNews()) {
-            const closing = self.home().crew.closing.load(.seq_cst);
+            const closing = self.home().scheduler.closing.load(.seq_cst);
             if (closing and !self.task.cleanup) self.task.told_of_close.store(true, .monotonic);
         } else {
             var scope = self.scopes;
@@ -426,7 +426,7 @@ pub const PyTask = struct {
 
     /// The runtime closes, and this task was not told yet.
     pub fn endIsNews(self: *const PyTask) bool {
-        return self.home().crew.closing.load(.seq_cst) and !self.task.cleanup and
+        return self.home().scheduler.closing.load(.seq_cst) and !self.task.cleanup and
             !self.task.told_of_close.load(.monotonic);
     }
 

@@ -81,7 +81,7 @@ MUTANTS = {
     ),
     "a result that nobody undoes": (
         "task/op.zig",
-        "        op.undo.apply(op.result);\n",
+        "        op.unclaimed.apply(op.result);\n",
         "",
     ),
     "a picked buffer that stays away": (

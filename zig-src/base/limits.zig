@@ -92,7 +92,7 @@ pub const steal_migration_ns = 3 * std.time.ns_per_us;
 
 /// The same for a task of a language whose lock all shards share: it pays only while the victim is
 /// stuck outside the interpreter, which shows as one task that does not end.
-pub const steal_locked_host_ns = 500 * std.time.ns_per_us;
+pub const steal_locked_interpreter_ns = 500 * std.time.ns_per_us;
 
 /// Scans in a row without result that `steal_fail_cost` is counted for. Without an end a quiet day would
 /// add up to seconds, for which a blocked shard keeps its tasks.

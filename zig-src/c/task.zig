@@ -63,7 +63,7 @@ pub export fn spargio_join_wait(join: u64, timeout_ns: u64, result: ?*i64) i32 {
             if (runtime.scheduler.forked()) return fail(error.Forked);
         }
     }
-    while (!native.task.completion.waitThread(deadline)) {
+    while (!native.task.latch.waitThread(deadline)) {
         if (deadline != std.math.maxInt(u64) and clock.nowNs() >= deadline) return fail(error.Timeout);
     }
     return outcome(&native.task, result);

@@ -88,7 +88,7 @@ pub fn localPort(fd: i32) i32 {
 
 pub fn accept(shard: *Shard, task: *Task, fd: i32) Error!*Op {
     const op = try shard.ops.take(task, shard);
-    op.undo = .close_descriptor;
+    op.unclaimed = .close_descriptor;
     var sqe: Sqe = undefined;
     sqe.prep_accept(fd, null, null, linux.SOCK.CLOEXEC);
     shard.launch(op, sqe);
@@ -107,7 +107,7 @@ pub fn connect(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*
 /// The same with a new socket, which is the op's from here on, and its result.
 pub fn connectNew(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*Op {
     const op = try takeWithAddress(shard, task, address);
-    op.undo = .close_descriptor;
+    op.unclaimed = .close_descriptor;
     op.socket = fd;
     var sqe: Sqe = undefined;
     sqe.prep_connect(fd, @ptrCast(@alignCast(op.kept.?.ptr)), @intCast(address.len));
@@ -177,7 +177,7 @@ pub fn shutdown(shard: *Shard, task: *Task, fd: i32, how: u32) Error!*Op {
 /// `message` and all it points to are the caller's until the op has ended.
 pub fn recvMessage(shard: *Shard, task: *Task, fd: i32, message: *linux.msghdr, flags: u32) Error!*Op {
     const op = try shard.ops.take(task, shard);
-    op.undo = .{ .close_passed = message };
+    op.unclaimed = .{ .close_passed = message };
     var sqe: Sqe = undefined;
     sqe.prep_recvmsg(fd, message, flags);
     shard.launch(op, sqe);

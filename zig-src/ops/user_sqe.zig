@@ -110,12 +110,12 @@ pub fn supported(shard: *const Shard, sqe: *const Sqe) bool {
 pub fn submit(shard: *Shard, task: *Task, sqe: *const Sqe) fs.Error!*Op {
     const op = try shard.ops.take(task, shard);
     switch (sqe.opcode) {
-        .OPENAT, .OPENAT2, .ACCEPT, .SOCKET, .FIXED_FD_INSTALL => op.undo = .close_descriptor,
+        .OPENAT, .OPENAT2, .ACCEPT, .SOCKET, .FIXED_FD_INSTALL => op.unclaimed = .close_descriptor,
         .RECVMSG => if (sqe.addr != 0) {
-            op.undo = .{ .close_passed = @ptrFromInt(sqe.addr) };
+            op.unclaimed = .{ .close_passed = @ptrFromInt(sqe.addr) };
         },
         else => if (@backingInt(sqe.opcode) == opcode_pipe and sqe.addr != 0) {
-            op.undo = .{ .close_pair = @ptrFromInt(sqe.addr) };
+            op.unclaimed = .{ .close_pair = @ptrFromInt(sqe.addr) };
         },
     }
     op.verbatim = true;

@@ -4,7 +4,7 @@
 const std = @import("std");
 const api = @import("cpython/api.zig");
 const helpers = @import("cpython/callbacks.zig");
-const host = &@import("task/py_interpreter.zig").host;
+const interpreter = &@import("task/py_interpreter.zig").interpreter;
 const object = @import("cpython/object.zig");
 const messages = @import("py_messages.zig");
 const op = @import("io/operation.zig");
@@ -247,7 +247,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         "spargio was imported before in this process, and works only once: leave its modules in sys.modules",
     );
     object.header_size = std.mem.alignForward(usize, header_size, 16);
-    host.locked = locked != 0;
+    interpreter.locked = locked != 0;
     if (!helpers.load(dict)) return null;
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !raw.define() or

@@ -19,7 +19,7 @@ const signal_mask = @import("../base/signal_mask.zig");
 const sync = @import("../base/sync.zig");
 const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
-const Host = @import("../scheduler/interpreter.zig").Host;
+const Interpreter = @import("../scheduler/interpreter.zig").Interpreter;
 const Epoll = @import("../epoll/epoll.zig").Epoll;
 const Pool = @import("../epoll/pool.zig").Pool;
 const Shard = @import("../scheduler/shard.zig").Shard;
@@ -52,14 +52,14 @@ pub const Runtime = struct {
     /// `given` was checked. With `driven`, shard 0 is the calling thread's: it must call `drive`.
     pub fn start(
         given: *const Options,
-        host: ?*const Host,
-        host_owner: ?*anyopaque,
+        interpreter: ?*const Interpreter,
+        interpreter_owner: ?*anyopaque,
         driven: bool,
         failure: *Failure,
     ) StartError!*Runtime {
         const wanted = backend.wanted(given);
-        if (wanted == .epoll) return startOn(.epoll, backend.epollInfo(), given, host, host_owner, driven, failure);
-        if (startOnRings(given, host, host_owner, driven, failure)) |self| {
+        if (wanted == .epoll) return startOn(.epoll, backend.epollInfo(), given, interpreter, interpreter_owner, driven, failure);
+        if (startOnRings(given, interpreter, interpreter_owner, driven, failure)) |self| {
             return self;
         } else |err| {
             if (wanted == .io_uring) return err;
@@ -69,7 +69,7 @@ pub const Runtime = struct {
                 error.Unsupported => Failure{ .errno = @backingInt(linux.E.OPNOTSUPP) },
                 error.OutOfMemory, error.SetupFailed => return err,
             };
-            const self = try startOn(.epoll, backend.epollInfo(), given, host, host_owner, driven, failure);
+            const self = try startOn(.epoll, backend.epollInfo(), given, interpreter, interpreter_owner, driven, failure);
             self.scheduler.refused_ring = reason;
             return self;
         }
@@ -77,8 +77,8 @@ pub const Runtime = struct {
 
     fn startOnRings(
         given: *const Options,
-        host: ?*const Host,
-        host_owner: ?*anyopaque,
+        interpreter: ?*const Interpreter,
+        interpreter_owner: ?*anyopaque,
         driven: bool,
         failure: *Failure,
     ) StartError!*Runtime {
@@ -87,7 +87,7 @@ pub const Runtime = struct {
         if (!info.sufficient()) return error.Unsupported;
         var sized = given.*;
         while (true) {
-            return startOn(.io_uring, info, &sized, host, host_owner, driven, failure) catch |err| {
+            return startOn(.io_uring, info, &sized, interpreter, interpreter_owner, driven, failure) catch |err| {
                 if (err != error.NoRing or !failure.is(.NOMEM)) return err;
                 sized.ring_entries = locked_memory.smaller(&sized, info.memlock_limit) orelse return err;
                 continue;
@@ -99,8 +99,8 @@ pub const Runtime = struct {
         chosen: backend.Chosen,
         info: probe.Info,
         given: *const Options,
-        host: ?*const Host,
-        host_owner: ?*anyopaque,
+        interpreter: ?*const Interpreter,
+        interpreter_owner: ?*anyopaque,
         driven: bool,
         failure: *Failure,
     ) StartError!*Runtime {
@@ -113,8 +113,8 @@ pub const Runtime = struct {
                 .options = given.*,
                 .info = info,
                 .backend = chosen,
-                .host = host,
-                .host_owner = host_owner,
+                .interpreter = interpreter,
+                .interpreter_owner = interpreter_owner,
                 .shards = &.{},
                 .generation = fork.generation(),
             },
@@ -202,7 +202,7 @@ pub const Runtime = struct {
         const first: usize = if (self.driven) 1 else 0;
         // Tasks of a host language start threads and children, which inherit the mask of the program. A C program
         // has its handlers run on threads of its own (docs/abi.md).
-        if (self.scheduler.host == null) self.scheduler.program_mask = signal_mask.blockAll();
+        if (self.scheduler.interpreter == null) self.scheduler.program_mask = signal_mask.blockAll();
         defer if (self.scheduler.program_mask) |*before| signal_mask.restore(before);
         for (shards[first..], first..) |*shard, id| {
             const cpu: ?u32 = if (given.thread_affinity_count == 0)
@@ -229,7 +229,7 @@ pub const Runtime = struct {
         }
         // Also until the threads are in the host: a child that is forked while one enters CPython finds a lock
         // held for ever (HEAD_LOCK, up to 3.11; its issue 112275).
-        const entering = if (self.scheduler.host == null) 0 else shards.len - first;
+        const entering = if (self.scheduler.interpreter == null) 0 else shards.len - first;
         self.awaitReady(shards.len + entering);
     }
 
@@ -266,13 +266,13 @@ pub const Runtime = struct {
         self.enable(shard);
         self.awaitReady(self.scheduler.shards.len);
         if (self.refused.load(.seq_cst) != 0) return;
-        const host = self.scheduler.host;
-        if (host) |h| {
+        const interpreter = self.scheduler.interpreter;
+        if (interpreter) |h| {
             h.attach(shard);
             self.tellReady(1);
         }
         shard.run();
-        if (host) |h| h.detach(shard);
+        if (interpreter) |h| h.detach(shard);
     }
 
     /// Runs shard 0 on the calling thread until the runtime is closed and all has ended.
@@ -280,9 +280,9 @@ pub const Runtime = struct {
         assert(self.driven);
         const shard = &self.scheduler.shards[0];
         shard.interruptible = true;
-        self.scheduler.host.?.attach(shard);
+        self.scheduler.interpreter.?.attach(shard);
         shard.run();
-        self.scheduler.host.?.detach(shard);
+        self.scheduler.interpreter.?.detach(shard);
     }
 
     /// Stops everything; false where the time limit passed first: call again.

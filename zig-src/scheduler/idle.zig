@@ -166,11 +166,11 @@ pub fn checkInterrupts(shard: *Shard) void {
     const idle = &shard.idle;
     if (!idle.check_interrupts and
         shard.accounted_ns - idle.checked_ns < limits.interruptible_backstop_ns) return;
-    shard.leaveHost(); // With tasks that are always ready it stays there.
+    shard.releaseInterpreter(); // With tasks that are always ready it stays there.
     // What it does may drop a generator, whose clean-up is spawned here and now.
     if (!shard.scheduler.holdOpen()) return;
     defer shard.scheduler.letGo(shard);
     idle.check_interrupts = false;
     idle.checked_ns = shard.accounted_ns;
-    shard.scheduler.host.?.interrupted(shard);
+    shard.scheduler.interpreter.?.interrupted(shard);
 }

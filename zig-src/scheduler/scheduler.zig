@@ -9,7 +9,7 @@ const fork = @import("../base/fork.zig");
 const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
 const Info = @import("../ring/probe.zig").Info;
-const Host = @import("interpreter.zig").Host;
+const Interpreter = @import("interpreter.zig").Interpreter;
 const Shard = @import("shard.zig").Shard;
 const signal_mask = @import("../base/signal_mask.zig");
 const stats = @import("stats.zig");
@@ -25,9 +25,9 @@ pub const Scheduler = struct {
     backend: options_module.ChosenBackend,
     /// Why io_uring was not taken, though nothing spoke against it; else its errno is 0.
     refused_ring: Failure = .{},
-    host: ?*const Host,
+    interpreter: ?*const Interpreter,
     /// The host's own side of this runtime.
-    host_owner: ?*anyopaque = null,
+    interpreter_owner: ?*anyopaque = null,
     tags: Tags = .{},
     shards: []Shard,
     /// Of the process that made it.
@@ -180,7 +180,7 @@ pub const Scheduler = struct {
         while (self.liveTasks() == 0) {
             if (!self.holdOpen()) return;
             if (self.liveTasks() == 0) {
-                if (self.host) |host| if (on) |shard| host.last_task(shard);
+                if (self.interpreter) |interpreter| if (on) |shard| interpreter.last_task(shard);
                 if (self.liveTasks() == 0) break;
             }
             self.held_open.store(false, .seq_cst);

@@ -58,8 +58,8 @@ pub const Shard = struct {
     eventfd_armed: bool = false,
     thread: ?seam.Thread = null,
     /// What a language's executor keeps per shard.
-    host_data: ?*anyopaque = null,
-    /// A caller's thread drives this shard: its waits are short and followed by `Host.interrupted`.
+    interpreter_data: ?*anyopaque = null,
+    /// A caller's thread drives this shard: its waits are short and followed by `Interpreter.interrupted`.
     interruptible: bool = false,
 
     doorbell: Doorbell align(std.atomic.cache_line) = .{}, // any thread
@@ -74,11 +74,11 @@ pub const Shard = struct {
     poll_sequence: Atomic(u64) align(std.atomic.cache_line) = .init(0),
     /// Usual time of one stealable task, ns. // any thread reads
     task_ns: Atomic(u64) = .init(0),
-    /// It last ran hosted tasks. // any thread reads
-    runs_hosted: Atomic(bool) = .init(false),
+    /// It last ran interpreted tasks. // any thread reads
+    runs_interpreted: Atomic(bool) = .init(false),
 
     native: ListType(Task) = .{},
-    hosted: ListType(Task) = .{},
+    interpreted: ListType(Task) = .{},
     live: ?*Task = null,
     current_task: ?*Task = null,
     timers: Timers = .{},
@@ -91,7 +91,7 @@ pub const Shard = struct {
     searching: bool = false,
     /// Since the last pass: maybe for a stealable task, and nobody else was woken for that.
     rung: bool = false,
-    in_host: bool = false,
+    has_interpreter: bool = false,
     bells_queued: bool = false,
     /// The last poll that rang a bell went on for long after it.
     bells_at_once: bool = false,
@@ -148,7 +148,7 @@ pub const Shard = struct {
         self.account();
         if (self.searching) thief.release(self);
         // What came after the last pass (a task's release, the last look of the language) may have entered.
-        self.leaveHost();
+        self.releaseInterpreter();
         assert(self.live == null and self.ops.flying == 0);
     }
 
@@ -177,7 +177,7 @@ pub const Shard = struct {
         self.rang_ns = 0;
         self.runLocal();
         self.runStealable();
-        if (!self.staysInHost()) self.leaveHost();
+        if (!self.keepsInterpreter()) self.releaseInterpreter();
         if (self.scheduler.forked()) return self.scheduler.stop.store(1, .release); // Ours is a copy.
         self.publishGauges();
         if (self.hasLocalWork()) {
@@ -192,7 +192,7 @@ pub const Shard = struct {
 
     /// Tasks that nobody else may run.
     pub fn hasReady(self: *const Shard) bool {
-        return self.native.head != null or self.hosted.head != null;
+        return self.native.head != null or self.interpreted.head != null;
     }
 
     pub fn hasLocalWork(self: *const Shard) bool {
@@ -218,12 +218,12 @@ pub const Shard = struct {
     /// A task that this shard will poll; its state is `queued`.
     pub fn enqueueLocal(self: *Shard, task: *Task) void {
         assert(task.state.load(.monotonic) == .queued);
-        if (task.vtable.hosted) self.hosted.pushBack(task) else self.native.pushBack(task);
+        if (task.vtable.interpreted) self.interpreted.pushBack(task) else self.native.pushBack(task);
     }
 
     fn runLocal(self: *Shard) void {
         self.runList(&self.native);
-        self.runList(&self.hosted);
+        self.runList(&self.interpreted);
     }
 
     /// Those that are ready now, each once; what they make ready goes on while nobody else waits.
@@ -270,8 +270,8 @@ pub const Shard = struct {
     /// One step of a task: started here if it was not, and put where it belongs afterwards.
     pub fn poll(self: *Shard, task: *Task) void {
         if (self.scheduler.forked()) return; // It runs in the parent.
-        if (task.vtable.hosted) self.enterHost() else self.leaveHost();
-        self.runs_hosted.store(task.vtable.hosted, .monotonic);
+        if (task.vtable.interpreted) self.acquireInterpreter() else self.releaseInterpreter();
+        self.runs_interpreted.store(task.vtable.interpreted, .monotonic);
         // Sequentially consistent: a waker sets what the task will look at and then looks at the state.
         // It sees `running`, or the task sees what was set.
         _ = task.state.swap(.running, .seq_cst);
@@ -373,7 +373,7 @@ pub const Shard = struct {
         assert(task.flying == 0 and task.ops == null);
         self.mailbox.forget(task);
         self.unlink(task);
-        task.completion.publish(wake);
+        task.latch.publish(wake);
         task.vtable.release(task);
         // Sequentially consistent: counted first, then `closing` is looked at (see Scheduler.liveTasks).
         self.counters.tasks_ended.addShared(1);
@@ -406,24 +406,24 @@ pub const Shard = struct {
 
     // ---- the language host ----
 
-    pub fn enterHost(self: *Shard) void {
-        if (self.in_host) return;
-        self.scheduler.host.?.enter(self);
-        self.in_host = true;
+    pub fn acquireInterpreter(self: *Shard) void {
+        if (self.has_interpreter) return;
+        self.scheduler.interpreter.?.acquire(self);
+        self.has_interpreter = true;
     }
 
-    /// With more hosted tasks to run and nothing to submit, which may take long. A lock that is given
+    /// With more interpreted tasks to run and nothing to submit, which may take long. A lock that is given
     /// up and taken again at once is one that waiting threads never get: a language hands its lock
     /// over while it is held.
-    fn staysInHost(self: *Shard) bool {
-        return self.in_host and self.hosted.head != null and !self.scheduler.forked() and
-            !self.ring.hasUnsubmitted() and !self.scheduler.host.?.wanted(self);
+    fn keepsInterpreter(self: *Shard) bool {
+        return self.has_interpreter and self.interpreted.head != null and !self.scheduler.forked() and
+            !self.ring.hasUnsubmitted() and !self.scheduler.interpreter.?.wanted(self);
     }
 
-    pub fn leaveHost(self: *Shard) void {
-        if (!self.in_host) return;
-        self.in_host = false;
-        self.scheduler.host.?.leave(self);
+    pub fn releaseInterpreter(self: *Shard) void {
+        if (!self.has_interpreter) return;
+        self.has_interpreter = false;
+        self.scheduler.interpreter.?.release(self);
     }
 
     // ---- operations ----
@@ -619,6 +619,6 @@ pub const Shard = struct {
         if (self.buffers == .ready) self.gauges.buffers_in_hands.value.store(self.buffers.ready.in_hands, .monotonic);
         self.gauges.ops_in_flight.value.store(self.ops.flying, .monotonic);
         self.gauges.timers_set.value.store(self.timers.heap.items.len, .monotonic);
-        self.gauges.run_queue_depth.value.store(self.native.len + self.hosted.len, .monotonic);
+        self.gauges.run_queue_depth.value.store(self.native.len + self.interpreted.len, .monotonic);
     }
 };

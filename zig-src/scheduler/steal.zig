@@ -147,12 +147,12 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
 }
 
 fn look(shard: *Shard, victim: *Shard, now_ns: u64) View {
-    const locked = if (shard.scheduler.host) |host| host.locked else false;
+    const locked = if (shard.scheduler.interpreter) |interpreter| interpreter.locked else false;
     return .{
         .depth = victim.stealable.depth(),
         .task_ns = victim.task_ns.load(.monotonic),
         .stuck_ns = shard.watch.stuckNs(victim, now_ns),
-        .stuck_only = locked and victim.runs_hosted.load(.monotonic),
+        .stuck_only = locked and victim.runs_interpreted.load(.monotonic),
     };
 }
 

@@ -298,7 +298,7 @@ fn isExcused(shard: *Shard) bool {
 /// The simulation's own opinion: that of the shard is what is to be checked.
 fn workOf(shard: *Shard) ?[]const u8 {
     const scheduler = shard.scheduler;
-    if (shard.native.head != null or shard.hosted.head != null) return "a task that is ready";
+    if (shard.native.head != null or shard.interpreted.head != null) return "a task that is ready";
     if (shard.inbox.head.raw != null) return "a task in its inbox";
     if (shard.stealable.depth() > 0) return "a stealable task";
     if (shard.ring.ready() or shard.ring.hasTaskWork()) return "a completion";

@@ -12,7 +12,7 @@ const isItself = @import("../base/self_connect.zig").isItself;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
-const Undo = @import("unclaimed.zig").Undo;
+const Disposal = @import("unclaimed.zig").Disposal;
 
 /// Of a word that counts the operations of a descriptor: it is being closed.
 pub const closing_bit: u32 = 1 << 31;
@@ -28,7 +28,7 @@ pub const Op = struct {
     index: u32,
     generation: u32 = 1,
     phase: Phase = .free,
-    undo: Undo = .nothing,
+    unclaimed: Disposal = .nothing,
     cancel_sent: bool = false,
     /// How often the kernel said that there is no such operation.
     cancels_lost: u8 = 0,
@@ -150,7 +150,7 @@ pub const OpTable = struct {
     /// Frees the slot of an ended op whose result nobody wants.
     pub fn discard(self: *OpTable, op: *Op) void {
         assert(op.phase == .ended);
-        op.undo.apply(op.result);
+        op.unclaimed.apply(op.result);
         self.release(op);
     }
 

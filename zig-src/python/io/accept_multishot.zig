@@ -139,7 +139,7 @@ pub const Incoming = struct {
         self.keep(result);
         self.op = null;
         self.last = result;
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         py.Py_DecRef(instance);
     }
 

@@ -94,7 +94,7 @@ const Raw = struct {
             self.finish();
             return py.PyErr_NoMemory();
         };
-        if (self.outcome == .file or self.outcome == .socket) op.undo = .close_descriptor;
+        if (self.outcome == .file or self.outcome == .socket) op.unclaimed = .close_descriptor;
         if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
         if (self.transferred()) |bytes| fs.launchTransfer(shard, op, &self.sqe, bytes) else shard.launch(op, self.sqe);
         suspended.* = true;

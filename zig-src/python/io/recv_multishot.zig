@@ -201,7 +201,7 @@ pub const Segments = struct {
         self.keep(result, cqe_flags);
         self.op = null;
         self.last = result;
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         if (!self.settle(result)) py.PyErr_WriteUnraisable(instance);
         py.Py_DecRef(instance);
     }

@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
-const interpreter = &@import("../task/py_interpreter.zig").host;
+const interpreter = &@import("../task/py_interpreter.zig").interpreter;
 const loop_helpers = &@import("handle.zig").loop_helpers;
 const method_names = @import("method_names.zig");
 const Handle = @import("handle.zig").Handle;

@@ -20,7 +20,7 @@ const turn = @import("turn.zig");
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const loop_helpers = &@import("handle.zig").loop_helpers;
-const interpreter = &@import("../task/py_interpreter.zig").host;
+const interpreter = &@import("../task/py_interpreter.zig").interpreter;
 const LoopLink = @import("../task/py_runtime.zig").LoopLink;
 const PyRuntime = @import("../task/py_runtime.zig").PyRuntime;
 const Queue = @import("queue.zig").Queue;
@@ -85,7 +85,7 @@ pub const Loop = struct {
     /// The task is known to the shard. // any thread
     spawned: std.atomic.Value(bool),
 
-    const vtable: task_module.VTable = .{ .hosted = true, .poll = turn.poll, .abandon = abandon, .release = release };
+    const vtable: task_module.VTable = .{ .interpreted = true, .poll = turn.poll, .abandon = abandon, .release = release };
     pub const Type = object.TypeOf(Loop);
 
     pub fn of(instance: *Object) *Loop {
@@ -159,7 +159,7 @@ pub const Loop = struct {
     pub const wake = turn.wake;
     pub const largeBuffer = turn.largeBuffer;
     pub const takeInbox = turn.takeInbox;
-    pub const forkedRuntime = turn.forkedRuntime;
+    pub const isForked = turn.isForked;
     pub const hasInbox = turn.hasInbox;
 
     // ---- the run ----
@@ -178,7 +178,7 @@ pub const Loop = struct {
     fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
-        if (running) |outer| if (outer.forkedRuntime()) {
+        if (running) |outer| if (outer.isForked()) {
             running = null;
         };
         if (running != null or Shard.current() != null) return api.raise(
@@ -192,10 +192,10 @@ pub const Loop = struct {
         shard.interruptible = true;
         running = self;
         PyRuntime.of(self.runtime.?).loop = &self.link;
-        shard.host_data = py.PyEval_SaveThread();
+        shard.interpreter_data = py.PyEval_SaveThread();
         shard.runUntil(&self.done);
-        shard.enterHost();
-        shard.in_host = false;
+        shard.acquireInterpreter();
+        shard.has_interpreter = false;
         running = null;
         self.stopping = false;
         if (self.fatal) |exception| {

@@ -112,7 +112,7 @@ pub const Readiness = struct {
         const self = &watch.loop.readiness;
         self.list(watch) catch return;
         if (result < 0 and result == -@as(i32, @backingInt(linux.E.CANCELED))) return; // Armed again.
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         watch.loop.push(.{ .handle = api.ref(handle) }) catch py.Py_DecRef(handle);
     }
 

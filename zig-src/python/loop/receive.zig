@@ -121,7 +121,7 @@ pub const Receiver = struct {
         self.chunks.append(gpa, .{ .provided = .{ .id = id, .size = @intCast(result) } }) catch
             @panic("spargio: no memory to keep what came");
         if (self.paused) self.settle();
-        shard.enterHost();
+        shard.acquireInterpreter();
         stream.list();
     }
 
@@ -131,7 +131,7 @@ pub const Receiver = struct {
         const self = &stream.receiver;
         const was_multishot = self.op.?.more != null;
         self.op = null;
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         if (was_multishot) {
             self.keep(stream, result, cqe_flags);
             switch (result) {
@@ -354,7 +354,7 @@ pub const Receiver = struct {
     /// Buffers of the shard are few: what a paused stream has moves into memory of its own.
     fn settle(self: *Receiver) void {
         const shard = Shard.current() orelse return;
-        shard.enterHost();
+        shard.acquireInterpreter();
         for (self.chunks.items[self.next..]) |*chunk| switch (chunk.*) {
             .bytes => {},
             .provided => |piece| {

@@ -135,7 +135,7 @@ pub const Sender = struct {
 
     fn completed(ctx: ?*anyopaque, result: i32, _: u32) callconv(.c) void {
         const stream: *Stream = @ptrCast(@alignCast(ctx.?));
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         stream.sender.op = null;
         if (result != -@as(i32, @backingInt(linux.E.CANCELED))) stream.sender.writable = true;
         stream.list();

@@ -49,7 +49,7 @@ pub fn poll(task: *Task) task_module.Poll {
             shard.hasReady()) break;
     }
     exitContext(self);
-    if (forkedRuntime(self)) return .pending;
+    if (isForked(self)) return .pending;
     self.readiness.arm(self, shard);
     if (self.done or self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
     const verdict = rest(self, shard);
@@ -83,7 +83,7 @@ pub fn alarmFired(timer: *CoreTimer) void {
     Shard.wake(&self.task);
 }
 
-pub fn forkedRuntime(self: *const Loop) bool {
+pub fn isForked(self: *const Loop) bool {
     return self.shard.?.scheduler.forked();
 }
 
@@ -102,7 +102,7 @@ pub fn turn(self: *Loop) void {
         self.callbacks_run += 1;
         const went_well = if (entry.handle) |handle| runAndDrop(self, handle) else runPrivate(self, &entry);
         if (!went_well) break;
-        if (forkedRuntime(self)) break;
+        if (isForked(self)) break;
     }
     while (self.dirty.pop()) |stream| stream.flush();
 }

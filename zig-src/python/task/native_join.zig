@@ -52,7 +52,7 @@ pub const NativeJoin = struct {
             me.endWait();
             return me.raiseCancel();
         }
-        if (!task.isDone() and me.awaitCompletion(&task.completion, instance)) {
+        if (!task.isDone() and me.awaitLatch(&task.latch, instance)) {
             suspended.* = true;
             return me.suspendNow();
         }
@@ -72,7 +72,7 @@ pub const NativeJoin = struct {
         const self = Type.body(instance);
         const limit = result_wait.timeLimit(arguments, count, names) orelse return null;
         if (!self.task.task.isDone() and !PyTask.isHere(self.runtime.?)) return null;
-        if (!result_wait.waitDone(&self.task.task.completion, limit)) return null;
+        if (!result_wait.waitDone(&self.task.task.latch, limit)) return null;
         return self.outcome();
     }
 

@@ -10,19 +10,19 @@ const sync = @import("../../base/sync.zig");
 const helpers = &@import("../cpython/callbacks.zig").helpers;
 const yield = @import("yield.zig");
 const Scheduler = @import("../../scheduler/scheduler.zig").Scheduler;
-const Host = @import("../../scheduler/interpreter.zig").Host;
+const Interpreter = @import("../../scheduler/interpreter.zig").Interpreter;
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 
 /// Set at import: whether the interpreter has a lock that all threads share.
-pub var host: Host = .{
+pub var interpreter: Interpreter = .{
     .locked = true,
     .attach = attach,
     .detach = detach,
-    .enter = enter,
-    .leave = leave,
+    .acquire = acquire,
+    .release = release,
     .wanted = wanted,
     .last_task = lastTask,
     .interrupted = interrupted,
@@ -40,7 +40,7 @@ fn attach(shard: *Shard) void {
     }
     yield.keepSpare(true);
     callHook(helpers.attached, shard, if (own == shard) threadName() else api.none());
-    shard.host_data = py.PyEval_SaveThread();
+    shard.interpreter_data = py.PyEval_SaveThread();
 }
 
 fn threadName() *Object {
@@ -53,7 +53,7 @@ fn threadName() *Object {
 }
 
 fn detach(shard: *Shard) void {
-    py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
+    py.PyEval_RestoreThread(@ptrCast(shard.interpreter_data.?));
     callHook(helpers.detached, shard, null);
     yield.keepSpare(false);
     if (shard.interruptible) return;
@@ -104,19 +104,19 @@ threadlocal var pressed_ns: u64 = 0;
 /// of microseconds in which nobody runs Python.
 const turn_ns = 500 * std.time.ns_per_us;
 
-fn enter(shard: *Shard) void {
-    if (host.locked) _ = waiting.fetchAdd(1, .seq_cst);
-    py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
-    if (!host.locked) return;
+fn acquire(shard: *Shard) void {
+    if (interpreter.locked) _ = waiting.fetchAdd(1, .seq_cst);
+    py.PyEval_RestoreThread(@ptrCast(shard.interpreter_data.?));
+    if (!interpreter.locked) return;
     _ = waiting.fetchSub(1, .seq_cst);
     _ = entered.fetchAdd(1, .seq_cst);
     if (giving_way.load(.seq_cst) > 0) sync.wake(&entered, std.math.maxInt(i32));
 }
 
-fn leave(shard: *Shard) void {
+fn release(shard: *Shard) void {
     const seen = entered.load(.seq_cst);
     const give_way = wanted(shard);
-    shard.host_data = py.PyEval_SaveThread();
+    shard.interpreter_data = py.PyEval_SaveThread();
     if (!give_way) return;
     // The interpreter lets whoever comes first have the lock, and that is always this thread, awake
     // as it is: it waits until another one has it. (One that is gone meanwhile costs a millisecond.)
@@ -136,14 +136,14 @@ fn wanted(shard: *Shard) bool {
 }
 
 fn lastTask(shard: *Shard) void {
-    shard.enterHost();
+    shard.acquireInterpreter();
     callHook(helpers.last_task, shard, null);
 }
 
 /// Runs Python's signal handlers; what they raise ends the runtime and is raised by run().
 fn interrupted(shard: *Shard) void {
-    enter(shard);
-    defer leave(shard);
+    acquire(shard);
+    defer release(shard);
     const runtime = PyRuntime.ofScheduler(shard.scheduler);
     if (py.PyErr_CheckSignals() != 0) {
         const exception = api.takeException();

@@ -9,8 +9,8 @@ const Failure = @import("../../base/failure.zig").Failure;
 const forgotten = @import("../cpython/forgotten.zig");
 const helpers_module = @import("../cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
-const host_module = @import("py_interpreter.zig");
-const host = &host_module.host;
+const interpreter_module = @import("py_interpreter.zig");
+const interpreter = &interpreter_module.interpreter;
 const NativeJoin = @import("native_join.zig").NativeJoin;
 const object = @import("../cpython/object.zig");
 const Options = @import("../../base/options.zig").Options;
@@ -55,7 +55,7 @@ pub const PyRuntime = struct {
     }
 
     pub fn ofScheduler(scheduler: *Scheduler) *PyRuntime {
-        return @ptrCast(@alignCast(scheduler.host_owner.?));
+        return @ptrCast(@alignCast(scheduler.interpreter_owner.?));
     }
 
     /// start(options_address, driven, debug) -> Runtime. The options were checked.
@@ -94,7 +94,7 @@ pub const PyRuntime = struct {
 
     fn open(self: *PyRuntime, options: *const Options, driven: bool, failure: *Failure) i32 {
         const owner = runtime_handle.Owner.reserve(&self.handle) catch |err| return errors.fromError(err);
-        self.runtime = core.Runtime.start(options, host, self, driven, failure) catch |err| {
+        self.runtime = core.Runtime.start(options, interpreter, self, driven, failure) catch |err| {
             std.debug.assert(runtime_handle.runtimes.close(self.handle));
             runtime_handle.runtimes.unpin(self.handle);
             return switch (err) {
@@ -187,7 +187,7 @@ pub const PyRuntime = struct {
 
     fn place(self: *PyRuntime, kind: *Object, value: *Object) ?Target {
         const placement = self.readPlacement(kind, value) orelse return null;
-        if (placement.kind == .stealable and host.locked) {
+        if (placement.kind == .stealable and interpreter.locked) {
             // Shards that share a lock run one after the other, and a hand-over takes tens of microseconds:
             // the task stays here until this shard is stuck outside the interpreter, which thieves see.
             if (Shard.currentOf(&self.runtime.scheduler)) |own| return .{ .kind = .stealable, .shard = own };
@@ -446,7 +446,7 @@ pub const PyRuntime = struct {
             if (!self.runtime.joined and !self.forked()) {
                 self.dying = true;
                 self.driveToEnd();
-                host_module.leaveUnjoined(&self.runtime.scheduler);
+                interpreter_module.leaveUnjoined(&self.runtime.scheduler);
                 // Whatever a signal brings is for later: there must be no shard after this.
                 if (!self.stop(std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);
             }

@@ -13,7 +13,7 @@ const core_task = @import("../../task/task.zig");
 const object = @import("../cpython/object.zig");
 const helpers_module = @import("../cpython/callbacks.zig");
 const helpers = &helpers_module.helpers;
-const host = &@import("py_interpreter.zig").host;
+const interpreter = &@import("py_interpreter.zig").interpreter;
 const lookAtHandlers = @import("py_interpreter.zig").lookAtHandlers;
 const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
 const repr = @import("repr.zig");
@@ -25,7 +25,7 @@ const Shard = @import("../../scheduler/shard.zig").Shard;
 const Task = core_task.Task;
 const Timeout = @import("cancel_scope.zig").Timeout;
 const Watch = @import("stall_watchdog.zig").Watch;
-const Completion = @import("../../task/latch.zig").Completion;
+const Latch = @import("../../task/latch.zig").Latch;
 const Waiter = @import("../../task/latch.zig").Waiter;
 const Object = api.Object;
 const py = &api.py;
@@ -34,7 +34,7 @@ pub const PyTask = struct {
     task: Task,
     waiter: Waiter,
     /// What `waiter` waits for, and the object that it lies in.
-    waits_for: ?*Completion,
+    waits_for: ?*Latch,
     waits_owner: ?*Object,
     /// The op that must end before the coroutine is resumed, and the object that owns its memory.
     op: ?*Op,
@@ -79,7 +79,7 @@ pub const PyTask = struct {
     /// Of the owner that the coroutine waits for: goes on without it; null where it is to be resumed.
     pub const Between = *const fn (owner: *Object, me: *PyTask) ?Poll;
 
-    const vtable: core_task.VTable = .{ .hosted = true, .poll = poll, .abandon = abandon, .release = release };
+    const vtable: core_task.VTable = .{ .interpreted = true, .poll = poll, .abandon = abandon, .release = release };
     pub const Type = object.TypeOf(PyTask);
 
     /// References to `runtime`, `coroutine` and `name` are borrowed.
@@ -281,7 +281,7 @@ pub const PyTask = struct {
 
     fn release(task: *Task) void {
         // Reached from a completion too, where the shard is not in the interpreter.
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         const self = of(task);
         if (self.ended_hook) |hook| {
             self.ended_hook = null;
@@ -388,7 +388,7 @@ pub const PyTask = struct {
     }
 
     /// Suspends until `target` is done, false where it is; `owner` (borrowed) keeps it in memory.
-    pub fn awaitCompletion(self: *PyTask, target: *Completion, owner: *Object) bool {
+    pub fn awaitLatch(self: *PyTask, target: *Latch, owner: *Object) bool {
         self.endWait();
         if (!target.addWaiter(&self.waiter)) return false;
         self.waits_for = target;
@@ -414,7 +414,7 @@ pub const PyTask = struct {
             me.endWait();
             return me.raiseCancel();
         }
-        if (!self.task.isDone() and me.awaitCompletion(&self.task.completion, handle)) {
+        if (!self.task.isDone() and me.awaitLatch(&self.task.latch, handle)) {
             suspended.* = true;
             return me.suspendNow();
         }
@@ -455,7 +455,7 @@ pub const PyTask = struct {
     /// a plain reference: setting it frees what another thread is adding to. Those that only add, as each raise
     /// does, keep it alive.
     fn raisesAlone(self: *PyTask) bool {
-        if (host.locked) return true;
+        if (interpreter.locked) return true;
         const me: u32 = @truncate(py.PyThread_get_thread_ident() >> 12);
         const before = @cmpxchgStrong(u32, &self.raised_by, 0, me, .acq_rel, .acquire) orelse return true;
         if (before != me) @atomicStore(u32, &self.raised_by, std.math.maxInt(u32), .release);
@@ -513,7 +513,7 @@ pub const PyTask = struct {
         const self = Type.body(handle);
         const limit = result_wait.timeLimit(arguments, count, names) orelse return null;
         if (!self.task.isDone() and !isHere(self.runtime.?)) return null;
-        if (!result_wait.waitDone(&self.task.completion, limit)) return null;
+        if (!result_wait.waitDone(&self.task.latch, limit)) return null;
         return self.outcome();
     }
 

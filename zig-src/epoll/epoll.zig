@@ -181,7 +181,7 @@ pub const Epoll = struct {
             return self.outOfMemory(pending);
         }
         pending.stage = .waiting;
-        pending.watched = fd;
+        pending.waiting_on = fd;
         pending.events = events;
         users.append(pending);
         const rests = self.in_vain >= limits.idle_tries_max and self.rest(fd);
@@ -244,9 +244,9 @@ pub const Epoll = struct {
 
     /// Takes it out of the list of its descriptor.
     fn forget(self: *Epoll, pending: *Pending) void {
-        self.users.get(pending.watched).?.remove(pending);
+        self.users.get(pending.waiting_on).?.remove(pending);
         pending.stage = .trying;
-        self.users.dropIfUnused(pending.watched);
+        self.users.dropIfUnused(pending.waiting_on);
     }
 
     /// One report of any of the events that somebody waits for. A descriptor that was closed has left

@@ -17,7 +17,7 @@ pub const Pending = struct {
     /// It can be found by its number, to be cancelled.
     known: bool = false,
     /// While it waits: for what, and for these events of it.
-    watched: i32 = -1,
+    waiting_on: i32 = -1,
     events: u32 = 0,
     /// connect(2) is under way.
     connecting: bool = false,

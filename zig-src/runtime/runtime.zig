@@ -104,8 +104,8 @@ pub const Runtime = struct {
         driven: bool,
         failure: *Failure,
     ) StartError!*Runtime {
-        fork.watch(Shard.forgetCurrent);
-        memory.watch();
+        fork.registerAtfork(Shard.forgetCurrent);
+        memory.armLeakReport();
         const self = try gpa.create(Runtime);
         errdefer gpa.destroy(self);
         self.* = .{
@@ -151,7 +151,7 @@ pub const Runtime = struct {
         const capacity = options.stealable_queue_capacity;
         var stealable = try @TypeOf(shard.stealable).init(gpa, options.queueBackend(), capacity);
         errdefer stealable.deinit(gpa);
-        const seen = try gpa.alloc(@typeInfo(@TypeOf(shard.watch.seen)).pointer.child, options.shards);
+        const seen = try gpa.alloc(@typeInfo(@TypeOf(shard.poll_clock.seen)).pointer.child, options.shards);
         errdefer gpa.free(seen);
         @memset(seen, .{});
         var mailbox: Mailbox = try .init(
@@ -167,7 +167,7 @@ pub const Runtime = struct {
             .stealable = stealable,
             .mailbox = mailbox,
             .policy = .init(options, id),
-            .watch = .{ .seen = seen },
+            .poll_clock = .{ .seen = seen },
         };
         // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
         // of the thread that rings.
@@ -185,7 +185,7 @@ pub const Runtime = struct {
         shard.ops.deinit();
         shard.stealable.deinit(gpa);
         shard.mailbox.deinit();
-        gpa.free(shard.watch.seen);
+        gpa.free(shard.poll_clock.seen);
         closeDescriptors(shard);
     }
 

@@ -87,7 +87,7 @@ pub const Shard = struct {
     buffers: union(enum) { unasked, none, ready: Buffers } = .unasked,
     fixed: Fixed = .{},
     policy: Policy,
-    watch: thief.Watch,
+    poll_clock: thief.PollClock,
     searching: bool = false,
     /// Since the last pass: maybe for a stealable task, and nobody else was woken for that.
     rung: bool = false,

@@ -12,14 +12,14 @@ const View = @import("steal_policy.zig").View;
 const batch_max = 1024;
 
 /// What this shard saw of each other one: which poll it was in, and since when.
-pub const Watch = struct {
+pub const PollClock = struct {
     seen: []Seen,
     /// When a shard that has work of its own looks next.
     busy_look_ns: u64 = 0,
 
     const Seen = struct { sequence: u64 = 0, since_ns: u64 = 0 };
 
-    fn stuckNs(self: *Watch, victim: *const Shard, now_ns: u64) u64 {
+    fn stuckNs(self: *PollClock, victim: *const Shard, now_ns: u64) u64 {
         const sequence = victim.poll_sequence.load(.monotonic);
         const seen = &self.seen[victim.id];
         if (seen.sequence != sequence) seen.* = .{ .sequence = sequence, .since_ns = now_ns };
@@ -62,8 +62,8 @@ pub fn steal(shard: *Shard) bool {
 /// stuck in a task, whose queue would wait for as long. Outside of the count of searchers, which is about
 /// idle shards, and without a say in their pauses.
 pub fn stealBusy(shard: *Shard) void {
-    if (shard.scheduler.shards.len == 1 or shard.now_ns < shard.watch.busy_look_ns) return;
-    shard.watch.busy_look_ns = shard.now_ns + limits.steal_busy_look_ns;
+    if (shard.scheduler.shards.len == 1 or shard.now_ns < shard.poll_clock.busy_look_ns) return;
+    shard.poll_clock.busy_look_ns = shard.now_ns + limits.steal_busy_look_ns;
     if (!queued(shard)) return;
     _ = scan(shard, shard.now_ns, true);
     shard.policy.rotate();
@@ -151,7 +151,7 @@ fn look(shard: *Shard, victim: *Shard, now_ns: u64) View {
     return .{
         .depth = victim.stealable.depth(),
         .task_ns = victim.task_ns.load(.monotonic),
-        .stuck_ns = shard.watch.stuckNs(victim, now_ns),
+        .stuck_ns = shard.poll_clock.stuckNs(victim, now_ns),
         .stuck_only = locked and victim.runs_interpreted.load(.monotonic),
     };
 }

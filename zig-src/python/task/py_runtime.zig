@@ -21,7 +21,7 @@ const Kind = @import("../../task/task.zig").Kind;
 const PyTask = @import("py_task.zig").PyTask;
 const room_module = @import("room.zig");
 const Shard = @import("../../scheduler/shard.zig").Shard;
-const Watch = @import("stall_watchdog.zig").Watch;
+const StallWatchdog = @import("stall_watchdog.zig").StallWatchdog;
 const Object = api.Object;
 const py = &api.py;
 
@@ -40,7 +40,7 @@ pub const PyRuntime = struct {
     /// In its deallocator: hooks cannot be given a reference any more.
     dying: bool,
     /// In debug mode.
-    watch: ?*Watch,
+    watchdog: ?*StallWatchdog,
     /// When Python's side last looked for new signal handlers.
     looked_ns: u64,
     /// The asyncio loop that drives shard 0.
@@ -71,7 +71,7 @@ pub const PyRuntime = struct {
         const instance = Type.create() orelse return null;
         const self = Type.body(instance);
         if (debug == 1) {
-            self.watch = Watch.create(&options) catch {
+            self.watchdog = StallWatchdog.create(&options) catch {
                 py.Py_DecRef(instance);
                 return py.PyErr_NoMemory();
             };
@@ -379,13 +379,13 @@ pub const PyRuntime = struct {
     }
 
     fn debugging(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(of(instance).watch != null));
+        return py.PyBool_FromLong(@intFromBool(of(instance).watchdog != null));
     }
 
     /// watch() -> what Watch.next says, None when the runtime has stopped.
     fn watchNext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
-        const one = self.watch orelse return api.raise(py.PyExc_RuntimeError.*, "watch() without debug mode");
+        const one = self.watchdog orelse return api.raise(py.PyExc_RuntimeError.*, "watch() without debug mode");
         return one.next(&self.runtime.scheduler);
     }
 
@@ -453,7 +453,7 @@ pub const PyRuntime = struct {
             if (self.runtime.joined) runtime_handle.runtimes.unpin(self.handle);
         }
         api.drop(&self.fatal);
-        if (self.watch) |one| {
+        if (self.watchdog) |one| {
             one.destroy();
             forgotten.trackLess();
         }

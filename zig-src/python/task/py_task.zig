@@ -24,7 +24,7 @@ const PyRuntime = @import("py_runtime.zig").PyRuntime;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Task = core_task.Task;
 const Timeout = @import("cancel_scope.zig").Timeout;
-const Watch = @import("stall_watchdog.zig").Watch;
+const StallWatchdog = @import("stall_watchdog.zig").StallWatchdog;
 const Latch = @import("../../task/latch.zig").Latch;
 const Waiter = @import("../../task/latch.zig").Waiter;
 const Object = api.Object;
@@ -54,7 +54,7 @@ pub const PyTask = struct {
     refused: ?*Object,
     is_main: bool,
     /// Of a runtime in debug mode.
-    watched: bool,
+    has_watchdog: bool,
     failed: bool,
     retrieved: bool,
     scopes: ?*Timeout,
@@ -93,7 +93,7 @@ pub const PyTask = struct {
         self.task = .{ .vtable = &vtable, .kind = kind, .preferred = preferred };
         self.waiter = .{ .task = &self.task };
         self.bytes_written = -1;
-        self.watched = PyRuntime.of(runtime).watch != null;
+        self.has_watchdog = PyRuntime.of(runtime).watchdog != null;
         self.runtime = api.ref(runtime);
         self.coroutine = api.ref(coroutine);
         self.context = context;
@@ -142,8 +142,8 @@ pub const PyTask = struct {
             return .pending; // Resumed by its completion; a cancelled one has one too.
         };
         if (self.between) |between| if (between(self.op_owner.?, self)) |verdict| return verdict;
-        if (self.watched) Watch.begin(self);
-        defer if (self.watched) Watch.end(self);
+        if (self.has_watchdog) StallWatchdog.begin(self);
+        defer if (self.has_watchdog) StallWatchdog.end(self);
         self.suspended = false;
         if (py.PyContext_Enter(self.context.?) != 0) return self.fail();
         const verdict = self.advance();

@@ -14,7 +14,7 @@ const PyTask = @import("py_task.zig").PyTask;
 const Object = api.Object;
 const py = &api.py;
 
-pub const Watch = struct {
+pub const StallWatchdog = struct {
     spots: []Spot,
     threshold_ns: u64,
     /// How often to look: what is told about is at most a quarter longer than the threshold.
@@ -40,8 +40,8 @@ pub const Watch = struct {
         told: bool = false,
     };
 
-    pub fn create(options: *const Options) error{OutOfMemory}!*Watch {
-        const self = try gpa.create(Watch);
+    pub fn create(options: *const Options) error{OutOfMemory}!*StallWatchdog {
+        const self = try gpa.create(StallWatchdog);
         errdefer gpa.destroy(self);
         const spots = try gpa.alloc(Spot, options.shards);
         @memset(spots, .{});
@@ -53,14 +53,14 @@ pub const Watch = struct {
         return self;
     }
 
-    pub fn destroy(self: *Watch) void {
+    pub fn destroy(self: *StallWatchdog) void {
         for (self.spots) |*spot| api.drop(&spot.late);
         gpa.free(self.spots);
         gpa.destroy(self);
     }
 
     fn spotOf(task: *PyTask) *Spot {
-        return &PyRuntime.of(task.runtime.?).watch.?.spots[task.home().id];
+        return &PyRuntime.of(task.runtime.?).watchdog.?.spots[task.home().id];
     }
 
     /// On the shard, in the interpreter, around each poll.
@@ -93,7 +93,7 @@ pub const Watch = struct {
     /// Waits for a shard that is in one poll for as long as the threshold, each poll told once. Gives
     /// (shard, name, coroutine, thread, ns): the name is None for a C function, the coroutine as well
     /// where the poll was over before the interpreter could be had. None: the runtime has stopped.
-    pub fn next(self: *Watch, scheduler: *Scheduler) ?*Object {
+    pub fn next(self: *StallWatchdog, scheduler: *Scheduler) ?*Object {
         const state = py.PyEval_SaveThread();
         const found = self.find(scheduler);
         py.PyEval_RestoreThread(state);
@@ -122,7 +122,7 @@ pub const Watch = struct {
         });
     }
 
-    fn find(self: *Watch, scheduler: *Scheduler) ?u16 {
+    fn find(self: *StallWatchdog, scheduler: *Scheduler) ?u16 {
         while (scheduler.stop.load(.acquire) == 0) {
             const now = clock.nowNs();
             for (scheduler.shards, self.spots) |*shard, *spot| {

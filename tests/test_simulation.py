@@ -76,7 +76,7 @@ MUTANTS = {
     "a cancellation that detaches": (
         "scheduler/cancel.zig",
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
-        "    if (op.more == null) return self.endOp(op, -125, 0);\n"
+        "    if (op.on_multishot == null) return self.endOp(op, -125, 0);\n"
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
     ),
     "a result that nobody undoes": (
@@ -183,8 +183,8 @@ MUTANTS = {
     ),
     "a heap of timers out of order": (
         "task/timers.zig",
-        "        self.siftUp(place);\n        self.siftDown(last.place);\n",
-        "        self.siftUp(place);\n",
+        "        self.siftUp(index);\n        self.siftDown(last.index);\n",
+        "        self.siftUp(index);\n",
     ),
 }
 

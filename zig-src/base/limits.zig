@@ -71,8 +71,8 @@ pub const pool_lasting_max = 248;
 
 /// Without io_uring: so many tries in a row that brought nothing, although the descriptor was said to be
 /// ready, and it is left alone for so long.
-pub const idle_tries_max = 16;
-pub const idle_rest_ns = std.time.ns_per_ms;
+pub const spurious_max = 16;
+pub const cooldown_ns = std.time.ns_per_ms;
 
 /// If a poll runs for longer than this after it rang a bell, the next bell goes out at once.
 pub const bell_delay_ns = 20 * std.time.ns_per_us;

@@ -41,10 +41,10 @@ pub const Epoll = struct {
     free: ListType(Pending) = .{},
     pooled: u32 = 0,
     /// How often in a row all that epoll reported would still block.
-    in_vain: u32 = 0,
+    spurious: u32 = 0,
     /// Descriptors that epoll is not asked about until then.
-    resting: std.ArrayList(i32) = .empty,
-    rested_ns: u64 = 0,
+    cooling_down: std.ArrayList(i32) = .empty,
+    cooldown_until_ns: u64 = 0,
     /// What the pool has done, and closes that other shards send. Any thread.
     arrived: InboxType(Pending) = .{},
     /// Completions that found the queue full.
@@ -97,7 +97,7 @@ pub const Epoll = struct {
         while (left.next()) |pending| gpa.destroy(pending.*); // The shard's own read of its eventfd.
         self.by_id.deinit(gpa);
         self.users.deinit();
-        self.resting.deinit(gpa);
+        self.cooling_down.deinit(gpa);
         while (self.free.popFront()) |pending| gpa.destroy(pending);
         self.overflow.deinit(gpa);
         _ = linux.close(self.bell);
@@ -109,9 +109,9 @@ pub const Epoll = struct {
         self.ring = ring;
         const before = self.posted;
         self.flush();
-        self.in_vain = 0;
+        self.spurious = 0;
         while (ring.takeSubmission()) |sqe| self.begin(&sqe);
-        while (true) : (self.in_vain += 1) {
+        while (true) : (self.spurious += 1) {
             self.collect();
             const rested = self.endRest();
             const waits = deadline_ns != null and self.posted == before and !ring.ready();
@@ -151,7 +151,7 @@ pub const Epoll = struct {
         switch (attempts.attempt(pending)) {
             .done => |result| self.end(pending, result),
             .wait => |what| {
-                if (pending.done > had) self.in_vain = 0;
+                if (pending.done > had) self.spurious = 0;
                 self.await(pending, what.fd, what.events);
             },
             .block => self.hand(pending),
@@ -163,7 +163,7 @@ pub const Epoll = struct {
         if (pending.known) return true;
         self.by_id.put(gpa, pending.sqe.user_data, pending) catch return false;
         pending.known = true;
-        if (!isInternal(pending)) self.ring.to_be_asked += 1;
+        if (!isInternal(pending)) self.ring.ops_to_poll += 1;
         return true;
     }
 
@@ -184,8 +184,8 @@ pub const Epoll = struct {
         pending.waiting_on = fd;
         pending.events = events;
         users.append(pending);
-        const rests = self.in_vain >= limits.idle_tries_max and self.rest(fd);
-        switch (if (rests) .SUCCESS else self.arm(fd, users)) {
+        const cools = self.spurious >= limits.spurious_max and self.coolDown(fd);
+        switch (if (cools) .SUCCESS else self.arm(fd, users)) {
             .SUCCESS => {},
             .PERM => {
                 self.forget(pending);
@@ -201,18 +201,18 @@ pub const Epoll = struct {
     /// epoll calls some descriptors ready on which an operation still would block, and does so again and again: a
     /// datagram socket whose peer takes no more, one with a report in its error queue. Such a one is left
     /// alone for a moment. False where it cannot be remembered.
-    fn rest(self: *Epoll, fd: i32) bool {
-        self.resting.append(gpa, fd) catch return false;
-        if (self.resting.items.len == 1) self.rested_ns = clock.nowNs() + limits.idle_rest_ns;
+    fn coolDown(self: *Epoll, fd: i32) bool {
+        self.cooling_down.append(gpa, fd) catch return false;
+        if (self.cooling_down.items.len == 1) self.cooldown_until_ns = clock.nowNs() + limits.cooldown_ns;
         return true;
     }
 
     /// When those that rest are to be asked again.
     fn endRest(self: *Epoll) u64 {
-        if (self.resting.items.len == 0) return std.math.maxInt(u64);
-        if (clock.nowNs() < self.rested_ns) return self.rested_ns;
-        var due = self.resting;
-        self.resting = .empty;
+        if (self.cooling_down.items.len == 0) return std.math.maxInt(u64);
+        if (clock.nowNs() < self.cooldown_until_ns) return self.cooldown_until_ns;
+        var due = self.cooling_down;
+        self.cooling_down = .empty;
         defer due.deinit(gpa);
         for (due.items) |fd| {
             if (self.users.get(fd)) |users| if (users.closing != null) {
@@ -221,7 +221,7 @@ pub const Epoll = struct {
             };
             self.report(fd, linux.EPOLL.ERR);
         }
-        return if (self.resting.items.len == 0) std.math.maxInt(u64) else self.rested_ns;
+        return if (self.cooling_down.items.len == 0) std.math.maxInt(u64) else self.cooldown_until_ns;
     }
 
     /// epoll has nothing to tell of such a descriptor, a file's: it is always ready, and may block.
@@ -274,7 +274,7 @@ pub const Epoll = struct {
     }
 
     fn poll(self: *Epoll, deadline_ns: u64) Wake {
-        if (deadline_ns == 0 and self.ring.to_be_asked == 0) return .completions;
+        if (deadline_ns == 0 and self.ring.ops_to_poll == 0) return .completions;
         var events: [events_max]linux.epoll_event = undefined;
         const rc = waitFor(self.epoll, &events, deadline_ns);
         switch (linux.errno(rc)) {
@@ -452,7 +452,7 @@ pub const Epoll = struct {
             self.pool.interrupt(pending);
             lasts = true;
         }
-        if (lasts) _ = self.rest(fd);
+        if (lasts) _ = self.coolDown(fd);
     }
 
     /// What can be had is given, as the end of what was shut down just before.
@@ -557,7 +557,7 @@ pub const Epoll = struct {
     fn end(self: *Epoll, pending: *Pending, result: i32) void {
         if (pending.known) {
             assert(self.by_id.remove(pending.sqe.user_data));
-            if (!isInternal(pending)) self.ring.to_be_asked -= 1;
+            if (!isInternal(pending)) self.ring.ops_to_poll -= 1;
         }
         self.complete(&pending.sqe, result, pending.cqe_flags);
         self.free.pushBack(pending);

@@ -12,7 +12,7 @@ const Pending = @import("pending.zig").Pending;
 const Direction = enum { in, out };
 
 pub fn recv(pending: *Pending) Outcome {
-    if (pending.buffers) |from| return recvPicked(pending, from);
+    if (pending.buffers) |from| return recvProvided(pending, from);
     const sqe = &pending.sqe;
     const wanted = @min(sqe.len, limits.transfer_max);
     while (true) {
@@ -28,9 +28,9 @@ pub fn recv(pending: *Pending) Outcome {
 }
 
 /// A buffer is in hands only while there is something in it.
-fn recvPicked(pending: *Pending, from: *buffers.Buffers) Outcome {
+fn recvProvided(pending: *Pending, from: *buffers.Buffers) Outcome {
     const sqe = &pending.sqe;
-    const id = from.pick() orelse return .failure(.NOBUFS);
+    const id = from.take() orelse return .failure(.NOBUFS);
     const room = from.all(id)[0..if (sqe.len == 0) buffers.size else @min(sqe.len, buffers.size)];
     while (true) {
         const rc = linux.recvfrom(sqe.fd, room.ptr, room.len, sqe.rw_flags | linux.MSG.DONTWAIT, null, null);
@@ -39,7 +39,7 @@ fn recvPicked(pending: *Pending, from: *buffers.Buffers) Outcome {
             pending.cqe_flags |= buffers.flagsOf(id);
             if (outcome.done == room.len) pending.cqe_flags |= linux.IORING_CQE_F_SOCK_NONEMPTY;
         } else {
-            from.unpick(id);
+            from.untake(id);
         }
         return outcome;
     }

@@ -99,7 +99,7 @@ pub fn accept(shard: *Shard, task: *Task, fd: i32) Error!*Op {
 pub fn connect(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*Op {
     const op = try takeWithAddress(shard, task, address);
     var sqe: Sqe = undefined;
-    sqe.prep_connect(fd, @ptrCast(@alignCast(op.kept.?.ptr)), @intCast(address.len));
+    sqe.prep_connect(fd, @ptrCast(@alignCast(op.owned_bytes.?.ptr)), @intCast(address.len));
     shard.launch(op, sqe);
     return op;
 }
@@ -110,7 +110,7 @@ pub fn connectNew(shard: *Shard, task: *Task, fd: i32, address: []const u8) Erro
     op.unclaimed = .close_descriptor;
     op.socket = fd;
     var sqe: Sqe = undefined;
-    sqe.prep_connect(fd, @ptrCast(@alignCast(op.kept.?.ptr)), @intCast(address.len));
+    sqe.prep_connect(fd, @ptrCast(@alignCast(op.owned_bytes.?.ptr)), @intCast(address.len));
     shard.launch(op, sqe);
     return op;
 }
@@ -119,7 +119,7 @@ fn takeWithAddress(shard: *Shard, task: *Task, address: []const u8) Error!*Op {
     const copy = try gpa.dupeSentinel(u8, address, 0); // malloc aligns it for any sockaddr.
     errdefer gpa.free(copy);
     const op = try shard.ops.take(task, shard);
-    op.kept = copy;
+    op.owned_bytes = copy;
     return op;
 }
 
@@ -136,9 +136,9 @@ pub fn recv(shard: *Shard, task: *Task, fd: i32, buffer: []u8, flags: u32, drain
 
 /// The same into a buffer that the kernel picks when something has come: the completion names it.
 /// At most `length` bytes, and at most what such a buffer holds.
-pub fn recvPicked(shard: *Shard, task: *Task, fd: i32, length: usize, drained: bool) Error!*Op {
+pub fn recvProvided(shard: *Shard, task: *Task, fd: i32, length: usize, drained: bool) Error!*Op {
     const op = try shard.ops.take(task, shard);
-    op.picks = true;
+    op.selects_buffer = true;
     var sqe: Sqe = undefined;
     sqe.prep_recv(fd, &.{}, 0);
     sqe.len = @intCast(@min(length, buffers.size));

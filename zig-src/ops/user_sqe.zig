@@ -118,7 +118,7 @@ pub fn submit(shard: *Shard, task: *Task, sqe: *const Sqe) fs.Error!*Op {
             op.unclaimed = .{ .close_pair = @ptrFromInt(sqe.addr) };
         },
     }
-    op.verbatim = true;
+    op.is_user_sqe = true;
     shard.launch(op, sqe.*);
     return op;
 }

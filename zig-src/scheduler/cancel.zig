@@ -43,7 +43,7 @@ pub fn cancelClosed(self: *Shard, task: *Task) void {
     var next = task.ops;
     while (next) |op| {
         next = op.next;
-        const word = op.counted_in orelse continue;
+        const word = op.descriptor_users orelse continue;
         // Flying: who counted it in holds the word until then.
         if (op.phase == .flying and word.load(.seq_cst) & ending_bits != 0) self.cancelOp(op);
     }

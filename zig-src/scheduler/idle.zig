@@ -100,7 +100,7 @@ fn hasSomething(shard: *Shard) bool {
 
 fn othersAwake(shard: *const Shard) bool {
     for (shard.scheduler.shards) |*other| {
-        if (other != shard and !other.doorbell.isParked()) return true;
+        if (other != shard and !other.park_state.isParked()) return true;
     }
     return false;
 }
@@ -109,15 +109,15 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     const scheduler = shard.scheduler;
     shard.armEventfd();
     armSignals(shard);
-    shard.doorbell.announce();
+    shard.park_state.announce();
     scheduler.setParked(shard.id, true);
     defer scheduler.setParked(shard.id, false);
     if (shard.hasWork()) {
-        shard.rung = shard.doorbell.resumed();
+        shard.rung = shard.park_state.resumed();
         return;
     }
     const search_ns = thief.nextScanNs(shard);
-    if (!shard.doorbell.commit()) {
+    if (!shard.park_state.commit()) {
         shard.rung = true;
         return;
     }
@@ -128,7 +128,7 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     const deadline = @min(@min(not_after_ns, backstop), @min(shard.timers.next(), search_ns));
     shard.bells_queued = false;
     const woke = shard.ring.wait(deadline);
-    shard.rung = shard.doorbell.resumed();
+    shard.rung = shard.park_state.resumed();
     const now = clock.nowNs();
     const slept_ns = now - shard.accounted_ns;
     // Several at once: more is under way than one conversation, and the shard is no wait for anybody.
@@ -168,8 +168,8 @@ pub fn checkInterrupts(shard: *Shard) void {
         shard.accounted_ns - idle.checked_ns < limits.interruptible_backstop_ns) return;
     shard.releaseInterpreter(); // With tasks that are always ready it stays there.
     // What it does may drop a generator, whose clean-up is spawned here and now.
-    if (!shard.scheduler.holdOpen()) return;
-    defer shard.scheduler.letGo(shard);
+    if (!shard.scheduler.preventStop()) return;
+    defer shard.scheduler.allowStop(shard);
     idle.check_interrupts = false;
     idle.checked_ns = shard.accounted_ns;
     shard.scheduler.interpreter.?.interrupted(shard);

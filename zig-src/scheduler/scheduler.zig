@@ -46,7 +46,7 @@ pub const Scheduler = struct {
     cancel_rounds: Atomic(u32) = .init(0),
     /// How often all tasks were asked to end: once by `close`, again by each `cancelAgain`.
     end_rounds: Atomic(u32) = .init(0),
-    /// See `holdOpen`.
+    /// See `preventStop`.
     held_open: Atomic(bool) = .init(false),
     /// 1: everything has ended, the shards leave their loops. Threads wait on it.
     stop: Atomic(u32) = .init(0),
@@ -84,7 +84,7 @@ pub const Scheduler = struct {
         defer if (from == null) {
             _ = self.ringing.fetchSub(1, .seq_cst);
         };
-        if (!target.doorbell.notify()) {
+        if (!target.park_state.notify()) {
             self.countSpawn(from, .doorbells_coalesced);
             return false;
         }
@@ -109,7 +109,7 @@ pub const Scheduler = struct {
         while (candidate) |shard| : (candidate = self.sleeperFrom(shard.id + 1, except)) {
             // Before the notice: where that is taken, so is the grant, whatever else woke the shard.
             shard.granted_search.store(true, .seq_cst);
-            if (shard.doorbell.notify()) {
+            if (shard.park_state.notify()) {
                 self.countSpawn(from, .stealable_wake_sent);
                 return if (from) |own| own.ringBell(shard) else bells.ringFromOutside(self, shard);
             }
@@ -147,7 +147,7 @@ pub const Scheduler = struct {
             if (i == first / 64) bits &= @as(u64, std.math.maxInt(u64)) << @intCast(first % 64);
             while (bits != 0) : (bits &= bits - 1) {
                 const shard = &self.shards[i * 64 + @ctz(bits)];
-                if (shard != except and shard.doorbell.sleeps()) return shard;
+                if (shard != except and shard.park_state.sleeps()) return shard;
             }
         }
         return null;
@@ -178,7 +178,7 @@ pub const Scheduler = struct {
     pub fn stopIfDone(self: *Scheduler, on: ?*Shard) void {
         assert(self.closing.load(.seq_cst));
         while (self.liveTasks() == 0) {
-            if (!self.holdOpen()) return;
+            if (!self.preventStop()) return;
             if (self.liveTasks() == 0) {
                 if (self.interpreter) |interpreter| if (on) |shard| interpreter.last_task(shard);
                 if (self.liveTasks() == 0) break;
@@ -190,13 +190,13 @@ pub const Scheduler = struct {
         for (self.shards) |*shard| _ = self.notify(shard);
     }
 
-    /// Whoever holds it may spawn although no task that counts is running, and looks with `letGo`
+    /// Whoever holds it may spawn although no task that counts is running, and looks with `allowStop`
     /// whether all has ended meanwhile. False: somebody else holds it, or the end is near.
-    pub fn holdOpen(self: *Scheduler) bool {
+    pub fn preventStop(self: *Scheduler) bool {
         return !self.held_open.swap(true, .seq_cst);
     }
 
-    pub fn letGo(self: *Scheduler, on: *Shard) void {
+    pub fn allowStop(self: *Scheduler, on: *Shard) void {
         self.held_open.store(false, .seq_cst);
         if (self.closing.load(.seq_cst)) self.stopIfDone(on);
     }

@@ -14,7 +14,7 @@ const stats = @import("stats.zig");
 const Scheduler = @import("scheduler.zig").Scheduler;
 const buffers_module = @import("../ring/provided_buffers.zig");
 const Buffers = buffers_module.Buffers;
-const Doorbell = @import("park_state.zig").Doorbell;
+const ParkState = @import("park_state.zig").ParkState;
 const Fixed = @import("../ring/registered_buffers.zig").Fixed;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
 const messages = @import("messages.zig");
@@ -62,7 +62,7 @@ pub const Shard = struct {
     /// A caller's thread drives this shard: its waits are short and followed by `Interpreter.interrupted`.
     interruptible: bool = false,
 
-    doorbell: Doorbell align(std.atomic.cache_line) = .{}, // any thread
+    park_state: ParkState align(std.atomic.cache_line) = .{}, // any thread
     inbox: InboxType(Task) = .{}, // any thread
     stealable: StealableType(Task), // any thread
     room: Room = .{}, // any thread
@@ -101,7 +101,7 @@ pub const Shard = struct {
     end_rounds_seen: u32 = 0,
     idle: idle.Idle = .{},
     /// Operations that the poll with this number ended without the ring.
-    at_once: struct { poll: u64 = 0, count: u32 = 0 } = .{},
+    inline_budget: struct { poll: u64 = 0, count: u32 = 0 } = .{},
     now_ns: u64 = 0,
     accounted_ns: u64 = 0,
 
@@ -172,7 +172,7 @@ pub const Shard = struct {
         self.mailbox.deliver(wake);
         if (self.timers.next() <= self.now_ns) _ = self.timers.fireDue(self.now_ns);
         if (self.scheduler.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen) self.cancelLive();
-        thief.giveUp(self);
+        thief.handOverSearch(self);
         if (self.bells_queued) self.submit(); // Of a steal, or a completion: a task may take long.
         self.rang_ns = 0;
         self.runLocal();
@@ -183,7 +183,7 @@ pub const Shard = struct {
         if (self.hasLocalWork()) {
             thief.stealBusy(self);
             idle.checkInterrupts(self);
-            if (self.ring.hasUnsubmitted() or self.ring.hasTaskWork() or self.ring.mustBeAsked()) self.submit();
+            if (self.ring.hasUnsubmitted() or self.ring.hasTaskWork() or self.ring.needsPolling()) self.submit();
             return;
         }
         if (thief.steal(self)) return;
@@ -431,9 +431,9 @@ pub const Shard = struct {
     /// Whether one more operation of the present poll may end without a turn of the loop.
     pub fn mayEndAtOnce(self: *Shard, most: u32) bool {
         const poll_number = self.counters.polls.get();
-        if (self.at_once.poll != poll_number) self.at_once = .{ .poll = poll_number };
-        self.at_once.count += 1;
-        return self.at_once.count <= most;
+        if (self.inline_budget.poll != poll_number) self.inline_budget = .{ .poll = poll_number };
+        self.inline_budget.count += 1;
+        return self.inline_budget.count <= most;
     }
 
     /// Hands an operation of the current task to the kernel; it ends exactly once.
@@ -441,14 +441,14 @@ pub const Shard = struct {
         assert(current_shard == self and op.phase == .flying);
         op.sqe = sqe;
         op.sqe.user_data = op.id();
-        if (self.ring.submitsAsOther()) return self.unseen(op, .PERM);
-        self.ring.push(&op.sqe) catch self.unseen(op, .NOMEM); // Of the backlog.
+        if (self.ring.submitsAsOther()) return self.failUnsubmitted(op, .PERM);
+        self.ring.push(&op.sqe) catch self.failUnsubmitted(op, .NOMEM); // Of the backlog.
     }
 
     /// The kernel never saw it, so it ends here. A close must not fail by that: the caller has given the
     /// descriptor up.
-    fn unseen(self: *Shard, op: *Op, reason: linux.E) void {
-        if (op.sqe.opcode != .CLOSE or op.verbatim) return self.endOp(op, -@as(i32, @backingInt(reason)), 0);
+    fn failUnsubmitted(self: *Shard, op: *Op, reason: linux.E) void {
+        if (op.sqe.opcode != .CLOSE or op.is_user_sqe) return self.endOp(op, -@as(i32, @backingInt(reason)), 0);
         const rc = seam.system.close(op.sqe.fd);
         self.endOp(op, @truncate(@as(isize, @bitCast(rc))), 0);
     }
@@ -489,7 +489,7 @@ pub const Shard = struct {
     }
 
     /// Null where the kernel cannot pick buffers.
-    pub fn pickable(self: *Shard) ?*Buffers {
+    pub fn providedBuffers(self: *Shard) ?*Buffers {
         if (self.buffers == .unasked) {
             self.buffers = if (Buffers.init(self.ring.registrable())) |made| .{ .ready = made } else .none;
             if (self.buffers == .ready) self.ring.buffers = &self.buffers.ready;
@@ -531,26 +531,26 @@ pub const Shard = struct {
     }
 
     fn completed(self: *Shard, cqe: Cqe) void {
-        if (cqe.flags & linux.IORING_CQE_F_BUFFER != 0) self.buffers.ready.in_hands += 1;
+        if (cqe.flags & linux.IORING_CQE_F_BUFFER != 0) self.buffers.ready.in_use += 1;
         const op = self.ops.find(cqe.user_data) orelse return self.counters.stale_completions.add(1);
         // It has ended, and nobody took the result yet: a second end would be a fault of the kernel's.
         if (op.phase != .flying) return self.counters.stale_completions.add(1);
-        if (cqe.res >= 0 and cqe.flags == 0 and op.more == null) return self.endOp(op, cqe.res, 0); // By far the most.
+        if (cqe.res >= 0 and cqe.flags == 0 and op.on_multishot == null) return self.endOp(op, cqe.res, 0); // By far the most.
         if (cqe.flags & linux.IORING_CQE_F_MORE != 0) {
-            if (op.more) |function| function(op.complete_ctx, cqe.res, cqe.flags) else op.result = cqe.res;
+            if (op.on_multishot) |function| function(op.complete_ctx, cqe.res, cqe.flags) else op.result = cqe.res;
             return;
         }
         const result = finalOf(op, cqe);
-        const exhausted = op.picks and result == -@as(i32, @backingInt(linux.E.NOBUFS));
+        const exhausted = op.selects_buffer and result == -@as(i32, @backingInt(linux.E.NOBUFS));
         if (exhausted) self.counters.buffers_exhausted.add(1);
-        if (op.more != null and (result > 0 or exhausted)) self.counters.multishots_cut.add(1);
-        self.landed(op, result, cqe.flags);
+        if (op.on_multishot != null and (result > 0 or exhausted)) self.counters.multishots_cut.add(1);
+        self.completeOrRetry(op, result, cqe.flags);
     }
 
     /// What a signal or the kernel's own work came in between was not begun, and is asked for again:
     /// unless its end is wanted, or it is a close, which has happened all the same (close(2)).
-    fn landed(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
-        const interrupted = result == -@as(i32, @backingInt(linux.E.INTR)) and !op.verbatim and !op.cancel_sent;
+    fn completeOrRetry(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
+        const interrupted = result == -@as(i32, @backingInt(linux.E.INTR)) and !op.is_user_sqe and !op.cancel_sent;
         if (without_worker.isMissing(self, op, result)) {
             return self.endOp(op, without_worker.retry(self, op, result) orelse return, cqe_flags);
         }
@@ -616,7 +616,7 @@ pub const Shard = struct {
         self.counters.submits_short.value.store(self.ring.submits_short, .monotonic);
         self.counters.sqes_backlogged.value.store(self.ring.sqes_backlogged, .monotonic);
         self.counters.threads_left.value.store(self.ring.threads_left, .monotonic);
-        if (self.buffers == .ready) self.gauges.buffers_in_hands.value.store(self.buffers.ready.in_hands, .monotonic);
+        if (self.buffers == .ready) self.gauges.buffers_in_hands.value.store(self.buffers.ready.in_use, .monotonic);
         self.gauges.ops_in_flight.value.store(self.ops.flying, .monotonic);
         self.gauges.timers_set.value.store(self.timers.heap.items.len, .monotonic);
         self.gauges.run_queue_depth.value.store(self.native.len + self.interpreted.len, .monotonic);

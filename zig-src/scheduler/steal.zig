@@ -72,7 +72,7 @@ pub fn stealBusy(shard: *Shard) void {
 /// Before the tasks of a pass. A shard that has work of its own leaves the search to another one: a grant
 /// that it never used, or a search that was not over, would keep the others asleep as long as a task
 /// takes.
-pub fn giveUp(shard: *Shard) void {
+pub fn handOverSearch(shard: *Shard) void {
     if (shard.rung) {
         shard.rung = false;
         if (shard.hasReady() and shard.stealable.depth() > 0) shard.scheduler.wakeSearcher(shard);

@@ -57,8 +57,8 @@ pub const Policy = struct {
     pub fn victim(self: *const Policy, n: u32) u16 {
         assert(self.shards > 1 and n < self.probes());
         const others = self.shards - 1;
-        const place = (self.cursor + n) % others;
-        return @intCast((self.shard + 1 + place) % self.shards);
+        const index = (self.cursor + n) % others;
+        return @intCast((self.shard + 1 + index) % self.shards);
     }
 
     /// Victims looked at in one scan.

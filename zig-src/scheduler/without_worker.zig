@@ -13,8 +13,8 @@ const Shard = @import("shard.zig").Shard;
 
 /// Whether such a result means that. A stand-in has no workers, and what is the caller's own stays as it is.
 pub fn isMissing(self: *const Shard, op: *const Op, result: i32) bool {
-    return result == -@as(i32, @backingInt(linux.E.CANCELED)) and !op.cancel_sent and !op.verbatim and
-        op.more == null and self.ring.stand_in == null;
+    return result == -@as(i32, @backingInt(linux.E.CANCELED)) and !op.cancel_sent and !op.is_user_sqe and
+        op.on_multishot == null and self.ring.stand_in == null;
 }
 
 /// Null: it is under way again.

@@ -245,8 +245,8 @@ pub const Job = struct {
             6 => self.launchAccept(slot),
             7 => c_common.launch(&slot.handle, net.sendZeroCopy, .{ fd, @as([]const u8, slot.data[0..slot.asked]), 0 }),
             8 => picked: {
-                if (Shard.current().?.pickable() == null) return;
-                break :picked c_common.launch(&slot.handle, net.recvPicked, .{ fd, @as(usize, slot.asked), false });
+                if (Shard.current().?.providedBuffers() == null) return;
+                break :picked c_common.launch(&slot.handle, net.recvProvided, .{ fd, @as(usize, slot.asked), false });
             },
             else => return self.launchMultishot(place),
         };
@@ -274,12 +274,12 @@ pub const Job = struct {
 
     fn launchMultishot(self: *Job, place: usize) void {
         const shard = Shard.current().?;
-        if (shard.pickable() == null) return;
+        if (shard.providedBuffers() == null) return;
         const slot = &self.slots[place];
         const op = shard.ops.take(shard.current_task.?, shard) catch return;
         slot.state = .multishot;
         slot.handle = op.id();
-        op.more = took;
+        op.on_multishot = took;
         op.complete = lastOf;
         op.complete_ctx = slot;
         var sqe: Sqe = undefined;

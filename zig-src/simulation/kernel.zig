@@ -260,7 +260,7 @@ const Endpoint = struct {
     fn received(self: *Endpoint, one: *Pending, flags: *u32) i32 {
         if (machine.oneIn(faults.odd_every)) return negative(.NOBUFS);
         const set = self.ring.?.buffers orelse report.fail("a receive without the shard's buffers", .{});
-        const id = set.pick() orelse return negative(.NOBUFS);
+        const id = set.take() orelse return negative(.NOBUFS);
         flags.* |= buffers.flagsOf(id);
         const size = 1 + machine.random().uintLessThan(u32, 64);
         @memset(set.all(id)[0..size], patternOf(one.sqe.user_data));
@@ -269,19 +269,19 @@ const Endpoint = struct {
 
     fn cancel(self: *Endpoint, user_data: u64) i32 {
         const random = machine.random();
-        const place = for (pending.items, 0..) |*each, i| {
+        const index = for (pending.items, 0..) |*each, i| {
             if (each.ring == self.number and each.arrives == null and each.sqe.user_data == user_data) break i;
         } else return negative(.NOENT);
-        const found = &pending.items[place];
+        const found = &pending.items[index];
         const zero_copy = found.sqe.opcode == .SEND_ZC;
         switch (random.uintLessThan(u8, 4)) {
             0, 1 => if (!zero_copy) {
-                const one = pending.swapRemove(place);
+                const one = pending.swapRemove(index);
                 self.complete(&one.sqe, negative(.CANCELED), 0);
                 return 0;
             },
             2 => if (!zero_copy) { // It was just done.
-                var one = pending.swapRemove(place);
+                var one = pending.swapRemove(index);
                 one.more = 0;
                 self.go(&one);
                 return negative(.NOENT);

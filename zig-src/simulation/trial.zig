@@ -273,7 +273,7 @@ fn observe() void {
     for (runtime().scheduler.shards, 0..) |*shard, id| {
         if (!kernel.isAsleep(id) or isExcused(shard)) continue;
         if (workOf(shard)) |what| report.fail("shard {d} sleeps on {s}, its doorbell is {t}", .{
-            id, what, shard.doorbell.state.raw,
+            id, what, shard.park_state.state.raw,
         });
     }
     const all_sleep = for (0..runtime().scheduler.shards.len) |id| {
@@ -291,7 +291,7 @@ fn observe() void {
 
 /// Its bell was lost by the kernel, or there was no memory for it.
 fn isExcused(shard: *Shard) bool {
-    const unrung = arena.refused > 0 and shard.doorbell.state.raw == .notified;
+    const unrung = arena.refused > 0 and shard.park_state.state.raw == .notified;
     return unrung or kernel.isExcused(shard.id);
 }
 

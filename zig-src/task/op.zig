@@ -35,14 +35,14 @@ pub const Op = struct {
     /// The kernel could make no thread for it, and was asked once more.
     asked_again: bool = false,
     /// An interruption is a result like any other: the caller's own SQE.
-    verbatim: bool = false,
+    is_user_sqe: bool = false,
     /// Half done it would be worse than done (a close).
     shielded: bool = false,
     /// A timer is ended by its shard, everything else by the kernel. (There `timer` is only set between
     /// two times of asking for the end.)
     is_timer: bool = false,
     /// The kernel picks a buffer of the shard's.
-    picks: bool = false,
+    selects_buffer: bool = false,
     /// For connect: the socket that is the result of a success. Else -1.
     socket: i32 = -1,
     /// Of a zero-copy send known before the end, which comes when the kernel lets go of the buffer.
@@ -54,11 +54,11 @@ pub const Op = struct {
     timer: Timer = .{ .fire = unset },
     shard: *anyopaque,
     /// Paths or an address, for the kernel to read.
-    kept: ?[:0]u8 = null,
+    owned_bytes: ?[:0]u8 = null,
     /// Counts this one among others of its descriptor; where its closing or recall bit is set they are to end.
-    counted_in: ?*const std.atomic.Value(u32) = null,
+    descriptor_users: ?*const std.atomic.Value(u32) = null,
     /// Takes what comes before the terminal completion (a multishot operation); with `complete_ctx`.
-    more: ?CompleteFn = null,
+    on_multishot: ?CompleteFn = null,
     /// Takes the result instead of the task.
     complete: ?CompleteFn = null,
     complete_ctx: ?*anyopaque = null,
@@ -133,8 +133,8 @@ pub const OpTable = struct {
             if (op.result >= 0) op.result = op.socket else _ = seam.system.close(op.socket);
             op.socket = -1;
         }
-        if (op.kept) |bytes| gpa.free(bytes);
-        op.kept = null;
+        if (op.owned_bytes) |bytes| gpa.free(bytes);
+        op.owned_bytes = null;
         op.task.flying -= 1;
         self.flying -= 1;
     }

@@ -96,11 +96,11 @@ fn ring(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
     result.* = 0;
     const received = trial.received.load(.acquire);
     if (received == rounds) return errors.ok;
-    if (received < trial.sent or !target.doorbell.isParked()) return errors.yield;
+    if (received < trial.sent or !target.park_state.isParked()) return errors.yield;
     const message: messages.Message = .{ .from = 0, .tag = 1, .value = trial.sent };
     if (target.mailbox.regular.push(&.{message}) != 1) return @backingInt(errors.Code.overloaded);
     trial.sent += 1;
-    if (!target.doorbell.notify()) return @backingInt(errors.Code.invalid);
+    if (!target.park_state.notify()) return @backingInt(errors.Code.invalid);
     switch (trial.refusal) {
         .of_descriptor => |number| {
             var unreachable_target: Shard = undefined; // Only where to and who is looked at.

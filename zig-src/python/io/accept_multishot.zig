@@ -110,8 +110,8 @@ pub const Incoming = struct {
         const op = shard.ops.take(&me.task, shard) catch return false;
         self.op = op;
         self.last = null;
-        op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
-        op.more = arrived;
+        op.descriptor_users = &Descriptor.Type.body(self.descriptor.?).users;
+        op.on_multishot = arrived;
         op.complete = ended;
         op.complete_ctx = api.ref(instance); // The kernel's, given back at the end.
         shard.launch(op, sqe);

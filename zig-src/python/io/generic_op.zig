@@ -95,7 +95,7 @@ const Raw = struct {
             return py.PyErr_NoMemory();
         };
         if (self.outcome == .file or self.outcome == .socket) op.unclaimed = .close_descriptor;
-        if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
+        if (self.counted) op.descriptor_users = &Descriptor.Type.body(self.descriptor.?).users;
         if (self.transferred()) |bytes| fs.launchTransfer(shard, op, &self.sqe, bytes) else shard.launch(op, self.sqe);
         suspended.* = true;
         return me.suspendForOp(op, instance, false);

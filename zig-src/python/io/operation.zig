@@ -61,7 +61,7 @@ pub const PyOp = struct {
     data: [*]u8,
     length: usize,
     /// A receive that has no memory of its own yet: the kernel picks a buffer when something comes.
-    picks: bool,
+    selects_buffer: bool,
     /// It waits until a nonblocking socket is ready, and is tried anew then.
     polls: bool,
     progress: usize,
@@ -122,7 +122,7 @@ pub const PyOp = struct {
                 const result = shard.ops.consume(op);
                 me.op = null;
                 if (picked) |id| {
-                    const taken = result < 0 or self.takePicked(shard, id, @intCast(result));
+                    const taken = result < 0 or self.takeProvided(shard, id, @intCast(result));
                     shard.buffers.ready.giveBack(id);
                     if (!taken) return self.finished();
                 }
@@ -202,7 +202,7 @@ pub const PyOp = struct {
         var bytes = descriptor.swapLeftover(null);
         const left = bytes orelse return true;
         defer api.drop(&bytes);
-        if (self.picks and !self.makeRoom()) return false;
+        if (self.selects_buffer and !self.makeRoom()) return false;
         const size: usize = @intCast(py.PyBytes_Size(left));
         const source = py.PyBytes_AsString(left).?;
         const count = @min(size, self.length);
@@ -218,14 +218,14 @@ pub const PyOp = struct {
 
     /// Memory of its own, instead of a buffer that the kernel picks. False with an exception set.
     fn makeRoom(self: *PyOp) bool {
-        self.picks = false;
+        self.selects_buffer = false;
         self.held = py.PyBytes_FromStringAndSize(null, @intCast(self.length));
         self.data = py.PyBytes_AsString(self.held orelse return false).?;
         return true;
     }
 
     /// What came in a picked buffer, as the object that the await gives.
-    fn takePicked(self: *PyOp, shard: *Shard, id: u16, count: usize) bool {
+    fn takeProvided(self: *PyOp, shard: *Shard, id: u16, count: usize) bool {
         self.held = py.PyBytes_FromStringAndSize(shard.buffers.ready.all(id).ptr, @intCast(count));
         return self.held != null;
     }
@@ -248,7 +248,7 @@ pub const PyOp = struct {
             self.finish();
             return py.PyErr_NoMemory();
         };
-        if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
+        if (self.counted) op.descriptor_users = &Descriptor.Type.body(self.descriptor.?).users;
         suspended.* = true;
         return me.suspendForOp(op, instance, self.kind == .close);
     }
@@ -263,8 +263,8 @@ pub const PyOp = struct {
         const shard = Shard.current().?;
         const fd = if (self.descriptor) |d| Descriptor.Type.body(d).fd else -1;
         if (self.polls) return net.poll(shard, task, fd, if (self.writes()) linux.POLL.OUT else linux.POLL.IN);
-        if (self.picks) {
-            if (shard.pickable() != null) return net.recvPicked(shard, task, fd, self.length, self.drained());
+        if (self.selects_buffer) {
+            if (shard.providedBuffers() != null) return net.recvProvided(shard, task, fd, self.length, self.drained());
             if (!self.makeRoom()) return error.OutOfMemory;
         }
         const rest = self.data[self.progress..self.length];
@@ -343,7 +343,7 @@ pub const PyOp = struct {
 
     /// The bytes object that was read into, cut to what arrived.
     fn takeBytes(self: *PyOp, count: usize) ?*Object {
-        if (self.picks) { // Made when it came; there is none where nothing did.
+        if (self.selects_buffer) { // Made when it came; there is none where nothing did.
             const value = self.held orelse return py.PyBytes_FromStringAndSize(null, 0);
             self.held = null;
             return value;
@@ -395,7 +395,7 @@ pub const PyOp = struct {
                 return self.again(me, instance, suspended);
             },
             // All buffers of the shard are in hands: this receive brings its own.
-            .NOBUFS => if (self.picks) {
+            .NOBUFS => if (self.selects_buffer) {
                 if (!self.makeRoom()) return self.finished();
                 return self.again(me, instance, suspended);
             },
@@ -522,7 +522,7 @@ pub const PyOp = struct {
         if (kind == .recv) count = @min(count, Descriptor.Type.body(descriptor).room.load(.monotonic));
         const self = create(kind, descriptor) orelse return null;
         if (kind == .recv and count <= buffers.size and count > 0) {
-            self.picks = true;
+            self.selects_buffer = true;
             self.length = count;
             return self;
         }

@@ -123,7 +123,7 @@ const ReadMany = struct {
         const room = py.PyBytes_AsString(slot.bytes.?).?[0..self.size];
         const op = fs.readAt(shard, &me.task, descriptor.fd, room, self.offsets[slot.index]) catch
             return self.fail(shard, slot, null);
-        op.counted_in = &descriptor.users;
+        op.descriptor_users = &descriptor.users;
         slot.op = op;
         self.progress.busy += 1;
     }

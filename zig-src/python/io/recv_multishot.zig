@@ -153,7 +153,7 @@ pub const Segments = struct {
         var sqe: Sqe = undefined;
         const fd = Descriptor.Type.body(self.descriptor.?).fd;
         const exhausted = self.last != null and self.last.? == -@as(i32, @backingInt(linux.E.NOBUFS));
-        if (!exhausted and shard.scheduler.info.can().recv_multishot and shard.pickable() != null) {
+        if (!exhausted and shard.scheduler.info.can().recv_multishot and shard.providedBuffers() != null) {
             sqe.prep_recv_multishot(fd, &.{}, 0);
             sqe.flags |= linux.IOSQE_BUFFER_SELECT;
             sqe.buf_index = buffers.group;
@@ -167,9 +167,9 @@ pub const Segments = struct {
         };
         self.op = op;
         self.last = null;
-        op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
-        op.picks = self.own == null;
-        op.more = if (self.own == null) arrived else null; // A single one has no more.
+        op.descriptor_users = &Descriptor.Type.body(self.descriptor.?).users;
+        op.selects_buffer = self.own == null;
+        op.on_multishot = if (self.own == null) arrived else null; // A single one has no more.
         op.complete = ended;
         op.complete_ctx = api.ref(instance); // The kernel's, given back at the end.
         shard.launch(op, sqe);

@@ -90,12 +90,12 @@ pub const Receiver = struct {
             return stream.fatalErrno(.NOMEM, "Fatal read error on socket transport");
         var sqe: Sqe = undefined;
         const multishot = self.mode == .small and !self.poll_once and shard.scheduler.info.can().recv_multishot;
-        if (multishot and shard.pickable() != null) {
+        if (multishot and shard.providedBuffers() != null) {
             sqe.prep_recv_multishot(stream.fd, &.{}, 0);
             sqe.flags |= linux.IOSQE_BUFFER_SELECT;
             sqe.buf_index = buffers.group;
-            op.picks = true;
-            op.more = arrived;
+            op.selects_buffer = true;
+            op.on_multishot = arrived;
         } else {
             sqe.prep_poll_add(stream.fd, linux.POLL.IN);
         }
@@ -129,7 +129,7 @@ pub const Receiver = struct {
     fn completed(ctx: ?*anyopaque, result: i32, cqe_flags: u32) callconv(.c) void {
         const stream: *Stream = @ptrCast(@alignCast(ctx.?));
         const self = &stream.receiver;
-        const was_multishot = self.op.?.more != null;
+        const was_multishot = self.op.?.on_multishot != null;
         self.op = null;
         Shard.current().?.acquireInterpreter();
         if (was_multishot) {

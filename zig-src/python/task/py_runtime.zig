@@ -412,7 +412,7 @@ pub const PyRuntime = struct {
         const scheduler = &of(instance).runtime.scheduler;
         var polls: u64 = 0;
         if (scheduler.stop.load(.seq_cst) == 0) for (scheduler.shards) |*shard| {
-            if (!shard.doorbell.isParked()) return api.none();
+            if (!shard.park_state.isParked()) return api.none();
             polls += shard.counters.polls.get();
         };
         return py.PyLong_FromLongLong(@intCast(polls));

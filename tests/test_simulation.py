@@ -84,9 +84,9 @@ MUTANTS = {
         "        op.unclaimed.apply(op.result);\n",
         "",
     ),
-    "a picked buffer that stays away": (
+    "a provided buffer that stays away": (
         "scheduler/shard.zig",
-        "        if (buffers_module.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);\n",
+        "        if (provided_buffers.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);\n",
         "",
     ),
     "a slot that is freed twice": (

@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const runtime_handle = @import("runtime/runtime_handle.zig");
-const snapshot = @import("scheduler/stats_snapshot.zig");
+const stats_snapshot = @import("scheduler/stats_snapshot.zig");
 const stats = @import("scheduler/stats.zig");
 const Scheduler = @import("scheduler/scheduler.zig").Scheduler;
 const HandleTableType = @import("base/handle_table.zig").HandleTableType;
@@ -93,7 +93,7 @@ pub export fn fuzz_snapshot(handle: u64, given: ?[*]const u64, count: usize, buf
         inline for (sets) |set| numbers.fill(&@field(shard, set[0]));
         numbers.fillErrnos(&shard.errno_counters);
     }
-    return snapshot.write(scheduler, "fuzz", buffer[0..capacity]);
+    return stats_snapshot.write(scheduler, "fuzz", buffer[0..capacity]);
 }
 
 const Numbers = struct {

@@ -98,7 +98,7 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
     const owner = handles.Owner.reserve(&reserved) catch |err| return fail(err);
     defer handles.runtimes.unpin(reserved);
     var failure: Failure = .{};
-    owner.runtime = Runtime.start(&options, null, null, false, &failure) catch |err| {
+    owner.runtime = Runtime.start(.{ .options = &options }, &failure) catch |err| {
         std.debug.assert(handles.runtimes.close(reserved));
         return switch (err) {
             error.NoRing, error.SetupFailed => errors.fromErrno(failure.errno),

@@ -3,7 +3,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const limits = @import("../base/limits.zig");
-const vectors = @import("iovecs.zig");
+const iovecs = @import("iovecs.zig");
 const Pending = @import("pending.zig").Pending;
 const Sqe = @import("../ring/ring.zig").Sqe;
 
@@ -155,7 +155,7 @@ fn list(sqe: *const Sqe) []const std.posix.iovec {
 
 /// How many bytes a transfer is for. Of a list of buffers only after the kernel has read it without an error.
 pub fn wanted(sqe: *const Sqe) u32 {
-    return if (isMany(sqe)) vectors.total(list(sqe)) else @min(sqe.len, limits.transfer_max);
+    return if (isMany(sqe)) iovecs.total(list(sqe)) else @min(sqe.len, limits.transfer_max);
 }
 
 /// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes.
@@ -170,8 +170,8 @@ pub fn vectored(sqe: *const Sqe, done: u32, flags: u32) usize {
 }
 
 fn rest(sqe: *const Sqe, done: u32, flags: u32) usize {
-    var room: [vectors.pieces_max]std.posix.iovec = undefined;
-    const left = vectors.remaining(std.posix.iovec, &room, list(sqe), done);
+    var room: [iovecs.pieces_max]std.posix.iovec = undefined;
+    const left = iovecs.remaining(std.posix.iovec, &room, list(sqe), done);
     return positioned(sqe, @intFromPtr(left.ptr), left.len, done, flags);
 }
 

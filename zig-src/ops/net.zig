@@ -6,7 +6,7 @@ const Shard = @import("../scheduler/shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
 const Op = @import("../task/op.zig").Op;
-const buffers = @import("../ring/provided_buffers.zig");
+const provided_buffers = @import("../ring/provided_buffers.zig");
 const fs = @import("fs.zig");
 const gpa = @import("../base/memory.zig").gpa;
 
@@ -141,9 +141,9 @@ pub fn recvProvided(shard: *Shard, task: *Task, fd: i32, length: usize, drained:
     op.selects_buffer = true;
     var sqe: Sqe = undefined;
     sqe.prep_recv(fd, &.{}, 0);
-    sqe.len = @intCast(@min(length, buffers.size));
+    sqe.len = @intCast(@min(length, provided_buffers.size));
     sqe.flags |= linux.IOSQE_BUFFER_SELECT;
-    sqe.buf_index = buffers.group;
+    sqe.buf_index = provided_buffers.group;
     if (drained) sqe.ioprio |= linux.IORING_RECVSEND_POLL_FIRST;
     shard.launch(op, sqe);
     return op;

@@ -5,8 +5,7 @@ const std = @import("std");
 const api = @import("cpython/api.zig");
 const errors = @import("../base/errors.zig");
 const forgotten = @import("cpython/forgotten.zig");
-const helpers_module = @import("cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
+const callbacks = @import("cpython/callbacks.zig");
 const messages = @import("../scheduler/messages.zig");
 const object = @import("cpython/object.zig");
 const outside = @import("../queue/lane.zig").outside;
@@ -121,7 +120,7 @@ fn eventOf(message: Message) ?*Object {
     const from = if (message.from == outside) api.none() else py.PyLong_FromLongLong(message.from) orelse return null;
     const tag = py.PyLong_FromLongLong(message.tag) orelse return null;
     const value = py.PyLong_FromLongLong(message.value) orelse return null;
-    return api.call(helpers.Event, &.{ from, tag, value });
+    return api.call(callbacks.table.Event, &.{ from, tag, value });
 }
 
 /// For a task of `shard`; of any, where that is null.
@@ -211,7 +210,7 @@ fn targetOf(runtime: *Object, number: *Object) ?Target {
         error.Closed
     else
         return .{ .scheduler = scheduler, .shard = &scheduler.shards[@intCast(id)] };
-    _ = helpers_module.raiseCode(errors.fromError(err));
+    _ = callbacks.raiseCode(errors.fromError(err));
     return null;
 }
 

@@ -12,7 +12,7 @@ const gpa = @import("../base/memory.zig").gpa;
 const limits = @import("../base/limits.zig");
 const probe = @import("probe.zig");
 const Info = probe.Info;
-const seam = @import("../base/platform.zig");
+const platform = @import("../base/platform.zig");
 const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
 
@@ -71,7 +71,7 @@ pub const Ring = struct {
 
     /// Makes a disabled ring; `enable` is called on the thread that will own it.
     pub fn init(options: *const Options, info: *const Info, failure: *Failure) InitError!Ring {
-        if (comptime seam.simulated) return seam.machine.makeRing(options, failure);
+        if (comptime platform.simulated) return platform.machine.makeRing(options, failure);
         var params = std.mem.zeroes(linux.io_uring_params);
         params.flags = setupFlags(options, info) | linux.IORING_SETUP_R_DISABLED;
         params.cq_entries = options.ring_entries * 4;

@@ -9,7 +9,7 @@ const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const fork = @import("../base/fork.zig");
-const locked_memory = @import("../ring/memlock.zig");
+const memlock = @import("../ring/memlock.zig");
 const memory = @import("../base/memory.zig");
 const gpa = memory.gpa;
 const options_module = @import("../base/options.zig");
@@ -25,8 +25,8 @@ const Pool = @import("../epoll/pool.zig").Pool;
 const Shard = @import("../scheduler/shard.zig").Shard;
 const Task = @import("../task/task.zig").Task;
 const Kind = @import("../task/task.zig").Kind;
-const seam = @import("../base/platform.zig");
-const Atomic = seam.Atomic;
+const platform = @import("../base/platform.zig");
+const Atomic = platform.Atomic;
 
 pub const Placement = struct { kind: Kind, value: u64 = 0 };
 
@@ -49,17 +49,20 @@ pub const Runtime = struct {
     /// backend needs, a descriptor or a thread.
     pub const StartError = error{ OutOfMemory, Unsupported, NoRing, SetupFailed };
 
-    /// `given` was checked. With `driven`, shard 0 is the calling thread's: it must call `drive`.
-    pub fn start(
-        given: *const Options,
-        interpreter: ?*const Interpreter,
-        interpreter_owner: ?*anyopaque,
-        driven: bool,
-        failure: *Failure,
-    ) StartError!*Runtime {
-        const wanted = backend.wanted(given);
-        if (wanted == .epoll) return startOn(.epoll, backend.epollInfo(), given, interpreter, interpreter_owner, driven, failure);
-        if (startOnRings(given, interpreter, interpreter_owner, driven, failure)) |self| {
+    pub const Start = struct {
+        /// They were checked.
+        options: *const Options,
+        interpreter: ?*const Interpreter = null,
+        /// The interpreter's own side of the runtime.
+        interpreter_owner: ?*anyopaque = null,
+        /// Shard 0 is the calling thread's: it must call `drive`.
+        driven: bool = false,
+    };
+
+    pub fn start(asked: Start, failure: *Failure) StartError!*Runtime {
+        const wanted = backend.wanted(asked.options);
+        if (wanted == .epoll) return startOn(.epoll, backend.epollInfo(), asked, failure);
+        if (startOnRings(asked, failure)) |self| {
             return self;
         } else |err| {
             if (wanted == .io_uring) return err;
@@ -69,41 +72,30 @@ pub const Runtime = struct {
                 error.Unsupported => Failure{ .errno = @backingInt(linux.E.OPNOTSUPP) },
                 error.OutOfMemory, error.SetupFailed => return err,
             };
-            const self = try startOn(.epoll, backend.epollInfo(), given, interpreter, interpreter_owner, driven, failure);
+            const self = try startOn(.epoll, backend.epollInfo(), asked, failure);
             self.scheduler.refused_ring = reason;
             return self;
         }
     }
 
-    fn startOnRings(
-        given: *const Options,
-        interpreter: ?*const Interpreter,
-        interpreter_owner: ?*anyopaque,
-        driven: bool,
-        failure: *Failure,
-    ) StartError!*Runtime {
-        const info = locked_memory.probePatiently(failure);
+    fn startOnRings(asked: Start, failure: *Failure) StartError!*Runtime {
+        const info = memlock.probePatiently(failure);
         if (info.setup_errno != 0 and info.setup_errno != @backingInt(linux.E.INVAL)) return error.NoRing;
         if (!info.sufficient()) return error.Unsupported;
-        var sized = given.*;
+        var sized = asked.options.*;
+        var smaller = asked;
+        smaller.options = &sized;
         while (true) {
-            return startOn(.io_uring, info, &sized, interpreter, interpreter_owner, driven, failure) catch |err| {
+            return startOn(.io_uring, info, smaller, failure) catch |err| {
                 if (err != error.NoRing or !failure.is(.NOMEM)) return err;
-                sized.ring_entries = locked_memory.smaller(&sized, info.memlock_limit) orelse return err;
+                sized.ring_entries = memlock.smaller(&sized, info.memlock_limit) orelse return err;
                 continue;
             };
         }
     }
 
-    fn startOn(
-        chosen: backend.Chosen,
-        info: probe.Info,
-        given: *const Options,
-        interpreter: ?*const Interpreter,
-        interpreter_owner: ?*anyopaque,
-        driven: bool,
-        failure: *Failure,
-    ) StartError!*Runtime {
+    fn startOn(chosen: backend.Chosen, info: probe.Info, asked: Start, failure: *Failure) StartError!*Runtime {
+        const given = asked.options;
         fork.registerAtfork(Shard.forgetCurrent);
         memory.armLeakReport();
         const self = try gpa.create(Runtime);
@@ -113,12 +105,12 @@ pub const Runtime = struct {
                 .options = given.*,
                 .info = info,
                 .backend = chosen,
-                .interpreter = interpreter,
-                .interpreter_owner = interpreter_owner,
+                .interpreter = asked.interpreter,
+                .interpreter_owner = asked.interpreter_owner,
                 .shards = &.{},
                 .generation = fork.generation(),
             },
-            .driven = driven,
+            .driven = asked.driven,
         };
         errdefer self.pool.end();
         @memcpy(self.prefix[0..given.prefix().len], given.prefix());
@@ -144,7 +136,7 @@ pub const Runtime = struct {
     fn makeShard(self: *Runtime, shard: *Shard, id: u16, failure: *Failure) StartError!void {
         const options = &self.scheduler.options;
         var ring = switch (self.scheduler.backend) {
-            .io_uring => try locked_memory.makeRing(options, &self.scheduler.info, failure),
+            .io_uring => try memlock.makeRing(options, &self.scheduler.info, failure),
             .epoll => try Epoll.makeRing(options.ring_entries, &self.epolls, &self.pool, failure),
         };
         errdefer ring.deinit();
@@ -171,7 +163,7 @@ pub const Runtime = struct {
         };
         // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
         // of the thread that rings.
-        const rc = seam.system.eventfd(0, linux.EFD.CLOEXEC);
+        const rc = platform.system.eventfd(0, linux.EFD.CLOEXEC);
         if (linux.errno(rc) != .SUCCESS) {
             failure.set(.eventfd, linux.errno(rc));
             return error.SetupFailed;
@@ -193,7 +185,7 @@ pub const Runtime = struct {
         if (shard.ring.isOpen()) shard.ring.deinit();
         if (shard.buffers == .ready) shard.buffers.ready.deinit();
         shard.buffers = .none;
-        if (shard.eventfd >= 0) _ = seam.system.close(shard.eventfd);
+        if (shard.eventfd >= 0) _ = platform.system.close(shard.eventfd);
         shard.eventfd = -1;
     }
 
@@ -209,7 +201,7 @@ pub const Runtime = struct {
                 null
             else
                 given.thread_affinity.?[id % given.thread_affinity_count];
-            shard.thread = seam.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch |err| {
+            shard.thread = platform.Thread.spawn(.{}, threadMain, .{ self, shard, cpu }) catch |err| {
                 failure.set(.clone, switch (err) {
                     error.OutOfMemory, error.LockedMemoryLimitExceeded => .NOMEM,
                     else => .AGAIN,
@@ -338,7 +330,8 @@ pub const Runtime = struct {
         const from = Shard.currentOf(scheduler);
         assert(!task.cleanup or from != null);
         countBegun(scheduler, from, task.kind);
-        if (scheduler.closing.load(.seq_cst) and !task.cleanup) return refuse(scheduler, from, .spawn_refused, error.Closed);
+        const closed = scheduler.closing.load(.seq_cst) and !task.cleanup;
+        if (closed) return refuse(scheduler, from, .spawn_refused, error.Closed);
         if (!task.stealable()) {
             if (from == target) {
                 target.enqueueLocal(task);

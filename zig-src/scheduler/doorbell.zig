@@ -5,7 +5,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
-const seam = @import("../base/platform.zig");
+const platform = @import("../base/platform.zig");
 const stats = @import("stats.zig");
 const Cqe = @import("../ring/ring.zig").Cqe;
 const Scheduler = @import("scheduler.zig").Scheduler;
@@ -43,7 +43,7 @@ pub fn ringFromOutside(self: *Scheduler, target: *Shard) void {
     if (self.usesSendMsgRing()) {
         self.outside.ring_msgs_submitted.addShared(1);
         const sqe = bellSqe(target);
-        const rc = seam.system.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
+        const rc = platform.system.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
         const errno = linux.errno(rc);
         if (errno == .SUCCESS) return;
         self.outside.ring_msgs_failed.addShared(1);
@@ -81,5 +81,5 @@ pub fn armEventfd(self: *Shard) void {
 
 pub fn writeEventfd(self: *const Shard) void {
     const one: u64 = 1;
-    _ = seam.system.write(self.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
+    _ = platform.system.write(self.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
 }

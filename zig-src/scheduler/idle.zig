@@ -4,11 +4,11 @@
 const std = @import("std");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
-const seam = @import("../base/platform.zig");
+const platform = @import("../base/platform.zig");
 const Internal = @import("../ring/user_data.zig").Internal;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Shard = @import("shard.zig").Shard;
-const thief = @import("steal.zig");
+const steal = @import("steal.zig");
 
 pub const Idle = struct {
     /// How long to spin before the next park; grows while spinning pays, shrinks to 0 otherwise.
@@ -45,7 +45,7 @@ pub fn wait(shard: *Shard) void {
         .yield => {
             shard.submit();
             shard.account();
-            _ = seam.system.sched_yield();
+            _ = platform.system.sched_yield();
         },
         .sleep => park(shard, clock.nowNs() + shard.scheduler.options.idle_sleep_ns),
         .park => {
@@ -90,7 +90,7 @@ fn spinUntilSomething(shard: *Shard, longest_ns: u64) bool {
         if (spent_ns >= longest_ns or (spent_ns >= limits.spin_ns_max and !othersAwake(shard))) return false;
         for (0..8) |_| std.atomic.spinLoopHint();
         if (hasSomething(shard)) return true;
-        if (looks % looks_per_yield == 0) _ = seam.system.sched_yield();
+        if (looks % looks_per_yield == 0) _ = platform.system.sched_yield();
     }
 }
 
@@ -116,7 +116,7 @@ fn park(shard: *Shard, not_after_ns: u64) void {
         shard.rung = shard.park_state.resumed();
         return;
     }
-    const search_ns = thief.nextScanNs(shard);
+    const search_ns = steal.nextScanNs(shard);
     if (!shard.park_state.commit()) {
         shard.rung = true;
         return;

@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const bells = @import("doorbell.zig");
+const doorbell = @import("doorbell.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const fork = @import("../base/fork.zig");
 const options_module = @import("../base/options.zig");
@@ -16,8 +16,8 @@ const stats = @import("stats.zig");
 const Tags = @import("../message/tags.zig").Tags;
 const sync = @import("../base/sync.zig");
 const limits = @import("../base/limits.zig");
-const seam = @import("../base/platform.zig");
-const Atomic = seam.Atomic;
+const platform = @import("../base/platform.zig");
+const Atomic = platform.Atomic;
 
 pub const Scheduler = struct {
     options: Options,
@@ -88,7 +88,7 @@ pub const Scheduler = struct {
             self.countSpawn(from, .doorbells_coalesced);
             return false;
         }
-        if (from) |shard| shard.ringBell(target) else bells.ringFromOutside(self, target);
+        if (from) |shard| shard.ringBell(target) else doorbell.ringFromOutside(self, target);
         return true;
     }
 
@@ -111,7 +111,7 @@ pub const Scheduler = struct {
             shard.granted_search.store(true, .seq_cst);
             if (shard.park_state.notify()) {
                 self.countSpawn(from, .stealable_wake_sent);
-                return if (from) |own| own.ringBell(shard) else bells.ringFromOutside(self, shard);
+                return if (from) |own| own.ringBell(shard) else doorbell.ringFromOutside(self, shard);
             }
             if (!shard.granted_search.swap(false, .seq_cst)) break; // Awake, and it takes the grant.
             // Something else woke it, maybe a task that takes long: the grant is for another one.

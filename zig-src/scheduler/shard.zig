@@ -12,8 +12,8 @@ const fork = @import("../base/fork.zig");
 const limits = @import("../base/limits.zig");
 const stats = @import("stats.zig");
 const Scheduler = @import("scheduler.zig").Scheduler;
-const buffers_module = @import("../ring/provided_buffers.zig");
-const Buffers = buffers_module.Buffers;
+const provided_buffers = @import("../ring/provided_buffers.zig");
+const Buffers = provided_buffers.Buffers;
 const ParkState = @import("park_state.zig").ParkState;
 const Fixed = @import("../ring/registered_buffers.zig").Fixed;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
@@ -34,12 +34,12 @@ const Op = op_module.Op;
 const OpTable = op_module.OpTable;
 const user_data = @import("../ring/user_data.zig");
 const Internal = user_data.Internal;
-const bells = @import("doorbell.zig");
+const doorbell = @import("doorbell.zig");
 const idle = @import("idle.zig");
-const thief = @import("steal.zig");
+const steal = @import("steal.zig");
 const without_worker = @import("without_worker.zig");
-const seam = @import("../base/platform.zig");
-const Atomic = seam.Atomic;
+const platform = @import("../base/platform.zig");
+const Atomic = platform.Atomic;
 
 /// A shard that never parks publishes its busy time this often.
 const account_every_ns = 10 * std.time.ns_per_ms;
@@ -56,7 +56,7 @@ pub const Shard = struct {
     eventfd_value: u64 = 0,
     /// The read of it is under way or queued.
     eventfd_armed: bool = false,
-    thread: ?seam.Thread = null,
+    thread: ?platform.Thread = null,
     /// What a language's executor keeps per shard.
     interpreter_data: ?*anyopaque = null,
     /// A caller's thread drives this shard: its waits are short and followed by `Interpreter.interrupted`.
@@ -87,7 +87,7 @@ pub const Shard = struct {
     buffers: union(enum) { unasked, none, ready: Buffers } = .unasked,
     fixed: Fixed = .{},
     policy: Policy,
-    poll_clock: thief.PollClock,
+    poll_clock: steal.PollClock,
     searching: bool = false,
     /// Since the last pass: maybe for a stealable task, and nobody else was woken for that.
     rung: bool = false,
@@ -146,7 +146,7 @@ pub const Shard = struct {
         }
         self.ring.drain();
         self.account();
-        if (self.searching) thief.release(self);
+        if (self.searching) steal.release(self);
         // What came after the last pass (a task's release, the last look of the language) may have entered.
         self.releaseInterpreter();
         assert(self.live == null and self.ops.flying == 0);
@@ -172,7 +172,7 @@ pub const Shard = struct {
         self.mailbox.deliver(wake);
         if (self.timers.next() <= self.now_ns) _ = self.timers.fireDue(self.now_ns);
         if (self.scheduler.cancel_rounds.load(.seq_cst) != self.cancel_rounds_seen) self.cancelLive();
-        thief.handOverSearch(self);
+        steal.handOverSearch(self);
         if (self.bells_queued) self.submit(); // Of a steal, or a completion: a task may take long.
         self.rang_ns = 0;
         self.runLocal();
@@ -181,12 +181,12 @@ pub const Shard = struct {
         if (self.scheduler.forked()) return self.scheduler.stop.store(1, .release); // Ours is a copy.
         self.publishGauges();
         if (self.hasLocalWork()) {
-            thief.stealBusy(self);
+            steal.stealBusy(self);
             idle.checkInterrupts(self);
             if (self.ring.hasUnsubmitted() or self.ring.hasTaskWork() or self.ring.needsPolling()) self.submit();
             return;
         }
-        if (thief.steal(self)) return;
+        if (steal.steal(self)) return;
         idle.wait(self);
     }
 
@@ -449,7 +449,7 @@ pub const Shard = struct {
     /// descriptor up.
     fn failUnsubmitted(self: *Shard, op: *Op, reason: linux.E) void {
         if (op.sqe.opcode != .CLOSE or op.is_user_sqe) return self.endOp(op, -@as(i32, @backingInt(reason)), 0);
-        const rc = seam.system.close(op.sqe.fd);
+        const rc = platform.system.close(op.sqe.fd);
         self.endOp(op, @truncate(@as(isize, @bitCast(rc))), 0);
     }
 
@@ -484,7 +484,7 @@ pub const Shard = struct {
 
     /// Nobody takes what it brought.
     fn discard(self: *Shard, op: *Op) void {
-        if (buffers_module.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);
+        if (provided_buffers.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);
         self.ops.discard(op);
     }
 
@@ -535,7 +535,8 @@ pub const Shard = struct {
         const op = self.ops.find(cqe.user_data) orelse return self.counters.stale_completions.add(1);
         // It has ended, and nobody took the result yet: a second end would be a fault of the kernel's.
         if (op.phase != .flying) return self.counters.stale_completions.add(1);
-        if (cqe.res >= 0 and cqe.flags == 0 and op.on_multishot == null) return self.endOp(op, cqe.res, 0); // By far the most.
+        // By far the most.
+        if (cqe.res >= 0 and cqe.flags == 0 and op.on_multishot == null) return self.endOp(op, cqe.res, 0);
         if (cqe.flags & linux.IORING_CQE_F_MORE != 0) {
             if (op.on_multishot) |function| function(op.complete_ctx, cqe.res, cqe.flags) else op.result = cqe.res;
             return;
@@ -582,16 +583,16 @@ pub const Shard = struct {
                 self.counters.ring_msgs_completed.add(1);
                 messages.arrived(self, cqe.user_data, cqe.res);
             },
-            .message_sent => _ = messages.delivered(self, @intCast(cqe.user_data >> 8), bells.errnoOf(cqe.res)),
+            .message_sent => _ = messages.delivered(self, @intCast(cqe.user_data >> 8), doorbell.errnoOf(cqe.res)),
             _ => self.counters.stale_completions.add(1),
         }
     }
 
-    pub const ringBell = bells.ring;
-    pub const bellFailed = bells.failed;
-    pub const countRingFailure = bells.countFailure;
-    pub const armEventfd = bells.armEventfd;
-    pub const writeEventfd = bells.writeEventfd;
+    pub const ringBell = doorbell.ring;
+    pub const bellFailed = doorbell.failed;
+    pub const countRingFailure = doorbell.countFailure;
+    pub const armEventfd = doorbell.armEventfd;
+    pub const writeEventfd = doorbell.writeEventfd;
 
     // ---- time ----
 

@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const buffers = @import("../ring/provided_buffers.zig");
+const provided_buffers = @import("../ring/provided_buffers.zig");
 const c_common = @import("../c/common.zig");
 const c_fs = @import("../c/fs.zig");
 const c_net = @import("../c/net.zig");
@@ -304,7 +304,7 @@ pub const Job = struct {
     }
 
     fn checkPicked(handle: u64, result: i32, flags: u32) void {
-        const id = buffers.idOf(flags) orelse return;
+        const id = provided_buffers.idOf(flags) orelse return;
         const set = &Shard.current().?.buffers.ready;
         expect(result > 0, "a buffer without data", .{});
         for (set.all(id)[0..@intCast(result)]) |byte|

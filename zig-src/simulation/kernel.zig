@@ -5,7 +5,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const buffers = @import("../ring/provided_buffers.zig");
+const provided_buffers = @import("../ring/provided_buffers.zig");
 const Info = @import("../ring/probe.zig").Info;
 const Capabilities = @import("../ring/probe.zig").Capabilities;
 const Internal = @import("../ring/user_data.zig").Internal;
@@ -261,7 +261,7 @@ const Endpoint = struct {
         if (machine.oneIn(faults.odd_every)) return negative(.NOBUFS);
         const set = self.ring.?.buffers orelse report.fail("a receive without the shard's buffers", .{});
         const id = set.take() orelse return negative(.NOBUFS);
-        flags.* |= buffers.flagsOf(id);
+        flags.* |= provided_buffers.flagsOf(id);
         const size = 1 + machine.random().uintLessThan(u32, 64);
         @memset(set.all(id)[0..size], patternOf(one.sqe.user_data));
         return @intCast(size);
@@ -299,7 +299,7 @@ const Endpoint = struct {
         report.expect(self.open and !self.asleep, "ring {d} closed twice, or while its thread sleeps", .{self.number});
         self.open = false;
         if (self.ring) |ring| if (ring.buffers) |set|
-            report.expect(set.free_count == buffers.count, "ring {d}: {d} buffers are back", .{
+            report.expect(set.free_count == provided_buffers.count, "ring {d}: {d} buffers are back", .{
                 self.number, set.free_count,
             });
         for (pending.items) |*each| {

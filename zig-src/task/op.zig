@@ -6,7 +6,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const limits = @import("../base/limits.zig");
-const seam = @import("../base/platform.zig");
+const platform = @import("../base/platform.zig");
 const gpa = @import("../base/memory.zig").gpa;
 const isItself = @import("../base/self_connect.zig").isItself;
 const Sqe = @import("../ring/ring.zig").Sqe;
@@ -130,7 +130,7 @@ pub const OpTable = struct {
         op.cqe_flags = cqe_flags;
         if (op.socket >= 0) {
             if (result >= 0 and isItself(op.socket)) op.result = -@as(i32, @backingInt(linux.E.CONNREFUSED));
-            if (op.result >= 0) op.result = op.socket else _ = seam.system.close(op.socket);
+            if (op.result >= 0) op.result = op.socket else _ = platform.system.close(op.socket);
             op.socket = -1;
         }
         if (op.owned_bytes) |bytes| gpa.free(bytes);

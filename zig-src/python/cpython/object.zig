@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const helpers = &@import("callbacks.zig").helpers;
+const callbacks = @import("callbacks.zig");
 const py = &api.py;
 const Object = api.Object;
 
@@ -143,7 +143,8 @@ pub fn getBuffer(source: *Object, view: *api.Buffer, flags: c_int) bool {
     const exception = api.takeException();
     defer py.Py_DecRef(exception);
     const writable = py.PyBool_FromLong(@intFromBool(flags == api.buffer_writable)) orelse return false;
-    const better = api.call(helpers.no_buffer, &.{ api.ref(exception), api.ref(source), writable }) orelse return false;
+    const all = [_]*Object{ api.ref(exception), api.ref(source), writable };
+    const better = api.call(callbacks.table.no_buffer, &all) orelse return false;
     defer py.Py_DecRef(better);
     api.raiseObject(better);
     return false;

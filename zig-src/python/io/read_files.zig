@@ -7,8 +7,8 @@ const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
-const helpers = &@import("../cpython/callbacks.zig").helpers;
-const many = @import("batch.zig");
+const callbacks = @import("../cpython/callbacks.zig");
+const batch = @import("batch.zig");
 const object = @import("../cpython/object.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const PyTask = @import("../task/py_task.zig").PyTask;
@@ -38,7 +38,7 @@ const Slot = struct {
 };
 
 const ReadFiles = struct {
-    progress: many.Progress,
+    progress: batch.Progress,
     /// List of paths as bytes, list of what errors call them, list of results.
     paths: ?*Object,
     names: ?*Object,
@@ -159,7 +159,7 @@ const ReadFiles = struct {
         const name = py.PyList_GetItem(self.names.?, @intCast(slot.index)).?;
         const number = py.PyLong_FromLongLong(@backingInt(errno));
         const exception = if (number) |n|
-            api.call(helpers.os_error, &.{ n, api.none(), api.ref(name) })
+            api.call(callbacks.table.os_error, &.{ n, api.none(), api.ref(name) })
         else
             null;
         if (exception) |e| return self.put(slot, e);
@@ -183,7 +183,7 @@ const ReadFiles = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
-        many.Told(ReadFiles).told(instance);
+        batch.Told(ReadFiles).told(instance);
         // While the kernel has an operation the task holds a reference; what a task left half done
         // ends here.
         for (&self.slots) |*slot| {
@@ -198,14 +198,14 @@ const ReadFiles = struct {
     }
 
     pub fn define() bool {
-        const Work = many.Many(ReadFiles);
-        const Kinds = object.Coroutine(Work.step, many.Told(ReadFiles).giveUp);
+        const Work = batch.Batch(ReadFiles);
+        const Kinds = object.Coroutine(Work.step, batch.Told(ReadFiles).giveUp);
         const S = struct {
             var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
         };
         var slots = Kinds.slots() ++ [_]api.TypeSlot{
             object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.repr, &many.Told(ReadFiles).show),
+            object.slotOf(api.slot.repr, &batch.Told(ReadFiles).show),
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},
         };

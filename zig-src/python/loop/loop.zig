@@ -85,7 +85,12 @@ pub const Loop = struct {
     /// The task is known to the shard. // any thread
     spawned: std.atomic.Value(bool),
 
-    const vtable: task_module.VTable = .{ .interpreted = true, .poll = turn.poll, .abandon = abandon, .release = release };
+    const vtable: task_module.VTable = .{
+        .interpreted = true,
+        .poll = turn.poll,
+        .abandon = abandon,
+        .release = release,
+    };
     pub const Type = object.TypeOf(Loop);
 
     pub fn of(instance: *Object) *Loop {

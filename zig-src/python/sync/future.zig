@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
-const later = @import("../cpython/trashcan.zig");
+const trashcan = @import("../cpython/trashcan.zig");
 const object = @import("../cpython/object.zig");
 const result_wait = @import("../task/result_wait.zig");
 const Latch = @import("../../task/latch.zig").Latch;
@@ -118,8 +118,8 @@ pub const Future = struct {
     fn dealloc(instance: *Object) callconv(.c) void {
         py.PyObject_GC_UnTrack(instance);
         const self = Type.body(instance);
-        later.drop(&self.value);
-        later.drop(&self.item);
+        trashcan.drop(&self.value);
+        trashcan.drop(&self.item);
         Type.free(instance, true);
     }
 
@@ -134,7 +134,7 @@ pub const Future = struct {
     }
 
     fn clear(instance: *Object) callconv(.c) c_int {
-        later.drop(&Type.body(instance).value);
+        trashcan.drop(&Type.body(instance).value);
         return 0;
     }
 

@@ -2,8 +2,7 @@
 
 const api = @import("../cpython/api.zig");
 const errors = @import("../../base/errors.zig");
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
+const callbacks = @import("../cpython/callbacks.zig");
 const native = @import("../../runtime/native_task.zig");
 const object = @import("../cpython/object.zig");
 const repr = @import("repr.zig");
@@ -37,7 +36,7 @@ pub const NativeJoin = struct {
             &self.join,
         ) catch |err| {
             py.Py_DecRef(instance);
-            return helpers_module.raiseCode(errors.fromError(err));
+            return callbacks.raiseCode(errors.fromError(err));
         };
         self.task = native.joins.pin(self.join).?;
         self.runtime = api.ref(runtime);
@@ -64,8 +63,8 @@ pub const NativeJoin = struct {
         const task = &self.task.task;
         if (task.status == errors.ok) return py.PyLong_FromLongLong(task.result);
         if (task.status == @backingInt(errors.Code.cancelled))
-            return api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
-        return helpers_module.raiseCode(task.status);
+            return api.raise(callbacks.table.TaskCancelled, "the task was cancelled before it ended");
+        return callbacks.raiseCode(task.status);
     }
 
     fn result(instance: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {

@@ -7,7 +7,7 @@ const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
 const limits = @import("../../base/limits.zig");
 const sync = @import("../../base/sync.zig");
-const helpers = &@import("../cpython/callbacks.zig").helpers;
+const callbacks = @import("../cpython/callbacks.zig");
 const yield = @import("yield.zig");
 const Scheduler = @import("../../scheduler/scheduler.zig").Scheduler;
 const Interpreter = @import("../../scheduler/interpreter.zig").Interpreter;
@@ -39,7 +39,7 @@ fn attach(shard: *Shard) void {
         _ = py.PyGILState_Ensure();
     }
     yield.keepSpare(true);
-    callHook(helpers.attached, shard, if (own == shard) threadName() else api.none());
+    callHook(callbacks.table.attached, shard, if (own == shard) threadName() else api.none());
     shard.interpreter_data = py.PyEval_SaveThread();
 }
 
@@ -54,7 +54,7 @@ fn threadName() *Object {
 
 fn detach(shard: *Shard) void {
     py.PyEval_RestoreThread(@ptrCast(shard.interpreter_data.?));
-    callHook(helpers.detached, shard, null);
+    callHook(callbacks.table.detached, shard, null);
     yield.keepSpare(false);
     if (shard.interruptible) return;
     const runtime = PyRuntime.ofScheduler(shard.scheduler);
@@ -137,7 +137,7 @@ fn wanted(shard: *Shard) bool {
 
 fn lastTask(shard: *Shard) void {
     shard.acquireInterpreter();
-    callHook(helpers.last_task, shard, null);
+    callHook(callbacks.table.last_task, shard, null);
 }
 
 /// Runs Python's signal handlers; what they raise ends the runtime and is raised by run().
@@ -159,5 +159,5 @@ pub fn lookAtHandlers(shard: *Shard) void {
     const now_ns = shard.now_ns;
     if (runtime.looked_ns != 0 and now_ns - runtime.looked_ns < limits.interruptible_backstop_ns) return;
     runtime.looked_ns = now_ns;
-    if (!tryHook(helpers.signals, shard, null)) runtime.stopWith(api.takeException());
+    if (!tryHook(callbacks.table.signals, shard, null)) runtime.stopWith(api.takeException());
 }

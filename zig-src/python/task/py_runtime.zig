@@ -7,8 +7,7 @@ const clock = @import("../../base/clock.zig");
 const errors = @import("../../base/errors.zig");
 const Failure = @import("../../base/failure.zig").Failure;
 const forgotten = @import("../cpython/forgotten.zig");
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
+const callbacks = @import("../cpython/callbacks.zig");
 const interpreter_module = @import("py_interpreter.zig");
 const interpreter = &interpreter_module.interpreter;
 const NativeJoin = @import("native_join.zig").NativeJoin;
@@ -67,7 +66,7 @@ pub const PyRuntime = struct {
         const debug = object.unsigned(arguments[2], "debug", 1) orelse return null;
         const given: *const Options = @ptrFromInt(address);
         const options = options_module.read(Options, .init(), given) catch |err|
-            return helpers_module.raiseCode(errors.fromError(err));
+            return callbacks.raiseCode(errors.fromError(err));
         const instance = Type.create() orelse return null;
         const self = Type.body(instance);
         if (debug == 1) {
@@ -84,8 +83,8 @@ pub const PyRuntime = struct {
         py.PyEval_RestoreThread(state);
         if (result != errors.ok) {
             py.Py_DecRef(instance);
-            if (failure.errno == 0) return helpers_module.raiseCode(result);
-            return helpers_module.raiseErrno(failure.errno, @tagName(failure.call), null);
+            if (failure.errno == 0) return callbacks.raiseCode(result);
+            return callbacks.raiseErrno(failure.errno, @tagName(failure.call), null);
         }
         // One for each thread of ours, whether or not it came into the interpreter yet; given back when it leaves.
         for (self.runtime.scheduler.shards) |*shard| if (shard.thread != null) py.Py_IncRef(instance);
@@ -94,7 +93,13 @@ pub const PyRuntime = struct {
 
     fn open(self: *PyRuntime, options: *const Options, driven: bool, failure: *Failure) i32 {
         const owner = runtime_handle.Owner.reserve(&self.handle) catch |err| return errors.fromError(err);
-        self.runtime = core.Runtime.start(options, interpreter, self, driven, failure) catch |err| {
+        const asked: core.Runtime.Start = .{
+            .options = options,
+            .interpreter = interpreter,
+            .interpreter_owner = self,
+            .driven = driven,
+        };
+        self.runtime = core.Runtime.start(asked, failure) catch |err| {
             std.debug.assert(runtime_handle.runtimes.close(self.handle));
             runtime_handle.runtimes.unpin(self.handle);
             return switch (err) {
@@ -159,7 +164,7 @@ pub const PyRuntime = struct {
             if (err == error.Closed) task.closeCoroutine(); // It can never run; a full queue may empty.
             py.Py_DecRef(handle);
             py.Py_DecRef(handle);
-            return helpers_module.raiseCode(errors.fromError(err));
+            return callbacks.raiseCode(errors.fromError(err));
         };
         return handle;
     }
@@ -215,7 +220,7 @@ pub const PyRuntime = struct {
         const class = py.PyObject_Type(given);
         defer py.Py_DecRef(class);
         if (class == py.PyCoro_Type) return api.ref(given);
-        return api.call(helpers.adopt, &.{api.ref(given)});
+        return api.call(callbacks.table.adopt, &.{api.ref(given)});
     }
 
     /// spawn_native(address, ctx, kind, value) -> NativeTask
@@ -278,7 +283,8 @@ pub const PyRuntime = struct {
         }
         // Tasks of two shards may come here at once.
         if (@atomicRmw(?*Object, &self.fatal, .Xchg, exception, .acq_rel)) |before| py.Py_DecRef(before);
-        if (self.runtime.scheduler.closing.load(.seq_cst)) self.runtime.scheduler.cancelAgain() else self.closeRuntime();
+        const scheduler = &self.runtime.scheduler;
+        if (scheduler.closing.load(.seq_cst)) scheduler.cancelAgain() else self.closeRuntime();
     }
 
     pub fn closeRuntime(self: *PyRuntime) void {
@@ -313,7 +319,7 @@ pub const PyRuntime = struct {
     /// False: not in time, or with an exception set. A signal handler's is one only where it may be.
     fn stop(self: *PyRuntime, deadline_ns: u64, interruptible: bool) bool {
         if (self.forked()) {
-            _ = helpers_module.raiseCode(errors.fromError(error.Forked));
+            _ = callbacks.raiseCode(errors.fromError(error.Forked));
             return false;
         }
         while (true) {
@@ -327,7 +333,7 @@ pub const PyRuntime = struct {
                     return true;
                 }
             } else |err| {
-                _ = helpers_module.raiseCode(errors.fromError(err));
+                _ = callbacks.raiseCode(errors.fromError(err));
                 return false;
             }
             if (clock.nowNs() >= deadline_ns) return false;
@@ -342,7 +348,7 @@ pub const PyRuntime = struct {
 
     fn requestStop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
-        if (self.forked()) return helpers_module.raiseCode(errors.fromError(error.Forked));
+        if (self.forked()) return callbacks.raiseCode(errors.fromError(error.Forked));
         self.closeRuntime();
         return api.none();
     }
@@ -350,7 +356,7 @@ pub const PyRuntime = struct {
     /// Any thread; after request_stop().
     fn cancelAgain(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
-        if (self.forked()) return helpers_module.raiseCode(errors.fromError(error.Forked));
+        if (self.forked()) return callbacks.raiseCode(errors.fromError(error.Forked));
         self.runtime.scheduler.cancelAgain();
         return api.none();
     }
@@ -374,7 +380,7 @@ pub const PyRuntime = struct {
             }
             api.drop(&bytes);
             // The counters go on meanwhile, and larger numbers take more bytes.
-            if (result != @backingInt(errors.Code.buffer)) return helpers_module.raiseCode(result);
+            if (result != @backingInt(errors.Code.buffer)) return callbacks.raiseCode(result);
         }
     }
 

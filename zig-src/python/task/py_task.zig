@@ -8,11 +8,10 @@ const std = @import("std");
 const assert = std.debug.assert;
 const api = @import("../cpython/api.zig");
 const errors = @import("../../base/errors.zig");
-const later = @import("../cpython/trashcan.zig");
+const trashcan = @import("../cpython/trashcan.zig");
 const core_task = @import("../../task/task.zig");
 const object = @import("../cpython/object.zig");
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
+const callbacks = @import("../cpython/callbacks.zig");
 const interpreter = &@import("py_interpreter.zig").interpreter;
 const lookAtHandlers = @import("py_interpreter.zig").lookAtHandlers;
 const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
@@ -23,7 +22,7 @@ const Poll = core_task.Poll;
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Task = core_task.Task;
-const Timeout = @import("cancel_scope.zig").Timeout;
+const CancelScope = @import("cancel_scope.zig").CancelScope;
 const StallWatchdog = @import("stall_watchdog.zig").StallWatchdog;
 const Latch = @import("../../task/latch.zig").Latch;
 const Waiter = @import("../../task/latch.zig").Waiter;
@@ -57,7 +56,7 @@ pub const PyTask = struct {
     has_watchdog: bool,
     failed: bool,
     retrieved: bool,
-    scopes: ?*Timeout,
+    scopes: ?*CancelScope,
     runtime: ?*Object,
     coroutine: ?*Object,
     context: ?*Object,
@@ -127,7 +126,7 @@ pub const PyTask = struct {
     fn outside(what: []const u8) ?*PyTask {
         @branchHint(.cold);
         const text = api.string(what) orelse return null;
-        const exception = api.call(helpers.outside, &.{text}) orelse return null;
+        const exception = api.call(callbacks.table.outside, &.{text}) orelse return null;
         defer py.Py_DecRef(exception);
         api.raiseObject(exception);
         return null;
@@ -181,7 +180,7 @@ pub const PyTask = struct {
         defer py.Py_DecRef(value);
         const throw = py.PyObject_GetAttrString(self.coroutine.?, "throw") orelse return self.fail();
         defer py.Py_DecRef(throw);
-        const exception = api.call(helpers.foreign, &.{api.ref(value)}) orelse return self.fail();
+        const exception = api.call(callbacks.table.foreign, &.{api.ref(value)}) orelse return self.fail();
         const next = api.call(throw, &.{exception}) orelse return self.afterThrow();
         // It caught the error. Where it awaits something foreign again, the next poll tells it again.
         if (self.suspended) return self.afterSuspension(next);
@@ -202,16 +201,20 @@ pub const PyTask = struct {
         return .ended;
     }
 
+    fn isClosing() bool {
+        return Shard.current().?.scheduler.closing.load(.seq_cst);
+    }
+
     /// The coroutine raised: the exception becomes the task's outcome.
     fn fail(self: *PyTask) Poll {
         const exception = api.takeException();
-        if (matches(exception, helpers.CancelledError)) {
+        if (matches(exception, callbacks.table.CancelledError)) {
             self.task.status = @backingInt(errors.Code.cancelled);
             self.nameAfterCoroutine();
             self.bytes_written = writtenOf(exception);
             py.Py_DecRef(exception); // Nobody asks for it; its traceback holds the frames.
             return .ended;
-        } else if (matches(exception, helpers.TaskCancelled) and Shard.current().?.scheduler.closing.load(.seq_cst)) {
+        } else if (matches(exception, callbacks.table.TaskCancelled) and isClosing()) {
             // The close has ended what the task awaited before the task itself was told: no failure of it.
             self.task.status = @backingInt(errors.Code.cancelled);
             self.retrieved = true;
@@ -234,7 +237,8 @@ pub const PyTask = struct {
     /// Of a coroutine that another task, or an await, has run or runs: the interpreter's words do not say so.
     fn sayRunTwice(self: *PyTask) void {
         @branchHint(.cold);
-        const better = api.call(helpers.run_twice, &.{ api.ref(self.coroutine.?), api.ref(self.value.?) }) orelse
+        const both = [_]*Object{ api.ref(self.coroutine.?), api.ref(self.value.?) };
+        const better = api.call(callbacks.table.run_twice, &both) orelse
             return py.PyErr_Clear();
         api.drop(&self.value);
         self.value = better;
@@ -302,7 +306,7 @@ pub const PyTask = struct {
     /// Raises the cancellation that is wanted, once. One from outside goes before a time limit, so
     /// that no time limit can swallow it.
     pub fn raiseCancel(self: *PyTask) ?*Object {
-        const exception = api.call(helpers.CancelledError, &.{}) orelse return null;
+        const exception = api.call(callbacks.table.CancelledError, &.{}) orelse return null;
         defer py.Py_DecRef(exception);
         const asked = self.task.cancel_requested.swap(false, .acq_rel);
         if (asked or self.endIsNews()) {
@@ -313,7 +317,7 @@ pub const PyTask = struct {
             while (scope) |s| : (scope = s.next) {
                 if (!s.expired.load(.acquire) or s.delivered) continue;
                 s.delivered = true;
-                if (py.PyObject_SetAttrString(exception, "_scope", Timeout.Type.objectOf(s)) != 0) return null;
+                if (py.PyObject_SetAttrString(exception, "_scope", CancelScope.Type.objectOf(s)) != 0) return null;
                 break;
             }
         }
@@ -373,7 +377,7 @@ pub const PyTask = struct {
     /// shard from what it waits for. True with the exception set.
     fn drivenByAnother(_: *PyTask) bool {
         @branchHint(.cold);
-        const exception = api.call(helpers.other_loop, &.{}) orelse return true;
+        const exception = api.call(callbacks.table.other_loop, &.{}) orelse return true;
         defer py.Py_DecRef(exception);
         if (exception == py._Py_NoneStruct) return false;
         api.raiseObject(exception);
@@ -464,8 +468,8 @@ pub const PyTask = struct {
 
     /// It says what the cancellation said of a write.
     fn raiseCancelled(self: *const PyTask) ?*Object {
-        _ = api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
-        if (self.bytes_written >= 0) helpers_module.sayWritten(@intCast(self.bytes_written));
+        _ = api.raise(callbacks.table.TaskCancelled, "the task was cancelled before it ended");
+        if (self.bytes_written >= 0) callbacks.sayWritten(@intCast(self.bytes_written));
         return null;
     }
 
@@ -555,7 +559,7 @@ pub const PyTask = struct {
     fn clear(self: *PyTask) void {
         api.drop(&self.coroutine);
         api.drop(&self.context);
-        later.drop(&self.value);
+        trashcan.drop(&self.value);
         api.drop(&self.traceback);
         api.drop(&self.name);
         api.drop(&self.runtime);
@@ -569,7 +573,7 @@ pub const PyTask = struct {
         // Only what a finished task still holds can be part of garbage.
         if (self.task.isDone()) {
             self.retrieved = self.retrieved or !self.failed;
-            later.drop(&self.value);
+            trashcan.drop(&self.value);
             api.drop(&self.traceback);
             self.failed = false;
         }

@@ -1,18 +1,13 @@
 //! libspargio: the core and its C ABI.
 
-pub const c_api = @import("c/api.zig");
-
 pub const std_options = @import("base/root_settings.zig").std_options;
 pub const panic = @import("base/root_settings.zig").panic;
 
 comptime {
-    _ = c_api;
-    _ = @import("c/messages.zig");
-    _ = @import("c/ops.zig");
+    _ = @import("c/c_abi.zig");
 }
 
 test {
-    _ = c_api;
     _ = @import("tests/bell_failure_test.zig");
     _ = @import("base/cbor.zig");
     _ = @import("task/latch.zig");

@@ -4,8 +4,6 @@ pub const std_options = @import("base/root_settings.zig").std_options;
 pub const panic = @import("base/root_settings.zig").panic;
 
 comptime {
-    _ = @import("c/api.zig");
-    _ = @import("c/messages.zig");
-    _ = @import("c/ops.zig");
+    _ = @import("c/c_abi.zig");
     _ = @import("python/module.zig");
 }

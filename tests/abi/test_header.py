@@ -30,6 +30,29 @@ def test_clean(tmp_path: Path, language: str, standard: str) -> None:
     subprocess.run([*command, f"-I{HEADER.parent}", str(source)], check=True)
 
 
+def test_the_example_at_the_top_compiles(tmp_path: Path) -> None:
+    top = HEADER.read_text().split("Conventions")[0]
+    lines = [line[len(" *     ") :] for line in top.splitlines() if line.startswith(" *     ")]
+    start = lines.index("struct job job = {.fd = fd};")
+    text = "\n".join(
+        [
+            '#include "spargio.h"',
+            *lines[:start],
+            "int run(spargio_runtime runtime, int fd);",
+            "int run(spargio_runtime runtime, int fd) {",
+            "spargio_join join;",
+            "int64_t result;",
+            *lines[start:],
+            "return (int)result;",
+            "}\n",
+        ]
+    )
+    source = tmp_path / "example.c"
+    source.write_text(text)
+    command = [compiler("c"), "-std=c11", *STRICT, "-fsyntax-only", f"-I{HEADER.parent}"]
+    subprocess.run([*command, str(source)], check=True)
+
+
 def test_the_library_exports_what_is_declared(prefix: Path) -> None:
     if shutil.which("nm") is None:
         pytest.skip("no nm on this machine")

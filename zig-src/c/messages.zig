@@ -1,17 +1,14 @@
-//! The C ABI of messages between shards.
+//! The C ABI of messages between shards. Sends from any thread, the rest in a poll function.
 
-const c_api = @import("api.zig");
 const handles = @import("../runtime/runtime_handle.zig");
 const errors = @import("../base/errors.zig");
 const messages = @import("../scheduler/messages.zig");
+const currentTask = @import("common.zig").currentTask;
+const fail = @import("common.zig").fail;
 const Crew = @import("../scheduler/scheduler.zig").Crew;
 const Interest = @import("../message/mailbox.zig").Interest;
 const Message = messages.Message;
 const Shard = @import("../scheduler/shard.zig").Shard;
-
-fn fail(err: errors.Error) i32 {
-    return errors.fromError(err);
-}
 
 pub export fn spargio_msg_send(handle: u64, shard: u32, tag: u16, value: u32) i32 {
     const one: Message = .{ .from = 0, .tag = tag, .value = value };
@@ -53,9 +50,9 @@ pub export fn spargio_msg_send_direct(shard: u32, tag: u16, value: u32) i32 {
     return if (taken) errors.ok else fail(error.Overloaded);
 }
 
-pub export fn spargio_msg_flush(mark: ?*u64) i32 {
-    const out = mark orelse return fail(error.Invalid);
-    if (c_api.currentTask() == null) return fail(error.NotOnShard);
+pub export fn spargio_msg_flush(position: ?*u64) i32 {
+    const out = position orelse return fail(error.Invalid);
+    if (currentTask() == null) return fail(error.NotOnShard);
     const shard = Shard.current().?;
     if (out.* == 0) out.* = messages.flushed(shard) + 1;
     if (shard.mailbox.outbox.reached(out.* - 1)) return errors.ready;
@@ -72,7 +69,7 @@ pub export fn spargio_msg_next_hot(message: ?*Message) i32 {
 
 fn next(message: ?*Message, interest: Interest) i32 {
     const out = message orelse return fail(error.Invalid);
-    if (c_api.currentTask() == null) return fail(error.NotOnShard);
+    if (currentTask() == null) return fail(error.NotOnShard);
     out.* = messages.receive(Shard.current().?, interest) orelse return listen(interest);
     return errors.ready;
 }
@@ -87,7 +84,7 @@ pub export fn spargio_msg_take_hot_count(tag: u16, sum: ?*u64) i32 {
 
 fn takeCount(tag: u16, sum: ?*u64, wait: bool) i32 {
     const out = sum orelse return fail(error.Invalid);
-    if (c_api.currentTask() == null) return fail(error.NotOnShard);
+    if (currentTask() == null) return fail(error.NotOnShard);
     const shard = Shard.current().?;
     const counter = switch (shard.crew.tags.of(tag)) {
         .counter => |n| n,

@@ -5,7 +5,10 @@
 const std = @import("std");
 const linux = std.os.linux;
 const buffers = @import("../ring/provided_buffers.zig");
-const c_api = @import("../c/api.zig");
+const c_common = @import("../c/common.zig");
+const c_fs = @import("../c/fs.zig");
+const c_net = @import("../c/net.zig");
+const c_task = @import("../c/task.zig");
 const c_messages = @import("../c/messages.zig");
 const errors = @import("../base/errors.zig");
 const joins = &@import("../runtime/native_task.zig").joins;
@@ -73,8 +76,8 @@ pub const Job = struct {
             order.* += 1;
             self.order = order.*;
         }
-        const placement: c_api.PlacementC = .{ .kind = self.kind, .value = self.place };
-        const said = c_api.spargio_spawn(trial.handle, &placement, poll, self, &self.join);
+        const placement: c_task.PlacementC = .{ .kind = self.kind, .value = self.place };
+        const said = c_task.spargio_spawn(trial.handle, &placement, poll, self, &self.join);
         if (said == errors.ok) self.accepted = true else trial.refused += 1;
         if (said != errors.ok) expect(self.starts == 0, "job {d} was refused, and ran", .{self.number});
     }
@@ -86,12 +89,12 @@ pub const Job = struct {
         self.polling = true;
         defer self.polling = false;
         var shard: u32 = 0;
-        expect(c_api.spargio_current_shard(&shard) == errors.ok, "job {d} runs on no shard", .{self.number});
+        expect(c_task.spargio_current_shard(&shard) == errors.ok, "job {d} runs on no shard", .{self.number});
         if (self.starts == 0) self.begin(shard);
         expect(shard == self.shard, "job {d} moved from {d} to {d}", .{ self.number, self.shard, shard });
         machine.point();
         for (&self.slots) |*slot| self.look(slot);
-        if (!self.cancel_seen and c_api.spargio_task_cancelled() == 1) {
+        if (!self.cancel_seen and c_task.spargio_task_cancelled() == 1) {
             self.cancel_seen = true;
             self.steps_left = @min(self.steps_left, self.prng.random().uintLessThan(u32, 3));
             if (self.wait != .slot) self.wait = .nothing;
@@ -177,7 +180,7 @@ pub const Job = struct {
 
     fn joined(_: *Job, other: *Job) bool {
         var result: i64 = -1;
-        const said = c_api.spargio_join_poll(other.join, &result);
+        const said = c_task.spargio_join_poll(other.join, &result);
         if (said == errors.pending) return false;
         other.checkOutcome(said, result);
         return true;
@@ -205,7 +208,7 @@ pub const Job = struct {
     }
 
     pub fn cancel(self: *Job) void {
-        if (c_api.spargio_join_cancel(self.join) == errors.ok) self.cancel_asked = true;
+        if (c_task.spargio_join_cancel(self.join) == errors.ok) self.cancel_asked = true;
     }
 
     fn listen(self: *Job) void {
@@ -234,16 +237,16 @@ pub const Job = struct {
         slot.asked = 1 + r.uintLessThan(u32, data_bytes);
         const fd = trial.descriptor;
         const said = switch (r.uintLessThan(u8, 10)) {
-            0 => c_api.spargio_nop(&slot.handle),
+            0 => c_task.spargio_nop(&slot.handle),
             1, 2 => self.launchTimer(slot),
-            3 => self.launchRead(slot, c_api.spargio_recv(fd, &slot.data, slot.asked, 0, &slot.handle)),
-            4 => self.launchRead(slot, c_api.spargio_read_at(fd, &slot.data, slot.asked, 0, &slot.handle)),
-            5 => c_api.spargio_send(fd, &slot.data, slot.asked, 0, &slot.handle),
+            3 => self.launchRead(slot, c_net.spargio_recv(fd, &slot.data, slot.asked, 0, &slot.handle)),
+            4 => self.launchRead(slot, c_fs.spargio_read_at(fd, &slot.data, slot.asked, 0, &slot.handle)),
+            5 => c_net.spargio_send(fd, &slot.data, slot.asked, 0, &slot.handle),
             6 => self.launchAccept(slot),
-            7 => c_api.launch(&slot.handle, net.sendZeroCopy, .{ fd, @as([]const u8, slot.data[0..slot.asked]), 0 }),
+            7 => c_common.launch(&slot.handle, net.sendZeroCopy, .{ fd, @as([]const u8, slot.data[0..slot.asked]), 0 }),
             8 => picked: {
                 if (Shard.current().?.pickable() == null) return;
-                break :picked c_api.launch(&slot.handle, net.recvPicked, .{ fd, @as(usize, slot.asked), false });
+                break :picked c_common.launch(&slot.handle, net.recvPicked, .{ fd, @as(usize, slot.asked), false });
             },
             else => return self.launchMultishot(place),
         };
@@ -254,7 +257,7 @@ pub const Job = struct {
 
     fn launchTimer(_: *Job, slot: *Slot) i32 {
         const duration_ns = machine.magnitude(20 * std.time.ns_per_ms);
-        const said = c_api.spargio_sleep(duration_ns, &slot.handle);
+        const said = c_task.spargio_sleep(duration_ns, &slot.handle);
         slot.due_ns = machine.timeNs() + duration_ns;
         return said;
     }
@@ -266,7 +269,7 @@ pub const Job = struct {
 
     fn launchAccept(_: *Job, slot: *Slot) i32 {
         slot.is_accept = true;
-        return c_api.spargio_accept(trial.descriptor, &slot.handle);
+        return c_net.spargio_accept(trial.descriptor, &slot.handle);
     }
 
     fn launchMultishot(self: *Job, place: usize) void {
@@ -312,7 +315,7 @@ pub const Job = struct {
     fn cancelSlot(self: *Job) void {
         const slot = &self.slots[self.prng.random().uintLessThan(usize, self.slots.len)];
         if (slot.state != .under_way and slot.state != .multishot) return;
-        const said = c_api.spargio_op_cancel(slot.handle);
+        const said = c_task.spargio_op_cancel(slot.handle);
         expect(said == errors.ok, "an operation that is under way cannot be cancelled: {d}", .{said});
     }
 
@@ -323,10 +326,10 @@ pub const Job = struct {
             report.fail("job {d}: an operation is gone", .{self.number});
         const flags = op.cqe_flags;
         var result: i32 = 0;
-        const said = c_api.spargio_op_poll(slot.handle, &result);
+        const said = c_task.spargio_op_poll(slot.handle, &result);
         if (said == errors.pending) return;
         expect(said == errors.ready, "an operation says {d}", .{said});
-        expect(c_api.spargio_op_poll(slot.handle, &result) < 0, "an operation ends twice", .{});
+        expect(c_task.spargio_op_poll(slot.handle, &result) < 0, "an operation ends twice", .{});
         slot.state = .ended;
         checkPicked(slot.handle, result, flags);
         if (slot.is_accept and result >= 0) _ = kernel.close(result);

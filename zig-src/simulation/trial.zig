@@ -2,7 +2,8 @@
 
 const std = @import("std");
 const arena = @import("arena.zig");
-const c_api = @import("../c/api.zig");
+const c_runtime = @import("../c/runtime.zig");
+const c_task = @import("../c/task.zig");
 const runtime_handle = @import("../runtime/runtime_handle.zig");
 const errors = @import("../base/errors.zig");
 const Job = @import("job.zig").Job;
@@ -78,7 +79,7 @@ pub fn disturb(prng: *std.Random.DefaultPrng) void {
     const job = &jobs[prng.random().uintLessThan(usize, job_count)];
     if (!job.accepted) return;
     if (prng.random().uintLessThan(u8, 4) > 0) return job.cancel();
-    if (c_api.spargio_join_release(job.join) == errors.ok) job.released = true;
+    if (c_task.spargio_join_release(job.join) == errors.ok) job.released = true;
 }
 
 /// Everything about the machine and the options comes from the seed; a fault is off as often as on.
@@ -182,7 +183,7 @@ fn main(_: *anyopaque) void {
     const options = drawOptions();
     shards = options.shards;
     jobs_most = 4 + machine.random().uintLessThan(usize, jobs_max - 4);
-    if (c_api.spargio_runtime_start(&options, &handle) != errors.ok) {
+    if (c_runtime.spargio_runtime_start(&options, &handle) != errors.ok) {
         totals.not_started += 1;
         return checkMemory();
     }
@@ -202,8 +203,8 @@ fn main(_: *anyopaque) void {
     const join_first = r.boolean();
     if (join_first) for (threads[0..made]) |thread| thread.join();
     const began_ns = machine.timeNs();
-    while (r.boolean()) _ = c_api.spargio_runtime_shutdown(handle, machine.magnitude(5 * std.time.ns_per_ms));
-    _ = c_api.spargio_runtime_shutdown(handle, forever); // Another thread may have been first.
+    while (r.boolean()) _ = c_runtime.spargio_runtime_shutdown(handle, machine.magnitude(5 * std.time.ns_per_ms));
+    _ = c_runtime.spargio_runtime_shutdown(handle, forever); // Another thread may have been first.
     running = false;
     expect(machine.timeNs() - began_ns < end_limit_ns, "the shutdown took {d} ns", .{machine.timeNs() - began_ns});
     if (!join_first) for (threads[0..made]) |thread| thread.join();
@@ -223,7 +224,7 @@ fn produce(number: usize) void {
             10, 11, 12 => mail.send(&prng, sender),
             13, 14 => machine.sleep(machine.magnitude(20 * std.time.ns_per_ms)),
             else => if (r.uintLessThan(u8, 32) == 0) {
-                _ = c_api.spargio_runtime_shutdown(handle, machine.magnitude(std.time.ns_per_ms));
+                _ = c_runtime.spargio_runtime_shutdown(handle, machine.magnitude(std.time.ns_per_ms));
             },
         }
     }
@@ -237,7 +238,7 @@ fn waitFor(number: usize, prng: *std.Random.DefaultPrng) void {
     const limit_ns = machine.magnitude(100 * std.time.ns_per_ms);
     const began_ns = machine.timeNs();
     waiting[number] = job;
-    const said = c_api.spargio_join_wait(job.join, limit_ns, &result);
+    const said = c_task.spargio_join_wait(job.join, limit_ns, &result);
     waiting[number] = null;
     if (said == @backingInt(errors.Code.timeout))
         expect(machine.timeNs() - began_ns >= limit_ns, "a wait ends before its time", .{});
@@ -324,7 +325,7 @@ fn checkAtEnd() void {
         job.checkOutcome(native.task.status, native.task.result);
         expect(native.task.status != errors.ok or job.starts == 1, "job {d} never ran", .{job.number});
         joins.unpin(job.join);
-        expect(c_api.spargio_join_release(job.join) == errors.ok, "a handle is gone", .{});
+        expect(c_task.spargio_join_release(job.join) == errors.ok, "a handle is gone", .{});
     }
     expect(crew.liveTasks() == 0, "{d} tasks are left", .{crew.liveTasks()});
     var granted: u32 = 0; // One that was woken for a search may have found the end instead.

@@ -5,7 +5,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_api = @import("../c/api.zig");
+const c_runtime = @import("../c/runtime.zig");
+const c_task = @import("../c/task.zig");
 const runtime_handle = @import("../runtime/runtime_handle.zig");
 const c_messages = @import("../c/messages.zig");
 const errors = @import("../base/errors.zig");
@@ -46,9 +47,9 @@ const Trial = struct {
     }
 
     fn spawn(self: *Trial, number: u64, poll: *const fn (?*anyopaque, *i64) callconv(.c) i32) !u64 {
-        const placement: c_api.PlacementC = .{ .kind = 0, .value = number };
+        const placement: c_task.PlacementC = .{ .kind = 0, .value = number };
         var join: u64 = 0;
-        try testing.expectEqual(errors.ok, c_api.spargio_spawn(self.handle, &placement, poll, self, &join));
+        try testing.expectEqual(errors.ok, c_task.spargio_spawn(self.handle, &placement, poll, self, &join));
         return join;
     }
 
@@ -70,8 +71,8 @@ const Trial = struct {
 
 fn joined(join: u64) !void {
     var result: i64 = 0;
-    try testing.expectEqual(errors.ok, c_api.spargio_join_wait(join, limit_ns, &result));
-    try testing.expectEqual(errors.ok, c_api.spargio_join_release(join));
+    try testing.expectEqual(errors.ok, c_task.spargio_join_wait(join, limit_ns, &result));
+    try testing.expectEqual(errors.ok, c_task.spargio_join_release(join));
 }
 
 fn listen(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
@@ -122,12 +123,12 @@ fn started() !Trial {
     options.shards = 2;
     options.backend = 1;
     var handle: u64 = 0;
-    try testing.expectEqual(errors.ok, c_api.spargio_runtime_start(&options, &handle));
+    try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_start(&options, &handle));
     return .{ .handle = handle, .runtime = runtime_handle.pinRuntime(handle).?, .refusal = undefined };
 }
 
 fn checkCounts(trial: *Trial, errno: linux.E) !void {
-    try testing.expectEqual(errors.ok, c_api.spargio_runtime_shutdown(trial.handle, limit_ns));
+    try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_shutdown(trial.handle, limit_ns));
     const sender = trial.shard(0);
     try testing.expectEqual(rounds, trial.received.load(.acquire));
     try testing.expect(trial.in_order);

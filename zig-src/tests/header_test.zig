@@ -22,12 +22,12 @@ fn sameLayout(comptime C: type, comptime Own: type) !void {
 test "structs" {
     try sameLayout(header.spargio_runtime_options, @import("../base/options.zig").Options);
     try sameLayout(header.spargio_probe_info, @import("../ring/probe.zig").Info);
-    try sameLayout(header.spargio_placement, @import("../c/api.zig").PlacementC);
+    try sameLayout(header.spargio_placement, @import("../c/task.zig").PlacementC);
     try sameLayout(header.spargio_msg, @import("../queue/lane.zig").Message);
 }
 
 test "constants" {
-    try std.testing.expectEqual(header.SPARGIO_ABI_VERSION, @import("../c/api.zig").abi_version);
+    try std.testing.expectEqual(header.SPARGIO_ABI_VERSION, @import("../c/runtime.zig").abi_version);
     try sameNumbers("SPARGIO_E_", errors.Code);
     try sameNumbers("SPARGIO_PLACE_", Kind);
     try sameNumbers("SPARGIO_QUEUE_", Backend);

@@ -4,7 +4,10 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_api = @import("../c/api.zig");
+const c_fs = @import("../c/fs.zig");
+const c_runtime = @import("../c/runtime.zig");
+const c_task = @import("../c/task.zig");
+const c_user_sqe = @import("../c/user_sqe.zig");
 const runtime_handle = @import("../runtime/runtime_handle.zig");
 const errors = @import("../base/errors.zig");
 const Options = @import("../base/options.zig").Options;
@@ -33,19 +36,19 @@ const Trial = struct {
             return errors.pending;
         }
         var value: i32 = 0;
-        const said = c_api.spargio_op_poll(self.op, &value);
+        const said = c_task.spargio_op_poll(self.op, &value);
         result.* = value;
         return said;
     }
 
     fn read(self: *Trial) i32 {
-        return c_api.spargio_read_at(self.pipe[0], &self.buffer, self.buffer.len, 0, &self.op);
+        return c_fs.spargio_read_at(self.pipe[0], &self.buffer, self.buffer.len, 0, &self.op);
     }
 
     fn submitRaw(self: *Trial) i32 {
         var sqe: Sqe = undefined;
         sqe.prep_read(self.pipe[0], &self.buffer, 0);
-        return c_api.spargio_submit_sqe(&sqe, null, null, &self.op);
+        return c_user_sqe.spargio_submit_sqe(&sqe, null, null, &self.op);
     }
 
     /// As the kernel would post the operation's end.
@@ -68,8 +71,8 @@ const Trial = struct {
 fn interrupted(verbatim: bool) !i64 {
     const options: Options = .{ .shards = 1, .ring_entries = 8 };
     var handle: u64 = 0;
-    try testing.expectEqual(errors.ok, c_api.spargio_runtime_start(&options, &handle));
-    defer _ = c_api.spargio_runtime_shutdown(handle, forever);
+    try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_start(&options, &handle));
+    defer _ = c_runtime.spargio_runtime_shutdown(handle, forever);
     const runtime = runtime_handle.pinRuntime(handle).?;
     defer runtime_handle.runtimes.unpin(handle);
     if (!runtime.crew.usesSendMsgRing()) return error.SkipZigTest;
@@ -79,23 +82,23 @@ fn interrupted(verbatim: bool) !i64 {
         _ = linux.close(fd);
     };
     var join: u64 = 0;
-    const placement: c_api.PlacementC = .{ .kind = 0 };
-    try testing.expectEqual(errors.ok, c_api.spargio_spawn(handle, &placement, Trial.poll, &trial, &join));
+    const placement: c_task.PlacementC = .{ .kind = 0 };
+    try testing.expectEqual(errors.ok, c_task.spargio_spawn(handle, &placement, Trial.poll, &trial, &join));
     for (0..if (verbatim) 1 else interruptions) |_| {
         const before = trial.reaped();
         try trial.interrupt();
         while (trial.reaped() == before) _ = linux.sched_yield();
     }
     var result: i64 = 0;
-    if (verbatim) try testing.expectEqual(errors.ok, c_api.spargio_join_wait(join, forever, &result));
+    if (verbatim) try testing.expectEqual(errors.ok, c_task.spargio_join_wait(join, forever, &result));
     // Each of the reads that are under way takes one: nothing is left behind in the kernel.
     for (0..interruptions + 1) |_| try testing.expectEqual(1, linux.write(trial.pipe[1], "x", 1));
     if (verbatim) {
         // The read that the kernel still has ends now, and is nobody's.
         const stale = &runtime.crew.shards[0].counters.stale_completions;
         while (stale.get() == 0) _ = linux.sched_yield();
-    } else try testing.expectEqual(errors.ok, c_api.spargio_join_wait(join, forever, &result));
-    try testing.expectEqual(errors.ok, c_api.spargio_join_release(join));
+    } else try testing.expectEqual(errors.ok, c_task.spargio_join_wait(join, forever, &result));
+    try testing.expectEqual(errors.ok, c_task.spargio_join_release(join));
     return result;
 }
 

@@ -3,7 +3,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_api = @import("../c/api.zig");
+const c_runtime = @import("../c/runtime.zig");
+const c_task = @import("../c/task.zig");
 const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
 const Watch = @import("../base/memory.zig").Watch;
@@ -64,18 +65,18 @@ const Held = struct {
 fn expectWhole(handle: u64, shards: u32) !void {
     for (0..shards) |shard| {
         var join: u64 = 0;
-        const placement: c_api.PlacementC = .{ .kind = 0, .value = shard };
-        try testing.expectEqual(errors.ok, c_api.spargio_spawn(handle, &placement, nothing, null, &join));
+        const placement: c_task.PlacementC = .{ .kind = 0, .value = shard };
+        try testing.expectEqual(errors.ok, c_task.spargio_spawn(handle, &placement, nothing, null, &join));
         try joined(join);
     }
-    try testing.expectEqual(errors.ok, c_api.spargio_runtime_shutdown(handle, forever));
+    try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_shutdown(handle, forever));
 }
 
 fn joined(join: u64) !void {
     var result: i64 = 0;
-    try testing.expectEqual(errors.ok, c_api.spargio_join_wait(join, forever, &result));
+    try testing.expectEqual(errors.ok, c_task.spargio_join_wait(join, forever, &result));
     try testing.expectEqual(7, result);
-    try testing.expectEqual(errors.ok, c_api.spargio_join_release(join));
+    try testing.expectEqual(errors.ok, c_task.spargio_join_release(join));
 }
 
 fn nothing(_: ?*anyopaque, result: *i64) callconv(.c) i32 {
@@ -105,7 +106,7 @@ fn fullOptions(kind: options_module.Backend, queue: u32) Options {
 /// Also lets the tables of handles grow to what is needed: they keep that.
 fn warmUp(options: *const Options) !void {
     var handle: u64 = 0;
-    const said = c_api.spargio_runtime_start(options, &handle);
+    const said = c_runtime.spargio_runtime_start(options, &handle);
     if (said != errors.ok and options.backend == @backingInt(options_module.Backend.io_uring))
         return error.SkipZigTest;
     try testing.expectEqual(errors.ok, said);
@@ -121,7 +122,7 @@ fn startsWithoutMemory(kind: options_module.Backend, queue: u32) !void {
     for (0..1000) |point| {
         Watch.until_failure.store(@intCast(point), .monotonic);
         var handle: u64 = 0;
-        const said = c_api.spargio_runtime_start(&options, &handle);
+        const said = c_runtime.spargio_runtime_start(&options, &handle);
         const reached = Watch.until_failure.swap(-1, .monotonic) < 0;
         if (said == errors.ok) {
             // Where a shard's first operation was refused memory, it was tried again.
@@ -159,7 +160,7 @@ test "a start without a descriptor at any point is an error and leaves nothing" 
             // Only the start is limited: the test itself opens things.
             try testing.expectEqual(0, linux.setrlimit(.NOFILE, &.{ .cur = most, .max = limit.max }));
             var handle: u64 = 0;
-            const said = c_api.spargio_runtime_start(&options, &handle);
+            const said = c_runtime.spargio_runtime_start(&options, &handle);
             try testing.expectEqual(0, linux.setrlimit(.NOFILE, &limit));
             if (said == errors.ok) {
                 try expectWhole(handle, options.shards);
@@ -179,13 +180,13 @@ test "a spawn without memory at any point is an error, and its runtime goes on" 
     const before = try Held.now();
     for ([_]u32{ 0, 3 }) |kind| { // Pinned and stealable.
         var handle: u64 = 0;
-        try testing.expectEqual(errors.ok, c_api.spargio_runtime_start(&options, &handle));
-        const placement: c_api.PlacementC = .{ .kind = kind };
+        try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_start(&options, &handle));
+        const placement: c_task.PlacementC = .{ .kind = kind };
         defer Watch.until_failure.store(-1, .monotonic);
         for (0..100) |point| {
             var join: u64 = 0;
             Watch.until_failure.store(@intCast(point), .monotonic);
-            const said = c_api.spargio_spawn(handle, &placement, nothing, null, &join);
+            const said = c_task.spargio_spawn(handle, &placement, nothing, null, &join);
             const reached = Watch.until_failure.swap(-1, .monotonic) < 0;
             if (said == errors.ok) {
                 try joined(join);

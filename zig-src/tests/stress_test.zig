@@ -3,7 +3,8 @@
 //! share is gone through, the way down included.
 
 const std = @import("std");
-const c_api = @import("../c/api.zig");
+const c_runtime = @import("../c/runtime.zig");
+const c_task = @import("../c/task.zig");
 const runtime_handle = @import("../runtime/runtime_handle.zig");
 const errors = @import("../base/errors.zig");
 const Kind = @import("../task/task.zig").Kind;
@@ -48,9 +49,9 @@ const Work = struct {
     }
 
     fn nap(self: *Work) i32 {
-        if (self.step > 3 or c_api.spargio_task_cancelled() == 1) return errors.ok;
+        if (self.step > 3 or c_task.spargio_task_cancelled() == 1) return errors.ok;
         var op: u64 = 0;
-        const result = if (self.step == 2) c_api.spargio_sleep(100_000, &op) else c_api.spargio_nop(&op);
+        const result = if (self.step == 2) c_task.spargio_sleep(100_000, &op) else c_task.spargio_nop(&op);
         return if (result == errors.ok) errors.pending else result;
     }
 
@@ -58,14 +59,14 @@ const Work = struct {
         const child = self.child.?;
         if (self.step == 1 and !child.spawn(.stealable, 0)) return errors.ok;
         var result: i64 = 0;
-        const said = c_api.spargio_join_poll(child.join, &result);
+        const said = c_task.spargio_join_poll(child.join, &result);
         return if (said == errors.pending) errors.pending else errors.ok;
     }
 
     /// True where it was accepted.
     fn spawn(self: *Work, kind: Kind, value: u64) bool {
-        const placement: c_api.PlacementC = .{ .kind = @backingInt(kind), .value = value };
-        const result = c_api.spargio_spawn(self.tally.runtime, &placement, poll, self, &self.join);
+        const placement: c_task.PlacementC = .{ .kind = @backingInt(kind), .value = value };
+        const result = c_task.spargio_spawn(self.tally.runtime, &placement, poll, self, &self.join);
         const counter = if (result == errors.ok) &self.tally.accepted else &self.tally.refused;
         _ = counter.fetchAdd(1, .monotonic);
         return result == errors.ok;
@@ -81,9 +82,9 @@ fn produce(works: []Work, seed: u64) void {
         const value = if (kind == .sticky) r.int(u32) else r.uintLessThan(u64, 2);
         if (!work.spawn(kind, value)) continue;
         switch (r.uintLessThan(u8, 8)) {
-            0 => _ = c_api.spargio_join_cancel(work.join),
-            1 => _ = c_api.spargio_join_wait(work.join, 2_000_000, null),
-            2 => _ = c_api.spargio_join_cancel(works[i / 2].join),
+            0 => _ = c_task.spargio_join_cancel(work.join),
+            1 => _ = c_task.spargio_join_wait(work.join, 2_000_000, null),
+            2 => _ = c_task.spargio_join_cancel(works[i / 2].join),
             else => {},
         }
     }
@@ -100,7 +101,7 @@ test "each accepted task starts at most once while threads spawn, cancel, wait a
         options.stealable_queue_capacity = 64;
         options.flags = @intCast(round / 2 % 2); // Doorbells by MSG_RING, and by eventfd.
         var tally: Tally = .{ .runtime = 0 };
-        try testing.expectEqual(errors.ok, c_api.spargio_runtime_start(&options, &tally.runtime));
+        try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_start(&options, &tally.runtime));
 
         const works = try testing.allocator.alloc(Work, 4 * per_thread);
         defer testing.allocator.free(works);
@@ -116,12 +117,12 @@ test "each accepted task starts at most once while threads spawn, cancel, wait a
         // Every other round stops it while they still spawn.
         if (round % 2 == 0) for (threads) |thread| thread.join();
         while (tally.accepted.load(.monotonic) < per_thread / 4) std.Thread.yield() catch {};
-        try testing.expectEqual(errors.ok, c_api.spargio_runtime_shutdown(tally.runtime, forever));
+        try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_shutdown(tally.runtime, forever));
         if (round % 2 == 1) for (threads) |thread| thread.join();
 
         for (works) |*work| {
             if (work.join == 0) continue;
-            try testing.expectEqual(errors.ok, c_api.spargio_join_release(work.join));
+            try testing.expectEqual(errors.ok, c_task.spargio_join_release(work.join));
             try testing.expect(work.starts <= 1);
         }
         try testing.expect(tally.began.load(.monotonic) <= tally.accepted.load(.monotonic));

@@ -16,6 +16,7 @@ const helpers = &helpers_module.helpers;
 const net = @import("../../ops/net.zig");
 const object = @import("../cpython/object.zig");
 const shown = @import("shown.zig");
+const timer = @import("../../ops/timer.zig");
 const once = @import("single_await.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
@@ -270,7 +271,7 @@ pub const PyOp = struct {
         const at = self.argument + self.progress;
         return switch (self.kind) {
             .nop => fs.nop(shard, task),
-            .sleep => sleepFor(shard, task, self.argument),
+            .sleep => timer.sleep(shard, task, self.argument),
             .open => fs.open(shard, task, rest, @intCast(self.argument), self.mode),
             .read_at, .read_at_into => fs.readAt(shard, task, fd, rest, at),
             .write_at, .write_all_at => fs.writeAt(shard, task, fd, rest, at),
@@ -541,12 +542,6 @@ fn isBytes(given: *Object) bool {
     const class = py.PyObject_Type(given);
     py.Py_DecRef(class);
     return class == py.PyBytes_Type;
-}
-
-fn sleepFor(shard: *Shard, task: *Task, duration_ns: u64) fs.Error!*CoreOp {
-    const op = try shard.ops.take(task, shard);
-    shard.launchTimer(op, clock.deadlineNs(duration_ns));
-    return op;
 }
 
 /// A result that nobody takes: data that was received is for the next receive.

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -131,7 +132,7 @@ def test_a_name_that_cannot_exist_is_not_known(
 
 def test_the_end_of_the_program_waits_for_no_lookup() -> None:
     began = time.monotonic()
-    done = support.run_program(
+    done = programs.run_program(
         """
         import socket, threading, time
         import spargio
@@ -229,7 +230,7 @@ def test_where_there_is_a_thread_a_call_waits_its_turn(
 
 
 def test_what_was_accepted_is_done_before_the_program_ends() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import time
         import spargio
@@ -318,7 +319,7 @@ def test_the_error_of_a_call_is_in_no_cycle() -> None:
 
 
 def test_a_forked_child_has_pools_of_its_own() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import os, threading, warnings
         import spargio

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -235,7 +236,7 @@ def test_a_full_disk() -> None:
 
 def test_a_write_that_fails_half_way_says_how_far_it_came(tmp_path: Path) -> None:
     """RLIMIT_FSIZE stops it: first a short write, then EFBIG."""
-    done = support.run_program(
+    done = programs.run_program(
         f"""
         import errno, resource, signal
         import spargio
@@ -260,7 +261,7 @@ def test_a_write_that_fails_half_way_says_how_far_it_came(tmp_path: Path) -> Non
 
 
 def test_too_many_open_files() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import errno, resource
         import spargio

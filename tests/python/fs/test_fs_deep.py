@@ -7,6 +7,7 @@ import shutil
 import stat
 from pathlib import Path
 
+import programs
 import pytest
 import support
 
@@ -77,7 +78,7 @@ def test_it_is_removed(deep: Path) -> None:
 
 def test_the_descriptors_of_a_branch_are_few(tmp_path: Path) -> None:
     """Deeper than the limit of open files, which a process of its own has low."""
-    done = support.run_program(
+    done = programs.run_program(
         f"""
         import os, resource
         import spargio

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -282,7 +283,7 @@ def test_the_first_error_by_position_is_raised(count: int) -> None:
 
 
 def test_no_memory() -> None:
-    result = support.run_program(
+    result = programs.run_program(
         """
         import resource, spargio
         from spargio import fs

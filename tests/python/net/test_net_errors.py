@@ -6,6 +6,7 @@ import errno
 import socket
 from typing import Any
 
+import programs
 import pytest
 import support
 from support import receive
@@ -67,7 +68,7 @@ def test_a_write_that_is_reset_says_how_much_was_taken() -> None:
 
 
 def test_no_sigpipe() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import signal, socket
         import spargio

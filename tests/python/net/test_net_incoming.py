@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 
@@ -14,10 +13,6 @@ from spargio import RuntimeHandle, net
 
 AHEAD = 0 if support.ON_EPOLL else 16
 """So many connections are taken in before the consumer asks for them."""
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def clients(port: int, count: int) -> list[socket.socket]:
@@ -79,11 +74,11 @@ def test_a_consumer_that_lags_and_what_it_leaves() -> None:
         async with await net.TcpListener.bind("127.0.0.1", 0) as listener:
             async with listener.incoming() as connections:
                 first = await spargio.spawn_blocking(clients, listener.local_addr[1], 1)
-                before = descriptors()
+                before = len(support.descriptors())
                 stream, _ = await anext(connections)
                 await stream.close()
                 socks = first + await spargio.spawn_blocking(clients, listener.local_addr[1], 100)
-                await support.until(lambda: descriptors() >= before + 100 + AHEAD)
+                await support.until(lambda: len(support.descriptors()) >= before + 100 + AHEAD)
                 for _ in range(30):
                     stream, _ = await anext(connections)
                     await stream.close()

@@ -6,6 +6,7 @@ import errno
 import socket
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -115,7 +116,7 @@ def test_a_peer_that_vanishes_before_it_is_accepted() -> None:
 
 
 def test_too_many_open_files_at_an_accept() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import errno, os, resource, socket
         import spargio

@@ -9,6 +9,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -191,7 +192,7 @@ def test_a_full_backlog_ends_by_a_limit_and_goes_on(
 
 
 def test_ctrl_c_ends_a_connect_that_waits(backend: str) -> None:
-    program = support.start_program(
+    program = programs.start_program(
         f"""
         import tempfile, spargio
         from spargio import net
@@ -210,7 +211,7 @@ def test_ctrl_c_ends_a_connect_that_waits(backend: str) -> None:
         """
     )
     with program as process:
-        support.interrupt(process)
+        programs.interrupt(process)
         assert process.stdout is not None
         assert process.stdout.read() == "ended\n"
 

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import programs
 import pytest
 import support
 
@@ -106,8 +107,8 @@ try:
 except KeyboardInterrupt:
     print("ended")
 """
-    with support.start_program(source) as process:
-        support.interrupt(process, signal.SIGINT)
+    with programs.start_program(source) as process:
+        programs.interrupt(process, signal.SIGINT)
         out, errors = process.communicate(timeout=support.LIMIT_S)
     assert (process.returncode, out, errors) == (0, "ended\n", "")
 
@@ -127,7 +128,7 @@ def test_the_other_end_may_still_come(fifo: Path) -> None:
 
 def test_a_thread_that_nothing_ends_is_left_behind_and_counted(fifo: Path) -> None:
     """Its signals are all in use by the program; then the program ends all the same."""
-    done = support.run_program(
+    done = programs.run_program(
         f"""
 import os, signal, time
 import spargio

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import support
-from conftest import Unraisables
+from support import Unraisables
 
 import spargio
 from spargio import fs, net, uring

@@ -10,6 +10,7 @@ import subprocess
 from contextlib import ExitStack
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -55,7 +56,7 @@ def injected(source: str, what: str) -> subprocess.CompletedProcess[str]:
         pytest.skip("no strace on this machine")
     inject = f"inject=io_uring_enter:{what}"
     before = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=io_uring_enter", "-e", inject)
-    done = support.run_program(source, before=before)
+    done = programs.run_program(source, before=before)
     if "ptrace" in done.stderr or "PTRACE" in done.stderr:
         pytest.skip(f"strace may not trace here: {done.stderr.splitlines()[0]}")
     return done

@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -66,7 +67,7 @@ def test_a_runtime_dropped_in_the_middle_of_a_raise_lets_it_go_on() -> None:
 
 
 def test_a_runtime_that_nobody_drove_is_dropped_in_the_middle_of_a_raise() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         from spargio._ffi.core import native
         from spargio.options import RuntimeBuilder
@@ -192,7 +193,7 @@ def test_a_run_that_cannot_begin_leaves_no_shards() -> None:
 
 def test_a_long_chain_of_handles_and_futures_goes_away() -> None:
     """Each link within the last one's deallocator: it took more stack than there is."""
-    done = support.run_program(
+    done = programs.run_program(
         """
         import spargio
         from spargio._ffi.core import native

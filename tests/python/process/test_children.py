@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -103,7 +104,7 @@ threading.Thread(target=reap, daemon=True).start()
     ids=["ignored", "another waiter"],
 )
 def test_a_status_that_somebody_else_took_is_none(reaper: str) -> None:
-    done = support.run_program(f"{LOST}\n{reaper}\nrun()")
+    done = programs.run_program(f"{LOST}\n{reaper}\nrun()")
     assert (done.returncode, done.stdout, done.stderr) == (0, "True 40\n", "")
 
 
@@ -126,7 +127,7 @@ def test_a_status_that_was_taken_while_it_ran(
 
 
 def test_a_child_is_killed_and_waited_for_without_a_descriptor_left() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import os, resource
         import spargio

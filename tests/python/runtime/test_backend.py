@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
-from test_process import RING_CALLS, system_calls
 
 import spargio
 from spargio.uring import Opcode, Sqe
@@ -154,7 +154,7 @@ def test_sqpoll_is_of_io_uring_only() -> None:
 
 def test_on_epoll_no_call_of_io_uring_is_made(tmp_path: Path) -> None:
     source = WORK.replace("shards=2", "shards=2, backend='epoll'")
-    assert system_calls(tmp_path, source, *RING_CALLS) == []
+    assert programs.system_calls(tmp_path, source, *programs.RING_CALLS) == []
 
 
 def test_the_end_waits_for_a_thread_that_rings(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_the_end_waits_for_a_thread_that_rings(tmp_path: Path) -> None:
         spargio.run(main, shards=1, backend="epoll")
     """
     late = "inject=write:delay_enter=200000"  # The bell is the only write, 0.2 s late.
-    lines = system_calls(tmp_path, source, "write", late=late)
+    lines = programs.system_calls(tmp_path, source, "write", late=late)
     assert lines and not any("EBADF" in line for line in lines), lines
 
 

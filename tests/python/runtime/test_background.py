@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -21,10 +22,6 @@ def build(**options: Any) -> spargio.Runtime:
 async def square(n: int) -> int:
     await spargio.yield_now()
     return n * n
-
-
-async def forever() -> None:
-    await spargio.sleep(1000)
 
 
 def test_spawn_and_result(options: dict[str, Any]) -> None:
@@ -54,7 +51,7 @@ def test_spawn_from_many_threads(options: dict[str, Any]) -> None:
 
 def test_result_has_a_time_limit(options: dict[str, Any]) -> None:
     with build(**options) as handle:
-        job = handle.spawn_stealable(forever())
+        job = handle.spawn_stealable(support.forever())
         for limit in (0, 0.01):
             began = time.monotonic()
             with pytest.raises(TimeoutError):
@@ -101,7 +98,7 @@ def test_result_on_a_shard_is_refused() -> None:
         return "refused"
 
     with build(shards=1) as handle:
-        waiting = handle.spawn_stealable(forever())
+        waiting = handle.spawn_stealable(support.forever())
         assert handle.spawn_stealable(ask(waiting)).result(support.LIMIT_S) == "refused"
 
 
@@ -215,14 +212,14 @@ def test_shutdown_inside_a_task_of_it_is_refused() -> None:
 
 def test_the_context_manager_shuts_down_when_the_block_raises() -> None:
     with pytest.raises(LookupError), build(shards=2) as handle:
-        job = handle.spawn_stealable(forever())
+        job = handle.spawn_stealable(support.forever())
         raise LookupError
     assert job.cancelled()
 
 
 def test_handle_shutdown_ends_it_without_waiting() -> None:
     with build(shards=2) as handle:
-        job = handle.spawn_stealable(forever())
+        job = handle.spawn_stealable(support.forever())
         handle.shutdown()
         with pytest.raises(spargio.TaskCancelled):
             job.result(support.LIMIT_S)
@@ -230,7 +227,7 @@ def test_handle_shutdown_ends_it_without_waiting() -> None:
 
 def test_a_forgotten_runtime_is_stopped_with_a_warning() -> None:
     runtime = build(shards=2)
-    job = runtime.handle().spawn_stealable(forever())
+    job = runtime.handle().spawn_stealable(support.forever())
     with pytest.warns(ResourceWarning, match="never shut down"):
         del runtime
         gc.collect()
@@ -355,13 +352,13 @@ FORGETS = """
 
 
 def test_a_program_that_forgets_its_runtime_ends_quietly() -> None:
-    done = support.run_program(FORGETS)
+    done = programs.run_program(FORGETS)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "end of the program\ncleaned up\n"
 
 
 def test_a_program_that_forgets_its_runtime_is_told_where_warnings_are_on() -> None:
-    done = support.run_program(FORGETS, "-W", "always::ResourceWarning")
+    done = programs.run_program(FORGETS, "-W", "always::ResourceWarning")
     assert done.returncode == 0
     assert done.stdout == "end of the program\ncleaned up\n"
     warnings = [line for line in done.stderr.splitlines() if "Warning" in line]
@@ -370,14 +367,14 @@ def test_a_program_that_forgets_its_runtime_is_told_where_warnings_are_on() -> N
 
 
 def test_a_program_that_forgets_its_runtime_ends_where_warnings_are_errors() -> None:
-    done = support.run_program(FORGETS, "-W", "error")
+    done = programs.run_program(FORGETS, "-W", "error")
     assert done.returncode == 0
     assert done.stdout == "end of the program\ncleaned up\n"
     assert "ResourceWarning: a spargio runtime was never shut down" in done.stderr
 
 
 def test_a_program_ends_while_other_threads_still_spawn() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import threading
         import spargio

@@ -3,12 +3,13 @@ backstop of their sleep."""
 
 from __future__ import annotations
 
+import programs
 import support
 
 
 @support.needs_io_uring
 def test_a_thread_whose_seccomp_filter_denies_it() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
 import ctypes, struct, threading
 import spargio

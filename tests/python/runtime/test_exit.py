@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+import programs
 import pytest
 import support
 
@@ -52,7 +53,7 @@ def ends(python: str, source: str, *, limit_s: float = PROMPT_S, head: bool = Tr
 
 
 def once(python: str, source: str) -> tuple[End, float]:
-    with support.start_program(source, python=python) as process:
+    with programs.start_program(source, python=python) as process:
         assert process.stdout is not None and process.stderr is not None
         limit = threading.Timer(support.LIMIT_S, process.kill)
         limit.start()

@@ -7,42 +7,25 @@ import gc
 import os
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
 
 import spargio
 
 
-def system_calls(tmp_path: Path, source: str, *calls: str, late: str = "") -> list[str]:
-    """The lines of strace for such calls of a program; skips the test where strace cannot run. `late`
-    is what it does to them."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("strace is not on the PATH")
-    log = tmp_path / "strace"
-    wanted = ["-e", f"trace={','.join(calls)}", *(["-e", late] if late else [])]
-    before = (strace, "-f", "-qq", *wanted, "-o", str(log))
-    tried = subprocess.run([*before, "true"], capture_output=True, text=True, timeout=30)
-    if tried.returncode != 0:
-        pytest.skip(f"strace cannot trace here: {tried.stderr.strip()}")
-    done = support.run_program(source, before=before)
-    assert (done.returncode, done.stderr) == (0, "")
-    return log.read_text().splitlines()
-
-
-RING_CALLS = ("io_uring_setup", "io_uring_enter", "io_uring_register")
-
-
 def test_import_makes_no_io_uring_call_and_no_thread(tmp_path: Path) -> None:
     source = "import spargio, spargio.net, spargio.fs; spargio.Runtime.builder().shards(4)"
-    assert system_calls(tmp_path, source, *RING_CALLS, "clone", "clone3", "eventfd2") == []
+    assert (
+        programs.system_calls(tmp_path, source, *programs.RING_CALLS, "clone", "clone3", "eventfd2")
+        == []
+    )
 
 
 @support.needs_io_uring
@@ -56,13 +39,13 @@ def test_a_run_makes_such_calls(tmp_path: Path) -> None:
 
         spargio.run(main, shards=1)
         """
-    assert system_calls(tmp_path, source, *RING_CALLS)
+    assert programs.system_calls(tmp_path, source, *programs.RING_CALLS)
 
 
 @pytest.mark.alone
 def test_an_idle_runtime_uses_hardly_any_cpu() -> None:
     """4 shards with nothing to do: under 1 % of one CPU over 5 s."""
-    done = support.run_program(
+    done = programs.run_program(
         """
         import resource, time
         import spargio
@@ -103,7 +86,7 @@ def test_a_run_that_waits_uses_hardly_any_cpu() -> None:
 def test_the_gil_stays_off_on_a_free_threaded_build() -> None:
     if not hasattr(sys, "_is_gil_enabled"):
         pytest.skip("this Python has no sys._is_gil_enabled")
-    done = support.run_program("import spargio, sys; print(sys._is_gil_enabled())")
+    done = programs.run_program("import spargio, sys; print(sys._is_gil_enabled())")
     assert done.stderr == ""
     assert done.stdout.strip() == str(not support.free_threaded())
 

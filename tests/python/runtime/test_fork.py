@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import programs
 import pytest
 import support
 
@@ -42,7 +43,7 @@ FORKED = "SpargioError the runtime belongs to the parent of this process: start 
 
 
 def fork(source: str) -> list[str]:
-    done = support.run_program(FORK + source)
+    done = programs.run_program(FORK + source)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -269,7 +270,7 @@ def ring_sizes() -> list[int]:
 
 @pytest.mark.parametrize("backend", ["io_uring", "epoll"])
 def test_backend(backend: str) -> None:
-    """More in tests/python/test_backend.py."""
+    """More in tests/python/runtime/test_backend.py."""
     with build(shards=1, backend=backend) as handle:
         assert (ring_sizes() == []) is (backend == "epoll")
         assert handle.backend() == backend
@@ -473,7 +474,7 @@ spargio.run(main, shards=2, **OPTIONS)
 
 
 def ring_threads(**options: Any) -> list[str]:
-    done = support.run_program(RINGS.replace("OPTIONS", repr(options)))
+    done = programs.run_program(RINGS.replace("OPTIONS", repr(options)))
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split()
 

@@ -8,6 +8,7 @@ import shutil
 import threading
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -115,7 +116,7 @@ def test_a_million_tasks_each_once(backend: str) -> None:
     """From 4 threads through queues of 1,024."""
     if TOTAL < 1_000_000:
         pytest.skip("no C compiler: 100,000 coroutines instead, in the next test")
-    mark = support.address(support.compiled().mark)
+    mark = programs.address(programs.compiled().mark)
     slots = ctypes.create_string_buffer(TOTAL)
     base = ctypes.addressof(slots)
     share = TOTAL // PRODUCERS

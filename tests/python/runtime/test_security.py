@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
 
 import spargio
 from spargio import fs, net, process, signal
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -115,7 +116,7 @@ def test_a_change_of_user_holds_for_operations(options: dict[str, Any], tmp_path
         ):
             folder.chmod(folder.stat().st_mode | 0o055)
     source = AS_NOBODY.replace("PATH", repr(str(secret))).replace("OPTIONS", repr(options))
-    done = support.run_program(source)
+    done = programs.run_program(source)
     assert done.returncode == 0, done.stderr
     first, *refused, last = done.stdout.splitlines()
     assert first == last == "secret"
@@ -133,7 +134,7 @@ def test_a_close_is_done_also_where_the_ring_has_other_rights(tmp_path: Path) ->
     """The descriptor was given up, so nobody else could close it."""
     path = tmp_path / "file"
     path.write_text("x")
-    done = support.run_program(
+    done = programs.run_program(
         f"""
         import os, spargio
         from spargio import fs, net
@@ -182,7 +183,7 @@ def test_names_of_tasks_and_options_are_text() -> None:
     for name in TRICKY:
         with pytest.raises(ValueError, match=re.escape(repr(name))):
             spargio.run(lambda: None, backend=name)  # type: ignore[arg-type,return-value]
-    done = support.run_program(
+    done = programs.run_program(
         """
         import spargio
 

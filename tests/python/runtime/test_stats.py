@@ -11,7 +11,7 @@ import support
 
 import spargio
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 GAUGES = {"ops_in_flight", "timers_set", "run_queue_depth", "stealable_queue_depth"}
 MAXIMA = {"steal_failed_streak_max", "stealable_queue_high_water"}

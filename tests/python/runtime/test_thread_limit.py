@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 
+import programs
 import pytest
 import support
 
@@ -30,7 +31,7 @@ def limit():
 
 
 def program(source: str) -> list[str]:
-    done = support.run_program(HEAD + source)
+    done = programs.run_program(HEAD + source)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 

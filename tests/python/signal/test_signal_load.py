@@ -3,6 +3,7 @@ is lost or twice, and the handler runs on the main thread."""
 
 from __future__ import annotations
 
+import programs
 import pytest
 import support
 
@@ -116,6 +117,6 @@ def test_a_thousand_signals_a_second(kind: str, shards: int, backend: str) -> No
     if backend == "io_uring" and support.ON_EPOLL:
         pytest.skip("io_uring's own: the backend is epoll")
     source = LOAD.replace("RUN", RUNS[kind].format(shards=shards, backend=backend))
-    done = support.run_program(source.replace("SECONDS", "1"))
+    done = programs.run_program(source.replace("SECONDS", "1"))
     print(done.stderr)
     assert (done.returncode, done.stdout) == (0, "True 0\n"), done

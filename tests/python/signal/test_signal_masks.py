@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import programs
 import pytest
-import support
 
 HEAD = """
 import multiprocessing, os, signal, subprocess, sys, threading, time, warnings
@@ -57,7 +57,7 @@ async def masks(handle, shard):
 
 
 def program(source: str) -> list[str]:
-    done = support.run_program(HEAD + source)
+    done = programs.run_program(HEAD + source)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -53,9 +54,9 @@ def run(main, **options):
 
 def ends(source: str, number: int = signal.SIGINT, *, within_s: float = PROMPT_S) -> list[str]:
     """The lines it prints after the signal; asserts that it ends in time and says no more."""
-    with support.start_program(HEAD + source) as process:
+    with programs.start_program(HEAD + source) as process:
         try:
-            took_s = support.interrupt(process, number)
+            took_s = programs.interrupt(process, number)
             out, errors = process.communicate(timeout=support.LIMIT_S)
         finally:
             process.kill()
@@ -113,7 +114,7 @@ async def main():
 
 run(main, shards=2)
 """
-    with support.start_program(HEAD + source) as process:
+    with programs.start_program(HEAD + source) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         deadline = time.monotonic() + support.LIMIT_S
@@ -255,8 +256,8 @@ async def main(handle):
 
 spargio.run(main, shards=2)
 """
-    with support.start_program(HEAD + source) as process:
-        took_s = support.interrupt(process, signal.SIGTERM)
+    with programs.start_program(HEAD + source) as process:
+        took_s = programs.interrupt(process, signal.SIGTERM)
         out, errors = process.communicate()
     assert (process.returncode, errors) == (128 + signal.SIGTERM, "")
     assert sorted(out.splitlines()) == ["cleaned up main", "cleaned up other"]
@@ -339,7 +340,7 @@ def test_one_that_a_task_raises_ends_run(kind: type[BaseException], shard: int) 
 
 
 def test_system_exit_of_main_ends_the_program_with_its_code() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import sys, spargio
 

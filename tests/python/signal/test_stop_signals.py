@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -56,7 +57,7 @@ def test_sigterm_at_any_moment_ends_the_program(how: str) -> None:
     """Its threads of the pool are being started then, its locks taken, its tasks made."""
     moments = random.Random(5)
     for _ in range(8):
-        with support.start_program(f"HOW = {how!r}\n{BUSY}") as process:
+        with programs.start_program(f"HOW = {how!r}\n{BUSY}") as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             time.sleep(moments.random() * 0.03)  # The moment is what varies here.

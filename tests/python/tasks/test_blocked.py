@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
+import programs
 import pytest
 import support
 
@@ -201,7 +202,7 @@ def test_debug_mode_tells_of_a_blocking_del(warnings: Callable[[], list[str]]) -
 def test_debug_mode_tells_of_a_native_task(warnings: Callable[[], list[str]]) -> None:
     import ctypes
 
-    spin = support.address(support.compiled().spin)
+    spin = programs.address(programs.compiled().spin)
     ns = ctypes.c_int64(150_000_000)
     builder = spargio.Runtime.builder().shards(1).debug(True).blocked_threshold_ms(20)
     with builder.build() as handle:
@@ -257,7 +258,7 @@ def test_what_switches_debug_mode_on(
 ) -> None:
     unset = ("env", "-u", "PYTHONDEVMODE", "-u", "SPARGIO_DEBUG")
     given = () if environment is None else (f"SPARGIO_DEBUG={environment}",)
-    done = support.run_program(PROGRAM.format(option), *flags, before=(*unset, *given))
+    done = programs.run_program(PROGRAM.format(option), *flags, before=(*unset, *given))
     assert (done.returncode, done.stdout) == (0, f"{1 + on}\n"), done.stderr
     assert ("has blocked shard 0" in done.stderr) == on, done.stderr
 
@@ -406,7 +407,7 @@ def test_nobody_starves(
 def test_ctrl_c_beside_native_tasks_that_are_always_ready() -> None:
     """Shard 0 is the main thread, and never idle."""
     source = support.Path(support.__file__).with_name("native.c")
-    process = support.start_program(
+    process = programs.start_program(
         f"""
         import contextlib, ctypes, subprocess, sys, tempfile, spargio
 
@@ -429,9 +430,9 @@ def test_ctrl_c_beside_native_tasks_that_are_always_ready() -> None:
         spargio.run(main, shards=1)
         """
     )
-    support.compiled()  # Skips where there is no compiler.
+    programs.compiled()  # Skips where there is no compiler.
     with process:
-        assert support.interrupt(process) < 5
+        assert programs.interrupt(process) < 5
         assert process.returncode == -2 or process.returncode == 130 or process.returncode == 1
         assert process.stderr is not None
         assert process.stderr.read().endswith("KeyboardInterrupt\n")

@@ -28,14 +28,6 @@ async def nothing() -> None:
     pass
 
 
-async def forever() -> None:
-    await spargio.sleep(1000)
-
-
-async def fail(error: BaseException) -> None:
-    raise error
-
-
 def test_a_group_waits_for_its_children(options: dict[str, Any]) -> None:
     async def main(handle: spargio.RuntimeHandle) -> None:
         done: list[int] = []
@@ -66,7 +58,7 @@ def test_a_failure_cancels_the_others_and_is_told(options: dict[str, Any]) -> No
 
     async def clean() -> None:
         try:
-            await forever()
+            await support.forever()
         finally:
             await spargio.sleep(0)  # Clean-up gets to run.
             cleaned.append("child")
@@ -75,9 +67,9 @@ def test_a_failure_cancels_the_others_and_is_told(options: dict[str, Any]) -> No
         try:
             async with spargio.TaskGroup() as group:
                 await support.started(*[group.spawn(clean()) for _ in range(3)])
-                group.spawn(fail(KeyError("one")))
+                group.spawn(support.fail(KeyError("one")))
                 try:
-                    await forever()
+                    await support.forever()
                 finally:
                     cleaned.append("body")
         except ExceptionGroup as caught:
@@ -106,10 +98,10 @@ def test_several_failures_and_the_bodys_own() -> None:
 def test_cancel_ends_the_block_without_an_error(options: dict[str, Any]) -> None:
     async def main(handle: spargio.RuntimeHandle) -> None:
         async with spargio.TaskGroup() as group:
-            jobs = [group.spawn(forever()) for _ in range(20)]
+            jobs = [group.spawn(support.forever()) for _ in range(20)]
             token = group.token
             handle.spawn_pinned(0, _call(group.cancel))
-            await forever()
+            await support.forever()
         assert token.is_cancelled()
         for job in jobs:
             with pytest.raises(spargio.TaskCancelled):
@@ -117,7 +109,7 @@ def test_cancel_ends_the_block_without_an_error(options: dict[str, Any]) -> None
         await spargio.sleep(0)
 
         async with spargio.TaskGroup() as group:
-            group.spawn(forever())
+            group.spawn(support.forever())
             threading.Timer(0.001, group.token.cancel).start()
 
     async def _call(function: Any) -> None:
@@ -129,7 +121,7 @@ def test_cancel_ends_the_block_without_an_error(options: dict[str, Any]) -> None
 def test_a_cancelled_child_is_no_error() -> None:
     async def main() -> None:
         async with spargio.TaskGroup() as group:
-            jobs = [group.spawn(forever()) for _ in range(5)]
+            jobs = [group.spawn(support.forever()) for _ in range(5)]
             for job in jobs:
                 job.cancel()
         assert all(job.cancelled() for job in jobs)
@@ -145,7 +137,7 @@ def test_a_cancellation_from_outside_goes_on_when_all_have_ended(options: dict[s
                     for _ in range(10):
                         group.spawn(waits.run())
                     if wait_in_body:
-                        await forever()
+                        await support.forever()
             finally:
                 assert waits.cleaned == 10
             raise AssertionError("not reached")
@@ -167,20 +159,20 @@ def test_time_limits_around_and_inside() -> None:
         with pytest.raises(TimeoutError):
             with spargio.timeout(0.01):
                 async with spargio.TaskGroup() as group:
-                    job = group.spawn(forever())
+                    job = group.spawn(support.forever())
         assert job.cancelled()
 
         async with spargio.TaskGroup() as group:
             with pytest.raises(TimeoutError), spargio.timeout(0.005):
-                await forever()
+                await support.forever()
             group.spawn(nothing())
 
         # A child fails while the body waits under a time limit: the limit does not take it.
         with pytest.raises(ExceptionGroup):
             async with spargio.TaskGroup() as group:
-                group.spawn(fail(KeyError()))
+                group.spawn(support.fail(KeyError()))
                 with spargio.timeout(support.LIMIT_S):
-                    await forever()
+                    await support.forever()
 
     spargio.run(main, shards=2)
 
@@ -194,7 +186,7 @@ def test_errors_and_a_cancellation_are_both_told() -> None:
             try:
                 async with spargio.TaskGroup() as group:
                     group.spawn(waits.run(OSError("late")))
-                    await forever()
+                    await support.forever()
             except ExceptionGroup:
                 seen.append("errors")
             await spargio.sleep(0)
@@ -215,7 +207,7 @@ def test_errors_and_a_cancellation_are_both_told() -> None:
                         await waits.until(2)
                 except ExceptionGroup:
                     seen.append("errors")
-                await forever()
+                await support.forever()
         assert seen == ["errors", "errors"]
 
     spargio.run(main, shards=2)
@@ -236,7 +228,7 @@ def test_a_time_limit_does_not_swallow_a_cancellation_from_outside(
 
         async def slow() -> None:
             try:
-                await forever()
+                await support.forever()
             finally:
                 cleaning.set_result(None)
                 await go_on
@@ -248,11 +240,11 @@ def test_a_time_limit_does_not_swallow_a_cancellation_from_outside(
                         group.spawn(slow())
                         log.append("waits")
                         if in_body:
-                            await forever()
+                            await support.forever()
             except TimeoutError:
                 log.append("limit")
                 # The cancellation is told all the same, at the next await.
-            await forever()
+            await support.forever()
 
         job = handle.spawn_pinned(0, grouped())
         await support.until(lambda: log)
@@ -283,7 +275,7 @@ def test_races_of_limits_failures_and_cancellations(options: dict[str, Any]) -> 
                 await spargio.yield_now()
             if fails:
                 raise KeyError
-            await forever()
+            await support.forever()
         finally:
             await spargio.yield_now()
 
@@ -296,7 +288,7 @@ def test_races_of_limits_failures_and_cancellations(options: dict[str, Any]) -> 
             pass
         finally:
             assert all(job.done() for job in jobs)
-        await forever()
+        await support.forever()
 
     async def main(handle: spargio.RuntimeHandle) -> None:
         for _ in range(150):
@@ -317,8 +309,8 @@ def test_races_of_limits_failures_and_cancellations(options: dict[str, Any]) -> 
 def test_nested_groups() -> None:
     async def inner(n: int) -> None:
         async with spargio.TaskGroup() as group:
-            group.spawn(forever() if n else fail(ValueError("deep")))
-            group.spawn(forever())
+            group.spawn(support.forever() if n else support.fail(ValueError("deep")))
+            group.spawn(support.forever())
 
     async def main() -> None:
         with pytest.raises(ExceptionGroup) as caught:
@@ -413,7 +405,7 @@ def test_spawns_into_a_group_that_ends() -> None:
 
         async def adds(group: spargio.TaskGroup) -> None:
             try:
-                await forever()
+                await support.forever()
             finally:
                 late = nothing()
                 try:
@@ -424,7 +416,7 @@ def test_spawns_into_a_group_that_ends() -> None:
 
         async def insists(group: spargio.TaskGroup) -> None:
             try:
-                await forever()
+                await support.forever()
             finally:
                 group.spawn(nothing())
 
@@ -468,13 +460,13 @@ def test_who_awaits_a_cancelled_sibling_is_no_error() -> None:
     async def main() -> None:
         async def joins(other: spargio.JoinHandle[None]) -> None:
             try:
-                await forever()
+                await support.forever()
             finally:
                 await other
 
         for body_joins in (False, True):
             async with spargio.TaskGroup() as group:
-                other = group.spawn(forever())
+                other = group.spawn(support.forever())
                 await support.started(other, group.spawn(joins(other)))
                 group.cancel()
                 if body_joins:
@@ -482,7 +474,7 @@ def test_who_awaits_a_cancelled_sibling_is_no_error() -> None:
         # Without an end of the group it is one.
         with pytest.raises(ExceptionGroup) as caught:
             async with spargio.TaskGroup() as group:
-                other = group.spawn(forever())
+                other = group.spawn(support.forever())
                 other.cancel()
                 await other
         assert [type(error) for error in caught.value.exceptions] == [spargio.TaskCancelled]
@@ -494,7 +486,7 @@ def test_an_error_that_the_body_had_from_a_child_is_told_once(options: dict[str,
     async def main() -> None:
         with pytest.raises(ExceptionGroup) as caught:
             async with spargio.TaskGroup() as group:
-                await group.spawn(fail(KeyError("one")))
+                await group.spawn(support.fail(KeyError("one")))
         assert len(caught.value.exceptions) == 1
 
     spargio.run(main, **options)
@@ -506,7 +498,7 @@ def test_cancelled_before_it_is_entered() -> None:
             group = spargio.TaskGroup()
             cancel(group)
             async with group:
-                await forever()
+                await support.forever()
                 raise AssertionError
             await spargio.sleep(0)
 
@@ -564,7 +556,7 @@ def test_nothing_holds_a_group_that_ended() -> None:
     async def one(fails: bool) -> weakref.ref[spargio.TaskGroup]:
         with contextlib.suppress(ExceptionGroup):
             async with spargio.TaskGroup() as group:
-                group.spawn(fail(KeyError()) if fails else nothing())
+                group.spawn(support.fail(KeyError()) if fails else nothing())
         return weakref.ref(group)
 
     spargio.run(main, shards=1)

@@ -10,21 +10,13 @@ from typing import Any
 
 import pytest
 import support
-from conftest import Unraisables
+from support import Unraisables
 
 import spargio
 from spargio import sync
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
-
-
-async def forever() -> None:
-    await spargio.sleep(1000)
-
-
-async def fail(error: BaseException) -> None:
-    raise error
 
 
 async def generate(waits: support.Waits, *errors: Exception | None) -> AsyncGenerator[int, None]:
@@ -47,8 +39,8 @@ def test_what_is_no_exception_of_the_common_kind() -> None:
             async with spargio.TaskGroup() as group:
                 group.spawn(waits.run())
                 await waits.until(1)
-                group.spawn(fail(Odd()))
-                await forever()
+                group.spawn(support.fail(Odd()))
+                await support.forever()
         assert [type(error) for error in caught.value.exceptions] == [Odd]
         with pytest.raises(BaseExceptionGroup) as caught:
             async with spargio.TaskGroup() as group:
@@ -71,8 +63,8 @@ def test_what_ends_the_program(kind: type[BaseException], by: str) -> None:
             group.spawn(waits.run())
             await waits.until(1)
             if by == "child":
-                group.spawn(fail(kind()))
-                await forever()
+                group.spawn(support.fail(kind()))
+                await support.forever()
             raise kind
 
     with pytest.raises(kind):
@@ -123,7 +115,7 @@ def test_a_cancellation_while_a_generator_is_closed_goes_on() -> None:
 
         async def child() -> None:
             try:
-                await forever()
+                await support.forever()
             finally:
                 cleaning.set()
                 await go_on.wait()

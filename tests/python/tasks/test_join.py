@@ -8,6 +8,7 @@ import traceback
 import weakref
 from typing import Any
 
+import programs
 import pytest
 import support
 from support import value
@@ -213,7 +214,7 @@ def test_a_cancellation_is_not_reported(unraisables: Any) -> None:
 
 
 def test_the_default_hook_prints_name_and_traceback() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import spargio
 
@@ -255,7 +256,7 @@ def test_a_failure_in_a_cycle_is_reported_once(unraisables: Any) -> None:
 
 def test_a_hook_may_keep_the_exception_of_a_cycle() -> None:
     """As pytest's and sentry's hooks do: what is reported must not be half torn down."""
-    done = support.run_program(
+    done = programs.run_program(
         """
         import gc, sys
         import spargio
@@ -407,7 +408,7 @@ def test_a_close_that_ends_a_child_first_is_no_error_of_its_parent(
 
 def test_a_failure_is_raised_on_several_threads_at_once() -> None:
     """Without an interpreter's lock: one exception, whose traceback each raise changes."""
-    done = support.run_program(
+    done = programs.run_program(
         """
         import time
         import spargio

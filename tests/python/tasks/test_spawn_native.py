@@ -8,6 +8,7 @@ import os
 import time
 from typing import Any
 
+import programs
 import pytest
 import support
 
@@ -25,7 +26,7 @@ def give_ctx(ctx: int | None, result: Any) -> int:
 
 
 def test_a_ctypes_callback(options: dict[str, Any]) -> None:
-    address = support.address(give_ctx)
+    address = programs.address(give_ctx)
 
     async def main(handle: spargio.RuntimeHandle) -> None:
         jobs = [handle.spawn_native(address, n) for n in range(50)]
@@ -38,7 +39,7 @@ def test_a_ctypes_callback(options: dict[str, Any]) -> None:
 
 def test_results_on_ordinary_threads(options: dict[str, Any]) -> None:
     with spargio.RuntimeBuilder().apply(**options).build() as handle:
-        jobs = [handle.spawn_native(support.address(give_ctx), n) for n in range(50)]
+        jobs = [handle.spawn_native(programs.address(give_ctx), n) for n in range(50)]
         assert [job.result(support.LIMIT_S) for job in jobs] == list(range(50))
 
 
@@ -52,7 +53,7 @@ def test_results_are_64_bits_signed() -> None:
 
     with spargio.Runtime.builder().shards(1).build() as handle:
         for n, number in enumerate(numbers):
-            job = handle.spawn_native(support.address(give_number), n)
+            job = handle.spawn_native(programs.address(give_number), n)
             assert job.result(support.LIMIT_S) == number
 
 
@@ -63,7 +64,7 @@ def test_placements() -> None:
         return 0
 
     with spargio.Runtime.builder().shards(3).build() as handle:
-        address = support.address(shard)
+        address = programs.address(shard)
         for wanted in range(3):
             job = handle.spawn_native(address, 0, TaskPlacement.Pinned(wanted))
             job.result(support.LIMIT_S)
@@ -88,20 +89,20 @@ def test_wrong_arguments() -> None:
             with pytest.raises((OverflowError, ValueError)):
                 handle.spawn_native(beyond)
             with pytest.raises((OverflowError, ValueError)):
-                handle.spawn_native(support.address(give_ctx), beyond)
+                handle.spawn_native(programs.address(give_ctx), beyond)
 
 
 def test_a_closed_runtime_takes_none() -> None:
     with spargio.Runtime.builder().shards(1).build() as handle:
         pass
     with pytest.raises(spargio.RuntimeClosed):
-        handle.spawn_native(support.address(give_ctx))
+        handle.spawn_native(programs.address(give_ctx))
 
 
 def test_the_handle_is_a_join_handle() -> None:
     """It has what the type says: all of JoinHandle."""
     with spargio.Runtime.builder().shards(1).build() as handle:
-        job = handle.spawn_native(support.address(give_ctx), 5)
+        job = handle.spawn_native(programs.address(give_ctx), 5)
         assert job.result(timeout=support.LIMIT_S) == 5
         assert (job.done(), job.cancelled(), job.shard, job.name) == (True, False, 0, None)
         with pytest.raises(TypeError):
@@ -112,12 +113,12 @@ def test_the_handle_is_a_join_handle() -> None:
 
 
 def test_a_compiled_function() -> None:
-    library = support.compiled()
+    library = programs.compiled()
     slots = ctypes.create_string_buffer(100)
     base = ctypes.addressof(slots)
 
     async def main(handle: spargio.RuntimeHandle) -> None:
-        address = support.address(library.mark)
+        address = programs.address(library.mark)
         jobs = [handle.spawn_native(address, base + n) for n in range(100)]
         assert [await job for job in jobs] == [1] * 100
 
@@ -126,10 +127,10 @@ def test_a_compiled_function() -> None:
 
 
 def test_errors_of_a_function() -> None:
-    library = support.compiled()
+    library = programs.compiled()
 
     async def main(handle: spargio.RuntimeHandle) -> None:
-        job = handle.spawn_native(support.address(library.fail_with_enospc))
+        job = handle.spawn_native(programs.address(library.fail_with_enospc))
         for _ in range(2):
             with pytest.raises(OSError) as caught:
                 await job
@@ -139,7 +140,7 @@ def test_errors_of_a_function() -> None:
 
 
 def test_one_that_gives_way_lets_the_others_run() -> None:
-    library = support.compiled()
+    library = programs.compiled()
     byte = ctypes.create_string_buffer(1)
 
     async def other() -> str:
@@ -148,7 +149,7 @@ def test_one_that_gives_way_lets_the_others_run() -> None:
 
     async def main(handle: spargio.RuntimeHandle) -> None:
         waiting = handle.spawn_native(
-            support.address(library.wait_for_byte), ctypes.addressof(byte), TaskPlacement.Pinned(0)
+            programs.address(library.wait_for_byte), ctypes.addressof(byte), TaskPlacement.Pinned(0)
         )
         assert await handle.spawn_pinned(0, other()) == "ran"
         assert not waiting.done()
@@ -161,10 +162,10 @@ def test_one_that_gives_way_lets_the_others_run() -> None:
 
 
 def test_result_has_a_time_limit() -> None:
-    library = support.compiled()
+    library = programs.compiled()
     byte = ctypes.create_string_buffer(1)
     with spargio.Runtime.builder().shards(1).build() as handle:
-        job = handle.spawn_native(support.address(library.wait_for_byte), ctypes.addressof(byte))
+        job = handle.spawn_native(programs.address(library.wait_for_byte), ctypes.addressof(byte))
         with pytest.raises(TimeoutError):
             job.result(0.01)
         byte[0] = 1
@@ -172,11 +173,11 @@ def test_result_has_a_time_limit() -> None:
 
 
 def test_cancelled_before_its_start_it_never_runs() -> None:
-    library = support.compiled()
+    library = programs.compiled()
     slot = ctypes.create_string_buffer(1)
     with spargio.Runtime.builder().shards(1).build() as handle:
         with support.Blocker(handle, 0):
-            job = handle.spawn_native(support.address(library.mark), ctypes.addressof(slot))
+            job = handle.spawn_native(programs.address(library.mark), ctypes.addressof(slot))
             assert job.cancel()
         with pytest.raises(spargio.TaskCancelled):
             job.result(support.LIMIT_S)
@@ -191,11 +192,11 @@ def test_cancelled_before_its_start_it_never_runs() -> None:
 def test_native_tasks_run_without_the_gil_and_are_stolen() -> None:
     """Tasks of 20 us, wanted on shard 0 of 2, take at most 0.6 of the time of
     the same pinned there. The best of several rounds counts: other programs want the CPUs as well."""
-    library = support.compiled()
+    library = programs.compiled()
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU: two shards cannot run at once")
     duration = ctypes.c_int64(20_000)
-    address, ctx = support.address(library.spin), ctypes.addressof(duration)
+    address, ctx = programs.address(library.spin), ctypes.addressof(duration)
     count = 2_000
     builder = spargio.Runtime.builder().shards(2).stealable_queue_capacity(count)
     with builder.build() as handle:

@@ -13,18 +13,10 @@ from typing import Any
 
 import pytest
 import support
-from conftest import Unraisables
+from support import Unraisables
 
 import spargio
 from spargio._ffi.core import native
-
-
-async def forever() -> None:
-    await spargio.sleep(1000)
-
-
-async def fail(error: Exception) -> None:
-    raise error
 
 
 def test_a_token_is_told_once_to_all(options: dict[str, Any]) -> None:
@@ -74,14 +66,14 @@ def test_run_until_cancelled(options: dict[str, Any]) -> None:
         token = spargio.CancellationToken()
         assert await token.run(value()) == 5
         with pytest.raises(KeyError):
-            await token.run(fail(KeyError()))
-        job = handle.spawn_stealable(token.run(forever()))
+            await token.run(support.fail(KeyError()))
+        job = handle.spawn_stealable(token.run(support.forever()))
         await support.started(job)
         threading.Timer(0.001, token.cancel).start()
         with pytest.raises(spargio.TaskCancelled, match="the token was cancelled"):
             await job
         with pytest.raises(spargio.TaskCancelled):
-            await token.run(forever())  # Cancelled before.
+            await token.run(support.forever())  # Cancelled before.
         assert not token._calls
         await spargio.sleep(0)
 
@@ -199,7 +191,7 @@ def test_what_is_run_may_end_all_the_same() -> None:
 
         async def stubborn() -> str:
             try:
-                await forever()
+                await support.forever()
             except spargio.CancelledError:
                 await spargio.sleep(0)  # It is told once.
             return "ended"
@@ -218,7 +210,7 @@ def test_a_cancellation_from_outside_stays_one(options: dict[str, Any]) -> None:
 
         async def runs(token: spargio.CancellationToken) -> None:
             try:
-                await token.run(forever())
+                await token.run(support.forever())
             except BaseException as error:
                 found.append(type(error))
                 raise
@@ -237,11 +229,11 @@ def test_a_cancellation_from_outside_stays_one(options: dict[str, Any]) -> None:
         # A time limit within and around.
         token = spargio.CancellationToken()
         with pytest.raises(TimeoutError), spargio.timeout(0.001):
-            await token.run(forever())
+            await token.run(support.forever())
 
         async def limited() -> None:
             with spargio.timeout(support.LIMIT_S):
-                await forever()
+                await support.forever()
 
         job = handle.spawn_stealable(token.run(limited()))
         await support.until(lambda: token._calls)
@@ -274,7 +266,7 @@ def test_a_shield_lets_the_work_go_on(options: dict[str, Any]) -> None:
         work.go.set_result(7)
         assert await spargio.shield(work.run()) == 7
         with pytest.raises(KeyError):
-            await spargio.shield(fail(KeyError()))
+            await spargio.shield(support.fail(KeyError()))
 
         work = Work()
         job = handle.spawn_stealable(spargio.shield(work.run()))

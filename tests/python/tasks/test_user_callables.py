@@ -7,6 +7,7 @@ import logging
 import threading
 from typing import Any
 
+import programs
 import pytest
 import support
 from support import still_works, value
@@ -163,7 +164,7 @@ def test_whatever_a_c_function_returns(status: int, error: type[BaseException]) 
     function = prototype(lambda _ctx, _result: status)
 
     async def main(handle: spargio.RuntimeHandle) -> None:
-        job = handle.spawn_native(support.address(function))
+        job = handle.spawn_native(programs.address(function))
         with pytest.raises(error):
             await job
         await still_works(handle)

@@ -8,6 +8,7 @@ import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
+import programs
 import pytest
 import support
 from support import still_works, value
@@ -98,7 +99,7 @@ def test_a_failing_task_on_each_shard_at_once(unraisables: Any) -> None:
 
 
 def test_a_hook_that_fails_itself_ends_nothing() -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import sys, spargio
 

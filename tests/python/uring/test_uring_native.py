@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import support
 from support import Pair
@@ -305,7 +306,7 @@ def test_one_that_was_started_and_cancelled_before_its_shard_took_it(
 
 
 def test_a_forked_child_is_told(file: int) -> None:
-    done = support.run_program(
+    done = programs.run_program(
         """
         import os, spargio
         with spargio.Runtime.builder().shards(1).build() as handle:

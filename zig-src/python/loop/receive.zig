@@ -352,7 +352,7 @@ pub const Receiver = struct {
     // ---- pause, stop ----
 
     /// Buffers of the shard are few: what a paused stream has moves into memory of its own.
-    fn settle(self: *Receiver) void {
+    pub fn settle(self: *Receiver) void {
         const shard = Shard.current() orelse return;
         shard.acquireInterpreter();
         for (self.chunks.items[self.next..]) |*chunk| switch (chunk.*) {

@@ -15,6 +15,7 @@ const yield = @import("yield.zig");
 const raw = @import("raw.zig");
 const read_files = @import("read_files.zig");
 const read_many = @import("read_many.zig");
+const ranges = @import("files/ranges.zig");
 const registered = @import("registered.zig");
 const sqe = @import("sqe.zig");
 const exchange_type = @import("exchange_type.zig");
@@ -93,8 +94,15 @@ var functions = [_]api.MethodDef{
         "read_files",
         &read_files.readFiles,
         api.meth_fastcall,
-        "(paths, names, depth, results, told, /)",
+        "(paths, names, depth, results, told, budget, done, /)",
         "An awaitable of a list of bytes and OSErrors.",
+    ),
+    object.method(
+        "read_ranges",
+        &ranges.readRanges,
+        api.meth_fastcall,
+        "(paths, labels, files, offsets, lengths, into, gap, largest, depth, results, done, told, /)",
+        "An awaitable of a list of bytes, or numbers of bytes, and OSErrors.",
     ),
     object.method("signal_add", &signals.add, api.meth_fastcall, "(number, eventfd, /)", "A key."),
     object.method("signal_take", &signals.take, api.meth_one, "(key, /)", "How often it came."),
@@ -252,7 +260,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !raw.define() or
         !messages.define() or !sqe.define() or !Segments.define() or !Incoming.define() or
-        !read_files.define() or !read_many.define() or !PyRuntime.define() or !NativeJoin.define() or
+        !read_files.define() or !read_many.define() or !ranges.define() or !PyRuntime.define() or !NativeJoin.define() or
         !yield.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {

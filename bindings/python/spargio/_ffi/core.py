@@ -313,8 +313,26 @@ if TYPE_CHECKING:
             depth: int,
             results: list[bytes | OSError | None],
             told: Callable[[], None] | None,
+            budget: int,
+            done: list[int] | None,
             /,
         ) -> Coro[list[bytes | OSError]]: ...
+        def read_ranges(
+            self,
+            paths: list[bytes],
+            labels: list[Any],
+            files: list[int],
+            offsets: list[int],
+            lengths: list[int],
+            into: list[Any] | None,
+            gap: int,
+            largest: int,
+            depth: int,
+            results: list[Any],
+            done: list[int] | None,
+            told: Callable[[], None] | None,
+            /,
+        ) -> Coro[list[bytes | int | OSError]]: ...
         def signal_add(self, number: int, eventfd: int, /) -> int: ...
         def signal_take(self, key: int, /) -> int: ...
         def signal_remove(self, key: int, /) -> None: ...

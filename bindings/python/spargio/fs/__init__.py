@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         symlink,
         symlink_metadata,
     )
+    from ._ranges import read_ranges
     from ._registered import RegisteredBuffers
     from ._sendfile import sendfile
     from ._walk import DirEntry, DuOptions, DuSummary, du, read_dir, walk
@@ -68,12 +69,14 @@ else:
                 "symlink",
                 "symlink_metadata",
             ),
+            "._ranges": ("read_ranges",),
             "._registered": ("RegisteredBuffers",),
             "._sendfile": ("sendfile",),
             "._walk": ("DirEntry", "DuOptions", "DuSummary", "du", "read_dir", "walk"),
             "._whole": ("read", "read_many", "read_to_string"),
             "._write": ("write", "write_many"),
             "._names": (),
+            "._stream": (),
             "._atomic": (),
             "._reach": (),
             "._remove": (),
@@ -105,6 +108,7 @@ __all__ = (
     "read_dir",
     "read_link",
     "read_many",
+    "read_ranges",
     "read_to_string",
     "remove_dir",
     "remove_dir_all",

@@ -15,7 +15,10 @@ const yield = @import("yield.zig");
 const raw = @import("raw.zig");
 const read_files = @import("read_files.zig");
 const read_many = @import("read_many.zig");
+const copy = @import("files/copy.zig");
 const ranges = @import("files/ranges.zig");
+const walker = @import("files/walker.zig");
+const DirEntry = @import("files/entry.zig").DirEntry;
 const registered = @import("registered.zig");
 const sqe = @import("sqe.zig");
 const exchange_type = @import("exchange_type.zig");
@@ -104,6 +107,14 @@ var functions = [_]api.MethodDef{
         "(paths, labels, files, offsets, lengths, into, gap, largest, depth, results, done, told, /)",
         "An awaitable of a list of bytes, or numbers of bytes, and OSErrors.",
     ),
+    object.method(
+        "copy_data",
+        &copy.copyData,
+        api.meth_fastcall,
+        "(source, target, offset, size, most, /)",
+        "Blocks: (offset, errno).",
+    ),
+    object.method("walker", &walker.make, api.meth_fastcall, "(path, options, metadata, /)", "A walk."),
     object.method("signal_add", &signals.add, api.meth_fastcall, "(number, eventfd, /)", "A key."),
     object.method("signal_take", &signals.take, api.meth_one, "(key, /)", "How often it came."),
     object.method("signal_watched", &signals.watched, api.meth_one, "(number, /)", "Whether it is awaited."),
@@ -260,7 +271,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !raw.define() or
         !messages.define() or !sqe.define() or !Segments.define() or !Incoming.define() or
-        !read_files.define() or !read_many.define() or !ranges.define() or !PyRuntime.define() or !NativeJoin.define() or
+        !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or !PyRuntime.define() or !NativeJoin.define() or
         !yield.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
@@ -273,6 +284,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         .{ "Descriptor", descriptor.Descriptor.Type },
         .{ "Future", Future.Type },
         .{ "Runtime", PyRuntime.Type },
+        .{ "DirEntry", DirEntry.Type },
     }) |entry| {
         if (!put(result, entry[0], api.ref(entry[1].class))) return null;
     }

@@ -112,24 +112,24 @@ def read_ranges(
     concurrency: int = 128,
     max_bytes: int = 256 << 20,
 ) -> AsyncGenerator[tuple[int, RangeResult], None]:
-    """Read many ranges of many files: (place in `ranges`, bytes or the ``OSError``) for each, on all
-    shards. A range is (path, offset, length) in bytes; the length None means all from the offset on,
-    as the file says its size when it is opened. What is behind the end of a file is missing from the
-    result.
+    """Read many ranges of many files: (place in `ranges`, bytes or the ``OSError``) for each, on
+    all shards. A range is (path, offset, length) in bytes; the length None means all from the
+    offset on, as the file says its size when it is opened. What is behind the end of a file is
+    missing from the result.
 
     With `ordered` in the order of `ranges`, else as they come: one that is slow or fails keeps none
-    of the others back. Ranges of one file with at most `max_gap` bytes between them are one read, of
-    at most `max_size` bytes. At most `concurrency` files are open and as many reads under way; at
-    most `max_bytes` bytes are read ahead of what was given out, or one range that is larger (a range
-    without a length counts as 1 MiB).
+    of the others back. Ranges of one file with at most `max_gap` bytes between them are one read,
+    of at most `max_size` bytes. At most `concurrency` files are open and as many reads under way;
+    at most `max_bytes` bytes are read ahead of what was given out, or one range that is larger (a
+    range without a length counts as 1 MiB).
 
-    `into` is memory of the caller's: one writable buffer, which the ranges fill one after the other,
-    or a buffer for each range. The results are numbers of bytes then, and nothing is copied. The
-    buffers must stay as they are until their results are there.
+    `into` is memory of the caller's: one writable buffer, which the ranges fill one after the
+    other, or a buffer for each range. The results are numbers of bytes then, and nothing is copied.
+    The buffers must stay as they are until their results are there.
 
     What `ranges` raises, and ``TypeError`` or ``ValueError`` for what can be no range, comes in its
-    turn, after the results of those before it. Close the iterator, or leave the task, and the rest is
-    not read. In a task; each iterator belongs to one."""
+    turn, after the results of those before it. Close the iterator, or leave the task, and the rest
+    is not read. In a task; each iterator belongs to one."""
     no_path("ranges", ranges)
     limits = (
         within("max_gap", max_gap, 0, _GAP_MOST),
@@ -225,7 +225,7 @@ def _buffers(into: Any) -> Any:
 
 def _one_each(into: Any) -> Any:
     yield None
-    for buffer in into:  # Not "yield from", which would pass on what is sent.
+    for buffer in into:  # noqa: UP028  # "yield from" would pass on what is sent.
         yield buffer
     while True:
         yield None

@@ -1,5 +1,5 @@
-"""Many items in one stream: they are taken from an ordinary or asynchronous source, read by tasks on
-all shards in chunks, and given out in the order of the source or as they come."""
+"""Many items in one stream: they are taken from an ordinary or asynchronous source, read by tasks
+on all shards in chunks, and given out in the order of the source or as they come."""
 
 from __future__ import annotations
 

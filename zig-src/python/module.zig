@@ -271,7 +271,8 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !raw.define() or
         !messages.define() or !sqe.define() or !Segments.define() or !Incoming.define() or
-        !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or !PyRuntime.define() or !NativeJoin.define() or
+        !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or
+        !PyRuntime.define() or !NativeJoin.define() or
         !yield.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {

@@ -129,7 +129,7 @@ pub const DirEntry = struct {
             };
             var getset = [_]api.GetSetDef{
                 .{ .name = "name", .get = @ptrCast(&getName), .doc = "Its name in the directory." },
-                .{ .name = "path", .get = @ptrCast(&getPath), .doc = "The directory's path, as it was given, and the name." },
+                .{ .name = "path", .get = @ptrCast(&getPath), .doc = "The directory as it was given, and the name." },
                 .{ .name = "inode", .get = @ptrCast(&getInode), .doc = "Its inode number." },
                 .{},
             };

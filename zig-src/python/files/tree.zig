@@ -112,7 +112,8 @@ pub const Tree = struct {
             var text: [path_max]u8 = undefined;
             @memcpy(text[0 .. cut + 1], rest[0 .. cut + 1]);
             text[cut + 1] = 0;
-            const rc = linux.openat(self.above, @ptrCast(&text), .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
+            const flags: linux.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
+            const rc = linux.openat(self.above, @ptrCast(&text), flags, 0);
             if (linux.errno(rc) != .SUCCESS) return linux.errno(rc);
             self.closeAbove();
             self.above = @intCast(rc);

@@ -294,7 +294,7 @@ const Walker = struct {
     pub fn define() bool {
         const S = struct {
             var methods = [_]api.MethodDef{
-                object.method("block", &block, api.meth_noargs, "($self, /)", "The next entries; an empty list at the end."),
+                object.method("block", &block, api.meth_noargs, "($self, /)", "The next entries; [] at the end."),
                 object.method(
                     "count",
                     &count,

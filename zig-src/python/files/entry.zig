@@ -3,8 +3,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("../api.zig");
-const object = @import("../object.zig");
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
 const Object = api.Object;
 const py = &api.py;
 

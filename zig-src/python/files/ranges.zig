@@ -6,17 +6,17 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
-const api = @import("../api.zig");
-const forgotten = @import("../forgotten.zig");
+const api = @import("../cpython/api.zig");
+const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
-const gpa = @import("../../memory.zig").gpa;
-const helpers = &@import("../helpers.zig").helpers;
-const many = @import("../many.zig");
-const object = @import("../object.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const callbacks = &@import("../cpython/callbacks.zig").table;
+const batch = @import("../io/batch.zig");
+const object = @import("../cpython/object.zig");
 const targets = @import("targets.zig");
-const CoreOp = @import("../../op.zig").Op;
-const PyTask = @import("../task.zig").PyTask;
-const Shard = @import("../../shard.zig").Shard;
+const CoreOp = @import("../../task/op.zig").Op;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const Target = targets.Target;
 const py = &api.py;
@@ -56,7 +56,7 @@ const Slot = struct {
 };
 
 const ReadRanges = struct {
-    progress: many.Progress,
+    progress: batch.Progress,
     /// Lists: paths as bytes, what errors call them, results, and the places of those that are there (or None).
     paths: ?*Object,
     labels: ?*Object,
@@ -275,7 +275,7 @@ const ReadRanges = struct {
         const label = py.PyList_GetItem(self.labels.?, @intCast(target.file)).?;
         const number = py.PyLong_FromLongLong(@backingInt(errno));
         const exception = if (number) |n|
-            api.call(helpers.os_error, &.{ n, api.none(), api.ref(label) })
+            api.call(callbacks.os_error, &.{ n, api.none(), api.ref(label) })
         else
             null;
         if (exception) |e| return self.put(target.place, e);
@@ -307,7 +307,7 @@ const ReadRanges = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
-        many.Told(ReadRanges).told(instance);
+        batch.Told(ReadRanges).told(instance);
         // While the kernel has an operation the task holds a reference.
         for (self.files) |file| if (file.fd >= 0) {
             _ = linux.close(file.fd);
@@ -365,7 +365,7 @@ pub fn readRanges(_: ?*Object, arguments: [*]const *Object, count: isize) callco
     self.depth = @max(1, depth);
     self.progress.count = @intCast(length);
     if (fill(self, arguments, @intCast(paths))) return instance;
-    many.Told(ReadRanges).giveUp(instance);
+    batch.Told(ReadRanges).giveUp(instance);
     py.Py_DecRef(instance);
     return null;
 }
@@ -381,14 +381,14 @@ fn fill(self: *ReadRanges, arguments: [*]const *Object, paths: usize) bool {
 }
 
 pub fn define() bool {
-    const Work = many.Many(ReadRanges);
-    const Kinds = object.Coroutine(Work.step, many.Told(ReadRanges).giveUp);
+    const Work = batch.Batch(ReadRanges);
+    const Kinds = object.Coroutine(Work.step, batch.Told(ReadRanges).giveUp);
     const S = struct {
         var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
     };
     var slots = Kinds.slots() ++ [_]api.TypeSlot{
         object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &many.Told(ReadRanges).show),
+        object.slotOf(api.slot.repr, &batch.Told(ReadRanges).show),
         object.slotOf(api.slot.dealloc, &ReadRanges.dealloc),
         .{},
     };

@@ -3,9 +3,9 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("../api.zig");
-const gpa = @import("../../memory.zig").gpa;
-const object = @import("../object.zig");
+const api = @import("../cpython/api.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const object = @import("../cpython/object.zig");
 const Object = api.Object;
 const py = &api.py;
 

@@ -6,7 +6,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
-const gpa = @import("../../memory.zig").gpa;
+const gpa = @import("../../base/memory.zig").gpa;
 
 pub const Error = error{OutOfMemory};
 

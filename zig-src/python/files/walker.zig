@@ -4,11 +4,11 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("../api.zig");
-const clock = @import("../../clock.zig");
-const gpa = @import("../../memory.zig").gpa;
-const helpers_module = @import("../helpers.zig");
-const object = @import("../object.zig");
+const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const callbacks = @import("../cpython/callbacks.zig");
+const object = @import("../cpython/object.zig");
 const tree_module = @import("tree.zig");
 const work = @import("work.zig");
 const DirEntry = @import("entry.zig").DirEntry;
@@ -268,7 +268,7 @@ const Walker = struct {
             .failed => {
                 const path = decode(removal.path.items) orelse return null;
                 defer py.Py_DecRef(path);
-                return helpers_module.raiseErrno(@backingInt(removal.errno), null, path);
+                return callbacks.raiseErrno(@backingInt(removal.errno), null, path);
             },
         }
     }
@@ -323,7 +323,7 @@ fn decode(text: []const u8) ?*Object {
 fn raiseAbout(errno: linux.E, path: *Object) ?*Object {
     const text = decode(py.PyBytes_AsString(path).?[0..@intCast(py.PyBytes_Size(path))]) orelse return null;
     defer py.Py_DecRef(text);
-    return helpers_module.raiseErrno(@backingInt(errno), null, text);
+    return callbacks.raiseErrno(@backingInt(errno), null, text);
 }
 
 /// False, and the tuple gone, with the exception set.

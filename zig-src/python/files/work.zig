@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const gpa = @import("../../memory.zig").gpa;
+const gpa = @import("../../base/memory.zig").gpa;
 const tree_module = @import("tree.zig");
 const Identity = tree_module.Identity;
 const Tree = tree_module.Tree;

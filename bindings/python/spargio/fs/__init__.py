@@ -90,6 +90,7 @@ else:
             "._write": ("write", "write_many"),
             "._names": (),
             "._stream": (),
+            ".sync": (),
             "._atomic": (),
             "._reach": (),
         },

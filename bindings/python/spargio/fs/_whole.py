@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, TypeVar
 
 from .._counts import at_least
-from .._ffi.core import Future, JoinHandle, native
-from ..placement import TaskPlacement
-from ..runtime import current_handle
+from .._ffi.core import Future, native
 from ._names import Path, encode
-from ._stream import Chunk, News, Source, end, feed, stream
+from ._stream import Chunk, News, feed, stream
 
 _CHUNK_MOST = 64
 _NO_LIMIT = (1 << 63) - 1
@@ -49,33 +45,6 @@ def no_path(name: str, given: object) -> None:
     """What takes many paths takes no single one for the paths of its characters."""
     if isinstance(given, (str, bytes, bytearray, os.PathLike)):
         raise TypeError(f"{name} is {given!r}: allowed is an iterable of them, such as a list")
-
-
-async def _in_order(
-    work: Iterator[tuple[K, Coroutine[Any, Any, V]]], window: int
-) -> AsyncGenerator[tuple[K, V], None]:
-    """Run coroutines on all shards, `window` at a time; (key, result) of each, in order. What runs
-    is cancelled, and has ended, when the iterator is closed or raises."""
-    handle = current_handle()
-    running: deque[tuple[K, JoinHandle[V]]] = deque()
-    source = Source(work)
-
-    def fill() -> None:
-        for key, coroutine in itertools.islice(source, window - len(running)):
-            job = handle.spawn_with_placement(TaskPlacement.RoundRobin, coroutine)
-            running.append((key, job))
-
-    try:
-        fill()
-        while running:
-            key, job = running[0]
-            result = await job
-            running.popleft()
-            fill()
-            yield key, result
-        source.check()
-    finally:
-        await end([job for _, job in running])
 
 
 class _Files(Chunk[P, Result]):

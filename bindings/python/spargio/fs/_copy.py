@@ -37,8 +37,11 @@ async def copy(source: Path, target: Path) -> int:
         options = OpenOptions().write(True).create(True).mode(0o600)
         async with await options.open(target) as writer:
             found = os.fstat(writer.fileno())
-            async with writers.alone((found.st_dev, found.st_ino)):
+            entry = await writers.wait((found.st_dev, found.st_ino))
+            try:
                 return await _copy(reader, writer, info.permissions(), size)
+            finally:
+                writers.end(entry)
 
 
 async def _copy(reader: File, writer: File, mode: int, size: int) -> int:

@@ -65,8 +65,8 @@ def _check_data(data: object) -> None:
 # ---- one file, several writers ----
 
 _Entry = dict[str, Any]
-"""The write under way to one file: its "identity", and as "turn" what the next write waits for, made
-by the first that does, or None when the write has ended without one."""
+"""The write under way to one file: its "identity", and as "turn" what the next write waits for,
+made by the first that does, or None when the write has ended without one."""
 
 
 class _Writers:

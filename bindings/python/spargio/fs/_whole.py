@@ -55,19 +55,22 @@ class Source(Iterator[V]):
     """An iterator whose error waits until what came before it is done with."""
 
     def __init__(self, items: Iterable[V]) -> None:
-        self._items = iter(items)
+        self.items = iter(items)
         self._error: BaseException | None = None
 
     def __next__(self) -> V:
-        if self._error is not None:
-            raise StopIteration
         try:
-            return next(self._items)
+            return next(self.items)
         except StopIteration:
             raise
         except BaseException as error:
-            self._error = error
+            self.fail(error)
             raise StopIteration from None
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing comes after it."""
+        self._error = error
+        self.items = iter(())
 
     def check(self) -> None:
         error, self._error = self._error, None
@@ -114,21 +117,18 @@ async def _end(jobs: list[JoinHandle[Any]]) -> None:
 class _Chunk(Generic[P]):
     """Files that one task reads; each result can be had when it is there."""
 
-    def __init__(self, items: list[tuple[P, bytes]], depth: int) -> None:
-        self.paths = [path for path, _ in items]
-        self._depth = depth
-        self.results: list[Result | None] = [None] * len(items)
+    def __init__(self, paths: list[P], names: list[bytes]) -> None:
+        self.paths = paths
+        self.results: list[Result | None] = [None] * len(paths)
         self._lock = threading.Lock()
-        self._wanted: Future[None] | None = None
+        self._wanted: tuple[int, Future[None]] | None = None
         self._over = False
         handle = current_handle()
-        self.job = handle.spawn_with_placement(
-            TaskPlacement.RoundRobin, self._read([name for _, name in items])
-        )
+        self.job = handle.spawn_with_placement(TaskPlacement.RoundRobin, self._read(names))
 
     async def _read(self, names: list[bytes]) -> None:
         try:
-            await native.read_files(names, self.paths, self._depth, self.results, self._told)
+            await native.read_files(names, self.paths, len(names), self.results, self._told)
         finally:
             self._over = True
             self._told()
@@ -136,15 +136,17 @@ class _Chunk(Generic[P]):
     def _told(self) -> None:
         """On the shard that reads: there is news."""
         with self._lock:
-            wanted, self._wanted = self._wanted, None
-        if wanted is not None:
-            wanted.set_result(None)
+            wanted = self._wanted
+            if wanted is None or not (self._over or self.results[wanted[0]] is not None):
+                return  # Nobody waits, or for another file.
+            self._wanted = None
+        wanted[1].set_result(None)
 
     async def wait(self, place: int) -> Result:
         while (result := self.results[place]) is None:
             future: Future[None] = native.future()
             with self._lock:
-                self._wanted = future
+                self._wanted = place, future
             if self.results[place] is None:
                 # Over without a result: it raises what it failed with.
                 await (self.job if self._over else future)
@@ -168,30 +170,46 @@ async def _read_many(
 ) -> AsyncGenerator[tuple[P, Result], None]:
     concurrency = at_least("concurrency", concurrency, 1)
     size = max(1, min(_CHUNK_MOST, concurrency // _CHUNKS_AHEAD))
-    source = Source((path, encode(path)) for path in paths)
+    source = Source(paths)
     running: deque[_Chunk[P]] = deque()
-    room = concurrency
 
-    def fill() -> None:
-        nonlocal room
-        while room >= size and (items := list(itertools.islice(source, size))):
-            room -= len(items)
-            running.append(_Chunk(items, size))
+    def fill(room: int) -> int:
+        while room >= size and (chunk := _take(source, size)):
+            room -= len(chunk.paths)
+            running.append(chunk)
+        return room
 
     try:
-        fill()
+        room = fill(concurrency)
         while running:
             chunk = running[0]
+            results = chunk.results
+            given = 0
             for place, path in enumerate(chunk.paths):
-                result = chunk.results[place] or await chunk.wait(place)
-                chunk.results[place] = None
-                room += 1
-                if room >= size:
-                    fill()
+                if not (result := results[place]):
+                    result = await chunk.wait(place)
+                results[place] = None
+                if place - given + room >= size - 1:
+                    room = fill(room + place + 1 - given)
+                    given = place + 1
                 yield path, result
-                del result
+            room += len(chunk.paths) - given
+            result = None
             await chunk.job
             running.popleft()
         source.check()
     finally:
         await _end([chunk.job for chunk in running])
+
+
+def _take(source: Source[P], size: int) -> _Chunk[P] | None:
+    """The next `size` files, or fewer before the end or an error."""
+    paths: list[P] = []
+    names: list[bytes] = []
+    try:
+        for path in itertools.islice(source.items, size):
+            names.append(encode(path))
+            paths.append(path)
+    except BaseException as error:
+        source.fail(error)
+    return _Chunk(paths, names) if paths else None

@@ -14,7 +14,7 @@ import spargio
 from spargio import net
 
 PICKABLE = 128
-"""Buffers of a shard, 16 KiB each (zig-src/buffers.zig)."""
+"""Buffers of a shard, 16 KiB each (zig-src/ring/provided_buffers.zig)."""
 
 
 def resident() -> int:

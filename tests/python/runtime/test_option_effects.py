@@ -1,6 +1,6 @@
 """Each option, changed, changes the counter or behaviour that it names.
 
-The rules are in zig-src/steal.zig. A shard is blocked by a task that waits outside the interpreter,
+The rules are in zig-src/scheduler/steal_policy.zig. A shard is blocked by a task that waits outside the interpreter,
 so the others see one that is stuck, with a GIL and without; what they do is read off the counters."""
 
 from __future__ import annotations

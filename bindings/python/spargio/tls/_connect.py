@@ -11,7 +11,6 @@ from ..io import AsyncStream
 from ..net import TcpStream
 from ..time import nanoseconds
 from ..time import timeout as time_limit
-from ._choice import make
 from ._stream import TlsStream
 
 if TYPE_CHECKING:
@@ -76,7 +75,10 @@ def begin(
     check_limits(handshake_timeout, shutdown_timeout)
     return TlsStream(
         stream,
-        make(context, server_side, server_hostname, session),
+        context,
+        server_side,
+        server_hostname,
+        session,
         handshake_timeout=handshake_timeout,
         shutdown_timeout=shutdown_timeout,
         standard_compatible=standard_compatible,

@@ -73,6 +73,12 @@ def begin(
     """The stream before its handshake."""
     check_context(context)
     check_limits(handshake_timeout, shutdown_timeout)
+    if context.check_hostname and not server_side and not server_hostname:
+        # An SSLObject would take a certificate for any name.
+        raise ValueError(
+            f"server_hostname is {server_hostname!r}: allowed is the server's name, because the "
+            "context has check_hostname"
+        )
     return TlsStream(
         stream,
         context,

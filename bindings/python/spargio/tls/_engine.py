@@ -180,7 +180,9 @@ class MemoryEngine:
             if self.ssl_object.pending() == 0 and not self._move():
                 return None
             try:
-                return self.ssl_object.read(*room)
+                found = self.ssl_object.read(*room)
+                self._ended = not found
+                return found
             except ssl.SSLWantReadError:
                 continue
             except ssl.SSLZeroReturnError:

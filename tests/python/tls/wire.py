@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +77,10 @@ class Peer:
                     self.incoming.write(data)
                 else:
                     self.incoming.write_eof()
+            except ssl.SSLError:
+                with suppress(OSError):
+                    self.flush()  # The alert.
+                raise
             else:
                 self.flush()
                 return result

@@ -5,10 +5,10 @@
 //! attach while it is held.
 
 const std = @import("std");
-const api = @import("../api.zig");
-const gpa = @import("../../memory.zig").gpa;
+const api = @import("../cpython/api.zig");
+const gpa = @import("../../base/memory.zig").gpa;
 const openssl = @import("openssl.zig");
-const sync = @import("../../sync.zig");
+const sync = @import("../../base/sync.zig");
 const Queue = @import("queue.zig").Queue;
 const Object = api.Object;
 const py = &api.py;
@@ -162,7 +162,8 @@ pub const Engine = struct {
             openssl.zero_return => self.ended = true,
             else => {
                 const code = fns.ERR_peek_last_error();
-                const eof = code == 0 or (code >> 23 & 0xff == openssl.lib_ssl and code & 0x7fffff == openssl.unexpected_eof);
+                const is_unexpected = code >> 23 & 0xff == openssl.lib_ssl and code & 0x7fffff == openssl.unexpected_eof;
+                const eof = code == 0 or is_unexpected;
                 if (self.at_eof and eof and self.queue.isEmpty()) {
                     if (self.lenient) self.ended = true else self.fault = .{ .kind = .truncated };
                 } else self.fault = .{ .kind = .failed, .code = code };

@@ -2,10 +2,10 @@
 //! itself, and the awaitables of op.zig for what is.
 
 const std = @import("std");
-const api = @import("../api.zig");
-const exchange_type = @import("../exchange_type.zig");
-const gpa = @import("../../memory.zig").gpa;
-const object = @import("../object.zig");
+const api = @import("../cpython/api.zig");
+const exchange_type = @import("../sync/exchange_type.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const object = @import("../cpython/object.zig");
 const openssl = @import("openssl.zig");
 const op = @import("op.zig");
 const Engine = @import("engine.zig").Engine;

@@ -4,26 +4,26 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("../api.zig");
-const buffers = @import("../../buffers.zig");
-const exchange_type = @import("../exchange_type.zig");
-const forgotten = @import("../forgotten.zig");
-const gpa = @import("../../memory.zig").gpa;
-const helpers_module = @import("../helpers.zig");
-const helpers = &helpers_module.helpers;
-const host_module = @import("../host.zig");
+const api = @import("../cpython/api.zig");
+const provided_buffers = @import("../../ring/provided_buffers.zig");
+const exchange_type = @import("../sync/exchange_type.zig");
+const forgotten = @import("../cpython/forgotten.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const callbacks = @import("../cpython/callbacks.zig");
+
+const py_interpreter = @import("../task/py_interpreter.zig");
 const net = @import("../../ops/net.zig");
-const object = @import("../object.zig");
-const once = @import("../once.zig");
-const shown = @import("../shown.zig");
-const CoreOp = @import("../../op.zig").Op;
-const Descriptor = @import("../descriptor.zig").Descriptor;
+const object = @import("../cpython/object.zig");
+const single_await = @import("../io/single_await.zig");
+const shown = @import("../io/shown.zig");
+const CoreOp = @import("../../task/op.zig").Op;
+const Descriptor = @import("../io/descriptor.zig").Descriptor;
 const Engine = @import("engine.zig").Engine;
 const EngineType = @import("engine_type.zig").Type;
-const Exchange = @import("../exchange.zig").Exchange;
-const Future = @import("../future.zig").Future;
-const PyTask = @import("../task.zig").PyTask;
-const Shard = @import("../../shard.zig").Shard;
+const Exchange = @import("../sync/exchange.zig").Exchange;
+const Future = @import("../sync/future.zig").Future;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const raiseFault = @import("engine_type.zig").raiseFault;
 const Object = api.Object;
 const py = &api.py;
@@ -38,9 +38,9 @@ const apart_min = 4 * 1024;
 // ---- opening and sealing, attached and without the engine's lock ----
 
 fn worthApart(size: usize) bool {
-    if (size < apart_min or !host_module.host.locked) return false;
+    if (size < apart_min or !py_interpreter.interpreter.locked) return false;
     const shard = Shard.current() orelse return true;
-    return shard.crew.shards.len > 1;
+    return shard.scheduler.shards.len > 1;
 }
 
 pub fn openInto(engine: *Engine, room: []u8) Engine.Opened {
@@ -49,7 +49,7 @@ pub fn openInto(engine: *Engine, room: []u8) Engine.Opened {
         engine.enterDetached();
         const opened = engine.open(room);
         engine.leave();
-        host_module.comeBack(state);
+        py_interpreter.comeBack(state);
         return opened;
     }
     engine.enter();
@@ -64,7 +64,7 @@ pub fn sealFrom(engine: *Engine, data: []const u8) usize {
         engine.enterDetached();
         const count = engine.seal(data);
         engine.leave();
-        host_module.comeBack(state);
+        py_interpreter.comeBack(state);
         return count;
     }
     engine.enter();
@@ -112,15 +112,15 @@ const Phase = enum(u8) {
 
 pub const TlsOp = struct {
     kind: Kind,
-    state: once.State,
+    state: single_await.State,
     phase: Phase,
     /// Counted in at the descriptor.
     counted: bool,
     has_receiving: bool,
     has_sending: bool,
     has_writing: bool,
-    /// The receive has no memory of its own: the kernel picks a buffer.
-    picks: bool,
+    /// The receive has no memory of its own: the kernel selects_buffer a buffer.
+    selects_buffer: bool,
     /// It waits until a nonblocking socket is ready, and is tried anew then.
     polls: bool,
     engine: ?*Object,
@@ -170,18 +170,18 @@ pub const TlsOp = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of an operation") orelse {
-            once.ask(&self.state);
+            single_await.ask(&self.state);
             return null;
         };
-        switch (once.seen(&self.state)) {
+        switch (single_await.seen(&self.state)) {
             .new, .asked => {
                 if (me.cancelWanted()) {
-                    once.ask(&self.state);
+                    single_await.ask(&self.state);
                     _ = me.raiseCancel();
-                    if (self.kind == .write_all) helpers_module.sayWritten(0);
+                    if (self.kind == .write_all) callbacks.sayWritten(0);
                     return null;
                 }
-                if (!once.claim(&self.state)) return twice();
+                if (!single_await.claim(&self.state)) return twice();
                 if (!self.begin()) return self.failed();
                 return self.proceed(me, instance, suspended);
             },
@@ -204,8 +204,9 @@ pub const TlsOp = struct {
         self.counted = true;
         if (self.kind != .write_all) return true;
         self.has_writing = exchange_type.Type.body(self.engineOf().writing.?).takeUnits(1);
-        if (!self.has_writing) _ = api.raise(helpers.BusyError, "another task writes to this stream: one may at a time");
-        return self.has_writing;
+        if (self.has_writing) return true;
+        _ = api.raise(callbacks.table.BusyError, "another task writes to this stream: one may at a time");
+        return false;
     }
 
     fn proceed(self: *TlsOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
@@ -221,7 +222,7 @@ pub const TlsOp = struct {
     }
 
     fn raiseClosed(self: *TlsOp) ?*Object {
-        _ = api.raise(helpers.ClosedError, "the TLS stream is closed");
+        _ = api.raise(callbacks.table.ClosedError, "the TLS stream is closed");
         return self.failed();
     }
 
@@ -289,7 +290,7 @@ pub const TlsOp = struct {
             if (self.progress == self.length) return self.succeeded(api.none());
             if (self.isClosing()) return self.raiseClosed();
             if (engine.shut.load(.acquire)) {
-                _ = api.raise(helpers.ClosedError, "the TLS stream is shut down for writing");
+                _ = api.raise(callbacks.table.ClosedError, "the TLS stream is shut down for writing");
                 return self.failed();
             }
             if (me.cancelWanted()) return self.cancelled(me);
@@ -381,13 +382,13 @@ pub const TlsOp = struct {
         const future = Future.Type.body(self.turn.?);
         self.phase = .turn;
         suspended.* = true;
-        if (me.awaitCompletion(&future.completion, self.turn.?)) return me.suspendNow();
+        if (me.awaitLatch(&future.latch, self.turn.?)) return me.suspendNow();
         return me.suspendYield(); // It is ours already: at the next step.
     }
 
     fn turned(self: *TlsOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
         const future = Future.Type.body(self.turn.?);
-        if (!future.completion.isDone()) {
+        if (!future.latch.isDone()) {
             if (!me.cancelWanted()) return self.awaitTurn(me, suspended);
             me.endWait();
             const left = self.exchangeOf(self.turn_is_sending).leave(future, .takers);
@@ -410,12 +411,12 @@ pub const TlsOp = struct {
         const descriptor = self.descriptorOf();
         const drained = descriptor.drained.load(.monotonic);
         const wanted = descriptor.room.load(.monotonic);
-        self.picks = !self.polls and wanted <= buffers.size and shard.pickable() != null;
+        self.selects_buffer = !self.polls and wanted <= provided_buffers.size and shard.providedBuffers() != null;
         if (self.polls) {
             return self.fly(me, instance, suspended, .input, net.poll(shard, &me.task, descriptor.fd, linux.POLL.IN));
         }
-        if (self.picks) {
-            const op = net.recvPicked(shard, &me.task, descriptor.fd, buffers.size, drained);
+        if (self.selects_buffer) {
+            const op = net.recvProvided(shard, &me.task, descriptor.fd, provided_buffers.size, drained);
             return self.fly(me, instance, suspended, .input, op);
         }
         return self.receiveOwn(me, instance, suspended);
@@ -424,8 +425,8 @@ pub const TlsOp = struct {
     fn receiveOwn(self: *TlsOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
         const descriptor = self.descriptorOf();
         const engine = self.engineOf();
-        self.picks = false;
-        const size = std.math.clamp(descriptor.room.load(.monotonic), buffers.size, room_max);
+        self.selects_buffer = false;
+        const size = std.math.clamp(descriptor.room.load(.monotonic), provided_buffers.size, room_max);
         engine.enter();
         const room = engine.queue.reserve(size);
         engine.leave();
@@ -462,7 +463,7 @@ pub const TlsOp = struct {
             _ = py.PyErr_NoMemory();
             return self.failed();
         };
-        op.counted_in = &self.descriptorOf().users;
+        op.descriptor_users = &self.descriptorOf().users;
         self.phase = phase;
         suspended.* = true;
         return me.suspendForOp(op, instance, false);
@@ -486,13 +487,13 @@ pub const TlsOp = struct {
             return me.suspendForOp(op, instance, false);
         }
         const shard = Shard.current().?;
-        const picked = buffers.idOf(op.cqe_flags);
+        const provided = provided_buffers.idOf(op.cqe_flags);
         const result = shard.ops.consume(op);
         me.op = null;
         const output = self.phase == .output;
         self.phase = .here;
-        if (picked) |id| {
-            if (result > 0) return self.receivedPicked(me, instance, suspended, id, @intCast(result));
+        if (provided) |id| {
+            if (result > 0) return self.receivedProvided(me, instance, suspended, id, @intCast(result));
             shard.buffers.ready.giveBack(id);
         }
         if (result < 0) return self.stopped(me, instance, suspended, -result, output);
@@ -511,7 +512,7 @@ pub const TlsOp = struct {
         return if (output) self.send(me, instance, suspended) else self.receive(me, instance, suspended);
     }
 
-    fn receivedPicked(
+    fn receivedProvided(
         self: *TlsOp,
         me: *PyTask,
         instance: *Object,
@@ -521,7 +522,7 @@ pub const TlsOp = struct {
     ) ?*Object {
         const shard = Shard.current().?;
         const engine = self.engineOf();
-        self.descriptorOf().received(count, buffers.size);
+        self.descriptorOf().received(count, provided_buffers.size);
         engine.enter();
         const lent = engine.queue.lend(shard.buffers.ready.all(id)[0..count]);
         engine.leave();
@@ -602,14 +603,14 @@ pub const TlsOp = struct {
                 return self.proceedFlying(me, instance, suspended, output);
             },
             // All buffers of the shard are in hands: this receive brings its own.
-            .NOBUFS => if (self.picks) return self.receiveOwn(me, instance, suspended),
+            .NOBUFS => if (self.selects_buffer) return self.receiveOwn(me, instance, suspended),
             else => {},
         }
         if (self.isClosing()) {
             if (me.cancelWanted()) return self.cancelled(me);
             return self.raiseClosed();
         }
-        _ = helpers_module.raiseErrno(errno, null, self.descriptorOf().name);
+        _ = callbacks.raiseErrno(errno, null, self.descriptorOf().name);
         return self.failed();
     }
 
@@ -623,7 +624,7 @@ pub const TlsOp = struct {
     /// The exception is set.
     fn failed(self: *TlsOp) ?*Object {
         self.putFlightBack();
-        if (self.kind == .write_all) helpers_module.sayWritten(self.progress);
+        if (self.kind == .write_all) callbacks.sayWritten(self.progress);
         const engine = self.engineOf();
         const left = @atomicLoad(usize, &engine.out_len, .acquire) > 0 and !self.isClosing();
         self.finish();
@@ -659,13 +660,13 @@ pub const TlsOp = struct {
 
     fn show(instance: *Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
-        return shown.ofOperation("TlsOperation", @tagName(self.kind), self.descriptor, once.seen(&self.state));
+        return shown.ofOperation("TlsOperation", @tagName(self.kind), self.descriptor, single_await.seen(&self.state));
     }
 
     /// close(): it is not to be awaited.
     fn giveUp(instance: *Object) void {
         const self = Type.body(instance);
-        if (once.claim(&self.state)) self.finish();
+        if (single_await.claim(&self.state)) self.finish();
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {

@@ -3,7 +3,7 @@
 //! caught by OpenSSL's public callback for new objects, without any layout of CPython's.
 
 const std = @import("std");
-const api = @import("../api.zig");
+const api = @import("../cpython/api.zig");
 const Object = api.Object;
 
 pub const Ssl = opaque {};
@@ -12,7 +12,6 @@ const Method = opaque {};
 
 pub const want_read = 2;
 pub const zero_return = 6;
-const failed_reasons = 1;
 pub const mode_release_buffers = 0x10;
 pub const ctrl_mode = 33;
 pub const ctrl_clear_mode = 78;
@@ -81,7 +80,8 @@ pub fn open(path: [*:0]const u8, read: anytype, write: anytype, control: anytype
         @field(fns, name) = @ptrCast(@alignCast(address));
     }
     if (fns.OpenSSL_version_num() < 0x10101000) return "OpenSSL is older than 1.1.1";
-    if (!std.mem.startsWith(u8, std.mem.span(fns.OpenSSL_version(0)), "OpenSSL ")) return "_ssl's library is not OpenSSL";
+    if (!std.mem.startsWith(u8, std.mem.span(fns.OpenSSL_version(0)), "OpenSSL "))
+        return "_ssl's library is not OpenSSL";
     // Type BIO_TYPE_SOURCE_SINK.
     method = fns.BIO_meth_new(fns.BIO_get_new_index() | 0x400, "spargio") orelse return "OpenSSL has no memory";
     if (fns.BIO_meth_set_read(method, read) != 1 or fns.BIO_meth_set_write(method, write) != 1 or

@@ -3,7 +3,7 @@
 //! got is still ours.
 
 const std = @import("std");
-const gpa = @import("../../memory.zig").gpa;
+const gpa = @import("../../base/memory.zig").gpa;
 
 const header = 5;
 /// Of an encrypted record (RFC 5246, 6.2.3). OpenSSL itself looks closer.

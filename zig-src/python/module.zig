@@ -34,6 +34,7 @@ const Shard = @import("../scheduler/shard.zig").Shard;
 const CancelScope = @import("task/cancel_scope.zig").CancelScope;
 const Loop = @import("loop/loop.zig").Loop;
 const loop_types = @import("loop/types.zig");
+const tls = @import("tls/engine_type.zig");
 const Object = api.Object;
 const py = &api.py;
 
@@ -222,6 +223,15 @@ var functions = [_]api.MethodDef{
         "()",
         "The number of the shard that runs this task; RuntimeError outside a spargio task.",
     ),
+    object.method("tls_open", &tls.open, api.meth_fastcall, "(path, make_error, /)", "None, or why not."),
+    object.method("tls_watch", &tls.watch, api.meth_noargs, "()", "The next SSL object is wanted."),
+    object.method(
+        "tls_engine",
+        &tls.make,
+        api.meth_fastcall,
+        "(owner, lenient, receiving, sending, writing, /)",
+        "A TlsEngine, or None.",
+    ),
     object.method("raise_if_cancelled", &raiseIfCancelled, api.meth_noargs, "()", "CancelledError if one is wanted."),
 };
 
@@ -284,7 +294,8 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !generic_op.define() or
         !py_messages.define() or !user_sqe.define() or !RecvMultishot.define() or !AcceptMultishot.define() or
         !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or
-        !PyRuntime.define() or !NativeJoin.define() or !yield.define()) return null;
+        !PyRuntime.define() or !NativeJoin.define() or !yield.define() or
+        !tls.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);

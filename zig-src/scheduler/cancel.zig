@@ -4,6 +4,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
 const op_module = @import("../task/op.zig");
@@ -25,7 +26,7 @@ pub fn cancelOp(self: *Shard, op: *Op) void {
     op.cancel_sent = true;
     if (op.is_timer) {
         self.timers.cancel(&op.timer);
-        return self.endOp(op, -@as(i32, @backingInt(linux.E.CANCELED)), 0);
+        return self.endOp(op, errors.negative(.CANCELED), 0);
     }
     ask(self, op);
 }
@@ -69,7 +70,7 @@ pub fn refused(self: *Shard, cqe: Cqe) void {
     if (op.phase != .flying or !op.cancel_sent or op.is_timer or op.timer.isSet()) return;
     self.counters.cancels_repeated.add(1);
     op.cancels_lost +|= 1;
-    const again = cqe.res == -@as(i32, @backingInt(linux.E.NOENT)) and op.cancels_lost <= at_once_max;
+    const again = cqe.res == errors.negative(.NOENT) and op.cancels_lost <= at_once_max;
     if (again) ask(self, op) else askLater(self, op);
 }
 

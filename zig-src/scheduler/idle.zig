@@ -2,6 +2,7 @@
 //! completion, a bell, a timer or the backstop. On the shard's thread only.
 
 const std = @import("std");
+const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
 const platform = @import("../base/platform.zig");
@@ -157,7 +158,7 @@ fn armSignals(shard: *Shard) void {
 pub fn signalled(shard: *Shard, result: i32) void {
     shard.idle.signal_armed = false;
     shard.idle.check_interrupts = true;
-    if (result <= 0 and result != -@as(i32, @backingInt(std.os.linux.E.INTR))) shard.idle.signal_fd = -1;
+    if (result <= 0 and result != errors.negative(.INTR)) shard.idle.signal_fd = -1;
 }
 
 /// A signal ends a wait early; one that came just before it is found at the backstop.

@@ -6,6 +6,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const cancel = @import("cancel.zig");
 const clock = @import("../base/clock.zig");
 const fork = @import("../base/fork.zig");
@@ -448,16 +449,16 @@ pub const Shard = struct {
     /// The kernel never saw it, so it ends here. A close must not fail by that: the caller has given the
     /// descriptor up.
     fn failUnsubmitted(self: *Shard, op: *Op, reason: linux.E) void {
-        if (op.sqe.opcode != .CLOSE or op.is_user_sqe) return self.endOp(op, -@as(i32, @backingInt(reason)), 0);
+        if (op.sqe.opcode != .CLOSE or op.is_user_sqe) return self.endOp(op, errors.negative(reason), 0);
         const rc = platform.system.close(op.sqe.fd);
-        self.endOp(op, @truncate(@as(isize, @bitCast(rc))), 0);
+        self.endOp(op, errors.resultOf(rc), 0);
     }
 
     pub fn launchTimer(self: *Shard, op: *Op, deadline_ns: u64) void {
         op.is_timer = true;
         op.timer.fire = timerFired;
         self.timers.set(&op.timer, Timers.rounded(deadline_ns, self.now_ns)) catch
-            self.endOp(op, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
+            self.endOp(op, errors.negative(.NOMEM), 0);
     }
 
     fn timerFired(timer: *Timer) void {
@@ -542,7 +543,7 @@ pub const Shard = struct {
             return;
         }
         const result = finalOf(op, cqe);
-        const exhausted = op.selects_buffer and result == -@as(i32, @backingInt(linux.E.NOBUFS));
+        const exhausted = op.selects_buffer and result == errors.negative(.NOBUFS);
         if (exhausted) self.counters.buffers_exhausted.add(1);
         if (op.on_multishot != null and (result > 0 or exhausted)) self.counters.multishots_cut.add(1);
         self.completeOrRetry(op, result, cqe.flags);
@@ -551,7 +552,7 @@ pub const Shard = struct {
     /// What a signal or the kernel's own work came in between was not begun, and is asked for again:
     /// unless its end is wanted, or it is a close, which has happened all the same (close(2)).
     fn completeOrRetry(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
-        const interrupted = result == -@as(i32, @backingInt(linux.E.INTR)) and !op.is_user_sqe and !op.cancel_sent;
+        const interrupted = result == errors.negative(.INTR) and !op.is_user_sqe and !op.cancel_sent;
         if (without_worker.isMissing(self, op, result)) {
             return self.endOp(op, without_worker.retry(self, op, result) orelse return, cqe_flags);
         }
@@ -565,7 +566,7 @@ pub const Shard = struct {
     fn finalOf(op: *const Op, cqe: Cqe) i32 {
         if (cqe.flags & linux.IORING_CQE_F_NOTIF != 0) return op.result;
         return switch (cqe.res) {
-            -516...-512 => -@as(i32, @backingInt(linux.E.INTR)),
+            -516...-512 => errors.negative(.INTR),
             else => cqe.res,
         };
     }

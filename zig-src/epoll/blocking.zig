@@ -113,7 +113,12 @@ fn call(sqe: *const Sqe) i32 {
             sqe.rw_flags,
         )),
         .SYMLINKAT => errors.resultOf(linux.syscall3(.symlinkat, @intCast(sqe.addr), fd, @intCast(sqe.off))),
-        .FALLOCATE => errors.resultOf(linux.fallocate(sqe.fd, @bitCast(sqe.len), @bitCast(sqe.off), @bitCast(sqe.addr))),
+        .FALLOCATE => errors.resultOf(linux.fallocate(
+            sqe.fd,
+            @bitCast(sqe.len),
+            @bitCast(sqe.off),
+            @bitCast(sqe.addr),
+        )),
         .FTRUNCATE => errors.resultOf(linux.ftruncate(sqe.fd, @bitCast(sqe.off))),
         .FADVISE => errors.resultOf(linux.fadvise(sqe.fd, @bitCast(sqe.off), sqe.len, sqe.rw_flags)),
         .ACCEPT => errors.resultOf(linux.syscall4(.accept4, fd, @intCast(sqe.addr), @intCast(sqe.off), sqe.rw_flags)),

@@ -16,6 +16,12 @@ const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
 const Timer = @import("../task/timers.zig").Timer;
 
+/// How often this shard has looked for what is to end: see the counters of the same names in the scheduler.
+pub const RoundsSeen = struct {
+    cancel: u32 = 0,
+    end: u32 = 0,
+};
+
 const at_once_max = 4;
 const ending_bits = op_module.closing_bit | op_module.recall_bit;
 

@@ -19,7 +19,7 @@ pub const Idle = struct {
     parks_per_try: u32 = 1,
     check_interrupts: bool = false,
     checked_ns: u64 = 0,
-    /// A pipe that the host's signal handlers write to, on whatever thread they run; -1: there is none.
+    /// A pipe that the interpreter's signal handlers write to, on whatever thread they run; -1: there is none.
     signal_fd: i32 = -1,
     signal_armed: bool = false,
     signal_bytes: [64]u8 = undefined,
@@ -114,12 +114,12 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     scheduler.setParked(shard.id, true);
     defer scheduler.setParked(shard.id, false);
     if (shard.hasWork()) {
-        shard.rung = shard.park_state.resumed();
+        shard.search.rung = shard.park_state.resumed();
         return;
     }
     const search_ns = steal.nextScanNs(shard);
     if (!shard.park_state.commit()) {
-        shard.rung = true;
+        shard.search.rung = true;
         return;
     }
     shard.account();
@@ -127,9 +127,9 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     const longest: u64 = if (shard.interruptible) limits.interruptible_backstop_ns else limits.park_backstop_ns;
     const backstop = shard.accounted_ns + longest;
     const deadline = @min(@min(not_after_ns, backstop), @min(shard.timers.next(), search_ns));
-    shard.bells_queued = false;
+    shard.bell.queued = false;
     const woke = shard.ring.wait(deadline);
-    shard.rung = shard.park_state.resumed();
+    shard.search.rung = shard.park_state.resumed();
     const now = clock.nowNs();
     const slept_ns = now - shard.accounted_ns;
     // Several at once: more is under way than one conversation, and the shard is no wait for anybody.

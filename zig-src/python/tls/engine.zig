@@ -162,7 +162,8 @@ pub const Engine = struct {
             openssl.zero_return => self.ended = true,
             else => {
                 const code = fns.ERR_peek_last_error();
-                const is_unexpected = code >> 23 & 0xff == openssl.lib_ssl and code & 0x7fffff == openssl.unexpected_eof;
+                const library = code >> 23 & 0xff;
+                const is_unexpected = library == openssl.lib_ssl and code & 0x7fffff == openssl.unexpected_eof;
                 const eof = code == 0 or is_unexpected;
                 if (self.at_eof and eof and self.queue.isEmpty()) {
                     if (self.lenient) self.ended = true else self.fault = .{ .kind = .truncated };

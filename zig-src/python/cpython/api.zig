@@ -144,6 +144,8 @@ const Api = struct {
     PyBytes_Concat: *const fn (*?*Object, *Object) callconv(.c) void,
     _PyBytes_Resize: *const fn (*?*Object, isize) callconv(.c) c_int,
     PyUnicode_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
+    PyUnicode_DecodeFSDefaultAndSize: *const fn ([*]const u8, isize) callconv(.c) ?*Object,
+    PyUnicode_Concat: *const fn (*Object, *Object) callconv(.c) ?*Object,
     PyUnicode_InternFromString: *const fn ([*:0]const u8) callconv(.c) ?*Object,
     PyUnicode_CompareWithASCIIString: *const fn (*Object, [*:0]const u8) callconv(.c) c_int,
     PyUnicode_AsUTF8AndSize: *const fn (*Object, *isize) callconv(.c) ?[*]const u8,

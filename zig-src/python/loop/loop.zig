@@ -204,10 +204,10 @@ pub const Loop = struct {
         shard.interruptible = true;
         running = self;
         PyRuntime.of(self.runtime.?).loop = &self.link;
-        shard.interpreter_data = py.PyEval_SaveThread();
+        shard.interpreter.data = py.PyEval_SaveThread();
         shard.runUntil(&self.done);
         shard.acquireInterpreter();
-        shard.has_interpreter = false;
+        shard.interpreter.held = false;
         running = null;
         self.stopping = false;
         if (self.fatal) |exception| {

@@ -459,7 +459,7 @@ pub const Shard = struct {
         if (self.ring.isOpen()) self.ring.deinit();
         if (self.buffers == .ready) self.buffers.ready.deinit();
         self.buffers = .none;
-        if (self.bell.eventfd >= 0) _ = platform.system.close(self.eventfd);
+        if (self.bell.eventfd >= 0) _ = platform.system.close(self.bell.eventfd);
         self.bell.eventfd = -1;
         self.bell.eventfd_armed = false;
         self.idle.signal_armed = false;

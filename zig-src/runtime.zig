@@ -285,6 +285,17 @@ pub const Runtime = struct {
         self.crew.host.?.detach(shard);
     }
 
+    /// Runs shard 0 on the calling thread until `done` is set, or the runtime has stopped.
+    pub fn driveUntil(self: *Runtime, done: *const bool) void {
+        assert(self.driven);
+        const shard = &self.crew.shards[0];
+        shard.interruptible = true;
+        self.crew.host.?.attach(shard);
+        shard.runUntil(done);
+        shard.leaveHost();
+        self.crew.host.?.detach(shard);
+    }
+
     /// Stops everything; false where the time limit passed first: call again.
     pub fn shutdown(self: *Runtime, deadline_ns: u64) errors.Error!bool {
         if (self.crew.forked()) return error.Forked;

@@ -10,6 +10,7 @@ const cancel = @import("cancel.zig");
 const clock = @import("clock.zig");
 const fork = @import("fork.zig");
 const limits = @import("limits.zig");
+const Quiet = @import("quiet.zig").Quiet;
 const stats = @import("stats.zig");
 const Crew = @import("crew.zig").Crew;
 const buffers_module = @import("buffers.zig");
@@ -100,6 +101,7 @@ pub const Shard = struct {
     cancel_rounds_seen: u32 = 0,
     end_rounds_seen: u32 = 0,
     idle: idle.Idle = .{},
+    quiet: Quiet = .{},
     /// Operations that the poll with this number ended without the ring.
     at_once: struct { poll: u64 = 0, count: u32 = 0 } = .{},
     now_ns: u64 = 0,
@@ -187,6 +189,7 @@ pub const Shard = struct {
             return;
         }
         if (thief.steal(self)) return;
+        if (self.quiet.first != null and self.quiet.look(self)) return;
         idle.wait(self);
     }
 

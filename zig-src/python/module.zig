@@ -10,7 +10,10 @@ const messages = @import("messages.zig");
 const op = @import("op.zig");
 const op_methods = @import("op_methods.zig");
 const descriptor = @import("descriptor.zig");
+const held = @import("held.zig");
+const quiet = @import("quiet.zig");
 const signals = @import("signals.zig");
+const Alarm = @import("alarm.zig").Alarm;
 const yield = @import("yield.zig");
 const raw = @import("raw.zig");
 const read_files = @import("read_files.zig");
@@ -191,6 +194,31 @@ var functions = [_]api.MethodDef{
         "()",
         "The number of the shard that runs this task; RuntimeError outside a spargio task.",
     ),
+    object.method("hold", &held.hold, api.meth_fastcall, "(handle, on, /)", "Cancel each await of the task, or no more."),
+    object.method(
+        "keep_back",
+        &held.keepBack,
+        api.meth_one,
+        "(change, /)",
+        "+1: nothing that is held reaches this task; -1: it does again.",
+    ),
+    object.method("companion", &held.companion, api.meth_noargs, "()", "What a library keeps about this task."),
+    object.method("set_companion", &held.setCompanion, api.meth_one, "(companion, /)", "Until the task ends."),
+    object.method(
+        "live_tasks",
+        &held.liveTasks,
+        api.meth_noargs,
+        "()",
+        "(handle, coroutine, companion) of the tasks that have begun on this shard.",
+    ),
+    object.method("quiet", &quiet.quiet, api.meth_noargs, "()", "Waits until all other tasks of this shard wait."),
+    object.method(
+        "alarm",
+        &Alarm.make,
+        api.meth_fastcall,
+        "(handle, callback, duration_ns, /)",
+        "Calls it then, unless the task has ended.",
+    ),
     object.method("raise_if_cancelled", &raiseIfCancelled, api.meth_noargs, "()", "CancelledError if one is wanted."),
 };
 
@@ -253,7 +281,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !raw.define() or
         !messages.define() or !sqe.define() or !Segments.define() or !Incoming.define() or
         !read_files.define() or !read_many.define() or !PyRuntime.define() or !NativeJoin.define() or
-        !yield.define()) return null;
+        !yield.define() or !quiet.define() or !Alarm.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);

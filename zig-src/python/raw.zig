@@ -143,7 +143,9 @@ const Raw = struct {
 
     fn failed(self: *Raw, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
         const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
-        if ((number == .CANCELED or number == .INTR or self.isClosing()) and me.cancelWanted()) {
+        if ((number == .CANCELED and me.cancelReached()) or
+            ((number == .INTR or self.isClosing()) and me.cancelWanted()))
+        {
             self.finish();
             return me.raiseCancel();
         }

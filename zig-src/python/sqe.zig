@@ -76,7 +76,8 @@ const Submission = struct {
         api.drop(&self.keep);
         const cancelled = -@as(i32, @backingInt(linux.E.CANCELED));
         const interrupted = -@as(i32, @backingInt(linux.E.INTR));
-        if ((result == cancelled or result == interrupted) and me.cancelWanted()) return me.raiseCancel();
+        if ((result == cancelled and me.cancelReached()) or (result == interrupted and me.cancelWanted()))
+            return me.raiseCancel();
         const tuple = py.PyTuple_New(2) orelse return null;
         for ([_]i64{ result, flags }, 0..) |part, i| {
             const number = py.PyLong_FromLongLong(part) orelse {

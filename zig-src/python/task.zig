@@ -25,6 +25,7 @@ const Shard = @import("../shard.zig").Shard;
 const Task = core_task.Task;
 const Timeout = @import("timeout.zig").Timeout;
 const Watch = @import("watch.zig").Watch;
+const Alarm = @import("alarm.zig").Alarm;
 const Completion = @import("../completion.zig").Completion;
 const Waiter = @import("../completion.zig").Waiter;
 const Object = api.Object;
@@ -58,6 +59,16 @@ pub const PyTask = struct {
     failed: bool,
     retrieved: bool,
     scopes: ?*Timeout,
+    /// It is cancelled at every await, for as long as this is set, and not once. // any thread
+    held: std.atomic.Value(bool),
+    /// But not while this is above 0: it waits for what must have ended first.
+    kept_back: u32,
+    /// Its operation was cancelled because of `held`, which may be taken back before the operation has ended.
+    cut: bool,
+    /// Of `held`: time limits of a library that stands on this one.
+    alarms: ?*Alarm,
+    /// What such a library keeps about the task.
+    companion: ?*Object,
     runtime: ?*Object,
     coroutine: ?*Object,
     context: ?*Object,
@@ -106,6 +117,11 @@ pub const PyTask = struct {
         return @fieldParentPtr("task", task);
     }
 
+    /// The same, or null for a task of another language.
+    pub fn ofAny(task: *Task) ?*PyTask {
+        return if (task.vtable == &vtable) of(task) else null;
+    }
+
     /// The shard it was started on. (Not the current one: in a child that forked in a task there is
     /// none.)
     pub fn home(self: *const PyTask) *Shard {
@@ -115,8 +131,7 @@ pub const PyTask = struct {
     /// The Python task that this thread is in the middle of.
     pub fn current() ?*PyTask {
         const shard = Shard.current() orelse return null;
-        const task = shard.current_task orelse return null;
-        return if (task.vtable == &vtable) of(task) else null;
+        return ofAny(shard.current_task orelse return null);
     }
 
     /// The same, or RuntimeError.
@@ -138,7 +153,10 @@ pub const PyTask = struct {
     fn poll(task: *Task) Poll {
         const self = of(task);
         if (self.op) |op| if (op.phase == .flying) {
-            if (!self.shielded and self.cancelWanted()) Shard.current().?.cancelOp(op);
+            if (!self.shielded and self.cancelWanted()) {
+                self.cut = self.heldNow();
+                Shard.current().?.cancelOp(op);
+            }
             return .pending; // Resumed by its completion; a cancelled one has one too.
         };
         if (self.between) |between| if (between(self.op_owner.?, self)) |verdict| return verdict;
@@ -271,11 +289,13 @@ pub const PyTask = struct {
     /// The coroutine will not run again: what it held is let go on this thread.
     fn settle(self: *PyTask) void {
         while (self.scopes) |scope| scope.detach();
+        while (self.alarms) |alarm| alarm.detach();
         self.endWait();
         self.dropOwner();
         self.op = null;
         api.drop(&self.coroutine);
         api.drop(&self.context);
+        api.drop(&self.companion);
         if (self.is_main) PyRuntime.of(self.runtime.?).closeCrew();
     }
 
@@ -293,14 +313,26 @@ pub const PyTask = struct {
     // ---- what awaitables use ----
 
     pub fn cancelWanted(self: *const PyTask) bool {
-        if (self.task.cancel_requested.load(.acquire)) return true;
+        if (self.task.cancel_requested.load(.acquire) or self.heldNow()) return true;
         var scope = self.scopes;
         while (scope) |s| : (scope = s.next) if (s.expired.load(.acquire) and !s.delivered) return true;
         return false;
     }
 
+    /// Whether each await is cancelled now.
+    pub fn heldNow(self: *const PyTask) bool {
+        // Acquire pairs with the release store of who holds it, and wakes the task afterwards.
+        return self.held.load(.acquire) and self.kept_back == 0;
+    }
+
+    /// Of an operation that the kernel says was cancelled: also where nobody wants that any more.
+    pub fn cancelReached(self: *const PyTask) bool {
+        return self.cancelWanted() or self.cut;
+    }
+
     /// Raises the cancellation that is wanted, once. One from outside goes before a time limit, so
-    /// that no time limit can swallow it.
+    /// that no time limit can swallow it; so does one that is held, which is not used up by it and whose
+    /// exception has None as its scope.
     pub fn raiseCancel(self: *PyTask) ?*Object {
         const exception = api.call(helpers.CancelledError, &.{}) orelse return null;
         defer py.Py_DecRef(exception);
@@ -308,6 +340,8 @@ pub const PyTask = struct {
         if (asked or self.endIsNews()) {
             const closing = self.home().crew.closing.load(.seq_cst);
             if (closing and !self.task.cleanup) self.task.told_of_close.store(true, .monotonic);
+        } else if (self.heldNow() or self.cut) {
+            if (py.PyObject_SetAttrString(exception, "_scope", py._Py_NoneStruct) != 0) return null;
         } else {
             var scope = self.scopes;
             while (scope) |s| : (scope = s.next) {
@@ -317,6 +351,7 @@ pub const PyTask = struct {
                 break;
             }
         }
+        self.cut = false;
         api.raiseObject(exception);
         return null;
     }
@@ -325,6 +360,7 @@ pub const PyTask = struct {
     pub fn suspendForOp(self: *PyTask, op: *Op, owner: *Object, shielded: bool) ?*Object {
         self.own(owner);
         self.op = op;
+        self.cut = false;
         self.shielded = shielded;
         return self.suspendNow();
     }
@@ -562,6 +598,7 @@ pub const PyTask = struct {
         api.drop(&self.op_owner);
         api.drop(&self.orphans);
         api.drop(&self.refused);
+        api.drop(&self.companion);
     }
 
     fn tpClear(handle: *Object) callconv(.c) c_int {
@@ -580,7 +617,7 @@ pub const PyTask = struct {
         const self = Type.body(handle);
         for ([_]?*Object{
             Type.class,     self.coroutine, self.context, self.value,
-            self.traceback, self.name,      self.runtime,
+            self.traceback, self.name,      self.runtime, self.companion,
         }) |held| {
             const one = held orelse continue;
             const status = visit(one, arg);

@@ -1,0 +1,144 @@
+"""Worker threads, and the way back from them."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+from anyio import RunFinishedError
+from anyio._core._eventloop import (
+    claim_worker_thread,
+    set_current_async_library,
+    threadlocals,
+)
+from anyio.abc import AsyncBackend, CapacityLimiter
+
+from .._blocking import pool, to_its_end
+from .._ffi.core import JoinHandle
+from ..errors import CancelledError, TaskCancelled
+from ._loop import Loop, checkpoint, current_loop, current_state, _call
+from ._scope import CancelScope, cancelled
+from ._sync import CapacityLimiter as OurLimiter
+
+T = TypeVar("T")
+
+_MOST = 1 << 20
+"""The limiters say how many there are."""
+
+_threads = pool(_MOST, "AnyIO worker thread")
+
+LIMIT = 40
+"""Of the default limiter, as in anyio's other backends."""
+
+
+def default_limiter() -> OurLimiter:
+    loop = current_loop()
+    if loop.limiter is None:
+        loop.limiter = OurLimiter(LIMIT)
+    limiter: OurLimiter = loop.limiter
+    return limiter
+
+
+async def run_sync(
+    backend: type[AsyncBackend],
+    function: Callable[..., T],
+    arguments: tuple[Any, ...],
+    abandon_on_cancel: bool,
+    limiter: CapacityLimiter | None,
+) -> T:
+    await checkpoint()
+    async with limiter or default_limiter():
+        with CancelScope(shield=not abandon_on_cancel) as scope:
+            told = scope if abandon_on_cancel or scope._parent is None else scope._parent
+            context = copy_context()
+            context.run(set_current_async_library, None)
+            job = context.run(
+                _threads.begin, _work, backend, current_loop(), told, function, arguments
+            )
+            try:
+                if not abandon_on_cancel:
+                    return await to_its_end(lambda: job.answer)
+                try:
+                    return await job.answer
+                except CancelledError:
+                    job.abandon()
+                    raise
+            finally:
+                del job  # An error of its answer has this frame.
+    raise AssertionError  # A scope of ours was cancelled by nobody.
+
+
+def _work(
+    backend: type[AsyncBackend],
+    loop: Loop,
+    scope: CancelScope,
+    function: Callable[..., T],
+    arguments: tuple[Any, ...],
+) -> T:
+    with claim_worker_thread(backend, loop):
+        threadlocals.current_cancel_scope = scope
+        try:
+            return function(*arguments)
+        except StopIteration as error:
+            raise RuntimeError("coroutine raised StopIteration") from error
+        finally:
+            del threadlocals.current_cancel_scope
+            del scope, function, arguments
+
+
+def check_cancelled() -> None:
+    """In a worker thread: raises if the task that waits for it is cancelled."""
+    scope: CancelScope | None = threadlocals.current_cancel_scope
+    while scope is not None:
+        if scope._cancel_called:
+            raise cancelled()
+        scope = None if scope._shield else scope._parent
+
+
+def _loop_of(token: object) -> Loop:
+    found = token or threadlocals.current_token.native_token
+    if not isinstance(found, Loop):
+        raise TypeError(f"token is {found!r}: allowed is the current_token() of a spargio task")
+    return found
+
+
+def run_async_from_thread(
+    function: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...], token: object
+) -> T:
+    loop = _loop_of(token)
+    scope: CancelScope | None = getattr(threadlocals, "current_cancel_scope", None)
+
+    async def work() -> T:
+        __tracebackhide__ = True
+        state = current_state()
+        if scope is not None:
+            scope.adopt(state)
+        try:
+            return await function(*arguments)
+        except CancelledError as error:
+            raise concurrent.futures.CancelledError(str(error)) from None
+        finally:
+            if scope is not None:
+                scope.release(state)
+
+    name = getattr(function, "__qualname__", None)
+    return _outcome(loop.spawn_from_outside(work(), name))
+
+
+def run_sync_from_thread(
+    function: Callable[..., T], arguments: tuple[Any, ...], token: object
+) -> T:
+    loop = _loop_of(token)
+    name = getattr(function, "__qualname__", None)
+    return _outcome(loop.spawn_from_outside(_call(function, arguments), name))
+
+
+def _outcome(job: JoinHandle[T]) -> T:
+    try:
+        return job.result()
+    except TaskCancelled:
+        raise RunFinishedError from None
+    finally:
+        del job  # Its error has this frame.

@@ -19,7 +19,14 @@ pub fn hold(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     if (on < 0) return null;
     // Release pairs with the acquire in `heldNow`: who was woken sees it.
     task.held.store(on == 1, .release);
-    if (on == 1 and !task.task.isDone()) Shard.wake(&task.task);
+    if (on == 0 or task.task.isDone()) return api.none();
+    const shard = Shard.current();
+    if (shard != null and task.task.home == @as(?*anyopaque, shard.?)) {
+        if (task.waits_for) |target| if (task.kept_back == 0 and !target.isDone()) {
+            task.cut = true;
+        };
+    }
+    Shard.wake(&task.task);
     return api.none();
 }
 

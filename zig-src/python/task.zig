@@ -334,14 +334,16 @@ pub const PyTask = struct {
     /// that no time limit can swallow it; so does one that is held, which is not used up by it and whose
     /// exception has None as its scope.
     pub fn raiseCancel(self: *PyTask) ?*Object {
+        const asked = self.task.cancel_requested.swap(false, .acq_rel);
+        const told = asked or self.endIsNews();
+        const by_library = !told and (self.heldNow() or self.cut);
+        self.cut = false;
+        if (by_library) return self.raiseHeld();
         const exception = api.call(helpers.CancelledError, &.{}) orelse return null;
         defer py.Py_DecRef(exception);
-        const asked = self.task.cancel_requested.swap(false, .acq_rel);
-        if (asked or self.endIsNews()) {
+        if (told) {
             const closing = self.home().crew.closing.load(.seq_cst);
             if (closing and !self.task.cleanup) self.task.told_of_close.store(true, .monotonic);
-        } else if (self.heldNow() or self.cut) {
-            if (py.PyObject_SetAttrString(exception, "_scope", py._Py_NoneStruct) != 0) return null;
         } else {
             var scope = self.scopes;
             while (scope) |s| : (scope = s.next) {
@@ -351,7 +353,22 @@ pub const PyTask = struct {
                 break;
             }
         }
-        self.cut = false;
+        api.raiseObject(exception);
+        return null;
+    }
+
+    /// Its text is what the companion says of the reason.
+    fn raiseHeld(self: *PyTask) ?*Object {
+        var reason: ?*Object = null;
+        if (self.companion) |companion| {
+            reason = py.PyObject_GetAttrString(companion, "reason") orelse return null;
+        }
+        const exception = if (reason) |text|
+            api.call(helpers.CancelledError, &.{text}) orelse return null
+        else
+            api.call(helpers.CancelledError, &.{}) orelse return null;
+        defer py.Py_DecRef(exception);
+        if (py.PyObject_SetAttrString(exception, "_scope", py._Py_NoneStruct) != 0) return null;
         api.raiseObject(exception);
         return null;
     }
@@ -427,9 +444,16 @@ pub const PyTask = struct {
     pub fn awaitCompletion(self: *PyTask, target: *Completion, owner: *Object) bool {
         self.endWait();
         if (!target.addWaiter(&self.waiter)) return false;
+        self.cut = false;
         self.waits_for = target;
         self.waits_owner = api.ref(owner);
         return true;
+    }
+
+    /// Whether it was cancelled before `target` was done, however that is now: who hands something over after
+    /// a cancellation finds nobody.
+    pub fn wasCutOff(self: *const PyTask, target: *const Completion) bool {
+        return self.cut and self.waits_for == target;
     }
 
     pub fn endWait(self: *PyTask) void {
@@ -446,7 +470,9 @@ pub const PyTask = struct {
         const me = demand("await of a JoinHandle") orelse return null;
         if (me == self) return api.raise(py.PyExc_RuntimeError.*, "a task cannot await itself");
         // Where both were cancelled there is no outcome to lose: who awaits is told of its own end.
-        if ((!self.task.isDone() or self.endedByCancellation()) and me.cancelWanted()) {
+        if (((!self.task.isDone() or self.endedByCancellation()) and me.cancelWanted()) or
+            me.wasCutOff(&self.task.completion))
+        {
             me.endWait();
             return me.raiseCancel();
         }

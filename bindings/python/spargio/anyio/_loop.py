@@ -48,6 +48,16 @@ class TaskState:
     def id(self) -> int:
         return id(self.handle)
 
+    @property
+    def reason(self) -> str:
+        """Why it is cancelled: what the exception says."""
+        scope = self.scope
+        while scope is not None:
+            if scope.reason is not None:
+                return scope.reason
+            scope = None if scope.shield else scope._parent
+        return "cancelled"
+
 
 class Loop:
     """One for each shard that anyio is used on, as long as the shard runs. Also the token that

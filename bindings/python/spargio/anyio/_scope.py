@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -56,6 +55,7 @@ class CancelScope(BaseCancelScope):
         "_shield",
         "_state",
         "_tasks",
+        "reason",
     )
 
     def __new__(cls, *, deadline: float = math.inf, shield: bool = False) -> CancelScope:
@@ -78,6 +78,8 @@ class CancelScope(BaseCancelScope):
         """Of the task that entered it."""
         self._loop: Loop | None = None
         self._alarm: Any = None
+        self.reason: str | None = None
+        """Who has cancelled it, and why."""
 
     # ---- the block ----
 
@@ -179,6 +181,10 @@ class CancelScope(BaseCancelScope):
             loop.call_soon(self.cancel, reason)
             return
         self._cancel_called = True
+        task = native.current_task()
+        by = f" by task {task.name!r}" if task is not None else ""
+        why = f"; reason: {reason}" if reason else ""
+        self.reason = f"cancelled via cancel scope {id(self):x}{by}{why}"
         self._stop_watching()
         self.refresh()
 
@@ -283,6 +289,3 @@ def effective_deadline() -> float:
             break
         scope = scope._parent
     return nearest
-
-
-Checker = Callable[[], None]

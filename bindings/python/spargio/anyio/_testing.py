@@ -23,7 +23,7 @@ T = TypeVar("T")
 _FOREVER_NS = (1 << 63) - 1
 
 
-class Info(TaskInfo):
+class SpargioTaskInfo(TaskInfo):
     """A task as it is now."""
 
     __slots__ = ("_state",)
@@ -38,7 +38,7 @@ class Info(TaskInfo):
 
 
 def current_info() -> TaskInfo:
-    return Info(current_state())
+    return SpargioTaskInfo(current_state())
 
 
 def info_of(task: JoinHandle[Any]) -> TaskInfo:
@@ -48,14 +48,14 @@ def info_of(task: JoinHandle[Any]) -> TaskInfo:
             return _info(handle, coroutine, state)
     state = TaskState(task.name, None)
     state.handle = task
-    return Info(state)
+    return SpargioTaskInfo(state)
 
 
 def _info(handle: JoinHandle[Any], coroutine: Any, state: TaskState | None) -> TaskInfo:
     if state is None:
         state = TaskState(handle.name, coroutine)
         state.handle = handle
-    return Info(state)
+    return SpargioTaskInfo(state)
 
 
 def running_tasks() -> list[TaskInfo]:
@@ -63,7 +63,7 @@ def running_tasks() -> list[TaskInfo]:
     current_state()
     found = {id(one[0]): _info(*one) for one in reversed(native.live_tasks())}
     for state in list(current_loop().states):  # Also those that have not begun.
-        found.setdefault(state.id, Info(state))
+        found.setdefault(state.id, SpargioTaskInfo(state))
     return list(found.values())
 
 

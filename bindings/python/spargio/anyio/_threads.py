@@ -7,13 +7,13 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from anyio import RunFinishedError
+from anyio import CapacityLimiter, RunFinishedError
 from anyio._core._eventloop import (
     claim_worker_thread,
     set_current_async_library,
     threadlocals,
 )
-from anyio.abc import AsyncBackend, CapacityLimiter
+from anyio.abc import AsyncBackend
 
 from .._blocking import pool, to_its_end
 from .._ffi.core import JoinHandle
@@ -93,7 +93,7 @@ def check_cancelled() -> None:
     scope: CancelScope | None = threadlocals.current_cancel_scope
     while scope is not None:
         if scope._cancel_called:
-            raise cancelled()
+            raise cancelled(scope.reason)
         scope = None if scope._shield else scope._parent
 
 

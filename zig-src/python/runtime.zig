@@ -272,6 +272,7 @@ pub const PyRuntime = struct {
     fn jobEnded(owner: *Object) void {
         const done: *bool = @ptrCast(owner);
         done.* = true;
+        Shard.current().?.idle.check_interrupts = true; // So that the shard does not sleep first.
     }
 
     /// signal_fd(fd): what a signal handler writes there ends a wait of shard 0. Before `drive`.

@@ -21,7 +21,7 @@ from ..options import RuntimeBuilder
 from ..runtime import RuntimeHandle, _drive
 from . import _process, _sockets, _sync, _threads, _unix
 from ._group import TaskGroup
-from ._loop import Loop, current_loop, ns, shielded_checkpoint
+from ._loop import Loop, checkpoint, current_loop, ns, shielded_checkpoint
 from ._scope import CancelScope, effective_deadline
 from ._signals import SignalReceiver
 from ._testing import TestRunner, current_info, running_tasks
@@ -75,7 +75,7 @@ class SpargioBackend(AsyncBackend):
 
     @classmethod
     async def checkpoint(cls) -> None:
-        await native.yield_now()
+        await checkpoint()
 
     @classmethod
     async def checkpoint_if_cancelled(cls) -> None:
@@ -88,7 +88,7 @@ class SpargioBackend(AsyncBackend):
     @classmethod
     async def sleep(cls, delay: float) -> None:
         if delay <= 0:
-            await native.yield_now()
+            await checkpoint()
         else:
             await native.sleep(ns(delay))
 

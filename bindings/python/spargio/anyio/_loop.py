@@ -145,8 +145,14 @@ give_back = functools.partial(native.keep_back, -1)
 
 
 async def checkpoint() -> None:
-    """Others run; raises the cancellation if there is one."""
-    await native.yield_now()
+    """Others run; raises the cancellation if there is one, but not before they ran: a task that
+    takes no notice of it must not keep them from what they do."""
+    state: TaskState | None = native.companion()
+    if state is not None and state.scope is not None and state.scope._effective:
+        await shielded_checkpoint()
+        native.raise_if_cancelled()
+    else:
+        await native.yield_now()
 
 
 async def shielded_checkpoint() -> None:

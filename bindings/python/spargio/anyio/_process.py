@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,10 +24,27 @@ T = TypeVar("T")
 Word = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
-class Reader(abc.ByteReceiveStream):
-    """What the child writes."""
+class _End:
+    """Of a pipe. One that is forgotten is closed."""
 
     _closed = False
+    _pipe: PipeReader | PipeWriter
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await self._pipe.close()
+        await checkpoint()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError, RuntimeError, AttributeError):
+            self._pipe._io.take_unread()
+            os.close(self._pipe._io.detach())
+
+
+class Reader(_End, abc.ByteReceiveStream):
+    """What the child writes."""
+
+    _pipe: PipeReader
 
     def __init__(self, pipe: PipeReader) -> None:
         self._pipe = pipe
@@ -41,16 +59,11 @@ class Reader(abc.ByteReceiveStream):
             raise EndOfStream
         return data
 
-    async def aclose(self) -> None:
-        self._closed = True
-        await self._pipe.close()
-        await checkpoint()
 
-
-class Writer(abc.ByteSendStream):
+class Writer(_End, abc.ByteSendStream):
     """What the child reads."""
 
-    _closed = False
+    _pipe: PipeWriter
 
     def __init__(self, pipe: PipeWriter) -> None:
         self._pipe = pipe
@@ -59,11 +72,6 @@ class Writer(abc.ByteSendStream):
         if self._closed:
             raise ClosedResourceError
         await _told(self, self._pipe.write_all(item))
-
-    async def aclose(self) -> None:
-        self._closed = True
-        await self._pipe.close()
-        await checkpoint()
 
 
 async def _told(stream: Reader | Writer, operation: Coroutine[Any, Any, T]) -> T:

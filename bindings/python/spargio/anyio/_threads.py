@@ -57,16 +57,16 @@ async def run_sync(
             job = context.run(
                 _threads.begin, _work, backend, current_loop(), told, function, arguments
             )
+            # One that is abandoned goes on all the same.
+            answer = job.answer
+            good, outcome = await (answer if abandon_on_cancel else to_its_end(lambda: answer))
             try:
-                if not abandon_on_cancel:
-                    return await to_its_end(lambda: job.answer)
-                try:
-                    return await job.answer
-                except CancelledError:
-                    job.abandon()
-                    raise
+                if good:
+                    result: T = outcome
+                    return result
+                raise outcome
             finally:
-                del job  # An error of its answer has this frame.
+                del outcome, job, answer  # An error has this frame.
     raise AssertionError  # A scope of ours was cancelled by nobody.
 
 
@@ -74,18 +74,22 @@ def _work(
     backend: type[AsyncBackend],
     loop: Loop,
     scope: CancelScope,
-    function: Callable[..., T],
+    function: Callable[..., Any],
     arguments: tuple[Any, ...],
-) -> T:
+) -> tuple[bool, Any]:
+    """Whether it returned, and what; or what it raised, which may be a cancellation."""
     with claim_worker_thread(backend, loop):
         threadlocals.current_cancel_scope = scope
         try:
-            return function(*arguments)
+            return True, function(*arguments)
         except StopIteration as error:
-            raise RuntimeError("coroutine raised StopIteration") from error
+            stopped = RuntimeError("coroutine raised StopIteration")
+            stopped.__cause__ = error
+            return False, stopped
+        except BaseException as error:
+            return False, error
         finally:
             del threadlocals.current_cancel_scope
-            del scope, function, arguments
 
 
 def check_cancelled() -> None:

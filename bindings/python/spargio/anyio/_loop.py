@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -67,7 +66,6 @@ class Loop:
         self.runtime = runtime
         self.shard = native.current_shard()
         self.handle = RuntimeHandle(runtime)
-        self.thread = threading.get_ident()
         self.states: dict[TaskState, None] = {}
         """Of the tasks that task groups have spawned and that have not ended."""
         self.reads: dict[int, CancelScope] = {}
@@ -97,8 +95,8 @@ class Loop:
         self.spawn_from_outside(_call(function, arguments), "call_soon")
 
     def is_here(self) -> bool:
-        """Whether this is its thread."""
-        return self.thread == threading.get_ident()
+        """Whether this thread runs it."""
+        return getattr(local, "loop", None) is self
 
 
 async def _call(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:

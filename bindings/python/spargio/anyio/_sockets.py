@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, abc
+from anyio import (
+    BrokenResourceError,
+    BusyResourceError,
+    ClosedResourceError,
+    EndOfStream,
+    abc,
+)
 from anyio._core._sockets import convert_ipv6_sockaddr
-from anyio._core._synchronization import ResourceGuard
 
 from .._ffi import opcodes
-from .._ffi.core import Descriptor, native
+from .._ffi.core import Descriptor, Future, native
 from ..net import _resolve
 from ..net._addresses import ROOM, decode, encode
 from ..net._connect import connect, connect_descriptor
@@ -28,12 +33,45 @@ _STREAM, _MESSAGES = 1, 2
 _MAX_DATAGRAM = 65536
 
 
+class Guard:
+    """One task at a time; who closes waits until it has left."""
+
+    __slots__ = ("_action", "_left", "taken")
+
+    def __init__(self, action: str) -> None:
+        self._action = action
+        self._left: Future[None] | None = None
+        self.taken = False
+
+    def __enter__(self) -> None:
+        if self.taken:
+            raise BusyResourceError(self._action)
+        self.taken = True
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self.taken = False
+        if self._left is not None:
+            self._left.set_result(None)
+
+    async def left(self) -> None:
+        if self._left is None:
+            self._left = native.future()
+        if self.taken:
+            await self._left
+
+
 class Socket:
     """One that this object and the ``socket.socket`` in it own together."""
 
     _closed = False
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *guards: Guard) -> None:
+        self._guards = guards
         kind = _STREAM if sock.type == socket.SOCK_STREAM else _MESSAGES
         self._sock = sock
         self._io: Descriptor = native.adopt(sock.fileno(), kind)
@@ -65,7 +103,13 @@ class Socket:
             self._let_go()
         else:
             self._sock.detach()
-            await self._io.close()
+            native.keep_back(1)
+            try:
+                await self._io.close()
+                for guard in self._guards:  # They are told of the close, whatever comes next.
+                    await guard.left()
+            finally:
+                native.keep_back(-1)
         await checkpoint()
 
     def _let_go(self) -> None:
@@ -88,9 +132,9 @@ def _of(descriptor: Descriptor, family: int, kind: int, protocol: int = 0) -> so
 
 class SocketStream(Socket, abc.SocketStream):
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        self._receive_guard = ResourceGuard("reading from")
-        self._send_guard = ResourceGuard("writing to")
+        self._receive_guard = Guard("reading from")
+        self._send_guard = Guard("writing to")
+        super().__init__(sock, self._receive_guard, self._send_guard)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         if max_bytes < 1:
@@ -123,11 +167,9 @@ class SocketStream(Socket, abc.SocketStream):
 
 
 class _Listener(Socket, abc.SocketListener):
-    _make: Callable[[socket.socket], Any]
-
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        self._accept_guard = ResourceGuard("accepting connections from")
+        self._accept_guard = Guard("accepting connections from")
+        super().__init__(sock, self._accept_guard)
 
     async def accept(self) -> Any:
         with self._accept_guard:
@@ -151,9 +193,9 @@ class TCPListener(_Listener):
 
 class _Datagrams(Socket, Generic[S]):
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        self._receive_guard = ResourceGuard("reading from")
-        self._send_guard = ResourceGuard("writing to")
+        self._receive_guard = Guard("reading from")
+        self._send_guard = Guard("writing to")
+        super().__init__(sock, self._receive_guard, self._send_guard)
 
     async def _receive(self) -> tuple[bytes, Any]:
         with self._receive_guard:
@@ -303,8 +345,6 @@ async def getnameinfo(address: Any, flags: int) -> tuple[str, str]:
 
 async def wait_ready(waiting: dict[int, CancelScope], obj: Any, events: int, what: str) -> None:
     """Until a descriptor of the caller's is ready. ``IORING_OP_POLL_ADD``."""
-    from anyio import BusyResourceError
-
     number = obj if isinstance(obj, int) else obj.fileno()
     if number in waiting:
         raise BusyResourceError(what)

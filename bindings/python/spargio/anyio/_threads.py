@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context
+from types import coroutine as coroutine_of_generator
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, RunFinishedError
@@ -16,8 +18,6 @@ from anyio._core._eventloop import (
 from anyio.abc import AsyncBackend
 
 from .._blocking import pool, to_its_end
-from .._ffi.core import JoinHandle
-from ..errors import CancelledError, TaskCancelled
 from ._loop import Loop, checkpoint, current_loop, current_state, _call
 from ._scope import CancelScope, cancelled
 from ._sync import CapacityLimiter as OurLimiter
@@ -28,6 +28,9 @@ _MOST = 1 << 20
 """The limiters say how many there are."""
 
 _threads = pool(_MOST, "AnyIO worker thread")
+
+_entered = threading.local()
+"""``_entered.scope`` in a worker thread: the scope of the coroutines that it runs."""
 
 LIMIT = 40
 """Of the default limiter, as in anyio's other backends."""
@@ -55,7 +58,14 @@ async def run_sync(
             context = copy_context()
             context.run(set_current_async_library, None)
             job = context.run(
-                _threads.begin, _work, backend, current_loop(), told, function, arguments
+                _threads.begin,
+                _work,
+                backend,
+                current_loop(),
+                told,
+                None if abandon_on_cancel else told,
+                function,
+                arguments,
             )
             # One that is abandoned goes on all the same.
             answer = job.answer
@@ -74,12 +84,15 @@ def _work(
     backend: type[AsyncBackend],
     loop: Loop,
     scope: CancelScope,
+    entered: CancelScope | None,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
 ) -> tuple[bool, Any]:
     """Whether it returned, and what; or what it raised, which may be a cancellation."""
     with claim_worker_thread(backend, loop):
         threadlocals.current_cancel_scope = scope
+        # Nobody may be left who waits for what an abandoned call runs in the event loop.
+        _entered.scope = entered
         try:
             return True, function(*arguments)
         except StopIteration as error:
@@ -89,7 +102,7 @@ def _work(
         except BaseException as error:
             return False, error
         finally:
-            del threadlocals.current_cancel_scope
+            del threadlocals.current_cancel_scope, _entered.scope
 
 
 def check_cancelled() -> None:
@@ -112,7 +125,7 @@ def run_async_from_thread(
     function: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...], token: object
 ) -> T:
     loop = _loop_of(token)
-    scope: CancelScope | None = getattr(threadlocals, "current_cancel_scope", None)
+    scope: CancelScope | None = getattr(_entered, "scope", None)
 
     async def work() -> T:
         __tracebackhide__ = True
@@ -121,28 +134,52 @@ def run_async_from_thread(
             scope.adopt(state)
         try:
             return await function(*arguments)
-        except CancelledError as error:
-            raise concurrent.futures.CancelledError(str(error)) from None
         finally:
             if scope is not None:
                 scope.release(state)
 
-    name = getattr(function, "__qualname__", None)
-    return _outcome(loop.spawn_from_outside(work(), name))
+    return _outcome(loop, work(), getattr(function, "__qualname__", None))
 
 
 def run_sync_from_thread(
     function: Callable[..., T], arguments: tuple[Any, ...], token: object
 ) -> T:
     loop = _loop_of(token)
-    name = getattr(function, "__qualname__", None)
-    return _outcome(loop.spawn_from_outside(_call(function, arguments), name))
+    return _outcome(loop, _call(function, arguments), getattr(function, "__qualname__", None))
 
 
-def _outcome(job: JoinHandle[T]) -> T:
+@coroutine_of_generator
+def _pause() -> Generator[None, None, None]:
+    yield
+
+
+def _outcome(loop: Loop, work: Coroutine[Any, Any, T], name: str | None) -> T:
+    """Of `work`, which runs on the loop's shard. The thread may be a shard's of another runtime."""
+    if loop.is_here():
+        work.close()
+        raise RuntimeError("this thread runs the event loop: await the function, or call it")
+    answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+    told = _tell(answer, work)
+    told.send(None)  # To its pause: from there it tells also that it was closed.
     try:
-        return job.result()
-    except TaskCancelled:
-        raise RunFinishedError from None
+        loop.spawn_from_outside(told, name)
+        return answer.result()
     finally:
-        del job  # Its error has this frame.
+        del answer, told  # An error has this frame.
+
+
+async def _tell(
+    answer: concurrent.futures.Future[T], work: Coroutine[Any, Any, T]
+) -> None:
+    try:
+        await _pause()
+    except GeneratorExit:
+        work.close()
+        answer.set_exception(RunFinishedError())
+        raise
+    try:
+        answer.set_result(await work)
+    except BaseException as error:
+        answer.set_exception(error)
+    finally:
+        del answer

@@ -2,21 +2,21 @@
 //! and the callbacks that were ready when it began. On the loop's thread only.
 
 const std = @import("std");
-const api = @import("../api.zig");
-const clock = @import("../../clock.zig");
+const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const receive = @import("receive.zig");
-const task_module = @import("../../task.zig");
-const CoreTimer = @import("../../timers.zig").Timer;
+const task_module = @import("../../task/task.zig");
+const CoreTimer = @import("../../task/timers.zig").Timer;
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
-const Shard = @import("../../shard.zig").Shard;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
 const Timer = @import("handle.zig").Timer;
-const gpa = @import("../../memory.zig").gpa;
+const gpa = @import("../../base/memory.zig").gpa;
 const Object = api.Object;
 const py = &api.py;
 
@@ -49,7 +49,7 @@ pub fn poll(task: *Task) task_module.Poll {
             shard.hasReady()) break;
     }
     exitContext(self);
-    if (crewForked(self)) return .pending;
+    if (isForked(self)) return .pending;
     self.readiness.arm(self, shard);
     if (self.done or self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
     const verdict = rest(self, shard);
@@ -83,8 +83,8 @@ pub fn alarmFired(timer: *CoreTimer) void {
     Shard.wake(&self.task);
 }
 
-pub fn crewForked(self: *const Loop) bool {
-    return self.shard.?.crew.forked();
+pub fn isForked(self: *const Loop) bool {
+    return self.shard.?.scheduler.forked();
 }
 
 pub fn hasInbox(self: *Loop) bool {
@@ -102,7 +102,7 @@ pub fn turn(self: *Loop) void {
         self.callbacks_run += 1;
         const went_well = if (entry.handle) |handle| runAndDrop(self, handle) else runPrivate(self, &entry);
         if (!went_well) break;
-        if (crewForked(self)) break;
+        if (isForked(self)) break;
     }
     while (self.dirty.pop()) |stream| stream.flush();
 }
@@ -176,7 +176,7 @@ pub fn runHandle(self: *Loop, instance: *Object) bool {
     handle.state = .running;
     const began_ns = if (self.debug) clock.nowNs() else 0;
     const flags = handle.count | api.arguments_offset;
-    var result = py.PyObject_VectorcallDict(handle.callback.?, handle.arguments(), flags, null);
+    var result = vectorcall(handle.callback.?, handle.arguments(), flags);
     var went_well = true;
     if (result == null) went_well = failed(self, instance, .{}) else api.drop(&result);
     if (self.debug and went_well) went_well = tellSlow(self, instance, began_ns);
@@ -195,10 +195,21 @@ pub fn runPrivate(self: *Loop, entry: *Entry) bool {
     if (!enterContext(self, context)) return failed(self, null, entry.*);
     var room = [2]?*Object{ null, entry.argument };
     const count: usize = @intFromBool(entry.argument != null);
-    var result = py.PyObject_VectorcallDict(entry.callback.?, room[1..].ptr, count | api.arguments_offset, null);
+    var result = vectorcall(entry.callback.?, room[1..].ptr, count | api.arguments_offset);
     if (result == null) return failed(self, null, entry.*);
     api.drop(&result);
     return true;
+}
+
+/// The function that the callable itself names: without the interpreter's look at what it returned.
+fn vectorcall(callable: *Object, args: [*]const ?*Object, flags: usize) ?*Object {
+    if (py.PyVectorcall_Function) |ask| if (ask(callable)) |function| {
+        const result = function(callable, args, flags, null);
+        if (result == null and py.PyErr_Occurred() == null)
+            _ = api.raise(py.PyExc_RuntimeError.*, "a callback failed without an exception");
+        return result;
+    };
+    return py.PyObject_VectorcallDict(callable, args, flags, null);
 }
 
 /// Takes over the reference.
@@ -242,7 +253,6 @@ pub fn failed(self: *Loop, instance: ?*Object, entry: Entry) bool {
 pub fn shownHandle(self: *Loop, entry: Entry) ?*Object {
     const args: []const *Object = if (entry.argument) |*one| one[0..1] else &.{};
     const context = py.PyContext_CopyCurrent() orelse return null;
-    defer py.Py_DecRef(context);
     return (Handle.make(self, entry.callback.?, args, context) orelse return null).objectOf();
 }
 

@@ -18,10 +18,11 @@ except ImportError as error:
         name=error.name,
     ) from None
 
+from ._httpx import enable_httpx
 from ._register import register
 from ._shards import on_each_shard
 
-__all__ = ("on_each_shard",)
+__all__ = ("enable_httpx", "on_each_shard")
 
 register()
 del _anyio, _sniffio, register

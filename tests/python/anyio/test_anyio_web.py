@@ -48,10 +48,14 @@ class _Pages(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+
+
 @contextmanager
 def pages() -> Iterator[str]:
     """The standard library's server, on threads."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Pages)
+    server = _Server(("127.0.0.1", 0), _Pages)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -263,21 +267,21 @@ def test_one_process_serves_on_four_shards() -> None:
         sockets = [first, *(listener(port) for _ in range(3))]
         seen: set[int] = set()
 
+        stop = spargio.CancellationToken()  # One that all shards hear.
+
         async def root() -> None:
-            shard = spargio.current_shard()
-            await serve(sockets[shard], anyio.sleep_forever)
+            await serve(sockets[spargio.current_shard()], stop.cancelled)
 
         async def ask() -> None:
             for _ in range(1000):
                 await anyio.to_thread.run_sync(functools.partial(client, port, seen))
                 if len(seen) == 4:
-                    return
+                    break
+            stop.cancel()
 
-        with anyio.CancelScope() as scope:
-            async with spargio.TaskGroup() as group:
-                group.spawn(spargio.anyio.on_each_shard(root))
-                await ask()
-                scope.cancel()
+        async with anyio.create_task_group() as group:
+            group.start_soon(spargio.anyio.on_each_shard, root)
+            await ask()
         return seen
 
     assert run(main, shards=4) == {0, 1, 2, 3}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import socket
-import sys
 from functools import cache
+from typing import Any
 
 import pytest
 
 WHOLE_FILES = ("test_pytest_plugin.py",)
 """Their tests have no backend of their own: they run pytest with all there are."""
 
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "test_pytest_plugin.py::test_plugin_loads_with_filterwarnings_error": (
+        "of the harness: the backend is registered before pytest starts, which warns of modules that "
+        "it can no longer rewrite"
+    ),
+}
 """Part of a test's id: why it cannot pass."""
-
-if sys.version_info < (3, 11):
-    pass
 
 
 @cache
@@ -57,6 +59,16 @@ def reason_of(identity: str) -> str | None:
     if any(part in identity for part in NEED_NAMES) and not _resolves("xn--fa-hia.de"):
         return "this machine resolves no names of the Internet"
     return None
+
+
+def pytest_configure() -> None:
+    """Processes that the suite gives 3 s to import all of pytest get more: the machine may be busy."""
+    plain = pytest.Pytester.run
+
+    def run(self: pytest.Pytester, *words: Any, timeout: float | None = None, **more: Any) -> Any:
+        return plain(self, *words, timeout=timeout and 20 * timeout, **more)
+
+    pytest.Pytester.run = run  # type: ignore[method-assign]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

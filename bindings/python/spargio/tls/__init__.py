@@ -14,6 +14,7 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
+            "._close": (),
             "._connect": ("connect", "wrap"),
             "._errors": ("TruncatedError",),
             "._listener": ("TlsListener", "serve"),

@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from .._blocking import to_its_end
-from .._counts import at_least
 from .._ffi.core import Future, JoinHandle, native
+from .._validate import at_least
 from ..placement import TaskPlacement
 from ..runtime import current_handle
 from ._names import Path, encode

@@ -17,8 +17,8 @@ import spargio
 anyio = pytest.importorskip("anyio", reason="anyio is not installed")
 pytest.importorskip("sniffio", reason="sniffio is not installed")
 
-import spargio.anyio
-from spargio._ffi.core import native
+import spargio.anyio  # noqa: E402
+from spargio._ffi.core import native  # noqa: E402
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup

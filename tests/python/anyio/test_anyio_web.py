@@ -25,7 +25,7 @@ anycorn = pytest.importorskip("anycorn", reason="anycorn is not installed")
 fastapi = pytest.importorskip("fastapi", reason="fastapi is not installed")
 websockets = pytest.importorskip("websockets.sync.client", reason="websockets is not installed")
 
-import spargio.anyio
+import spargio.anyio  # noqa: E402
 
 spargio.anyio.enable_httpx()
 
@@ -179,9 +179,13 @@ def test_http_1_of_anycorn_with_a_client_of_the_standard_library() -> None:
 
 def test_http_2_of_anycorn_with_curl() -> None:
     curl = shutil.which("curl")
-    if curl is None or "HTTP2" not in subprocess.run(
-        [curl, "--version"], capture_output=True, text=True, check=True
-    ).stdout:
+    if (
+        curl is None
+        or "HTTP2"
+        not in subprocess.run(
+            [curl, "--version"], capture_output=True, text=True, check=True
+        ).stdout
+    ):
         pytest.skip("no curl with HTTP/2 is installed")
 
     def client(port: int) -> str:

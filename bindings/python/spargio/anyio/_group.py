@@ -188,7 +188,7 @@ class TaskGroup(abc.TaskGroup):
         finally:
             del starting, state, here
         if return_handle:
-            task._start_value = value  # type: ignore[misc]
+            task._start_value = value
             return task
         return value
 
@@ -210,7 +210,8 @@ class TaskGroup(abc.TaskGroup):
                 cut = await self._wait()
                 # One of the runtime itself goes before a scope's.
                 if cut is not None and (
-                    outcome is None or (isinstance(outcome, CancelledError) and not is_of_scope(cut))
+                    outcome is None
+                    or (isinstance(outcome, CancelledError) and not is_of_scope(cut))
                 ):
                     outcome = cut
                 del cut

@@ -1,5 +1,5 @@
-"""httpx and httpcore ask sniffio which library runs, and know two names. On spargio what they have for
-anyio is right; httpcore calls that one "asyncio"."""
+"""httpx and httpcore ask sniffio which library runs, and know two names. On spargio what they have
+for anyio is right; httpcore calls that one "asyncio"."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def enable_httpx() -> None:
-    """Let httpcore, and httpx where it is installed, run in spargio's tasks too: where they look which
+    """Let httpcore, and httpx if it is installed, run in spargio's tasks too: when they look which
     library runs, anyio is their answer. Nothing changes for asyncio and trio. Idempotent; call it
     before the first client is made. ``ImportError`` if httpcore is not installed."""
     try:
@@ -27,7 +27,7 @@ def enable_httpx() -> None:
 
     current_async_library._spargio = True  # type: ignore[attr-defined]
     synchronization.current_async_library = current_async_library
-    auto.current_async_library = current_async_library
+    auto.current_async_library = current_async_library  # type: ignore[attr-defined]
     _enable_asgi_transport()
 
 

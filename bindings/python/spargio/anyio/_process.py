@@ -1,4 +1,4 @@
-"""Child processes, started by the standard library on a thread, awaited and talked to on the ring."""
+"""Child processes, started by the standard library on a thread, awaited on the ring."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Cancel scopes with anyio's level semantics. Scopes form a tree; each knows whether it is cancelled,
-by itself or through its parents up to a shield, and holds the cancellation of the tasks whose
-innermost scope it is (``native.hold``). So each await of such a task is cancelled, by the runtime
-itself, until the task has left the scope."""
+"""Cancel scopes with anyio's level semantics. Scopes form a tree; each knows whether it is
+cancelled, by itself or through its parents up to a shield, and holds the cancellation of the tasks
+whose innermost scope it is (``native.hold``). So each await of such a task is cancelled, by the
+runtime itself, until the task has left the scope."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class CancelScope(BaseCancelScope):
         try:
             if not self._cancel_called or self._is_cancelled_outside() or exc_val is None:
                 return False
-            return self._catch(exc_val)
+            return bool(self._catch(exc_val))
         finally:
             del exc_val, exc_tb
 

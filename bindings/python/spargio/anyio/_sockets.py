@@ -1,5 +1,5 @@
-"""Sockets as anyio has them, on the descriptors of the runtime. The ``socket.socket`` that anyio shows
-as an attribute stays the owner of the number until the close, so that one which is forgotten says so."""
+"""Sockets as anyio has them, on the descriptors of the runtime. The ``socket.socket`` that anyio
+shows as an attribute owns the number until the close, so that one which is forgotten says so."""
 
 from __future__ import annotations
 
@@ -160,9 +160,8 @@ class SocketStream(Socket, abc.SocketStream):
                 self._failed(error)
 
     async def send_eof(self) -> None:
-        with self._send_guard:
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_WR)
+        with self._send_guard, contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
         await checkpoint()
 
 
@@ -270,9 +269,7 @@ class ConnectedUNIXDatagramSocket(_Connected, abc.ConnectedUNIXDatagramSocket):
 # ---- making them ----
 
 
-async def connect_tcp(
-    host: str, port: int, local_address: tuple[str, int] | None
-) -> SocketStream:
+async def connect_tcp(host: str, port: int, local_address: tuple[str, int] | None) -> SocketStream:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     descriptor = await connect_descriptor(family, socket.SOCK_STREAM, (host, port), local_address)
     sock = _of(descriptor, family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -351,9 +348,7 @@ async def wait_ready(waiting: dict[int, CancelScope], obj: Any, events: int, wha
     with CancelScope() as scope:
         waiting[number] = scope
         try:
-            await native.submit(
-                opcodes.POLL_ADD, number, 0, 0, 0, events, 0, None, opcodes.NUMBER
-            )
+            await native.submit(opcodes.POLL_ADD, number, 0, 0, 0, events, 0, None, opcodes.NUMBER)
         finally:
             del waiting[number]
     if scope.cancelled_caught:

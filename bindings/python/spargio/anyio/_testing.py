@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from anyio import TaskInfo
 from anyio.abc import TestRunner as BaseTestRunner
 
-from .. import _watch
+from .. import _watchdog
 from .._asyncgens import local
-from .._backend import start
 from .._ffi import constants
 from .._ffi.core import Future, JoinHandle, native
 from .._ffi.core import Runtime as NativeRuntime
+from .._start import start
 from ..options import RuntimeBuilder
 from ._loop import Loop, TaskState, current_loop, current_state
 
@@ -68,8 +68,8 @@ def running_tasks() -> list[TaskInfo]:
 
 
 class TestRunner(BaseTestRunner):
-    """A runtime that runs on the thread of the tests, while one of them runs. All fixtures and tests
-    are calls of one task, which have its context."""
+    """A runtime that runs on the thread of the tests, while one of them runs. All fixtures and
+    tests are calls of one task, which have its context."""
 
     __test__ = False
 
@@ -92,7 +92,7 @@ class TestRunner(BaseTestRunner):
         runtime, self._runtime, self._loop, self._task = self._runtime, None, None, None
         if runtime is not None:
             runtime.shutdown(_FOREVER_NS)
-            _watch.join(runtime)
+            _watchdog.join(runtime)
 
     def is_running(self) -> bool:
         return native.current_task() is not None

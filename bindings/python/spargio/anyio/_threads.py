@@ -18,7 +18,8 @@ from anyio._core._eventloop import (
 from anyio.abc import AsyncBackend
 
 from .._blocking import pool, to_its_end
-from ._loop import Loop, checkpoint, current_loop, current_state, _call
+from .._ffi.core import Future
+from ._loop import Loop, _call, checkpoint, current_loop, current_state
 from ._scope import CancelScope, cancelled
 from ._sync import CapacityLimiter as OurLimiter
 
@@ -68,16 +69,19 @@ async def run_sync(
                 arguments,
             )
             # One that is abandoned goes on all the same.
-            answer = job.answer
-            good, outcome = await (answer if abandon_on_cancel else to_its_end(lambda: answer))
+            good, outcome = await (job.answer if abandon_on_cancel else _whole(job.answer))
             try:
                 if good:
                     result: T = outcome
                     return result
                 raise outcome
             finally:
-                del outcome, job, answer  # An error has this frame.
+                del outcome, job  # An error has this frame.
     raise AssertionError  # A scope of ours was cancelled by nobody.
+
+
+async def _whole(answer: Future[T]) -> T:
+    return await to_its_end(lambda: answer)
 
 
 def _work(
@@ -168,9 +172,7 @@ def _outcome(loop: Loop, work: Coroutine[Any, Any, T], name: str | None) -> T:
         del answer, told  # An error has this frame.
 
 
-async def _tell(
-    answer: concurrent.futures.Future[T], work: Coroutine[Any, Any, T]
-) -> None:
+async def _tell(answer: concurrent.futures.Future[T], work: Coroutine[Any, Any, T]) -> None:
     try:
         await _pause()
     except GeneratorExit:

@@ -27,10 +27,8 @@ _INT = array.array("i").itemsize
 
 class UNIXSocketStream(SocketStream, abc.UNIXSocketStream):
     async def receive_fds(self, msglen: int, maxfds: int) -> tuple[bytes, list[int]]:
-        if not isinstance(msglen, int) or msglen < 0:
-            raise ValueError("msglen must be a non-negative integer")
-        if not isinstance(maxfds, int) or maxfds < 1:
-            raise ValueError("maxfds must be a positive integer")
+        _check("msglen", msglen, 0, "a non-negative")
+        _check("maxfds", maxfds, 1, "a positive")
         room = bytearray(msglen)
         control = bytearray(socket.CMSG_LEN(maxfds * _INT))
         with self._receive_guard:
@@ -71,6 +69,11 @@ class UNIXSocketStream(SocketStream, abc.UNIXSocketStream):
                     self._failed(error)
                 left = left[sent[0] :]
                 control = None  # They have gone with the first bytes.
+
+
+def _check(name: str, given: object, least: int, allowed: str) -> None:
+    if not isinstance(given, int) or given < least:
+        raise ValueError(f"{name} must be {allowed} integer, got {given!r}")
 
 
 def _numbers(control: memoryview, message: bytes) -> list[int]:

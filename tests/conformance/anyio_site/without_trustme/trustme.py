@@ -27,7 +27,17 @@ class CA:
         self._path = Path(self._folder.name)
         self._count = 0
         _openssl(
-            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test CA"),
+            *(
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=test CA",
+            ),
             *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
             *("-keyout", str(self._path / "ca.key"), "-out", str(self._path / "ca.pem")),
         )

@@ -4,7 +4,6 @@
 const std = @import("std");
 const api = @import("../cpython/api.zig");
 const exchange_type = @import("../sync/exchange_type.zig");
-const gpa = @import("../../base/memory.zig").gpa;
 const object = @import("../cpython/object.zig");
 const openssl = @import("openssl.zig");
 const op = @import("op.zig");
@@ -108,7 +107,7 @@ fn take(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     self.enter();
     const flight = self.takeOut();
     self.leave();
-    defer gpa.free(flight.memory);
+    defer Engine.freeOut(flight.memory);
     const bytes = py.PyBytes_FromStringAndSize(flight.memory.ptr, @intCast(flight.len));
     if (bytes != null) return bytes;
     self.enter();

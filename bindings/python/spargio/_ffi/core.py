@@ -205,6 +205,45 @@ if TYPE_CHECKING:
         def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
         def set_nodelay(self, enabled: int, /) -> None: ...
 
+    class DirEntry:
+        """A name in a directory. Its type is the directory's word for it: a symbolic link is
+        neither a file nor a directory. An ``os.PathLike``; any thread may use it."""
+
+        @property
+        def name(self) -> str:
+            """Its name in the directory."""
+
+        @property
+        def path(self) -> str:
+            """The directory's path, as it was given, and the name."""
+
+        @property
+        def inode(self) -> int:
+            """Its inode number."""
+
+        def is_file(self) -> bool:
+            """Whether it is a regular file."""
+
+        def is_dir(self) -> bool:
+            """Whether it is a directory."""
+
+        def is_symlink(self) -> bool:
+            """Whether it is a symbolic link."""
+
+        def metadata(self) -> Any:
+            """Its :class:`Metadata`; None unless it was asked for, or where it could not be looked
+            at."""
+
+        def __fspath__(self) -> str: ...
+
+    class Walker:
+        """Its methods block, and are for one thread at a time; `stop` is for any."""
+
+        def block(self) -> list[Any]: ...
+        def count(self, one_file_system: bool, links_once: bool, /) -> tuple[int, ...] | None: ...
+        def remove(self) -> bool: ...
+        def stop(self) -> None: ...
+
     class Incoming:
         def __await__(self) -> Generator[Any, None, Descriptor]: ...
         def stop(self) -> None: ...
@@ -337,8 +376,30 @@ if TYPE_CHECKING:
             depth: int,
             results: list[bytes | OSError | None],
             told: Callable[[], None] | None,
+            budget: int,
+            done: list[int] | None,
             /,
         ) -> Coro[list[bytes | OSError]]: ...
+        def read_ranges(
+            self,
+            paths: list[bytes],
+            labels: list[Any],
+            files: list[int],
+            offsets: list[int],
+            lengths: list[int],
+            into: list[Any] | None,
+            gap: int,
+            largest: int,
+            depth: int,
+            results: list[Any],
+            done: list[int] | None,
+            told: Callable[[], None] | None,
+            /,
+        ) -> Coro[list[bytes | int | OSError]]: ...
+        def copy_data(
+            self, source: int, target: int, offset: int, size: int, most: int, /
+        ) -> tuple[int, int]: ...
+        def walker(self, path: bytes, options: int, metadata: object, /) -> Walker: ...
         def signal_add(self, number: int, eventfd: int, /) -> int: ...
         def signal_take(self, key: int, /) -> int: ...
         def signal_remove(self, key: int, /) -> None: ...
@@ -454,3 +515,4 @@ if not TYPE_CHECKING:
     Descriptor = _made["Descriptor"]
     Future = _made["Future"]
     Runtime = _made["Runtime"]
+    DirEntry = _made["DirEntry"]

@@ -9,13 +9,17 @@ from typing import Any
 
 AT_FDCWD = -100
 
+_ENCODING = sys.getfilesystemencoding()
+_ERRORS = sys.getfilesystemencodeerrors()
+
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 def encode(path: Any) -> bytes:
     """Without the closing NUL. ``ValueError`` where one is inside."""
     try:
-        name = os.fsencode(path)
+        # As os.fsencode does, without its calls.
+        name = path.encode(_ENCODING, _ERRORS) if type(path) is str else os.fsencode(path)
     except TypeError:
         way = "; File.from_fd() takes a descriptor" if isinstance(path, int) else ""
         raise TypeError(f"path is {path!r}: allowed is a str, bytes or os.PathLike{way}") from None

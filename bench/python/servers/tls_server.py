@@ -34,9 +34,7 @@ async def on_asyncio(kind: str, folder: str) -> None:
             echo_streams, sock=listener, backlog=BACKLOG, ssl=context(folder)
         )
     elif kind == "protocol":
-        server = await loop.create_server(
-            Echo, sock=listener, backlog=BACKLOG, ssl=context(folder)
-        )
+        server = await loop.create_server(Echo, sock=listener, backlog=BACKLOG, ssl=context(folder))
     else:
         import aiofastnet
 

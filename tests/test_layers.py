@@ -135,6 +135,8 @@ FOLDERS = [
     "python/task",
     "python/sync",
     "python/io",
+    "python/files",
+    "python/tls",
     "python/loop",
     "python",
     "simulation",

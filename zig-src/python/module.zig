@@ -15,6 +15,10 @@ const yield = @import("task/yield.zig");
 const generic_op = @import("io/generic_op.zig");
 const read_files = @import("io/read_files.zig");
 const read_many = @import("io/read_many.zig");
+const copy = @import("files/copy.zig");
+const ranges = @import("files/ranges.zig");
+const walker = @import("files/walker.zig");
+const DirEntry = @import("files/entry.zig").DirEntry;
 const registered_buffers = @import("io/registered_buffers.zig");
 const user_sqe = @import("io/user_sqe.zig");
 const exchange_type = @import("sync/exchange_type.zig");
@@ -30,6 +34,7 @@ const Shard = @import("../scheduler/shard.zig").Shard;
 const CancelScope = @import("task/cancel_scope.zig").CancelScope;
 const Loop = @import("loop/loop.zig").Loop;
 const loop_types = @import("loop/types.zig");
+const tls = @import("tls/engine_type.zig");
 const Object = api.Object;
 const py = &api.py;
 
@@ -105,9 +110,24 @@ var functions = [_]api.MethodDef{
         "read_files",
         &read_files.readFiles,
         api.meth_fastcall,
-        "(paths, names, depth, results, told, /)",
+        "(paths, names, depth, results, told, budget, done, /)",
         "An awaitable of a list of bytes and OSErrors.",
     ),
+    object.method(
+        "read_ranges",
+        &ranges.readRanges,
+        api.meth_fastcall,
+        "(paths, labels, files, offsets, lengths, into, gap, largest, depth, results, done, told, /)",
+        "An awaitable of a list of bytes, or numbers of bytes, and OSErrors.",
+    ),
+    object.method(
+        "copy_data",
+        &copy.copyData,
+        api.meth_fastcall,
+        "(source, target, offset, size, most, /)",
+        "Blocks: (offset, errno).",
+    ),
+    object.method("walker", &walker.make, api.meth_fastcall, "(path, options, metadata, /)", "A walk."),
     object.method("signal_add", &py_signals.add, api.meth_fastcall, "(number, eventfd, /)", "A key."),
     object.method("signal_take", &py_signals.take, api.meth_one, "(key, /)", "How often it came."),
     object.method("signal_watched", &py_signals.watched, api.meth_one, "(number, /)", "Whether it is awaited."),
@@ -203,6 +223,15 @@ var functions = [_]api.MethodDef{
         "()",
         "The number of the shard that runs this task; RuntimeError outside a spargio task.",
     ),
+    object.method("tls_open", &tls.open, api.meth_fastcall, "(path, make_error, /)", "None, or why not."),
+    object.method("tls_watch", &tls.watch, api.meth_noargs, "()", "The next SSL object is wanted."),
+    object.method(
+        "tls_engine",
+        &tls.make,
+        api.meth_fastcall,
+        "(owner, lenient, receiving, sending, writing, /)",
+        "A TlsEngine, or None.",
+    ),
     object.method("raise_if_cancelled", &raiseIfCancelled, api.meth_noargs, "()", "CancelledError if one is wanted."),
 };
 
@@ -264,8 +293,9 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     if (!PyTask.define() or !operation.define() or !descriptor.Descriptor.define() or !CancelScope.define() or
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !generic_op.define() or
         !py_messages.define() or !user_sqe.define() or !RecvMultishot.define() or !AcceptMultishot.define() or
-        !read_files.define() or !read_many.define() or !PyRuntime.define() or !NativeJoin.define() or
-        !yield.define()) return null;
+        !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or
+        !PyRuntime.define() or !NativeJoin.define() or !yield.define() or
+        !tls.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);
@@ -277,6 +307,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         .{ "Descriptor", descriptor.Descriptor.Type },
         .{ "Future", Future.Type },
         .{ "Runtime", PyRuntime.Type },
+        .{ "DirEntry", DirEntry.Type },
     }) |entry| {
         if (!put(result, entry[0], api.ref(entry[1].class))) return null;
     }

@@ -17,6 +17,7 @@ const Options = options_module.Options;
 const probe = @import("../ring/probe.zig");
 const signal_mask = @import("../base/signal_mask.zig");
 const sync = @import("../base/sync.zig");
+const search = @import("../scheduler/search.zig");
 const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
 const Interpreter = @import("../scheduler/interpreter.zig").Interpreter;
@@ -32,7 +33,7 @@ pub const Placement = struct { kind: Kind, value: u64 = 0 };
 
 pub const Runtime = struct {
     scheduler: Scheduler,
-    /// Shards whose ring is enabled (no bell is rung before all are), and threads that are in the host.
+    /// Shards whose ring is enabled (no bell is rung before all are), and threads that are attached.
     ready: Atomic(u32) = .init(0),
     /// The errno of what one of them could not get: then all leave.
     refused: Atomic(i32) = .init(0),
@@ -143,7 +144,7 @@ pub const Runtime = struct {
         const capacity = options.stealable_queue_capacity;
         var stealable = try @TypeOf(shard.stealable).init(gpa, options.queueBackend(), capacity);
         errdefer stealable.deinit(gpa);
-        const seen = try gpa.alloc(@typeInfo(@TypeOf(shard.poll_clock.seen)).pointer.child, options.shards);
+        const seen = try gpa.alloc(@typeInfo(@TypeOf(shard.thief.poll_clock.seen)).pointer.child, options.shards);
         errdefer gpa.free(seen);
         @memset(seen, .{});
         var mailbox: Mailbox = try .init(
@@ -158,8 +159,7 @@ pub const Runtime = struct {
             .ring = ring,
             .stealable = stealable,
             .mailbox = mailbox,
-            .policy = .init(options, id),
-            .poll_clock = .{ .seen = seen },
+            .thief = .{ .policy = .init(options, id), .poll_clock = .{ .seen = seen } },
         };
         // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
         // of the thread that rings.
@@ -168,7 +168,7 @@ pub const Runtime = struct {
             failure.set(.eventfd, linux.errno(rc));
             return error.SetupFailed;
         }
-        shard.eventfd = @intCast(rc);
+        shard.bell.eventfd = @intCast(rc);
     }
 
     fn destroyShard(shard: *Shard) void {
@@ -177,7 +177,7 @@ pub const Runtime = struct {
         shard.ops.deinit();
         shard.stealable.deinit(gpa);
         shard.mailbox.deinit();
-        gpa.free(shard.poll_clock.seen);
+        gpa.free(shard.thief.poll_clock.seen);
         closeDescriptors(shard);
     }
 
@@ -185,14 +185,14 @@ pub const Runtime = struct {
         if (shard.ring.isOpen()) shard.ring.deinit();
         if (shard.buffers == .ready) shard.buffers.ready.deinit();
         shard.buffers = .none;
-        if (shard.eventfd >= 0) _ = platform.system.close(shard.eventfd);
-        shard.eventfd = -1;
+        if (shard.bell.eventfd >= 0) _ = platform.system.close(shard.bell.eventfd);
+        shard.bell.eventfd = -1;
     }
 
     fn startThreads(self: *Runtime, given: *const Options, failure: *Failure) StartError!void {
         const shards = self.scheduler.shards;
         const first: usize = if (self.driven) 1 else 0;
-        // Tasks of a host language start threads and children, which inherit the mask of the program. A C program
+        // Tasks of an interpreter start threads and children, which inherit the mask of the program. A C program
         // has its handlers run on threads of its own (docs/abi.md).
         if (self.scheduler.interpreter == null) self.scheduler.program_mask = signal_mask.blockAll();
         defer if (self.scheduler.program_mask) |*before| signal_mask.restore(before);
@@ -219,7 +219,7 @@ pub const Runtime = struct {
             failure.* = .{ .errno = self.refused.load(.seq_cst), .call = .io_uring_register };
             return error.NoRing;
         }
-        // Also until the threads are in the host: a child that is forked while one enters CPython finds a lock
+        // Also until the threads are in the interpreter: a child that is forked while one enters CPython finds a lock
         // held for ever (HEAD_LOCK, up to 3.11; its issue 112275).
         const entering = if (self.scheduler.interpreter == null) 0 else shards.len - first;
         self.awaitReady(shards.len + entering);
@@ -277,7 +277,8 @@ pub const Runtime = struct {
         self.scheduler.interpreter.?.detach(shard);
     }
 
-    /// Stops everything; false where the time limit passed first: call again.
+    /// Stops everything (the steps are at the head of scheduler.zig). False if the time limit passed first:
+    /// call again.
     pub fn shutdown(self: *Runtime, deadline_ns: u64) errors.Error!bool {
         if (self.scheduler.forked()) return error.Forked;
         if (Shard.currentOf(&self.scheduler) != null) return error.OnShard;
@@ -343,7 +344,7 @@ pub const Runtime = struct {
             const depth = target.stealable.push(task) orelse
                 return refuse(scheduler, from, .stealable_backpressure, error.Overloaded);
             if (depth > target.high_water.load(.monotonic)) _ = target.high_water.fetchMax(depth, .monotonic);
-            if (from == target or !scheduler.notify(target)) scheduler.wakeSearcher(target);
+            if (from == target or !scheduler.notify(target)) search.wakeOne(scheduler, target);
         }
         scheduler.countSpawn(from, .spawn_accepted);
     }

@@ -13,6 +13,21 @@ const Internal = @import("../ring/user_data.zig").Internal;
 const Shard = @import("shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 
+/// A shard's: how it is rung, and how it rings others.
+pub const Bell = struct {
+    /// Never changes after the start.
+    eventfd: i32 = -1,
+    eventfd_value: u64 = 0,
+    /// The read of it is under way or queued.
+    eventfd_armed: bool = false,
+    /// In the ring's queue: bells for others, which are not submitted.
+    queued: bool = false,
+    /// The last poll that rang a bell went on for long after it.
+    at_once: bool = false,
+    /// When the first bell since the last poll was rung; 0: there is none.
+    rang_ns: u64 = 0,
+};
+
 fn bellSqe(target: *const Shard) Sqe {
     var sqe = std.mem.zeroes(Sqe);
     sqe.opcode = .MSG_RING;
@@ -71,15 +86,15 @@ pub fn errnoOf(result: i32) u16 {
 
 /// Before a park: a shard that is awake is not rung.
 pub fn armEventfd(self: *Shard) void {
-    if (self.eventfd_armed) return;
+    if (self.bell.eventfd_armed) return;
     var sqe: Sqe = undefined;
-    sqe.prep_read(self.eventfd, std.mem.asBytes(&self.eventfd_value), 0);
+    sqe.prep_read(self.bell.eventfd, std.mem.asBytes(&self.bell.eventfd_value), 0);
     sqe.user_data = @backingInt(Internal.eventfd);
     // Without memory for it the backstop stands in for this park; the next one tries again.
-    self.eventfd_armed = if (self.ring.push(&sqe)) |_| true else |_| false;
+    self.bell.eventfd_armed = if (self.ring.push(&sqe)) |_| true else |_| false;
 }
 
 pub fn writeEventfd(self: *const Shard) void {
     const one: u64 = 1;
-    _ = platform.system.write(self.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
+    _ = platform.system.write(self.bell.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
 }

@@ -2,6 +2,7 @@
 //! completion, a bell, a timer or the backstop. On the shard's thread only.
 
 const std = @import("std");
+const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
 const platform = @import("../base/platform.zig");
@@ -18,7 +19,7 @@ pub const Idle = struct {
     parks_per_try: u32 = 1,
     check_interrupts: bool = false,
     checked_ns: u64 = 0,
-    /// A pipe that the host's signal handlers write to, on whatever thread they run; -1: there is none.
+    /// A pipe that the interpreter's signal handlers write to, on whatever thread they run; -1: there is none.
     signal_fd: i32 = -1,
     signal_armed: bool = false,
     signal_bytes: [64]u8 = undefined,
@@ -113,12 +114,12 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     scheduler.setParked(shard.id, true);
     defer scheduler.setParked(shard.id, false);
     if (shard.hasWork()) {
-        shard.rung = shard.park_state.resumed();
+        shard.search.rung = shard.park_state.resumed();
         return;
     }
     const search_ns = steal.nextScanNs(shard);
     if (!shard.park_state.commit()) {
-        shard.rung = true;
+        shard.search.rung = true;
         return;
     }
     shard.account();
@@ -126,9 +127,9 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     const longest: u64 = if (shard.interruptible) limits.interruptible_backstop_ns else limits.park_backstop_ns;
     const backstop = shard.accounted_ns + longest;
     const deadline = @min(@min(not_after_ns, backstop), @min(shard.timers.next(), search_ns));
-    shard.bells_queued = false;
+    shard.bell.queued = false;
     const woke = shard.ring.wait(deadline);
-    shard.rung = shard.park_state.resumed();
+    shard.search.rung = shard.park_state.resumed();
     const now = clock.nowNs();
     const slept_ns = now - shard.accounted_ns;
     // Several at once: more is under way than one conversation, and the shard is no wait for anybody.
@@ -157,7 +158,7 @@ fn armSignals(shard: *Shard) void {
 pub fn signalled(shard: *Shard, result: i32) void {
     shard.idle.signal_armed = false;
     shard.idle.check_interrupts = true;
-    if (result <= 0 and result != -@as(i32, @backingInt(std.os.linux.E.INTR))) shard.idle.signal_fd = -1;
+    if (result <= 0 and result != errors.negative(.INTR)) shard.idle.signal_fd = -1;
 }
 
 /// A signal ends a wait early; one that came just before it is found at the backstop.

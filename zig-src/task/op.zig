@@ -5,6 +5,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const limits = @import("../base/limits.zig");
 const platform = @import("../base/platform.zig");
 const gpa = @import("../base/memory.zig").gpa;
@@ -129,7 +130,7 @@ pub const OpTable = struct {
         op.result = result;
         op.cqe_flags = cqe_flags;
         if (op.socket >= 0) {
-            if (result >= 0 and isItself(op.socket)) op.result = -@as(i32, @backingInt(linux.E.CONNREFUSED));
+            if (result >= 0 and isItself(op.socket)) op.result = errors.negative(.CONNREFUSED);
             if (op.result >= 0) op.result = op.socket else _ = platform.system.close(op.socket);
             op.socket = -1;
         }

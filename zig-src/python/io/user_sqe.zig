@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const callbacks = @import("../cpython/callbacks.zig");
@@ -74,8 +75,8 @@ const Submission = struct {
         me.op = null;
         self.state = .finished;
         api.drop(&self.keep);
-        const cancelled = -@as(i32, @backingInt(linux.E.CANCELED));
-        const interrupted = -@as(i32, @backingInt(linux.E.INTR));
+        const cancelled = errors.negative(.CANCELED);
+        const interrupted = errors.negative(.INTR);
         if ((result == cancelled or result == interrupted) and me.cancelWanted()) return me.raiseCancel();
         const tuple = py.PyTuple_New(2) orelse return null;
         for ([_]i64{ result, flags }, 0..) |part, i| {

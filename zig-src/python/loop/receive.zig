@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const buffers = @import("../../ring/provided_buffers.zig");
 const Loop = @import("loop.zig").Loop;
@@ -137,11 +138,11 @@ pub const Receiver = struct {
             switch (result) {
                 // Cut, or the buffers are used up: armed again, or read by hand once.
                 1...std.math.maxInt(i32) => {},
-                -@as(i32, @backingInt(linux.E.NOBUFS)) => self.poll_once = true,
-                -@as(i32, @backingInt(linux.E.CANCELED)), -@as(i32, @backingInt(linux.E.INTR)) => {},
+                errors.negative(.NOBUFS) => self.poll_once = true,
+                errors.negative(.CANCELED), errors.negative(.INTR) => {},
                 else => self.last = result,
             }
-        } else if (result != -@as(i32, @backingInt(linux.E.CANCELED))) self.ready = true;
+        } else if (result != errors.negative(.CANCELED)) self.ready = true;
         stream.list();
         py.Py_DecRef(stream.me());
     }
@@ -273,7 +274,7 @@ pub const Receiver = struct {
     fn finish(self: *Receiver, stream: *Stream, result: i32) void {
         self.last = null;
         if (result < 0) {
-            const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-result))));
+            const errno: linux.E = errors.ofResult(result);
             return stream.fatalErrno(errno, "Fatal read error on socket transport");
         }
         self.ended = true;

@@ -53,6 +53,38 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     """An asyncio event loop. It runs on one shard, on the thread that runs it; the ring is made at
     the first run. Not thread-safe but for ``call_soon_threadsafe``, as any asyncio loop."""
 
+    # What CPython's classes keep in the instance. Without a dictionary that is in use, the
+    # interpreter finds a method in the class without a look into it.
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_clock_resolution",
+        "_closed",
+        "_coroutine_origin_tracking_enabled",
+        "_coroutine_origin_tracking_saved_depth",
+        "_csock",
+        "_current_handle",
+        "_debug",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_internal_fds",
+        "_old_agen_hooks",
+        "_ready",
+        "_runtime",
+        "_scheduled",
+        "_selector",
+        "_signal_handlers",
+        "_ssock",
+        "_stopping",
+        "_task_factory",
+        "_thread_id",
+        "_timer_cancelled_count",
+        "_transports",
+        "_unix_server_sockets",
+        "slow_callback_duration",
+    )
+
     if sys.version_info < (3, 11):  # No call with keywords without a dictionary.
 
         def create_task(self, coro: Any, **options: Any) -> Any:
@@ -201,6 +233,9 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
             self._check_closed()
             super()._make_self_pipe()
         super().add_signal_handler(sig, callback, *args)
+
+
+EventLoop._own_methods()
 
 
 def _start_runtime() -> Runtime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 
 from .._blocking import files, to_its_end
 from .._ffi import opcodes
@@ -22,8 +23,9 @@ from ._names import (
     terminated,
 )
 from ._reach import is_long, look
-from ._remove import Removal, Stopped
 
+_DEEP, _WHOLE, _NO_LINK = 1, 8, 16
+"""Of a native walker, as in _walk.py."""
 _RENAME_NOREPLACE = 1
 
 
@@ -90,16 +92,22 @@ async def remove_dir_all(path: Path) -> None:
     links are removed, not followed, also those that others put there meanwhile. Stops at the first
     error, and at a cancellation; what was removed before is gone. That others remove the same at
     the same time is no error."""
-    name = os.fsdecode(encode(path))
-    # There at the call, it may be gone a moment later.
-    await (files.call(look, name, False) if is_long(name) else symlink_metadata(path))
-    removal = Removal(name)
-    answer = files.begin(removal.run).answer
+    name = encode(path)
+    name = name.rstrip(b"/") or name  # With the slash a link would be followed.
+    text = os.fsdecode(name)
+    info = await (files.call(look, text, False) if is_long(text) else symlink_metadata(name))
+    if stat.S_ISLNK(info.st_mode if isinstance(info, os.stat_result) else info.mode):
+        text = "remove_dir_all() of a symbolic link"
+        raise NotADirectoryError(errno.ENOTDIR, text, os.fsdecode(path))
+    walker = native.walker(name, _DEEP | _WHOLE | _NO_LINK, None)
+    answer = files.begin(walker.remove).answer
     try:
         await answer
+    except FileNotFoundError:
+        pass  # There at the call, it was gone a moment later.
     except CancelledError:
-        removal.stop = True
-        with contextlib.suppress(OSError, Stopped):
+        walker.stop()
+        with contextlib.suppress(OSError):
             await to_its_end(lambda: answer)
         raise
 

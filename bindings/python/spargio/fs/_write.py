@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, TypeVar
 
 from .._ffi.core import native
@@ -15,7 +16,8 @@ from ..sync import Semaphore
 from ._atomic import write_atomic
 from ._file import File
 from ._names import Path, check_mode, encode, label
-from ._whole import _in_order, no_path
+from ._stream import Chunk, News, feed, stream
+from ._whole import no_path
 
 P = TypeVar("P", bound=Path)
 
@@ -158,49 +160,63 @@ async def _write_in_place(path: Path, data: Buffer, mode: int, turn: _Turn | Non
 # ---- many ----
 
 
+class _Writing(Chunk[P, OSError | bool]):
+    """One file that a task writes; the result is True where it has."""
+
+    def __init__(self, item: tuple[P, Buffer, _Turn], news: News) -> None:
+        super().__init__([item[0]], news)
+        self._item: tuple[P, Buffer, _Turn] | None = item
+        self.start()
+
+    async def work(self) -> None:
+        item, self._item = self._item, None
+        assert item is not None
+        path, data, turn = item
+        del item
+        try:
+            await _write_in_place(path, data, 0o666, turn)
+        except OSError as error:
+            self.results[0] = error
+        else:
+            self.results[0] = True
+        self.done.append(0)
+
+
 def write_many(
-    files: Iterable[tuple[P, Buffer]], *, concurrency: int = 64
+    files: Iterable[tuple[P, Buffer]] | AsyncIterable[tuple[P, Buffer]], *, concurrency: int = 64
 ) -> AsyncGenerator[tuple[P, OSError | None], None]:
     """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
-    `concurrency` are open at a time. Where a file comes twice, by whatever names, it has the later
-    data in the end. What `files` raises, and ``TypeError`` or ``BufferError`` for data that cannot
-    be written, comes in its turn, and nothing behind it is written. Close the iterator, or leave
-    the task, and the writes under way are cancelled: their files may be empty or in part."""
+    `concurrency` are open at a time. `files` is an ordinary or an asynchronous iterable. Where a
+    file comes twice, by whatever names, it has the later data in the end. What `files` raises, and
+    ``TypeError`` or ``BufferError`` for data that cannot be written, comes in its turn, and nothing
+    behind it is written. Close the iterator, or leave the task, and the writes under way are
+    cancelled: their files may be empty or in part."""
     no_path("files", files)
-    return _write_many(files, concurrency)
+    return _write_many(files, at_least("concurrency", concurrency, 1))
 
 
 async def _write_many(
-    files: Iterable[tuple[P, Buffer]], concurrency: int
+    files: Any, concurrency: int
 ) -> AsyncGenerator[tuple[P, OSError | None], None]:
-    concurrency = at_least("concurrency", concurrency, 1)
     last: dict[Identity, int] = {}
     given = 0
-    async with contextlib.aclosing(_in_order(_writes(files, last), concurrency)) as results:
-        async for pair in results:
+    places = itertools.count()
+
+    def convert(pair: tuple[P, Buffer]) -> tuple[P, Buffer, _Turn]:
+        path, data = pair
+        _check_data(data)
+        return path, data, _Turn(next(places), last)
+
+    news = News()
+    source = feed(files, convert, news, concurrency)
+    written = stream(
+        source, lambda items: _Writing(items[0], news), news, 1, concurrency, ordered=True
+    )
+    async with contextlib.aclosing(written) as results:
+        async for path, result in results:
             given += 1
             if len(last) > 4 * concurrency:
                 for identity, place in list(last.items()):
                     if place < given:  # All before it are done.
                         last.pop(identity, None)
-            yield pair
-
-
-def _writes(
-    files: Iterable[tuple[P, Buffer]], last: dict[Identity, int]
-) -> Iterator[tuple[P, Coroutine[Any, Any, OSError | None]]]:
-    for place, (path, data) in enumerate(files):
-        yield path, _write_one(path, data, _Turn(place, last))
-        try:
-            _check_data(data)
-        except (TypeError, BufferError):
-            return  # That write raises it. One behind it would be cut short, its file empty.
-
-
-async def _write_one(path: Path, data: Buffer, turn: _Turn) -> OSError | None:
-    _check_data(data)
-    try:
-        await _write_in_place(path, data, 0o666, turn)
-    except OSError as error:
-        return error
-    return None
+            yield path, result if isinstance(result, OSError) else None

@@ -135,6 +135,7 @@ FOLDERS = [
     "python/task",
     "python/sync",
     "python/io",
+    "python/files",
     "python/tls",
     "python/loop",
     "python",

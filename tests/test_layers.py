@@ -82,6 +82,7 @@ FOLDERS = [
     "python/task",
     "python/sync",
     "python/io",
+    "python/files",
     "python/loop",
     "python",
     "simulation",

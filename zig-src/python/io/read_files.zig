@@ -4,6 +4,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
@@ -108,7 +109,7 @@ const ReadFiles = struct {
     /// An operation of the slot has ended.
     pub fn advance(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot, result: i32) void {
         if (result < 0) {
-            const errno: linux.E = @fromBackingInt(@intCast(-result));
+            const errno: linux.E = errors.ofResult(result);
             const again = errno == .INTR and slot.fd >= 0 and !self.progress.cancelling;
             return if (again) self.read(shard, me, slot) else self.end(shard, slot, errno);
         }

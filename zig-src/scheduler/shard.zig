@@ -10,6 +10,7 @@ const completions = @import("completions.zig");
 const clock = @import("../base/clock.zig");
 const fork = @import("../base/fork.zig");
 const limits = @import("../base/limits.zig");
+const Quiet = @import("quiet.zig").Quiet;
 const stats = @import("stats.zig");
 const Scheduler = @import("scheduler.zig").Scheduler;
 const provided_buffers = @import("../ring/provided_buffers.zig");
@@ -82,6 +83,7 @@ pub const Shard = struct {
 
     // ---- idle, wake, steal ----
     idle: idle.Idle = .{},
+    quiet: Quiet = .{},
     bell: doorbell.Bell = .{},
     search: search.State = .{},
     thief: steal.Thief,
@@ -179,6 +181,7 @@ pub const Shard = struct {
             return;
         }
         if (steal.steal(self)) return;
+        if (self.quiet.first != null and self.quiet.look(self)) return;
         idle.wait(self);
     }
 

@@ -305,7 +305,6 @@ pub const Loop = struct {
         const fd = object.unsigned(args[0], "fd", std.math.maxInt(i32)) orelse return null;
         const writer = object.unsigned(args[1], "is_writer", 1) orelse return null;
         const context = py.PyContext_CopyCurrent() orelse return null;
-        defer py.Py_DecRef(context);
         const handle = Handle.make(self, args[2], args[3..@intCast(count)], context) orelse return null;
         handle.lasting = true;
         self.readiness.add(self, @intCast(fd), writer == 1, handle.objectOf()) catch {
@@ -356,6 +355,21 @@ pub const Loop = struct {
         return api.none();
     }
 
+    /// What programs call most.
+    const hot = [_][]const u8{
+        "call_soon",     "call_soon_threadsafe", "call_later", "call_at", "create_task",
+        "create_future", "time",                 "get_debug",
+    };
+
+    /// _own_methods(class)
+    fn ownMethods(class: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return if (object.ownMethods(class, Type.class, &hot, &methods)) api.none() else null;
+    }
+
+    fn getDebug(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(of(instance).debug));
+    }
+
     fn callbacksRun(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return py.PyLong_FromUnsignedLongLong(of(instance).callbacks_run);
     }
@@ -365,7 +379,8 @@ pub const Loop = struct {
     pub fn takeFree(self: *Loop) ?*Object {
         if (self.free_count == 0) return null;
         self.free_count -= 1;
-        const instance = py.PyObject_Init(self.free[self.free_count], Handle.Type.class);
+        const instance = self.free[self.free_count];
+        py.Py_IncRef(instance); // From none: what CPython's own lists of free objects do.
         py.PyObject_GC_Track(instance);
         return instance;
     }
@@ -374,15 +389,18 @@ pub const Loop = struct {
     /// handles go away on any thread.
     pub fn keepFree(self: *Loop, instance: *Object) bool {
         if (!interpreter.locked or self.closed or self.free_count == free_max) return false;
-        @memset(@as([*]u8, @ptrCast(Handle.of(instance)))[0..@sizeOf(Handle)], 0);
+        const handle = Handle.of(instance);
+        assert(handle.callback == null and handle.count == 0 and handle.context == null and handle.weakrefs == null);
+        handle.state = .pending;
+        handle.cancelled = false;
+        handle.lasting = false;
         self.free[self.free_count] = instance;
         self.free_count += 1;
-        py.Py_DecRef(Handle.Type.class);
         return true;
     }
 
     fn freeAll(self: *Loop) void {
-        for (self.free[0..self.free_count]) |instance| py.PyObject_GC_Del(instance);
+        for (self.free[0..self.free_count]) |instance| Handle.Type.free(instance, true);
         self.free_count = 0;
     }
 
@@ -500,6 +518,14 @@ pub const Loop = struct {
             "($self, /, *args, context)",
             "What a C Future calls call_soon with.",
         ),
+        object.method("get_debug", &getDebug, api.meth_noargs, "($self, /)", "Whether debug mode is on."),
+        object.method(
+            "_own_methods",
+            &ownMethods,
+            api.meth_noargs | api.meth_class,
+            "($type, /)",
+            "Descriptors of its own for a class of loops.",
+        ),
         object.method("_set_debug", &setDebug, api.meth_one, "($self, enabled, /)", "Debug mode."),
         object.method(
             "_add_watch",
@@ -519,13 +545,12 @@ pub const Loop = struct {
         object.method("_callbacks_run", &callbacksRun, api.meth_noargs, "($self, /)", "Callbacks run so far."),
     };
 
+    var methods = method_table ++ [_]api.MethodDef{.{}};
+
     pub fn define() bool {
-        const S = struct {
-            var methods = method_table ++ [_]api.MethodDef{.{}};
-        };
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.new, &new),
-            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.methods, &methods),
             object.slotOf(api.slot.setattro, &setAttribute),
             object.slotOf(api.slot.traverse, &traverse),
             object.slotOf(api.slot.clear, &tpClear),

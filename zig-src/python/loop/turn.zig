@@ -176,7 +176,7 @@ pub fn runHandle(self: *Loop, instance: *Object) bool {
     handle.state = .running;
     const began_ns = if (self.debug) clock.nowNs() else 0;
     const flags = handle.count | api.arguments_offset;
-    var result = py.PyObject_VectorcallDict(handle.callback.?, handle.arguments(), flags, null);
+    var result = vectorcall(handle.callback.?, handle.arguments(), flags);
     var went_well = true;
     if (result == null) went_well = failed(self, instance, .{}) else api.drop(&result);
     if (self.debug and went_well) went_well = tellSlow(self, instance, began_ns);
@@ -195,10 +195,21 @@ pub fn runPrivate(self: *Loop, entry: *Entry) bool {
     if (!enterContext(self, context)) return failed(self, null, entry.*);
     var room = [2]?*Object{ null, entry.argument };
     const count: usize = @intFromBool(entry.argument != null);
-    var result = py.PyObject_VectorcallDict(entry.callback.?, room[1..].ptr, count | api.arguments_offset, null);
+    var result = vectorcall(entry.callback.?, room[1..].ptr, count | api.arguments_offset);
     if (result == null) return failed(self, null, entry.*);
     api.drop(&result);
     return true;
+}
+
+/// The function that the callable itself names: without the interpreter's look at what it returned.
+fn vectorcall(callable: *Object, args: [*]const ?*Object, flags: usize) ?*Object {
+    if (py.PyVectorcall_Function) |ask| if (ask(callable)) |function| {
+        const result = function(callable, args, flags, null);
+        if (result == null and py.PyErr_Occurred() == null)
+            _ = api.raise(py.PyExc_RuntimeError.*, "a callback failed without an exception");
+        return result;
+    };
+    return py.PyObject_VectorcallDict(callable, args, flags, null);
 }
 
 /// Takes over the reference.
@@ -242,7 +253,6 @@ pub fn failed(self: *Loop, instance: ?*Object, entry: Entry) bool {
 pub fn shownHandle(self: *Loop, entry: Entry) ?*Object {
     const args: []const *Object = if (entry.argument) |*one| one[0..1] else &.{};
     const context = py.PyContext_CopyCurrent() orelse return null;
-    defer py.Py_DecRef(context);
     return (Handle.make(self, entry.callback.?, args, context) orelse return null).objectOf();
 }
 

@@ -113,6 +113,17 @@ fn acquire(shard: *Shard) void {
     if (giving_way.load(.seq_cst) > 0) sync.wake(&entered, std.math.maxInt(i32));
 }
 
+/// Back to the interpreter after work apart from it, in the middle of a task: shards that hold its lock
+/// know that one waits.
+pub fn comeBack(state: *api.ThreadState) void {
+    if (interpreter.locked) _ = waiting.fetchAdd(1, .seq_cst);
+    py.PyEval_RestoreThread(state);
+    if (!interpreter.locked) return;
+    _ = waiting.fetchSub(1, .seq_cst);
+    _ = entered.fetchAdd(1, .seq_cst);
+    if (giving_way.load(.seq_cst) > 0) sync.wake(&entered, std.math.maxInt(i32));
+}
+
 fn release(shard: *Shard) void {
     const seen = entered.load(.seq_cst);
     const give_way = wanted(shard);

@@ -43,9 +43,12 @@ async def copy(source: Path, target: Path) -> int:
         options = OpenOptions().write(True).create(True).mode(0o600)
         async with await options.open(target) as writer:
             found = os.fstat(writer.fileno())
-            async with writers.alone((found.st_dev, found.st_ino)):
+            entry = await writers.wait((found.st_dev, found.st_ino))
+            try:
                 known = info.size if info.is_file() and stat.S_ISREG(found.st_mode) else 0
                 return await _copy(reader, writer, info.permissions(), size, known)
+            finally:
+                writers.end(entry)
 
 
 class _Data:

@@ -6,16 +6,16 @@ import contextlib
 import itertools
 import os
 import stat
-import threading
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, TypeVar
 
-from .._counts import at_least
+from .._ffi.core import native
 from .._ffi.types import Buffer
-from ..sync import Lock
+from .._validate import at_least
+from ..sync import Semaphore
 from ._atomic import write_atomic
-from ._names import Path, check_mode
-from ._options import OpenOptions
+from ._file import File
+from ._names import Path, check_mode, encode, label
 from ._stream import Chunk, News, feed, stream
 from ._whole import no_path
 
@@ -66,35 +66,53 @@ def _check_data(data: object) -> None:
 
 # ---- one file, several writers ----
 
+_Entry = dict[str, Any]
+"""The write under way to one file: its "identity", and as "turn" what the next write waits for,
+made by the first that does, or None when the write has ended without one."""
+
 
 class _Writers:
-    """Who writes a file in this process; the others wait."""
+    """The files that this process is writing. One write to a file follows the other.
+
+    Without a lock, because a write that is dropped ends wherever the collector finds it: each step
+    is one step of a dict. ``begin`` is for the usual case, in which nobody else writes the file."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[Identity, tuple[Lock, list[None]]] = {}
+        self._entries: dict[Identity, _Entry] = {}
 
-    @contextlib.asynccontextmanager
-    async def alone(self, identity: Identity) -> AsyncIterator[None]:
-        fresh: tuple[Lock, list[None]] = (Lock(), [])
-        with self._guard:
-            lock, users = self._locks.setdefault(identity, fresh)
-            users.append(None)
-        try:
-            async with lock:
-                yield
-        finally:
-            with self._guard:
-                users.pop()
-                if not users:
-                    del self._locks[identity]
+    def begin(self, identity: Identity) -> _Entry | None:
+        """The file is the caller's until ``end``. None: another write is under way."""
+        fresh: _Entry = {"identity": identity}
+        return fresh if self._entries.setdefault(identity, fresh) is fresh else None
+
+    async def wait(self, identity: Identity) -> _Entry:
+        """The same after the writes under way."""
+        while True:
+            fresh: _Entry = {"identity": identity}
+            entry = self._entries.setdefault(identity, fresh)
+            if entry is fresh:
+                return entry
+            turn = entry.setdefault("turn", Semaphore(0, most=1))
+            if turn is None:
+                continue  # That write has just ended.
+            await turn.acquire()
+            # Who has the turn may put the entry back, with all who wait there.
+            if self._entries.setdefault(identity, entry) is entry:
+                return entry
+            turn.release()  # Another write has begun: all of them wait for that one.
+
+    def end(self, entry: _Entry) -> None:
+        del self._entries[entry["identity"]]
+        turn = entry.setdefault("turn", None)
+        if turn is not None:
+            turn.release()
 
 
 writers = _Writers()
 
 
 def _in_child() -> None:
-    """The locks of a forked child's parent are held by nobody there."""
+    """The files that a forked child's parent writes are written by nobody there."""
     writers.__init__()  # type: ignore[misc]
 
 
@@ -117,18 +135,26 @@ class _Turn:
 
 
 async def _write_in_place(path: Path, data: Buffer, mode: int, turn: _Turn | None) -> None:
-    async with await OpenOptions().write(True).create(True).mode(mode).open(path) as file:
-        info = os.fstat(file.fileno())
+    descriptor = await native.open(encode(path), label(path), os.O_WRONLY | os.O_CREAT, mode)
+    try:
+        number = descriptor.fileno()
+        info = os.fstat(number)
         if not stat.S_ISREG(info.st_mode):
-            await file.write_all_at(0, data)
+            await descriptor.write_all_at(0, data)
             return
         identity = (info.st_dev, info.st_ino)
-        async with writers.alone(identity):
+        entry = writers.begin(identity) or await writers.wait(identity)
+        try:
             if turn is not None and not turn.take(identity):
                 return
-            if os.fstat(file.fileno()).st_size:
-                await file.truncate(0)
-            await file.write_all_at(0, data)
+            # The size of now: another write may have ended since. Cheaper than another fstat.
+            if os.lseek(number, 0, os.SEEK_END):
+                await File(descriptor, path).truncate(0)
+            await descriptor.write_all_at(0, data)
+        finally:
+            writers.end(entry)
+    finally:
+        await descriptor.close()
 
 
 # ---- many ----

@@ -226,7 +226,13 @@ var functions = [_]api.MethodDef{
         "()",
         "The number of the shard that runs this task; RuntimeError outside a spargio task.",
     ),
-    object.method("hold", &held.hold, api.meth_fastcall, "(handle, on, /)", "Cancel each await of the task, or no more."),
+    object.method(
+        "hold",
+        &held.hold,
+        api.meth_fastcall,
+        "(handle, on, /)",
+        "Cancel each await of the task, or no more.",
+    ),
     object.method(
         "keep_back",
         &held.keepBack,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from .._counts import at_least
+from .._validate import at_least
 from .._records import dataclass
 from ..fs import sync
 from ..fs._names import Path

@@ -73,7 +73,6 @@ BACK = {
     ("net._bind", "net._tcp"): "the type of the listeners it binds",
     ("asyncio._stream", "asyncio._loop"): "the type of the loop that made the transport",
     ("asyncio._streams", "asyncio._stream"): "the type of the transport that a reader is of",
-    ("anyio._loop", "anyio._scope"): "the type of the scopes that a task is in",
 }
 
 

@@ -41,7 +41,8 @@ async def call_soon(count: int) -> int:
     def batch() -> None:
         nonlocal left
         if left == 0:
-            return ended.set_result(None)
+            ended.set_result(None)
+            return
         left -= 1
         for _ in range(BATCH - 1):
             loop.call_soon(callback)
@@ -83,7 +84,8 @@ async def call_soon_3(count: int) -> int:
     def batch() -> None:
         nonlocal left
         if left == 0:
-            return ended.set_result(None)
+            ended.set_result(None)
+            return
         left -= 1
         for _ in range(BATCH - 1):
             loop.call_soon(callback, 1, 2, 3)
@@ -106,7 +108,8 @@ async def threadsafe_own(count: int) -> int:
     def batch() -> None:
         nonlocal left
         if left == 0:
-            return ended.set_result(None)
+            ended.set_result(None)
+            return
         left -= 1
         for _ in range(BATCH - 1):
             loop.call_soon_threadsafe(callback)

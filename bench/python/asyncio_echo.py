@@ -17,7 +17,7 @@ import asyncio_loops
 import echo
 import native_tools
 import processes
-from harness import SPARGIO, Group, Measure, Metric, Peer, Sample, Settings, Target
+from harness import SPARGIO, Group, Measure, Peer, Sample, Settings, Target
 
 SERVER: Final = Path(__file__).resolve().parent / "servers/asyncio_echo.py"
 AIOFASTNET: Final = "uvloop+aiofastnet"

@@ -7,6 +7,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
+const reader = @import("reader.zig");
 const receive = @import("receive.zig");
 const send = @import("send.zig");
 const Entry = @import("queue.zig").Entry;
@@ -239,6 +240,7 @@ pub const Stream = struct {
         for ([_]?*Object{
             class,                  self.loop,                self.protocol,         self.context,
             self.receiver.received, self.receiver.get_buffer, self.receiver.updated,
+            self.receiver.reader,
         }) |one| {
             if (one == null) continue;
             const status = visit(one, arg);
@@ -356,6 +358,20 @@ pub const Stream = struct {
             api.meth_noargs | api.meth_class,
             "($type, /)",
             "Descriptors of its own for a class of transports.",
+        ),
+        object.method(
+            "_feed",
+            &receive.feedReader,
+            api.meth_fastcall,
+            "($self, reference, limit, /)",
+            "What comes goes to the reader of asyncio's behind the weak reference.",
+        ),
+        object.method(
+            "_stream_methods",
+            &reader.install,
+            api.meth_fastcall | api.meth_static,
+            "(reader, protocol, /)",
+            "Native methods for the subclasses of asyncio's.",
         ),
         object.method("_release", &release, api.meth_noargs, "($self, /)", "Before the socket is closed."),
     };

@@ -13,7 +13,6 @@ from asyncio import base_events, format_helpers, unix_events
 from typing import Any
 
 from .._asyncgens import local as shard_local
-from .._backend import start
 from .._ffi.core import Runtime
 from ..options import RuntimeBuilder
 from ._native import LoopCore, wrapped
@@ -255,9 +254,8 @@ EventLoop._own_methods()
 
 
 def _start_runtime() -> Runtime:
-    # Any thread may run and close the loop, so its ring is not bound to one.
-    builder = RuntimeBuilder().shards(1).io_uring_single_issuer(False)
-    return start(builder, driven=True)
+    builder = RuntimeBuilder().shards(1)
+    return builder._start(driven=True)
 
 
 def new_event_loop() -> EventLoop:

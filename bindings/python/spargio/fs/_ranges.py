@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any
 
-from .._counts import at_least, integer, within
 from .._ffi.core import native
 from .._ffi.types import Buffer
+from .._validate import at_least, integer, within
 from ._names import Path, encode
 from ._stream import Chunk, Feed, News, feed, stream
 from ._whole import no_path

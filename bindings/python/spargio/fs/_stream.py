@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from .._blocking import to_its_end
@@ -20,30 +20,6 @@ V = TypeVar("V")
 
 TAKEN: Any = ...
 """In the place of a result that was given out."""
-
-
-class Source(Iterator[V]):
-    """An iterator whose error waits until what came before it is done with."""
-
-    def __init__(self, items: Iterable[V]) -> None:
-        self._items = iter(items)
-        self._error: BaseException | None = None
-
-    def __next__(self) -> V:
-        if self._error is not None:
-            raise StopIteration
-        try:
-            return next(self._items)
-        except StopIteration:
-            raise
-        except BaseException as error:
-            self._error = error
-            raise StopIteration from None
-
-    def check(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
 
 
 class News:
@@ -76,15 +52,24 @@ class News:
 
 
 class Feed(Generic[V]):
-    """The items of an ordinary iterable, converted."""
+    """The items of an ordinary iterable, converted. Its error waits until what came before it is
+    done with."""
 
     def __init__(self, items: Iterable[Any], convert: Callable[[Any], V]) -> None:
-        self._source = Source(convert(item) for item in items)
+        self._left = iter(items)
+        self._convert = convert
+        self._failed: BaseException | None = None
         self.over = False
 
     def take(self, most: int) -> list[V]:
         """At most so many, now; ``over`` where there are no more."""
-        found = list(itertools.islice(self._source, most))
+        found: list[V] = []
+        try:
+            for item in itertools.islice(self._left, most):
+                found.append(self._convert(item))
+        except BaseException as error:
+            self._failed = error
+            self._left = iter(())
         self.over = len(found) < most
         return found
 
@@ -93,7 +78,9 @@ class Feed(Generic[V]):
 
     def check(self) -> None:
         """Raises what the source raised."""
-        self._source.check()
+        error, self._failed = self._failed, None
+        if error is not None:
+            raise error
 
     async def close(self) -> None:
         """What it has begun has ended."""

@@ -7,8 +7,8 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, TypeVar
 
-from .._counts import at_least
 from .._ffi.core import Future, native
+from .._validate import at_least
 from ._names import Path, encode
 from ._stream import Chunk, News, feed, stream
 

@@ -9,9 +9,9 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, TypeVar
 
-from .._counts import at_least
 from .._ffi.core import native
 from .._ffi.types import Buffer
+from .._validate import at_least
 from ..sync import Semaphore
 from ._atomic import write_atomic
 from ._file import File

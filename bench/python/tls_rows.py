@@ -1,8 +1,8 @@
 """TLS 1.3: echo over 64 connections, handshakes, and what an idle connection holds. One server
 process on one CPU, the load on another (but for the row of two shards); what counts is the server's
 CPU time per request, from the kernel's accounting. malloc's threshold is pinned for all: without
-that uvloop's row has two modes, and the one that a run falls into by chance maps memory anew for each
-read."""
+that uvloop's row has two modes, and the one that a run falls into by chance maps memory anew for
+each read."""
 
 from __future__ import annotations
 

@@ -10,6 +10,9 @@ const py_messages = @import("py_messages.zig");
 const operation = @import("io/operation.zig");
 const operation_methods = @import("io/operation_methods.zig");
 const descriptor = @import("io/descriptor.zig");
+const held = @import("task/held.zig");
+const quiet = @import("task/quiet_wait.zig");
+const Alarm = @import("task/alarm.zig").Alarm;
 const py_signals = @import("py_signals.zig");
 const yield = @import("task/yield.zig");
 const generic_op = @import("io/generic_op.zig");
@@ -223,6 +226,31 @@ var functions = [_]api.MethodDef{
         "()",
         "The number of the shard that runs this task; RuntimeError outside a spargio task.",
     ),
+    object.method("hold", &held.hold, api.meth_fastcall, "(handle, on, /)", "Cancels each await of the task, or not."),
+    object.method(
+        "keep_back",
+        &held.keepBack,
+        api.meth_one,
+        "(change, /)",
+        "+1: nothing that is held reaches this task; -1: it does again.",
+    ),
+    object.method("companion", &held.companion, api.meth_noargs, "()", "What a library keeps about this task."),
+    object.method("set_companion", &held.setCompanion, api.meth_one, "(companion, /)", "Until the task ends."),
+    object.method(
+        "live_tasks",
+        &held.liveTasks,
+        api.meth_noargs,
+        "()",
+        "(handle, coroutine, companion) of the tasks that have begun on this shard.",
+    ),
+    object.method("quiet", &quiet.quiet, api.meth_noargs, "()", "Waits until all other tasks of this shard wait."),
+    object.method(
+        "alarm",
+        &Alarm.make,
+        api.meth_fastcall,
+        "(handle, callback, duration_ns, /)",
+        "Calls it then, unless the task has ended.",
+    ),
     object.method("tls_open", &tls.open, api.meth_fastcall, "(path, make_error, /)", "None, or why not."),
     object.method("tls_watch", &tls.watch, api.meth_noargs, "()", "The next SSL object is wanted."),
     object.method(
@@ -295,7 +323,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         !py_messages.define() or !user_sqe.define() or !RecvMultishot.define() or !AcceptMultishot.define() or
         !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or
         !PyRuntime.define() or !NativeJoin.define() or !yield.define() or
-        !tls.define()) return null;
+        !tls.define() or !quiet.define() or !Alarm.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);

@@ -298,6 +298,17 @@ pub const Runtime = struct {
         self.scheduler.interpreter.?.detach(shard);
     }
 
+    /// Runs shard 0 on the calling thread until `done` is set, or the runtime has stopped.
+    pub fn driveUntil(self: *Runtime, done: *const bool) void {
+        assert(self.driven);
+        const shard = &self.scheduler.shards[0];
+        shard.interruptible = true;
+        self.scheduler.interpreter.?.attach(shard);
+        shard.runUntil(done);
+        shard.releaseInterpreter();
+        self.scheduler.interpreter.?.detach(shard);
+    }
+
     /// Stops everything (the steps are at the head of scheduler.zig). False if the time limit passed first:
     /// call again.
     pub fn shutdown(self: *Runtime, deadline_ns: u64) errors.Error!bool {

@@ -10,6 +10,7 @@ const completions = @import("completions.zig");
 const clock = @import("../base/clock.zig");
 const fork = @import("../base/fork.zig");
 const limits = @import("../base/limits.zig");
+const Quiet = @import("quiet.zig").Quiet;
 const stats = @import("stats.zig");
 const Scheduler = @import("scheduler.zig").Scheduler;
 const provided_buffers = @import("../ring/provided_buffers.zig");
@@ -82,6 +83,7 @@ pub const Shard = struct {
 
     // ---- idle, wake, steal ----
     idle: idle.Idle = .{},
+    quiet: Quiet = .{},
     bell: doorbell.Bell = .{},
     search: search.State = .{},
     thief: steal.Thief,
@@ -154,6 +156,7 @@ pub const Shard = struct {
     }
 
     fn pass(self: *Shard) void {
+        assert(self.isHere() and self.current_task == null);
         const now = clock.nowNs();
         if (now - self.accounted_ns > account_every_ns) self.account();
         self.now_ns = now;
@@ -178,6 +181,7 @@ pub const Shard = struct {
             return;
         }
         if (steal.steal(self)) return;
+        if (self.quiet.first != null and self.quiet.look(self)) return;
         idle.wait(self);
     }
 
@@ -201,6 +205,7 @@ pub const Shard = struct {
     // ---- tasks ----
 
     fn drainInbox(self: *Shard) void {
+        assert(self.isHere());
         var arrived: ListType(Task) = .{};
         if (self.inbox.drain(&arrived) == 0) return;
         while (arrived.popFront()) |task| self.enqueueLocal(task);
@@ -208,6 +213,7 @@ pub const Shard = struct {
 
     /// A task that this shard will poll; its state is `queued`.
     pub fn enqueueLocal(self: *Shard, task: *Task) void {
+        assert(self.isHere());
         assert(task.state.load(.monotonic) == .queued);
         if (task.vtable.interpreted) self.interpreted.pushBack(task) else self.native.pushBack(task);
     }
@@ -219,6 +225,7 @@ pub const Shard = struct {
 
     /// Those that are ready now, each once; what they make ready goes on while nobody else waits.
     fn runList(self: *Shard, list: *ListType(Task)) void {
+        assert(self.isHere());
         var first = list.len;
         var budget: usize = limits.local_budget;
         while (budget > 0) : (budget -= 1) {
@@ -233,6 +240,7 @@ pub const Shard = struct {
     }
 
     fn runStealable(self: *Shard) void {
+        assert(self.current_task == null);
         defer if (self.room.isWanted()) self.tellRoom();
         if (self.stealable.depth() == 0) return;
         const before_ns = self.published.task_ns.load(.monotonic);
@@ -291,6 +299,7 @@ pub const Shard = struct {
     /// task that spawns many mostly waits for them next. Where the last such poll had more to do, the bells
     /// of the next one go out at once.
     pub fn bellQueued(self: *Shard) void {
+        assert(self.isHere());
         if (self.bell.rang_ns == 0) self.bell.rang_ns = clock.nowNs();
         if (self.bell.at_once) self.submit() else self.bell.queued = true;
     }
@@ -303,12 +312,14 @@ pub const Shard = struct {
     }
 
     fn requeue(self: *Shard, task: *Task) void {
+        assert(self.isHere() and task.started);
         task.state.store(.queued, .monotonic);
         self.enqueueLocal(task);
     }
 
     /// False where the task was cancelled before it began; it is done then.
     fn start(self: *Shard, task: *Task) bool {
+        assert(task.home == null and task.live_next == null and task.live_prev == null);
         task.started = true;
         task.home = self;
         task.home_id.store(self.id, .release);
@@ -332,12 +343,14 @@ pub const Shard = struct {
     }
 
     fn link(self: *Shard, task: *Task) void {
+        assert(self.live != task);
         task.live_next = self.live;
         if (self.live) |first| first.live_prev = task;
         self.live = task;
     }
 
     fn unlink(self: *Shard, task: *Task) void {
+        assert(task.started and (task.live_prev != null or self.live == task));
         if (task.live_prev) |prev| prev.live_next = task.live_next else self.live = task.live_next;
         if (task.live_next) |next| next.live_prev = task.live_prev;
         task.live_prev = null;
@@ -346,6 +359,7 @@ pub const Shard = struct {
 
     /// The task's code has ended; it is done when its operations have ended too.
     fn finish(self: *Shard, task: *Task) void {
+        assert(self.isHere() and task.started and !task.draining);
         task.state.store(.ended, .seq_cst);
         self.cancelOps(task);
         var next = task.ops; // A timer's cancellation has ended it already.
@@ -362,6 +376,7 @@ pub const Shard = struct {
 
     /// Its operations have ended too: it is done.
     pub fn completeTask(self: *Shard, task: *Task) void {
+        assert(self.isHere());
         assert(task.flying == 0 and task.ops == null);
         self.mailbox.forget(task);
         self.unlink(task);
@@ -373,6 +388,7 @@ pub const Shard = struct {
     }
 
     fn cancelLive(self: *Shard) void {
+        assert(self.isHere());
         self.rounds_seen.cancel = self.scheduler.cancel_rounds.load(.seq_cst);
         const rounds = self.scheduler.end_rounds.load(.seq_cst);
         const first = self.rounds_seen.end == 0;
@@ -422,6 +438,7 @@ pub const Shard = struct {
 
     /// Whether one more operation of the present poll may end without a turn of the loop.
     pub fn mayEndAtOnce(self: *Shard, most: u32) bool {
+        assert(self.isHere());
         const poll_number = self.counters.polls.get();
         if (self.inline_budget.poll != poll_number) self.inline_budget = .{ .poll = poll_number };
         self.inline_budget.count += 1;
@@ -436,6 +453,7 @@ pub const Shard = struct {
 
     /// Null where the kernel cannot pick buffers.
     pub fn providedBuffers(self: *Shard) ?*Buffers {
+        assert(self.isHere());
         if (self.buffers == .unasked) {
             self.buffers = if (Buffers.init(self.ring.registrable())) |made| .{ .ready = made } else .none;
             if (self.buffers == .ready) self.ring.buffers = &self.buffers.ready;
@@ -467,6 +485,7 @@ pub const Shard = struct {
 
     /// Gives up registered memory. Transfers that name its place and are only queued go out before.
     pub fn unregister(self: *Shard, slot: usize) void {
+        assert(self.isHere());
         if (self.fixed.used > 0 and self.ring.hasUnsubmitted()) self.submit();
         self.fixed.unregister(self.ring.registrable(), slot);
     }
@@ -495,6 +514,7 @@ pub const Shard = struct {
     }
 
     fn publishGauges(self: *Shard) void {
+        assert(self.isHere());
         self.counters.sqes_submitted.value.store(self.ring.sqes_submitted, .monotonic);
         self.counters.submits_refused.value.store(self.ring.submits_refused, .monotonic);
         self.counters.submits_short.value.store(self.ring.submits_short, .monotonic);

@@ -2,6 +2,7 @@
 //! rules are in steal_policy.zig; here they meet queues and counters. On the searching shard's thread only.
 
 const std = @import("std");
+const assert = std.debug.assert;
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
 const Shard = @import("shard.zig").Shard;
@@ -47,6 +48,7 @@ pub const PollClock = struct {
 
 /// True where something was taken: it is queued here.
 pub fn steal(shard: *Shard) bool {
+    assert(shard.isHere() and !shard.hasReady());
     if (shard.scheduler.shards.len == 1) return false;
     if (!search.takeGrant(shard) and !search.othersHaveWork(shard)) {
         if (shard.search.searching) search.end(shard);
@@ -73,6 +75,7 @@ pub fn steal(shard: *Shard) bool {
 /// stuck in a task, whose queue would wait for as long. Outside of the count of searchers, which is about
 /// idle shards, and without a say in their pauses.
 pub fn stealBusy(shard: *Shard) void {
+    assert(shard.isHere());
     if (shard.scheduler.shards.len == 1 or shard.now_ns < shard.thief.poll_clock.busy_look_ns) return;
     shard.thief.poll_clock.busy_look_ns = shard.now_ns + limits.steal_busy_look_ns;
     if (!search.othersHaveWork(shard)) return;
@@ -85,6 +88,7 @@ pub fn stealBusy(shard: *Shard) void {
 /// Once it has given up the search it looks a last time: a task queued in between finds no
 /// searcher and a parked shard, or is found here.
 pub fn nextScanNs(shard: *Shard) u64 {
+    assert(shard.isHere());
     const never = std.math.maxInt(u64);
     if (shard.scheduler.shards.len == 1) return never;
     const cooling = shard.thief.policy.cooling(shard.now_ns);
@@ -124,6 +128,7 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
 }
 
 fn look(shard: *Shard, victim: *Shard, now_ns: u64) View {
+    assert(victim != shard);
     const locked = if (shard.scheduler.interpreter) |interpreter| interpreter.locked else false;
     return .{
         .depth = victim.stealable.depth(),
@@ -134,6 +139,7 @@ fn look(shard: *Shard, victim: *Shard, now_ns: u64) View {
 }
 
 fn take(shard: *Shard, victim: *Shard) usize {
+    assert(victim != shard);
     shard.counters.steal_attempts.add(1);
     var tasks: [batch_max]*Task = undefined;
     const count = victim.stealable.steal(tasks[0..shard.thief.policy.batch_size]);

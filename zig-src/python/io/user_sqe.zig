@@ -77,7 +77,8 @@ const Submission = struct {
         api.drop(&self.keep);
         const cancelled = errors.negative(.CANCELED);
         const interrupted = errors.negative(.INTR);
-        if ((result == cancelled or result == interrupted) and me.cancelWanted()) return me.raiseCancel();
+        if ((result == cancelled and me.cancelReached()) or (result == interrupted and me.cancelWanted()))
+            return me.raiseCancel();
         const tuple = py.PyTuple_New(2) orelse return null;
         for ([_]i64{ result, flags }, 0..) |part, i| {
             const number = py.PyLong_FromLongLong(part) orelse {

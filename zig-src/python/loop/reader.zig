@@ -317,7 +317,8 @@ fn read(reader: *Object, args: [*]const *Object, count: isize, keywords: ?*Objec
 
 fn callSlowly(function: *Object, me: *Object, args: [*]const *Object, count: isize, keywords: ?*Object) ?*Object {
     var room: [4]?*Object = undefined;
-    const given = @as(usize, @intCast(count)) + if (keywords) |tuple| @as(usize, @intCast(py.PyTuple_Size(tuple))) else 0;
+    const named: usize = if (keywords) |tuple| @intCast(py.PyTuple_Size(tuple)) else 0;
+    const given = @as(usize, @intCast(count)) + named;
     if (given > 2) return api.raise(py.PyExc_TypeError.*, "read() takes one argument");
     room[1] = me;
     for (args[0..given], 2..) |argument, i| room[i] = argument;

@@ -52,8 +52,8 @@ StreamCore._stream_methods(StreamReader, StreamReaderProtocol)
 
 
 def adopt(transport: SocketTransport, protocol: Any) -> None:
-    """If they are exactly asyncio's, the protocol and its reader get those classes, and the transport
-    feeds the reader itself."""
+    """If they are exactly asyncio's, the protocol and its reader get those classes, and the
+    transport feeds the reader itself."""
     if type(protocol) is not asyncio.StreamReaderProtocol:
         return
     reader = protocol._stream_reader  # type: ignore[attr-defined]

@@ -12,14 +12,20 @@ from .._ffi import opcodes
 from .._ffi.core import native
 from ..errors import CancelledError
 from ._metadata import BASIC, BIRTH, SIZE, TYPE_AND_SIZE, Metadata, parse
-from ._names import AT_FDCWD, Path, check_mode, encode, terminated
+from ._names import (
+    AT_FDCWD,
+    AT_REMOVEDIR,
+    AT_STATX_DONT_SYNC,
+    AT_SYMLINK_NOFOLLOW,
+    Path,
+    check_mode,
+    encode,
+    terminated,
+)
 from ._reach import is_long, look
 
 _DEEP, _WHOLE, _NO_LINK = 1, 8, 16
 """Of a native walker, as in _walk.py."""
-_AT_REMOVEDIR = 0x200
-_AT_SYMLINK_NOFOLLOW = 0x100
-_AT_STATX_DONT_SYNC = 0x4000
 _RENAME_NOREPLACE = 1
 
 
@@ -78,7 +84,7 @@ async def remove_file(path: Path) -> None:
 
 async def remove_dir(path: Path) -> None:
     """Remove an empty directory. ``IORING_OP_UNLINKAT``, Linux 5.11."""
-    await _submit(opcodes.UNLINKAT, 0, terminated(path), 0, _AT_REMOVEDIR, path)
+    await _submit(opcodes.UNLINKAT, 0, terminated(path), 0, AT_REMOVEDIR, path)
 
 
 async def remove_dir_all(path: Path) -> None:
@@ -142,13 +148,13 @@ async def metadata(path: Path) -> Metadata:
 
 async def symlink_metadata(path: Path) -> Metadata:
     """Of the link itself where `path` is one. ``IORING_OP_STATX``, Linux 5.6."""
-    return await _statx(path, _AT_SYMLINK_NOFOLLOW, BASIC | BIRTH)
+    return await _statx(path, AT_SYMLINK_NOFOLLOW, BASIC | BIRTH)
 
 
 async def metadata_lite(path: Path) -> Metadata:
     """Type, permissions and size only, from what the kernel has at hand: it asks no server
     (AT_STATX_DONT_SYNC), so on a network file system they may be old. ``IORING_OP_STATX``."""
-    return await _statx(path, _AT_STATX_DONT_SYNC, TYPE_AND_SIZE)
+    return await _statx(path, AT_STATX_DONT_SYNC, TYPE_AND_SIZE)
 
 
 async def exists(path: Path) -> bool:

@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import AsyncGenerator
 
 from .._blocking import files
-from .._counts import at_least
 from .._ffi.core import DirEntry, JoinHandle
 from .._records import dataclass
+from .._validate import at_least
 from ..placement import TaskPlacement
 from ..runtime import current_handle
 from ..sync import Semaphore

@@ -9,9 +9,9 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, TypeVar
 
-from .._counts import at_least
 from .._ffi.core import native
 from .._ffi.types import Buffer
+from .._validate import at_least
 from ..sync import Semaphore
 from ._atomic import write_atomic
 from ._file import File
@@ -207,10 +207,12 @@ async def _write_many(
         _check_data(data)
         return path, data, _Turn(next(places), last)
 
-    news = News()
-    source = feed(files, convert, news, concurrency)
     written = stream(
-        source, lambda items: _Writing(items[0], news), news, 1, concurrency, ordered=True
+        lambda news: feed(files, convert, news, concurrency),
+        lambda items, news: _Writing(items[0], news),
+        1,
+        concurrency,
+        ordered=True,
     )
     async with contextlib.aclosing(written) as results:
         async for path, result in results:

@@ -15,6 +15,7 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
+            "._close": (),
             "._connect": ("connect", "wrap"),
             "._errors": ("TruncatedError",),
             "._listener": ("TlsListener", "serve"),
@@ -23,7 +24,6 @@ else:
             "._choice": ("EngineInfo", "engine"),
             "._records": (),
             "._native": (),
-            "._close": (),
         },
     )
 

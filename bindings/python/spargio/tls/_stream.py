@@ -7,13 +7,13 @@ import ssl
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .._counts import at_least, check_separator, view_of
 from .._ffi.core import native
 from .._ffi.types import Buffer, Coro
 from .._hints import Hints
+from .._resource import AsyncCloseable
+from .._validate import at_least, check_separator, view_of
 from ..errors import (
     BusyError,
     ClosedError,
@@ -45,7 +45,7 @@ _ROOM = 68 * 1024
 """What one receive makes room for: 64 KiB of plaintext with their records."""
 
 
-class TlsStream(Hints, Generic[S]):
+class TlsStream(Hints, AsyncCloseable, Generic[S]):
     """A stream of plaintext over `transport`, which carries the records. Made by :func:`wrap`,
     :func:`connect` and :class:`TlsListener`.
 
@@ -471,17 +471,6 @@ class TlsStream(Hints, Generic[S]):
             unread: Callable[[bytes], object] = self._transport.unread  # type: ignore[attr-defined]
             unread(rest)
         return self._transport
-
-    async def __aenter__(self) -> TlsStream[S]:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     # ---- what was agreed ----
 

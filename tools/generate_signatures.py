@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "bindings/python"))
 PAGES: Final = {
     "fs.md": ("spargio.fs",),
     "net.md": ("spargio.net",),
+    "tls.md": ("spargio.tls",),
     "io.md": ("spargio.io", "spargio.io.framed"),
     "sync.md": ("spargio.sync",),
     "boundary.md": ("spargio.boundary",),

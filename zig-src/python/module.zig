@@ -226,7 +226,7 @@ var functions = [_]api.MethodDef{
         "()",
         "The number of the shard that runs this task; RuntimeError outside a spargio task.",
     ),
-    object.method("hold", &held.hold, api.meth_fastcall, "(handle, on, /)", "Cancel each of its awaits, or no more."),
+    object.method("hold", &held.hold, api.meth_fastcall, "(handle, on, /)", "Cancels each await of the task, or not."),
     object.method(
         "keep_back",
         &held.keepBack,

@@ -202,6 +202,11 @@ pub const Ring = struct {
         return if (self.stand_in == null) self.uring.fd else -1;
     }
 
+    /// Only the thread that enabled it may enter it.
+    pub fn isBound(self: *const Ring) bool {
+        return self.stand_in == null and self.uring.flags & linux.IORING_SETUP_SINGLE_ISSUER != 0;
+    }
+
     /// The kernel's answer: a seccomp filter may tell this from what was tried before.
     pub fn enable(self: *Ring) linux.E {
         assert(self.isOpen());

@@ -27,6 +27,7 @@ const Shard = @import("../scheduler/shard.zig").Shard;
 const Task = @import("../task/task.zig").Task;
 const Kind = @import("../task/task.zig").Kind;
 const platform = @import("../base/platform.zig");
+const Ring = @import("../ring/ring.zig").Ring;
 const Atomic = platform.Atomic;
 
 pub const Placement = struct { kind: Kind, value: u64 = 0 };
@@ -178,15 +179,7 @@ pub const Runtime = struct {
         shard.stealable.deinit(gpa);
         shard.mailbox.deinit();
         gpa.free(shard.thief.poll_clock.seen);
-        closeDescriptors(shard);
-    }
-
-    fn closeDescriptors(shard: *Shard) void {
-        if (shard.ring.isOpen()) shard.ring.deinit();
-        if (shard.buffers == .ready) shard.buffers.ready.deinit();
-        shard.buffers = .none;
-        if (shard.bell.eventfd >= 0) _ = platform.system.close(shard.bell.eventfd);
-        shard.bell.eventfd = -1;
+        shard.closeRing();
     }
 
     fn startThreads(self: *Runtime, given: *const Options, failure: *Failure) StartError!void {
@@ -267,6 +260,34 @@ pub const Runtime = struct {
         if (interpreter) |h| h.detach(shard);
     }
 
+    /// Another ring for shard 0, of the calling thread, which drives it from here on. The shard does not run,
+    /// and the kernel has none of its operations. Without a ring the old one stays.
+    pub fn renewRing(self: *Runtime, failure: *Failure) Ring.InitError!void {
+        assert(self.driven and self.scheduler.shards.len == 1);
+        const shard = &self.scheduler.shards[0];
+        assert(shard.ring.isBound() and !shard.hasRingOps());
+        var ring = try memlock.makeRing(&self.scheduler.options, &self.scheduler.info, failure);
+        errdefer ring.deinit();
+        const rc = platform.system.eventfd(0, linux.EFD.CLOEXEC);
+        failure.set(.eventfd, linux.errno(rc));
+        if (linux.errno(rc) != .SUCCESS) return error.NoRing;
+        errdefer _ = platform.system.close(@intCast(rc));
+        const enabled = ring.enable();
+        failure.set(.io_uring_register, enabled);
+        if (enabled != .SUCCESS) return error.NoRing;
+        ring.sqes_submitted = shard.ring.sqes_submitted;
+        ring.submits_refused = shard.ring.submits_refused;
+        ring.submits_short = shard.ring.submits_short;
+        ring.sqes_backlogged = shard.ring.sqes_backlogged;
+        // A shard that does not run is not rung; one that was may still be under way.
+        while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
+        // The old ring's read of the old eventfd must not take a bell of the new one's.
+        shard.closeRing();
+        shard.buffers = .unasked;
+        shard.bell.eventfd = @intCast(rc);
+        shard.ring = ring;
+    }
+
     /// Runs shard 0 on the calling thread until the runtime is closed and all has ended.
     pub fn drive(self: *Runtime) void {
         assert(self.driven);
@@ -307,7 +328,7 @@ pub const Runtime = struct {
         while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
         // A thread of the pool that has given its last operation back may not have rung the bell yet.
         self.pool.end();
-        for (self.scheduler.shards) |*shard| closeDescriptors(shard);
+        for (self.scheduler.shards) |*shard| shard.closeRing();
         self.joined = true;
         return true;
     }

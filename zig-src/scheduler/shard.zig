@@ -461,6 +461,28 @@ pub const Shard = struct {
         return if (self.buffers == .ready) &self.buffers.ready else null;
     }
 
+    /// The kernel has some of its operations.
+    pub fn hasRingOps(self: *const Shard) bool {
+        if (self.fixed.used > 0 or self.ring.hasUnsubmitted()) return true;
+        var next = self.live;
+        while (next) |task| : (next = task.live_next) {
+            var ops = task.ops;
+            while (ops) |op| : (ops = op.next) if (op.phase == .flying and !op.is_timer) return true;
+        }
+        return false;
+    }
+
+    /// The ring, and what belongs to it.
+    pub fn closeRing(self: *Shard) void {
+        if (self.ring.isOpen()) self.ring.deinit();
+        if (self.buffers == .ready) self.buffers.ready.deinit();
+        self.buffers = .none;
+        if (self.bell.eventfd >= 0) _ = platform.system.close(self.bell.eventfd);
+        self.bell.eventfd = -1;
+        self.bell.eventfd_armed = false;
+        self.idle.signal_armed = false;
+    }
+
     /// Gives up registered memory. Transfers that name its place and are only queued go out before.
     pub fn unregister(self: *Shard, slot: usize) void {
         assert(self.isHere());

@@ -14,6 +14,7 @@ const sync = @import("../../base/sync.zig");
 const task_module = @import("../../task/task.zig");
 pub const gpa = @import("../../base/memory.zig").gpa;
 const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
+const binding = @import("binding.zig");
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const turn = @import("turn.zig");
@@ -63,6 +64,8 @@ pub const Loop = struct {
     /// Tasks are not plain ones.
     task_factory: bool,
     stopping: bool,
+    /// No more turns in this run: what is under way comes back.
+    ending: bool,
     /// Ends the driving of the shard.
     done: bool,
     in_turn: bool,
@@ -82,6 +85,8 @@ pub const Loop = struct {
     lock: sync.Lock,
     /// What other threads scheduled. // any thread
     inbox: Queue,
+    /// The thread of the ring.
+    thread: u64,
     /// The task is known to the shard. // any thread
     spawned: std.atomic.Value(bool),
 
@@ -175,6 +180,7 @@ pub const Loop = struct {
         if (!PyRuntime.Type.is(runtime)) return api.raise(py.PyExc_TypeError.*, "_attach() takes a Runtime");
         if (self.runtime != null) return api.raise(py.PyExc_RuntimeError.*, "the loop has a runtime");
         self.runtime = api.ref(runtime);
+        self.thread = binding.thisThread();
         self.shard = &PyRuntime.of(runtime).runtime.scheduler.shards[0];
         return api.none();
     }
@@ -191,8 +197,9 @@ pub const Loop = struct {
             "an asyncio loop cannot run in a spargio task: await the coroutine there, or run the loop " ++
                 "on a thread of its own",
         );
-        if (!self.wakeOrSpawn(shard)) return null;
+        if (!binding.bindHere(self) or !self.wakeOrSpawn(shard)) return null;
         self.done = false;
+        self.ending = false;
         self.takeInbox(); // Scheduled before the run: before what the kernel has by now.
         shard.interruptible = true;
         running = self;
@@ -236,7 +243,7 @@ pub const Loop = struct {
         const self: *Loop = @alignCast(@fieldParentPtr("link", link));
         if (self.fatal) |before| py.Py_DecRef(before);
         self.fatal = exception;
-        self.done = true;
+        Shard.wake(&self.task);
     }
 
     /// stop(): the loop ends after this turn.
@@ -252,6 +259,7 @@ pub const Loop = struct {
         const self = of(instance);
         self.closed = true;
         self.forget();
+        if (self.runtime != null and !binding.bindHere(self)) return null;
         self.endRuntime();
         self.forget(); // What the last operations scheduled at their ends.
         return api.none();
@@ -260,6 +268,12 @@ pub const Loop = struct {
     /// The shard runs a last time, here, until all that it had has ended.
     fn endRuntime(self: *Loop) void {
         const runtime = self.runtime orelse return;
+        if (!binding.bindHere(self)) {
+            // A loop that nobody closed, dropped by another thread: what the kernel has stays for ever.
+            py.PyErr_WriteUnraisable(null);
+            self.runtime = null;
+            return;
+        }
         PyRuntime.of(runtime).loop = null;
         PyRuntime.of(runtime).end();
         self.shard = null;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from anyio import RunFinishedError
 from anyio._core._eventloop import set_current_async_library
@@ -17,8 +17,8 @@ from .._ffi.core import Runtime as NativeRuntime
 from ..errors import RuntimeClosed
 from ..runtime import RuntimeHandle
 
-if TYPE_CHECKING:
-    from ._scope import CancelScope
+Scope = Any
+"""A CancelScope, whose module knows this one."""
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class TaskState:
         name: str | None,
         coro: Any,
         parent_id: int | None = None,
-        scope: CancelScope | None = None,
+        scope: Scope = None,
     ) -> None:
         self.name = name
         self.coro = coro
@@ -50,10 +50,10 @@ class TaskState:
     @property
     def reason(self) -> str:
         """Why it is cancelled: what the exception says."""
-        scope = self.scope
+        scope: Scope = self.scope
         while scope is not None:
             if scope.reason is not None:
-                return scope.reason
+                return str(scope.reason)
             scope = None if scope.shield else scope._parent
         return "cancelled"
 
@@ -68,8 +68,8 @@ class Loop:
         self.handle = RuntimeHandle(runtime)
         self.states: dict[TaskState, None] = {}
         """Of the tasks that task groups have spawned and that have not ended."""
-        self.reads: dict[int, CancelScope] = {}
-        self.writes: dict[int, CancelScope] = {}
+        self.reads: dict[int, Scope] = {}
+        self.writes: dict[int, Scope] = {}
         """By descriptor: those who wait until it is ready."""
         self.limiter: Any = None
 

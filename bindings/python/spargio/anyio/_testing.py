@@ -14,7 +14,6 @@ from .._asyncgens import local
 from .._ffi import constants
 from .._ffi.core import Future, JoinHandle, native
 from .._ffi.core import Runtime as NativeRuntime
-from .._start import start
 from ..options import RuntimeBuilder
 from ._loop import Loop, TaskState, current_loop, current_state
 
@@ -122,7 +121,7 @@ class TestRunner(BaseTestRunner):
         if self._runtime is not None and self._runtime.closing():
             self._stop()  # An interrupt has ended it.
         if self._runtime is None:
-            self._runtime = start(RuntimeBuilder().apply(**self._options), driven=True)
+            self._runtime = RuntimeBuilder().apply(**self._options)._start(driven=True)
             self._next = native.future()
             self._task = self._spawn(self._run(), "test runner")
         job = self._spawn(

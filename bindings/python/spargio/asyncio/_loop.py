@@ -254,8 +254,7 @@ EventLoop._own_methods()
 
 
 def _start_runtime() -> Runtime:
-    # Any thread may run and close the loop, so its ring is not bound to one.
-    builder = RuntimeBuilder().shards(1).io_uring_single_issuer(False)
+    builder = RuntimeBuilder().shards(1)
     return builder._start(driven=True)
 
 

@@ -13,6 +13,7 @@ const raw = @import("ops/raw.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
 const probe = @import("probe.zig");
+const recorder_cbor = @import("recorder_cbor.zig");
 const snapshot = @import("snapshot.zig");
 const HandleTableType = @import("handle_table.zig").HandleTableType;
 const Kind = @import("task.zig").Kind;
@@ -482,7 +483,7 @@ pub export fn spargio_stats_cbor(handle: u64, buffer: ?[*]u8, capacity: usize, n
 /// Nothing is written where it does not fit: one run measures, the next writes.
 pub fn statsInto(runtime: *Runtime, buffer: ?[*]u8, capacity: usize, needed: ?*usize) i32 {
     // Counters grow between the runs, a few bytes at most per number: room is kept for that.
-    const slack = 64 * (1 + runtime.crew.shards.len);
+    const slack = 64 * (1 + runtime.crew.shards.len) + recorder_cbor.slack();
     const size = snapshot.write(&runtime.crew, version, &.{}) + slack;
     if (needed) |out| out.* = size;
     if (capacity < size) return fail(error.BufferTooSmall);

@@ -9,6 +9,7 @@ comptime {
     _ = c_api;
     _ = @import("c_messages.zig");
     _ = @import("c_ops.zig");
+    _ = @import("c_recorders.zig");
 }
 
 test {
@@ -22,6 +23,8 @@ test {
     _ = @import("errors.zig");
     _ = @import("handle_table.zig");
     _ = @import("header_test.zig");
+    _ = @import("histogram.zig");
+    _ = @import("recorders.zig");
     _ = @import("interrupted_test.zig");
     _ = @import("listeners.zig");
     _ = @import("locked_memory.zig");

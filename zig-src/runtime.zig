@@ -186,6 +186,7 @@ pub const Runtime = struct {
         shard.stealable.deinit(gpa);
         shard.mailbox.deinit();
         gpa.free(shard.watch.seen);
+        shard.seats.leave();
         closeDescriptors(shard);
     }
 

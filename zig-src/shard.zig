@@ -20,6 +20,7 @@ const Mailbox = @import("mailbox.zig").Mailbox;
 const messages = @import("messages.zig");
 const InboxType = @import("queue/inbox.zig").InboxType;
 const ListType = @import("queue/list.zig").ListType;
+const recorders = @import("recorders.zig");
 const Room = @import("room.zig").Room;
 const StealableType = @import("queue/stealable.zig").StealableType;
 const Policy = @import("steal.zig").Policy;
@@ -111,6 +112,7 @@ pub const Shard = struct {
     spawns_begun: stats.Counter = .{},
     errno_counters: stats.ErrnoCounters = @splat(.{}),
     gauges: stats.Gauges = .{},
+    seats: recorders.Seats = .{},
 
     /// The shard that this thread runs, if any.
     pub fn current() ?*Shard {

@@ -14,7 +14,18 @@ import pytest
 import spargio
 from spargio._lazy import LATER
 
-PARTS = ["boundary", "extension", "fs", "io", "net", "process", "signal", "sync", "uring"]
+PARTS = [
+    "boundary",
+    "extension",
+    "fs",
+    "io",
+    "latency",
+    "net",
+    "process",
+    "signal",
+    "sync",
+    "uring",
+]
 
 
 def fresh(code: str, *arguments: str) -> str:
@@ -64,6 +75,7 @@ OWN = {
         "_backend",
         "_blocking",
         "_cbor",
+        "_counters",
         "_counts",
         "_ffi",
         "_hints",

@@ -21,6 +21,7 @@ const exchange_type = @import("exchange_type.zig");
 const ended = @import("ended.zig");
 const room = @import("room.zig");
 const Future = @import("future.zig").Future;
+const PyRecorder = @import("recorder.zig").PyRecorder;
 const NativeJoin = @import("native_join.zig").NativeJoin;
 const PyRuntime = @import("runtime.zig").PyRuntime;
 const Incoming = @import("incoming.zig").Incoming;
@@ -253,7 +254,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !raw.define() or
         !messages.define() or !sqe.define() or !Segments.define() or !Incoming.define() or
         !read_files.define() or !read_many.define() or !PyRuntime.define() or !NativeJoin.define() or
-        !yield.define()) return null;
+        !yield.define() or !PyRecorder.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);
@@ -265,6 +266,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         .{ "Descriptor", descriptor.Descriptor.Type },
         .{ "Future", Future.Type },
         .{ "Runtime", PyRuntime.Type },
+        .{ "RecorderCore", PyRecorder.Type },
     }) |entry| {
         if (!put(result, entry[0], api.ref(entry[1].class))) return null;
     }

@@ -7,7 +7,7 @@ are first used; :func:`preload` loads them all.
 
 from __future__ import annotations
 
-from . import boundary, extension, fs, io, net, process, signal, sync, uring
+from . import boundary, extension, fs, io, latency, net, process, signal, sync, uring
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -93,6 +93,7 @@ __all__ = (
     "interval",
     "interval_at",
     "io",
+    "latency",
     "main",
     "move_on_after",
     "net",

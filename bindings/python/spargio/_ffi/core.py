@@ -236,6 +236,67 @@ if TYPE_CHECKING:
         def shard_count(self) -> int: ...
         def resting(self) -> int | None: ...
 
+    class Timing:
+        """A block that a recorder times: ``with recorder.time() as timing:``."""
+
+        def __enter__(self) -> Timing: ...
+        def __exit__(self, *exception: object) -> None: ...
+        def count(self, bytes: int, operations: int = 0, /) -> None:
+            """Add to what the block did: bytes moved, and operations beyond the one."""
+
+        def fail(self, outcome: str | BaseException, /) -> None:
+            """The block ends without an exception, and failed all the same."""
+
+    class RecorderCore:
+        @property
+        def name(self) -> str:
+            """Its name."""
+
+        def _open(self, name: str, /) -> None: ...
+        def _read(self) -> bytes: ...
+        def record_ns(
+            self,
+            ns: int,
+            /,
+            *,
+            outcome: str | BaseException = "ok",
+            bytes: int = 0,
+            operations: int = 1,
+        ) -> None:
+            """Record a duration in nanoseconds. `outcome` is ``"ok"``, ``"timeout"``,
+            ``"overloaded"``, an exception, or the name of a kind of error (at most 32 kinds, others
+            are "other"). ``ValueError`` for a negative one."""
+
+        def record_from(
+            self,
+            intended_start: float,
+            /,
+            *,
+            outcome: str | BaseException = "ok",
+            bytes: int = 0,
+            operations: int = 1,
+        ) -> None:
+            """Record the time since the operation should have begun: seconds of
+            ``time.monotonic()`` as a float, or nanoseconds of ``time.monotonic_ns()`` as an int. A
+            stalled server cannot hide its queue from this."""
+
+        def record_corrected(
+            self,
+            ns: int,
+            expected_interval_ns: int,
+            /,
+            *,
+            outcome: str | BaseException = "ok",
+            bytes: int = 0,
+            operations: int = 1,
+        ) -> None:
+            """Record a duration, and those of the operations that could not begin meanwhile, one
+            each `expected_interval_ns`. For a loop that waits for each answer before it goes on."""
+
+        def time(self, intended_start: float | None = None, /) -> Timing:
+            """``with recorder.time():`` records how long the block takes, or the time from
+            `intended_start` to its end. An exception that leaves the block is the outcome."""
+
     class Exchange:
         def put_units(self, weight: int, /) -> bool: ...
         def take_units(self, weight: int, /) -> bool: ...
@@ -417,3 +478,4 @@ if not TYPE_CHECKING:
     Descriptor = _made["Descriptor"]
     Future = _made["Future"]
     Runtime = _made["Runtime"]
+    RecorderCore = _made["RecorderCore"]

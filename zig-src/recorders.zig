@@ -40,7 +40,8 @@ pub const Tally = struct {
     latency: Histogram,
     outcomes: [outcomes_max]Counter = @splat(.{}),
     bytes: Counter = .{},
-    operations: Counter = .{},
+    /// Beyond one per record, modulo 2^64: the usual record does not touch it.
+    more_operations: Counter = .{},
     next: ?*Tally = null,
 
     pub fn record(self: *Tally, comptime writers: Writers, sample: Sample) void {
@@ -56,7 +57,7 @@ pub const Tally = struct {
 
     fn count(self: *Tally, comptime writers: Writers, sample: Sample) void {
         histogram.add(writers, &self.outcomes[sample.outcome], 1);
-        histogram.add(writers, &self.operations, sample.operations);
+        if (sample.operations != 1) histogram.add(writers, &self.more_operations, sample.operations -% 1);
         if (sample.bytes > 0) histogram.add(writers, &self.bytes, sample.bytes);
     }
 };
@@ -151,7 +152,7 @@ pub const Seats = struct {
             recorder.outside.latency.addAll(&tally.latency);
             for (&recorder.outside.outcomes, &tally.outcomes) |*into, *from| histogram.add(.many, into, from.get());
             histogram.add(.many, &recorder.outside.bytes, tally.bytes.get());
-            histogram.add(.many, &recorder.outside.operations, tally.operations.get());
+            histogram.add(.many, &recorder.outside.more_operations, tally.more_operations.get());
             tally.latency.deinit();
             memory.forever.destroy(tally);
             seat.* = null;
@@ -241,9 +242,12 @@ pub const Sum = struct {
         self.max_ns = @max(self.max_ns, tally.latency.max_ns.get());
         least.* = @max(least.*, tally.latency.min_complement.get());
         self.too_long += tally.latency.too_long.get();
-        for (&self.outcomes, &tally.outcomes) |*into, *from| into.* += from.get();
+        for (&self.outcomes, &tally.outcomes) |*into, *from| {
+            into.* += from.get();
+            self.operations +%= from.get();
+        }
         self.bytes += tally.bytes.get();
-        self.operations += tally.operations.get();
+        self.operations +%= tally.more_operations.get();
     }
 
     pub fn meanNs(self: *const Sum) u64 {

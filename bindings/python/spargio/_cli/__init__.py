@@ -16,13 +16,17 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C."""
-    parser = _parser()
+    parser = _parser(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args(argv)
     try:
         if arguments.command == "doctor":
             from . import doctor
 
             return doctor.run(as_json=arguments.json)
+        if arguments.command == "load":
+            from . import load
+
+            return load.run(arguments)
         from . import demo
 
         return demo.run(
@@ -42,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Arguments of commands that bring much are added only if `words` name the command."""
     parser = argparse.ArgumentParser(
         prog="spargio", description="A work-stealing async runtime for Linux on io_uring."
     )
@@ -103,6 +108,16 @@ def _parser() -> argparse.ArgumentParser:
         "Exit code 0: spargio runs here.",
     )
     doctor.add_argument("--json", action="store_true", help="print the findings as one JSON object")
+
+    load_parser = commands.add_parser(
+        "load",
+        help="put a load on a function, a server or a folder, and report latencies",
+    )
+    if "load" in words:
+        from . import load
+
+        load_parser.description = load.DESCRIPTION
+        load.add_arguments(load_parser)
     return parser
 
 

@@ -61,3 +61,9 @@ PLACE_STICKY: Final = 2
 PLACE_STEALABLE: Final = 3
 PLACE_STEALABLE_PREFERRED: Final = 4
 MSG_OUTSIDE: Final = 65535
+
+# recorders: what users feel
+OUTCOME_OK: Final = 0
+OUTCOME_TIMEOUT: Final = 1
+OUTCOME_OVERLOADED: Final = 2
+OUTCOME_ERROR: Final = 3

@@ -1,5 +1,5 @@
 """The table of all counters. tools/generate_counters.py writes from it the structs of
-zig-src/.../stats.zig, docs/stats.cddl, docs/counters.md, include/spargio_counters.h and
+zig-src/scheduler/stats.zig, docs/stats.cddl, docs/counters.md, include/spargio_counters.h and
 bindings/python/spargio/_counters.py.
 
 One line a counter: its name, and what it counts. A name that ends in `_ns` is in nanoseconds; one

@@ -20,12 +20,8 @@ from pathlib import Path
 from counters import GROUPS, Counter, Group
 
 ROOT = Path(__file__).resolve().parent.parent
+STATS_ZIG = ROOT / "zig-src/scheduler/stats.zig"
 NOTE = "Written by tools/generate_counters.py from tools/counters.py: do not edit."
-
-
-def stats_zig() -> Path:
-    (path,) = (ROOT / "zig-src").rglob("stats.zig")
-    return path
 
 
 def replace(text: str, pattern: str, body: str, what: str) -> str:
@@ -147,7 +143,7 @@ def python_class(group: Group) -> list[str]:
 def outputs() -> dict[Path, str]:
     schema = ROOT / "docs/stats.cddl"
     return {
-        stats_zig(): zig(stats_zig().read_text()),
+        STATS_ZIG: zig(STATS_ZIG.read_text()),
         schema: cddl(schema.read_text()),
         ROOT / "docs/counters.md": markdown(),
         ROOT / "include/spargio_counters.h": c_header(),

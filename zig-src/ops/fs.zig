@@ -2,13 +2,13 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const gpa = @import("../memory.zig").gpa;
-const limits = @import("../limits.zig");
-const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
-const Task = @import("../task.zig").Task;
-const Op = @import("../op.zig").Op;
-const Internal = @import("../user_data.zig").Internal;
+const gpa = @import("../base/memory.zig").gpa;
+const limits = @import("../base/limits.zig");
+const Shard = @import("../scheduler/shard.zig").Shard;
+const Sqe = @import("../ring/ring.zig").Sqe;
+const Task = @import("../task/task.zig").Task;
+const Op = @import("../task/op.zig").Op;
+const Internal = @import("../ring/user_data.zig").Internal;
 
 pub const Error = error{OutOfMemory};
 
@@ -27,8 +27,8 @@ pub fn open(shard: *Shard, task: *Task, path: []const u8, flags: i32, mode: u32)
     const copy = try gpa.dupeSentinel(u8, path, 0);
     errdefer gpa.free(copy);
     const op = try shard.ops.take(task, shard);
-    op.kept = copy;
-    op.undo = .close_descriptor;
+    op.owned_bytes = copy;
+    op.unclaimed = .close_descriptor;
     var how: linux.O = @bitCast(flags);
     how.CLOEXEC = true;
     var sqe: Sqe = undefined;

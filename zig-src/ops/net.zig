@@ -2,13 +2,13 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
-const Task = @import("../task.zig").Task;
-const Op = @import("../op.zig").Op;
-const buffers = @import("../buffers.zig");
+const Shard = @import("../scheduler/shard.zig").Shard;
+const Sqe = @import("../ring/ring.zig").Sqe;
+const Task = @import("../task/task.zig").Task;
+const Op = @import("../task/op.zig").Op;
+const provided_buffers = @import("../ring/provided_buffers.zig");
 const fs = @import("fs.zig");
-const gpa = @import("../memory.zig").gpa;
+const gpa = @import("../base/memory.zig").gpa;
 
 pub const Error = fs.Error;
 
@@ -88,7 +88,7 @@ pub fn localPort(fd: i32) i32 {
 
 pub fn accept(shard: *Shard, task: *Task, fd: i32) Error!*Op {
     const op = try shard.ops.take(task, shard);
-    op.undo = .close_descriptor;
+    op.unclaimed = .close_descriptor;
     var sqe: Sqe = undefined;
     sqe.prep_accept(fd, null, null, linux.SOCK.CLOEXEC);
     shard.launch(op, sqe);
@@ -99,7 +99,7 @@ pub fn accept(shard: *Shard, task: *Task, fd: i32) Error!*Op {
 pub fn connect(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*Op {
     const op = try takeWithAddress(shard, task, address);
     var sqe: Sqe = undefined;
-    sqe.prep_connect(fd, @ptrCast(@alignCast(op.kept.?.ptr)), @intCast(address.len));
+    sqe.prep_connect(fd, @ptrCast(@alignCast(op.owned_bytes.?.ptr)), @intCast(address.len));
     shard.launch(op, sqe);
     return op;
 }
@@ -107,10 +107,10 @@ pub fn connect(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*
 /// The same with a new socket, which is the op's from here on, and its result.
 pub fn connectNew(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*Op {
     const op = try takeWithAddress(shard, task, address);
-    op.undo = .close_descriptor;
+    op.unclaimed = .close_descriptor;
     op.socket = fd;
     var sqe: Sqe = undefined;
-    sqe.prep_connect(fd, @ptrCast(@alignCast(op.kept.?.ptr)), @intCast(address.len));
+    sqe.prep_connect(fd, @ptrCast(@alignCast(op.owned_bytes.?.ptr)), @intCast(address.len));
     shard.launch(op, sqe);
     return op;
 }
@@ -119,7 +119,7 @@ fn takeWithAddress(shard: *Shard, task: *Task, address: []const u8) Error!*Op {
     const copy = try gpa.dupeSentinel(u8, address, 0); // malloc aligns it for any sockaddr.
     errdefer gpa.free(copy);
     const op = try shard.ops.take(task, shard);
-    op.kept = copy;
+    op.owned_bytes = copy;
     return op;
 }
 
@@ -136,14 +136,14 @@ pub fn recv(shard: *Shard, task: *Task, fd: i32, buffer: []u8, flags: u32, drain
 
 /// The same into a buffer that the kernel picks when something has come: the completion names it.
 /// At most `length` bytes, and at most what such a buffer holds.
-pub fn recvPicked(shard: *Shard, task: *Task, fd: i32, length: usize, drained: bool) Error!*Op {
+pub fn recvProvided(shard: *Shard, task: *Task, fd: i32, length: usize, drained: bool) Error!*Op {
     const op = try shard.ops.take(task, shard);
-    op.picks = true;
+    op.selects_buffer = true;
     var sqe: Sqe = undefined;
     sqe.prep_recv(fd, &.{}, 0);
-    sqe.len = @intCast(@min(length, buffers.size));
+    sqe.len = @intCast(@min(length, provided_buffers.size));
     sqe.flags |= linux.IOSQE_BUFFER_SELECT;
-    sqe.buf_index = buffers.group;
+    sqe.buf_index = provided_buffers.group;
     if (drained) sqe.ioprio |= linux.IORING_RECVSEND_POLL_FIRST;
     shard.launch(op, sqe);
     return op;
@@ -177,7 +177,7 @@ pub fn shutdown(shard: *Shard, task: *Task, fd: i32, how: u32) Error!*Op {
 /// `message` and all it points to are the caller's until the op has ended.
 pub fn recvMessage(shard: *Shard, task: *Task, fd: i32, message: *linux.msghdr, flags: u32) Error!*Op {
     const op = try shard.ops.take(task, shard);
-    op.undo = .{ .close_passed = message };
+    op.unclaimed = .{ .close_passed = message };
     var sqe: Sqe = undefined;
     sqe.prep_recvmsg(fd, message, flags);
     shard.launch(op, sqe);

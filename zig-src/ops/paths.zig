@@ -2,11 +2,11 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const gpa = @import("../memory.zig").gpa;
-const Op = @import("../op.zig").Op;
-const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
-const Task = @import("../task.zig").Task;
+const gpa = @import("../base/memory.zig").gpa;
+const Op = @import("../task/op.zig").Op;
+const Shard = @import("../scheduler/shard.zig").Shard;
+const Sqe = @import("../ring/ring.zig").Sqe;
+const Task = @import("../task/task.zig").Task;
 
 pub const Error = error{OutOfMemory};
 
@@ -20,7 +20,7 @@ fn take(shard: *Shard, task: *Task, first: []const u8, second: []const u8) Error
     both[first.len] = 0;
     @memcpy(both[first.len + 1 ..], second);
     const op = try shard.ops.take(task, shard);
-    op.kept = both;
+    op.owned_bytes = both;
     return .{ .op = op, .first = both[0..first.len :0], .second = both[first.len + 1 .. :0] };
 }
 

@@ -5,9 +5,9 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("../api.zig");
-const object = @import("../object.zig");
-const gpa = @import("../../memory.zig").gpa;
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
+const gpa = @import("../../base/memory.zig").gpa;
 const Loop = @import("loop.zig").Loop;
 const Object = api.Object;
 const py = &api.py;

@@ -4,13 +4,13 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("../api.zig");
-const gpa = @import("../../memory.zig").gpa;
+const api = @import("../cpython/api.zig");
+const gpa = @import("../../base/memory.zig").gpa;
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
-const Op = @import("../../op.zig").Op;
-const Shard = @import("../../shard.zig").Shard;
-const Sqe = @import("../../ring.zig").Sqe;
+const Op = @import("../../task/op.zig").Op;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Sqe = @import("../../ring/ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 
@@ -112,7 +112,7 @@ pub const Readiness = struct {
         const self = &watch.loop.readiness;
         self.list(watch) catch return;
         if (result < 0 and result == -@as(i32, @backingInt(linux.E.CANCELED))) return; // Armed again.
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         watch.loop.push(.{ .handle = api.ref(handle) }) catch py.Py_DecRef(handle);
     }
 

@@ -5,14 +5,14 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("../api.zig");
-const buffers = @import("../../buffers.zig");
+const api = @import("../cpython/api.zig");
+const buffers = @import("../../ring/provided_buffers.zig");
 const Loop = @import("loop.zig").Loop;
 const loop_module = @import("loop.zig");
 const loop_helpers = &@import("handle.zig").loop_helpers;
-const Op = @import("../../op.zig").Op;
-const Shard = @import("../../shard.zig").Shard;
-const Sqe = @import("../../ring.zig").Sqe;
+const Op = @import("../../task/op.zig").Op;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Sqe = @import("../../ring/ring.zig").Sqe;
 const method_names = @import("method_names.zig");
 const Stream = @import("stream.zig").Stream;
 const gpa = loop_module.gpa;
@@ -89,13 +89,13 @@ pub const Receiver = struct {
         const op = shard.ops.take(&stream.loopOf().task, shard) catch
             return stream.fatalErrno(.NOMEM, "Fatal read error on socket transport");
         var sqe: Sqe = undefined;
-        const multishot = self.mode == .small and !self.poll_once and shard.crew.info.can().recv_multishot;
-        if (multishot and shard.pickable() != null) {
+        const multishot = self.mode == .small and !self.poll_once and shard.scheduler.info.can().recv_multishot;
+        if (multishot and shard.providedBuffers() != null) {
             sqe.prep_recv_multishot(stream.fd, &.{}, 0);
             sqe.flags |= linux.IOSQE_BUFFER_SELECT;
             sqe.buf_index = buffers.group;
-            op.picks = true;
-            op.more = arrived;
+            op.selects_buffer = true;
+            op.on_multishot = arrived;
         } else {
             sqe.prep_poll_add(stream.fd, linux.POLL.IN);
         }
@@ -121,7 +121,7 @@ pub const Receiver = struct {
         self.chunks.append(gpa, .{ .provided = .{ .id = id, .size = @intCast(result) } }) catch
             @panic("spargio: no memory to keep what came");
         if (self.paused) self.settle();
-        shard.enterHost();
+        shard.acquireInterpreter();
         stream.list();
     }
 
@@ -129,9 +129,9 @@ pub const Receiver = struct {
     fn completed(ctx: ?*anyopaque, result: i32, cqe_flags: u32) callconv(.c) void {
         const stream: *Stream = @ptrCast(@alignCast(ctx.?));
         const self = &stream.receiver;
-        const was_multishot = self.op.?.more != null;
+        const was_multishot = self.op.?.on_multishot != null;
         self.op = null;
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         if (was_multishot) {
             self.keep(stream, result, cqe_flags);
             switch (result) {
@@ -354,7 +354,7 @@ pub const Receiver = struct {
     /// Buffers of the shard are few: what a paused stream has moves into memory of its own.
     fn settle(self: *Receiver) void {
         const shard = Shard.current() orelse return;
-        shard.enterHost();
+        shard.acquireInterpreter();
         for (self.chunks.items[self.next..]) |*chunk| switch (chunk.*) {
             .bytes => {},
             .provided => |piece| {

@@ -2,21 +2,21 @@
 //! and the callbacks that were ready when it began. On the loop's thread only.
 
 const std = @import("std");
-const api = @import("../api.zig");
-const clock = @import("../../clock.zig");
+const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const receive = @import("receive.zig");
-const task_module = @import("../../task.zig");
-const CoreTimer = @import("../../timers.zig").Timer;
+const task_module = @import("../../task/task.zig");
+const CoreTimer = @import("../../task/timers.zig").Timer;
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
-const Shard = @import("../../shard.zig").Shard;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
 const Timer = @import("handle.zig").Timer;
-const gpa = @import("../../memory.zig").gpa;
+const gpa = @import("../../base/memory.zig").gpa;
 const Object = api.Object;
 const py = &api.py;
 
@@ -49,7 +49,7 @@ pub fn poll(task: *Task) task_module.Poll {
             shard.hasReady()) break;
     }
     exitContext(self);
-    if (crewForked(self)) return .pending;
+    if (isForked(self)) return .pending;
     self.readiness.arm(self, shard);
     if (self.done or self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
     const verdict = rest(self, shard);
@@ -83,8 +83,8 @@ pub fn alarmFired(timer: *CoreTimer) void {
     Shard.wake(&self.task);
 }
 
-pub fn crewForked(self: *const Loop) bool {
-    return self.shard.?.crew.forked();
+pub fn isForked(self: *const Loop) bool {
+    return self.shard.?.scheduler.forked();
 }
 
 pub fn hasInbox(self: *Loop) bool {
@@ -102,7 +102,7 @@ pub fn turn(self: *Loop) void {
         self.callbacks_run += 1;
         const went_well = if (entry.handle) |handle| runAndDrop(self, handle) else runPrivate(self, &entry);
         if (!went_well) break;
-        if (crewForked(self)) break;
+        if (isForked(self)) break;
     }
     while (self.dirty.pop()) |stream| stream.flush();
 }

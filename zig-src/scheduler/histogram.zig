@@ -45,6 +45,8 @@ pub const Writers = enum { one, many };
 pub const Histogram = struct {
     /// Fresh pages: a bucket costs memory only once something near it was counted.
     buckets: []Counter,
+    /// Bit n: some bucket from n * 1024 on, of 1024, is not empty. A reader looks at no others.
+    octaves: Counter = .{},
     sum_ns: Counter = .{},
     max_ns: Counter = .{},
     /// The complement of the least value, so that 0 means none.
@@ -60,11 +62,20 @@ pub const Histogram = struct {
     }
 
     pub fn record(self: *Histogram, comptime writers: Writers, ns: u64) void {
-        add(writers, &self.buckets[indexOf(ns)], 1);
+        self.count(writers, indexOf(ns), 1);
         add(writers, &self.sum_ns, ns);
         raise(writers, &self.max_ns, ns);
         raise(writers, &self.min_complement, ~ns);
         if (ns > longest_ns) add(writers, &self.too_long, 1);
+    }
+
+    fn count(self: *Histogram, comptime writers: Writers, index: u32, n: u64) void {
+        const octave = @as(u64, 1) << @intCast(index >> half_bits);
+        if (self.octaves.get() & octave == 0) switch (writers) {
+            .one => self.octaves.add(octave),
+            .many => _ = self.octaves.value.fetchOr(octave, .monotonic), // Relaxed, as all of these.
+        };
+        add(writers, &self.buckets[index], n);
     }
 
     /// Also those that could not begin while this one took longer than `interval_ns`: the values
@@ -78,24 +89,43 @@ pub const Histogram = struct {
         while (value >= interval_ns) {
             // All that fall into one bucket at once: an hour in steps of a nanosecond has 10^12 values.
             const index = indexOf(value);
-            const count = (value - @max(lowestOf(index), interval_ns)) / interval_ns + 1;
-            add(writers, &self.buckets[index], count);
-            const first = value - (count - 1) * interval_ns;
-            add(writers, &self.sum_ns, @truncate(@as(u128, count) * (@as(u128, first) + value) / 2));
+            const steps = (value - @max(lowestOf(index), interval_ns)) / interval_ns + 1;
+            self.count(writers, index, steps);
+            const first = value - (steps - 1) * interval_ns;
+            add(writers, &self.sum_ns, @truncate(@as(u128, steps) * (@as(u128, first) + value) / 2));
             value = first - interval_ns;
         }
     }
 
     /// Adds what `other` counted. `self` may have many writers; `other` has none any more.
     pub fn addAll(self: *Histogram, other: *const Histogram) void {
-        for (self.buckets, other.buckets) |*into, *from| {
-            const count = from.get();
-            if (count > 0) add(.many, into, count);
+        var used: Buckets = .{ .octaves = other.octaves.get() };
+        while (used.next()) |index| {
+            const n = other.buckets[index].get();
+            if (n > 0) self.count(.many, index, n);
         }
         add(.many, &self.sum_ns, other.sum_ns.get());
         add(.many, &self.too_long, other.too_long.get());
         raise(.many, &self.max_ns, other.max_ns.get());
         raise(.many, &self.min_complement, other.min_complement.get());
+    }
+};
+
+/// The numbers of the buckets that a set of octaves has.
+pub const Buckets = struct {
+    octaves: u64,
+    index: u32 = 0,
+
+    pub fn next(self: *Buckets) ?u32 {
+        while (self.index < bucket_count) {
+            const index = self.index;
+            if (self.octaves >> @intCast(index >> half_bits) & 1 != 0) {
+                self.index += 1;
+                return index;
+            }
+            self.index = (index | (half - 1)) + 1;
+        }
+        return null;
     }
 };
 

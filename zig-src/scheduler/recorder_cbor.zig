@@ -45,7 +45,8 @@ pub fn writeOne(w: *Writer, recorder: *recorders.Recorder) void {
     writeOutcomes(w, recorder, &sum);
     w.text("buckets");
     w.map(sum.present);
-    for (sum.first..sum.last) |i| {
+    var used = sum.used();
+    while (used.next()) |i| {
         if (sum.buckets[i] == 0) continue;
         w.uint(i);
         w.uint(sum.buckets[i]);

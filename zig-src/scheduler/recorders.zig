@@ -202,8 +202,7 @@ pub fn opened() u32 {
 /// All tallies of a recorder added up; good for as long as the caller holds the lock.
 pub const Sum = struct {
     buckets: []const u64,
-    first: u32,
-    last: u32,
+    octaves: u64 = 0,
     present: u64 = 0,
     count: u64 = 0,
     sum_ns: u64 = 0,
@@ -215,17 +214,16 @@ pub const Sum = struct {
     operations: u64 = 0,
 
     pub fn of(recorder: *const Recorder) Sum {
-        var self: Sum = .{ .buckets = sums, .first = 0, .last = 0 };
+        var self: Sum = .{ .buckets = sums };
         var least: u64 = 0;
         self.addFigures(&recorder.outside, &least);
         var tally = recorder.tallies;
         while (tally) |one| : (tally = one.next) self.addFigures(one, &least);
         if (self.max_ns == 0 and least == 0) return self;
         self.min_ns = ~least;
-        // What is counted meanwhile beyond the two is for the next reader.
-        self.first = histogram.indexOf(self.min_ns);
-        self.last = histogram.indexOf(self.max_ns) + 1;
-        for (self.first..self.last) |i| {
+        // What is counted meanwhile in another octave is for the next reader.
+        var taken = self.used();
+        while (taken.next()) |i| {
             var n = recorder.outside.latency.buckets[i].get();
             tally = recorder.tallies;
             while (tally) |one| : (tally = one.next) n += one.latency.buckets[i].get();
@@ -237,6 +235,7 @@ pub const Sum = struct {
     }
 
     fn addFigures(self: *Sum, tally: *const Tally, least: *u64) void {
+        self.octaves |= tally.latency.octaves.get();
         self.sum_ns +%= tally.latency.sum_ns.get();
         self.max_ns = @max(self.max_ns, tally.latency.max_ns.get());
         least.* = @max(least.*, tally.latency.min_complement.get());
@@ -249,6 +248,11 @@ pub const Sum = struct {
         self.operations +%= tally.more_operations.get();
     }
 
+    /// The buckets that may have something.
+    pub fn used(self: *const Sum) histogram.Buckets {
+        return .{ .octaves = self.octaves };
+    }
+
     pub fn meanNs(self: *const Sum) u64 {
         return if (self.count == 0) 0 else self.sum_ns / self.count;
     }
@@ -258,9 +262,10 @@ pub const Sum = struct {
         if (self.count == 0) return 0;
         const wanted = @max(1, std.math.divCeil(u64, self.count *| part, 100_000) catch unreachable);
         var seen: u64 = 0;
-        for (self.first..self.last) |i| {
+        var buckets = self.used();
+        while (buckets.next()) |i| {
             seen += self.buckets[i];
-            if (seen >= wanted) return @min(histogram.highestOf(@intCast(i)), self.max_ns);
+            if (seen >= wanted) return @min(histogram.highestOf(i), self.max_ns);
         }
         return self.max_ns;
     }

@@ -85,14 +85,19 @@ class RuntimeStats(ShardStats):
     @classmethod
     def from_cbor(cls, data: bytes) -> RuntimeStats:
         """From what ``spargio_stats_cbor`` writes. ``ValueError`` for anything else."""
-        return cls(_cbor.loads(data))
+        found, recorders = _cbor.split_last(data, "recorders")
+        # Most readers want the counters only, and a process may have many recorders.
+        return cls({**found, "recorders": recorders})
 
     @property
     def recorders(self) -> dict[str, Latencies]:
         """What the latency recorders of the process hold, by name."""
         from .latency import Latencies
 
-        return {one["name"]: Latencies(one) for one in self._snapshot["recorders"]}
+        held = self._snapshot["recorders"]
+        if isinstance(held, bytes):
+            held = _cbor.loads(held)
+        return {one["name"]: Latencies(one) for one in held}
 
     def __sub__(self, before: RuntimeStats) -> RuntimeStats:
         """The interval between two snapshots of one runtime. ``ValueError`` if they are of two

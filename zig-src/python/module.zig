@@ -20,6 +20,7 @@ const user_sqe = @import("io/user_sqe.zig");
 const exchange_type = @import("sync/exchange_type.zig");
 const ended = @import("task/ended.zig");
 const room = @import("task/room.zig");
+const inspect = @import("task/inspect.zig");
 const Future = @import("sync/future.zig").Future;
 const NativeJoin = @import("task/native_join.zig").NativeJoin;
 const PyRecorder = @import("py_recorder.zig").PyRecorder;
@@ -181,6 +182,13 @@ var functions = [_]api.MethodDef{
         api.meth_noargs,
         "()",
         "The JoinHandle of the task that runs here, or None.",
+    ),
+    object.method(
+        "tasks_here",
+        &inspect.tasksHere,
+        api.meth_noargs,
+        "()",
+        "[(JoinHandle, coroutine, state, age in ns, ns until its timer), ...] of this shard.",
     ),
     object.method(
         "supports",

@@ -17,6 +17,7 @@ const Options = options_module.Options;
 const probe = @import("../ring/probe.zig");
 const signal_mask = @import("../base/signal_mask.zig");
 const sync = @import("../base/sync.zig");
+const Monitor = @import("monitor.zig").Monitor;
 const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
 const Interpreter = @import("../scheduler/interpreter.zig").Interpreter;
@@ -43,6 +44,8 @@ pub const Runtime = struct {
     epolls: Epoll.Group = .{},
     /// The caller runs shard 0 by `drive`.
     driven: bool,
+    /// For who looks from outside. Set by the front end, after the start.
+    monitor: ?Monitor = null,
     prefix: [16]u8 = @splat(0),
 
     /// `NoRing` and `SetupFailed` come with a `Failure`: io_uring said no; something else did that every
@@ -297,6 +300,7 @@ pub const Runtime = struct {
         // A thread of the pool that has given its last operation back may not have rung the bell yet.
         self.pool.end();
         for (self.scheduler.shards) |*shard| closeDescriptors(shard);
+        if (self.monitor) |*monitor| monitor.stop();
         self.joined = true;
         return true;
     }
@@ -304,6 +308,7 @@ pub const Runtime = struct {
     /// After `shutdown`: nothing may use the runtime any more.
     pub fn destroy(self: *Runtime) void {
         assert(self.joined);
+        if (self.monitor) |*monitor| monitor.close();
         for (self.scheduler.shards) |*shard| destroyShard(shard);
         self.scheduler.tags.deinit();
         gpa.free(self.scheduler.shards);

@@ -27,6 +27,15 @@ def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
     _tell(builder, reason, entries, call)
     if debug:
         _watch.start(runtime)
+    if builder.is_monitored():
+        from . import _monitor
+
+        _monitor.start(runtime)
+    if builder.is_watched():
+        from . import _watchdog
+
+        seconds = builder._options.blocked_threshold_ms / 1000
+        _watch.beside(runtime, lambda one: _watchdog.watch(one, seconds), "spargio-watchdog")
     return runtime
 
 

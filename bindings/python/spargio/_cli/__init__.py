@@ -23,6 +23,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import doctor
 
             return doctor.run(as_json=arguments.json)
+        if arguments.command == "top":
+            from . import top
+
+            return top.run(
+                arguments.pid,
+                interval=arguments.interval,
+                once=arguments.once,
+                as_json=arguments.json,
+            )
+        if arguments.command in ("ps", "tree"):
+            from . import ps
+
+            return ps.run(arguments.pid, stacks=arguments.command == "tree", as_json=arguments.json)
         if arguments.command == "load":
             from . import load
 
@@ -108,6 +121,23 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         "Exit code 0: spargio runs here.",
     )
     doctor.add_argument("--json", action="store_true", help="print the findings as one JSON object")
+
+    top = commands.add_parser("top", help="what the shards of a process do, refreshed in place")
+    ps = commands.add_parser("ps", help="the tasks of a process, and what they wait for")
+    tree = commands.add_parser("tree", help="the same with the stack of each task's awaits")
+    for one in (top, ps, tree):
+        one.add_argument(
+            "pid",
+            nargs="?",
+            metavar="PID",
+            help="a process that runs with monitor=True or SPARGIO_MONITOR=1 (default: the only "
+            "one); PID.N is a further runtime of the same",
+        )
+        one.add_argument("--json", action="store_true", help="print it as JSON")
+    top.add_argument("--once", action="store_true", help="print one second, and end")
+    top.add_argument(
+        "--interval", type=_seconds, default=1.0, metavar="S", help="default: %(default)s"
+    )
 
     load_parser = commands.add_parser(
         "load",

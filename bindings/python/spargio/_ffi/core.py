@@ -46,6 +46,12 @@ def _last_task(runtime: object, shard: int) -> None:
         ShardHooks.last_task(runtime, shard)
 
 
+def _stack(handle: object, runtime: object) -> list[str]:
+    from .._tasks import stack_of_task
+
+    return stack_of_task(handle, runtime)  # type: ignore[arg-type]
+
+
 def _signals(runtime: object, shard: int) -> None:
     if ShardHooks.signals is not None:
         ShardHooks.signals(runtime, shard)
@@ -150,6 +156,12 @@ if TYPE_CHECKING:
             result or raise its exception. ``TimeoutError``: it has not ended yet.
             ``RuntimeError`` on a shard: await the handle there."""
 
+        def stack(self) -> list[str]:
+            """Where its coroutine stands: its awaits, outermost call first, as lines of a
+            traceback; empty before it begins and after its end. Read on its own shard, so any
+            thread that is no shard may ask, and waits for at most 1 s (``TimeoutError``: the shard
+            is blocked); on a shard only for tasks of the same one, else ``RuntimeError``."""
+
         @property
         def shard(self) -> int | None:
             """The shard it started on; None while it is queued."""
@@ -234,6 +246,9 @@ if TYPE_CHECKING:
         def debugging(self) -> bool: ...
         def watch(self) -> tuple[int, str | None, Any, int, int] | None: ...
         def shard_count(self) -> int: ...
+        def progress(self, wait_ns: int, /) -> list[tuple[int, int, bool]] | None: ...
+        def monitor_open(self) -> str: ...
+        def monitor_next(self) -> tuple[int, bytes] | None: ...
         def resting(self) -> int | None: ...
 
     class Timing:
@@ -404,6 +419,7 @@ if TYPE_CHECKING:
         def yield_now(self) -> Coro[None]: ...
         def current_task(self) -> JoinHandle[Any] | None: ...
         def current_shard(self) -> int: ...
+        def tasks_here(self) -> list[tuple[JoinHandle[Any] | None, Any, str, int, int]]: ...
         def raise_if_cancelled(self) -> None: ...
         def submits_as_other(self) -> bool: ...
         def supports(self, opcode: int, /) -> bool: ...
@@ -465,6 +481,7 @@ _made = library.start_bridge(
         "other_loop": messages.other_loop,
         "run_twice": messages.run_twice,
         "signals": _signals,
+        "stack": _stack,
         "os_error": _os_error,
         "spargio_error": _spargio_error,
     }

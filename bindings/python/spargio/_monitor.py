@@ -3,6 +3,7 @@ Requests for the statistics are served by the library, without Python; the other
 
 from __future__ import annotations
 
+import json
 import os
 
 from . import _watch
@@ -29,8 +30,6 @@ def _serve(runtime: Runtime) -> None:
 
 
 def _answer(runtime: Runtime, request: str) -> bytes:
-    import json
-
     if request == "tasks":
         from ._tasks import collect
 

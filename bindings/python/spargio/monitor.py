@@ -1,4 +1,4 @@
-"""Asks a runtime of another process how it is: what ``spargio top`` and ``spargio ps`` do. The other
+"""Asks a runtime of another process how it is, as ``spargio top`` and ``spargio ps`` do. The other
 one runs with ``monitor=True`` or ``SPARGIO_MONITOR=1``, by the same user or asked by root."""
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ def find() -> list[str]:
 
 
 def ask(name: str | int, request: str, timeout: float = 5.0) -> bytes:
-    """The answer to ``"stats"`` (CBOR, docs/stats.cddl) or ``"tasks"`` (JSON). ``LookupError``: nothing
-    of that name can be asked; ``PermissionError``: it is another user's; ``TimeoutError``."""
+    """The answer to ``"stats"`` (CBOR, docs/stats.cddl) or ``"tasks"`` (JSON). ``LookupError``:
+    nothing of that name can be asked; ``PermissionError``: it is another user's;
+    ``TimeoutError``."""
     parts: list[bytes] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout)
@@ -46,8 +47,8 @@ def ask(name: str | int, request: str, timeout: float = 5.0) -> bytes:
             parts.clear()
     if not parts:
         raise PermissionError(
-            f"process {name} gave no answer: it is another user's (this is user {os.geteuid()}), or "
-            "it just ended"
+            f"process {name} gave no answer: it is another user's (this is user {os.geteuid()}), "
+            "or it just ended"
         )
     return b"".join(parts)
 
@@ -58,8 +59,8 @@ def read_stats(name: str | int, timeout: float = 5.0) -> RuntimeStats:
 
 
 def read_tasks(name: str | int, timeout: float = 5.0) -> list[dict[str, Any]]:
-    """Its tasks, with the fields of ``TaskInfo`` (:meth:`RuntimeHandle.tasks`). A C program has none to
-    show. Raises as :func:`ask` does."""
+    """Its tasks, with the fields of ``TaskInfo`` (:meth:`RuntimeHandle.tasks`). A C program has
+    none to show. Raises as :func:`ask` does."""
     answer = json.loads(ask(name, "tasks", timeout))
     found: list[dict[str, Any]] = answer["tasks"]
     return found

@@ -460,5 +460,5 @@ def _check_type(name: str, value: object, kind: type | tuple[type, ...], allowed
 
 _NOT_OPTIONS = {"build", "apply", "address", "is_debug", "is_monitored", "is_watched"}
 OPTION_NAMES = tuple(
-    name for name in vars(RuntimeBuilder) if not name.startswith("_") and name not in ("XX")
+    name for name in vars(RuntimeBuilder) if not name.startswith("_") and name not in _NOT_OPTIONS
 )

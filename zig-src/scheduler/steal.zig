@@ -16,6 +16,8 @@ pub const PollClock = struct {
     seen: []Seen,
     /// When a shard that has work of its own looks next.
     busy_look_ns: u64 = 0,
+    /// When the last scan's look is to be repeated, because a task will have taken long enough; 0: never.
+    again_ns: u64 = 0,
 
     const Seen = struct { sequence: u64 = 0, since_ns: u64 = 0 };
 
@@ -50,7 +52,9 @@ pub fn steal(shard: *Shard) bool {
     const taken = scan(shard, now, false);
     shard.policy.rotate();
     if (taken == 0) {
+        const again_ns = shard.poll_clock.again_ns;
         shard.policy.failed(now);
+        if (again_ns != 0) shard.policy.lookAgain(again_ns);
         shard.counters.steal_failed_streak_max.max(shard.policy.failed_streak);
         return false;
     }
@@ -124,6 +128,7 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
     var best: ?*Shard = null;
     var best_ns: u64 = 0;
     var empty: u32 = 0;
+    shard.poll_clock.again_ns = 0;
     const probes = shard.policy.probes();
     for (0..probes) |n| {
         const victim = &shard.scheduler.shards[shard.policy.victim(@intCast(n))];
@@ -136,6 +141,9 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
             const saved = @TypeOf(shard.policy).savedNs(view);
             if (best == null or saved > best_ns) best = victim;
             best_ns = @max(best_ns, saved);
+        } else if (shard.policy.untilWorthNs(view)) |wait_ns| {
+            const again_ns = &shard.poll_clock.again_ns;
+            again_ns.* = if (again_ns.* == 0) now_ns + wait_ns else @min(again_ns.*, now_ns + wait_ns);
         }
     }
     if (best) |victim| return take(shard, victim);
@@ -152,6 +160,7 @@ fn look(shard: *Shard, victim: *Shard, now_ns: u64) View {
         .depth = victim.stealable.depth(),
         .task_ns = victim.task_ns.load(.monotonic),
         .stuck_ns = shard.poll_clock.stuckNs(victim, now_ns),
+        .in_poll = shard.poll_clock.seen[victim.id].sequence % 2 == 1,
         .stuck_only = locked and victim.runs_interpreted.load(.monotonic),
     };
 }

@@ -381,9 +381,9 @@ def test_a_load_that_is_the_limit_says_so() -> None:
         while time.thread_time() < end:
             pass
 
-    report = workload.Load(burn, 1000, duration=0.3, connections=4, drain=0.1).run()
+    report = workload.Load(burn, 1000, duration=0.8, connections=4, drain=0.1).run()
     assert any("the load itself was the limit" in one for one in report.warnings)
-    assert report.busy_share >= 0.95
+    assert report.busy_share >= 0.9
     late = Latencies.of([5_000_000] * 10 + [1000] * 90)
     values = {**report.to_dict(), "cpu_seconds": report.seconds, "cpu_limit": 1.0}
     busy = workload.LoadReport.from_dict({**values, "late": late.as_dict()})

@@ -21,7 +21,7 @@ __all__ = ("LoadReport", "Window")
 LATE_NS = 1_000_000
 LATE_SHARE = 0.01
 CPU_SHARE = 0.9
-BUSY_SHARE = 0.95
+BUSY_SHARE = 0.9
 COMPLETED_SHARE = 0.98
 
 _SHOWN_COUNTERS = ("polls", "parks", "steal_success", "stealable_backpressure", "ops_in_flight")

@@ -141,6 +141,8 @@ typedef uint64_t spargio_runtime;
 
 #define SPARGIO_RUNTIME_NO_MSG_RING 1u      /**< wake shards by eventfd, as older kernels do */
 #define SPARGIO_RUNTIME_NO_SINGLE_ISSUER 2u /**< rings without SINGLE_ISSUER and DEFER_TASKRUN */
+/** Flag: recorders "spargio spawn", "wake", "poll", "pass" and "steal" have the scheduler's latencies. Since 0.4. */
+#define SPARGIO_RUNTIME_SCHEDULER_LATENCY 8u
 #define SPARGIO_RUNTIME_COOP_TASKRUN 4u     /**< COOP_TASKRUN even if DEFER_TASKRUN is available */
 
 /* AUTO is what SPARGIO_BACKEND in the environment says (auto, io_uring, epoll); if it says auto or

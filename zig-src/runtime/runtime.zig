@@ -17,6 +17,7 @@ const Options = options_module.Options;
 const probe = @import("../ring/probe.zig");
 const signal_mask = @import("../base/signal_mask.zig");
 const sync = @import("../base/sync.zig");
+const Latency = @import("../scheduler/latency.zig").Latency;
 const Monitor = @import("monitor.zig").Monitor;
 const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
@@ -46,6 +47,8 @@ pub const Runtime = struct {
     driven: bool,
     /// For who looks from outside. Set by the front end, after the start.
     monitor: ?Monitor = null,
+    /// With the option `scheduler_latency`.
+    latency: ?Latency = null,
     prefix: [16]u8 = @splat(0),
 
     /// `NoRing` and `SetupFailed` come with a `Failure`: io_uring said no; something else did that every
@@ -123,6 +126,7 @@ pub const Runtime = struct {
         errdefer self.scheduler.tags.deinit();
         self.scheduler.options.hot_msg_tags = null;
         self.scheduler.options.coalesced_hot_msg_tags = null;
+        if (given.flags & options_module.flag_scheduler_latency != 0) self.latency = try .open();
         const shards = try gpa.alloc(Shard, given.shards);
         errdefer gpa.free(shards);
         var made: usize = 0;
@@ -163,6 +167,7 @@ pub const Runtime = struct {
             .mailbox = mailbox,
             .policy = .init(options, id),
             .poll_clock = .{ .seen = seen },
+            .latency = if (self.latency) |*latency| latency else null,
         };
         // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
         // of the thread that rings.
@@ -338,6 +343,7 @@ pub const Runtime = struct {
         countBegun(scheduler, from, task.kind);
         const closed = scheduler.closing.load(.seq_cst) and !task.cleanup;
         if (closed) return refuse(scheduler, from, .spawn_refused, error.Closed);
+        if (target.latency != null) task.queued_ns = clock.nowNs();
         if (!task.stealable()) {
             if (from == target) {
                 target.enqueueLocal(task);

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const recorders = @import("recorders.zig");
+const prefix = "spargio ";
 const Writer = @import("../base/cbor.zig").Writer;
 
 /// Percentiles that the snapshot names, in 1/100,000.
@@ -29,8 +30,11 @@ pub fn write(w: *Writer) void {
 pub fn writeOne(w: *Writer, recorder: *recorders.Recorder) void {
     recorders.lock.lock();
     defer recorders.lock.unlock();
+    // Before the sum, which takes the same room.
+    const by_shard = std.mem.startsWith(u8, recorder.nameOf(), prefix);
+    w.map(10 + percentiles.len + @intFromBool(by_shard));
+    if (by_shard) writeShards(w, recorder);
     const sum: recorders.Sum = .of(recorder);
-    w.map(10 + percentiles.len);
     w.text("name");
     w.text(recorder.nameOf());
     w.pair("count", sum.count);
@@ -50,6 +54,24 @@ pub fn writeOne(w: *Writer, recorder: *recorders.Recorder) void {
         if (sum.buckets[i] == 0) continue;
         w.uint(i);
         w.uint(sum.buckets[i]);
+    }
+}
+
+fn writeShards(w: *Writer, recorder: *recorders.Recorder) void {
+    var count: u64 = 0;
+    var tally = recorder.tallies;
+    while (tally) |one| : (tally = one.next) count += 1;
+    w.text("shards");
+    w.array(count);
+    tally = recorder.tallies;
+    while (tally) |one| : (tally = one.next) {
+        const sum: recorders.Sum = .ofTally(one);
+        w.map(5);
+        w.pair("shard", one.shard);
+        w.pair("count", sum.count);
+        w.pair("p50_ns", sum.percentileNs(50_000));
+        w.pair("p99_ns", sum.percentileNs(99_000));
+        w.pair("max_ns", sum.max_ns);
     }
 }
 

@@ -27,6 +27,8 @@ pub const outcome_error = 3;
 pub const first_kind = 4;
 pub const outcomes_max = first_kind + kinds_max;
 
+pub const shard_none = std.math.maxInt(u16);
+
 pub const Sample = struct {
     ns: u64,
     outcome: u32 = outcome_ok,
@@ -41,6 +43,8 @@ pub const Tally = struct {
     bytes: Counter = .{},
     /// Beyond one per record, modulo 2^64: the usual record does not touch it.
     more_operations: Counter = .{},
+    /// Whose it is, where that is told.
+    shard: u16 = shard_none,
     next: ?*Tally = null,
 
     pub fn record(self: *Tally, comptime writers: Writers, sample: Sample) void {
@@ -230,6 +234,19 @@ pub const Sum = struct {
             sums[i] = n;
             self.count += n;
             self.present += @intFromBool(n > 0);
+        }
+        return self;
+    }
+
+    /// Of one tally. Good for as long as the caller holds the lock.
+    pub fn ofTally(tally: *const Tally) Sum {
+        var self: Sum = .{ .buckets = sums };
+        var least: u64 = 0;
+        self.addFigures(tally, &least);
+        var taken = self.used();
+        while (taken.next()) |i| {
+            sums[i] = tally.latency.buckets[i].get();
+            self.count += sums[i];
         }
         return self;
     }

@@ -59,6 +59,7 @@ pub fn steal(shard: *Shard) bool {
         return false;
     }
     shard.policy.succeeded();
+    if (shard.latency) |latency| latency.record(shard, .steal, clock.nowNs() -| now);
     return true;
 }
 

@@ -52,6 +52,7 @@ class Latencies:
         "ok",
         "operations",
         "overloaded",
+        "shards",
         "sum_ns",
         "timeout",
     )
@@ -78,6 +79,9 @@ class Latencies:
     """Bytes moved."""
     operations: int
     """Operations done; a record counts as one unless it says otherwise."""
+    shards: list[dict[str, int]]
+    """Of the scheduler's own recorders: ``shard``, ``count``, ``p50_ns``, ``p99_ns`` and ``max_ns``
+    of each shard that runs, since its start; else empty. Not subtracted."""
     buckets: dict[int, int]
     """Bucket number to count, in ascending order; :func:`lowest_of` and docs/stats.cddl say what
     each counts."""
@@ -96,6 +100,7 @@ class Latencies:
         self.errors = dict(outcomes["errors"])
         self.bytes = values["bytes"]
         self.operations = values["operations"]
+        self.shards = list(values.get("shards", ()))
         self._cumulated: list[tuple[int, int]] | None = None
 
     @classmethod
@@ -201,6 +206,7 @@ class Latencies:
         return Latencies(
             {
                 "name": self.name,
+                "shards": self.shards,
                 "buckets": dict(sorted(buckets.items())),
                 "sum_ns": self.sum_ns + sign * other.sum_ns,
                 "min_ns": max(low, self.min_ns) if sign < 0 and buckets else low,
@@ -219,6 +225,7 @@ class Latencies:
     def as_dict(self) -> dict[str, Any]:
         """As a snapshot has it (docs/stats.cddl)."""
         return {
+            **({"shards": self.shards} if self.shards else {}),
             "name": self.name,
             "count": self.count,
             "sum_ns": self.sum_ns,

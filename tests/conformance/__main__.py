@@ -1,4 +1,4 @@
-"""Suites of other projects on the asyncio loop: ``python -m tests.conformance [SUITE...]``.
+"""Suites of other projects on spargio: ``python -m tests.conformance [SUITE...]``.
 
 Each module runs in a process of its own, with a time limit. Ends with 1 if anything failed."""
 
@@ -10,6 +10,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from . import anyio_backend
+from .data_suites import run_data
 
 ROOT = Path(__file__).parents[2]
 MODULE_LIMIT_S = 180
@@ -77,7 +80,7 @@ def _module(name: str) -> bool:
     return status == 0
 
 
-SUITES = {"cpython": run_cpython}
+SUITES = {"cpython": run_cpython, "anyio-backend": anyio_backend.run, "data": run_data}
 
 
 def main() -> int:

@@ -39,6 +39,11 @@ pub const Lock = struct {
         self.lockSlow();
     }
 
+    /// Whether it was free.
+    pub fn tryLock(self: *Lock) bool {
+        return self.word.cmpxchgStrong(free, held, .acquire, .monotonic) == null;
+    }
+
     pub fn unlock(self: *Lock) void {
         // Release pairs with the acquires in `lock` and `lockSlow`.
         const before = self.word.swap(free, .release);

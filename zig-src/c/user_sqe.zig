@@ -39,7 +39,7 @@ pub export fn spargio_submit_sqe(
     const id = op.id();
     if (complete != null and op.phase == .ended) { // It never began.
         const result = Shard.current().?.ops.consume(op);
-        if (result == -@as(i32, @backingInt(linux.E.NOMEM))) return fail(error.OutOfMemory);
+        if (result == errors.negative(.NOMEM)) return fail(error.OutOfMemory);
         return errors.fromErrno(-result);
     }
     op.complete = complete;

@@ -6,6 +6,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const gpa = @import("../base/memory.zig").gpa;
@@ -132,7 +133,7 @@ pub const Epoll = struct {
             else => {},
         }
         const pending = self.take(sqe) orelse
-            return self.complete(sqe, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
+            return self.complete(sqe, errors.negative(.NOMEM), 0);
         const known_empty = sqe.opcode == .RECV and sqe.ioprio & linux.IORING_RECVSEND_POLL_FIRST != 0;
         if (known_empty) return self.await(pending, sqe.fd, linux.POLL.IN);
         self.attempt(pending);
@@ -482,7 +483,7 @@ pub const Epoll = struct {
     }
 
     fn closed(fd: i32) i32 {
-        return @truncate(@as(isize, @bitCast(linux.close(fd))));
+        return errors.resultOf(linux.close(fd));
     }
 
     // ---- completions ----
@@ -490,12 +491,12 @@ pub const Epoll = struct {
     fn cancel(self: *Epoll, sqe: *const Sqe) i32 {
         const by_fd = sqe.rw_flags & linux.IORING_ASYNC_CANCEL_FD != 0;
         if (by_fd) return self.cancelDescriptor(sqe.fd, sqe.rw_flags & linux.IORING_ASYNC_CANCEL_ALL != 0);
-        const pending = self.by_id.get(sqe.addr) orelse return -@as(i32, @backingInt(linux.E.NOENT));
+        const pending = self.by_id.get(sqe.addr) orelse return errors.negative(.NOENT);
         return self.cancelOne(pending);
     }
 
     fn cancelOne(self: *Epoll, pending: *Pending) i32 {
-        const already = -@as(i32, @backingInt(linux.E.ALREADY));
+        const already = errors.negative(.ALREADY);
         switch (pending.stage) {
             .trying => unreachable, // It is in a list, or has ended.
             .waiting => self.forget(pending),
@@ -536,7 +537,7 @@ pub const Epoll = struct {
             if (!all) return 0;
         }
         if (count > 0) return count;
-        return -@as(i32, @backingInt(if (begun) linux.E.ALREADY else linux.E.NOENT));
+        return errors.negative(if (begun) .ALREADY else .NOENT);
     }
 
     /// One on the descriptor that no thread has begun, if there is one.

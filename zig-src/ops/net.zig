@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const Shard = @import("../scheduler/shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
@@ -49,12 +50,12 @@ extern "c" fn inet_pton(family: c_int, text: [*:0]const u8, address: *anyopaque)
 pub fn bind(address: []align(4) const u8, kind: u32) i32 {
     const given: *const linux.sockaddr = @ptrCast(address.ptr);
     const rc = linux.socket(given.family, kind | linux.SOCK.CLOEXEC, 0);
-    if (linux.errno(rc) != .SUCCESS) return -@as(i32, @backingInt(linux.errno(rc)));
+    if (linux.errno(rc) != .SUCCESS) return errors.negative(linux.errno(rc));
     const fd: i32 = @intCast(rc);
     const errno = linux.errno(linux.bind(fd, given, @intCast(address.len)));
     if (errno == .SUCCESS) return fd;
     _ = linux.close(fd);
-    return -@as(i32, @backingInt(errno));
+    return errors.negative(errno);
 }
 
 /// Gives the descriptor, or -errno.
@@ -68,13 +69,13 @@ pub fn listen(address: *const Address, backlog: u32, reuse_port: bool) i32 {
     const errno = if (bound == .SUCCESS) linux.errno(linux.listen(fd, backlog)) else bound;
     if (errno == .SUCCESS) return fd;
     _ = linux.close(fd);
-    return -@as(i32, @backingInt(errno));
+    return errors.negative(errno);
 }
 
 pub fn socket(address: *const Address) i32 {
     const rc = linux.socket(address.storage.family, linux.SOCK.STREAM | linux.SOCK.CLOEXEC, 0);
     const errno = linux.errno(rc);
-    return if (errno == .SUCCESS) @intCast(rc) else -@as(i32, @backingInt(errno));
+    return if (errno == .SUCCESS) @intCast(rc) else errors.negative(errno);
 }
 
 /// In host order, or -errno.
@@ -83,7 +84,7 @@ pub fn localPort(fd: i32) i32 {
     var len: linux.socklen_t = @sizeOf(linux.sockaddr.in6);
     const errno = linux.errno(linux.getsockname(fd, @ptrCast(&storage), &len));
     // The port is at the same place for both families.
-    return if (errno == .SUCCESS) std.mem.bigToNative(u16, storage.port) else -@as(i32, @backingInt(errno));
+    return if (errno == .SUCCESS) std.mem.bigToNative(u16, storage.port) else errors.negative(errno);
 }
 
 pub fn accept(shard: *Shard, task: *Task, fd: i32) Error!*Op {

@@ -10,11 +10,18 @@ const py_messages = @import("py_messages.zig");
 const operation = @import("io/operation.zig");
 const operation_methods = @import("io/operation_methods.zig");
 const descriptor = @import("io/descriptor.zig");
+const held = @import("task/held.zig");
+const quiet = @import("task/quiet_wait.zig");
+const Alarm = @import("task/alarm.zig").Alarm;
 const py_signals = @import("py_signals.zig");
 const yield = @import("task/yield.zig");
 const generic_op = @import("io/generic_op.zig");
 const read_files = @import("io/read_files.zig");
 const read_many = @import("io/read_many.zig");
+const copy = @import("files/copy.zig");
+const ranges = @import("files/ranges.zig");
+const walker = @import("files/walker.zig");
+const DirEntry = @import("files/entry.zig").DirEntry;
 const registered_buffers = @import("io/registered_buffers.zig");
 const user_sqe = @import("io/user_sqe.zig");
 const exchange_type = @import("sync/exchange_type.zig");
@@ -32,6 +39,7 @@ const Shard = @import("../scheduler/shard.zig").Shard;
 const CancelScope = @import("task/cancel_scope.zig").CancelScope;
 const Loop = @import("loop/loop.zig").Loop;
 const loop_types = @import("loop/types.zig");
+const tls = @import("tls/engine_type.zig");
 const Object = api.Object;
 const py = &api.py;
 
@@ -107,9 +115,24 @@ var functions = [_]api.MethodDef{
         "read_files",
         &read_files.readFiles,
         api.meth_fastcall,
-        "(paths, names, depth, results, told, /)",
+        "(paths, names, depth, results, told, budget, done, /)",
         "An awaitable of a list of bytes and OSErrors.",
     ),
+    object.method(
+        "read_ranges",
+        &ranges.readRanges,
+        api.meth_fastcall,
+        "(paths, labels, files, offsets, lengths, into, gap, largest, depth, results, done, told, /)",
+        "An awaitable of a list of bytes, or numbers of bytes, and OSErrors.",
+    ),
+    object.method(
+        "copy_data",
+        &copy.copyData,
+        api.meth_fastcall,
+        "(source, target, offset, size, most, /)",
+        "Blocks: (offset, errno).",
+    ),
+    object.method("walker", &walker.make, api.meth_fastcall, "(path, options, metadata, /)", "A walk."),
     object.method("signal_add", &py_signals.add, api.meth_fastcall, "(number, eventfd, /)", "A key."),
     object.method("signal_take", &py_signals.take, api.meth_one, "(key, /)", "How often it came."),
     object.method("signal_watched", &py_signals.watched, api.meth_one, "(number, /)", "Whether it is awaited."),
@@ -212,6 +235,40 @@ var functions = [_]api.MethodDef{
         "()",
         "The number of the shard that runs this task; RuntimeError outside a spargio task.",
     ),
+    object.method("hold", &held.hold, api.meth_fastcall, "(handle, on, /)", "Cancels each await of the task, or not."),
+    object.method(
+        "keep_back",
+        &held.keepBack,
+        api.meth_one,
+        "(change, /)",
+        "+1: nothing that is held reaches this task; -1: it does again.",
+    ),
+    object.method("companion", &held.companion, api.meth_noargs, "()", "What a library keeps about this task."),
+    object.method("set_companion", &held.setCompanion, api.meth_one, "(companion, /)", "Until the task ends."),
+    object.method(
+        "live_tasks",
+        &held.liveTasks,
+        api.meth_noargs,
+        "()",
+        "(handle, coroutine, companion) of the tasks that have begun on this shard.",
+    ),
+    object.method("quiet", &quiet.quiet, api.meth_noargs, "()", "Waits until all other tasks of this shard wait."),
+    object.method(
+        "alarm",
+        &Alarm.make,
+        api.meth_fastcall,
+        "(handle, callback, duration_ns, /)",
+        "Calls it then, unless the task has ended.",
+    ),
+    object.method("tls_open", &tls.open, api.meth_fastcall, "(path, make_error, /)", "None, or why not."),
+    object.method("tls_watch", &tls.watch, api.meth_noargs, "()", "The next SSL object is wanted."),
+    object.method(
+        "tls_engine",
+        &tls.make,
+        api.meth_fastcall,
+        "(owner, lenient, receiving, sending, writing, /)",
+        "A TlsEngine, or None.",
+    ),
     object.method("raise_if_cancelled", &raiseIfCancelled, api.meth_noargs, "()", "CancelledError if one is wanted."),
 };
 
@@ -273,8 +330,9 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     if (!PyTask.define() or !operation.define() or !descriptor.Descriptor.define() or !CancelScope.define() or
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !generic_op.define() or
         !py_messages.define() or !user_sqe.define() or !RecvMultishot.define() or !AcceptMultishot.define() or
-        !read_files.define() or !read_many.define() or !PyRuntime.define() or !NativeJoin.define() or
-        !yield.define() or !PyRecorder.define()) return null;
+        !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or
+        !PyRuntime.define() or !NativeJoin.define() or !yield.define() or !PyRecorder.define() or
+        !tls.define() or !quiet.define() or !Alarm.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);
@@ -287,6 +345,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         .{ "Future", Future.Type },
         .{ "Runtime", PyRuntime.Type },
         .{ "RecorderCore", PyRecorder.Type },
+        .{ "DirEntry", DirEntry.Type },
     }) |entry| {
         if (!put(result, entry[0], api.ref(entry[1].class))) return null;
     }

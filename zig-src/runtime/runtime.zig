@@ -19,6 +19,7 @@ const signal_mask = @import("../base/signal_mask.zig");
 const sync = @import("../base/sync.zig");
 const Latency = @import("../scheduler/latency.zig").Latency;
 const Monitor = @import("monitor.zig").Monitor;
+const search = @import("../scheduler/search.zig");
 const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
 const Interpreter = @import("../scheduler/interpreter.zig").Interpreter;
@@ -28,13 +29,14 @@ const Shard = @import("../scheduler/shard.zig").Shard;
 const Task = @import("../task/task.zig").Task;
 const Kind = @import("../task/task.zig").Kind;
 const platform = @import("../base/platform.zig");
+const Ring = @import("../ring/ring.zig").Ring;
 const Atomic = platform.Atomic;
 
 pub const Placement = struct { kind: Kind, value: u64 = 0 };
 
 pub const Runtime = struct {
     scheduler: Scheduler,
-    /// Shards whose ring is enabled (no bell is rung before all are), and threads that are in the host.
+    /// Shards whose ring is enabled (no bell is rung before all are), and threads that are attached.
     ready: Atomic(u32) = .init(0),
     /// The errno of what one of them could not get: then all leave.
     refused: Atomic(i32) = .init(0),
@@ -150,7 +152,7 @@ pub const Runtime = struct {
         const capacity = options.stealable_queue_capacity;
         var stealable = try @TypeOf(shard.stealable).init(gpa, options.queueBackend(), capacity);
         errdefer stealable.deinit(gpa);
-        const seen = try gpa.alloc(@typeInfo(@TypeOf(shard.poll_clock.seen)).pointer.child, options.shards);
+        const seen = try gpa.alloc(@typeInfo(@TypeOf(shard.thief.poll_clock.seen)).pointer.child, options.shards);
         errdefer gpa.free(seen);
         @memset(seen, .{});
         var mailbox: Mailbox = try .init(
@@ -165,8 +167,7 @@ pub const Runtime = struct {
             .ring = ring,
             .stealable = stealable,
             .mailbox = mailbox,
-            .policy = .init(options, id),
-            .poll_clock = .{ .seen = seen },
+            .thief = .{ .policy = .init(options, id), .poll_clock = .{ .seen = seen } },
             .latency = if (self.latency) |*latency| latency else null,
         };
         // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
@@ -176,7 +177,7 @@ pub const Runtime = struct {
             failure.set(.eventfd, linux.errno(rc));
             return error.SetupFailed;
         }
-        shard.eventfd = @intCast(rc);
+        shard.bell.eventfd = @intCast(rc);
     }
 
     fn destroyShard(shard: *Shard) void {
@@ -185,23 +186,15 @@ pub const Runtime = struct {
         shard.ops.deinit();
         shard.stealable.deinit(gpa);
         shard.mailbox.deinit();
-        gpa.free(shard.poll_clock.seen);
+        gpa.free(shard.thief.poll_clock.seen);
         shard.seats.leave();
-        closeDescriptors(shard);
-    }
-
-    fn closeDescriptors(shard: *Shard) void {
-        if (shard.ring.isOpen()) shard.ring.deinit();
-        if (shard.buffers == .ready) shard.buffers.ready.deinit();
-        shard.buffers = .none;
-        if (shard.eventfd >= 0) _ = platform.system.close(shard.eventfd);
-        shard.eventfd = -1;
+        shard.closeRing();
     }
 
     fn startThreads(self: *Runtime, given: *const Options, failure: *Failure) StartError!void {
         const shards = self.scheduler.shards;
         const first: usize = if (self.driven) 1 else 0;
-        // Tasks of a host language start threads and children, which inherit the mask of the program. A C program
+        // Tasks of an interpreter start threads and children, which inherit the mask of the program. A C program
         // has its handlers run on threads of its own (docs/abi.md).
         if (self.scheduler.interpreter == null) self.scheduler.program_mask = signal_mask.blockAll();
         defer if (self.scheduler.program_mask) |*before| signal_mask.restore(before);
@@ -228,7 +221,7 @@ pub const Runtime = struct {
             failure.* = .{ .errno = self.refused.load(.seq_cst), .call = .io_uring_register };
             return error.NoRing;
         }
-        // Also until the threads are in the host: a child that is forked while one enters CPython finds a lock
+        // Also until the threads are in the interpreter: a child that is forked while one enters CPython finds a lock
         // held for ever (HEAD_LOCK, up to 3.11; its issue 112275).
         const entering = if (self.scheduler.interpreter == null) 0 else shards.len - first;
         self.awaitReady(shards.len + entering);
@@ -276,6 +269,34 @@ pub const Runtime = struct {
         if (interpreter) |h| h.detach(shard);
     }
 
+    /// Another ring for shard 0, of the calling thread, which drives it from here on. The shard does not run,
+    /// and the kernel has none of its operations. Without a ring the old one stays.
+    pub fn renewRing(self: *Runtime, failure: *Failure) Ring.InitError!void {
+        assert(self.driven and self.scheduler.shards.len == 1);
+        const shard = &self.scheduler.shards[0];
+        assert(shard.ring.isBound() and !shard.hasRingOps());
+        var ring = try memlock.makeRing(&self.scheduler.options, &self.scheduler.info, failure);
+        errdefer ring.deinit();
+        const rc = platform.system.eventfd(0, linux.EFD.CLOEXEC);
+        failure.set(.eventfd, linux.errno(rc));
+        if (linux.errno(rc) != .SUCCESS) return error.NoRing;
+        errdefer _ = platform.system.close(@intCast(rc));
+        const enabled = ring.enable();
+        failure.set(.io_uring_register, enabled);
+        if (enabled != .SUCCESS) return error.NoRing;
+        ring.sqes_submitted = shard.ring.sqes_submitted;
+        ring.submits_refused = shard.ring.submits_refused;
+        ring.submits_short = shard.ring.submits_short;
+        ring.sqes_backlogged = shard.ring.sqes_backlogged;
+        // A shard that does not run is not rung; one that was may still be under way.
+        while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
+        // The old ring's read of the old eventfd must not take a bell of the new one's.
+        shard.closeRing();
+        shard.buffers = .unasked;
+        shard.bell.eventfd = @intCast(rc);
+        shard.ring = ring;
+    }
+
     /// Runs shard 0 on the calling thread until the runtime is closed and all has ended.
     pub fn drive(self: *Runtime) void {
         assert(self.driven);
@@ -286,7 +307,19 @@ pub const Runtime = struct {
         self.scheduler.interpreter.?.detach(shard);
     }
 
-    /// Stops everything; false where the time limit passed first: call again.
+    /// Runs shard 0 on the calling thread until `done` is set, or the runtime has stopped.
+    pub fn driveUntil(self: *Runtime, done: *const bool) void {
+        assert(self.driven);
+        const shard = &self.scheduler.shards[0];
+        shard.interruptible = true;
+        self.scheduler.interpreter.?.attach(shard);
+        shard.runUntil(done);
+        shard.releaseInterpreter();
+        self.scheduler.interpreter.?.detach(shard);
+    }
+
+    /// Stops everything (the steps are at the head of scheduler.zig). False if the time limit passed first:
+    /// call again.
     pub fn shutdown(self: *Runtime, deadline_ns: u64) errors.Error!bool {
         if (self.scheduler.forked()) return error.Forked;
         if (Shard.currentOf(&self.scheduler) != null) return error.OnShard;
@@ -304,7 +337,7 @@ pub const Runtime = struct {
         while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
         // A thread of the pool that has given its last operation back may not have rung the bell yet.
         self.pool.end();
-        for (self.scheduler.shards) |*shard| closeDescriptors(shard);
+        for (self.scheduler.shards) |*shard| shard.closeRing();
         if (self.monitor) |*monitor| monitor.stop();
         self.joined = true;
         return true;
@@ -355,7 +388,7 @@ pub const Runtime = struct {
             const depth = target.stealable.push(task) orelse
                 return refuse(scheduler, from, .stealable_backpressure, error.Overloaded);
             if (depth > target.high_water.load(.monotonic)) _ = target.high_water.fetchMax(depth, .monotonic);
-            if (from == target or !scheduler.notify(target)) scheduler.wakeSearcher(target);
+            if (from == target or !scheduler.notify(target)) search.wakeOne(scheduler, target);
         }
         scheduler.countSpawn(from, .spawn_accepted);
     }

@@ -4,6 +4,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
 const op_module = @import("../task/op.zig");
@@ -15,6 +16,12 @@ const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
 const Timer = @import("../task/timers.zig").Timer;
 
+/// How often this shard has looked for what is to end: see the counters of the same names in the scheduler.
+pub const RoundsSeen = struct {
+    cancel: u32 = 0,
+    end: u32 = 0,
+};
+
 const at_once_max = 4;
 const ending_bits = op_module.closing_bit | op_module.recall_bit;
 
@@ -25,12 +32,13 @@ pub fn cancelOp(self: *Shard, op: *Op) void {
     op.cancel_sent = true;
     if (op.is_timer) {
         self.timers.cancel(&op.timer);
-        return self.endOp(op, -@as(i32, @backingInt(linux.E.CANCELED)), 0);
+        return self.endOp(op, errors.negative(.CANCELED), 0);
     }
     ask(self, op);
 }
 
 pub fn cancelOps(self: *Shard, task: *Task) void {
+    assert(self.isHere());
     var next = task.ops;
     while (next) |op| {
         next = op.next;
@@ -40,6 +48,7 @@ pub fn cancelOps(self: *Shard, task: *Task) void {
 
 /// Those whose descriptor is being closed, or whose accept is recalled, maybe by another shard.
 pub fn cancelClosed(self: *Shard, task: *Task) void {
+    assert(self.isHere());
     var next = task.ops;
     while (next) |op| {
         next = op.next;
@@ -64,16 +73,18 @@ fn ask(self: *Shard, op: *Op) void {
 /// is asked until the operation has ended. One that a disk works on is found by nobody: after some tries
 /// at once there is a pause before the next.
 pub fn refused(self: *Shard, cqe: Cqe) void {
+    assert(self.isHere());
     // By place, without a generation: a later operation there is asked once more than need be.
     const op = self.ops.at(@intCast(cqe.user_data >> 8));
     if (op.phase != .flying or !op.cancel_sent or op.is_timer or op.timer.isSet()) return;
     self.counters.cancels_repeated.add(1);
     op.cancels_lost +|= 1;
-    const again = cqe.res == -@as(i32, @backingInt(linux.E.NOENT)) and op.cancels_lost <= at_once_max;
+    const again = cqe.res == errors.negative(.NOENT) and op.cancels_lost <= at_once_max;
     if (again) ask(self, op) else askLater(self, op);
 }
 
 fn askLater(self: *Shard, op: *Op) void {
+    assert(op.phase == .flying and op.cancel_sent and !op.is_timer);
     op.timer.fire = askAgain;
     // Without memory even for that it goes on and ends by itself; it may be asked from outside again.
     self.timers.set(&op.timer, clock.deadlineNs(limits.cancel_again_ns)) catch {

@@ -13,6 +13,21 @@ const Internal = @import("../ring/user_data.zig").Internal;
 const Shard = @import("shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 
+/// A shard's: how it is rung, and how it rings others.
+pub const Bell = struct {
+    /// Never changes after the start.
+    eventfd: i32 = -1,
+    eventfd_value: u64 = 0,
+    /// The read of it is under way or queued.
+    eventfd_armed: bool = false,
+    /// In the ring's queue: bells for others, which are not submitted.
+    queued: bool = false,
+    /// The last poll that rang a bell went on for long after it.
+    at_once: bool = false,
+    /// When the first bell since the last poll was rung; 0: there is none.
+    rang_ns: u64 = 0,
+};
+
 fn bellSqe(target: *const Shard) Sqe {
     var sqe = std.mem.zeroes(Sqe);
     sqe.opcode = .MSG_RING;
@@ -40,6 +55,7 @@ pub fn ring(self: *Shard, target: *Shard) void {
 
 /// From a thread that is no shard of this scheduler.
 pub fn ringFromOutside(self: *Scheduler, target: *Shard) void {
+    assert(Shard.currentOf(self) == null);
     if (self.usesSendMsgRing()) {
         self.outside.ring_msgs_submitted.addShared(1);
         const sqe = bellSqe(target);
@@ -54,6 +70,7 @@ pub fn ringFromOutside(self: *Scheduler, target: *Shard) void {
 }
 
 pub fn failed(self: *Shard, cqe: Cqe) void {
+    assert(self.isHere());
     countFailure(self, @fromBackingInt(errnoOf(cqe.res)));
     const target = &self.scheduler.shards[@intCast(cqe.user_data >> 8)];
     self.spawn_counters.eventfd_wakes.add(1);
@@ -61,6 +78,7 @@ pub fn failed(self: *Shard, cqe: Cqe) void {
 }
 
 pub fn countFailure(self: *Shard, errno: linux.E) void {
+    assert(self.isHere());
     self.spawn_counters.ring_msgs_failed.add(1);
     self.errno_counters[stats.errnoIndex(errno)].add(1);
 }
@@ -71,15 +89,16 @@ pub fn errnoOf(result: i32) u16 {
 
 /// Before a park: a shard that is awake is not rung.
 pub fn armEventfd(self: *Shard) void {
-    if (self.eventfd_armed) return;
+    assert(self.isHere());
+    if (self.bell.eventfd_armed) return;
     var sqe: Sqe = undefined;
-    sqe.prep_read(self.eventfd, std.mem.asBytes(&self.eventfd_value), 0);
+    sqe.prep_read(self.bell.eventfd, std.mem.asBytes(&self.bell.eventfd_value), 0);
     sqe.user_data = @backingInt(Internal.eventfd);
     // Without memory for it the backstop stands in for this park; the next one tries again.
-    self.eventfd_armed = if (self.ring.push(&sqe)) |_| true else |_| false;
+    self.bell.eventfd_armed = if (self.ring.push(&sqe)) |_| true else |_| false;
 }
 
 pub fn writeEventfd(self: *const Shard) void {
     const one: u64 = 1;
-    _ = platform.system.write(self.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
+    _ = platform.system.write(self.bell.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
 }

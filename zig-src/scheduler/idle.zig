@@ -2,6 +2,8 @@
 //! completion, a bell, a timer or the backstop. On the shard's thread only.
 
 const std = @import("std");
+const assert = std.debug.assert;
+const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
 const platform = @import("../base/platform.zig");
@@ -18,7 +20,7 @@ pub const Idle = struct {
     parks_per_try: u32 = 1,
     check_interrupts: bool = false,
     checked_ns: u64 = 0,
-    /// A pipe that the host's signal handlers write to, on whatever thread they run; -1: there is none.
+    /// A pipe that the interpreter's signal handlers write to, on whatever thread they run; -1: there is none.
     signal_fd: i32 = -1,
     signal_armed: bool = false,
     signal_bytes: [64]u8 = undefined,
@@ -34,6 +36,7 @@ const looks_per_yield = 8;
 const parks_per_try_max = 64;
 
 pub fn wait(shard: *Shard) void {
+    assert(shard.isHere() and shard.current_task == null);
     defer checkInterrupts(shard);
     if (shard.interruptible and shard.idle.check_interrupts) return;
     switch (shard.scheduler.options.idle()) {
@@ -58,6 +61,7 @@ pub fn wait(shard: *Shard) void {
 /// True where something came up. Not where another shard would have to answer on the same CPU. Gives its
 /// CPU to whoever else wants it: that may be who answers.
 fn spin(shard: *Shard) bool {
+    assert(!shard.hasReady());
     const idle = &shard.idle;
     if (shard.scheduler.info.usable_cpus == 1 and shard.scheduler.shards.len > 1) return false;
     if (idle.spin_ns == 0) {
@@ -106,6 +110,7 @@ fn othersAwake(shard: *const Shard) bool {
 }
 
 fn park(shard: *Shard, not_after_ns: u64) void {
+    assert(shard.isHere() and !shard.hasReady());
     const scheduler = shard.scheduler;
     shard.armEventfd();
     armSignals(shard);
@@ -113,12 +118,12 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     scheduler.setParked(shard.id, true);
     defer scheduler.setParked(shard.id, false);
     if (shard.hasWork()) {
-        shard.rung = shard.park_state.resumed();
+        shard.search.rung = shard.park_state.resumed();
         return;
     }
     const search_ns = steal.nextScanNs(shard);
     if (!shard.park_state.commit()) {
-        shard.rung = true;
+        shard.search.rung = true;
         return;
     }
     shard.account();
@@ -126,9 +131,9 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     const longest: u64 = if (shard.interruptible) limits.interruptible_backstop_ns else limits.park_backstop_ns;
     const backstop = shard.accounted_ns + longest;
     const deadline = @min(@min(not_after_ns, backstop), @min(shard.timers.next(), search_ns));
-    shard.bells_queued = false;
+    shard.bell.queued = false;
     const woke = shard.ring.wait(deadline);
-    shard.rung = shard.park_state.resumed();
+    shard.search.rung = shard.park_state.resumed();
     const now = clock.nowNs();
     const slept_ns = now - shard.accounted_ns;
     // Several at once: more is under way than one conversation, and the shard is no wait for anybody.
@@ -145,6 +150,7 @@ fn park(shard: *Shard, not_after_ns: u64) void {
 
 /// A signal handler that runs on another thread does not end a wait of this one; what it writes does.
 fn armSignals(shard: *Shard) void {
+    assert(shard.isHere());
     const idle = &shard.idle;
     if (idle.signal_fd < 0 or idle.signal_armed) return;
     var sqe: Sqe = undefined;
@@ -155,13 +161,15 @@ fn armSignals(shard: *Shard) void {
 }
 
 pub fn signalled(shard: *Shard, result: i32) void {
+    assert(shard.isHere() and shard.idle.signal_armed);
     shard.idle.signal_armed = false;
     shard.idle.check_interrupts = true;
-    if (result <= 0 and result != -@as(i32, @backingInt(std.os.linux.E.INTR))) shard.idle.signal_fd = -1;
+    if (result <= 0 and result != errors.negative(.INTR)) shard.idle.signal_fd = -1;
 }
 
 /// A signal ends a wait early; one that came just before it is found at the backstop.
 pub fn checkInterrupts(shard: *Shard) void {
+    assert(shard.isHere() and shard.current_task == null);
     if (!shard.interruptible) return;
     const idle = &shard.idle;
     if (!idle.check_interrupts and

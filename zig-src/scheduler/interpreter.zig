@@ -20,3 +20,11 @@ pub const Interpreter = struct {
     /// On the shard that a caller's thread drives, when a wait ended early or at its backstop.
     interrupted: *const fn (*Shard) void,
 };
+
+/// A shard's.
+pub const State = struct {
+    /// What the language's executor keeps per shard.
+    data: ?*anyopaque = null,
+    /// The shard's thread has the language's lock.
+    held: bool = false,
+};

@@ -1,5 +1,23 @@
 //! What the shards of one runtime share: each other, who is parked, who searches for work to steal,
 //! and the way down. Everything here is atomic or never changes after the start.
+//!
+//! Shutting down a runtime takes these steps:
+//!
+//!  1. `close` sets `closing`. From then on a spawn is refused, unless its task cleans up.
+//!  2. `cancelAgain` raises `end_rounds` and `cancel_rounds`, and wakes all shards. Each one, at its next
+//!     pass, cancels all that it has (`Shard.cancelLive`): operations end, tasks are polled once more.
+//!     Tasks that clean up, and those that were told of the end already, are left alone the first time.
+//!  3. Each task ends, drains its operations, and is counted in `tasks_ended` before its shard looks at
+//!     `closing` (`Shard.completeTask`). Each spawn was counted as begun before it looked. Both are
+//!     sequentially consistent, so whoever makes the two sums equal sees it: `liveTasks` is 0.
+//!  4. `stopIfDone` is called after each end. When no task is left, the interpreter may spawn what cleans
+//!     up after all (`last_task`); while it does, and while signal handlers run between two passes,
+//!     nobody stops the shards (`preventStop`).
+//!  5. `stop` becomes 1, once. Threads that wait in `Runtime.shutdown` are woken, and all shards.
+//!  6. Each shard leaves its loop, sends its last bells, and drains its ring (`Shard.run`).
+//!  7. `Runtime.shutdown` joins the threads, waits until nobody rings (`ringing`), ends the pool of the
+//!     epoll backend, and closes the rings. A second caller waits for the first (`joining`).
+//!  8. The memory goes with the last pin of the runtime's handle (`Runtime.destroy`).
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -26,7 +44,7 @@ pub const Scheduler = struct {
     /// Why io_uring was not taken, though nothing spoke against it; else its errno is 0.
     refused_ring: Failure = .{},
     interpreter: ?*const Interpreter,
-    /// The host's own side of this runtime.
+    /// The interpreter's own side of this runtime.
     interpreter_owner: ?*anyopaque = null,
     tags: Tags = .{},
     shards: []Shard,
@@ -92,47 +110,6 @@ pub const Scheduler = struct {
         return true;
     }
 
-    /// After a stealable task was queued at `target`, which is awake: lets one parked shard look
-    /// for work, unless somebody does already.
-    pub fn wakeSearcher(self: *Scheduler, except: *const Shard) void {
-        if (self.shards.len == 1) return;
-        // Sequentially consistent, as the searcher's last look at the queues is: one sees the other.
-        if (self.searchers.load(.seq_cst) != 0) return;
-        var candidate = self.sleeperFrom(0, except);
-        if (candidate == null) return;
-        if (self.searchers.cmpxchgStrong(0, 1, .seq_cst, .seq_cst) != null) return;
-        const from = Shard.currentOf(self);
-        if (from == null) _ = self.ringing.fetchAdd(1, .seq_cst);
-        defer if (from == null) {
-            _ = self.ringing.fetchSub(1, .seq_cst);
-        };
-        while (candidate) |shard| : (candidate = self.sleeperFrom(shard.id + 1, except)) {
-            // Before the notice: where that is taken, so is the grant, whatever else woke the shard.
-            shard.granted_search.store(true, .seq_cst);
-            if (shard.park_state.notify()) {
-                self.countSpawn(from, .stealable_wake_sent);
-                return if (from) |own| own.ringBell(shard) else doorbell.ringFromOutside(self, shard);
-            }
-            if (!shard.granted_search.swap(false, .seq_cst)) break; // Awake, and it takes the grant.
-            // Something else woke it, maybe a task that takes long: the grant is for another one.
-        } else self.endSearch();
-        self.countSpawn(from, .stealable_wake_coalesced);
-    }
-
-    pub fn beginSearch(self: *Scheduler) bool {
-        const most = @max(1, self.shards.len / 2);
-        var seen = self.searchers.load(.seq_cst);
-        while (seen < most) {
-            seen = self.searchers.cmpxchgWeak(seen, seen + 1, .seq_cst, .seq_cst) orelse return true;
-        }
-        return false;
-    }
-
-    pub fn endSearch(self: *Scheduler) void {
-        const before = self.searchers.fetchSub(1, .seq_cst);
-        assert(before > 0);
-    }
-
     pub fn setParked(self: *Scheduler, id: u16, value: bool) void {
         const bit = @as(u64, 1) << @intCast(id % 64);
         const word = &self.parked[id / 64];
@@ -140,7 +117,7 @@ pub const Scheduler = struct {
     }
 
     /// The first one from that number on which sleeps or is about to, and was not rung.
-    fn sleeperFrom(self: *Scheduler, first: usize, except: *const Shard) ?*Shard {
+    pub fn sleeperFrom(self: *Scheduler, first: usize, except: *const Shard) ?*Shard {
         if (first >= self.shards.len) return null;
         for (self.parked[first / 64 ..], first / 64..) |*word, i| {
             var bits = word.load(.seq_cst);
@@ -173,8 +150,8 @@ pub const Scheduler = struct {
         for (self.shards) |*shard| _ = self.notify(shard);
     }
 
-    /// Called while closing, after each task's end: on the shard where that was, if on any. The host may
-    /// then spawn what cleans up after all.
+    /// Called while closing, after each task's end: on the shard where that was, if on any. The
+    /// interpreter may then spawn what cleans up after all.
     pub fn stopIfDone(self: *Scheduler, on: ?*Shard) void {
         assert(self.closing.load(.seq_cst));
         while (self.liveTasks() == 0) {

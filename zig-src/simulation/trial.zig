@@ -305,7 +305,7 @@ fn workOf(shard: *Shard) ?[]const u8 {
     if (shard.ring.hasUnsubmitted()) return "what was not submitted";
     if (shard.timers.next() < machine.timeNs()) return "a timer";
     if (scheduler.stop.raw != 0) return "the stop";
-    if (scheduler.cancel_rounds.raw != shard.cancel_rounds_seen) return "a cancellation of all";
+    if (scheduler.cancel_rounds.raw != shard.rounds_seen.cancel) return "a cancellation of all";
     return null;
 }
 
@@ -329,7 +329,7 @@ fn checkAtEnd() void {
     }
     expect(scheduler.liveTasks() == 0, "{d} tasks are left", .{scheduler.liveTasks()});
     var granted: u32 = 0; // One that was woken for a search may have found the end instead.
-    for (scheduler.shards) |*shard| granted += @intFromBool(shard.granted_search.raw);
+    for (scheduler.shards) |*shard| granted += @intFromBool(shard.search.granted.raw);
     expect(scheduler.searchers.raw == granted, "{d} shards search after the end", .{scheduler.searchers.raw});
     expect(scheduler.ringing.raw == 0, "somebody still rings", .{});
     for (scheduler.shards) |*shard| {

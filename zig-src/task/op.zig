@@ -5,6 +5,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const limits = @import("../base/limits.zig");
 const platform = @import("../base/platform.zig");
 const gpa = @import("../base/memory.zig").gpa;
@@ -88,6 +89,7 @@ pub const OpTable = struct {
 
     /// A new op of `task`, linked to it.
     pub fn take(self: *OpTable, task: *Task, shard: *anyopaque) error{OutOfMemory}!*Op {
+        assert(!task.draining);
         if (self.free == null) try self.grow(shard);
         const op = self.free.?;
         assert(op.phase == .free);
@@ -118,6 +120,7 @@ pub const OpTable = struct {
 
     /// The op at a place, whatever it is now.
     pub fn at(self: *const OpTable, index: u32) *Op {
+        assert(index / limits.op_slab < self.slabs.items.len);
         return &self.slabs.items[index / limits.op_slab][index % limits.op_slab];
     }
 
@@ -129,7 +132,7 @@ pub const OpTable = struct {
         op.result = result;
         op.cqe_flags = cqe_flags;
         if (op.socket >= 0) {
-            if (result >= 0 and isItself(op.socket)) op.result = -@as(i32, @backingInt(linux.E.CONNREFUSED));
+            if (result >= 0 and isItself(op.socket)) op.result = errors.negative(.CONNREFUSED);
             if (op.result >= 0) op.result = op.socket else _ = platform.system.close(op.socket);
             op.socket = -1;
         }
@@ -141,6 +144,7 @@ pub const OpTable = struct {
 
     /// Gives the result to the task and frees the slot.
     pub fn consume(self: *OpTable, op: *Op) i32 {
+        assert(!op.is_timer or !op.timer.isSet());
         assert(op.phase == .ended);
         const result = op.result;
         self.release(op);
@@ -155,6 +159,7 @@ pub const OpTable = struct {
     }
 
     fn release(self: *OpTable, op: *Op) void {
+        assert(op.phase == .ended and op.owned_bytes == null);
         assert(self.taken > 0);
         if (op.prev) |prev| prev.next = op.next else op.task.ops = op.next;
         if (op.next) |next| next.prev = op.prev;
@@ -167,6 +172,7 @@ pub const OpTable = struct {
     }
 
     fn grow(self: *OpTable, shard: *anyopaque) error{OutOfMemory}!void {
+        assert(self.free == null);
         if (self.slabs.items.len == limits.op_slabs_max) return error.OutOfMemory;
         try self.slabs.ensureUnusedCapacity(gpa, 1);
         const slab = try gpa.alloc(Op, limits.op_slab);

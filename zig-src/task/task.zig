@@ -15,7 +15,7 @@ pub const Poll = enum { ended, pending, yield };
 pub const State = enum(u8) { queued, running, running_notified, idle, ended };
 
 pub const VTable = struct {
-    /// Runs under the language host's lock (a interpreted task), or freely (a native one).
+    /// Runs under the interpreter's lock, or freely (a native task).
     interpreted: bool,
     /// On the task's shard: goes on with it. Ended: `status` and `result` are set.
     poll: *const fn (*Task) Poll,

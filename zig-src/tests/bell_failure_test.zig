@@ -58,7 +58,7 @@ const Trial = struct {
         var sqe = std.mem.zeroes(linux.io_uring_sqe);
         sqe.opcode = .MSG_RING;
         sqe.fd = self.shard(0).ring.fd();
-        sqe.len = @bitCast(-@as(i32, @backingInt(errno)));
+        sqe.len = @bitCast(errors.negative(errno));
         sqe.off = user_data;
         const rc = linux.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
         try testing.expectEqual(linux.E.SUCCESS, linux.errno(rc));

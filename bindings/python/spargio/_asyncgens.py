@@ -83,6 +83,7 @@ def _forget() -> None:
     if _sniffio is not None:
         _sniffio.name = local.saved_sniffio
     del local.runtime, local.saved_hooks, local.saved_depth
+    local.__dict__.pop("loop", None)  # Of spargio.anyio.
 
 
 # A child that was forked in a task is no shard: it may start a runtime of its own.

@@ -6,14 +6,14 @@ from __future__ import annotations
 import json
 import os
 
-from . import _watch
+from . import _watchdog
 from ._ffi.core import Runtime
 
 
 def start(runtime: Runtime) -> None:
     """``OSError`` where the socket cannot be had."""
     runtime.monitor_open()
-    _watch.beside(runtime, _serve, "spargio-monitor")
+    _watchdog.beside(runtime, _serve, "spargio-monitor")
 
 
 def _serve(runtime: Runtime) -> None:

@@ -1,98 +1,88 @@
-"""The watchdog: a thread that writes to the log of ``spargio`` when a shard does not come round,
-with the stack of its thread. Unlike debug mode it costs the tasks nothing."""
+"""Threads beside the shards of a runtime, which end with it; and that of debug mode, which says
+which task blocks a shard, and where it is."""
 
 from __future__ import annotations
 
 import sys
-import time
+import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
-from . import _threads
 from ._ffi.core import Runtime
-from ._watch import _lines
 
-_CO_COROUTINE = 0x80
-PER_MINUTE = 6
-"""Warnings of one runtime at most; what is left out is counted in the next one."""
+_threads: dict[Runtime, list[threading.Thread]] = {}
 
 
-class _Shard:
-    """What was seen of one."""
-
-    def __init__(self) -> None:
-        self.polls = self.passes = -1
-        self.poll_since = self.pass_since = 0.0
-        self.told = False
+def beside(runtime: Runtime, function: Callable[[Runtime], None], name: str) -> None:
+    """Run ``function(runtime)`` on a thread; it ends when the runtime has stopped."""
+    thread = threading.Thread(target=function, args=(runtime,), name=name, daemon=True)
+    _threads.setdefault(runtime, []).append(thread)
+    thread.start()
 
 
-class Watchdog:
-    """Looks four times per `threshold` seconds."""
-
-    def __init__(self, runtime: Runtime, threshold: float) -> None:
-        self._runtime = runtime
-        self._threshold = threshold
-        self._shards = [_Shard() for _ in range(runtime.shard_count())]
-        self._warned: list[float] = []
-        self._left_out = 0
-
-    def run(self) -> None:
-        while (seen := self._runtime.progress(int(self._threshold * 250_000_000))) is not None:
-            now = time.monotonic()
-            for number, (polls, passes, parked) in enumerate(seen):
-                self._look(number, polls, passes, parked, now)
-
-    def _look(self, number: int, polls: int, passes: int, parked: bool, now: float) -> None:
-        shard = self._shards[number]
-        if polls != shard.polls:
-            shard.polls, shard.poll_since = polls, now
-        if passes != shard.passes or parked:
-            shard.passes, shard.pass_since, shard.told = passes, now, False
-            return
-        if shard.told or now - shard.pass_since < self._threshold:
-            return
-        shard.told = True
-        one_task = polls % 2 == 1 and now - shard.poll_since >= self._threshold
-        self._warn(number, now - shard.pass_since, one_task, now)
-
-    def _warn(self, number: int, seconds: float, one_task: bool, now: float) -> None:
-        self._warned = [at for at in self._warned if now - at < 60]
-        if len(self._warned) >= PER_MINUTE:
-            self._left_out += 1
-            return
-        self._warned.append(now)
-        ident = _threads.idents.get((id(self._runtime), number))
-        frames: list[FrameType] = []
-        frame = None if ident is None else sys._current_frames().get(ident)
-        while frame is not None:
-            frames.insert(0, frame)
-            frame = frame.f_back
-        first = next((n for n, one in enumerate(frames) if _is_coroutine(one)), None)
-        name = "a task" if first is None else f"task {_name(frames[first])!r}"
-        what = "blocks" if one_task else "and others keep"
-        stack = ":\n" + _lines(frames[first or 0 :]) if frames else ""
-        more = f" ({self._left_out} such warnings were left out)" if self._left_out else ""
-        self._left_out = 0
-        import logging
-
-        logging.getLogger("spargio").warning(
-            "%s %s shard %d for %.3f s: its I/O, timers and other tasks wait%s%s",
-            name,
-            what,
-            number,
-            seconds,
-            more,
-            stack,
-        )
+def start(runtime: Runtime) -> None:
+    beside(runtime, _watch, "spargio-watch")
 
 
-def _is_coroutine(frame: FrameType) -> bool:
-    return bool(frame.f_code.co_flags & _CO_COROUTINE)
+def join(runtime: Runtime) -> None:
+    """After the runtime has stopped: nothing of it runs Python any more."""
+    for thread in _threads.pop(runtime, ()):
+        thread.join()
 
 
-def _name(frame: FrameType) -> str:
-    return getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
+def leave(runtime: Runtime) -> None:
+    """For a thread that must not wait: they end with the runtime, and hold that until then."""
+    _threads.pop(runtime, None)
 
 
-def watch(runtime: Runtime, threshold: float) -> None:
-    """On a thread of its own, until the runtime has stopped."""
-    Watchdog(runtime, threshold).run()
+def _watch(runtime: Runtime) -> None:
+    while (found := runtime.watch()) is not None:
+        try:
+            _tell(*found)
+        except Exception:  # Of a handler or filter that the program set.
+            error = (*sys.exc_info(), threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(error))
+            del error
+        del found  # The wait would keep the frames alive.
+
+
+def _tell(shard: int, name: str | None, coroutine: Any, thread: int, ns: int) -> None:
+    who = "a C function" if name is None else f"task {name!r}"
+    stack = _stack(coroutine, thread)
+    import logging
+
+    log = logging.getLogger("spargio")
+    log.warning("%s has blocked shard %d for %.3f s%s", who, shard, ns / 1e9, stack)
+
+
+def _stack(coroutine: Any, thread: int) -> str:
+    """The thread's stack from the task's own coroutine on."""
+    if coroutine is None:
+        return ""
+    frame = sys._current_frames().get(thread)
+    first = getattr(coroutine, "cr_frame", None)
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        if frame is first:
+            break
+        frame = frame.f_back
+    if first is not None and frame is None:
+        return ""  # It has gone on meanwhile.
+    return ":\n" + _lines(frames[::-1])
+
+
+def _lines(frames: list[FrameType]) -> str:
+    """As in a traceback. Without the source where its modules cannot be imported any more, because
+    the program changed its root or its user."""
+    try:
+        import traceback
+
+        lines = traceback.StackSummary.extract((one, one.f_lineno) for one in frames).format()
+    except ImportError:
+        lines = [
+            f'  File "{one.f_code.co_filename}", line {one.f_lineno}, in {one.f_code.co_name}\n'
+            for one in frames
+        ]
+    return "".join(lines).rstrip()

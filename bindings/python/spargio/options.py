@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ._ffi import constants, library
+from ._ffi.core import Runtime as NativeRuntime
 from ._records import dataclass
+from ._start import begin_beside, start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -403,6 +405,14 @@ class RuntimeBuilder:
         if message is not None:
             raise ValueError(message)
         return library.address_of(self._options)
+
+    def _start(self, *, driven: bool) -> NativeRuntime:
+        """`driven`: by the calling thread, which is then shard 0."""
+        wanted = self._options.ring_entries
+        runtime = start(self.address(), driven=driven, debug=self.is_debug(), ring_entries=wanted)
+        blocked_ms = self._options.blocked_threshold_ms if self.is_watched() else None
+        begin_beside(runtime, monitored=self.is_monitored(), blocked_ms=blocked_ms)
+        return runtime
 
     def _set(self, field: str, value: int, name: str | None = None) -> RuntimeBuilder:
         name = name or field

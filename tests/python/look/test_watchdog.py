@@ -9,7 +9,7 @@ import pytest
 import support
 
 import spargio
-from spargio._watchdog import PER_MINUTE
+from spargio._blocked_log import PER_MINUTE
 
 
 def burn(seconds: float) -> None:

@@ -13,6 +13,8 @@ import spargio
 from spargio import IdleStrategy
 from spargio.options import OPTION_NAMES
 
+pytestmark = pytest.mark.any_backend
+
 CPUS = sorted(os.sched_getaffinity(0))
 
 NUMBERS = {

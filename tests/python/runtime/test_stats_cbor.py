@@ -10,6 +10,8 @@ import pytest
 import spargio
 from spargio import _cbor
 
+pytestmark = pytest.mark.any_backend
+
 VALUES = [0, 23, 24, 255, 256, 65536, (1 << 64) - 1, "", "x" * 30, "\u00e4" * 300, [], {}]
 NESTED = {"a": VALUES, "b": {n: {"c": [n]} for n in range(300)}, "d": [[[]]]}
 

@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const callbacks = @import("../cpython/callbacks.zig");
 const object = @import("../cpython/object.zig");
@@ -93,7 +94,7 @@ pub const AcceptMultishot = struct {
             return false;
         }
         if (last >= 0) return true;
-        const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-last))));
+        const errno: linux.E = errors.ofResult(last);
         if (errno == .CANCELED or errno == .INTR) return true;
         _ = callbacks.raiseErrno(-last, null, null);
         return false;

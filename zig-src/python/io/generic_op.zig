@@ -142,7 +142,9 @@ const GenericOp = struct {
 
     fn failed(self: *GenericOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
         const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
-        if ((number == .CANCELED or number == .INTR or self.isClosing()) and me.cancelWanted()) {
+        if ((number == .CANCELED and me.cancelReached()) or
+            ((number == .INTR or self.isClosing()) and me.cancelWanted()))
+        {
             self.finish();
             return me.raiseCancel();
         }

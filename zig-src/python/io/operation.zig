@@ -383,7 +383,7 @@ pub const PyOp = struct {
     fn failed(self: *PyOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
         const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
         switch (number) {
-            .CANCELED => if (me.cancelWanted()) return self.cancelled(me),
+            .CANCELED => if (me.cancelReached()) return self.cancelled(me),
             .INTR => {
                 if (me.cancelWanted()) return self.cancelled(me);
                 return self.again(me, instance, suspended);

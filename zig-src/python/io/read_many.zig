@@ -4,6 +4,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const page_cache = @import("page_cache.zig");
 const forgotten = @import("../cpython/forgotten.zig");
@@ -130,7 +131,7 @@ const ReadMany = struct {
     /// A read has ended.
     pub fn advance(self: *ReadMany, shard: *Shard, me: *PyTask, slot: *Slot, result: i32) void {
         if (result >= 0) return self.take(shard, slot, @intCast(result));
-        const errno: linux.E = @fromBackingInt(@intCast(-result));
+        const errno: linux.E = errors.ofResult(result);
         const again = errno == .INTR and !self.progress.cancelling and !self.progress.stopped;
         if (again) self.launch(shard, me, slot) else self.fail(shard, slot, errno);
     }

@@ -7,6 +7,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const provided_buffers = @import("../../ring/provided_buffers.zig");
 const callbacks = @import("../cpython/callbacks.zig");
@@ -139,7 +140,7 @@ pub const RecvMultishot = struct {
             return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         if (last == 0) return py.PyBytes_FromStringAndSize(null, 0);
         if (last > 0) return null;
-        const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-last))));
+        const errno: linux.E = errors.ofResult(last);
         switch (errno) {
             .CANCELED, .INTR, .NOBUFS => return null,
             else => return callbacks.raiseErrno(-last, null, null),
@@ -151,7 +152,7 @@ pub const RecvMultishot = struct {
         const shard = Shard.current().?;
         var sqe: Sqe = undefined;
         const fd = Descriptor.Type.body(self.descriptor.?).fd;
-        const exhausted = self.last != null and self.last.? == -@as(i32, @backingInt(linux.E.NOBUFS));
+        const exhausted = self.last != null and self.last.? == errors.negative(.NOBUFS);
         if (!exhausted and shard.scheduler.info.can().recv_multishot and shard.providedBuffers() != null) {
             sqe.prep_recv_multishot(fd, &.{}, 0);
             sqe.flags |= linux.IOSQE_BUFFER_SELECT;

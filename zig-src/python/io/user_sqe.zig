@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const callbacks = @import("../cpython/callbacks.zig");
@@ -74,9 +75,10 @@ const Submission = struct {
         me.op = null;
         self.state = .finished;
         api.drop(&self.keep);
-        const cancelled = -@as(i32, @backingInt(linux.E.CANCELED));
-        const interrupted = -@as(i32, @backingInt(linux.E.INTR));
-        if ((result == cancelled or result == interrupted) and me.cancelWanted()) return me.raiseCancel();
+        const cancelled = errors.negative(.CANCELED);
+        const interrupted = errors.negative(.INTR);
+        if ((result == cancelled and me.cancelReached()) or (result == interrupted and me.cancelWanted()))
+            return me.raiseCancel();
         const tuple = py.PyTuple_New(2) orelse return null;
         for ([_]i64{ result, flags }, 0..) |part, i| {
             const number = py.PyLong_FromLongLong(part) orelse {

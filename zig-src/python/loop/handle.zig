@@ -52,9 +52,12 @@ pub const Handle = extern struct {
         return array + 1;
     }
 
-    /// References are borrowed; null with the exception set.
+    /// Takes over the reference to the context, the others are borrowed; null with the exception set.
     pub fn make(loop: *Loop, callback: *Object, args: []const *Object, context: *Object) ?*Handle {
-        const instance = loop.takeFree() orelse Type.create() orelse return null;
+        const instance = loop.takeFree() orelse Type.create() orelse {
+            py.Py_DecRef(context);
+            return null;
+        };
         const self = of(instance);
         if (!self.fill(loop, callback, args, context)) {
             py.Py_DecRef(instance);
@@ -66,7 +69,7 @@ pub const Handle = extern struct {
     fn fill(self: *Handle, loop: *Loop, callback: *Object, args: []const *Object, context: *Object) bool {
         self.loop = api.ref(Loop.Type.objectOf(loop));
         self.callback = api.ref(callback);
-        self.context = api.ref(context);
+        self.context = context;
         if (args.len > inline_args) {
             const array = gpa.alloc(?*Object, args.len + 1) catch {
                 _ = py.PyErr_NoMemory();
@@ -84,6 +87,7 @@ pub const Handle = extern struct {
 
     /// Lets go of callback and arguments; the context is the caller's to take before.
     pub fn empty(self: *Handle) void {
+        if (self.callback == null and self.count == 0) return;
         const place = self.arguments();
         const count = self.count;
         self.count = 0;
@@ -278,7 +282,10 @@ pub const Timer = extern struct {
     }
 
     pub fn make(loop: *Loop, when: f64, callback: *Object, args: []const *Object, context: *Object) ?*Timer {
-        const instance = Type.create() orelse return null;
+        const instance = Type.create() orelse {
+            py.Py_DecRef(context);
+            return null;
+        };
         const self = of(instance);
         self.handle.is_timer = true;
         self.when = when;

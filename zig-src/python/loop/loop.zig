@@ -14,6 +14,7 @@ const sync = @import("../../base/sync.zig");
 const task_module = @import("../../task/task.zig");
 pub const gpa = @import("../../base/memory.zig").gpa;
 const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
+const binding = @import("binding.zig");
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const turn = @import("turn.zig");
@@ -63,6 +64,8 @@ pub const Loop = struct {
     /// Tasks are not plain ones.
     task_factory: bool,
     stopping: bool,
+    /// No more turns in this run: what is under way comes back.
+    ending: bool,
     /// Ends the driving of the shard.
     done: bool,
     in_turn: bool,
@@ -82,6 +85,8 @@ pub const Loop = struct {
     lock: sync.Lock,
     /// What other threads scheduled. // any thread
     inbox: Queue,
+    /// The thread of the ring.
+    thread: u64,
     /// The task is known to the shard. // any thread
     spawned: std.atomic.Value(bool),
 
@@ -175,6 +180,7 @@ pub const Loop = struct {
         if (!PyRuntime.Type.is(runtime)) return api.raise(py.PyExc_TypeError.*, "_attach() takes a Runtime");
         if (self.runtime != null) return api.raise(py.PyExc_RuntimeError.*, "the loop has a runtime");
         self.runtime = api.ref(runtime);
+        self.thread = binding.thisThread();
         self.shard = &PyRuntime.of(runtime).runtime.scheduler.shards[0];
         return api.none();
     }
@@ -191,16 +197,17 @@ pub const Loop = struct {
             "an asyncio loop cannot run in a spargio task: await the coroutine there, or run the loop " ++
                 "on a thread of its own",
         );
-        if (!self.wakeOrSpawn(shard)) return null;
+        if (!binding.bindHere(self) or !self.wakeOrSpawn(shard)) return null;
         self.done = false;
+        self.ending = false;
         self.takeInbox(); // Scheduled before the run: before what the kernel has by now.
         shard.interruptible = true;
         running = self;
         PyRuntime.of(self.runtime.?).loop = &self.link;
-        shard.interpreter_data = py.PyEval_SaveThread();
+        shard.interpreter.data = py.PyEval_SaveThread();
         shard.runUntil(&self.done);
         shard.acquireInterpreter();
-        shard.has_interpreter = false;
+        shard.interpreter.held = false;
         running = null;
         self.stopping = false;
         if (self.fatal) |exception| {
@@ -236,7 +243,7 @@ pub const Loop = struct {
         const self: *Loop = @alignCast(@fieldParentPtr("link", link));
         if (self.fatal) |before| py.Py_DecRef(before);
         self.fatal = exception;
-        self.done = true;
+        Shard.wake(&self.task);
     }
 
     /// stop(): the loop ends after this turn.
@@ -252,6 +259,7 @@ pub const Loop = struct {
         const self = of(instance);
         self.closed = true;
         self.forget();
+        if (self.runtime != null and !binding.bindHere(self)) return null;
         self.endRuntime();
         self.forget(); // What the last operations scheduled at their ends.
         return api.none();
@@ -260,6 +268,12 @@ pub const Loop = struct {
     /// The shard runs a last time, here, until all that it had has ended.
     fn endRuntime(self: *Loop) void {
         const runtime = self.runtime orelse return;
+        if (!binding.bindHere(self)) {
+            // A loop that nobody closed, dropped by another thread: what the kernel has stays for ever.
+            py.PyErr_WriteUnraisable(null);
+            self.runtime = null;
+            return;
+        }
         PyRuntime.of(runtime).loop = null;
         PyRuntime.of(runtime).end();
         self.shard = null;
@@ -305,7 +319,6 @@ pub const Loop = struct {
         const fd = object.unsigned(args[0], "fd", std.math.maxInt(i32)) orelse return null;
         const writer = object.unsigned(args[1], "is_writer", 1) orelse return null;
         const context = py.PyContext_CopyCurrent() orelse return null;
-        defer py.Py_DecRef(context);
         const handle = Handle.make(self, args[2], args[3..@intCast(count)], context) orelse return null;
         handle.lasting = true;
         self.readiness.add(self, @intCast(fd), writer == 1, handle.objectOf()) catch {
@@ -356,6 +369,21 @@ pub const Loop = struct {
         return api.none();
     }
 
+    /// What programs call most.
+    const hot = [_][]const u8{
+        "call_soon",     "call_soon_threadsafe", "call_later", "call_at", "create_task",
+        "create_future", "time",                 "get_debug",
+    };
+
+    /// _own_methods(class)
+    fn ownMethods(class: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return if (object.ownMethods(class, Type.class, &hot, &methods)) api.none() else null;
+    }
+
+    fn getDebug(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(of(instance).debug));
+    }
+
     fn callbacksRun(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return py.PyLong_FromUnsignedLongLong(of(instance).callbacks_run);
     }
@@ -365,7 +393,8 @@ pub const Loop = struct {
     pub fn takeFree(self: *Loop) ?*Object {
         if (self.free_count == 0) return null;
         self.free_count -= 1;
-        const instance = py.PyObject_Init(self.free[self.free_count], Handle.Type.class);
+        const instance = self.free[self.free_count];
+        py.Py_IncRef(instance); // From none: what CPython's own lists of free objects do.
         py.PyObject_GC_Track(instance);
         return instance;
     }
@@ -374,15 +403,18 @@ pub const Loop = struct {
     /// handles go away on any thread.
     pub fn keepFree(self: *Loop, instance: *Object) bool {
         if (!interpreter.locked or self.closed or self.free_count == free_max) return false;
-        @memset(@as([*]u8, @ptrCast(Handle.of(instance)))[0..@sizeOf(Handle)], 0);
+        const handle = Handle.of(instance);
+        assert(handle.callback == null and handle.count == 0 and handle.context == null and handle.weakrefs == null);
+        handle.state = .pending;
+        handle.cancelled = false;
+        handle.lasting = false;
         self.free[self.free_count] = instance;
         self.free_count += 1;
-        py.Py_DecRef(Handle.Type.class);
         return true;
     }
 
     fn freeAll(self: *Loop) void {
-        for (self.free[0..self.free_count]) |instance| py.PyObject_GC_Del(instance);
+        for (self.free[0..self.free_count]) |instance| Handle.Type.free(instance, true);
         self.free_count = 0;
     }
 
@@ -500,6 +532,14 @@ pub const Loop = struct {
             "($self, /, *args, context)",
             "What a C Future calls call_soon with.",
         ),
+        object.method("get_debug", &getDebug, api.meth_noargs, "($self, /)", "Whether debug mode is on."),
+        object.method(
+            "_own_methods",
+            &ownMethods,
+            api.meth_noargs | api.meth_class,
+            "($type, /)",
+            "Descriptors of its own for a class of loops.",
+        ),
         object.method("_set_debug", &setDebug, api.meth_one, "($self, enabled, /)", "Debug mode."),
         object.method(
             "_add_watch",
@@ -519,13 +559,12 @@ pub const Loop = struct {
         object.method("_callbacks_run", &callbacksRun, api.meth_noargs, "($self, /)", "Callbacks run so far."),
     };
 
+    var methods = method_table ++ [_]api.MethodDef{.{}};
+
     pub fn define() bool {
-        const S = struct {
-            var methods = method_table ++ [_]api.MethodDef{.{}};
-        };
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.new, &new),
-            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.methods, &methods),
             object.slotOf(api.slot.setattro, &setAttribute),
             object.slotOf(api.slot.traverse, &traverse),
             object.slotOf(api.slot.clear, &tpClear),

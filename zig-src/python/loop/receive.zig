@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const buffers = @import("../../ring/provided_buffers.zig");
 const Loop = @import("loop.zig").Loop;
@@ -13,6 +14,8 @@ const loop_helpers = &@import("handle.zig").loop_helpers;
 const Op = @import("../../task/op.zig").Op;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Sqe = @import("../../ring/ring.zig").Sqe;
+const object = @import("../cpython/object.zig");
+const reader = @import("reader.zig");
 const method_names = @import("method_names.zig");
 const Stream = @import("stream.zig").Stream;
 const gpa = loop_module.gpa;
@@ -24,6 +27,8 @@ pub const large_bytes = 256 * 1024;
 /// So many full buffers in a row are a large flow; so many short reads are none.
 const full_before_large = 4;
 const short_before_small = 8;
+
+const feed_text = "Fatal error: protocol.data_received() call failed.";
 
 const Chunk = union(enum) {
     provided: struct { id: u16, size: u32 },
@@ -56,6 +61,9 @@ pub const Receiver = struct {
     received: ?*Object = null,
     get_buffer: ?*Object = null,
     updated: ?*Object = null,
+    /// A weak reference to a reader of asyncio's, which is fed without the protocol.
+    reader: ?*Object = null,
+    reader_limit: usize = 0,
 
     pub fn setProtocol(self: *Receiver, protocol: *Object) bool {
         const buffered = py.PyObject_IsInstance(protocol, loop_helpers.BufferedProtocol);
@@ -76,6 +84,7 @@ pub const Receiver = struct {
         api.drop(&self.received);
         api.drop(&self.get_buffer);
         api.drop(&self.updated);
+        api.drop(&self.reader);
     }
 
     fn wants(self: *const Receiver, stream: *const Stream) bool {
@@ -137,11 +146,11 @@ pub const Receiver = struct {
             switch (result) {
                 // Cut, or the buffers are used up: armed again, or read by hand once.
                 1...std.math.maxInt(i32) => {},
-                -@as(i32, @backingInt(linux.E.NOBUFS)) => self.poll_once = true,
-                -@as(i32, @backingInt(linux.E.CANCELED)), -@as(i32, @backingInt(linux.E.INTR)) => {},
+                errors.negative(.NOBUFS) => self.poll_once = true,
+                errors.negative(.CANCELED), errors.negative(.INTR) => {},
                 else => self.last = result,
             }
-        } else if (result != -@as(i32, @backingInt(linux.E.CANCELED))) self.ready = true;
+        } else if (result != errors.negative(.CANCELED)) self.ready = true;
         stream.list();
         py.Py_DecRef(stream.me());
     }
@@ -188,6 +197,12 @@ pub const Receiver = struct {
             .provided => |piece| {
                 const shard = Shard.current().?;
                 const memory = shard.buffers.ready.all(piece.id)[0..piece.size];
+                if (self.reader) |reference| {
+                    const fed = reader.feed(stream, reference, self.reader_limit, memory);
+                    shard.buffers.ready.giveBack(piece.id);
+                    if (!fed) stream.fatal(feed_text);
+                    return piece.size;
+                }
                 if (self.received == null) {
                     self.giveInto(stream, memory);
                     shard.buffers.ready.giveBack(piece.id);
@@ -273,7 +288,7 @@ pub const Receiver = struct {
     fn finish(self: *Receiver, stream: *Stream, result: i32) void {
         self.last = null;
         if (result < 0) {
-            const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-result))));
+            const errno: linux.E = errors.ofResult(result);
             return stream.fatalErrno(errno, "Fatal read error on socket transport");
         }
         self.ended = true;
@@ -305,6 +320,10 @@ pub const Receiver = struct {
         const memory = stream.loopOf().largeBuffer() orelse
             return stream.fatalErrno(.NOMEM, "Fatal read error on socket transport");
         const count = self.receiveNow(stream, memory) orelse return;
+        if (self.reader) |reference| {
+            if (!reader.feed(stream, reference, self.reader_limit, memory[0..count])) stream.fatal(feed_text);
+            return;
+        }
         const data = py.PyBytes_FromStringAndSize(memory.ptr, @intCast(count)) orelse
             return stream.fatal("Fatal read error on socket transport");
         defer py.Py_DecRef(data);
@@ -352,7 +371,7 @@ pub const Receiver = struct {
     // ---- pause, stop ----
 
     /// Buffers of the shard are few: what a paused stream has moves into memory of its own.
-    fn settle(self: *Receiver) void {
+    pub fn settle(self: *Receiver) void {
         const shard = Shard.current() orelse return;
         shard.acquireInterpreter();
         for (self.chunks.items[self.next..]) |*chunk| switch (chunk.*) {
@@ -397,6 +416,17 @@ pub const Receiver = struct {
         self.forgetProtocol();
     }
 };
+
+/// _feed(reference, limit)
+pub fn feedReader(instance: *Object, args: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("_feed", count, 2)) return null;
+    const limit = object.unsigned(args[1], "limit", std.math.maxInt(i64) / 4) orelse return null;
+    const self = &Stream.of(instance).receiver;
+    api.drop(&self.reader);
+    self.reader = api.ref(args[0]);
+    self.reader_limit = @intCast(limit);
+    return api.none();
+}
 
 /// _start_reading(): scheduled behind connection_made().
 pub fn start(instance: *Object, _: ?*Object) callconv(.c) ?*Object {

@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const loop_module = @import("loop.zig");
@@ -137,7 +138,7 @@ pub const Sender = struct {
         const stream: *Stream = @ptrCast(@alignCast(ctx.?));
         Shard.current().?.acquireInterpreter();
         stream.sender.op = null;
-        if (result != -@as(i32, @backingInt(linux.E.CANCELED))) stream.sender.writable = true;
+        if (result != errors.negative(.CANCELED)) stream.sender.writable = true;
         stream.list();
         py.Py_DecRef(stream.me());
     }

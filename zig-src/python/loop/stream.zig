@@ -7,6 +7,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
+const reader = @import("reader.zig");
 const receive = @import("receive.zig");
 const send = @import("send.zig");
 const Entry = @import("queue.zig").Entry;
@@ -147,7 +148,7 @@ pub const Stream = struct {
             return py.PyErr_WriteUnraisable(self.me());
         defer py.Py_DecRef(method);
         const argument: *Object = exception orelse py._Py_NoneStruct;
-        const handle = Handle.make(loop, method, &.{argument}, self.context.?) orelse
+        const handle = Handle.make(loop, method, &.{argument}, api.ref(self.context.?)) orelse
             return py.PyErr_WriteUnraisable(self.me());
         loop.push(.{ .handle = handle.objectOf() }) catch py.Py_DecRef(handle.objectOf());
     }
@@ -238,7 +239,7 @@ pub const Stream = struct {
         py.Py_DecRef(class);
         for ([_]?*Object{
             class,                  self.loop,                self.protocol,         self.context,
-            self.receiver.received, self.receiver.get_buffer, self.receiver.updated,
+            self.receiver.received, self.receiver.get_buffer, self.receiver.updated, self.receiver.reader,
         }) |one| {
             if (one == null) continue;
             const status = visit(one, arg);
@@ -350,12 +351,43 @@ pub const Stream = struct {
             "($self, exception, /)",
             "Close because of this exception.",
         ),
+        object.method(
+            "_own_methods",
+            &ownMethods,
+            api.meth_noargs | api.meth_class,
+            "($type, /)",
+            "Descriptors of its own for a class of transports.",
+        ),
+        object.method(
+            "_feed",
+            &receive.feedReader,
+            api.meth_fastcall,
+            "($self, reference, limit, /)",
+            "What comes goes to the reader of asyncio's behind the weak reference.",
+        ),
+        object.method(
+            "_stream_methods",
+            &reader.install,
+            api.meth_fastcall | api.meth_static,
+            "(reader, protocol, /)",
+            "Native methods for the subclasses of asyncio's.",
+        ),
         object.method("_release", &release, api.meth_noargs, "($self, /)", "Before the socket is closed."),
     };
 
+    const hot = [_][]const u8{
+        "write", "writelines", "is_closing", "close", "pause_reading", "resume_reading", "get_write_buffer_size",
+    };
+
+    /// _own_methods(class)
+    fn ownMethods(class: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return if (object.ownMethods(class, Type.class, &hot, &methods)) api.none() else null;
+    }
+
+    var methods = method_table ++ [_]api.MethodDef{.{}};
+
     pub fn define() bool {
         const S = struct {
-            var methods = method_table ++ [_]api.MethodDef{.{}};
             var properties = [_]api.GetSetDef{
                 .{ .name = "__class__", .get = &classOf },
                 .{ .name = "_conn_lost", .get = &lostOf },
@@ -365,7 +397,7 @@ pub const Stream = struct {
         };
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.new, &new),
-            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.methods, &methods),
             object.slotOf(api.slot.getset, &S.properties),
             object.slotOf(api.slot.traverse, &traverse),
             object.slotOf(api.slot.clear, &tpClear),

@@ -4,6 +4,7 @@
 const std = @import("std");
 const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
+const binding = @import("binding.zig");
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const receive = @import("receive.zig");
@@ -37,21 +38,23 @@ pub fn poll(task: *Task) task_module.Poll {
     defer self.in_turn = false;
     if (self.alarm.isSet()) shard.timers.cancel(&self.alarm);
     var turns: usize = 0;
-    while (true) {
+    while (!self.ending and self.fatal == null) {
         turn(self);
         turns += 1;
-        if (self.stopping or self.fatal != null) {
-            self.done = true;
-            break;
-        }
+        if (self.stopping) break;
         if (self.queue.len == 0 and !hasInbox(self) and self.streams.items.len == 0) break;
         if (turns == turns_max or shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork() or
             shard.hasReady()) break;
     }
     exitContext(self);
     if (isForked(self)) return .pending;
+    self.ending = self.ending or self.stopping or self.fatal != null;
+    if (self.ending) {
+        self.done = binding.settled(self, shard);
+        return if (self.done) .yield else .pending; // An operation that ends wakes the loop.
+    }
     self.readiness.arm(self, shard);
-    if (self.done or self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
+    if (self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
     const verdict = rest(self, shard);
     // A timer that goes away may run Python, in which another thread schedules something without a wake-up.
     return if (self.queue.len > 0 or hasInbox(self)) .yield else verdict;
@@ -74,7 +77,6 @@ pub fn rest(self: *Loop, shard: *Shard) task_module.Poll {
 
 pub fn failedClock(self: *Loop) task_module.Poll {
     self.fatal = api.takeException();
-    self.done = true;
     return .yield;
 }
 
@@ -176,7 +178,7 @@ pub fn runHandle(self: *Loop, instance: *Object) bool {
     handle.state = .running;
     const began_ns = if (self.debug) clock.nowNs() else 0;
     const flags = handle.count | api.arguments_offset;
-    var result = py.PyObject_VectorcallDict(handle.callback.?, handle.arguments(), flags, null);
+    var result = vectorcall(handle.callback.?, handle.arguments(), flags);
     var went_well = true;
     if (result == null) went_well = failed(self, instance, .{}) else api.drop(&result);
     if (self.debug and went_well) went_well = tellSlow(self, instance, began_ns);
@@ -195,10 +197,21 @@ pub fn runPrivate(self: *Loop, entry: *Entry) bool {
     if (!enterContext(self, context)) return failed(self, null, entry.*);
     var room = [2]?*Object{ null, entry.argument };
     const count: usize = @intFromBool(entry.argument != null);
-    var result = py.PyObject_VectorcallDict(entry.callback.?, room[1..].ptr, count | api.arguments_offset, null);
+    var result = vectorcall(entry.callback.?, room[1..].ptr, count | api.arguments_offset);
     if (result == null) return failed(self, null, entry.*);
     api.drop(&result);
     return true;
+}
+
+/// The function that the callable itself names: without the interpreter's look at what it returned.
+fn vectorcall(callable: *Object, args: [*]const ?*Object, flags: usize) ?*Object {
+    if (py.PyVectorcall_Function) |ask| if (ask(callable)) |function| {
+        const result = function(callable, args, flags, null);
+        if (result == null and py.PyErr_Occurred() == null)
+            _ = api.raise(py.PyExc_RuntimeError.*, "a callback failed without an exception");
+        return result;
+    };
+    return py.PyObject_VectorcallDict(callable, args, flags, null);
 }
 
 /// Takes over the reference.
@@ -242,7 +255,6 @@ pub fn failed(self: *Loop, instance: ?*Object, entry: Entry) bool {
 pub fn shownHandle(self: *Loop, entry: Entry) ?*Object {
     const args: []const *Object = if (entry.argument) |*one| one[0..1] else &.{};
     const context = py.PyContext_CopyCurrent() orelse return null;
-    defer py.Py_DecRef(context);
     return (Handle.make(self, entry.callback.?, args, context) orelse return null).objectOf();
 }
 

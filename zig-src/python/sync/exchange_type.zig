@@ -13,7 +13,7 @@ const Future = @import("future.zig").Future;
 const Object = api.Object;
 const py = &api.py;
 
-const Type = object.TypeOf(Exchange);
+pub const Type = object.TypeOf(Exchange);
 
 /// exchange(has_values, most, units)
 pub fn make(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {

@@ -87,7 +87,7 @@ pub fn progress(instance: *Object, wait: *Object) callconv(.c) ?*Object {
     const list = py.PyList_New(0) orelse return null;
     for (scheduler.shards) |*shard| {
         const item = threeOf(
-            py.PyLong_FromLongLong(@intCast(shard.poll_sequence.load(.monotonic))),
+            py.PyLong_FromLongLong(@intCast(shard.published.poll_sequence.load(.monotonic))),
             py.PyLong_FromLongLong(@intCast(shard.counters.passes.get())),
             py.PyBool_FromLong(@intFromBool(shard.park_state.isParked())),
         ) orelse return dropped(list);

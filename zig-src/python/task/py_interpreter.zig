@@ -1,4 +1,4 @@
-//! The interpreter as a language host: a shard's thread attaches once, takes the interpreter's lock
+//! CPython as the core's `Interpreter`: a shard's thread attaches once, takes the interpreter's lock
 //! around its Python work and gives it up otherwise.
 
 const std = @import("std");
@@ -40,7 +40,7 @@ fn attach(shard: *Shard) void {
     }
     yield.keepSpare(true);
     callHook(callbacks.table.attached, shard, if (own == shard) threadName() else api.none());
-    shard.interpreter_data = py.PyEval_SaveThread();
+    shard.interpreter.data = py.PyEval_SaveThread();
 }
 
 fn threadName() *Object {
@@ -53,7 +53,7 @@ fn threadName() *Object {
 }
 
 fn detach(shard: *Shard) void {
-    py.PyEval_RestoreThread(@ptrCast(shard.interpreter_data.?));
+    py.PyEval_RestoreThread(@ptrCast(shard.interpreter.data.?));
     callHook(callbacks.table.detached, shard, null);
     yield.keepSpare(false);
     if (shard.interruptible) return;
@@ -106,7 +106,18 @@ const turn_ns = 500 * std.time.ns_per_us;
 
 fn acquire(shard: *Shard) void {
     if (interpreter.locked) _ = waiting.fetchAdd(1, .seq_cst);
-    py.PyEval_RestoreThread(@ptrCast(shard.interpreter_data.?));
+    py.PyEval_RestoreThread(@ptrCast(shard.interpreter.data.?));
+    if (!interpreter.locked) return;
+    _ = waiting.fetchSub(1, .seq_cst);
+    _ = entered.fetchAdd(1, .seq_cst);
+    if (giving_way.load(.seq_cst) > 0) sync.wake(&entered, std.math.maxInt(i32));
+}
+
+/// Back to the interpreter after work apart from it, in the middle of a task: shards that hold its lock
+/// know that one waits.
+pub fn comeBack(state: *api.ThreadState) void {
+    if (interpreter.locked) _ = waiting.fetchAdd(1, .seq_cst);
+    py.PyEval_RestoreThread(state);
     if (!interpreter.locked) return;
     _ = waiting.fetchSub(1, .seq_cst);
     _ = entered.fetchAdd(1, .seq_cst);
@@ -116,7 +127,7 @@ fn acquire(shard: *Shard) void {
 fn release(shard: *Shard) void {
     const seen = entered.load(.seq_cst);
     const give_way = wanted(shard);
-    shard.interpreter_data = py.PyEval_SaveThread();
+    shard.interpreter.data = py.PyEval_SaveThread();
     if (!give_way) return;
     // The interpreter lets whoever comes first have the lock, and that is always this thread, awake
     // as it is: it waits until another one has it. (One that is gone meanwhile costs a millisecond.)

@@ -259,6 +259,33 @@ pub const PyRuntime = struct {
         return self.takeFatal();
     }
 
+    /// drive_until(job): runs shard 0 on this thread until that task has ended. The same thread may come back;
+    /// shutdown() runs it for the last time.
+    fn driveUntil(instance: *Object, job: *Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (!PyTask.Type.is(job)) return api.raise(py.PyExc_TypeError.*, "drive_until() takes a Task");
+        if (Shard.current() != null)
+            return api.raise(py.PyExc_RuntimeError.*, "a spargio task runs in this thread: await the coroutine");
+        if (self.driving or !self.runtime.driven)
+            return api.raise(py.PyExc_RuntimeError.*, "this runtime is not to be driven");
+        self.driving = true;
+        defer self.driving = false;
+        const task = PyTask.Type.body(job);
+        var done = false;
+        if (!task.task.isDone()) {
+            task.ended_hook = .{ .function = jobEnded, .owner = @ptrCast(&done) };
+            self.runtime.driveUntil(&done);
+        }
+        if (self.fatal != null) task.retrieved = true;
+        return self.takeFatal();
+    }
+
+    fn jobEnded(owner: *Object) void {
+        const done: *bool = @ptrCast(owner);
+        done.* = true;
+        Shard.current().?.idle.check_interrupts = true; // So that the shard does not sleep first.
+    }
+
     /// signal_fd(fd): what a signal handler writes there ends a wait of shard 0. Before `drive`.
     fn signalFd(instance: *Object, number: *Object) callconv(.c) ?*Object {
         const fd = object.unsigned(number, "fd", std.math.maxInt(i32)) orelse return null;
@@ -516,6 +543,13 @@ pub const PyRuntime = struct {
             api.meth_one,
             "($self, main, /)",
             "Run shard 0 here until all has ended.",
+        ),
+        object.method(
+            "drive_until",
+            &driveUntil,
+            api.meth_one,
+            "($self, job, /)",
+            "Run shard 0 here until that task has ended.",
         ),
         object.method(
             "shutdown",

@@ -126,7 +126,7 @@ pub const StallWatchdog = struct {
         while (scheduler.stop.load(.acquire) == 0) {
             const now = clock.nowNs();
             for (scheduler.shards, self.spots) |*shard, *spot| {
-                const sequence = shard.poll_sequence.load(.monotonic);
+                const sequence = shard.published.poll_sequence.load(.monotonic);
                 if (sequence != spot.seen) {
                     spot.seen = sequence;
                     spot.since_ns = now;

@@ -9,15 +9,15 @@ import socket
 import sys
 import threading
 import weakref
-from asyncio import base_events, format_helpers, sslproto, unix_events
+from asyncio import base_events, format_helpers, unix_events
 from typing import Any
 
 from .._asyncgens import local as shard_local
-from .._backend import start
 from .._ffi.core import Runtime
 from ..options import RuntimeBuilder
 from ._native import LoopCore, wrapped
 from ._stream import SocketTransport
+from ._tls import ssl_protocol_class, start_tls
 
 _log = logging.getLogger("asyncio")
 _format_handle: Any = vars(base_events)["_format_handle"]
@@ -53,6 +53,38 @@ _Base: Any = unix_events._UnixSelectorEventLoop
 class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     """An asyncio event loop. It runs on one shard, on the thread that runs it; the ring is made at
     the first run. Not thread-safe but for ``call_soon_threadsafe``, as any asyncio loop."""
+
+    # What CPython's classes keep in the instance. Without a dictionary that is in use, the
+    # interpreter finds a method in the class without a look into it.
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_clock_resolution",
+        "_closed",
+        "_coroutine_origin_tracking_enabled",
+        "_coroutine_origin_tracking_saved_depth",
+        "_csock",
+        "_current_handle",
+        "_debug",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_internal_fds",
+        "_old_agen_hooks",
+        "_ready",
+        "_runtime",
+        "_scheduled",
+        "_selector",
+        "_signal_handlers",
+        "_ssock",
+        "_stopping",
+        "_task_factory",
+        "_thread_id",
+        "_timer_cancelled_count",
+        "_transports",
+        "_unix_server_sockets",
+        "slow_callback_duration",
+    )
 
     if sys.version_info < (3, 11):  # No call with keywords without a dictionary.
 
@@ -178,11 +210,25 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
         given: Any = waiter
-        ssl_protocol = sslproto.SSLProtocol(
+        ssl_protocol = ssl_protocol_class()(
             self, protocol, sslcontext, given, server_side, server_hostname, **limits
         )
         SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: Any,
+        sslcontext: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        **limits: Any,
+    ) -> Any:
+        return await start_tls(
+            self, transport, protocol, sslcontext, server_side, server_hostname, limits
+        )
 
     # ---- signals: CPython's class wakes itself by a pair of sockets, made when one is wanted ----
 
@@ -204,10 +250,12 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         super().add_signal_handler(sig, callback, *args)
 
 
+EventLoop._own_methods()
+
+
 def _start_runtime() -> Runtime:
-    # Any thread may run and close the loop, so its ring is not bound to one.
-    builder = RuntimeBuilder().shards(1).io_uring_single_issuer(False)
-    return start(builder, driven=True)
+    builder = RuntimeBuilder().shards(1)
+    return builder._start(driven=True)
 
 
 def new_event_loop() -> EventLoop:

@@ -11,6 +11,7 @@ from asyncio import base_events, constants, futures, trsock
 from typing import TYPE_CHECKING, Any
 
 from ._native import StreamCore
+from ._streams import adopt
 
 if TYPE_CHECKING:
     from ._loop import EventLoop
@@ -21,6 +22,16 @@ _log = logging.getLogger("asyncio")
 class SocketTransport(StreamCore):
     """An ``asyncio.Transport`` over a connected socket, which it owns."""
 
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_empty_waiter",
+        "_extra",
+        "_loop",
+        "_server",
+        "_sock",
+        "_sock_fd",
+    )
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
@@ -45,6 +56,7 @@ class SocketTransport(StreamCore):
             extra["peername"] = _name(sock.getpeername)
         self._open(loop, self._sock_fd)
         self.set_protocol(protocol)
+        adopt(self, protocol)
         if server is not None:
             _attach(server, self)
         loop._transports[self._sock_fd] = self
@@ -156,6 +168,9 @@ class SocketTransport(StreamCore):
         sock.close()
         if self._server is not None:
             _detach(self._server, self)
+
+
+SocketTransport._own_methods()
 
 
 def _name(function: Any) -> Any:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from .._counts import at_least
 from .._records import dataclass
+from .._validate import at_least
 from ..fs import sync
 from ..fs._names import Path
 

@@ -239,8 +239,7 @@ pub const Stream = struct {
         py.Py_DecRef(class);
         for ([_]?*Object{
             class,                  self.loop,                self.protocol,         self.context,
-            self.receiver.received, self.receiver.get_buffer, self.receiver.updated,
-            self.receiver.reader,
+            self.receiver.received, self.receiver.get_buffer, self.receiver.updated, self.receiver.reader,
         }) |one| {
             if (one == null) continue;
             const status = visit(one, arg);

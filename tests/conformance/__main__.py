@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from . import anyio_backend
+from .data_suites import run_data
 
 ROOT = Path(__file__).parents[2]
 MODULE_LIMIT_S = 180
@@ -79,7 +80,7 @@ def _module(name: str) -> bool:
     return status == 0
 
 
-SUITES = {"cpython": run_cpython, "anyio-backend": anyio_backend.run}
+SUITES = {"cpython": run_cpython, "anyio-backend": anyio_backend.run, "data": run_data}
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import weakref
-from asyncio import base_events, format_helpers, sslproto, unix_events
+from asyncio import base_events, format_helpers, unix_events
 from typing import Any
 
 from .._asyncgens import local as shard_local
@@ -17,6 +17,7 @@ from .._ffi.core import Runtime
 from ..options import RuntimeBuilder
 from ._native import LoopCore, wrapped
 from ._stream import SocketTransport
+from ._tls import ssl_protocol_class, start_tls
 
 _log = logging.getLogger("asyncio")
 _format_handle: Any = vars(base_events)["_format_handle"]
@@ -209,11 +210,25 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
         given: Any = waiter
-        ssl_protocol = sslproto.SSLProtocol(
+        ssl_protocol = ssl_protocol_class()(
             self, protocol, sslcontext, given, server_side, server_hostname, **limits
         )
         SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: Any,
+        sslcontext: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        **limits: Any,
+    ) -> Any:
+        return await start_tls(
+            self, transport, protocol, sslcontext, server_side, server_hostname, limits
+        )
 
     # ---- signals: CPython's class wakes itself by a pair of sockets, made when one is wanted ----
 
@@ -239,8 +254,7 @@ EventLoop._own_methods()
 
 
 def _start_runtime() -> Runtime:
-    # Any thread may run and close the loop, so its ring is not bound to one.
-    builder = RuntimeBuilder().shards(1).io_uring_single_issuer(False)
+    builder = RuntimeBuilder().shards(1)
     return builder._start(driven=True)
 
 

@@ -1,4 +1,4 @@
-"""An ASGI application under anycorn on each shard, asked over HTTP/1.1 by connections that have both
+"""An ASGI application under anycorn on each shard, asked over HTTP/1.1 by connections with both
 ends on that shard: the third program of parallel.py."""
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def test_reads_in_pieces_and_mixed_with_lines() -> None:
 
 def test_a_read_is_taken_where_a_coroutine_is() -> None:
     async def body(reader: Any, writer: Any, far: socket.socket) -> list[bytes]:
-        assert asyncio.iscoroutine(waiting := reader.read(1))
+        waiting = reader.read(1)
+        assert asyncio.iscoroutine(waiting)
         found = []
         for start in (asyncio.create_task, asyncio.ensure_future, asyncio.gather):
             task = start(waiting)

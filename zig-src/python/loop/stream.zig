@@ -148,7 +148,7 @@ pub const Stream = struct {
             return py.PyErr_WriteUnraisable(self.me());
         defer py.Py_DecRef(method);
         const argument: *Object = exception orelse py._Py_NoneStruct;
-        const handle = Handle.make(loop, method, &.{argument}, api.ref(self.context.?)) orelse
+        const handle = Handle.makeQueued(loop, method, &.{argument}, api.ref(self.context.?)) orelse
             return py.PyErr_WriteUnraisable(self.me());
         loop.push(.{ .handle = handle.objectOf() }) catch py.Py_DecRef(handle.objectOf());
     }

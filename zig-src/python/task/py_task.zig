@@ -7,6 +7,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
 const errors = @import("../../base/errors.zig");
 const trashcan = @import("../cpython/trashcan.zig");
 const core_task = @import("../../task/task.zig");
@@ -15,6 +16,7 @@ const callbacks = @import("../cpython/callbacks.zig");
 const interpreter = &@import("py_interpreter.zig").interpreter;
 const lookAtHandlers = @import("py_interpreter.zig").lookAtHandlers;
 const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
+const inspect = @import("inspect.zig");
 const repr = @import("repr.zig");
 const result_wait = @import("result_wait.zig");
 const Op = @import("../../task/op.zig").Op;
@@ -81,6 +83,8 @@ pub const PyTask = struct {
     raised_by: u32,
     /// Of a write that the cancellation of the task cut short; -1: there was none.
     bytes_written: i64,
+    /// When it was spawned: the beginning of the spawner's pass, if that is a shard.
+    born_ns: u64,
     /// Called once, at the end, in the interpreter.
     ended_hook: ?Hook,
 
@@ -103,6 +107,7 @@ pub const PyTask = struct {
         self.task = .{ .vtable = &vtable, .kind = kind, .preferred = preferred };
         self.waiter = .{ .task = &self.task };
         self.bytes_written = -1;
+        self.born_ns = if (Shard.current()) |shard| shard.now_ns else clock.nowNs();
         self.has_watchdog = PyRuntime.of(runtime).watchdog != null;
         self.runtime = api.ref(runtime);
         self.coroutine = api.ref(coroutine);
@@ -666,6 +671,13 @@ pub const PyTask = struct {
                     api.meth_noargs,
                     "($self, /)",
                     result_wait.cancel_doc,
+                ),
+                object.method(
+                    "stack",
+                    &inspect.stack,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Where its coroutine stands, as text, outermost call first.",
                 ),
                 object.method("done", &done, api.meth_noargs, "($self, /)", "Whether the task has ended."),
                 object.method(

@@ -10,6 +10,7 @@ const py_messages = @import("py_messages.zig");
 const operation = @import("io/operation.zig");
 const operation_methods = @import("io/operation_methods.zig");
 const descriptor = @import("io/descriptor.zig");
+const descriptor_type = @import("io/descriptor_type.zig");
 const held = @import("task/held.zig");
 const quiet = @import("task/quiet_wait.zig");
 const Alarm = @import("task/alarm.zig").Alarm;
@@ -327,7 +328,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     object.header_size = std.mem.alignForward(usize, header_size, 16);
     interpreter.locked = locked != 0;
     if (!callbacks.load(dict)) return null;
-    if (!PyTask.define() or !operation.define() or !descriptor.Descriptor.define() or !CancelScope.define() or
+    if (!PyTask.define() or !operation.define() or !descriptor_type.define() or !CancelScope.define() or
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !generic_op.define() or
         !py_messages.define() or !user_sqe.define() or !RecvMultishot.define() or !AcceptMultishot.define() or
         !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or

@@ -52,7 +52,10 @@ pub const Latency = struct {
         return now;
     }
 
-    pub fn end(self: *const Latency, shard: *Shard, began_ns: u64) void {
-        self.record(shard, .poll, clock.nowNs() -| began_ns);
+    /// After it. The task is not looked at by anybody else: it has not been put anywhere yet.
+    pub fn end(self: *const Latency, shard: *Shard, task: *Task, began_ns: u64) void {
+        const now = clock.nowNs();
+        task.queued_ns = now; // If it goes on at once; a wake-up says otherwise.
+        self.record(shard, .poll, now -| began_ns);
     }
 };

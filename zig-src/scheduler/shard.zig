@@ -292,7 +292,7 @@ pub const Shard = struct {
         self.current_task = null;
         self.published.poll_sequence.store(sequence +% 2, .monotonic);
         if (self.scheduler.forked()) return; // The poll forked, and came back in the child.
-        if (self.latency) |latency| latency.end(self, began_ns);
+        if (began_ns != 0) self.latency.?.end(self, task, began_ns);
         switch (outcome) {
             .ended => self.finish(task),
             .yield => self.requeue(task),
@@ -321,7 +321,6 @@ pub const Shard = struct {
 
     fn requeue(self: *Shard, task: *Task) void {
         assert(self.isHere() and task.started);
-        if (self.latency != null) task.queued_ns = clock.nowNs();
         task.state.store(.queued, .monotonic);
         self.enqueueLocal(task);
     }

@@ -440,14 +440,15 @@ pub const Loop = struct {
             const status = visit(one, arg);
             if (status != 0) return status;
         }
-        for (0..self.queue.len) |i| {
-            const entry = self.queue.at(i);
+        // Nobody is in the inbox: without an interpreter's lock the collector stops all threads, outside of it.
+        for ([_]*Queue{ &self.queue, &self.inbox }) |queue| for (0..queue.len) |i| {
+            const entry = queue.at(i);
             for ([_]?*Object{ entry.handle, entry.callback, entry.context, entry.argument }) |one| {
                 if (one == null) continue;
                 const status = visit(one, arg);
                 if (status != 0) return status;
             }
-        }
+        };
         for (self.schedule.heap.items) |entry| {
             const status = visit(entry.timer, arg);
             if (status != 0) return status;

@@ -465,6 +465,22 @@ pub const PyTask = struct {
         return self.cut and self.waits_for == target;
     }
 
+    /// The whole of a step that waits for `target`, which `owner` keeps alive. Null: it is final, and the outcome
+    /// is the caller's to give. Else what the step returns: it suspends, or this task is cancelled.
+    pub fn untilDone(self: *PyTask, target: *Latch, owner: *Object, suspended: *bool) ??*Object {
+        const is_done = target.isDone();
+        if ((!is_done and self.cancelWanted()) or self.wasCutOff(target)) {
+            self.endWait();
+            return @as(?*Object, self.raiseCancel());
+        }
+        if (!is_done and self.awaitLatch(target, owner)) {
+            suspended.* = true;
+            return @as(?*Object, self.suspendNow());
+        }
+        self.endWait();
+        return null;
+    }
+
     pub fn endWait(self: *PyTask) void {
         const target = self.waits_for orelse return;
         target.removeWaiter(&self.waiter);
@@ -478,18 +494,12 @@ pub const PyTask = struct {
         const self = Type.body(handle);
         const me = demand("await of a JoinHandle") orelse return null;
         if (me == self) return api.raise(py.PyExc_RuntimeError.*, "a task cannot await itself");
-        // Where both were cancelled there is no outcome to lose: who awaits is told of its own end.
-        if (((!self.task.isDone() or self.endedByCancellation()) and me.cancelWanted()) or
-            me.wasCutOff(&self.task.latch))
-        {
+        // If both tasks were cancelled, raise the awaiting task's own cancellation; no result is lost.
+        if (self.task.isDone() and self.endedByCancellation() and me.cancelWanted()) {
             me.endWait();
             return me.raiseCancel();
         }
-        if (!self.task.isDone() and me.awaitLatch(&self.task.latch, handle)) {
-            suspended.* = true;
-            return me.suspendNow();
-        }
-        me.endWait();
+        if (me.untilDone(&self.task.latch, handle, suspended)) |answer| return answer;
         // The close has ended it, and is about to end who awaits: that one is told so, and can clean up.
         if (self.endedByCancellation() and me.endIsNews()) return me.raiseCancel();
         return self.outcome();

@@ -61,4 +61,5 @@ def adopt(transport: SocketTransport, protocol: Any) -> None:
         return
     protocol.__class__ = StreamReaderProtocol
     reader.__class__ = StreamReader
-    transport._feed(protocol._stream_reader_wr, reader._buffer, reader._limit)  # type: ignore[attr-defined]
+    state: Any = reader
+    transport._feed(protocol._stream_reader_wr, state._buffer, state._limit)  # type: ignore[attr-defined]

@@ -267,3 +267,13 @@ def arrivals_of(spec: Mapping[str, Any]) -> Arrivals:
     if kind == "replay" and "file" in values:
         return Replay.from_file(values.pop("file"), **values)
     return _KINDS[kind](**values)
+
+
+def describe(arrivals: Mapping[str, Any]) -> str:
+    """In a few words."""
+    words = ", ".join(
+        f"{name} {len(value) if isinstance(value, list) else format(value, 'g')}"
+        for name, value in arrivals.items()
+        if name != "kind"
+    )
+    return f"{arrivals['kind']} ({words})"

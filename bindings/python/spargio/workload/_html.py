@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spargio._plots import heat_map, line_chart, percentile_plot
 from spargio.latency import Latencies
 from spargio.latency._latencies import show_ns
 
-from ._report import LoadReport, describe
+from ._arrivals import describe
+
+if TYPE_CHECKING:
+    from ._report import LoadReport
 
 __all__ = ("page",)
 

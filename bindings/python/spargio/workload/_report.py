@@ -13,6 +13,8 @@ from spargio import RuntimeStats, _cbor
 from spargio.latency import Latencies
 from spargio.latency._latencies import show_ns
 
+from ._arrivals import describe
+
 if TYPE_CHECKING:
     from ._load import Load
 
@@ -261,16 +263,6 @@ class LoadReport:
             lines.append(f"{name[:13]:14}" + "".join(f"{show_ns(ns):>10}" for ns in points))
         lines += [f"WARNING: {one}" for one in self.warnings]
         return "\n".join(lines)
-
-
-def describe(arrivals: Mapping[str, Any]) -> str:
-    """In a few words."""
-    words = ", ".join(
-        f"{name} {len(value) if isinstance(value, list) else format(value, 'g')}"
-        for name, value in arrivals.items()
-        if name != "kind"
-    )
-    return f"{arrivals['kind']} ({words})"
 
 
 def show_line(before: Raw, after: Raw, start_ns: int) -> str:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import spargio
 from spargio._ffi import schedule
@@ -20,10 +20,12 @@ from spargio._ffi.library import gil_is_shared
 from spargio.latency import Recorder
 
 from ._arrivals import Closed
-from ._load import Load
 from ._report import LoadReport, Raw, show_line
 from ._source import ClosedSource, Source
 from ._targets import Failed, Operation, Session
+
+if TYPE_CHECKING:
+    from ._load import Load
 
 __all__ = ("Generator", "run")
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from random import Random
+from typing import TYPE_CHECKING
 
-from ._load import Load
 from ._targets import Operation
+
+if TYPE_CHECKING:
+    from ._load import Load
 
 
 class Source:

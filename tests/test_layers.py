@@ -75,6 +75,9 @@ BACK = {
     ("fs._file", "fs._direct"): "File.from_fd() of a descriptor with O_DIRECT",
     ("net._bind", "net._tcp"): "the type of the listeners it binds",
     ("asyncio._stream", "asyncio._loop"): "the type of the loop that made the transport",
+    ("workload._report", "workload._html"): "report.write_html() makes the page of a report",
+    ("workload._load", "workload._report"): "the type of what load.run() returns",
+    ("workload._load", "workload._runner"): "load.run() runs a load",
     ("asyncio._streams", "asyncio._stream"): "the type of the transport that a reader is of",
 }
 
@@ -118,6 +121,16 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         order.prepare()
     except CycleError as error:
         pytest.fail(f"modules that import each other: {' <- '.join(error.args[1])}")
+
+
+def test_errors_of_arguments_have_one_form() -> None:
+    """``NAME must be ..., got VALUE``."""
+    found = [
+        name
+        for name, path in modules().items()
+        if re.search(r": allowed (is|are) ", path.read_text())
+    ]
+    assert found == []
 
 
 # ---- Zig ----

@@ -70,5 +70,5 @@ def _item(data: bytes, at: int) -> tuple[Any, int]:
             found[key], at = _item(data, at)
         return found, at
     raise ValueError(
-        f"byte {at - 1} of a snapshot begins an item of kind {kind}: allowed is 0, 3 to 5"
+        f"byte {at - 1} of a snapshot must begin an item of kind 0, 3, 4 or 5, got {kind}"
     )

@@ -7,6 +7,7 @@ from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from ._ffi.core import is_awaitable
+from ._validate import wrong
 
 if TYPE_CHECKING:
     import inspect
@@ -36,11 +37,11 @@ class Main:
             function.close()  # The error says enough: no warning that it was never awaited.
             name = function.__name__
             raise TypeError(
-                f"main is {function!r}: allowed is the function itself, without a call, "
-                f"run({name}) or run({name}, arguments)"
+                f"main must be the function itself, without a call, as run({name}) or "
+                f"run({name}, arguments), got {function!r}"
             )
         if not callable(function):
-            raise TypeError(f"main is {function!r}: allowed is a function, as one of `async def`")
+            raise TypeError(wrong("main", "a function, as one of `async def`", function))
         self.name = getattr(function, "__qualname__", None)
         self._function = function
         self._args = args
@@ -105,8 +106,8 @@ class Main:
         given = self._function(*args, **kwargs)
         if not is_awaitable(given):
             raise TypeError(
-                f"main is {self._function!r}, whose call gave {given!r}: allowed is a function "
-                "whose call gives a coroutine, as one of `async def`"
+                "main must be a function whose call returns a coroutine, as one of `async def`, "
+                f"got {self._function!r}, whose call returned {given!r}"
             )
         return given  # type: ignore[return-value]
 

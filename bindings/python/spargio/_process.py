@@ -18,7 +18,7 @@ from ._ffi.core import Descriptor, native
 from ._ffi.types import Buffer, Coro
 from ._records import dataclass, replace
 from ._resource import AsyncCloseable
-from ._validate import at_least, view_of
+from ._validate import at_least, view_of, wrong
 from .groups import TaskGroup
 
 if TYPE_CHECKING:
@@ -226,11 +226,11 @@ Argument = str | bytes | os.PathLike[str]
 
 
 def _no_argument(given: object) -> str:
-    allowed = "allowed is a str, bytes or a path"
+    allowed = "an argument of Command must be a str, bytes or a path"
     if isinstance(given, (list, tuple)):
         kind = type(given).__name__
-        return f"an argument of Command is the {kind} {given!r}: {allowed}; Command(*argv) takes it"
-    return f"an argument of Command is {given!r}: {allowed}"
+        return f"{allowed}, got the {kind} {given!r}; Command(*argv) takes it"
+    return f"{allowed}, got {given!r}"
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,9 @@ class Command:
 
     def __init__(self, *argv: Argument) -> None:
         if not argv:
-            raise ValueError("Command() without a program: allowed is 1 argument or more")
+            raise ValueError(
+                "Command() must have 1 argument or more, got none: the first is the program"
+            )
         for argument in argv:
             if not isinstance(argument, (str, bytes, os.PathLike)):
                 raise TypeError(_no_argument(argument))
@@ -280,10 +282,12 @@ class Command:
         """The whole environment, names and values as str; None for this process's own."""
         if env is not None:
             if not isinstance(env, Mapping):
-                raise TypeError(f"env is {env!r}: allowed is a dict of str, or None")
+                raise TypeError(wrong("env", "a dict of str, or None", env))
             for item in env.items():
                 if not all(isinstance(part, (str, bytes)) for part in item):
-                    raise TypeError(f"env has {item[0]!r}: {item[1]!r}: allowed is a str for both")
+                    raise TypeError(
+                        f"env must have str for names and values, got {item[0]!r}: {item[1]!r}"
+                    )
         return self._with(env=env)
 
     def cwd(self, path: str | bytes | os.PathLike[str] | None) -> Command:
@@ -349,7 +353,7 @@ class Command:
                 what = getattr(chosen, name)
                 if isinstance(what, (PipeReader, PipeWriter)):
                     if what.fileno() < 0:
-                        raise ValueError(f"{name} is a pipe that is closed: allowed is an open one")
+                        raise ValueError(f"{name} must be an open pipe, got one that is closed")
                     made.append(what := os.dup(what.fileno()))
                 wanted.append(what)
             yield wanted
@@ -423,8 +427,8 @@ def _checked(name: str, what: Stdio, more: str) -> Stdio:
     ):
         is_data = name == "stdin" and isinstance(what, (str, bytes))
         raise TypeError(
-            f"{name} is {what!r}: allowed is PIPE, {more}, INHERIT, a descriptor, an open file or "
-            f"another child's {'stdout' if name == 'stdin' else 'stdin'}"
+            f"{name} must be PIPE, {more}, INHERIT, a descriptor, an open file or another child's "
+            f"{'stdout' if name == 'stdin' else 'stdin'}, got {what!r}"
             f"{'; output(data) gives the child its input' if is_data else ''}"
         )
     return what

@@ -9,6 +9,7 @@ import signal
 
 from ._ffi.core import native
 from ._resource import AsyncCloseable
+from ._validate import wrong
 
 __all__ = ("SignalStream", "ctrl_c", "stream")
 
@@ -26,10 +27,10 @@ class SignalStream(AsyncCloseable):
         self._keys: dict[int, int] = {}
         self._ready: list[signal.Signals] = []
         if not numbers:
-            raise ValueError("no signal is given: allowed is 1 or more")
+            raise ValueError("signals must be 1 or more, got none")
         for number in numbers:
             if not isinstance(number, int):
-                raise TypeError(f"signal is {number!r}: allowed is a number as signal.SIGTERM")
+                raise TypeError(wrong("signal", "a number as signal.SIGTERM", number))
             if number in _FAULTS:
                 raise ValueError(f"signal is {number}: a fault of the program cannot be awaited")
         descriptor = os.eventfd(0, os.EFD_CLOEXEC)

@@ -10,8 +10,8 @@ import sys
 from . import _watchdog
 from ._ffi import constants
 from ._ffi.core import Runtime, native
+from .time import FOREVER_NS
 
-_FOREVER_NS = (1 << 63) - 1
 _NAMES = {constants.BACKEND_IO_URING: "io_uring", constants.BACKEND_EPOLL: "epoll"}
 
 RAISE_MEMLOCK = (
@@ -44,7 +44,7 @@ def begin_beside(runtime: Runtime, *, monitored: bool, blocked_ms: int | None) -
         try:
             _monitor.start(runtime)
         except BaseException:
-            runtime.shutdown(_FOREVER_NS)
+            runtime.shutdown(FOREVER_NS)
             raise
     if blocked_ms is not None:
         from . import _blocked_log

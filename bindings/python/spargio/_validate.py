@@ -9,11 +9,17 @@ from ._ffi.messages import no_buffer
 from ._ffi.types import Buffer
 
 
+def wrong(name: str, allowed: str, value: object, way: str = "") -> str:
+    """What errors say of an argument: its name, what is allowed and what was given. `way` is the
+    way out, if there is one, after a separator."""
+    return f"{name} must be {allowed}, got {value!r}{way}"
+
+
 def at_least(name: str, value: int, least: int) -> int:
     """As an int; ``TypeError`` where it is no integer, ``ValueError`` where it is less."""
     number = integer(name, value)
     if number < least:
-        raise ValueError(f"{name} is {number}: allowed is {least} or more")
+        raise ValueError(wrong(name, f"{least} or more", number))
     return number
 
 
@@ -21,7 +27,7 @@ def within(name: str, value: int, least: int, most: int) -> int:
     """The same with both bounds."""
     number = integer(name, value)
     if not least <= number <= most:
-        raise ValueError(f"{name} is {number}: allowed is {least} to {most}")
+        raise ValueError(wrong(name, f"between {least} and {most}", number))
     return number
 
 
@@ -36,9 +42,9 @@ def view_of(data: Buffer) -> memoryview:
 def check_separator(separator: object) -> None:
     """``TypeError`` and ``ValueError`` for what cannot be looked for among bytes."""
     if not isinstance(separator, (bytes, bytearray, memoryview)):
-        raise TypeError(f"separator is {separator!r}: allowed is bytes")
+        raise TypeError(wrong("separator", "bytes", separator))
     if not separator:
-        raise ValueError("separator is empty: allowed is 1 byte or more")
+        raise ValueError(wrong("separator", "1 byte or more", separator))
 
 
 def integer(name: str, value: int) -> int:
@@ -46,4 +52,4 @@ def integer(name: str, value: int) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is {value!r}: allowed is an integer") from None
+        raise TypeError(wrong(name, "an integer", value)) from None

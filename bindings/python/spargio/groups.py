@@ -190,7 +190,7 @@ class TaskGroup(Shared):
             self._gone(key)
             coroutine.close()
             raise _NotOpen(
-                f"spawn into a TaskGroup that is {self._stage}: allowed while it is open", self
+                f"a TaskGroup must be open for a spawn, got one that is {self._stage}", self
             )
         work = self._run(key, coroutine)
         work.send(None)  # To its pause: from there it tells also that it was closed.

@@ -12,6 +12,7 @@ from ._ffi import constants, library
 from ._ffi.core import Runtime as NativeRuntime
 from ._records import dataclass
 from ._start import begin_beside, start
+from ._validate import wrong
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -146,7 +147,7 @@ class RuntimeBuilder:
         environment's ``SPARGIO_BACKEND`` decides, ``auto`` if it is not set."""
         _check_type("backend", name, str, "'auto', 'io_uring' or 'epoll'")
         if name not in _BACKENDS:
-            raise ValueError(f"backend is {name!r}: allowed is 'auto', 'io_uring' or 'epoll'")
+            raise ValueError(wrong("backend", "'auto', 'io_uring' or 'epoll'", name))
         return self._set("backend", _BACKENDS[name])
 
     def steal_budget(self, tasks: int) -> RuntimeBuilder:
@@ -190,9 +191,7 @@ class RuntimeBuilder:
         """``"mutex"`` (default) or ``"lock_free"``."""
         _check_type("stealable_queue_backend", backend, str, "'mutex' or 'lock_free'")
         if backend not in _QUEUES:
-            raise ValueError(
-                f"stealable_queue_backend is {backend!r}: allowed is 'mutex' or 'lock_free'"
-            )
+            raise ValueError(wrong("stealable_queue_backend", "'mutex' or 'lock_free'", backend))
         return self._set("stealable_queue_backend", _QUEUES[backend])
 
     def ring_entries(self, entries: int) -> RuntimeBuilder:
@@ -203,19 +202,19 @@ class RuntimeBuilder:
         """Shard threads are named prefix-N; 1 to 10 characters of ASCII, default "spargio"."""
         _check_type("thread_prefix", prefix, str, "a str")
         if "\0" in prefix:
-            raise ValueError("thread_prefix has the byte 0: allowed is printable ASCII")
+            raise ValueError("thread_prefix must be printable ASCII, got one with the byte 0")
         return self._put(thread_prefix=prefix.encode())
 
     def thread_affinity(self, cpus: Iterable[int]) -> RuntimeBuilder:
         """CPUs to bind to: shard i runs on ``cpus[i % len(cpus)]``. Default: not bound. The shard
         that ``run`` drives on the calling thread is not bound."""
         if isinstance(cpus, str | bytes) or not isinstance(cpus, Iterable):
-            raise TypeError(f"thread_affinity is {cpus!r}: allowed is a list of CPU numbers")
+            raise TypeError(wrong("thread_affinity", "a list of CPU numbers", cpus))
         numbers = list(cpus)
         for cpu in numbers:
             _check_type("thread_affinity", cpu, int, "a list of CPU numbers")
             if not 0 <= cpu <= _UINT32_MAX:
-                raise ValueError(f"thread_affinity has CPU {cpu}: allowed is a CPU of this process")
+                raise ValueError(f"thread_affinity must be CPUs of this process, got {cpu}")
         self._cpus = library.cpu_array(numbers)
         return self._put(thread_affinity=self._cpus, thread_affinity_count=len(numbers))
 
@@ -226,15 +225,15 @@ class RuntimeBuilder:
         if isinstance(strategy, str):
             if strategy not in _STRATEGIES:
                 raise ValueError(
-                    f"idle_strategy is {strategy!r}: allowed is 'park', 'spin', 'yield' or "
-                    "IdleStrategy.sleep(seconds)"
+                    "idle_strategy must be 'park', 'spin', 'yield' or "
+                    f"IdleStrategy.sleep(seconds), got {strategy!r}"
                 )
             strategy = _STRATEGIES[strategy]
         _check_type("idle_strategy", strategy, IdleStrategy, "a name or an IdleStrategy")
         _check_type("idle_strategy", strategy.seconds, (int, float), "a sleep in seconds")
         if not 0.000001 <= strategy.seconds <= 1:
             raise ValueError(
-                f"idle_strategy sleep is {strategy.seconds} s: allowed is 0.000001 to 1"
+                f"idle_strategy sleep must be between 0.000001 and 1 s, got {strategy.seconds}"
             )
         _check_type("idle_strategy", strategy.kind, int, "an IdleStrategy")
         return self._put(idle_strategy=strategy.kind, idle_sleep_ns=round(strategy.seconds * 1e9))
@@ -243,7 +242,7 @@ class RuntimeBuilder:
         """Whether shards wake one another by ``IORING_OP_MSG_RING`` (default) or by eventfd, as on
         older kernels."""
         if not isinstance(enabled, bool):
-            raise TypeError(f"msg_ring is {enabled!r}: allowed is True or False")
+            raise TypeError(wrong("msg_ring", "True or False", enabled))
         return self._flag(constants.RUNTIME_NO_MSG_RING, "msg_ring", enabled, when=False)
 
     def msg_ring_queue_capacity(self, messages: int) -> RuntimeBuilder:
@@ -283,7 +282,7 @@ class RuntimeBuilder:
         of 2000 ms. Default: not bound."""
         _check_type("io_uring_sqpoll_cpu", cpu, int, "a CPU number")
         if not 0 <= cpu < constants.ANY_CPU:
-            raise ValueError(f"io_uring_sqpoll_cpu is {cpu}: allowed is a CPU of this process")
+            raise ValueError(wrong("io_uring_sqpoll_cpu", "a CPU of this process", cpu))
         idle = self._options.io_uring_sqpoll_idle_ms or _SQPOLL_IDLE_MS
         return self._put(io_uring_sqpoll_idle_ms=idle, io_uring_sqpoll_cpu=cpu)
 
@@ -317,7 +316,7 @@ class RuntimeBuilder:
         with its stack, once each time. Default: off, but on with ``python -X dev`` or where the
         environment's ``SPARGIO_DEBUG`` is 1."""
         if not isinstance(enabled, bool):
-            raise TypeError(f"debug is {enabled!r}: allowed is True or False")
+            raise TypeError(wrong("debug", "True or False", enabled))
         self._debug = enabled
         return self
 
@@ -335,7 +334,7 @@ class RuntimeBuilder:
         number of its process, from a thread of its own, to the same user and root only. Default:
         off, but on where the environment's ``SPARGIO_MONITOR`` is 1."""
         if not isinstance(enabled, bool):
-            raise TypeError(f"monitor is {enabled!r}: allowed is True or False")
+            raise TypeError(wrong("monitor", "True or False", enabled))
         self._monitor = enabled
         return self
 
@@ -345,7 +344,7 @@ class RuntimeBuilder:
         6 times a minute. It costs the tasks nothing. Default: off, but on where the environment's
         ``SPARGIO_WATCHDOG`` is 1."""
         if not isinstance(enabled, bool):
-            raise TypeError(f"watchdog is {enabled!r}: allowed is True or False")
+            raise TypeError(wrong("watchdog", "True or False", enabled))
         self._watchdog = enabled
         return self
 
@@ -355,14 +354,14 @@ class RuntimeBuilder:
         the program's own handlers for them, while ``run`` lasts; on the main thread only. Default:
         none. ``stop_signals=(signal.SIGTERM,)`` is what a service wants."""
         if isinstance(numbers, str | bytes) or not isinstance(numbers, Iterable):
-            raise TypeError(f"stop_signals is {numbers!r}: allowed is a list of signals")
+            raise TypeError(wrong("stop_signals", "a list of signals", numbers))
         given = tuple(numbers)
         for number in given:
             _check_type("stop_signals", number, int, "a list of signals")
             if number not in _STOPPING:
                 raise ValueError(
-                    f"stop_signals has {number!r}: allowed are signals that a program may handle, "
-                    "less those of its faults"
+                    "stop_signals must be signals that a program may handle, less those of its "
+                    f"faults, got {number!r}"
                 )
         self._stop_signals = given
         return self
@@ -429,17 +428,17 @@ class RuntimeBuilder:
     def _flag(self, bit: int, name: str, enabled: bool, *, when: bool) -> RuntimeBuilder:
         """The bit is set where `enabled` is `when`."""
         if not isinstance(enabled, bool):
-            raise TypeError(f"{name} is {enabled!r}: allowed is True or False")
+            raise TypeError(wrong(name, "True or False", enabled))
         others = self._options.flags & ~bit
         return self._put(flags=others | bit if enabled is when else others)
 
     def _tags(self, name: str, known: list[int], tags: Iterable[int]) -> RuntimeBuilder:
         if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
-            raise TypeError(f"{name} is {tags!r}: allowed is a list of tags")
+            raise TypeError(wrong(name, "a list of tags", tags))
         for tag in (given := list(tags)):
             _check_type(name, tag, int, "a list of tags")
             if not 0 <= tag <= _TAG_MAX:
-                raise ValueError(f"{name} has the tag {tag}: allowed is 0 to {_TAG_MAX}")
+                raise ValueError(f"{name} must be tags between 0 and {_TAG_MAX}, got {tag}")
         known += [tag for tag in dict.fromkeys(given) if tag not in known]
         return self._put(**{name: library.tag_array(known), f"{name}_count": len(known)})
 
@@ -475,7 +474,7 @@ def _is_set(variable: str) -> bool:
 
 def _check_type(name: str, value: object, kind: type | tuple[type, ...], allowed: str) -> None:
     if isinstance(value, bool) or not isinstance(value, kind):
-        raise TypeError(f"{name} is {value!r}: allowed is {allowed}")
+        raise TypeError(wrong(name, allowed, value))
 
 
 _NOT_OPTIONS = {"build", "apply", "address", "is_debug", "is_monitored", "is_watched"}

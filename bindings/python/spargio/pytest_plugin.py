@@ -30,7 +30,9 @@ def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
     options: dict[str, Any] = {"shards": SHARDS}
     for marker in reversed(list(request.node.iter_markers("spargio"))):
         if marker.args:
-            raise pytest.UsageError(f"spargio{marker.args!r}: allowed are options by name only")
+            raise pytest.UsageError(
+                f"the arguments of the mark spargio must be options by name, got {marker.args!r}"
+            )
         options |= marker.kwargs
     return options
 
@@ -65,8 +67,8 @@ def blocking(function: Callable[..., Any], request: pytest.FixtureRequest) -> Ca
     """An ordinary fixture function for an asynchronous one."""
     if request.scope != "function":
         pytest.fail(
-            f"the asynchronous fixture {request.fixturename!r} has the scope {request.scope!r}: "
-            "allowed is 'function', because each test has a runtime of its own",
+            f"the scope of the asynchronous fixture {request.fixturename!r} must be 'function', "
+            f"because each test has a runtime of its own, got {request.scope!r}",
             pytrace=False,
         )
 
@@ -113,7 +115,7 @@ async def _keep(
     ready.set_result(value)
     await over
     async for _ in generator:
-        raise RuntimeError("the fixture yields twice: allowed is once")
+        raise RuntimeError("the fixture must yield once, it yields twice")
 
 
 # ---- leaks ----

@@ -135,7 +135,7 @@ class RuntimeHandle(Hints):
         """Where `placement` says."""
         if type(placement) is not TaskPlacement:
             raise TypeError(
-                f"placement is {placement!r}: allowed is a TaskPlacement, as "
+                f"placement must be a TaskPlacement, got {placement!r}: write it as "
                 "TaskPlacement.Pinned(0)"
             )
         return self._spawn(placement.kind, placement.value, coroutine, name)
@@ -247,7 +247,7 @@ class Runtime(Hints):
             raise TypeError("Runtime takes a builder or options, not both")
         chosen = RuntimeBuilder().apply(**options) if builder is None else builder
         if chosen._stop_signals:
-            raise ValueError("stop_signals for a runtime in the background: allowed with run()")
+            raise ValueError("stop_signals must be given to run(), got a runtime in the background")
         self._native = chosen._start(driven=False)
         self._handle = RuntimeHandle(self._native)
         self._owner = os.getpid()

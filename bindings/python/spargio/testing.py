@@ -13,6 +13,7 @@ from . import _boundary
 from . import time as _time
 from ._asyncgens import current_runtime
 from ._ffi.core import Runtime, native
+from ._validate import wrong
 
 if TYPE_CHECKING:
     from ._ffi.core import TimeLimit
@@ -50,7 +51,7 @@ class MockClock:
 
     def __init__(self, *, autojump_threshold: float | None = 0.01) -> None:
         if autojump_threshold is not None and not autojump_threshold >= 0:
-            raise ValueError(f"autojump_threshold is {autojump_threshold!r}: allowed is 0 or more")
+            raise ValueError(wrong("autojump_threshold", "0 or more", autojump_threshold))
         self._threshold = autojump_threshold
         self._now_ns = 0
         # Only single steps on these two: who waits may go away in a finalizer, on any thread.
@@ -69,7 +70,7 @@ class MockClock:
         that order. What these tasks wait for next counts from the new time. Any thread.
         ``ValueError`` for a negative number."""
         if not 0 <= seconds < 1e9:
-            raise ValueError(f"seconds is {seconds!r}: allowed is 0 or more, below 1e9")
+            raise ValueError(wrong("seconds", "0 or more, below 1e9", seconds))
         with self._moving:
             self._move(self._now_ns + int(seconds * _NS))
 

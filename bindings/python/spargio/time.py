@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ._ffi.core import native
 from ._ffi.types import Coro
 from ._shared import Shared
+from ._validate import wrong
 from .errors import CancelledError, carry_written
 
 __all__ = (
@@ -46,13 +47,13 @@ def nanoseconds(seconds: float, name: str) -> int:
     except TypeError:
         raise _no_seconds(name, seconds) from None
     if not allowed:
-        raise ValueError(f"{name} is {seconds!r}: allowed is 0 or more seconds")
+        raise ValueError(wrong(name, "0 or more seconds", seconds))
     return min(int(seconds * _NS), FOREVER_NS) if seconds < 1e9 else FOREVER_NS
 
 
 def _no_seconds(name: str, value: object) -> TypeError:
     way = "; .total_seconds() has those of a timedelta" if hasattr(value, "total_seconds") else ""
-    return TypeError(f"{name} is {value!r}: allowed is a number of seconds{way}")
+    return TypeError(wrong(name, "a number of seconds", value, way))
 
 
 def sleep(seconds: float) -> Coro[None]:
@@ -181,9 +182,9 @@ class move_on_after(_Limit):
 
 def _instant(value: float, name: str) -> float:
     if not hasattr(value, "__float__"):
-        raise TypeError(f"{name} is {value!r}: allowed is an instant of time.monotonic()")
+        raise TypeError(wrong(name, "an instant of time.monotonic()", value))
     if value != value:
-        raise ValueError(f"{name} is {value!r}: allowed is an instant of time.monotonic()")
+        raise ValueError(wrong(name, "an instant of time.monotonic()", value))
     return value
 
 
@@ -294,7 +295,7 @@ class Interval:
         missed_tick_behavior: MissedTickBehavior = MissedTickBehavior.BURST,
     ) -> None:
         if nanoseconds(period, "period") == 0:
-            raise ValueError(f"period is {period!r}: allowed is more than 0 seconds")
+            raise ValueError(wrong("period", "more than 0 seconds", period))
         self._period = period
         self._next = _instant(start, "start")
         self.missed_tick_behavior = missed_tick_behavior

@@ -99,7 +99,7 @@ def test_an_error_of_the_source_comes_after_what_was_before_it(tmp_path: Path) -
 @pytest.mark.parametrize("single", ["name", b"name", Path("name")])
 @pytest.mark.parametrize("call", [fs.read_many, fs.write_many])
 def test_a_single_path_is_refused(call: Any, single: Any) -> None:
-    with pytest.raises(TypeError, match="allowed is an iterable"):
+    with pytest.raises(TypeError, match="must be an iterable"):
         call(single)
 
 

@@ -109,13 +109,13 @@ def test_memory_at_a_former_address_is_not_mistaken(path: Path) -> None:
 
 def test_what_is_wrong_is_named() -> None:
     for count, size, text in (
-        (0, 1, "count is 0: allowed is 1 or more"),
-        (1, -1, "size is -1: allowed is 1 or more"),
-        (1 << 20, 1 << 20, r"count \* size is 1099511627776: allowed are 1073741824 bytes"),
+        (0, 1, "count must be 1 or more.*, got 0"),
+        (1, -1, "size must be 1 or more.*, got -1"),
+        (1 << 20, 1 << 20, r"count \* size must be at most 1073741824 bytes, got 1099511627776"),
     ):
         with pytest.raises(ValueError, match=text):
             fs.RegisteredBuffers(count, size)
-    with pytest.raises(TypeError, match="count is 1.5: allowed is an int"):
+    with pytest.raises(TypeError, match="count must be an int.*, got 1.5"):
         fs.RegisteredBuffers(1.5, 1)  # type: ignore[arg-type]
 
     async def main() -> None:

@@ -130,9 +130,9 @@ def test_what_is_wrong_is_named(path: Path) -> None:
     async def main() -> None:
         ours, theirs = net.UnixStream.pair()
         async with ours, theirs, await fs.File.open(path) as file:
-            with pytest.raises(ValueError, match="offset is -1: allowed is 0 or more"):
+            with pytest.raises(ValueError, match="offset must be 0 or more.*, got -1"):
                 await fs.sendfile(file, ours, -1)
-            with pytest.raises(ValueError, match="length is -2"):
+            with pytest.raises(ValueError, match="length must be 0 or more, or None, got -2"):
                 await fs.sendfile(file, ours, 0, -2)
         with pytest.raises(OSError):
             await fs.sendfile(file, ours)

@@ -107,7 +107,7 @@ def test_a_chosen_local_address(backend: str, tmp_path: Path) -> None:
                 await net.TcpStream.connect(host, port, local_addr=("::1", 0))
             with pytest.raises(OSError, match="192.0.2.1:0"):
                 await net.TcpStream.connect(host, port, local_addr=("192.0.2.1", 0))
-            with pytest.raises(TypeError, match="allowed is a socket.socket"):
+            with pytest.raises(TypeError, match="must be a socket.socket"):
                 await net.TcpStream.connect_socket(7, (host, port))  # type: ignore[arg-type]
 
         path = tmp_path / "socket"
@@ -237,17 +237,17 @@ def test_only_a_plain_socket_is_taken_over() -> None:
         with wrapped, Logged(fileno=os.dup(one.fileno())) as logged:
             for sock in (wrapped, logged):
                 for kind in (net.UnixStream, net.TcpStream, net.UnixDatagram, net.UdpSocket):
-                    with pytest.raises(TypeError, match="allowed is a plain socket.socket"):
+                    with pytest.raises(TypeError, match="must be a plain socket.socket"):
                         kind.from_socket(sock)
                 assert sock.fileno() >= 0
         with one.makefile("rb") as file:
-            with pytest.raises(TypeError, match="allowed is a socket.socket"):
+            with pytest.raises(TypeError, match="must be a socket.socket"):
                 net.UnixStream.from_socket(file)  # type: ignore[arg-type]
             with pytest.raises(ValueError, match="makefile"):
                 net.UnixStream.from_socket(one)
         closed = socket.socket(socket.AF_UNIX)
         closed.close()
-        with pytest.raises(ValueError, match="allowed is an open socket"):
+        with pytest.raises(ValueError, match="must be an open socket"):
             net.UnixStream.from_socket(closed)
         with socket.socket() as unused, pytest.raises(ValueError, match="does not listen"):
             net.TcpListener.from_socket(unused)

@@ -48,7 +48,7 @@ def test_udp_with_a_peer_of_pythons(host: str) -> None:
             assert sock.peer_addr == peer.getsockname()
             with pytest.raises(OSError, match="too long"):
                 await sock.send_to(b"x" * 70_000, peer.getsockname())
-            with pytest.raises(ValueError, match="port is 65536"):
+            with pytest.raises(ValueError, match="port must .*got 65536"):
                 await sock.send_to(b"x", (host, 65536))
 
     with peer:

@@ -47,7 +47,7 @@ def test_unix_streams(tmp_path: Path) -> None:
             await net.UnixStream.connect(path)
         assert refused.value.filename == path
         for wrong in ("x" * 108, "a\0b", ""):
-            with pytest.raises(ValueError, match=r"allowed|cannot contain"):
+            with pytest.raises(ValueError, match=r"must (be|have)|cannot contain"):
                 await net.UnixStream.connect(wrong)
 
     run(main)
@@ -121,7 +121,7 @@ def test_sockets_of_python_are_taken_over_and_given_up() -> None:
         theirs.close()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             for kind in (net.TcpStream, net.TcpListener, net.UnixStream, net.UnixDatagram):
-                with pytest.raises(ValueError, match="allowed is a"):
+                with pytest.raises(ValueError, match="must be a"):
                     kind.from_socket(udp)
             assert udp.fileno() >= 0
 

@@ -117,9 +117,9 @@ async def _outcome(call: Callable[[Any], Any], count: Any) -> None:
 def test_a_count_is_an_integer(name: str, call: Callable[[Any], Any]) -> None:
     async def main() -> None:
         for wrong in (1.5, float("nan"), "2", b"2"):
-            with pytest.raises(TypeError, match=f"^{name} is {wrong!r}: allowed is an integer$"):
+            with pytest.raises(TypeError, match=f"^{name} must be an integer.*, got {wrong!r}"):
                 await _outcome(call, wrong)
-        with pytest.raises(ValueError, match=f"^{name} is -1: allowed is [01] "):
+        with pytest.raises(ValueError, match=f"^{name} must be (between )?[01] .*, got -1"):
             await _outcome(call, -1)
         await _outcome(call, Five())
 

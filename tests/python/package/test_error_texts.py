@@ -93,12 +93,12 @@ def command(*argv: Any) -> process.Command:
 bad: Any = "1"
 CASES: dict[str, tuple[Given, type[BaseException], str]] = {
     # time
-    "sleep of text": (lambda _: spargio.sleep(bad), TypeError, "seconds is '1': allowed is a number"),
+    "sleep of text": (lambda _: spargio.sleep(bad), TypeError, "seconds must be a number.*, got '1'"),
     "sleep of a timedelta": (lambda _: spargio.sleep(timedelta(1)), TypeError, r"\.total_seconds\(\)"),  # type: ignore[arg-type]
-    "timeout of text": (lambda _: spargio.timeout(bad).__enter__(), TypeError, "seconds is '1'"),
-    "timeout_at of text": (lambda _: spargio.timeout_at(bad), TypeError, "deadline is '1'"),
-    "sleep_until of text": (lambda _: spargio.sleep_until(bad), TypeError, "deadline is '1'"),
-    "interval of text": (lambda _: iterate(spargio.interval(bad)), TypeError, "period is '1'"),
+    "timeout of text": (lambda _: spargio.timeout(bad).__enter__(), TypeError, "seconds must .*got '1'"),
+    "timeout_at of text": (lambda _: spargio.timeout_at(bad), TypeError, "deadline must .*got '1'"),
+    "sleep_until of text": (lambda _: spargio.sleep_until(bad), TypeError, "deadline must .*got '1'"),
+    "interval of text": (lambda _: iterate(spargio.interval(bad)), TypeError, "period must .*got '1'"),
     "result of text": (lambda h: h.spawn(work()).result(bad), TypeError, "timeout is '1'"),
     # other libraries' habits
     "asyncio's future": (lambda _: asyncio_future(), RuntimeError, "This is asyncio's"),
@@ -117,21 +117,21 @@ CASES: dict[str, tuple[Given, type[BaseException], str]] = {
     "arguments the wrong way round": (lambda h: h.spawn_pinned(work, 0), TypeError, "shard is <function work"),
     "a placement by name": (lambda h: h.spawn(work, placement="pinned"), TypeError, r"as TaskPlacement\.Pinned\(0\)"),
     "a coroutine function on a thread": (lambda h: h.spawn_blocking(work), TypeError, r"handle\.spawn\(work\("),
-    "a shard of text": (lambda h: h.remote(bad), TypeError, "shard is '1': allowed is an integer"),
+    "a shard of text": (lambda h: h.remote(bad), TypeError, "shard must be an integer.*, got '1'"),
     # addresses
-    "host None": (lambda _: net.TcpListener.bind(None, 0), TypeError, r"host is None: .*'0\.0\.0\.0' or '::' is all"),  # type: ignore[arg-type]
-    "host empty": (lambda _: net.TcpListener.bind("", 0), ValueError, r"host is '': .*'0\.0\.0\.0' or '::' is all"),
-    "connect to None": (lambda _: net.TcpStream.connect(None, 1), TypeError, "host is None"),  # type: ignore[arg-type]
-    "host of bytes": (lambda _: net.TcpStream.connect(b"x", 1), TypeError, "host is b'x': allowed is a str"),  # type: ignore[arg-type]
-    "a port of text": (lambda _: net.TcpListener.bind("::1", bad), TypeError, "port is '1': allowed is an integer"),
+    "host None": (lambda _: net.TcpListener.bind(None, 0), TypeError, r"host must be .*got None; '0\.0\.0\.0' or '::' is all"),  # type: ignore[arg-type]
+    "host empty": (lambda _: net.TcpListener.bind("", 0), ValueError, r"host must be .*got ''; '0\.0\.0\.0' or '::' is all"),
+    "connect to None": (lambda _: net.TcpStream.connect(None, 1), TypeError, "host must .*got None"),  # type: ignore[arg-type]
+    "host of bytes": (lambda _: net.TcpStream.connect(b"x", 1), TypeError, "host must be a str.*, got b'x'"),  # type: ignore[arg-type]
+    "a port of text": (lambda _: net.TcpListener.bind("::1", bad), TypeError, "port must be an integer.*, got '1'"),
     "no such name": (lambda _: net.TcpStream.connect("a..b", 1), OSError, "no host name can be 'a..b'"),
     "too long a name": (lambda _: net.TcpStream.connect("a" * 70, 1), OSError, "no host name can be 'aaa"),
-    "address of text": (lambda _: net.TcpStream.connect_addr("::1"), TypeError, r"allowed is \(host, port\)"),  # type: ignore[arg-type]
-    "address of one": (lambda _: net.TcpListener.bind_addr(("::1",)), TypeError, r"allowed is \(host, port\)"),  # type: ignore[arg-type]
-    "IPv6 on IPv4": (lambda _: udp(("::1", 9)), ValueError, "an IPv6 address: allowed is an IPv4 address"),
+    "address of text": (lambda _: net.TcpStream.connect_addr("::1"), TypeError, r"must be \(host, port\)"),  # type: ignore[arg-type]
+    "address of one": (lambda _: net.TcpListener.bind_addr(("::1",)), TypeError, r"must be \(host, port\)"),  # type: ignore[arg-type]
+    "IPv6 on IPv4": (lambda _: udp(("::1", 9)), ValueError, "host must be an IPv4 address.*an IPv6 address"),
     "connect IPv6 on IPv4": (lambda _: udp_connect("::1"), OSError, "the family of this socket, IPv4"),
-    "a Unix address of a pair": (lambda _: net.UnixStream.connect(("a", 1)), TypeError, "allowed is a path"),  # type: ignore[arg-type]
-    "no socket": (lambda _: net.TcpStream.from_socket(5), TypeError, "socket is 5"),  # type: ignore[arg-type]
+    "a Unix address of a pair": (lambda _: net.UnixStream.connect(("a", 1)), TypeError, "must be a path"),  # type: ignore[arg-type]
+    "no socket": (lambda _: net.TcpStream.from_socket(5), TypeError, "socket must .*got 5"),  # type: ignore[arg-type]
     # data
     "text": (stream(lambda s: s.write_all(bad)), TypeError, r"data is '1': .*text\.encode\(\)"),
     "text among buffers": (stream(lambda s: s.write_vectored([b"x", bad])), TypeError, "data is '1'"),
@@ -142,27 +142,27 @@ CASES: dict[str, tuple[Given, type[BaseException], str]] = {
     "into what is read-only": (stream(lambda s: s.recv_into(b"x")), BufferError, "bytes, which is read-only"),
     "a count of text": (stream(lambda s: s.recv(bad)), TypeError, "the number of bytes is '1': allowed is an integer"),
     "a count too great": (stream(lambda s: s.recv(1 << 70)), ValueError, "the number of bytes is 11805916"),
-    "a separator of text": (stream(lambda s: s.read_until(bad)), TypeError, "separator is '1': allowed is bytes"),
+    "a separator of text": (stream(lambda s: s.read_until(bad)), TypeError, "separator must be bytes.*, got '1'"),
     "awaited twice": (stream(awaited_twice), RuntimeError, r"can be awaited once: write_all of socket \d+ was"),
     "closed": (stream(lambda s: closed(s, lambda s: s.recv(1))), spargio.ClosedError, "the socket is closed"),
     "closed file": (file(closed_file), spargio.ClosedError, "the file '/etc/passwd' is closed"),
     # files
-    "path None": (lambda _: fs.File.open(None), TypeError, "path is None: allowed is a str, bytes or os.PathLike"),  # type: ignore[arg-type]
+    "path None": (lambda _: fs.File.open(None), TypeError, "path must be a str, bytes or os.PathLike.*, got None"),  # type: ignore[arg-type]
     "path of a descriptor": (lambda _: fs.File.open(0), TypeError, r"File\.from_fd\(\) takes a descriptor"),  # type: ignore[arg-type]
     "text mode": (lambda _: fs.open("x", "rt"), ValueError, r"file\.text\(\) is for text"),  # type: ignore[arg-type]
-    "permissions of text": (lambda _: fs.create_dir("x", mode=bad), TypeError, "mode is '1': allowed is an int as 0o644"),
+    "permissions of text": (lambda _: fs.create_dir("x", mode=bad), TypeError, "mode must be an int as 0o644.*, got '1'"),
     "a file for reading": (file(lambda f: f.write_at(0, b"x")), OSError, "it is not open for writing: '/etc/passwd'"),
     "an offset of bytes": (file(lambda f: f.write_at(b"x", 0)), TypeError, "offset is b'x'"),  # type: ignore[arg-type]
-    "seek of text": (file(lambda f: f.cursor().seek(bad)), TypeError, "offset is '1': allowed is an integer"),
+    "seek of text": (file(lambda f: f.cursor().seek(bad)), TypeError, "offset must be an integer.*, got '1'"),
     "bytes as text": (file(lambda f: f.text().write(b"x")), TypeError, r"file\.cursor\(\) writes bytes"),  # type: ignore[arg-type]
     # children and signals
     "argv as a list": (lambda _: command(["ls", "-l"]), TypeError, r"Command\(\*argv\) takes it"),
-    "an argument that is a number": (lambda _: command("sleep", 1), TypeError, "an argument of Command is 1"),
+    "an argument that is a number": (lambda _: command("sleep", 1), TypeError, "an argument of Command must .*got 1"),
     "args of text": (lambda _: command("ls").args("-l"), TypeError, r"args\(\['-l'\]\)"),
-    "a variable that is a number": (lambda _: command("ls").env({"A": 1}), TypeError, "env has 'A': 1"),  # type: ignore[dict-item]
+    "a variable that is a number": (lambda _: command("ls").env({"A": 1}), TypeError, "env must have str for names and values, got 'A': 1"),  # type: ignore[dict-item]
     "input of text": (lambda _: command("cat").stdin(bad), TypeError, r"output\(data\) gives the child its input"),
-    "a signal by name": (lambda _: signal.stream("SIGTERM"), TypeError, r"allowed is a number as signal\.SIGTERM"),  # type: ignore[arg-type]
-    "boundary seconds": (lambda _: boundary.channel(1)[0].try_call(1, seconds=bad), TypeError, "seconds is '1'"),
+    "a signal by name": (lambda _: signal.stream("SIGTERM"), TypeError, r"must be a number as signal\.SIGTERM"),  # type: ignore[arg-type]
+    "boundary seconds": (lambda _: boundary.channel(1)[0].try_call(1, seconds=bad), TypeError, "seconds must .*got '1'"),
 }  # fmt: skip
 
 

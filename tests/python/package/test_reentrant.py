@@ -257,7 +257,7 @@ def child_from_a_finalizer() -> Case:
             try:
                 groups[0].spawn(child())
             except RuntimeError as error:
-                assert "allowed while it is open" in str(error)
+                assert "must be open for a spawn" in str(error)
             else:
                 spawned.append(1)
 

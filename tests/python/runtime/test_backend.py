@@ -144,7 +144,7 @@ def test_a_wrong_environment_is_named() -> None:
 
 @pytest.mark.parametrize("wrong", ["kqueue", "", "EPOLL"])
 def test_a_wrong_option_is_named(wrong: str) -> None:
-    allowed = f"backend is {wrong!r}: allowed is 'auto', 'io_uring' or 'epoll'"
+    allowed = f"backend must be 'auto', 'io_uring' or 'epoll', got {wrong!r}"
     with pytest.raises(ValueError, match=allowed):
         spargio.RuntimeBuilder().backend(wrong)
 

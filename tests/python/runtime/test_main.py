@@ -145,7 +145,7 @@ def test_a_coroutine_says_what_to_write_and_is_closed() -> None:
     async def main() -> None: ...
 
     coroutine = main()
-    with pytest.raises(TypeError, match=r"the function itself, without a call, run\(main\)"):
+    with pytest.raises(TypeError, match=r"the function itself, without a call, as run\(main\)"):
         spargio.run(coroutine)  # type: ignore[call-overload]
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
 

@@ -223,7 +223,9 @@ def test_tags_add_up(name: str) -> None:
 @pytest.mark.parametrize("name", TAG_LISTS)
 @pytest.mark.parametrize("tags", [[-1], [65536], [1, 1 << 40]])
 def test_tags_out_of_range(name: str, tags: list[int]) -> None:
-    with pytest.raises(ValueError, match=f"{name} has the tag {tags[-1]}: allowed is 0 to 65535"):
+    with pytest.raises(
+        ValueError, match=f"{name} must be tags between 0 and 65535, got {tags[-1]}"
+    ):
         getattr(spargio.RuntimeBuilder(), name)(tags)
 
 
@@ -254,7 +256,7 @@ def test_254_tags_can_be_coalesced() -> None:
 def test_switches_take_a_bool(name: str) -> None:
     for enabled in (True, False):
         assert spargio.run(in_force, **{name: enabled})["shards"] == len(CPUS)
-    with pytest.raises(TypeError, match=f"{name} is 1: allowed is True or False"):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got 1"):
         getattr(spargio.RuntimeBuilder(), name)(1)
 
 

@@ -150,11 +150,11 @@ def test_a_stream_of_signals_goes_on_beside_it() -> None:
 @pytest.mark.parametrize(
     ("given", "kind", "text"),
     [
-        (15, TypeError, "stop_signals is 15: allowed is a list of signals"),
-        (["TERM"], TypeError, "stop_signals is 'TERM': allowed is a list of signals"),
-        ([0], ValueError, "stop_signals has 0"),
-        ([signal.SIGKILL], ValueError, "stop_signals has "),
-        ([signal.SIGSEGV], ValueError, "stop_signals has "),
+        (15, TypeError, "stop_signals must be a list of signals, got 15"),
+        (["TERM"], TypeError, "stop_signals must be a list of signals, got 'TERM'"),
+        ([0], ValueError, "stop_signals must be signals that a program may handle"),
+        ([signal.SIGKILL], ValueError, "stop_signals must be signals that a program may handle"),
+        ([signal.SIGSEGV], ValueError, "stop_signals must be signals that a program may handle"),
     ],
 )
 def test_wrong_signals(given: Any, kind: type[Exception], text: str) -> None:
@@ -165,7 +165,7 @@ def test_wrong_signals(given: Any, kind: type[Exception], text: str) -> None:
 
 def test_where_no_signal_can_come() -> None:
     builder = spargio.Runtime.builder().shards(1).stop_signals([signal.SIGTERM])
-    with pytest.raises(ValueError, match="stop_signals for a runtime in the background"):
+    with pytest.raises(ValueError, match="stop_signals must be given to run"):
         builder.build()
     errors: list[BaseException] = []
 

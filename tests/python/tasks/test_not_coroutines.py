@@ -155,11 +155,14 @@ def test_a_coroutine_runs_once() -> None:
     [
         (
             lambda: a_function,
-            r"main is <function a_function at .*>, whose call gave None: allowed is",
+            r"main must be .*, got <function a_function at .*>, whose call returned None",
         ),
-        (lambda: an_async_generator, r"whose call gave <async_generator .*>: allowed is"),
-        (lambda: 5, r"main is 5: allowed is a function"),
-        (lambda: None, r"main is None: allowed is a function"),
+        (
+            lambda: an_async_generator,
+            r"main must be a function .* whose call returned <async_generator .*>",
+        ),
+        (lambda: 5, r"main must be a function.*, got 5"),
+        (lambda: None, r"main must be a function.*, got None"),
     ],
 )
 @pytest.mark.parametrize("run", ["run", "run_with", "run_local_on", "main"])
@@ -181,7 +184,7 @@ def start(run: str, main: Any) -> object:
 
 def test_run_of_a_coroutine_says_to_leave_out_the_call() -> None:
     coroutine = value(5)
-    with pytest.raises(TypeError, match=r"main is <coroutine .*>: allowed is the function itself"):
+    with pytest.raises(TypeError, match=r"main must be the function itself.*, got <coroutine .*>"):
         spargio.run(coroutine, shards=1)  # type: ignore[arg-type]
     coroutine.close()
 

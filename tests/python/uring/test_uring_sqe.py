@@ -38,7 +38,7 @@ def read_sqe(fd: int, buffer: bytearray) -> Sqe:
 def test_an_sqe_takes_no_unknown_name_and_no_value_out_of_range() -> None:
     for wrong in ({"opcode": 256}, {"fd": 1 << 31}, {"fd": -(1 << 31) - 1}, {"off": -1}):
         [(name, value)] = wrong.items()
-        with pytest.raises(ValueError, match=f"{name} is {value}: allowed is "):
+        with pytest.raises(ValueError, match=f"{name} must be .*, got {value}"):
             Sqe(**wrong)
     with pytest.raises(AttributeError, match="'lenght'"):
         Sqe(lenght=1)
@@ -143,11 +143,11 @@ def test_what_is_not_an_sqe_is_refused(two: spargio.RuntimeHandle) -> None:
     native_any = two.uring_native_unbound()
     with pytest.raises(TypeError, match="Sqe"):
         native_any.submit_unsafe(bytes(64))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="keep is a bytes"):
+    with pytest.raises(TypeError, match="keep must be a sequence of objects"):
         native_any.submit_unsafe(Sqe(), b"name")
     with pytest.raises(ValueError, match="sqe has 63 bytes: allowed is 64"):
         native.submit_sqe(bytes(63), ())
-    with pytest.raises(ValueError, match="shard is 2: allowed is 0 to 1"):
+    with pytest.raises(ValueError, match="shard must be between 0 and 1.*, got 2"):
         native_any.submit_unsafe_on_shard(2, Sqe())
 
 

@@ -164,7 +164,7 @@ class _Whole:
             value = self.least - 1
         if not self.least <= value <= self.most:
             raise argparse.ArgumentTypeError(
-                f"{text!r}: allowed is a whole number from {self.least} to {self.most}"
+                f"must be a whole number from {self.least} to {self.most}, got {text!r}"
             )
         return value
 
@@ -175,7 +175,9 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r}: allowed is more than 0, at most 86400 seconds")
+        raise argparse.ArgumentTypeError(
+            f"must be more than 0 and at most 86400 seconds, got {text!r}"
+        )
     return value
 
 

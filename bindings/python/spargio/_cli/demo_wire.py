@@ -21,6 +21,6 @@ class WireError(Exception):
 def check_name(name: bytes) -> None:
     """Refuses what could mean another folder. The service does not even use the name as a path."""
     if not 1 <= len(name) <= NAME_BYTES_MAX:
-        raise WireError(f"the name has {len(name)} bytes: allowed is 1 to {NAME_BYTES_MAX}")
+        raise WireError(f"the name must have between 1 and {NAME_BYTES_MAX} bytes, got {len(name)}")
     if b"/" in name or b"\0" in name or name in (b".", b".."):
         raise WireError(f"the name {name!r} is not a plain file name")

@@ -100,7 +100,7 @@ class Sqe(ctypes.Structure):
         bits, signed = _shape(name)
         least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
         if not least <= value <= most:
-            raise ValueError(f"{name} is {value}: allowed is {least} to {most}")
+            raise ValueError(f"{name} must be between {least} and {most}, got {value}")
         super().__setattr__(name, value)
 
 

@@ -15,11 +15,10 @@ from .._ffi import constants
 from .._ffi.core import Future, JoinHandle, native
 from .._ffi.core import Runtime as NativeRuntime
 from ..options import RuntimeBuilder
+from ..time import FOREVER_NS
 from ._loop import Loop, TaskState, current_loop, current_state
 
 T = TypeVar("T")
-
-_FOREVER_NS = (1 << 63) - 1
 
 
 class SpargioTaskInfo(TaskInfo):
@@ -90,7 +89,7 @@ class TestRunner(BaseTestRunner):
     def _stop(self) -> None:
         runtime, self._runtime, self._loop, self._task = self._runtime, None, None, None
         if runtime is not None:
-            runtime.shutdown(_FOREVER_NS)
+            runtime.shutdown(FOREVER_NS)
             _watchdog.join(runtime)
 
     def is_running(self) -> bool:

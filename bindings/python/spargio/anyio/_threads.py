@@ -19,6 +19,7 @@ from anyio.abc import AsyncBackend
 
 from .._blocking import pool, to_its_end
 from .._ffi.core import Future
+from .._validate import wrong
 from ._loop import Loop, _call, checkpoint, current_loop, current_state
 from ._scope import CancelScope, cancelled
 from ._sync import CapacityLimiter as OurLimiter
@@ -121,7 +122,7 @@ def check_cancelled() -> None:
 def _loop_of(token: object) -> Loop:
     found = token or threadlocals.current_token.native_token
     if not isinstance(found, Loop):
-        raise TypeError(f"token is {found!r}: allowed is the current_token() of a spargio task")
+        raise TypeError(wrong("token", "the current_token() of a spargio task", found))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._ffi.types import Buffer
 from .._pieces import joined
-from .._validate import at_least, integer
+from .._validate import at_least, integer, wrong
 from ..errors import bytes_written
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class Cursor:
         elif whence == os.SEEK_END:
             offset += (await self._file.metadata()).size
         elif whence != os.SEEK_SET:
-            raise ValueError(f"whence is {whence}: allowed is 0, 1 or 2")
+            raise ValueError(wrong("whence", "0, 1 or 2", whence))
         if offset < 0:
-            raise ValueError(f"seek to {offset}: allowed is 0 or more")
+            raise ValueError(wrong("the position to seek to", "0 or more", offset))
         self._position = offset
         self._ahead.clear()
         return offset
@@ -226,7 +226,7 @@ class TextCursor:
         """All of `text`, encoded, as it is. A byte order mark, where the encoding has one, is
         written at the start of the file only."""
         if not isinstance(text, str):
-            raise TypeError(f"text is {text!r}: allowed is a str; file.cursor() writes bytes")
+            raise TypeError(wrong("text", "a str", text, "; file.cursor() writes bytes"))
         encoder = self._encoder or await self._first_encoder()
         await self._cursor.write(encoder.encode(text, final=True))
         self._encoder = encoder

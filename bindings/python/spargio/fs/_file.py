@@ -13,7 +13,7 @@ from .._ffi.types import Buffer, Coro
 from .._hints import Hints
 from .._pieces import joined, one_call
 from .._resource import AsyncCloseable
-from .._validate import within
+from .._validate import within, wrong
 from ._cursor import Cursor, TextCursor, appends
 from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
 from ._names import AT_EMPTY_PATH, Path, check_mode, encode, label
@@ -79,7 +79,7 @@ class File(Hints, AsyncCloseable):
         filename."""
         if mode not in _FLAGS:
             text = "; a file is binary, file.text() is for text" if "t" in str(mode) else ""
-            raise ValueError(f"mode is {mode!r}: allowed is one of {', '.join(_MODES)}{text}")
+            raise ValueError(wrong("mode", f"one of {', '.join(_MODES)}", mode, text))
         flags = _FLAGS[mode]
         permissions = check_mode("permissions", permissions)
         return cls(await native.open(encode(path), label(path), flags, permissions), path)

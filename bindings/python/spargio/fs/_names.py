@@ -7,6 +7,8 @@ import os
 import sys
 from typing import Any
 
+from .._validate import wrong
+
 # linux/fcntl.h
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
@@ -27,7 +29,7 @@ def encode(path: Any) -> bytes:
         name = path.encode(_ENCODING, _ERRORS) if type(path) is str else os.fsencode(path)
     except TypeError:
         way = "; File.from_fd() takes a descriptor" if isinstance(path, int) else ""
-        raise TypeError(f"path is {path!r}: allowed is a str, bytes or os.PathLike{way}") from None
+        raise TypeError(wrong("path", "a str, bytes or os.PathLike", path, way)) from None
     if b"\0" in name:
         raise ValueError(f"path is {path!r}: a path cannot contain a NUL byte")
     return name
@@ -38,9 +40,9 @@ def check_mode(name: str, mode: int) -> int:
     try:
         number = operator.index(mode)
     except TypeError:
-        raise TypeError(f"{name} is {mode!r}: allowed is an int as 0o644") from None
+        raise TypeError(wrong(name, "an int as 0o644", mode)) from None
     if not 0 <= number <= 0o7777:
-        raise ValueError(f"{name} is {number:#o}: allowed is 0 to 0o7777")
+        raise ValueError(f"{name} must be between 0 and 0o7777, got {number:#o}")
     return number
 
 

@@ -36,7 +36,7 @@ class RegisteredBuffers:
     def __init__(self, count: int, size: int) -> None:
         count, size = at_least("count", count, 1), at_least("size", size, 1)
         if count * size > _BYTES_MAX:
-            raise ValueError(f"count * size is {count * size}: allowed are {_BYTES_MAX} bytes")
+            raise ValueError(f"count * size must be at most {_BYTES_MAX} bytes, got {count * size}")
         self._size = size
         self._memory = mmap.mmap(-1, count * size)
         self._view = memoryview(self._memory)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
+from .._validate import wrong
 from .._writing import writing
 from ..runtime import current_handle
 from ._file import File
@@ -36,9 +37,9 @@ async def sendfile(
     in its attributes ``bytes_written`` and ``sent`` how many bytes the stream took before.
     """
     if offset < 0:
-        raise ValueError(f"offset is {offset}: allowed is 0 or more")
+        raise ValueError(wrong("offset", "0 or more", offset))
     if length is not None and length < 0:
-        raise ValueError(f"length is {length}: allowed is 0 or more, or None")
+        raise ValueError(wrong("length", "0 or more, or None", length))
     transfer = _Transfer(file, stream, offset, _NO_OFFSET if length is None else length)
     with writing(stream._io) as progress:
         try:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, TypeVar
 
 from .._ffi.core import Future, native
-from .._validate import at_least
+from .._validate import at_least, wrong
 from ._names import Path, encode
 from ._stream import Chunk, News, feed, stream
 
@@ -44,7 +44,7 @@ async def read_to_string(path: Path, encoding: str = "utf-8", errors: str = "str
 def no_path(name: str, given: object) -> None:
     """What takes many paths takes no single one for the paths of its characters."""
     if isinstance(given, (str, bytes, bytearray, os.PathLike)):
-        raise TypeError(f"{name} is {given!r}: allowed is an iterable of them, such as a list")
+        raise TypeError(wrong(name, "an iterable of them, such as a list", given))
 
 
 class _Files(Chunk[P, Result]):

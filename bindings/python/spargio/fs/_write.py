@@ -57,11 +57,11 @@ def _check_data(data: object) -> None:
     except TypeError:
         kind = type(data).__name__
         raise TypeError(
-            f"data is {kind}: allowed is bytes, bytearray, memoryview or another buffer"
+            f"data must be bytes, bytearray, memoryview or another buffer, got {kind}"
         ) from None
     with view:
         if not view.c_contiguous:
-            raise BufferError("data is a buffer in pieces: allowed is a contiguous one")
+            raise BufferError("data must be a contiguous buffer, got one in pieces")
 
 
 # ---- one file, several writers ----

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from .._ffi.types import Buffer
 from .._shared import Shared
-from .._validate import view_of, within
+from .._validate import view_of, within, wrong
 from ..errors import IncompleteReadError, SpargioError
 from ._buffered import BufReader
 from ._streams import AsyncRead, AsyncWrite
@@ -35,9 +35,9 @@ class LengthDelimited(Shared):
         max_frame: int = 8 * 1024 * 1024,
     ) -> None:
         if length_bytes not in (1, 2, 4, 8):
-            raise ValueError(f"length_bytes is {length_bytes}: allowed is 1, 2, 4 or 8")
+            raise ValueError(wrong("length_bytes", "1, 2, 4 or 8", length_bytes))
         if byteorder not in ("big", "little"):
-            raise ValueError(f"byteorder is {byteorder!r}: allowed is 'big' or 'little'")
+            raise ValueError(wrong("byteorder", "'big' or 'little'", byteorder))
         self._stream = stream
         self._reader = BufReader(stream)
         self._length_bytes = length_bytes
@@ -68,7 +68,7 @@ class LengthDelimited(Shared):
             self._expected = int.from_bytes(head, self._byteorder)
         if self._expected > self._max_frame:
             raise FrameTooLong(
-                f"a frame of {self._expected} bytes came: allowed is {self._max_frame}"
+                f"a frame must have at most {self._max_frame} bytes, one of {self._expected} came"
             )
         try:
             frame = await self._reader.read_exactly(self._expected)
@@ -82,7 +82,7 @@ class LengthDelimited(Shared):
         """Send a frame. :class:`FrameTooLong`: nothing was sent."""
         size = view_of(data).nbytes
         if size > self._max_frame:
-            raise FrameTooLong(f"a frame of {size} bytes: allowed is {self._max_frame}")
+            raise FrameTooLong(f"a frame must have at most {self._max_frame} bytes, got {size}")
         head = size.to_bytes(self._length_bytes, self._byteorder)
         await self._stream.write_all(b"".join((head, data)))
 

@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import Any
 
-from .._validate import within
+from .._validate import within, wrong
 
 InetAddress = tuple[str, int] | tuple[str, int, int, int]
 UnixAddress = str | bytes | bytearray | os.PathLike[str] | os.PathLike[bytes]
@@ -36,17 +36,15 @@ def check_host(host: object, allowed: str = "a name or a numeric address") -> st
         return host
     every = "" if host else "; '0.0.0.0' or '::' is all addresses of this machine"
     if isinstance(host, str):
-        raise ValueError(f"host is {host!r}: allowed is {allowed}{every}")
-    raise TypeError(f"host is {host!r}: allowed is a str, {allowed}{every}")
+        raise ValueError(wrong("host", allowed, host, every))
+    raise TypeError(wrong("host", f"a str, {allowed}", host, every))
 
 
 def check_pair(address: object) -> tuple[Any, ...]:
     """An address as (host, port) or with flowinfo and scope_id; ``TypeError`` for anything else."""
     if isinstance(address, (tuple, list)) and 2 <= len(address) <= 4:
         return tuple(address)
-    raise TypeError(
-        f"address is {address!r}: allowed is (host, port), or with flowinfo and scope_id"
-    )
+    raise TypeError(wrong("address", "(host, port), or with flowinfo and scope_id", address))
 
 
 def family_of(host: str) -> int:
@@ -58,7 +56,7 @@ def family_of(host: str) -> int:
         except OSError:
             continue
         return family
-    raise ValueError(f"host is {host!r}: allowed is a numeric IPv4 or IPv6 address")
+    raise ValueError(wrong("host", "a numeric IPv4 or IPv6 address", host))
 
 
 def encode(family: int, address: Address) -> bytes:
@@ -72,8 +70,8 @@ def encode(family: int, address: Address) -> bytes:
         names: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
         way = "; '::ffff:...' is an IPv4 address to it" if family == socket.AF_INET6 else ""
         raise ValueError(
-            f"host is {host!r}, an {names[found]} address: allowed is an {names[family]} address, "
-            f"as the socket is one{way}"
+            f"host must be an {names[family]} address, as the socket is one, got {host!r}, an "
+            f"{names[found]} address{way}"
         )
     if family == socket.AF_INET:
         return _FAMILY.pack(family) + _INET.pack(port, socket.inet_pton(family, host))
@@ -90,22 +88,20 @@ def encode(family: int, address: Address) -> bytes:
 def unix_name(path: object) -> bytes | str:
     """As the socket module takes it: a path may be any ``os.PathLike``."""
     if not isinstance(path, (str, bytes, bytearray, os.PathLike)):
-        raise TypeError(
-            f"a Unix address is {path!r}: allowed is a path, or bytes that begin with a NUL"
-        )
+        raise TypeError(wrong("a Unix address", "a path, or bytes that begin with a NUL", path))
     return bytes(path) if isinstance(path, (bytes, bytearray)) else os.fspath(path)
 
 
 def _encode_unix(path: Address) -> bytes:
     name = os.fsencode(unix_name(path))
     if not name:
-        raise ValueError("a Unix address is empty: allowed is a path or an abstract name")
+        raise ValueError("a Unix address must be a path or an abstract name, got none")
     abstract = name[0] == 0
     if not abstract and b"\0" in name:
         raise ValueError(f"path is {path!r}: a path cannot contain a NUL byte")
     longest = _UNIX_PATH_MAX if abstract else _UNIX_PATH_MAX - 1
     if len(name) > longest:
-        raise ValueError(f"a Unix address of {len(name)} bytes: allowed are {longest}")
+        raise ValueError(f"a Unix address must have at most {longest} bytes, got {len(name)}")
     return _FAMILY.pack(socket.AF_UNIX) + name + (b"" if abstract else b"\0")
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from .._ffi.core import Future, native
-from .._validate import at_least
+from .._validate import at_least, wrong
 from ..cancellation import CancellationToken
 from ..errors import CancelledError, ClosedError, Overloaded
 from ..groups import TaskGroup
@@ -302,8 +302,8 @@ async def _accept_until(
 def _check(listeners: list[AnyListener], handler: object) -> None:
     for one in listeners:
         if not isinstance(one, (TcpListener, UnixListener)):
-            raise TypeError(f"a listener is {one!r}: allowed is a TcpListener or a UnixListener")
+            raise TypeError(wrong("a listener", "a TcpListener or a UnixListener", one))
     if not listeners:
-        raise ValueError("listeners is empty: allowed is one or more")
+        raise ValueError("listeners must be one or more, got none")
     if not callable(handler):
-        raise TypeError(f"handler is {handler!r}: allowed is an async function of a stream")
+        raise TypeError(wrong("handler", "an async function of a stream", handler))

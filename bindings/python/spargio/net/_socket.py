@@ -12,6 +12,7 @@ from .._ffi.core import Descriptor, native
 from .._ffi.types import Buffer, Coro
 from .._hints import Hints
 from .._resource import AsyncCloseable
+from .._validate import wrong
 from ..runtime import current_handle
 from ._addresses import Address, decode
 
@@ -55,17 +56,17 @@ def _kind_of(sock: socket.socket) -> int:
 def check_plain(sock: object, wanted: str) -> None:
     """Only what holds no bytes, and adds nothing to those on the wire, can be taken over."""
     if not isinstance(sock, socket.socket):
-        raise TypeError(f"socket is {sock!r}: allowed is a socket.socket, {wanted}")
+        raise TypeError(wrong("socket", f"a socket.socket, {wanted}", sock))
     if any(getattr(type(sock), name) is not getattr(socket.socket, name) for name in _TRANSFERS):
         raise TypeError(
-            f"socket is {sock!r}: allowed is a plain socket.socket. A {type(sock).__name__} has "
+            f"socket must be a plain socket.socket, got {sock!r}. A {type(sock).__name__} has "
             "transfers of its own (TLS, a proxy), which would be passed by"
         )
     if sock.fileno() < 0:
-        raise ValueError(f"socket is {sock!r}: allowed is an open socket")
+        raise ValueError(wrong("socket", "an open socket", sock))
     if getattr(sock, "_io_refs", 0):
         raise ValueError(
-            f"socket is {sock!r}: allowed is one without an open makefile(), which may have read "
+            f"socket must be one without an open makefile(), got {sock!r}: that may have read "
             "ahead or hold what is not written yet"
         )
 
@@ -73,12 +74,12 @@ def check_plain(sock: object, wanted: str) -> None:
 def check_kind(sock: socket.socket, families: tuple[int, ...], kind: int, wanted: str) -> None:
     check_plain(sock, wanted)
     if sock.family not in families or _kind_of(sock) != kind:
-        raise ValueError(f"socket is {sock!r}: allowed is {wanted}")
+        raise ValueError(wrong("socket", f"{wanted}", sock))
 
 
 def check_listens(sock: socket.socket, wanted: str) -> None:
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        raise ValueError(f"socket is {sock!r}: allowed is {wanted}, this one does not listen")
+        raise ValueError(wrong("socket", f"{wanted}, this one does not listen", sock))
 
 
 def _shown(address: Address) -> str:

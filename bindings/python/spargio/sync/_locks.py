@@ -22,7 +22,7 @@ class Semaphore(Shared):
         if most is not None:
             self._most = at_least("most", most, max(1, permits))
         elif permits == 0:
-            raise ValueError("permits is 0: allowed is 1 or more, or 0 with `most`")
+            raise ValueError("permits must be 1 or more, or 0 with `most`, got 0")
         else:
             self._most = permits
         self._permits = native.exchange(0, min(self._most, MOST), min(permits, MOST))

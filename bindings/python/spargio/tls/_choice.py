@@ -7,6 +7,7 @@ import ssl
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from .._validate import wrong
 from ._engine import MemoryEngine
 from ._native import NativeEngine, NotCaught, open_library
 
@@ -47,7 +48,7 @@ def engine() -> EngineInfo:
 def _choose() -> EngineInfo:
     asked = os.environ.get(VARIABLE, "")
     if asked and asked not in _NAMES:
-        raise ValueError(f"{VARIABLE} is {asked!r}: allowed is native or memory")
+        raise ValueError(wrong(VARIABLE, "native or memory", asked))
     if asked == "memory":
         return EngineInfo("memory", f"{VARIABLE} asks for it")
     reason = open_library()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from .._validate import wrong
 from ..io import AsyncStream
 from ..net import TcpStream
 from ..time import nanoseconds
@@ -50,12 +51,12 @@ def check_limits(handshake_timeout: float | None, shutdown_timeout: float | None
 def check_context(context: object) -> None:
     """``TypeError`` for what is no context."""
     if not isinstance(context, ssl.SSLContext):
-        raise TypeError(f"context is {context!r}: allowed is an ssl.SSLContext")
+        raise TypeError(wrong("context", "an ssl.SSLContext", context))
 
 
 def _protocols(alpn: Iterable[str] | None) -> tuple[str, ...]:
     if isinstance(alpn, (str, bytes)):
-        raise TypeError(f'alpn is {alpn!r}: allowed is several names, such as ["h2", "http/1.1"]')
+        raise TypeError(f'alpn must be several names, such as ["h2", "http/1.1"], got {alpn!r}')
     return tuple(alpn or ())
 
 
@@ -76,8 +77,8 @@ def begin(
     if context.check_hostname and not server_side and not server_hostname:
         # An SSLObject would take a certificate for any name.
         raise ValueError(
-            f"server_hostname is {server_hostname!r}: allowed is the server's name, because the "
-            "context has check_hostname"
+            "server_hostname must be the server's name, because the context has check_hostname, "
+            f"got {server_hostname!r}"
         )
     return TlsStream(
         stream,

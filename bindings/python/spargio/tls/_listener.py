@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from .. import net
 from .._resource import AsyncCloseable
+from .._validate import wrong
 from ..cancellation import CancellationToken
 from ..net import Stream, TcpListener, UnixListener
 from ..placement import TaskPlacement
@@ -35,9 +36,7 @@ class TlsListener(AsyncCloseable):
         standard_compatible: bool = True,
     ) -> None:
         if not isinstance(listener, (TcpListener, UnixListener)):
-            raise TypeError(
-                f"listener is {listener!r}: allowed is a net.TcpListener or a net.UnixListener"
-            )
+            raise TypeError(wrong("listener", "a net.TcpListener or a net.UnixListener", listener))
         check_context(context)
         check_limits(handshake_timeout, shutdown_timeout)
         self._listener = listener
@@ -137,14 +136,14 @@ async def serve(
     mine = [listeners] if isinstance(listeners, TlsListener) else list(listeners)
     for one in mine:
         if not isinstance(one, TlsListener):
-            raise TypeError(f"a listener is {one!r}: allowed is a TlsListener")
+            raise TypeError(wrong("a listener", "a TlsListener", one))
     if not mine:
-        raise ValueError("listeners is empty: allowed is one or more")
+        raise ValueError("listeners must be one or more, got none")
     if not callable(handler):
-        raise TypeError(f"handler is {handler!r}: allowed is an async function of a stream")
+        raise TypeError(wrong("handler", "an async function of a stream", handler))
     settings = mine[0]._settings()
     if any(one._settings() != settings for one in mine):
-        raise ValueError("listeners have several contexts or limits: allowed are those with one")
+        raise ValueError("listeners must have one context and the same limits, got several")
 
     @functools.wraps(handler)
     async def secured(stream: Stream) -> None:

@@ -13,7 +13,7 @@ from .._ffi.core import native
 from .._ffi.types import Buffer, Coro
 from .._hints import Hints
 from .._resource import AsyncCloseable
-from .._validate import at_least, check_separator, view_of
+from .._validate import at_least, check_separator, view_of, wrong
 from ..errors import (
     BusyError,
     ClosedError,
@@ -209,7 +209,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
             if not len(view):
                 return 0
             if view.readonly:
-                raise TypeError(f"buffer is {buffer!r}: allowed is one that can be written to")
+                raise TypeError(wrong("buffer", "one that can be written to", buffer))
             return await self._reading(lambda: self._engine.read_into(view))
 
     async def _reading(self, read: Callable[[], T | None]) -> T:
@@ -400,7 +400,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         can still be read (with TLS 1.2 some peers end their side at once). `how` is
         ``socket.SHUT_WR``, others there are not."""
         if how != socket.SHUT_WR:
-            raise ValueError(f"how is {how!r}: allowed is socket.SHUT_WR, TLS has no other")
+            raise ValueError(wrong("how", "socket.SHUT_WR, TLS has no other", how))
         await self.handshake()
         self._check()
         if not self._writing.take_units(1):

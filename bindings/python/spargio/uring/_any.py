@@ -11,7 +11,7 @@ from .._ffi.opcodes import NUMBER
 from .._ffi.sqe import Sqe
 from .._ffi.types import Buffer, Coro
 from .._pieces import IOV_MAX, Unsent
-from .._validate import at_least, view_of
+from .._validate import at_least, view_of, wrong
 from ..fs._names import AT_FDCWD as AT_FDCWD
 from ..fs._names import Path, terminated
 from ..time import sleep
@@ -104,9 +104,9 @@ class UringNativeAny:
         weak ones for 0.1 s, on streams strong ones for 1 s after the last."""
         _descriptor(fd)
         if kind not in RANK:
-            raise ValueError(f"kind is {kind!r}: allowed is 'weak', 'strong' or 'hard'")
+            raise ValueError(wrong("kind", "'weak', 'strong' or 'hard'", kind))
         if lifetime is not None and not lifetime > 0:
-            raise ValueError(f"lifetime is {lifetime}: allowed is more than 0 seconds, or None")
+            raise ValueError(wrong("lifetime", "more than 0 seconds, or None", lifetime))
         if lifetime is None and kind == "weak":
             lifetime = WEAK_LIFETIME_S
         where = self.select_shard(fd) if shard is None else self._state.check_shard(shard)
@@ -287,9 +287,9 @@ class UringNativeAny:
 
     def _unsafe(self, sqe: Sqe, keep: Sequence[object], shard: int | None) -> NativeOp[Completion]:
         if not isinstance(sqe, Sqe):
-            raise TypeError(f"sqe is {sqe!r}: allowed is a spargio.uring.Sqe")
+            raise TypeError(wrong("sqe", "a spargio.uring.Sqe", sqe))
         if isinstance(keep, (bytes, bytearray, memoryview, str)):
-            raise TypeError(f"keep is a {type(keep).__name__}: allowed is a sequence of objects")
+            raise TypeError(f"keep must be a sequence of objects, got a {type(keep).__name__}")
         submission = native.submit_sqe(sqe, tuple(map(_held, keep)))
 
         async def run() -> Completion:
@@ -356,7 +356,7 @@ def _readable(data: object) -> memoryview:
 def _writable(buffer: object) -> memoryview:
     view = _readable(buffer)
     if view.readonly:
-        raise TypeError(f"buffer is a {type(buffer).__name__}: allowed is a writable one")
+        raise TypeError(f"buffer must be writable, got a {type(buffer).__name__}")
     return view
 
 
@@ -364,7 +364,7 @@ def _batch(
     buffers: Sequence[Buffer], view: Callable[[object], memoryview]
 ) -> tuple[memoryview, ...]:
     if not 1 <= len(buffers) <= IOV_MAX:
-        raise ValueError(f"buffers has {len(buffers)}: allowed is 1 to {IOV_MAX}")
+        raise ValueError(f"buffers must be between 1 and {IOV_MAX}, got {len(buffers)}")
     return tuple(map(view, buffers))
 
 
@@ -374,5 +374,5 @@ def _descriptor(fd: int) -> int:
 
 def _directory(dir_fd: int) -> int:
     if dir_fd != AT_FDCWD and dir_fd < 0:
-        raise ValueError(f"dir_fd is {dir_fd}: allowed is AT_FDCWD ({AT_FDCWD}), or 0 or more")
+        raise ValueError(wrong("dir_fd", f"AT_FDCWD ({AT_FDCWD}), or 0 or more", dir_fd))
     return dir_fd

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import _asyncgens
 from .._ffi.core import Runtime, native
+from .._validate import wrong
 from ._leases import RANK, AffinityViolation, Lease, LeaseTable
 
 _states: weakref.WeakValueDictionary[int, State] = weakref.WeakValueDictionary()
@@ -47,7 +48,7 @@ class State:
 
     def check_shard(self, shard: int) -> int:
         if not 0 <= shard < self.shards:
-            raise ValueError(f"shard is {shard}: allowed is 0 to {self.shards - 1}")
+            raise ValueError(wrong("shard", f"between 0 and {self.shards - 1}", shard))
         return shard
 
     def here(self) -> int | None:

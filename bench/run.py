@@ -12,6 +12,10 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "python"))
 
+import asyncio_calls
+import asyncio_echo
+import asyncio_more
+import asyncio_web
 import channel
 import echo
 import environment
@@ -50,6 +54,10 @@ GROUPS: Final[Sequence[harness.Group]] = (
     *tls_rows.GROUPS,
     idle.GROUP,
     *shards.GROUPS,
+    *asyncio_calls.GROUPS,
+    *asyncio_echo.GROUPS,
+    *asyncio_web.GROUPS,
+    *asyncio_more.GROUPS,
     *native.GROUPS,
 )
 FAMILIES: Final = tuple(dict.fromkeys(group.family_name for group in GROUPS))

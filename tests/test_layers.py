@@ -66,12 +66,16 @@ def test_nothing_in_the_package_uses_the_command_line() -> None:
 
 # Imports back, which wait for a call or are for type checkers only: who makes what from whom.
 BACK = {
+    ("workload._load", "workload._report"): "a type, for what `Load.run` returns",
+    ("workload._load", "workload._runner"): "`Load.run` loads what carries it out",
+    ("workload._report", "workload._html"): "a report loads what draws it when it is asked to",
     ("_main", "runtime"): "the type of the handle that main gets",
     ("options", "runtime"): "builder.build() makes the runtime that takes a builder",
     ("fs._cursor", "fs._file"): "the type of the file that has the cursor",
     ("fs._file", "fs._direct"): "File.from_fd() of a descriptor with O_DIRECT",
     ("net._bind", "net._tcp"): "the type of the listeners it binds",
     ("asyncio._stream", "asyncio._loop"): "the type of the loop that made the transport",
+    ("asyncio._streams", "asyncio._stream"): "the type of the transport that a reader is of",
 }
 
 

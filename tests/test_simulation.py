@@ -133,8 +133,9 @@ MUTANTS = {
     ),
     "rings closed under who rings": (
         "runtime/runtime.zig",
-        "        while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();\n",
-        "",
+        "        while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();\n"
+        "        // A thread of the pool",
+        "        // A thread of the pool",
     ),
     "a stop that wakes nobody": (
         "scheduler/scheduler.zig",

@@ -38,17 +38,18 @@ def server_command(peer: str) -> list[str | Path]:
     return processes.python(SERVERS / f"http_{kind}.py", loop)
 
 
-def check(port: int) -> None:
+def check(port: int, body: bytes | None = None) -> None:
     """Whole answers, byte by byte: wrk looks at the status alone."""
     from http_exchange import BODY
 
+    body = BODY if body is None else body
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=processes.ANSWER_SECONDS)
     with contextlib.closing(connection):
         for _ in range(CHECKS):
             connection.request("GET", "/")
             answer = connection.getresponse()
             found = (answer.status, answer.read())
-            if found != (200, BODY):
+            if found != (200, body):
                 raise MeasurementFailed(f"the server answered {found}")
 
 
@@ -68,14 +69,18 @@ def percentile_us(text: str, percent: int) -> float:
 
 
 def measure_server(
-    command: list[str | Path], wrk: str, seconds: float, cpus: Iterable[int] | None = None
+    command: list[str | Path],
+    wrk: str,
+    seconds: float,
+    cpus: Iterable[int] | None = None,
+    body: bytes | None = None,
 ) -> Sample:
     """wrk counts whole seconds. To accept its 64 connections is counted with the requests."""
     server_cpu, load_cpu = processes.two_cpus()
     whole = max(1, math.ceil(seconds))
     with LineProcess("server", command, cpus or {server_cpu}) as server:
         port = int(server.read_line())
-        check(port)
+        check(port, body)
         load = [wrk, "--latency", "-t1", f"-c{CONNECTIONS}", f"-d{whole}s"]
         server.write_line("usage")
         before = worker.parse(server.read_line())

@@ -1,7 +1,7 @@
 """Coroutines that a free-threaded Python can run side by side, on so many shards of spargio: the
 measured side of two rows of shards.py. `cpu`: stealable coroutines that compute. `echo`: 64 TCP
 connections with both ends in this process, on the same shard, so that no other program is needed
-that would take one of the CPUs."""
+that would take one of the CPUs. `asgi`: the same for an application under anycorn (asgi_app.py)."""
 
 from __future__ import annotations
 
@@ -107,7 +107,17 @@ async def echo(handle: spargio.RuntimeHandle, seconds: float) -> Sample:
     return {"per_second": total / (perf_counter() - start)}
 
 
-PROGRAMS: Final[dict[str, Callable[..., Coroutine[Any, Any, Sample]]]] = {"cpu": cpu, "echo": echo}
+async def asgi(handle: spargio.RuntimeHandle, seconds: float) -> Sample:
+    import asgi_app  # It needs anyio and anycorn.
+
+    return await asgi_app.asgi(handle, seconds)
+
+
+PROGRAMS: Final[dict[str, Callable[..., Coroutine[Any, Any, Sample]]]] = {
+    "cpu": cpu,
+    "echo": echo,
+    "asgi": asgi,
+}
 
 
 def main() -> None:

@@ -230,4 +230,5 @@ GROUPS: Final = (
     row("small_files", "small files", (per_second("files_per_second", "files/s"),), files),
     parallel_row("cpu", "stealable coroutines that compute", "tasks", 1.85),
     parallel_row("echo", "echo, both ends on the shard", "requests", 1.6),
+    parallel_row("asgi", "an ASGI application under anycorn", "requests", 1.9),
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -116,11 +117,17 @@ def run_files(names: list[str], *words: str) -> tuple[int, str]:
             errors="replace",
             timeout=FILE_LIMIT_S,
             check=False,
+            preexec_fn=_interruptible,
         )
     except subprocess.TimeoutExpired as error:
         output = (error.stdout or b"").decode(errors="replace")
         return -1, f"{output}\nno end after {FILE_LIMIT_S} s"
     return done.returncode, done.stdout + done.stderr
+
+
+def _interruptible() -> None:
+    """What a shell has started in the background ignores Ctrl-C, and so would the tests of it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def counts_of(output: str) -> dict[str, int]:

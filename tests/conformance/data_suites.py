@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent / "data"
 LIMIT_S = 600
+LEAST = (3, 12)
 
 # What each part needs. Exact, as in pyproject.toml.
 FSSPEC = ["fsspec==2026.9.0"]
@@ -40,7 +42,11 @@ def run_data(patterns: list[str]) -> bool:
     with contextlib.ExitStack() as stack:
         python = os.environ.get("SPARGIO_DATA_PYTHON")
         if python is None:
-            python = stack.enter_context(_environment(parts))
+            base = _interpreter()
+            if base is None:
+                print(f"data: SKIPPED, no Python {LEAST[0]}.{LEAST[1]} or newer, which zarr needs")
+                return True
+            python = stack.enter_context(_environment(base, parts))
         if python is None:
             print("data: SKIPPED, the packages cannot be installed here (no network?)")
             return True
@@ -51,14 +57,29 @@ def run_data(patterns: list[str]) -> bool:
         return done.returncode == 0
 
 
+def _interpreter() -> str | None:
+    """This Python, or another one of this machine: spargio's library is the same for each."""
+    if sys.version_info >= LEAST:
+        return sys.executable
+    for name in ("python3.13", "python3.12", "python3.14"):
+        path = shutil.which(name)
+        # A shim may be there without its Python.
+        if (
+            path
+            and subprocess.run([path, "-c", "import venv"], capture_output=True).returncode == 0
+        ):
+            return path
+    return None
+
+
 @contextlib.contextmanager
-def _environment(parts: list[str]) -> Iterator[str | None]:
+def _environment(base: str, parts: list[str]) -> Iterator[str | None]:
     with contextlib.ExitStack() as stack:
         given = os.environ.get("SPARGIO_DATA_ENVIRONMENT")
         folder = Path(given or stack.enter_context(tempfile.TemporaryDirectory()))
         python = folder / "bin" / "python"
         if not python.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            subprocess.run([base, "-m", "venv", str(folder)], check=True)
         wanted = sorted({*ALWAYS, *(one for part in parts for one in PARTS[part])})
         install = [
             str(python),

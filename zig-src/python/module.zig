@@ -10,6 +10,7 @@ const py_messages = @import("py_messages.zig");
 const operation = @import("io/operation.zig");
 const operation_methods = @import("io/operation_methods.zig");
 const descriptor = @import("io/descriptor.zig");
+const descriptor_type = @import("io/descriptor_type.zig");
 const held = @import("task/held.zig");
 const quiet = @import("task/quiet_wait.zig");
 const Alarm = @import("task/alarm.zig").Alarm;
@@ -27,8 +28,10 @@ const user_sqe = @import("io/user_sqe.zig");
 const exchange_type = @import("sync/exchange_type.zig");
 const ended = @import("task/ended.zig");
 const room = @import("task/room.zig");
+const inspect = @import("task/inspect.zig");
 const Future = @import("sync/future.zig").Future;
 const NativeJoin = @import("task/native_join.zig").NativeJoin;
+const PyRecorder = @import("py_recorder.zig").PyRecorder;
 const PyRuntime = @import("task/py_runtime.zig").PyRuntime;
 const AcceptMultishot = @import("io/accept_multishot.zig").AcceptMultishot;
 const PyTask = @import("task/py_task.zig").PyTask;
@@ -205,6 +208,13 @@ var functions = [_]api.MethodDef{
         "The JoinHandle of the task that runs here, or None.",
     ),
     object.method(
+        "tasks_here",
+        &inspect.tasksHere,
+        api.meth_noargs,
+        "()",
+        "[(JoinHandle, coroutine, state, age in ns, ns until its timer), ...] of this shard.",
+    ),
+    object.method(
         "supports",
         &supports,
         api.meth_one,
@@ -318,11 +328,11 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     object.header_size = std.mem.alignForward(usize, header_size, 16);
     interpreter.locked = locked != 0;
     if (!callbacks.load(dict)) return null;
-    if (!PyTask.define() or !operation.define() or !descriptor.Descriptor.define() or !CancelScope.define() or
+    if (!PyTask.define() or !operation.define() or !descriptor_type.define() or !CancelScope.define() or
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !generic_op.define() or
         !py_messages.define() or !user_sqe.define() or !RecvMultishot.define() or !AcceptMultishot.define() or
         !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or
-        !PyRuntime.define() or !NativeJoin.define() or !yield.define() or
+        !PyRuntime.define() or !NativeJoin.define() or !yield.define() or !PyRecorder.define() or
         !tls.define() or !quiet.define() or !Alarm.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
@@ -335,6 +345,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         .{ "Descriptor", descriptor.Descriptor.Type },
         .{ "Future", Future.Type },
         .{ "Runtime", PyRuntime.Type },
+        .{ "RecorderCore", PyRecorder.Type },
         .{ "DirEntry", DirEntry.Type },
     }) |entry| {
         if (!put(result, entry[0], api.ref(entry[1].class))) return null;

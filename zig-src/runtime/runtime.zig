@@ -17,6 +17,8 @@ const Options = options_module.Options;
 const probe = @import("../ring/probe.zig");
 const signal_mask = @import("../base/signal_mask.zig");
 const sync = @import("../base/sync.zig");
+const Latency = @import("../scheduler/latency.zig").Latency;
+const Monitor = @import("monitor.zig").Monitor;
 const search = @import("../scheduler/search.zig");
 const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
@@ -45,6 +47,10 @@ pub const Runtime = struct {
     epolls: Epoll.Group = .{},
     /// The caller runs shard 0 by `drive`.
     driven: bool,
+    /// For who looks from outside. Set by the front end, after the start.
+    monitor: ?Monitor = null,
+    /// With the option `scheduler_latency`.
+    latency: ?Latency = null,
     prefix: [16]u8 = @splat(0),
 
     /// `NoRing` and `SetupFailed` come with a `Failure`: io_uring said no; something else did that every
@@ -122,6 +128,7 @@ pub const Runtime = struct {
         errdefer self.scheduler.tags.deinit();
         self.scheduler.options.hot_msg_tags = null;
         self.scheduler.options.coalesced_hot_msg_tags = null;
+        if (given.flags & options_module.flag_scheduler_latency != 0) self.latency = try .open();
         const shards = try gpa.alloc(Shard, given.shards);
         errdefer gpa.free(shards);
         var made: usize = 0;
@@ -161,6 +168,7 @@ pub const Runtime = struct {
             .stealable = stealable,
             .mailbox = mailbox,
             .thief = .{ .policy = .init(options, id), .poll_clock = .{ .seen = seen } },
+            .latency = if (self.latency) |*latency| latency else null,
         };
         // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
         // of the thread that rings.
@@ -179,6 +187,7 @@ pub const Runtime = struct {
         shard.stealable.deinit(gpa);
         shard.mailbox.deinit();
         gpa.free(shard.thief.poll_clock.seen);
+        shard.seats.leave();
         shard.closeRing();
     }
 
@@ -329,6 +338,7 @@ pub const Runtime = struct {
         // A thread of the pool that has given its last operation back may not have rung the bell yet.
         self.pool.end();
         for (self.scheduler.shards) |*shard| shard.closeRing();
+        if (self.monitor) |*monitor| monitor.stop();
         self.joined = true;
         return true;
     }
@@ -336,6 +346,7 @@ pub const Runtime = struct {
     /// After `shutdown`: nothing may use the runtime any more.
     pub fn destroy(self: *Runtime) void {
         assert(self.joined);
+        if (self.monitor) |*monitor| monitor.close();
         for (self.scheduler.shards) |*shard| destroyShard(shard);
         self.scheduler.tags.deinit();
         gpa.free(self.scheduler.shards);
@@ -365,6 +376,7 @@ pub const Runtime = struct {
         countBegun(scheduler, from, task.kind);
         const closed = scheduler.closing.load(.seq_cst) and !task.cleanup;
         if (closed) return refuse(scheduler, from, .spawn_refused, error.Closed);
+        if (target.latency != null) task.queued_ns = clock.nowNs();
         if (!task.stealable()) {
             if (from == target) {
                 target.enqueueLocal(task);

@@ -10,6 +10,8 @@ const completions = @import("completions.zig");
 const clock = @import("../base/clock.zig");
 const fork = @import("../base/fork.zig");
 const limits = @import("../base/limits.zig");
+const Latency = @import("latency.zig").Latency;
+const Seats = @import("recorders.zig").Seats;
 const Quiet = @import("quiet.zig").Quiet;
 const stats = @import("stats.zig");
 const Scheduler = @import("scheduler.zig").Scheduler;
@@ -99,6 +101,9 @@ pub const Shard = struct {
     spawns_begun: stats.Counter = .{},
     errno_counters: stats.ErrnoCounters = @splat(.{}),
     gauges: stats.Gauges = .{},
+    seats: Seats = .{},
+    /// With the option `scheduler_latency`. Never changes after the start. // any thread
+    latency: ?*const Latency = null,
 
     /// The shard that this thread runs, if any.
     pub fn current() ?*Shard {
@@ -174,6 +179,7 @@ pub const Shard = struct {
         if (!self.keepsInterpreter()) self.releaseInterpreter();
         if (self.scheduler.forked()) return self.scheduler.stop.store(1, .release); // Ours is a copy.
         self.publishGauges();
+        if (self.latency) |latency| latency.record(self, .pass, clock.nowNs() -| now);
         if (self.hasLocalWork()) {
             steal.stealBusy(self);
             idle.checkInterrupts(self);
@@ -276,6 +282,7 @@ pub const Shard = struct {
         _ = task.state.swap(.running, .seq_cst);
         // A bell that waits for the end of the pass would wait for all tasks before it.
         defer if (self.bell.rang_ns != 0) self.sendBells();
+        const began_ns = if (self.latency) |latency| latency.begin(self, task) else 0;
         if (!task.started and !self.start(task)) return;
         const sequence = self.published.poll_sequence.load(.monotonic);
         self.published.poll_sequence.store(sequence +% 1, .monotonic);
@@ -285,6 +292,7 @@ pub const Shard = struct {
         self.current_task = null;
         self.published.poll_sequence.store(sequence +% 2, .monotonic);
         if (self.scheduler.forked()) return; // The poll forked, and came back in the child.
+        if (began_ns != 0) self.latency.?.end(self, task, began_ns);
         switch (outcome) {
             .ended => self.finish(task),
             .yield => self.requeue(task),
@@ -407,6 +415,7 @@ pub const Shard = struct {
     pub fn wake(task: *Task) void {
         if (!task.claimWake()) return;
         const home: *Shard = @ptrCast(@alignCast(task.home.?));
+        if (home.latency != null) task.queued_ns = clock.nowNs();
         if (current_shard == home) return home.enqueueLocal(task);
         home.inbox.push(task);
         _ = home.scheduler.notify(home);

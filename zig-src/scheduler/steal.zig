@@ -35,6 +35,8 @@ pub const PollClock = struct {
     seen: []Seen,
     /// When a shard that has work of its own looks next.
     busy_look_ns: u64 = 0,
+    /// When the last scan's look is to be repeated, because a task will have taken long enough; 0: never.
+    again_ns: u64 = 0,
 
     const Seen = struct { sequence: u64 = 0, since_ns: u64 = 0 };
 
@@ -63,11 +65,14 @@ pub fn steal(shard: *Shard) bool {
     const taken = scan(shard, now, false);
     shard.thief.policy.rotate();
     if (taken == 0) {
+        const again_ns = shard.thief.poll_clock.again_ns;
         shard.thief.policy.failed(now);
+        if (again_ns != 0) shard.thief.policy.lookAgain(again_ns);
         shard.counters.steal_failed_streak_max.max(shard.thief.policy.failed_streak);
         return false;
     }
     shard.thief.policy.succeeded();
+    if (shard.latency) |latency| latency.record(shard, .steal, clock.nowNs() -| now);
     return true;
 }
 
@@ -105,6 +110,7 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
     var best: ?*Shard = null;
     var best_ns: u64 = 0;
     var empty: u32 = 0;
+    shard.thief.poll_clock.again_ns = 0;
     const probes = shard.thief.policy.probes();
     for (0..probes) |n| {
         const victim = &shard.scheduler.shards[shard.thief.policy.victim(@intCast(n))];
@@ -117,6 +123,9 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
             const saved = @TypeOf(shard.thief.policy).savedNs(view);
             if (best == null or saved > best_ns) best = victim;
             best_ns = @max(best_ns, saved);
+        } else if (shard.thief.policy.untilWorthNs(view)) |wait_ns| {
+            const again_ns = &shard.thief.poll_clock.again_ns;
+            again_ns.* = if (again_ns.* == 0) now_ns + wait_ns else @min(again_ns.*, now_ns + wait_ns);
         }
     }
     if (best) |victim| return take(shard, victim);
@@ -134,6 +143,7 @@ fn look(shard: *Shard, victim: *Shard, now_ns: u64) View {
         .depth = victim.stealable.depth(),
         .task_ns = victim.published.task_ns.load(.monotonic),
         .stuck_ns = shard.thief.poll_clock.stuckNs(victim, now_ns),
+        .in_poll = shard.thief.poll_clock.seen[victim.id].sequence % 2 == 1,
         .stuck_only = locked and victim.published.runs_interpreted.load(.monotonic),
     };
 }

@@ -44,6 +44,7 @@ NEED_IPV6 = (
     "dualstack",
     "test_connection_refused[spargio-multi]",
     "test_tcp_listener_same_port[spargio-localhost-0-2",
+    "test_tcp_listener_same_port[spargio-localhost-AddressFamily.AF_UNSPEC-2",
     "test_tcp_listener_retry_after_partial_failure",
     "test_tcp_listener_total_bind_failure",
 )

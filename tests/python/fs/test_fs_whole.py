@@ -440,9 +440,13 @@ def in_order(
     work: Iterable[tuple[int, Coroutine[Any, Any, int]]], window: int
 ) -> AsyncGenerator[tuple[int, int], None]:
     """What read_many and write_many are made of."""
-    news = News()
-    source = feed(work, lambda item: item, news, window)
-    return stream(source, lambda items: One(items[0], news), news, 1, window, ordered=True)
+    return stream(
+        lambda news: feed(work, lambda item: item, news, window),
+        lambda items, news: One(items[0], news),
+        1,
+        window,
+        ordered=True,
+    )
 
 
 def test_an_error_of_one_ends_the_others_first() -> None:

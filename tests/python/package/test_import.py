@@ -16,7 +16,19 @@ from spargio._lazy import LATER
 
 pytestmark = pytest.mark.any_backend
 
-PARTS = ["boundary", "extension", "fs", "io", "net", "process", "signal", "sync", "tls", "uring"]
+PARTS = [
+    "boundary",
+    "extension",
+    "fs",
+    "io",
+    "latency",
+    "net",
+    "process",
+    "signal",
+    "sync",
+    "tls",
+    "uring",
+]
 
 
 def fresh(code: str, *arguments: str) -> str:
@@ -66,6 +78,7 @@ OWN = {
         "_start",
         "_blocking",
         "_cbor",
+        "_counters",
         "_validate",
         "_ffi",
         "_hints",

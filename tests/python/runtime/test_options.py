@@ -41,6 +41,9 @@ OTHERS = {
     "thread_prefix",
     "thread_affinity",
     "debug",
+    "monitor",
+    "scheduler_latency",
+    "watchdog",
     "stop_signals",
     "idle_strategy",
     "msg_ring",
@@ -237,7 +240,17 @@ def test_254_tags_can_be_coalesced() -> None:
         spargio.RuntimeBuilder().coalesced_hot_msg_tags(range(255))
 
 
-@pytest.mark.parametrize("name", ["io_uring_single_issuer", "io_uring_coop_taskrun", "debug"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "io_uring_single_issuer",
+        "io_uring_coop_taskrun",
+        "debug",
+        "monitor",
+        "watchdog",
+        "scheduler_latency",
+    ],
+)
 def test_switches_take_a_bool(name: str) -> None:
     for enabled in (True, False):
         assert spargio.run(in_force, **{name: enabled})["shards"] == len(CPUS)

@@ -131,6 +131,7 @@ const Api = struct {
     PyObject_SetAttrString: *const fn (*Object, [*:0]const u8, *Object) callconv(.c) c_int,
     PyObject_Free: *const fn (*anyopaque) callconv(.c) void,
     PyObject_GC_Del: *const fn (*anyopaque) callconv(.c) void,
+    PyObject_GC_IsTracked: *const fn (*Object) callconv(.c) c_int,
     PyObject_GC_Track: *const fn (*anyopaque) callconv(.c) void,
     PyObject_ClearWeakRefs: *const fn (*Object) callconv(.c) void,
     PyObject_GenericSetAttr: *const fn (*Object, *Object, ?*Object) callconv(.c) c_int,

@@ -8,12 +8,9 @@ const api = @import("../cpython/api.zig");
 const page_cache = @import("page_cache.zig");
 const fs = @import("../../ops/fs.zig");
 const callbacks = @import("../cpython/callbacks.zig");
-const socket_names = @import("socket_names.zig");
 const PyTask = @import("../task/py_task.zig").PyTask;
-const read_many = @import("read_many.zig");
 const raiseErrno = @import("../cpython/callbacks.zig").raiseErrno;
 const object = @import("../cpython/object.zig");
-const operation_methods = @import("operation_methods.zig");
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Spare = @import("spare.zig").Spare;
 const Object = api.Object;
@@ -152,7 +149,7 @@ pub const Descriptor = struct {
     }
 
     /// begin_write(): the stream is this task's to write to until end_write(), over several operations.
-    fn beginWrite(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn beginWrite(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const me = PyTask.demand("a write") orelse return null;
         var claimed = false;
         const self = Type.body(instance);
@@ -161,7 +158,7 @@ pub const Descriptor = struct {
         return api.raise(callbacks.table.BusyError, "this task is writing to the stream already");
     }
 
-    fn endWrite(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn endWrite(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         Type.body(instance).endWriter();
         return api.none();
     }
@@ -199,7 +196,7 @@ pub const Descriptor = struct {
         return self.raiseClosed("was closed while the operation waited");
     }
 
-    fn show(instance: *Object) callconv(.c) ?*Object {
+    pub fn show(instance: *Object) callconv(.c) ?*Object {
         var text: [words_room]u8 = undefined;
         var whole: [words_room + 16]u8 = undefined;
         const words = Type.body(instance).inWords(&text);
@@ -280,14 +277,14 @@ pub const Descriptor = struct {
         return @atomicRmw(i32, &self.fd, .Xchg, -1, .acq_rel);
     }
 
-    fn fileno(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn fileno(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         if (self.isClosing()) return py.PyLong_FromLongLong(-1);
         return py.PyLong_FromLongLong(self.fd);
     }
 
     /// detach() -> the number; it is the caller's from now on.
-    fn detach(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn detach(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         if (self.wouldLose()) |what| return api.raise(py.PyExc_RuntimeError.*, what);
         const idle = self.users.load(.acquire) & recall_bit;
@@ -328,18 +325,18 @@ pub const Descriptor = struct {
     }
 
     /// unread(bytes): the next read gets them before anything else. For the one task that reads.
-    fn unread(instance: *Object, bytes: *Object) callconv(.c) ?*Object {
+    pub fn unread(instance: *Object, bytes: *Object) callconv(.c) ?*Object {
         if (py.PyBytes_AsString(bytes) == null) return null;
         if (py.PyBytes_Size(bytes) == 0) return api.none();
         return if (Type.body(instance).leave(bytes)) api.none() else null;
     }
 
     /// take_unread(): what the next read would get first; b"" for nothing.
-    fn takeUnread(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn takeUnread(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return Type.body(instance).swapLeftover(null) orelse py.PyBytes_FromStringAndSize(null, 0);
     }
 
-    fn setNodelay(instance: *Object, flag: *Object) callconv(.c) ?*Object {
+    pub fn setNodelay(instance: *Object, flag: *Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         const value = object.unsigned(flag, "enabled", 1) orelse return null;
         if (!self.acquire()) return null;
@@ -351,7 +348,7 @@ pub const Descriptor = struct {
         return api.none();
     }
 
-    fn dealloc(instance: *Object) callconv(.c) void {
+    pub fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
         if (!self.isClosing() and self.fd >= 0) {
             const aside: api.Aside = .take();
@@ -365,73 +362,6 @@ pub const Descriptor = struct {
         api.drop(&self.name);
         api.drop(&self.leftover);
         Type.free(instance, false);
-    }
-
-    pub fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("fileno", &fileno, api.meth_noargs, "($self, /)", "The number, -1 when closed."),
-                object.method("detach", &detach, api.meth_noargs, "($self, /)", "Give up ownership of the number."),
-                object.method(
-                    "unread",
-                    &unread,
-                    api.meth_one,
-                    "($self, data, /)",
-                    "The next read gets this first.",
-                ),
-                object.method(
-                    "take_unread",
-                    &takeUnread,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "What the next read would get first.",
-                ),
-                object.method(
-                    "begin_write",
-                    &beginWrite,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "Claim the stream for this task.",
-                ),
-                object.method("end_write", &endWrite, api.meth_noargs, "($self, /)", "Give it up."),
-                object.method(
-                    "sockaddr",
-                    &socket_names.sockaddr,
-                    api.meth_one,
-                    "($self, peer, /)",
-                    "The name of this end or of the peer, as the kernel has it.",
-                ),
-                object.method(
-                    "getsockopt",
-                    &socket_names.getsockopt,
-                    api.meth_fastcall,
-                    "($self, level, option, size, /)",
-                    "The bytes.",
-                ),
-                object.method(
-                    "setsockopt",
-                    &socket_names.setsockopt,
-                    api.meth_fastcall,
-                    "($self, level, option, value, /)",
-                    "Set it to these bytes.",
-                ),
-                object.method("set_nodelay", &setNodelay, api.meth_one, "($self, enabled, /)", "TCP_NODELAY."),
-                object.method(
-                    "read_many_at",
-                    &read_many.readManyAt,
-                    api.meth_fastcall,
-                    "($self, offsets, size, /)",
-                    "An awaitable of a list of bytes.",
-                ),
-            } ++ operation_methods.descriptor_methods ++ [_]api.MethodDef{.{}};
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.repr, &show),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("Descriptor", 0, &slots);
     }
 };
 

@@ -7,12 +7,17 @@ const std = @import("std");
 const assert = std.debug.assert;
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
+const interpreter = &@import("../task/py_interpreter.zig").interpreter;
 const gpa = @import("../../base/memory.zig").gpa;
 const Loop = @import("loop.zig").Loop;
 const Object = api.Object;
 const py = &api.py;
 
 pub const inline_args = 3;
+
+/// The loop that lets go of a handle which has run: one that nobody else has goes to its list of free ones.
+/// Guarded by the interpreter's lock, and unused without one.
+var releasing: ?*Loop = null;
 
 /// A run handle has given up callback, arguments and context. One of a descriptor runs again and again.
 pub const State = enum(u8) { pending, running, done };
@@ -54,16 +59,45 @@ pub const Handle = extern struct {
 
     /// Takes over the reference to the context, the others are borrowed; null with the exception set.
     pub fn make(loop: *Loop, callback: *Object, args: []const *Object, context: *Object) ?*Handle {
-        const instance = loop.takeFree() orelse Type.create() orelse {
+        const self = makeQueued(loop, callback, args, context) orelse return null;
+        self.track();
+        return self;
+    }
+
+    /// For the queue of the loop. While the loop runs, the collector need not know of it: the loop holds it
+    /// until its run, after which it holds nothing. Many that wait would be gone through again and again.
+    pub fn makeQueued(loop: *Loop, callback: *Object, args: []const *Object, context: *Object) ?*Handle {
+        const instance = loop.takeFree() orelse create() orelse {
             py.Py_DecRef(context);
             return null;
         };
         const self = of(instance);
-        if (!self.fill(loop, callback, args, context)) {
-            py.Py_DecRef(instance);
-            return null;
-        }
-        return self;
+        const filled = self.fill(loop, callback, args, context);
+        if (!loop.driving or !interpreter.locked or !filled) self.track();
+        if (filled) return self;
+        py.Py_DecRef(instance);
+        return null;
+    }
+
+    fn create() ?*Object {
+        const instance = Type.create() orelse return null;
+        py.PyObject_GC_UnTrack(instance);
+        return instance;
+    }
+
+    pub fn track(self: *Handle) void {
+        if (py.PyObject_GC_IsTracked(self.objectOf()) == 0) py.PyObject_GC_Track(self.objectOf());
+    }
+
+    /// After its run. The loop's reference goes, and the handle's to the loop: it holds nothing any more.
+    pub fn release(instance: *Object, loop: *Loop) void {
+        const self = of(instance);
+        if (self.lasting or !interpreter.locked) return py.Py_DecRef(instance);
+        const outer = releasing;
+        releasing = loop;
+        defer releasing = outer;
+        api.drop(&self.loop); // The loop runs, so it stays.
+        py.Py_DecRef(instance);
     }
 
     fn fill(self: *Handle, loop: *Loop, callback: *Object, args: []const *Object, context: *Object) bool {
@@ -108,7 +142,9 @@ pub const Handle = extern struct {
     pub fn cancelNow(instance: *Object) bool {
         const self = of(instance);
         if (self.cancelled) return true;
-        const loop = Loop.of(self.loop.?);
+        self.cancelled = true;
+        const loop = Loop.of(self.loop orelse return true); // It has run.
+        self.cancelled = false; // For its text.
         if (loop.debug and self.shown == null) self.shown = py.PyObject_Repr(instance) orelse return false;
         self.cancelled = true;
         if (self.is_timer and self.state == .pending) loop.timerCancelled();
@@ -127,7 +163,7 @@ pub const Handle = extern struct {
     /// _run(): for debuggers and subclasses of the loop; the loop itself does not call it.
     fn runNow(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
-        if (!Loop.of(self.loop.?).runHandle(instance)) return null;
+        if (self.loop) |loop| if (!Loop.of(loop).runHandle(instance)) return null;
         return api.none();
     }
 
@@ -217,7 +253,8 @@ pub const Handle = extern struct {
         const loop = self.loop;
         self.loop = null;
         const is_timer = self.is_timer;
-        const kept = if (loop) |one| !is_timer and Loop.of(one).keepFree(instance) else false;
+        const owner = if (loop) |one| Loop.of(one) else releasing;
+        const kept = if (owner) |one| !is_timer and one.keepFree(instance) else false;
         if (!kept) if (is_timer) Timer.Type.free(instance, true) else Type.free(instance, true);
         if (loop) |one| py.Py_DecRef(one);
     }

@@ -64,6 +64,8 @@ pub const Loop = struct {
     /// Tasks are not plain ones.
     task_factory: bool,
     stopping: bool,
+    /// In a run.
+    driving: bool,
     /// No more turns in this run: what is under way comes back.
     ending: bool,
     /// Ends the driving of the shard.
@@ -205,10 +207,13 @@ pub const Loop = struct {
         running = self;
         PyRuntime.of(self.runtime.?).loop = &self.link;
         shard.interpreter.data = py.PyEval_SaveThread();
+        self.driving = true;
         shard.runUntil(&self.done);
         shard.acquireInterpreter();
         shard.interpreter.held = false;
         running = null;
+        self.driving = false;
+        self.trackQueued();
         self.stopping = false;
         if (self.fatal) |exception| {
             self.fatal = null;
@@ -221,6 +226,13 @@ pub const Loop = struct {
             "the loop's process has forked: this loop is the parent's",
         );
         return api.none();
+    }
+
+    /// The collector learns of the handles that wait for the next run.
+    fn trackQueued(self: *Loop) void {
+        for (0..self.queue.len) |i| if (self.queue.at(i).handle) |handle| {
+            if (py.PyObject_GC_IsTracked(handle) == 0) py.PyObject_GC_Track(handle);
+        };
     }
 
     fn wakeOrSpawn(self: *Loop, shard: *Shard) bool {
@@ -395,7 +407,6 @@ pub const Loop = struct {
         self.free_count -= 1;
         const instance = self.free[self.free_count];
         py.Py_IncRef(instance); // From none: what CPython's own lists of free objects do.
-        py.PyObject_GC_Track(instance);
         return instance;
     }
 
@@ -429,14 +440,15 @@ pub const Loop = struct {
             const status = visit(one, arg);
             if (status != 0) return status;
         }
-        for (0..self.queue.len) |i| {
-            const entry = self.queue.at(i);
+        // Nobody is in the inbox: without an interpreter's lock the collector stops all threads, outside of it.
+        for ([_]*Queue{ &self.queue, &self.inbox }) |queue| for (0..queue.len) |i| {
+            const entry = queue.at(i);
             for ([_]?*Object{ entry.handle, entry.callback, entry.context, entry.argument }) |one| {
                 if (one == null) continue;
                 const status = visit(one, arg);
                 if (status != 0) return status;
             }
-        }
+        };
         for (self.schedule.heap.items) |entry| {
             const status = visit(entry.timer, arg);
             if (status != 0) return status;

@@ -7,7 +7,7 @@
 const std = @import("std");
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
-const loop_helpers = &@import("handle.zig").loop_helpers;
+const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const receive = @import("receive.zig");
 const Stream = @import("stream.zig").Stream;
@@ -16,12 +16,9 @@ const py = &api.py;
 
 var names: struct {
     buffer: *Object,
-    connection_lost: *Object,
-    create_future: *Object,
     cancelled: *Object,
     eof: *Object,
     exception: *Object,
-    loop: *Object,
     paused: *Object,
     resume_reading: *Object,
     set_result: *Object,
@@ -50,19 +47,48 @@ fn isTrue(owner: *Object, name: *Object) ?bool {
 // ---- what came ----
 
 /// Into the buffer of the reader that a stream's protocol has. False with the exception set.
-pub fn feed(stream: *Stream, reference: *Object, limit: usize, memory: []const u8) bool {
-    const reader = py.PyObject_CallObject(reference, null) orelse return false;
-    defer py.Py_DecRef(reader);
-    if (reader == py._Py_NoneStruct) return true; // Nobody reads any more.
-    const buffer = attribute(reader, names.buffer) orelse return false;
-    defer py.Py_DecRef(buffer);
+pub fn feed(stream: *Stream, reference: *Object, memory: []const u8) bool {
+    const receiver = &stream.receiver;
+    const buffer = receiver.reader_buffer.?;
     const before: usize = @intCast(py.PyByteArray_Size(buffer));
     if (py.PyByteArray_Resize(buffer, @intCast(before + memory.len)) != 0) return false;
     @memcpy(py.PyByteArray_AsString(buffer)[before..][0..memory.len], memory);
-    if (!wakeReader(reader)) return false;
-    return before + memory.len <= 2 * limit or pauseFlow(stream, reader);
+    const whole = before + memory.len;
+    if (receiver.read_waiter != null and whole <= 2 * receiver.reader_limit) {
+        wakeRead(stream);
+        return true;
+    }
+    wakeRead(stream);
+    const reader = py.PyObject_CallObject(reference, null) orelse return false;
+    defer py.Py_DecRef(reader);
+    if (reader == py._Py_NoneStruct) return true; // Nobody reads any more.
+    return wakeReader(reader) and (whole <= 2 * receiver.reader_limit or pauseFlow(stream, reader));
 }
 
+/// What waits in a `read` goes on.
+fn wakeRead(stream: *Stream) void {
+    const waiter = stream.receiver.read_waiter orelse return;
+    stream.receiver.read_waiter = null;
+    defer py.Py_DecRef(waiter);
+    var result = method_names.callMethod(waiter, &names.set_result, &.{py._Py_NoneStruct});
+    if (result == null) py.PyErr_Clear(); // It was cancelled.
+    api.drop(&result);
+}
+
+/// _reader_changed(): the reader has an exception, or its end. `read` looks at its attributes from here on.
+pub fn changed(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    const stream = Stream.of(instance);
+    stream.receiver.reader_changed = true;
+    wakeRead(stream);
+    return api.none();
+}
+
+/// _is_read(): whether a `read` waits.
+pub fn isRead(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    return py.PyBool_FromLong(@intFromBool(Stream.of(instance).receiver.read_waiter != null));
+}
+
+/// What waits in another method of the reader.
 fn wakeReader(reader: *Object) bool {
     const waiter = attribute(reader, names.waiter) orelse return false;
     defer py.Py_DecRef(waiter);
@@ -74,6 +100,19 @@ fn wakeReader(reader: *Object) bool {
     var result = method_names.callMethod(waiter, &names.set_result, &.{py._Py_NoneStruct});
     defer api.drop(&result);
     return result != null;
+}
+
+/// Of a reader or a protocol that was adopted: the transport that it has now. Null where that is gone.
+fn streamOf(owner: *Object) ?*Object {
+    const transport = attribute(owner, names.transport) orelse {
+        py.PyErr_Clear();
+        return null;
+    };
+    if (transport != py._Py_NoneStruct and py.PyObject_IsInstance(transport, Stream.Type.class) == 1) {
+        if (Stream.of(transport).receiver.reader != null) return transport;
+    }
+    py.Py_DecRef(transport);
+    return null;
 }
 
 /// The reader has more than twice its limit.
@@ -92,7 +131,9 @@ fn pauseFlow(stream: *Stream, reader: *Object) bool {
 /// What `read(n)` returns: a coroutine for all that ask.
 const Read = struct {
     reader: ?*Object,
-    /// Of the future that is waited for.
+    stream: ?*Object,
+    /// The future that is waited for, and its iterator.
+    future: ?*Object,
     waiting: ?*Object,
     most: usize,
 
@@ -107,58 +148,62 @@ const Read = struct {
         const self = of(instance);
         const reader = self.reader orelse
             return api.raise(py.PyExc_RuntimeError.*, "cannot reuse already awaited coroutine");
-        if (self.waiting == null) {
-            const here = self.begin(reader) orelse {
-                api.drop(&self.reader);
-                return null;
-            };
-            if (here) return self.take(reader);
+        const stream = Stream.of(self.stream.?);
+        while (true) {
+            if (self.waiting == null) {
+                const here = self.begin(stream, reader) orelse {
+                    giveUp(instance);
+                    return null;
+                };
+                if (here) return self.take(stream, reader);
+            }
+            var out: ?*Object = null;
+            switch (py.PyIter_Send(self.waiting.?, py._Py_NoneStruct, &out)) {
+                .next => {
+                    suspended.* = true;
+                    return out;
+                },
+                .@"error" => {
+                    giveUp(instance);
+                    return null;
+                },
+                .@"return" => {},
+            }
+            api.drop(&out);
+            api.drop(&self.waiting);
+            api.drop(&self.future);
+            if (py.PyByteArray_Size(stream.receiver.reader_buffer.?) > 0) return self.take(stream, reader);
         }
-        var out: ?*Object = null;
-        switch (py.PyIter_Send(self.waiting.?, py._Py_NoneStruct, &out)) {
-            .next => {
-                suspended.* = true;
-                return out;
-            },
-            .@"error" => {
-                giveUp(instance);
-                return null;
-            },
-            .@"return" => {},
-        }
-        api.drop(&out);
-        api.drop(&self.waiting);
-        if (py.PyObject_SetAttr(reader, names.waiter, py._Py_NoneStruct) != 0) return null;
-        return self.take(reader);
     }
 
     /// Whether there is something to take; else a future waits for it. Null with the exception set.
-    fn begin(self: *Read, reader: *Object) ?bool {
-        const exception = attribute(reader, names.exception) orelse return null;
-        defer py.Py_DecRef(exception);
-        if (exception != py._Py_NoneStruct) {
-            api.raiseObject(exception);
-            return null;
+    fn begin(self: *Read, stream: *Stream, reader: *Object) ?bool {
+        const receiver = &stream.receiver;
+        if (receiver.reader_changed) {
+            const exception = attribute(reader, names.exception) orelse return null;
+            defer py.Py_DecRef(exception);
+            if (exception != py._Py_NoneStruct) {
+                api.raiseObject(exception);
+                return null;
+            }
         }
-        const buffer = attribute(reader, names.buffer) orelse return null;
-        defer py.Py_DecRef(buffer);
-        if (py.PyByteArray_Size(buffer) > 0) return true;
-        if (isTrue(reader, names.eof) orelse return null) return true;
+        if (py.PyByteArray_Size(receiver.reader_buffer.?) > 0) return true;
+        if (receiver.reader_changed and (isTrue(reader, names.eof) orelse return null)) return true;
         const other = attribute(reader, names.waiter) orelse return null;
         defer py.Py_DecRef(other);
-        if (other != py._Py_NoneStruct) {
+        if (other != py._Py_NoneStruct or receiver.read_waiter != null) {
             _ = api.raise(
                 py.PyExc_RuntimeError.*,
                 "read() called while another coroutine is already waiting for incoming data",
             );
             return null;
         }
-        if (isTrue(reader, names.paused) orelse return null) if (!resumeFlow(reader)) return null;
-        const loop = attribute(reader, names.loop) orelse return null;
-        defer py.Py_DecRef(loop);
-        const future = method_names.callMethod(loop, &names.create_future, &.{}) orelse return null;
-        defer py.Py_DecRef(future);
-        if (py.PyObject_SetAttr(reader, names.waiter, future) != 0) return null;
+        if (receiver.paused and (isTrue(reader, names.paused) orelse return null)) {
+            if (!resumeFlow(reader)) return null;
+        }
+        const future = calls.createFuture(stream.loop.?, null) orelse return null;
+        self.future = future;
+        receiver.read_waiter = api.ref(future);
         self.waiting = py.PyObject_GetIter(future) orelse return null;
         return false;
     }
@@ -173,10 +218,9 @@ const Read = struct {
     }
 
     /// At most `most` bytes, from the front of the buffer.
-    fn take(self: *Read, reader: *Object) ?*Object {
+    fn take(self: *Read, stream: *Stream, reader: *Object) ?*Object {
         defer api.drop(&self.reader);
-        const buffer = attribute(reader, names.buffer) orelse return null;
-        defer py.Py_DecRef(buffer);
+        const buffer = stream.receiver.reader_buffer.?;
         const size: usize = @intCast(py.PyByteArray_Size(buffer));
         const count = @min(size, self.most);
         var data = py.PyBytes_FromStringAndSize(py.PyByteArray_AsString(buffer), @intCast(count));
@@ -185,32 +229,26 @@ const Read = struct {
             py.PyByteArray_Resize(buffer, 0)
         else
             py.PySequence_DelSlice(buffer, 0, @intCast(count));
-        const went_well = status == 0 and maybeResume(reader, size - count);
-        if (!went_well) api.drop(&data);
+        const resumed = !stream.receiver.paused or size - count > stream.receiver.reader_limit or maybeResume(reader);
+        if (status != 0 or !resumed) api.drop(&data);
         return data;
     }
 
-    /// asyncio's: a transport that was paused goes on when the buffer is within its limit.
-    fn maybeResume(reader: *Object, left: usize) bool {
+    /// asyncio's: a transport that the reader paused goes on when the buffer is within its limit.
+    fn maybeResume(reader: *Object) bool {
         const paused = isTrue(reader, names.paused) orelse return false;
-        if (!paused) return true;
-        const limit = py.PyObject_GetAttrString(reader, "_limit") orelse return false;
-        defer py.Py_DecRef(limit);
-        const most = py.PyLong_AsLongLong(limit);
-        if (most == -1 and py.PyErr_Occurred() != null) return false;
-        return left > most or resumeFlow(reader);
+        return !paused or resumeFlow(reader);
     }
 
     /// What it waited for is not to wake it. Idempotent.
     fn giveUp(instance: *Object) void {
         const self = of(instance);
-        if (self.waiting != null) {
-            const aside: api.Aside = .take();
-            api.drop(&self.waiting);
-            if (py.PyObject_SetAttr(self.reader.?, names.waiter, py._Py_NoneStruct) != 0)
-                py.PyErr_WriteUnraisable(instance);
-            aside.restore();
+        if (self.future) |future| {
+            const receiver = &Stream.of(self.stream.?).receiver;
+            if (receiver.read_waiter == future) api.drop(&receiver.read_waiter);
         }
+        api.drop(&self.waiting);
+        api.drop(&self.future);
         api.drop(&self.reader);
     }
 
@@ -220,7 +258,7 @@ const Read = struct {
 
     fn traverse(instance: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_int {
         const self = of(instance);
-        for ([_]?*Object{ Type.class, self.reader, self.waiting }) |one| {
+        for ([_]?*Object{ Type.class, self.reader, self.stream, self.future, self.waiting }) |one| {
             if (one == null) continue;
             const status = visit(one, arg);
             if (status != 0) return status;
@@ -229,8 +267,8 @@ const Read = struct {
     }
 
     fn tpClear(instance: *Object) callconv(.c) c_int {
-        api.drop(&of(instance).waiting);
-        api.drop(&of(instance).reader);
+        giveUp(instance);
+        api.drop(&of(instance).stream);
         return 0;
     }
 
@@ -261,13 +299,17 @@ const Read = struct {
 fn read(reader: *Object, args: [*]const *Object, count: isize, keywords: ?*Object) callconv(.c) ?*Object {
     if (count == 1 and keywords == null) {
         const most = py.PyLong_AsLongLong(args[0]);
-        if (most > 0) {
-            const instance = Read.Type.create() orelse return null;
+        if (most > 0) if (streamOf(reader)) |stream| {
+            const instance = Read.Type.create() orelse {
+                py.Py_DecRef(stream);
+                return null;
+            };
             const self = Read.of(instance);
+            self.stream = stream;
             self.reader = api.ref(reader);
             self.most = @intCast(most);
             return instance;
-        }
+        };
         if (most == -1 and py.PyErr_Occurred() != null) py.PyErr_Clear(); // asyncio's says what is wrong.
     }
     return callSlowly(slow_read, reader, args, count, keywords);
@@ -327,9 +369,11 @@ const Ready = struct {
 
 /// FlowControlMixin._drain_helper()
 fn drainHelper(protocol: *Object, _: ?*Object) callconv(.c) ?*Object {
-    const paused = isTrue(protocol, names.paused) orelse return null;
-    const lost = isTrue(protocol, names.connection_lost) orelse return null;
-    if (!paused and !lost) return api.ref(ready);
+    if (streamOf(protocol)) |instance| {
+        defer py.Py_DecRef(instance);
+        const stream = Stream.of(instance);
+        if (!stream.sender.protocol_paused and stream.lost == 0) return api.ref(ready);
+    }
     return api.call(slow_drain, &.{api.ref(protocol)});
 }
 
@@ -372,7 +416,7 @@ fn put(class: *Object, table: []api.MethodDef) bool {
 
 pub fn define() bool {
     inline for (@typeInfo(@TypeOf(names)).@"struct".field_names) |name| {
-        const is_method = comptime std.mem.eql(u8, name, "create_future") or std.mem.eql(u8, name, "cancelled") or
+        const is_method = comptime std.mem.eql(u8, name, "cancelled") or
             std.mem.eql(u8, name, "resume_reading") or std.mem.eql(u8, name, "set_result");
         const text = if (is_method) name else "_" ++ name;
         @field(names, name) = py.PyUnicode_InternFromString(text ++ "") orelse return false;

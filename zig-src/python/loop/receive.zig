@@ -64,6 +64,12 @@ pub const Receiver = struct {
     /// A weak reference to a reader of asyncio's, which is fed without the protocol.
     reader: ?*Object = null,
     reader_limit: usize = 0,
+    /// Its bytearray.
+    reader_buffer: ?*Object = null,
+    /// It has an exception, or its end.
+    reader_changed: bool = false,
+    /// The future of a `read` that waits.
+    read_waiter: ?*Object = null,
 
     pub fn setProtocol(self: *Receiver, protocol: *Object) bool {
         const buffered = py.PyObject_IsInstance(protocol, loop_helpers.BufferedProtocol);
@@ -84,7 +90,7 @@ pub const Receiver = struct {
         api.drop(&self.received);
         api.drop(&self.get_buffer);
         api.drop(&self.updated);
-        api.drop(&self.reader);
+        api.drop(&self.reader); // The buffer stays, for a `read` under way.
     }
 
     fn wants(self: *const Receiver, stream: *const Stream) bool {
@@ -198,7 +204,7 @@ pub const Receiver = struct {
                 const shard = Shard.current().?;
                 const memory = shard.buffers.ready.all(piece.id)[0..piece.size];
                 if (self.reader) |reference| {
-                    const fed = reader.feed(stream, reference, self.reader_limit, memory);
+                    const fed = reader.feed(stream, reference, memory);
                     shard.buffers.ready.giveBack(piece.id);
                     if (!fed) stream.fatal(feed_text);
                     return piece.size;
@@ -321,7 +327,7 @@ pub const Receiver = struct {
             return stream.fatalErrno(.NOMEM, "Fatal read error on socket transport");
         const count = self.receiveNow(stream, memory) orelse return;
         if (self.reader) |reference| {
-            if (!reader.feed(stream, reference, self.reader_limit, memory[0..count])) stream.fatal(feed_text);
+            if (!reader.feed(stream, reference, memory[0..count])) stream.fatal(feed_text);
             return;
         }
         const data = py.PyBytes_FromStringAndSize(memory.ptr, @intCast(count)) orelse
@@ -414,16 +420,21 @@ pub const Receiver = struct {
         self.drop(stream);
         self.chunks.deinit(gpa);
         self.forgetProtocol();
+        api.drop(&self.reader_buffer);
+        api.drop(&self.read_waiter);
     }
 };
 
-/// _feed(reference, limit)
+/// _feed(reference, buffer, limit)
 pub fn feedReader(instance: *Object, args: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    if (!object.arity("_feed", count, 2)) return null;
-    const limit = object.unsigned(args[1], "limit", std.math.maxInt(i64) / 4) orelse return null;
+    if (!object.arity("_feed", count, 3)) return null;
+    const limit = object.unsigned(args[2], "limit", std.math.maxInt(i64) / 4) orelse return null;
     const self = &Stream.of(instance).receiver;
     api.drop(&self.reader);
     self.reader = api.ref(args[0]);
+    api.drop(&self.reader_buffer);
+    self.reader_buffer = api.ref(args[1]);
+    self.reader_changed = false;
     self.reader_limit = @intCast(limit);
     return api.none();
 }

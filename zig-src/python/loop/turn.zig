@@ -163,7 +163,7 @@ pub fn takeDue(self: *Loop) void {
 
 pub fn runAndDrop(self: *Loop, instance: *Object) bool {
     const went_well = runHandle(self, instance);
-    py.Py_DecRef(instance);
+    Handle.release(instance, self);
     return went_well;
 }
 

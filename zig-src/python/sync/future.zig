@@ -58,16 +58,7 @@ pub const Future = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of a future") orelse return null;
-        if ((!self.latch.isDone() and me.cancelWanted()) or me.wasCutOff(&self.latch)) {
-            me.endWait();
-            return me.raiseCancel();
-        }
-        if (!self.latch.isDone() and me.awaitLatch(&self.latch, instance)) {
-            suspended.* = true;
-            return me.suspendNow();
-        }
-        me.endWait();
-        return self.outcome();
+        return me.untilDone(&self.latch, instance, suspended) orelse self.outcome();
     }
 
     fn outcome(self: *Future) ?*Object {

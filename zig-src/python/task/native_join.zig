@@ -46,17 +46,7 @@ pub const NativeJoin = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of a native task") orelse return null;
-        const task = &self.task.task;
-        if (!task.isDone() and me.cancelWanted()) {
-            me.endWait();
-            return me.raiseCancel();
-        }
-        if (!task.isDone() and me.awaitLatch(&task.latch, instance)) {
-            suspended.* = true;
-            return me.suspendNow();
-        }
-        me.endWait();
-        return self.outcome();
+        return me.untilDone(&self.task.task.latch, instance, suspended) orelse self.outcome();
     }
 
     fn outcome(self: *NativeJoin) ?*Object {

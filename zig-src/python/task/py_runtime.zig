@@ -11,6 +11,7 @@ const callbacks = @import("../cpython/callbacks.zig");
 const interpreter_module = @import("py_interpreter.zig");
 const interpreter = &interpreter_module.interpreter;
 const NativeJoin = @import("native_join.zig").NativeJoin;
+const inspect = @import("inspect.zig");
 const object = @import("../cpython/object.zig");
 const Options = @import("../../base/options.zig").Options;
 const options_module = @import("../../base/options.zig");
@@ -595,6 +596,9 @@ pub const PyRuntime = struct {
             "($self, /)",
             "A shard that is blocked, or None.",
         ),
+        object.method("progress", &inspect.progress, api.meth_one, "($self, wait_ns, /)", "How far shards have come."),
+        object.method("monitor_open", &inspect.monitorOpen, api.meth_noargs, "($self, /)", "The socket's name."),
+        object.method("monitor_next", &inspect.monitorNext, api.meth_noargs, "($self, /)", "(fd, request), or None."),
         object.method("shard_count", &shardCount, api.meth_noargs, "($self, /)", "Number of shards."),
         .{},
     };

@@ -7,6 +7,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
 const errors = @import("../../base/errors.zig");
 const trashcan = @import("../cpython/trashcan.zig");
 const core_task = @import("../../task/task.zig");
@@ -15,6 +16,7 @@ const callbacks = @import("../cpython/callbacks.zig");
 const interpreter = &@import("py_interpreter.zig").interpreter;
 const lookAtHandlers = @import("py_interpreter.zig").lookAtHandlers;
 const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
+const inspect = @import("inspect.zig");
 const repr = @import("repr.zig");
 const result_wait = @import("result_wait.zig");
 const Op = @import("../../task/op.zig").Op;
@@ -81,6 +83,8 @@ pub const PyTask = struct {
     raised_by: u32,
     /// Of a write that the cancellation of the task cut short; -1: there was none.
     bytes_written: i64,
+    /// When it was spawned: the beginning of the spawner's pass, if that is a shard.
+    born_ns: u64,
     /// Called once, at the end, in the interpreter.
     ended_hook: ?Hook,
 
@@ -103,6 +107,7 @@ pub const PyTask = struct {
         self.task = .{ .vtable = &vtable, .kind = kind, .preferred = preferred };
         self.waiter = .{ .task = &self.task };
         self.bytes_written = -1;
+        self.born_ns = if (Shard.current()) |shard| shard.now_ns else clock.nowNs();
         self.has_watchdog = PyRuntime.of(runtime).watchdog != null;
         self.runtime = api.ref(runtime);
         self.coroutine = api.ref(coroutine);
@@ -460,6 +465,22 @@ pub const PyTask = struct {
         return self.cut and self.waits_for == target;
     }
 
+    /// The whole of a step that waits for `target`, which `owner` keeps alive. Null: it is final, and the outcome
+    /// is the caller's to give. Else what the step returns: it suspends, or this task is cancelled.
+    pub fn untilDone(self: *PyTask, target: *Latch, owner: *Object, suspended: *bool) ??*Object {
+        const is_done = target.isDone();
+        if ((!is_done and self.cancelWanted()) or self.wasCutOff(target)) {
+            self.endWait();
+            return @as(?*Object, self.raiseCancel());
+        }
+        if (!is_done and self.awaitLatch(target, owner)) {
+            suspended.* = true;
+            return @as(?*Object, self.suspendNow());
+        }
+        self.endWait();
+        return null;
+    }
+
     pub fn endWait(self: *PyTask) void {
         const target = self.waits_for orelse return;
         target.removeWaiter(&self.waiter);
@@ -473,18 +494,12 @@ pub const PyTask = struct {
         const self = Type.body(handle);
         const me = demand("await of a JoinHandle") orelse return null;
         if (me == self) return api.raise(py.PyExc_RuntimeError.*, "a task cannot await itself");
-        // Where both were cancelled there is no outcome to lose: who awaits is told of its own end.
-        if (((!self.task.isDone() or self.endedByCancellation()) and me.cancelWanted()) or
-            me.wasCutOff(&self.task.latch))
-        {
+        // If both tasks were cancelled, raise the awaiting task's own cancellation; no result is lost.
+        if (self.task.isDone() and self.endedByCancellation() and me.cancelWanted()) {
             me.endWait();
             return me.raiseCancel();
         }
-        if (!self.task.isDone() and me.awaitLatch(&self.task.latch, handle)) {
-            suspended.* = true;
-            return me.suspendNow();
-        }
-        me.endWait();
+        if (me.untilDone(&self.task.latch, handle, suspended)) |answer| return answer;
         // The close has ended it, and is about to end who awaits: that one is told so, and can clean up.
         if (self.endedByCancellation() and me.endIsNews()) return me.raiseCancel();
         return self.outcome();
@@ -666,6 +681,13 @@ pub const PyTask = struct {
                     api.meth_noargs,
                     "($self, /)",
                     result_wait.cancel_doc,
+                ),
+                object.method(
+                    "stack",
+                    &inspect.stack,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Where its coroutine stands, as text, outermost call first.",
                 ),
                 object.method("done", &done, api.meth_noargs, "($self, /)", "Whether the task has ended."),
                 object.method(

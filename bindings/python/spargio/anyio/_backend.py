@@ -19,7 +19,7 @@ from .._ffi.core import native
 from ..errors import CancelledError
 from ..options import RuntimeBuilder
 from ..runtime import RuntimeHandle, _drive
-from . import _process, _sockets, _sync, _threads, _unix
+from . import _files, _process, _sockets, _sync, _threads, _unix
 from ._group import TaskGroup
 from ._loop import Loop, checkpoint, current_loop, ns, shielded_checkpoint
 from ._scope import CancelScope, effective_deadline
@@ -136,6 +136,9 @@ class SpargioBackend(AsyncBackend):
         abandon_on_cancel: bool = False,
         limiter: Any = None,
     ) -> T:
+        if limiter is None and (work := _files.instead(func, args)) is not None:
+            result: T = await work
+            return result
         return await _threads.run_sync(cls, func, args, abandon_on_cancel, limiter)
 
     @classmethod

@@ -16,6 +16,31 @@ class StreamReader(asyncio.StreamReader):
 
     __slots__ = ()
 
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        self._changed()
+
+    def set_exception(self, exc: Exception) -> None:
+        super().set_exception(exc)
+        self._changed()
+
+    def feed_data(self, data: Any) -> None:
+        """Not called by the transport."""
+        super().feed_data(data)
+        self._changed()
+
+    def _changed(self) -> None:
+        if isinstance(transport := self._transport, StreamCore):  # type: ignore[attr-defined]
+            transport._reader_changed()
+
+    def _wait_for_data(self, func_name: str) -> Any:
+        transport = self._transport  # type: ignore[attr-defined]
+        if isinstance(transport, StreamCore) and transport._is_read():
+            raise RuntimeError(
+                f"{func_name}() called while another coroutine is already waiting for incoming data"
+            )
+        return super()._wait_for_data(func_name)  # type: ignore[misc]
+
 
 class StreamReaderProtocol(asyncio.StreamReaderProtocol):
     """asyncio's, with its state; what `drain` waits for is native."""
@@ -36,4 +61,5 @@ def adopt(transport: SocketTransport, protocol: Any) -> None:
         return
     protocol.__class__ = StreamReaderProtocol
     reader.__class__ = StreamReader
-    transport._feed(protocol._stream_reader_wr, reader._limit)  # type: ignore[attr-defined]
+    state: Any = reader
+    transport._feed(protocol._stream_reader_wr, state._buffer, state._limit)  # type: ignore[attr-defined]

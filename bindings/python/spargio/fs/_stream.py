@@ -55,6 +55,9 @@ class Feed(Generic[V]):
     """The items of an ordinary iterable, converted. Its error waits until what came before it is
     done with."""
 
+    slow = False
+    """Whether it wants to be allowed each item."""
+
     def __init__(self, items: Iterable[Any], convert: Callable[[Any], V]) -> None:
         self._left = iter(items)
         self._convert = convert
@@ -89,6 +92,8 @@ class Feed(Generic[V]):
 class AsyncFeed(Feed[V]):
     """Those of an asynchronous one, which a task of its own awaits: a source that is slow keeps no
     result back."""
+
+    slow = True
 
     def __init__(
         self, items: AsyncIterable[Any], convert: Callable[[Any], V], news: News, ahead: int
@@ -187,61 +192,71 @@ class Chunk(Generic[K, V]):
     def took(self, result: V) -> None:
         """A result was given out."""
 
-    def next_place(self, ordered: bool) -> int | None:
-        """Of a result that is there."""
-        if ordered:
-            return self.given if self.results[self.given] is not None else None
+    def next_done(self) -> int | None:
+        """The place of the next result in the order in which they come."""
         return self.done[self.given] if self.given < len(self.done) else None
+
+    def has_next(self, ordered: bool) -> bool:
+        """Whether the next result is there."""
+        if ordered:
+            return self.results[self.given] is not None
+        return self.given < len(self.done)
 
 
 async def stream(
-    source: Feed[Any],
-    start: Callable[[list[Any]], Chunk[K, V]],
-    news: News,
+    begin: Callable[[News], Feed[Any]],
+    start: Callable[[list[Any], News], Chunk[K, V]],
     size: int,
     window: int,
     ordered: bool,
 ) -> AsyncGenerator[tuple[K, V], None]:
-    """(key, result) of each item; chunks have at most `size`, and at most `window` items are ahead
-    of what was given out. What runs is cancelled, and has ended, when the iterator is closed or
-    raises."""
+    """(key, result) of each item of what `begin` makes; chunks have at most `size`, and at most
+    `window` items are ahead of what was given out. What runs is cancelled, and has ended, when the
+    iterator is closed or raises."""
+    news = News()
+    source = begin(news)
+    slow = source.slow
     running: list[Chunk[K, V]] = []
     room = window
 
-    def fill() -> None:
-        nonlocal room
+    def fill(room: int) -> int:
         while room >= size and not source.over and (items := source.take(size)):
             room -= len(items)
-            running.append(start(items))
+            running.append(start(items, news))
+        return room
 
     try:
         while True:
             seen = news.seen()
-            fill()
+            room = fill(room)
             if not running and source.over:
                 break
             moved = False
             for chunk in running[:1] if ordered else list(running):
-                while chunk.given < len(chunk.keys):
-                    place = chunk.next_place(ordered)
-                    if place is None:
+                keys, results = chunk.keys, chunk.results
+                result: Any
+                # The steps here are what a small file costs.
+                while (given := chunk.given) < len(keys):
+                    place = given if ordered else chunk.next_done()
+                    if place is None or (result := results[place]) is None:
                         break
-                    result: Any = chunk.results[place]
-                    chunk.results[place] = TAKEN
-                    chunk.given += 1
-                    chunk.took(result)
+                    results[place] = TAKEN
+                    chunk.given = given + 1
+                    if not chunk.over:
+                        chunk.took(result)
                     room += 1
-                    source.allow(1)
+                    if slow:
+                        source.allow(1)
                     if room >= size:
-                        fill()
+                        room = fill(room)
                     moved = True
-                    yield chunk.keys[place], result
-                    del result
-                if chunk.given == len(chunk.keys):
+                    yield keys[place], result
+                result = None
+                if chunk.given == len(keys):
                     await chunk.job
                     running.remove(chunk)
                     moved = True
-                elif chunk.over and chunk.next_place(ordered) is None:
+                elif chunk.over and not chunk.has_next(ordered):
                     await chunk.job  # Over without a result: it raises what it failed with.
                     raise RuntimeError(f"a read ended without its result: {chunk!r}")
             if not moved:

@@ -3,6 +3,8 @@ wheel for."""
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import ssl
 import subprocess
 import tempfile
@@ -23,8 +25,8 @@ class LeafCert:
 
 class CA:
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        self._path = Path(self._folder.name)
+        self._path = Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, self._path, ignore_errors=True)
         self._count = 0
         _openssl(
             *(

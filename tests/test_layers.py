@@ -75,9 +75,6 @@ BACK = {
     ("fs._file", "fs._direct"): "File.from_fd() of a descriptor with O_DIRECT",
     ("net._bind", "net._tcp"): "the type of the listeners it binds",
     ("asyncio._stream", "asyncio._loop"): "the type of the loop that made the transport",
-    ("workload._report", "workload._html"): "report.write_html() makes the page of a report",
-    ("workload._load", "workload._report"): "the type of what load.run() returns",
-    ("workload._load", "workload._runner"): "load.run() runs a load",
     ("asyncio._streams", "asyncio._stream"): "the type of the transport that a reader is of",
 }
 

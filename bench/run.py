@@ -34,6 +34,7 @@ import small_files
 import spawn_join
 import startup
 import timers
+import tls_rows
 import yield_now
 from processes import MeasurementFailed, Missing
 from rich.console import Console
@@ -50,6 +51,7 @@ GROUPS: Final[Sequence[harness.Group]] = (
     seq_write.GROUP,
     startup.GROUP,
     *memory.GROUPS,
+    *tls_rows.GROUPS,
     idle.GROUP,
     *shards.GROUPS,
     *asyncio_calls.GROUPS,

@@ -54,33 +54,36 @@ async def ask(port: int, until: float) -> int:
     return count
 
 
-async def on_this_shard(pairs: int, until: float) -> int:
+async def on_this_shard(pairs: int, seconds: float, ready: spargio.sync.Barrier) -> float:
+    """Requests per second, once the servers of all shards are up."""
     sock = socket.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]
     config = anycorn.Config()
     config.bind = [f"fd://{sock.detach()}"]
     config.errorlog = None
     stop = anyio.Event()
-    total = 0
+    counts: list[int] = []
 
-    async def client() -> None:
-        nonlocal total
-        total += await ask(port, until)
+    async def client(until: float) -> None:
+        counts.append(await ask(port, until))
 
     async def serve(*, task_status: Any) -> None:
         await anycorn.serve(app, config, shutdown_trigger=stop.wait, task_status=task_status)
 
     async with anyio.create_task_group() as servers:
         await servers.start(serve)
+        await ready.wait()
+        start = perf_counter()
         async with anyio.create_task_group() as clients:
             for _ in range(pairs):
-                clients.start_soon(client)
+                clients.start_soon(client, start + seconds)
+        took = perf_counter() - start
         stop.set()
-    return total
+    return sum(counts) / took
 
 
 async def asgi(handle: spargio.RuntimeHandle, seconds: float) -> Sample:
-    start = perf_counter()
-    pairs = CONNECTIONS // handle.shard_count()
-    totals = await spargio.anyio.on_each_shard(on_this_shard, pairs, start + seconds)
-    return {"per_second": sum(totals) / (perf_counter() - start)}
+    shards = handle.shard_count()
+    ready = spargio.sync.Barrier(shards)
+    rates = await spargio.anyio.on_each_shard(on_this_shard, CONNECTIONS // shards, seconds, ready)
+    return {"per_second": sum(rates)}

@@ -1,8 +1,8 @@
 """TLS 1.3: echo over 64 connections, handshakes, and what an idle connection holds. One server
-process on one CPU, the load on another (but for the row of two shards); what counts is the server's
-CPU time per request, from the kernel's accounting. malloc's threshold is pinned for all: without
-that uvloop's row has two modes, and the one that a run falls into by chance maps memory anew for
-each read."""
+process on one CPU, the load on another (but for the rows of two shards); what counts is the
+server's CPU time per request, from the kernel's accounting. malloc's threshold is pinned for all:
+without that uvloop's row has two modes, and the one that a run falls into by chance maps memory
+anew for each read."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ ROWS: Final = (
     Row("tls_idle", f"an idle TLS connection, of {IDLE}", "idle", IDLE, 1024),
 )
 TWO_SHARDS: Final = (
-    Row("tls_shards_64x65536", "TLS echo on 2 shards, 64 KiB", "echo", 64, 65536),
-    Row("tls_shards_handshakes", "TLS handshakes on 2 shards", "handshakes", 8, 16),
+    Row("tls_shards_echo", "TLS echo of 64 KiB on 2 shards, both ends", "echo", 8, 65536),
+    Row("tls_shards_handshakes", "TLS handshakes on 2 shards, both ends", "handshakes", 8, 16),
 )
 
 
@@ -77,12 +77,22 @@ def certificates(folder: Path) -> None:
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
 
 
+def measure_shards(peer: str, row: Row, folder: Path, seconds: float) -> Sample:
+    """Both ends in one process, on two CPUs: how many shards is the only difference."""
+    shards = "2" if peer == SPARGIO_2 else "1"
+    given = (row.kind, str(folder), shards, str(row.payload), str(seconds))
+    command = processes.python(HERE / "tls_shards.py", *given)
+    with LineProcess("shards", command, set(processes.two_cpus())) as process:
+        return worker.parse(process.read_line(seconds + processes.ANSWER_SECONDS))
+
+
 def measure_server(peer: str, row: Row, folder: Path, seconds: float, *, both: bool) -> Sample:
+    if both:
+        return measure_shards(peer, row, folder, seconds)
     server_cpu, load_cpu = processes.two_cpus()
     command = processes.python(HERE / "servers" / "tls_server.py", *SERVERS[peer], str(folder))
-    cpus = {server_cpu, load_cpu} if both else {server_cpu}
     given = (row.kind, str(folder))
-    with LineProcess("server", command, cpus) as server:
+    with LineProcess("server", command, {server_cpu}) as server:
         port = server.read_line().strip()
         server.write_line("usage")
         bare = worker.parse(server.read_line())

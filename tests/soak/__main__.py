@@ -94,6 +94,7 @@ def run() -> int:
         watch = Watch(names, given.minutes * 60)
         options = {"shards": given.shards, "backend": given.backend, **tasks.OPTIONS}
         spargio.run(lambda handle: main(handle, soak, watch, names), **options)
+    signal.setitimer(signal.ITIMER_REAL, 0)  # At its end the interpreter gives up the handler.
     return watch.report(soak)
 
 

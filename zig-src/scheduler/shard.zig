@@ -327,7 +327,8 @@ pub const Shard = struct {
 
     /// False where the task was cancelled before it began; it is done then.
     fn start(self: *Shard, task: *Task) bool {
-        assert(task.home == null and task.live_next == null and task.live_prev == null);
+        assert(task.home == null or task.home == @as(?*anyopaque, self)); // A loop names its shard before it starts.
+        assert(!task.started and task.live_next == null and task.live_prev == null);
         task.started = true;
         task.home = self;
         task.home_id.store(self.id, .release);

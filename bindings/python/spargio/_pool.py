@@ -34,11 +34,18 @@ class Job(Generic[T]):
 
     def run(self) -> None:
         answer = self.answer
+        context, function, arguments = self._context, self._function, self._arguments
+        del self._context, self._function, self._arguments
         try:
-            answer.set_result(self._context.run(self._function, *self._arguments))
+            value = context.run(function, *arguments)
         except BaseException as error:
+            del context, function, arguments
             answer.set_exception(error)
+        else:
+            del context, function, arguments  # Before the answer: its owner may count on that.
+            answer.set_result(value)
         finally:
+            value = None  # type: ignore[assignment]
             del answer, self  # The error has this frame, and the answer has the error.
 
     def withdraw(self) -> bool:

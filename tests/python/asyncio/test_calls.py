@@ -54,27 +54,29 @@ def test_a_dropped_loop_with_callbacks_is_collected(other_thread: bool) -> None:
         def called(self) -> None:
             raise AssertionError("it must not run")
 
-    kept = Kept()
-    loop = new_event_loop()
+    def forgotten() -> weakref.ref[Kept]:
+        kept = Kept()
+        loop = new_event_loop()
 
-    def last() -> None:
         def schedule() -> None:
             for _ in range(3):
                 loop.call_soon_threadsafe(kept.called)
 
-        if other_thread:
-            thread = threading.Thread(target=schedule)
-            thread.start()
-            thread.join()
-        else:
-            schedule()
+        def last() -> None:
+            if other_thread:
+                thread = threading.Thread(target=schedule)
+                thread.start()
+                thread.join()
+            else:
+                schedule()
 
-    loop.call_soon(loop.stop)
-    loop.call_soon(last)
-    loop.run_forever()
-    kept.loop = loop  # type: ignore[attr-defined]
-    seen = weakref.ref(kept)
+        loop.call_soon(loop.stop)
+        loop.call_soon(last)
+        loop.run_forever()
+        kept.loop = loop  # type: ignore[attr-defined]
+        return weakref.ref(kept)
+
     with pytest.warns(ResourceWarning, match="unclosed event loop"):
-        del kept, loop, last
+        seen = forgotten()
         gc.collect()
     assert seen() is None

@@ -400,7 +400,7 @@ pub const TlsOp = struct {
     fn turned(self: *TlsOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
         const future = Future.Type.body(self.turn.?);
         if (!future.latch.isDone()) {
-            if (!me.cancelWanted()) return self.awaitTurn(me, suspended);
+            if (!me.cancelReached()) return self.awaitTurn(me, suspended);
             me.endWait();
             const left = self.exchangeOf(self.turn_is_sending).leave(future, .takers);
             if (!left) self.setTurn(self.turn_is_sending, true);
@@ -647,7 +647,7 @@ pub const TlsOp = struct {
         self.unpin();
         const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
         switch (number) {
-            .CANCELED => if (me.cancelWanted()) return self.cancelled(me),
+            .CANCELED => if (me.cancelReached()) return self.cancelled(me),
             .INTR => {
                 if (me.cancelWanted()) return self.cancelled(me);
                 return self.proceedFlying(me, instance, suspended, output);

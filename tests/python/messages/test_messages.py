@@ -294,9 +294,9 @@ def test_what_is_wrong_is_named() -> None:
     async def main(handle: RuntimeHandle) -> None:
         ctx = ShardCtx.current()
         target = ctx.remote(1)
-        with pytest.raises(ValueError, match="shard is 2: allowed is 0 to 1"):
+        with pytest.raises(ValueError, match="shard must be between 0 and 1, got 2"):
             handle.remote(2)
-        with pytest.raises(ValueError, match="shard is -1: allowed is 0 to 1"):
+        with pytest.raises(ValueError, match="shard must be between 0 and 1, got -1"):
             ctx.send_raw_nowait(-1, TAG, 0)
         with pytest.raises(ValueError, match="tag is 65536: allowed is 0 to 65535"):
             target.send_raw_nowait(65536, 0)
@@ -341,7 +341,7 @@ def test_run_local_on_and_spawn_local_on() -> None:
 
     builder = spargio.Runtime.builder().shards(2)
     assert spargio.run_local_on(builder, 1, where) == (1, 0)
-    with pytest.raises(ValueError, match="shard is 2: allowed is 0 to 1"):
+    with pytest.raises(ValueError, match="shard must be between 0 and 1, got 2"):
         spargio.run_local_on(builder, 2, where)
 
 

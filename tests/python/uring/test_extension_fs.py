@@ -38,7 +38,7 @@ def test_statx_equals_the_metadata_of_fs(options: dict[str, Any], tmp_path: Path
             os.close(folder)
         only_size = await extension.statx(path, mask=0x200)
         assert only_size.size == 7
-        with pytest.raises(ValueError, match="must be 0 to"):
+        with pytest.raises(ValueError, match="shard must be between 0 and"):
             await extension.statx_on_shard(handle.shard_count(), path)
 
     spargio.run(main, **options)

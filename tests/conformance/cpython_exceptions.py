@@ -11,6 +11,9 @@ _EXCEPTIONS: list[tuple[str, str]] = [
     ),
 ]
 
+# Classes of loops that a module makes itself, to test asyncio's classes rather than a loop.
+_LOOPS: dict[str, set[str]] = {}
+
 
 def reason_of(identity: str) -> str | None:
     """Why the test MODULE.CLASS.METHOD is not run, or None."""
@@ -18,3 +21,8 @@ def reason_of(identity: str) -> str | None:
         if re.fullmatch(pattern, identity):
             return reason
     return None
+
+
+def loops_of_its_own(module: str) -> set[str]:
+    """Names of classes of loops that `module` may make."""
+    return _LOOPS.get(module, set())

@@ -52,6 +52,8 @@ pub const Loop = struct {
     alarm: CoreTimer,
     /// The context that is entered; it stays so for the next callback, which often has the same.
     entered: ?*Object,
+    /// A callback runs: `entered` is its own.
+    calling: bool,
     /// SystemExit or KeyboardInterrupt of a callback.
     fatal: ?*Object,
     free: [free_max]*Object,
@@ -132,7 +134,8 @@ pub const Loop = struct {
     }
 
     pub fn timerCancelled(self: *Loop) void {
-        self.schedule.countCancelled();
+        // The heap is the loop's thread's: one that was cancelled elsewhere goes when it is due.
+        if (interpreter.locked or self.isRunningHere()) self.schedule.countCancelled();
     }
 
     /// The loop's clock, in seconds; null with the exception set.
@@ -195,16 +198,27 @@ pub const Loop = struct {
         shard.in_host = false;
         running = null;
         self.stopping = false;
-        if (self.fatal) |exception| {
-            self.fatal = null;
-            api.raiseObject(exception);
-            py.Py_DecRef(exception);
-            return null;
-        }
+        if (self.fatal != null) return self.raiseFatal();
         if (!self.done) return api.raise(
             py.PyExc_RuntimeError.*,
             "the loop's process has forked: this loop is the parent's",
         );
+        return api.none();
+    }
+
+    /// Raises what ends the run, or None.
+    pub fn raiseFatal(self: *Loop) ?*Object {
+        const exception = self.fatal orelse return api.none();
+        self.fatal = null;
+        api.raiseObject(exception);
+        py.Py_DecRef(exception);
+        return null;
+    }
+
+    /// _leave_context(): of a callback that has returned; between callbacks one stays entered.
+    fn leaveContext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (self.isRunningHere() and !self.calling) self.exitContext();
         return api.none();
     }
 
@@ -483,6 +497,13 @@ pub const Loop = struct {
         object.method("stop", &stop, api.meth_noargs, "($self, /)", "End run_forever() after this turn."),
         object.method("_attach", &attach, api.meth_one, "($self, runtime, /)", "The runtime that it runs on."),
         object.method("_run", &run, api.meth_noargs, "($self, /)", "Run until stop()."),
+        object.method(
+            "_leave_context",
+            &leaveContext,
+            api.meth_noargs,
+            "($self, /)",
+            "Leave the context of a callback that has returned.",
+        ),
         object.method("_close", &close, api.meth_noargs, "($self, /)", "Let go of all that was scheduled."),
         object.method(
             "_learn",

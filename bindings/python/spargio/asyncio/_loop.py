@@ -131,7 +131,13 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
             _log.warning(
                 "Executing %s took %.3f seconds",
                 _format_handle(handle),
+                seconds,
             )
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        # What asyncio reports in a finalizer comes when the callback's context is still entered.
+        self._leave_context()
+        super().call_exception_handler(context)
 
     # ---- descriptors ----
 

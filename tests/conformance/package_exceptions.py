@@ -1,0 +1,11 @@
+"""Tests of packages that do not fit our loop, each with its reason. The keys are what pytest calls the
+tests; one without parameters stands for all of them."""
+
+from __future__ import annotations
+
+EXCEPTIONS: dict[str, dict[str, str]] = {
+    "uvicorn": {},
+    "aiohttp": {},
+    "anyio": {},
+    "aioquic": {},
+}

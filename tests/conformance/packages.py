@@ -1,0 +1,134 @@
+"""The suites of packages that are written for asyncio, with its loops replaced by ours."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from .environment import interpreter, source_of, variables
+from .package_exceptions import EXCEPTIONS
+from .results import Result
+
+
+class Suite(NamedTuple):
+    package: str
+    words: tuple[str, ...]
+    """What pytest is called with, but for the paths."""
+    whole: tuple[str, ...]
+    """Paths of the whole suite."""
+    part: tuple[str, ...]
+    """Paths, or words of pytest, of the part that CI runs."""
+    prepare: Callable[[Path], None] | None = None
+    limit_s: float = 900
+
+
+def _prepare_anyio(tests: Path) -> None:
+    """Another set of parameters for each test, beside those for asyncio's own loop."""
+    file = tests / "conftest.py"
+    text = file.read_text()
+    mark = "backend_params = asyncio_params.copy()\n"
+    if text.count(mark) != 1:
+        raise RuntimeError(f"{file} has changed: no line {mark!r}")
+    ours = (
+        "import spargio.asyncio\n"
+        "asyncio_params[:] = [\n"
+        "    pytest.param(\n"
+        '        ("asyncio", {"debug": True, "loop_factory": spargio.asyncio.new_event_loop}),\n'
+        '        id="spargio",\n'
+        "    )\n"
+        "]\n"
+    )
+    file.write_text(text.replace(mark, ours + mark))
+
+
+SUITES = {
+    "uvicorn": Suite(
+        "uvicorn",
+        ("-p", "xdist", "-p", "anyio", "-p", "pytest_mock", "-o", "addopts=", "-n", "2"),
+        ("tests",),
+        ("tests/protocols", "tests/test_server.py", "tests/test_lifespan.py"),
+    ),
+    "aiohttp": Suite(
+        "aiohttp",
+        (
+            *("-p", "xdist", "-p", "pytest_mock", "-p", "pytest_timeout", "-o", "addopts="),
+            *("-n", "2", "--aiohttp-loop=pyloop", "--timeout=60"),
+            *("-m", "not dev_mode and not autobahn"),
+        ),
+        ("tests",),
+        ("tests/test_client_functional.py", "tests/test_web_websocket_functional.py"),
+    ),
+    "anyio": Suite(
+        "anyio",
+        ("-p", "anyio", "-p", "pytest_mock", "-p", "pytest_timeout", "-k", "spargio", "--timeout=60"),
+        ("tests",),
+        ("tests/test_sockets.py", "tests/test_taskgroups.py", "tests/test_subprocesses.py"),
+        _prepare_anyio,
+    ),
+    "aioquic": Suite("aioquic", (), ("tests/test_asyncio.py",), ("tests/test_asyncio.py",)),
+}
+
+
+def run(name: str, patterns: list[str], part: bool, jobs: int) -> Iterator[Result]:
+    suite = SUITES[name]
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        place = Path(folder, name)
+        shutil.copytree(source_of(suite.package), place)
+        if suite.prepare is not None:
+            suite.prepare(place / "tests")
+        report = Path(folder, "report.xml")
+        try:
+            done = subprocess.run(
+                [*_command(suite, patterns, part, jobs), f"--junitxml={report}"],
+                cwd=place,
+                env=variables(Path(folder)),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=suite.limit_s,
+                check=False,
+            )
+            output, problem = done.stdout, ""
+            if done.returncode not in (0, 1):
+                problem = f"pytest ended with {done.returncode}"
+        except subprocess.TimeoutExpired as error:
+            output = (error.stdout or b"").decode(errors="replace")
+            problem = f"no end after {suite.limit_s:.0f} s"
+        passed, failed, skipped = counts(report)
+    if not passed and not problem:
+        problem = "no test ran"
+    version = f"{suite.package} tests"
+    yield Result(name, version, passed, failed, skipped, time.monotonic() - began, problem, output)
+
+
+def _command(suite: Suite, patterns: list[str], part: bool, jobs: int) -> list[str]:
+    words = list(suite.words)
+    if "-n" in words:
+        words[words.index("-n") + 1] = str(jobs)
+    if patterns:
+        words += ["-k", " or ".join(patterns)]
+    for identity in EXCEPTIONS.get(suite.package, {}):
+        words += ["--deselect", identity]
+    base = [str(interpreter()), "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider"]
+    return [*base, *words, *(suite.part if part else suite.whole)]
+
+
+def counts(report: Path) -> tuple[int, int, int]:
+    if not report.exists():
+        return 0, 0, 0
+    passed = failed = skipped = 0
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        left_out = int(suite.get("skipped", 0))
+        failed += bad
+        skipped += left_out
+        passed += int(suite.get("tests", 0)) - bad - left_out
+    return passed, failed, skipped

@@ -83,14 +83,16 @@ def _pip(python: Path, *words: str) -> None:
     subprocess.run(command, check=True, timeout=900)
 
 
-def variables(scratch: Path) -> dict[str, str]:
-    """The variables of a process in which ``asyncio.new_event_loop`` makes a loop of spargio's."""
+def variables(scratch: Path, *, replaced: bool = True) -> dict[str, str]:
+    """The variables of a process in which ``asyncio.new_event_loop`` makes a loop of spargio's, if
+    `replaced`."""
     package = scratch / "path" / "spargio"
     if not package.exists():
         package.parent.mkdir(exist_ok=True)
         package.symlink_to(Path(spargio.__file__).parent)
+    path = [str(HERE / "site")] if replaced else []
     own = {
-        "PYTHONPATH": os.pathsep.join([str(HERE / "site"), str(package.parent)]),
+        "PYTHONPATH": os.pathsep.join([*path, str(package.parent)]),
         "PYTHONFAULTHANDLER": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }

@@ -32,16 +32,11 @@ pub const Readiness = struct {
     /// To be armed at the end of a poll.
     unarmed: std.ArrayList(*Watch) = .empty,
 
-    /// Takes over the reference of `handle`, unless there is no memory. One that was there is cancelled.
+    /// Takes over the reference of `handle`, unless there is no memory. One that was there is cancelled,
+    /// with its operation: the number may be another file's by now.
     pub fn add(self: *Readiness, loop: *Loop, fd: i32, is_writer: bool, handle: *Object) error{OutOfMemory}!void {
+        _ = self.remove(loop, fd, is_writer);
         const place = try self.watches.getOrPut(gpa, .{ .fd = fd, .is_writer = is_writer });
-        if (place.found_existing) {
-            const watch = place.value_ptr.*;
-            const before = watch.handle.?;
-            watch.handle = handle;
-            cancelHandle(before);
-            return;
-        }
         errdefer _ = self.watches.remove(.{ .fd = fd, .is_writer = is_writer });
         const watch = try gpa.create(Watch);
         errdefer gpa.destroy(watch);

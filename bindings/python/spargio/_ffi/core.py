@@ -127,7 +127,8 @@ def _spargio_error(code: int) -> BaseException:
 if TYPE_CHECKING:
 
     class JoinHandle(Generic[T_co]):
-        """A spawned task: await it in a spargio task, or wait for it on an ordinary thread.
+        """A spawned task: await it in a spargio task or in an asyncio task, or wait for it on an
+        ordinary thread.
 
         All methods may be called from any thread. An exception that nobody asks for is reported
         through ``sys.unraisablehook`` when the handle goes away.
@@ -157,6 +158,9 @@ if TYPE_CHECKING:
         @property
         def name(self) -> str | None:
             """The name it was spawned with."""
+
+        @property
+        def _runtime(self) -> Runtime: ...
 
     class NativeJoinHandle(JoinHandle[int]):
         """A spawned C function; its result is the `*result` that it set."""
@@ -399,6 +403,7 @@ _made = library.start_bridge(
         "last_task": _last_task,
         "place": messages.place,
         "outside": messages.outside,
+        "join_elsewhere": messages.join_elsewhere,
         "foreign": messages.foreign,
         "no_buffer": messages.no_buffer,
         "other_loop": messages.other_loop,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from types import CoroutineType
+from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _PLACE_DEPTH = 10
@@ -32,15 +33,25 @@ def outside(what: str) -> RuntimeError:
     )
     handle = any(word in what for word in ("JoinHandle", "native task", "future"))
     if _in_asyncio():
-        text += ". An asyncio loop runs here: " + (
+        text += ". An asyncio loop of another kind runs here: " + (
             "`await asyncio.to_thread(handle.result)` has the outcome"
             if handle
-            else "handle.spawn() runs a coroutine on a spargio.Runtime beside it, spargio.run() in "
-            "place of asyncio.run() the program"
+            else "run the program on spargio's, asyncio.run(main(), "
+            "loop_factory=spargio.asyncio.new_event_loop), or the coroutine on a spargio.Runtime "
+            "beside it, `await handle.spawn(coroutine)`"
         )
     elif handle:
         text += ". On an ordinary thread call result()"
     return RuntimeError(text)
+
+
+def join_elsewhere(job: Any) -> Any:
+    """What awaits a JoinHandle in an asyncio loop that is not ours; None outside one."""
+    if not _in_asyncio():
+        return None
+    from .._elsewhere import awaited
+
+    return awaited(job)
 
 
 def _in_asyncio() -> bool:

@@ -63,6 +63,7 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
+        self._objects: dict[int, Any] = {}
         super().__init__(_Selector(self))
 
     # ---- running ----
@@ -141,19 +142,41 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
 
     # ---- descriptors ----
 
-    def _add_reader(self, fd: int, callback: Any, *args: Any) -> asyncio.Handle:
+    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> asyncio.Handle:
         self._check_closed()
-        return self._add_watch(_descriptor(fd), 0, callback, *args)
+        return self._add_watch(self._number(fd), 0, callback, *args)
 
-    def _remove_reader(self, fd: int) -> bool:
-        return not self.is_closed() and self._remove_watch(_descriptor(fd), 0)
+    def _remove_reader(self, fd: Any) -> bool:
+        return self._unwatch(fd, 0)
 
-    def _add_writer(self, fd: int, callback: Any, *args: Any) -> asyncio.Handle:
+    def _add_writer(self, fd: Any, callback: Any, *args: Any) -> asyncio.Handle:
         self._check_closed()
-        return self._add_watch(_descriptor(fd), 1, callback, *args)
+        return self._add_watch(self._number(fd), 1, callback, *args)
 
-    def _remove_writer(self, fd: int) -> bool:
-        return not self.is_closed() and self._remove_watch(_descriptor(fd), 1)
+    def _remove_writer(self, fd: Any) -> bool:
+        return self._unwatch(fd, 1)
+
+    def _unwatch(self, fd: Any, is_writer: int) -> bool:
+        if self.is_closed():
+            return False
+        number = self._number(fd)
+        removed = self._remove_watch(number, is_writer)
+        if self._objects and not self._watched(number):
+            self._objects.pop(number, None)
+        return removed
+
+    def _number(self, fileobj: Any) -> int:
+        """The descriptor of `fileobj`. An object that is closed by now has none any more, but may
+        have to be removed: those that are watched are remembered."""
+        if isinstance(fileobj, int):
+            return fileobj
+        if (number := _descriptor(fileobj)) >= 0:
+            self._objects[number] = fileobj
+            return number
+        for number, known in self._objects.items():
+            if known is fileobj:
+                return number
+        raise ValueError(f"Invalid file descriptor: {number}")
 
     # ---- transports ----
 

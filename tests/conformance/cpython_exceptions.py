@@ -12,7 +12,16 @@ _EXCEPTIONS: list[tuple[str, str]] = [
 ]
 
 # Classes of loops that a module makes itself, to test asyncio's classes rather than a loop.
-_LOOPS: dict[str, set[str]] = {}
+_LOOPS = {
+    "test_base_events": {"BaseEventLoop", "BaseSelectorEventLoop", "Loop", "TestLoop"},
+    "test_futures": {"TestLoop"},
+    "test_pep492": {"BaseEventLoop"},
+    "test_runners": {"BaseEventLoop"},
+    "test_selector_events": {"TestBaseSelectorEventLoop", "TestLoop"},
+    "test_subprocess": {"TestLoop"},
+    "test_tasks": {"TestLoop"},
+    "test_unix_events": {"TestLoop"},
+}
 
 
 def reason_of(identity: str) -> str | None:

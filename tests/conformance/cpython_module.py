@@ -40,9 +40,8 @@ def _ours(module: Any) -> list[type[unittest.TestCase]]:
             continue
         if value.__module__ != module.__name__:
             continue
-        if name.startswith(("Poll", "Select", "Kqueue", "Proactor", "IocpEvent")):
-            if hasattr(value, "create_event_loop") and not name.startswith("Selector"):
-                continue  # The same tests for another selector.
+        if name.startswith(("Poll", "SelectEventLoop", "Kqueue", "Proactor", "IocpEvent")):
+            continue  # The same tests for another selector.
         changes: dict[str, Any] = {}
         if hasattr(value, "create_event_loop"):
             changes["create_event_loop"] = _create_event_loop
@@ -60,6 +59,7 @@ def _replace(name: str) -> None:
         return
     asyncio.new_event_loop = new_event_loop
     asyncio.events.new_event_loop = new_event_loop
+    asyncio.SelectorEventLoop = spargio.asyncio.EventLoop  # type: ignore[misc]
     policy = asyncio.DefaultEventLoopPolicy
     policy.new_event_loop = lambda self: new_event_loop()  # type: ignore[method-assign]
 

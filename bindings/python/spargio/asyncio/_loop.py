@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import selectors
 import socket
 import sys
@@ -19,7 +18,6 @@ from ..options import RuntimeBuilder
 from ._native import LoopCore, wrapped
 from ._stream import SocketTransport
 
-_log = logging.getLogger("asyncio")
 _format_handle: Any = vars(base_events)["_format_handle"]
 
 
@@ -43,7 +41,12 @@ class _Selector:
 
 
 def _descriptor(fileobj: Any) -> int:
-    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+    if isinstance(fileobj, int):
+        return fileobj
+    try:
+        return int(fileobj.fileno())
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"Invalid file object: {fileobj!r}") from None
 
 
 # What it uses of that class is not in the stubs of the standard library.
@@ -129,7 +132,7 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     def _callback_ran(self, handle: asyncio.Handle, seconds: float) -> None:
         """In debug mode, after each callback."""
         if seconds >= self.slow_callback_duration:
-            _log.warning(
+            base_events.logger.warning(  # type: ignore[attr-defined]
                 "Executing %s took %.3f seconds",
                 _format_handle(handle),
                 seconds,

@@ -121,7 +121,7 @@ fn addSimulation(b: *std.Build, settings: Settings, test_step: *std.Build.Step, 
     if (settings.sanitize_thread) return; // It knows nothing of fibers.
     const some = b.addRunArtifact(simulation);
     some.addArgs(&.{ "--seed", "1", "--count", "500", "--file" });
-    some.addFileArg(b.path("zig-src/testing/seeds.txt"));
+    some.addFileArg(b.path("zig-src/simulation/seeds.txt"));
     test_step.dependOn(&some.step);
 }
 

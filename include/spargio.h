@@ -1,12 +1,34 @@
 /*
  * spargio: a work-stealing async runtime for Linux on io_uring.
  *
- * This header is the contract; a test proves the library equal to it.
+ * This header is the contract; a test proves the library equal to it. The order: results, what the
+ * kernel offers, runtimes, tasks, operations, files, paths, sockets, messages, your own SQEs,
+ * statistics.
+ *
+ * A task is a function that is called again whenever something that it waits for has ended:
+ *
+ *     struct job { int fd; char text[4096]; spargio_op op; };
+ *
+ *     static int32_t read_some(void *ctx, int64_t *result) {
+ *         struct job *job = ctx;
+ *         int32_t count, status;
+ *         if (job->op == 0) {
+ *             status = spargio_read_at(job->fd, job->text, sizeof job->text, 0, &job->op);
+ *             return status == SPARGIO_OK ? SPARGIO_PENDING : status;
+ *         }
+ *         status = spargio_op_poll(job->op, &count);
+ *         if (status == SPARGIO_READY) *result = count;
+ *         return status;
+ *     }
+ *
+ *     struct job job = {.fd = fd};
+ *     spargio_spawn(runtime, NULL, read_some, &job, &join);
+ *     spargio_join_wait(join, SPARGIO_FOREVER, &result);
  *
  * Conventions
- *  - Every function returns int32_t: SPARGIO_OK (0), a positive status where
- *    documented (SPARGIO_PENDING), or a negative error. There is no global error slot.
- *  - Handles are plain integers (slot and generation). A stale or forged handle gives
+ *  - Every function returns int32_t: SPARGIO_OK (0), a positive status if documented
+ *    (SPARGIO_PENDING), or a negative error. There is no global error slot.
+ *  - Handles are plain integers (slot and generation). A stale or forged handle is
  *    SPARGIO_E_CLOSED, never a crash. 0 is never a valid handle.
  *  - Times are nanoseconds on CLOCK_MONOTONIC. SPARGIO_FOREVER waits without limit.
  *  - Structs that may grow start with `struct_size`; fill them with their _init function.
@@ -14,7 +36,9 @@
  *    defaults; a longer one is accepted when the bytes this library does not know are zero.
  *  - Unless a comment says otherwise a function may be called from any thread.
  *
- * io_uring needs Linux 5.19 or newer; older kernels get the epoll backend. SPDX-License-Identifier: MIT
+ * io_uring needs Linux 5.19 or newer; older kernels get the epoll backend.
+ *
+ * SPDX-License-Identifier: MIT
  */
 #ifndef SPARGIO_H
 #define SPARGIO_H
@@ -46,12 +70,12 @@ extern "C" {
 #define SPARGIO_E_ON_SHARD (-8)     /**< would block a shard: not allowed inside a task */
 #define SPARGIO_E_INVALID_SHARD (-9) /**< no shard has this number */
 #define SPARGIO_E_BUFFER (-10)      /**< the buffer is too small; *needed tells the size */
-#define SPARGIO_E_UNSUPPORTED (-11) /**< this kernel, or the epoll backend, lacks something required */
+#define SPARGIO_E_UNSUPPORTED (-11) /**< the kernel or the epoll backend lacks something needed */
 #define SPARGIO_E_FORKED (-12)      /**< the runtime belongs to the parent of this process */
 
 /** An error number of the kernel as a result of this library: SPARGIO_E_ERRNO(ENOMEM). */
 #define SPARGIO_E_ERRNO(number) (-4096 - (number))
-/** The error number inside such a result, or 0 where the result is not of that kind. */
+/** The error number inside such a result, or 0 if the result is not of that kind. */
 #define SPARGIO_ERRNO_OF(result) ((result) <= -4096 ? -4096 - (result) : 0)
 
 /** A time limit that never passes. */
@@ -64,7 +88,7 @@ int32_t spargio_abi_version(void);
 const char *spargio_version(void);
 
 /**
- * Words for a result of this library, "ENOENT: no such file or directory" for an error number. Static text,
+ * Describes a result of this library, for example "ENOENT: no such file or directory". Static text,
  * never NULL. What spargio_op_poll writes is the kernel's own: ask for SPARGIO_E_ERRNO(-result).
  */
 const char *spargio_strerror(int32_t result);
@@ -94,12 +118,12 @@ typedef struct spargio_probe_info {
     uint64_t memlock_limit; /**< RLIMIT_MEMLOCK, bytes; UINT64_MAX: unlimited */
     uint64_t nofile_limit;  /**< RLIMIT_NOFILE */
     uint32_t usable_cpus;   /**< CPUs in this process's affinity mask */
-    int32_t disabled;       /**< sysctl kernel.io_uring_disabled: 0, 1, 2; -1 where it does not exist */
+    int32_t disabled;       /**< sysctl kernel.io_uring_disabled: 0, 1, 2; -1: no such file */
 } spargio_probe_info;
 
 /**
  * Fills `info` by opening and closing one small ring. `info->struct_size` must be set.
- * Returns SPARGIO_OK also where io_uring is not available: `setup_errno` says why.
+ * Returns SPARGIO_OK even if io_uring is not available: `setup_errno` says why.
  */
 int32_t spargio_probe(spargio_probe_info *info);
 
@@ -107,24 +131,25 @@ int32_t spargio_probe(spargio_probe_info *info);
 
 typedef uint64_t spargio_runtime;
 
-#define SPARGIO_QUEUE_MUTEX 0u     /**< a deque under a lock; thieves take the newest task */
-#define SPARGIO_QUEUE_LOCK_FREE 1u /**< a bounded ring of atomic cells; thieves take the oldest task */
+#define SPARGIO_QUEUE_MUTEX 0u     /**< a deque under a lock; thieves take the newest */
+#define SPARGIO_QUEUE_LOCK_FREE 1u /**< a ring of atomic cells; thieves take the oldest */
 
 #define SPARGIO_IDLE_PARK 0u  /**< a short adaptive spin, then wait in the kernel */
 #define SPARGIO_IDLE_SPIN 1u  /**< never sleep: lowest latency, one CPU per shard */
 #define SPARGIO_IDLE_YIELD 2u /**< sched_yield(2) between passes */
 #define SPARGIO_IDLE_SLEEP 3u /**< wait in the kernel for at most idle_sleep_ns */
 
-#define SPARGIO_RUNTIME_NO_MSG_RING 1u      /**< flag: wake shards by eventfd, as older kernels do */
-#define SPARGIO_RUNTIME_NO_SINGLE_ISSUER 2u /**< flag: rings without SINGLE_ISSUER and DEFER_TASKRUN */
-#define SPARGIO_RUNTIME_COOP_TASKRUN 4u     /**< flag: COOP_TASKRUN where DEFER_TASKRUN could be had */
+#define SPARGIO_RUNTIME_NO_MSG_RING 1u      /**< wake shards by eventfd, as older kernels do */
+#define SPARGIO_RUNTIME_NO_SINGLE_ISSUER 2u /**< rings without SINGLE_ISSUER and DEFER_TASKRUN */
+#define SPARGIO_RUNTIME_COOP_TASKRUN 4u     /**< COOP_TASKRUN even if DEFER_TASKRUN is available */
 
-/* AUTO is io_uring where rings can be made, else epoll; or what SPARGIO_BACKEND in the environment says:
-   auto, io_uring, epoll. */
+/* AUTO is what SPARGIO_BACKEND in the environment says (auto, io_uring, epoll); if it says auto or
+   nothing: io_uring if rings can be made, else epoll. */
 #define SPARGIO_BACKEND_AUTO 0u
 #define SPARGIO_BACKEND_IO_URING 1u /**< io_uring, or an error */
-#define SPARGIO_BACKEND_EPOLL 2u    /**< epoll(7), eventfd(2) and threads for files; no call of io_uring */
-#define SPARGIO_BACKEND_EITHER 3u   /**< io_uring if rings can be made, else epoll, whatever the environment says. Since 0.4 */
+#define SPARGIO_BACKEND_EPOLL 2u    /**< epoll(7), eventfd(2), threads for files; no io_uring */
+/** io_uring if rings can be made, else epoll, whatever the environment says. Since 0.4 */
+#define SPARGIO_BACKEND_EITHER 3u
 
 #define SPARGIO_ANY_CPU 4294967295u /**< for io_uring_sqpoll_cpu */
 
@@ -135,8 +160,8 @@ typedef struct spargio_runtime_options {
     uint32_t steal_victim_stride;      /**< cursor step between scans, 1..256; 1 */
     uint32_t steal_victim_probe_count; /**< victims looked at per scan, 1..256; 2 */
     uint32_t steal_batch_size;         /**< most tasks per steal, 1..1024; 4 */
-    uint32_t steal_locality_margin;    /**< microseconds a move must gain beyond its cost, 0..1000000; 1 */
-    uint32_t steal_fail_cost;          /**< microseconds added per low-value scan in a row, 0..1000000; 1 */
+    uint32_t steal_locality_margin;    /**< us a move must gain beyond its cost, 0..1000000; 1 */
+    uint32_t steal_fail_cost;          /**< us added per low-value scan in a row, 0..1000000; 1 */
     uint32_t steal_backoff_min;        /**< ticks of 50 us between scans, 1..65536; 1 */
     uint32_t steal_backoff_max;        /**< ticks, steal_backoff_min..65536; 32 */
     uint32_t stealable_queue_capacity; /**< tasks per shard, 1..16777216; 4096 */
@@ -144,70 +169,76 @@ typedef struct spargio_runtime_options {
     uint32_t ring_entries;             /**< power of two, 8..32768; 256 */
     uint32_t idle_strategy;            /**< SPARGIO_IDLE_*; PARK */
     uint64_t idle_sleep_ns;            /**< for SPARGIO_IDLE_SLEEP, 1000..1000000000; 1000000 */
-    const char *thread_prefix;         /**< 1..10 bytes of ASCII; NULL: "spargio". Threads are named prefix-N */
-    const uint32_t *thread_affinity;   /**< CPU of shard i is entry i modulo count; NULL: not bound */
+    const char *thread_prefix;         /**< threads are prefix-N; 1..10 bytes of ASCII; "spargio" */
+    const uint32_t *thread_affinity;   /**< CPU of shard i is entry i modulo count; NULL: unbound */
     uint32_t thread_affinity_count;    /**< 0..1024 */
     uint32_t flags;                    /**< SPARGIO_RUNTIME_* */
     const uint16_t *hot_msg_tags;      /**< tags of messages with a lane of their own; copied */
     uint32_t hot_msg_tags_count;       /**< 0..65536 */
     uint32_t coalesced_hot_msg_tags_count;  /**< 0..254 */
-    const uint16_t *coalesced_hot_msg_tags; /**< tags whose messages only add up their values; copied */
-    uint64_t hot_counter_wake_threshold; /**< sum that spargio_msg_next_hot_count waits for, 1..4294967295; 1 */
+    const uint16_t *coalesced_hot_msg_tags; /**< tags whose values only add up; copied */
+    uint64_t hot_counter_wake_threshold; /**< sum that spargio_msg_next_hot_count waits for,
+                                              1..4294967295; 1 */
     uint32_t msg_ring_queue_capacity;    /**< messages per lane of a shard, 1..1048576; 4096 */
-    uint32_t io_uring_sqpoll_idle_ms;    /**< above 0: a thread of the kernel per ring takes submissions
-                                              and sleeps after this long without any, 0..600000; 0. It keeps
-                                              the credentials of who started the runtime: operations of a
-                                              thread with another file system uid or gid end as -EPERM */
+    uint32_t io_uring_sqpoll_idle_ms;    /**< above 0: a kernel thread per ring takes submissions;
+                                              it sleeps after so long without any, 0..600000; 0. It
+                                              keeps the credentials of the thread that started the
+                                              runtime: operations of a thread with another file
+                                              system uid or gid end as -EPERM */
     uint32_t io_uring_sqpoll_cpu;        /**< CPU of these threads; SPARGIO_ANY_CPU */
     uint32_t backend;                    /**< SPARGIO_BACKEND_*; AUTO. Since 0.3 */
-    uint64_t blocked_threshold_ms;       /**< a pass of a shard that takes so long counts in blocked_passes,
-                                              1..3600000; 100. Since 0.3 */
+    uint64_t blocked_threshold_ms;       /**< a pass of a shard that takes so long counts in
+                                              blocked_passes, 1..3600000; 100. Since 0.3 */
 } spargio_runtime_options;
 
 /**
- * Fills `size` bytes at `options` with the defaults above and zeros behind them; struct_size is how much of
- * that this library knows. SPARGIO_E_INVALID where `size` is none that a header had. Since 0.3.
+ * Writes the defaults, then zeros up to `size`. Sets struct_size to the part that this library
+ * understands. Returns SPARGIO_E_INVALID if no released header had that size. Since 0.3.
  */
 int32_t spargio_runtime_options_init_sized(spargio_runtime_options *options, size_t size);
 
 /**
- * The same for the struct of this header. In C and C++ a macro, which gives the size along. The function of
- * this name is for bindings that see no macros, and fills the struct of the version that it is linked with:
- * a program that was linked with 0.2 goes on to get that of 0.2; dlsym(3), and the static library, have
- * the newest one. A binding that may meet a newer library calls spargio_runtime_options_init_sized with the
- * size of its own struct, which is always right.
+ * The same for the struct of this header. In C and C++ it is a macro, which passes the size. The
+ * function of this name is for bindings that see no macros, and fills the struct of the version
+ * that it is linked with: a program that was linked with 0.2 still gets that of 0.2; dlsym(3), and
+ * the static library, have the newest one. A binding that may meet a newer library calls
+ * spargio_runtime_options_init_sized with the size of its own struct, which is always right.
  */
 int32_t spargio_runtime_options_init(spargio_runtime_options *options);
-#define spargio_runtime_options_init(options) spargio_runtime_options_init_sized((options), sizeof *(options))
+#define spargio_runtime_options_init(options) \
+    spargio_runtime_options_init_sized((options), sizeof *(options))
 
 /**
- * Checks `options` without starting anything. SPARGIO_OK or SPARGIO_E_INVALID; then, where `message` is
- * not NULL, a sentence naming option, value and allowed range is written there, NUL-terminated and
- * cut at `capacity` bytes.
+ * Checks `options` without starting anything. Returns SPARGIO_OK or SPARGIO_E_INVALID. In the
+ * second case, and if `message` is not NULL, writes a sentence there that names the option, the
+ * allowed range and the value, NUL-terminated and cut at `capacity` bytes.
  */
-int32_t spargio_runtime_options_check(const spargio_runtime_options *options, char *message, size_t capacity);
+int32_t spargio_runtime_options_check(const spargio_runtime_options *options, char *message,
+                                      size_t capacity);
 
 /**
- * Starts a runtime: one thread and one ring per shard. `options` may be NULL for the defaults.
- * Where the memlock limit (RLIMIT_MEMLOCK) is too low for the rings, they are smaller: see `ring_entries` in
- * the statistics. Where none can be made and the backend is AUTO, it starts on epoll, and one line on stderr
- * says why. Nothing is left behind on an error: SPARGIO_E_INVALID, _NOMEM, _UNSUPPORTED, or the kernel's
- * error number: SPARGIO_E_ERRNO(EPERM) where io_uring is forbidden, ENOMEM: RLIMIT_MEMLOCK, EMFILE:
- * RLIMIT_NOFILE, EAGAIN: RLIMIT_NPROC, or no more threads in the cgroup.
+ * Starts a runtime: one thread and one ring per shard. `options` may be NULL for the defaults. If
+ * the memlock limit (RLIMIT_MEMLOCK) is too low for the rings, they are smaller: see
+ * `ring_entries` in the statistics. If no ring can be made and the backend is AUTO, it starts on
+ * epoll, and one line on stderr says why. Nothing is left behind on an error: SPARGIO_E_INVALID,
+ * _NOMEM, _UNSUPPORTED, or the kernel's error number: SPARGIO_E_ERRNO(EPERM) if io_uring is
+ * forbidden, ENOMEM: RLIMIT_MEMLOCK, EMFILE: RLIMIT_NOFILE, EAGAIN: RLIMIT_NPROC, or no more
+ * threads in the cgroup.
  */
 int32_t spargio_runtime_start(const spargio_runtime_options *options, spargio_runtime *runtime);
 
 /**
  * Refuses new tasks, cancels what runs, waits until all of it has ended, stops the threads and
- * frees the runtime. SPARGIO_E_TIMEOUT: tasks are still running; the handle stays valid, call again.
- * SPARGIO_E_ON_SHARD when called from a task of the runtime. A second call: SPARGIO_E_CLOSED.
+ * frees the runtime. SPARGIO_E_TIMEOUT: tasks are still running; the handle stays valid, call
+ * again. SPARGIO_E_ON_SHARD when called from a task of the runtime. A second call:
+ * SPARGIO_E_CLOSED.
  */
 int32_t spargio_runtime_shutdown(spargio_runtime runtime, uint64_t timeout_ns);
 
 /**
- * Which backend the runtime has: `*backend` becomes SPARGIO_BACKEND_IO_URING or _EPOLL. `*reason`, which
- * may be NULL, becomes the error number for which AUTO did not take io_uring, else 0. Any thread.
- * Since 0.3.
+ * Which backend the runtime has: `*backend` becomes SPARGIO_BACKEND_IO_URING or _EPOLL. `*reason`,
+ * which may be NULL, becomes the error number for which AUTO did not take io_uring, else 0. Any
+ * thread. Since 0.3.
  */
 int32_t spargio_runtime_backend(spargio_runtime runtime, uint32_t *backend, int32_t *reason);
 
@@ -219,8 +250,8 @@ int32_t spargio_runtime_shard_count(spargio_runtime runtime, uint32_t *count);
 #define SPARGIO_PLACE_PINNED 0u              /**< on shard `value`, never elsewhere */
 #define SPARGIO_PLACE_ROUND_ROBIN 1u         /**< on the next shard in turn, then it stays there */
 #define SPARGIO_PLACE_STICKY 2u              /**< equal `value`, equal shard */
-#define SPARGIO_PLACE_STEALABLE 3u           /**< preferred shard in turn; an idle shard may take it */
-#define SPARGIO_PLACE_STEALABLE_PREFERRED 4u /**< preferred shard `value`; an idle shard may take it */
+#define SPARGIO_PLACE_STEALABLE 3u           /**< preferred shard in turn; others may steal it */
+#define SPARGIO_PLACE_STEALABLE_PREFERRED 4u /**< preferred shard `value`; others may steal it */
 
 typedef struct spargio_placement {
     uint32_t struct_size;
@@ -231,10 +262,11 @@ typedef struct spargio_placement {
 typedef uint64_t spargio_join;
 
 /**
- * A task: called on a shard until it returns something other than SPARGIO_PENDING or SPARGIO_YIELD.
- *  SPARGIO_READY    ended; *result (0 at entry) is what the join handle gives.
- *  SPARGIO_PENDING  called again when one of the task's operations or joins ends, or it is cancelled.
- *                   Returning it with none of them under way waits for cancellation alone.
+ * A task: called on a shard until it returns something other than SPARGIO_PENDING or
+ * SPARGIO_YIELD.
+ *  SPARGIO_READY    ended; *result (0 at entry) is the join handle's result.
+ *  SPARGIO_PENDING  called again when one of the task's operations or joins ends, or when it is
+ *                   cancelled. With none of them under way it waits for cancellation alone.
  *  SPARGIO_YIELD    called again after the other tasks that are ready now.
  *  negative         ended with this error, which spargio_join_wait returns.
  * Between its calls a task stays on the shard it started on. A plain function that runs once and
@@ -244,14 +276,13 @@ typedef uint64_t spargio_join;
 typedef int32_t (*spargio_poll_fn)(void *ctx, int64_t *result);
 
 /**
- * Accepts a task; it then runs exactly once, or ends as SPARGIO_E_CANCELLED. `placement` NULL means
- * SPARGIO_PLACE_STEALABLE. `join` NULL detaches the task.
- * *join is written before the task can run, which finds its own handle there and may free that memory;
- * after an error it is 0.
+ * Accepts a task; it then runs exactly once, or ends as SPARGIO_E_CANCELLED. `placement` NULL
+ * means SPARGIO_PLACE_STEALABLE. `join` NULL detaches the task. *join is written before the task
+ * can run, which finds its own handle there and may free that memory; after an error it is 0.
  * SPARGIO_E_OVERLOADED: the preferred shard's stealable queue is full, nothing was accepted.
  */
-int32_t spargio_spawn(spargio_runtime runtime, const spargio_placement *placement, spargio_poll_fn poll,
-                      void *ctx, spargio_join *join);
+int32_t spargio_spawn(spargio_runtime runtime, const spargio_placement *placement,
+                      spargio_poll_fn poll, void *ctx, spargio_join *join);
 
 /**
  * Waits for the task's end. Returns SPARGIO_OK and *result (may be NULL), the task's own negative
@@ -260,13 +291,17 @@ int32_t spargio_spawn(spargio_runtime runtime, const spargio_placement *placemen
  */
 int32_t spargio_join_wait(spargio_join join, uint64_t timeout_ns, int64_t *result);
 
-/** Inside a poll function: SPARGIO_READY and *result, SPARGIO_PENDING (a later poll follows), or an error. */
+/**
+ * Inside a poll function: SPARGIO_READY and *result, SPARGIO_PENDING (a later poll follows), or an
+ * error.
+ */
 int32_t spargio_join_poll(spargio_join join, int64_t *result);
 
 /**
- * Asks the task to end. Not started yet: it ends as SPARGIO_E_CANCELLED without a call. Started: its
- * operations are cancelled and it is polled; spargio_task_cancelled() then says so, and is the task's to
- * look at before it begins others, which are not cancelled. Idempotent.
+ * Asks the task to end. Not started yet: it ends as SPARGIO_E_CANCELLED without a call. Started:
+ * its operations are cancelled and it is polled; spargio_task_cancelled() then returns 1. The task
+ * should check it before it starts new operations: those that are started after the cancellation
+ * are not cancelled. Idempotent.
  */
 int32_t spargio_join_cancel(spargio_join join);
 
@@ -279,21 +314,26 @@ int32_t spargio_join_release(spargio_join join);
 /** Inside a task: the shard's number. Elsewhere SPARGIO_E_NOT_ON_SHARD. */
 int32_t spargio_current_shard(uint32_t *shard);
 
-/** Inside a task: 1 after its cancellation was asked for, else 0. Elsewhere SPARGIO_E_NOT_ON_SHARD. */
+/**
+ * Inside a task: 1 after its cancellation was asked for, else 0. Elsewhere SPARGIO_E_NOT_ON_SHARD.
+ */
 int32_t spargio_task_cancelled(void);
 
-/* ---- operations: inside a poll function only --------------------------------------------
+/* ---- operations ------------------------------------------------------------------------
  *
- * Each call queues one operation on the shard's ring and gives a handle; the task is polled again when
- * it ends. Memory that an operation names must stay valid until it has ended (spargio_op_poll returned
- * SPARGIO_READY, or the task's join ended); paths and addresses are copied. Outside a task:
- * SPARGIO_E_NOT_ON_SHARD. `op` must not be NULL. The result in spargio_op_poll is the kernel's: a
- * count, a descriptor or 0, and -errno on failure.
+ * Inside a poll function only; elsewhere SPARGIO_E_NOT_ON_SHARD. Each call queues one operation on
+ * the shard's ring and writes a handle; the task is polled again when the operation ends. `op` must
+ * not be NULL. Memory that an operation names must stay valid until it has ended (spargio_op_poll
+ * returned SPARGIO_READY, or the task's join ended); names and addresses are copied. The result in
+ * spargio_op_poll is the kernel's: a count, a descriptor or 0, and -errno on failure.
  */
 
 typedef uint64_t spargio_op;
 
-/** SPARGIO_READY: the op ended, *result is the kernel's, the handle is used up. Else SPARGIO_PENDING. */
+/**
+ * SPARGIO_READY: the op ended, *result is the kernel's, the handle is used up. Else
+ * SPARGIO_PENDING.
+ */
 int32_t spargio_op_poll(spargio_op op, int32_t *result);
 
 /** Asks the kernel to cancel; the op still ends exactly once, as -ECANCELED or with its result. */
@@ -302,33 +342,124 @@ int32_t spargio_op_cancel(spargio_op op);
 /** IORING_OP_NOP: a round trip through the ring. */
 int32_t spargio_nop(spargio_op *op);
 
-/** Ends with 0 after `duration_ns`, late by at most 1/16 of it and 0.26 ms (so that timers close to each other
- * end together); a cancelled one with -ECANCELED. The shard's timer queue, no kernel op. */
+/**
+ * Ends with 0 after `duration_ns`, late by at most 1/16 of it and 0.26 ms (so that timers close to
+ * each other end together); a cancelled one with -ECANCELED. The shard's timer queue, no kernel
+ * op.
+ */
 int32_t spargio_sleep(uint64_t duration_ns, spargio_op *op);
+
+/* ---- files ---------------------------------------------------------------------------
+ *
+ * Operations, but for the registration of buffers, which is done at once.
+ */
 
 /** openat(2) relative to the working directory, O_CLOEXEC added. IORING_OP_OPENAT, 5.6. */
 int32_t spargio_open(const char *path, int32_t flags, uint32_t mode, spargio_op *op);
 
-/** pread(2); an offset above INT64_MAX is SPARGIO_E_INVALID, here and below. IORING_OP_READ, 5.6. */
-int32_t spargio_read_at(int32_t fd, void *buffer, uint32_t length, uint64_t offset, spargio_op *op);
-
-/** pwrite(2); may write less than `length`. IORING_OP_WRITE, 5.6. */
-int32_t spargio_write_at(int32_t fd, const void *buffer, uint32_t length, uint64_t offset, spargio_op *op);
-
-/** fsync(2), or fdatasync(2) where `data_only` is not 0. IORING_OP_FSYNC, 5.1. */
-int32_t spargio_fsync(int32_t fd, int32_t data_only, spargio_op *op);
-
 /**
- * close(2). IORING_OP_CLOSE, 5.6. It cannot be cancelled. Operations under way on the descriptor are not
- * ended by it: cancel them, or shut a socket down, first.
+ * close(2). IORING_OP_CLOSE, 5.6. It cannot be cancelled. Operations under way on the descriptor
+ * are not ended by it: cancel them, or shut a socket down, first.
  */
 int32_t spargio_close(int32_t fd, spargio_op *op);
 
 /**
- * A listening TCP socket on a numeric IPv4 or IPv6 address, SO_REUSEADDR and close-on-exec set. Does not
- * wait; may be called from any thread. Returns SPARGIO_OK, _INVALID (not a numeric address) or errno.
+ * pread(2); an offset above INT64_MAX is SPARGIO_E_INVALID, here and below. IORING_OP_READ, 5.6.
+ */
+int32_t spargio_read_at(int32_t fd, void *buffer, uint32_t length, uint64_t offset, spargio_op *op);
+
+/** pwrite(2); may write less than `length`. IORING_OP_WRITE, 5.6. */
+int32_t spargio_write_at(int32_t fd, const void *buffer, uint32_t length, uint64_t offset,
+                         spargio_op *op);
+
+/** preadv(2); `vectors` are `count` struct iovec, at most 1024. IORING_OP_READV, 5.1. Since 0.2. */
+int32_t spargio_readv_at(int32_t fd, const void *vectors, uint32_t count, uint64_t offset,
+                         spargio_op *op);
+
+/** pwritev(2), likewise. IORING_OP_WRITEV, 5.1. Since 0.2. */
+int32_t spargio_writev_at(int32_t fd, const void *vectors, uint32_t count, uint64_t offset,
+                          spargio_op *op);
+
+/** fsync(2), or fdatasync(2) if `data_only` is not 0. IORING_OP_FSYNC, 5.1. */
+int32_t spargio_fsync(int32_t fd, int32_t data_only, spargio_op *op);
+
+/** ftruncate(2). IORING_OP_FTRUNCATE, 6.9; -EINVAL before. Since 0.2. */
+int32_t spargio_truncate(int32_t fd, uint64_t length, spargio_op *op);
+
+/** fallocate(2) with its mode. IORING_OP_FALLOCATE, 5.6. Since 0.2. */
+int32_t spargio_allocate(int32_t fd, int32_t mode, uint64_t offset, uint64_t length,
+                         spargio_op *op);
+
+/**
+ * splice(2); an offset of UINT64_MAX is a pipe's, or the file's own position. IORING_OP_SPLICE,
+ * 5.7. Since 0.2.
+ */
+int32_t spargio_splice(int32_t from, uint64_t from_offset, int32_t to, uint64_t to_offset,
+                       uint32_t length, uint32_t flags, spargio_op *op);
+
+/**
+ * Inside a poll function: registers memory (at most 1 GiB) with the ring of this shard, until
+ * spargio_buffer_unregister with *index on the same shard. spargio_read_at and spargio_write_at of
+ * tasks here whose buffer lies in it then spare the kernel the look-up of its pages (READ_FIXED,
+ * WRITE_FIXED; table: 5.19). It must not be freed or unmapped before that: transfers to another
+ * object at the same address would go to the old pages. Errors: ENOBUFS (64 at a time), ENOMEM
+ * (the memlock limit), EINVAL (before 5.19). Since 0.2.
+ */
+int32_t spargio_buffer_register(void *memory, size_t length, uint32_t *index);
+
+/** Frees the index; operations under way end as usual. Since 0.2. */
+int32_t spargio_buffer_unregister(uint32_t index);
+
+/* ---- paths ---------------------------------------------------------------------------
+ *
+ * Operations. Names are relative to the working directory.
+ */
+
+/** mkdir(2). IORING_OP_MKDIRAT, 5.15. Since 0.2. */
+int32_t spargio_mkdir(const char *path, uint32_t mode, spargio_op *op);
+
+/** rmdir(2). IORING_OP_UNLINKAT, 5.11. Since 0.2. */
+int32_t spargio_rmdir(const char *path, spargio_op *op);
+
+/** unlink(2). IORING_OP_UNLINKAT, 5.11. Since 0.2. */
+int32_t spargio_unlink(const char *path, spargio_op *op);
+
+/** renameat2(2) with its flags (RENAME_NOREPLACE, ...). IORING_OP_RENAMEAT, 5.11. Since 0.2. */
+int32_t spargio_rename(const char *from, const char *to, uint32_t flags, spargio_op *op);
+
+/** link(2): `path` is a new name of `existing`. IORING_OP_LINKAT, 5.15. Since 0.2. */
+int32_t spargio_link(const char *existing, const char *path, spargio_op *op);
+
+/** symlink(2): `path` points to `target`. IORING_OP_SYMLINKAT, 5.15. Since 0.2. */
+int32_t spargio_symlink(const char *target, const char *path, spargio_op *op);
+
+/**
+ * statx(2) into `out`, a struct statx, with its AT_* flags and STATX_* mask. IORING_OP_STATX, 5.6.
+ * Since 0.2.
+ */
+int32_t spargio_statx(const char *path, uint32_t flags, uint32_t mask, void *out, spargio_op *op);
+
+/* ---- sockets -------------------------------------------------------------------------
+ *
+ * The first four do not wait and may be called from any thread; the others are operations.
+ */
+
+/**
+ * A listening TCP socket on a numeric IPv4 or IPv6 address, SO_REUSEADDR and close-on-exec set.
+ * Does not wait; may be called from any thread. Returns SPARGIO_OK, _INVALID (not a numeric
+ * address) or errno.
  */
 int32_t spargio_tcp_listen(const char *address, uint16_t port, uint32_t backlog, int32_t *fd);
+
+/**
+ * A listening Unix socket on a path of at most 107 bytes, or on an abstract name if the first byte
+ * of `path` is '@'. Close-on-exec. Does not wait; may be called from any thread. Returns
+ * SPARGIO_OK, _INVALID (too long, or empty) or errno. Since 0.2.
+ */
+int32_t spargio_unix_listen(const char *path, uint32_t backlog, int32_t *fd);
+
+/** A UDP socket on a numeric address; port 0: any. As spargio_tcp_listen. Since 0.2. */
+int32_t spargio_udp_bind(const char *address, uint16_t port, int32_t *fd);
 
 /** The local port of a socket, in host order. */
 int32_t spargio_local_port(int32_t fd, uint16_t *port);
@@ -336,113 +467,65 @@ int32_t spargio_local_port(int32_t fd, uint16_t *port);
 /** accept4(2) with SOCK_CLOEXEC; the result is the new descriptor. IORING_OP_ACCEPT, 5.5. */
 int32_t spargio_accept(int32_t fd, spargio_op *op);
 
-/** Makes a TCP socket and connects it to a numeric address; the result is its descriptor. IORING_OP_CONNECT, 5.5. */
+/**
+ * Makes a TCP socket and connects it to a numeric address; the result is its descriptor.
+ * IORING_OP_CONNECT, 5.5.
+ */
 int32_t spargio_tcp_connect(const char *address, uint16_t port, spargio_op *op);
+
+/**
+ * Makes a Unix stream socket and connects it; names as above; the result is its descriptor.
+ * IORING_OP_CONNECT, 5.5. Since 0.2.
+ */
+int32_t spargio_unix_connect(const char *path, spargio_op *op);
+
+/**
+ * connect(2) of a socket of the caller's to a sockaddr of `length` bytes, which is copied.
+ * IORING_OP_CONNECT, 5.5. Since 0.2.
+ */
+int32_t spargio_connect(int32_t fd, const void *address, uint32_t length, spargio_op *op);
 
 /** recv(2); 0 means end of stream. IORING_OP_RECV, 5.6. */
 int32_t spargio_recv(int32_t fd, void *buffer, uint32_t length, int32_t flags, spargio_op *op);
 
-/** send(2) with MSG_NOSIGNAL; with MSG_WAITALL in `flags` the kernel goes on after a short send (5.19). */
-int32_t spargio_send(int32_t fd, const void *buffer, uint32_t length, int32_t flags, spargio_op *op);
+/**
+ * send(2) with MSG_NOSIGNAL; with MSG_WAITALL in `flags` the kernel goes on after a short send
+ * (5.19).
+ */
+int32_t spargio_send(int32_t fd, const void *buffer, uint32_t length, int32_t flags,
+                     spargio_op *op);
+
+/** recvmsg(2) into a struct msghdr. IORING_OP_RECVMSG, 5.3. Since 0.2. */
+int32_t spargio_recvmsg(int32_t fd, void *message, int32_t flags, spargio_op *op);
+
+/**
+ * sendmsg(2) with MSG_NOSIGNAL; `message` is a struct msghdr. IORING_OP_SENDMSG, 5.3. Since 0.2.
+ */
+int32_t spargio_sendmsg(int32_t fd, const void *message, int32_t flags, spargio_op *op);
 
 /** shutdown(2). IORING_OP_SHUTDOWN, 5.11. */
 int32_t spargio_shutdown(int32_t fd, int32_t how, spargio_op *op);
 
-/* ---- more operations: inside a poll function, as above; all since 0.2 --------------------
- *
- * Names are relative to the working directory and copied. What other pointers name stays valid until
- * the operation has ended.
- */
-
-/** mkdir(2). IORING_OP_MKDIRAT, 5.15. */
-int32_t spargio_mkdir(const char *path, uint32_t mode, spargio_op *op);
-
-/** rmdir(2). IORING_OP_UNLINKAT, 5.11. */
-int32_t spargio_rmdir(const char *path, spargio_op *op);
-
-/** unlink(2). IORING_OP_UNLINKAT, 5.11. */
-int32_t spargio_unlink(const char *path, spargio_op *op);
-
-/** renameat2(2) with its flags (RENAME_NOREPLACE, ...). IORING_OP_RENAMEAT, 5.11. */
-int32_t spargio_rename(const char *from, const char *to, uint32_t flags, spargio_op *op);
-
-/** link(2): `path` is a new name of `existing`. IORING_OP_LINKAT, 5.15. */
-int32_t spargio_link(const char *existing, const char *path, spargio_op *op);
-
-/** symlink(2): `path` points to `target`. IORING_OP_SYMLINKAT, 5.15. */
-int32_t spargio_symlink(const char *target, const char *path, spargio_op *op);
-
-/** statx(2) into `out`, a struct statx, with its AT_* flags and STATX_* mask. IORING_OP_STATX, 5.6. */
-int32_t spargio_statx(const char *path, uint32_t flags, uint32_t mask, void *out, spargio_op *op);
-
-/** preadv(2); `vectors` are `count` struct iovec, at most 1024. IORING_OP_READV, 5.1. */
-int32_t spargio_readv_at(int32_t fd, const void *vectors, uint32_t count, uint64_t offset, spargio_op *op);
-
-/** pwritev(2), likewise. IORING_OP_WRITEV, 5.1. */
-int32_t spargio_writev_at(int32_t fd, const void *vectors, uint32_t count, uint64_t offset, spargio_op *op);
-
-/** ftruncate(2). IORING_OP_FTRUNCATE, 6.9; -EINVAL before. */
-int32_t spargio_truncate(int32_t fd, uint64_t length, spargio_op *op);
-
-/** fallocate(2) with its mode. IORING_OP_FALLOCATE, 5.6. */
-int32_t spargio_allocate(int32_t fd, int32_t mode, uint64_t offset, uint64_t length, spargio_op *op);
-
-/** splice(2); an offset of UINT64_MAX is a pipe's, or the file's own position. IORING_OP_SPLICE, 5.7. */
-int32_t spargio_splice(int32_t from, uint64_t from_offset, int32_t to, uint64_t to_offset, uint32_t length,
-                       uint32_t flags, spargio_op *op);
-
 /**
- * A listening Unix socket on a path of at most 107 bytes, or on an abstract name where the first byte
- * of `path` is '@'. Close-on-exec. Does not wait; may be called from any thread. Returns SPARGIO_OK,
- * _INVALID (too long, or empty) or errno.
+ * poll(2) for one descriptor, once: the result is what is ready (POLLIN, ...). IORING_OP_POLL_ADD,
+ * 5.1. Since 0.2.
  */
-int32_t spargio_unix_listen(const char *path, uint32_t backlog, int32_t *fd);
-
-/** Makes a Unix stream socket and connects it; names as above; the result is its descriptor. IORING_OP_CONNECT, 5.5. */
-int32_t spargio_unix_connect(const char *path, spargio_op *op);
-
-/** A UDP socket on a numeric address; port 0: any. As spargio_tcp_listen. */
-int32_t spargio_udp_bind(const char *address, uint16_t port, int32_t *fd);
-
-/** connect(2) of a socket of the caller's to a sockaddr of `length` bytes, which is copied. IORING_OP_CONNECT, 5.5. */
-int32_t spargio_connect(int32_t fd, const void *address, uint32_t length, spargio_op *op);
-
-/** sendmsg(2) with MSG_NOSIGNAL; `message` is a struct msghdr. IORING_OP_SENDMSG, 5.3. */
-int32_t spargio_sendmsg(int32_t fd, const void *message, int32_t flags, spargio_op *op);
-
-/** recvmsg(2) into a struct msghdr. IORING_OP_RECVMSG, 5.3. */
-int32_t spargio_recvmsg(int32_t fd, void *message, int32_t flags, spargio_op *op);
-
-/** poll(2) for one descriptor, once: the result is what is ready (POLLIN, ...). IORING_OP_POLL_ADD, 5.1. */
 int32_t spargio_poll(int32_t fd, uint32_t events, spargio_op *op);
-
-/**
- * Inside a poll function: registers memory (at most 1 GiB) with the ring of this shard, until
- * spargio_buffer_unregister with *place on the same shard. spargio_read_at and spargio_write_at of
- * tasks here whose buffer lies in it then spare the kernel the look-up of its pages (READ_FIXED,
- * WRITE_FIXED; table: 5.19). It must not be freed or unmapped before that: transfers to another object
- * at the same address would go to the old pages. Errors: ENOBUFS (64 at a time), ENOMEM (the memlock
- * limit), EINVAL (before 5.19).
- */
-int32_t spargio_buffer_register(void *memory, size_t length, uint32_t *place);
-
-/** Gives the place back; operations under way end as usual. */
-int32_t spargio_buffer_unregister(uint32_t place);
 
 /* ---- messages between shards -----------------------------------------------------------
  *
- * A message is a tag and a value for the tasks of one shard. It lies in a lane of that shard until a
- * task there takes it; each sender's messages arrive in the order they were sent. A lane holds at
- * most msg_ring_queue_capacity of them: what does not fit is SPARGIO_E_OVERLOADED, is not sent, and
- * counts in ring_msgs_backpressure. Messages nobody takes go away with the runtime.
- * Hot tags (options) have a lane of their own. Coalesced hot tags only add up: their values are
- * summed, without a bound on the number of messages.
+ * A message is a tag and a value for the tasks of one shard. It lies in a lane of that shard until
+ * a task there takes it; each sender's messages arrive in the order they were sent. A lane holds
+ * at most msg_ring_queue_capacity of them: what does not fit is SPARGIO_E_OVERLOADED, is not sent,
+ * and counts in ring_msgs_backpressure. Messages nobody takes go away with the runtime. Hot tags
+ * (options) have a lane of their own. Coalesced hot tags only add up: their values are summed,
+ * without a bound on the number of messages.
  */
 
 #define SPARGIO_MSG_OUTSIDE 65535u /**< `from` of a message that no shard sent */
 
 typedef struct spargio_msg {
-    uint16_t from; /**< the sender's shard or SPARGIO_MSG_OUTSIDE; ignored where it is sent */
+    uint16_t from; /**< the sender's shard or SPARGIO_MSG_OUTSIDE; ignored when it is sent */
     uint16_t tag;
     uint32_t value;
 } spargio_msg;
@@ -469,9 +552,10 @@ int32_t spargio_msg_send_direct(uint32_t shard, uint16_t tag, uint32_t value);
 
 /**
  * Inside a poll function: SPARGIO_READY when all direct messages that this shard sent before have
- * arrived at their shards, else SPARGIO_PENDING. *mark is 0 at the first call and kept for the next. Since 0.2.
+ * arrived at their shards, else SPARGIO_PENDING. *position is 0 at the first
+ * call; pass it again at the next ones. Since 0.2.
  */
-int32_t spargio_msg_flush(uint64_t *mark);
+int32_t spargio_msg_flush(uint64_t *position);
 
 /**
  * Inside a poll function: takes the oldest message of this shard. SPARGIO_READY and *message, or
@@ -492,51 +576,58 @@ int32_t spargio_msg_next_hot_count(uint16_t tag, uint64_t *sum);
 /** Takes whatever the sum is now, 0 included; never waits. Since 0.2. */
 int32_t spargio_msg_take_hot_count(uint16_t tag, uint64_t *sum);
 
-/* ---- operations that spargio does not wrap ----------------------------------------------- */
+/* ---- your own SQEs: operations that spargio does not wrap ---------------------------- */
 
 /**
- * Told of the end of an operation: `result` is the kernel's, a negative one is -errno, and `cqe_flags`
- * are those of the completion. Called on the shard, outside any task; all else there waits, so it must not
- * block, and operations are SPARGIO_E_NOT_ON_SHARD in it; whatever any thread may call, it may.
+ * Called at the end of an operation: `result` is the kernel's (a negative one is -errno), and
+ * `cqe_flags` are those of the completion. It runs on the shard, outside any task, and blocks the
+ * shard, so return quickly. It may call the functions that any thread may call; operations return
+ * SPARGIO_E_NOT_ON_SHARD.
  */
 typedef void (*spargio_complete_fn)(void *ctx, int32_t result, uint32_t cqe_flags);
 
 /**
- * Whether spargio_submit_sqe would take the SQE: SPARGIO_OK, or SPARGIO_E_INVALID; then, where `message` is
- * not NULL, a sentence that names field, value and reason is written there, NUL-terminated and cut at
- * `capacity` bytes. Whether the kernel would take it only the kernel tells. Any thread. Since 0.2.
+ * Returns SPARGIO_OK if spargio_submit_sqe would take the SQE, else SPARGIO_E_INVALID. In the
+ * second case, and if `message` is not NULL, writes a sentence there that names field, value and
+ * reason, NUL-terminated and cut at `capacity` bytes. Only the kernel knows whether it would take
+ * the SQE. Any thread. Since 0.2.
  */
 int32_t spargio_sqe_check(const void *sqe, char *message, size_t capacity);
 
 /**
- * Queues an SQE (64 bytes, struct io_uring_sqe of linux/io_uring.h; copied, need not be aligned) as an
- * operation of this task. Inside a poll function only.
+ * Queues an SQE (64 bytes, struct io_uring_sqe of linux/io_uring.h; copied, need not be aligned)
+ * as an operation of this task. Inside a poll function only.
  *
- * With `complete`, it is called exactly once, at the completion: also where the task was cancelled or has
- * ended meanwhile, and then before the task's join ends. The result is the function's; the task is polled
- * as after any operation, and spargio_op_poll gives SPARGIO_E_CLOSED from then on. `op` may be NULL.
- * Without it (NULL) spargio_op_poll gives the result, and descriptors (of OPENAT, OPENAT2, ACCEPT,
- * SOCKET, FIXED_FD_INSTALL, PIPE, or received by RECVMSG) that nobody takes because the task ended are closed.
+ * `complete`, if not NULL, is called exactly once, at the completion: even if the task was
+ * cancelled or has ended meanwhile, and then before the task's join ends. The result is the
+ * function's; the task is polled as after any operation, and spargio_op_poll returns
+ * SPARGIO_E_CLOSED from then on. `op` may be NULL. If `complete` is NULL, spargio_op_poll returns
+ * the result, and descriptors (of OPENAT, OPENAT2, ACCEPT, SOCKET, FIXED_FD_INSTALL, PIPE, or
+ * received by RECVMSG) that nobody takes because the task ended are closed.
  *
- * All memory that the SQE names, paths too, must stay valid until the completion (`complete` was called,
- * spargio_op_poll returned SPARGIO_READY, or the task's join ended).
+ * All memory that the SQE names, paths too, must stay valid until the completion (`complete` was
+ * called, spargio_op_poll returned SPARGIO_READY, or the task's join ended).
  *
- * SPARGIO_E_INVALID, nothing was queued: `user_data` is not 0, a flag other than IOSQE_ASYNC, an opcode or
- * flag that gives more than one completion (multishot, zero-copy send), that names other operations or
- * rings, or an opcode newer than this library. spargio_sqe_check tells which. SPARGIO_E_UNSUPPORTED: the
- * runtime's backend is epoll, which has no such operation. SPARGIO_E_NOMEM, SPARGIO_E_ERRNO(EPERM)
- * (see io_uring_sqpoll_idle_ms). After any error `complete` is not called. Since 0.2.
+ * SPARGIO_E_INVALID, nothing was queued: `user_data` is not 0, a flag other than IOSQE_ASYNC, an
+ * opcode or flag that has more than one completion (multishot, zero-copy send), that names other
+ * operations or rings, or an opcode newer than this library; spargio_sqe_check says which.
+ * SPARGIO_E_UNSUPPORTED: the runtime's backend is epoll, which has no such operation.
+ * SPARGIO_E_NOMEM, SPARGIO_E_ERRNO(EPERM) (see io_uring_sqpoll_idle_ms). After any error
+ * `complete` is not called. Since 0.2.
  */
-int32_t spargio_submit_sqe(const void *sqe, spargio_complete_fn complete, void *ctx, spargio_op *op);
+int32_t spargio_submit_sqe(const void *sqe, spargio_complete_fn complete, void *ctx,
+                           spargio_op *op);
 
 /* ---- statistics ------------------------------------------------------------------------ */
 
 /**
- * Writes one snapshot as CBOR (RFC 8949), described by docs/stats.cddl. *needed (may be NULL) is its
- * size. SPARGIO_E_BUFFER: `capacity` is too small, nothing was written; buffer NULL with capacity 0
- * asks for the size. Counters are monotonic; a snapshot is not one instant across shards.
+ * Writes one snapshot as CBOR (RFC 8949), described by docs/stats.cddl. *needed (may be NULL) is
+ * its size. SPARGIO_E_BUFFER: `capacity` is too small, nothing was written; buffer NULL with
+ * capacity 0 asks for the size. Counters are monotonic; a snapshot is not one instant across
+ * shards.
  */
-int32_t spargio_stats_cbor(spargio_runtime runtime, uint8_t *buffer, size_t capacity, size_t *needed);
+int32_t spargio_stats_cbor(spargio_runtime runtime, uint8_t *buffer, size_t capacity,
+                           size_t *needed);
 
 #ifdef __cplusplus
 }

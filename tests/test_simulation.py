@@ -1,4 +1,4 @@
-"""The simulation (zig-src/testing) finds what it is for: each mutant below, the core with one step
+"""The simulation (zig-src/simulation) finds what it is for: each mutant below, the core with one step
 wrong, fails within a bounded number of seeds. And it is a function of its seed."""
 
 from __future__ import annotations
@@ -25,103 +25,107 @@ pytestmark = [
 # By name: file, what stands there (once), what stands there instead.
 MUTANTS = {
     "park without the second look": (
-        "idle.zig",
+        "scheduler/idle.zig",
         "    if (shard.hasWork()) {\n",
         "    if (false) {\n",
     ),
-    "park past the timers": ("idle.zig", "@min(shard.timers.next(), search_ns)", "search_ns"),
+    "park past the timers": (
+        "scheduler/idle.zig",
+        "@min(shard.timers.next(), search_ns)",
+        "search_ns",
+    ),
     "a look that forgets the stop": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "            self.crew.stop.load(.seq_cst) != 0 or\n",
         "",
     ),
-    "a look that forgets the messages": ("shard.zig", " or self.mailbox.isDue()", ""),
+    "a look that forgets the messages": ("scheduler/shard.zig", " or self.mailbox.isDue()", ""),
     "a bell that is not armed again": (
-        "shard.zig",
+        "scheduler/shard.zig",
         ".eventfd => self.eventfd_armed = false,",
         ".eventfd => {},",
     ),
     "a refused bell that is not rung another way": (
-        "shard.zig",
+        "scheduler/shard.zig",
         ".msg_ring => self.bellFailed(cqe),",
         ".msg_ring => {},",
     ),
     "a refused bell at the end": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "            _ = self.reapReady();\n            if (!self.ring.hasUnsubmitted()",
         "            if (!self.ring.hasUnsubmitted()",
     ),
     "bells at the end submitted once": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "if (!self.ring.hasUnsubmitted() and !self.ring.hasTaskWork()) break;\n"
         "            self.submit();\n",
         "self.submit();\n            break;\n",
     ),
     "a wake that is lost while the task runs": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "                assert(seen == .running_notified); // Woken while it ran.\n"
         "                self.requeue(task);\n",
         "                assert(seen == .running_notified);\n"
         "                task.state.store(.idle, .seq_cst);\n",
     ),
     "an end of an operation that wakes nobody": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "        if (!task.draining) return wake(task);\n        if (task.flying",
         "        if (!task.draining) return;\n        if (task.flying",
     ),
     "a cancellation that detaches": (
-        "cancel.zig",
+        "scheduler/cancel.zig",
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
         "    if (op.more == null) return self.endOp(op, -125, 0);\n"
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
     ),
     "a result that nobody undoes": (
-        "op.zig",
+        "task/op.zig",
         "        op.undo.apply(op.result);\n",
         "",
     ),
     "a picked buffer that stays away": (
-        "shard.zig",
+        "scheduler/shard.zig",
         "        if (buffers_module.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);\n",
         "",
     ),
     "a slot that is freed twice": (
-        "op.zig",
+        "task/op.zig",
         "        const result = op.result;\n        self.release(op);\n",
         "        const result = op.result;\n        self.release(op);\n"
         "        if (op.generation % 4 == 0 and self.taken > 0) self.release(op);\n",
     ),
     "a slot that keeps its generation": (
-        "op.zig",
+        "task/op.zig",
         "if (op.generation == std.math.maxInt(u32)) 1 else op.generation + 1;",
         "op.generation;",
     ),
     "a claim of a wake by store": (
-        "task.zig",
+        "task/task.zig",
         ".idle => if (self.state.cmpxchgStrong(.idle, .queued, .seq_cst, .seq_cst) == null)\n"
         "                    return true,",
         ".idle => {\n                    self.state.store(.queued, .seq_cst);\n"
         "                    return true;\n                },",
     ),
     "a running task that is not told": (
-        "task.zig",
+        "task/task.zig",
         ".running => if (self.state.cmpxchgStrong(.running, .running_notified, "
         ".seq_cst, .seq_cst) == null)\n                    return false,",
         ".running => return false,",
     ),
     "a parking shard that is not told": (
-        "doorbell.zig",
+        "scheduler/park_state.zig",
         ".parking => if (self.state.cmpxchgStrong(.parking, .notified, .seq_cst, .seq_cst) == null)"
         "\n                    return false,",
         ".parking => return false,",
     ),
     "a bell before the task": (
-        "runtime.zig",
+        "runtime/runtime.zig",
         "                target.inbox.push(task);\n                _ = crew.notify(target);\n",
         "                _ = crew.notify(target);\n                target.inbox.push(task);\n",
     ),
     "a spawn counted after the look at closing": (
-        "runtime.zig",
+        "runtime/runtime.zig",
         "        countBegun(crew, from, task.kind);\n        if (crew.closing.load(.seq_cst) and "
         "!task.cleanup) return refuse(crew, from, .spawn_refused, error.Closed);\n",
         "        const late = crew.closing.load(.seq_cst) and !task.cleanup;\n"
@@ -129,28 +133,28 @@ MUTANTS = {
         "        if (late) return refuse(crew, from, .spawn_refused, error.Closed);\n",
     ),
     "rings closed under who rings": (
-        "runtime.zig",
+        "runtime/runtime.zig",
         "        while (self.crew.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();\n",
         "",
     ),
     "a stop that wakes nobody": (
-        "crew.zig",
+        "scheduler/scheduler.zig",
         "        sync.wake(&self.stop, std.math.maxInt(i32));\n"
         "        for (self.shards) |*shard| _ = self.notify(shard);\n",
         "        sync.wake(&self.stop, std.math.maxInt(i32));\n",
     ),
     "a search that nobody ends": (
-        "thief.zig",
+        "scheduler/steal.zig",
         "    shard.searching = false;\n    shard.crew.endSearch();\n",
         "    shard.searching = false;\n",
     ),
     "a refused message that does not land": (
-        "messages.zig",
+        "scheduler/messages.zig",
         "    land(from.crew, target, slot.message);\n",
         "",
     ),
     "messages without a bell": (
-        "messages.zig",
+        "scheduler/messages.zig",
         "    if (sent > 0) _ = crew.notify(target);\n",
         "    if (sent > 1) _ = crew.notify(target);\n",
     ),
@@ -168,17 +172,17 @@ MUTANTS = {
         "                list.pushBack(item);\n",
     ),
     "a waiter that looks before it is counted": (
-        "completion.zig",
+        "task/latch.zig",
         "        if (self.thread_waiters.load(.seq_cst) > 0) sync.wake",
         "        if (self.thread_waiters.load(.seq_cst) > 1) sync.wake",
     ),
     "a backlog that is slept on": (
-        "ring.zig",
+        "ring/ring.zig",
         "if (self.backlog.items.len > 0) null else deadline_ns;",
         "deadline_ns;",
     ),
     "a heap of timers out of order": (
-        "timers.zig",
+        "task/timers.zig",
         "        self.siftUp(place);\n        self.siftDown(last.place);\n",
         "        self.siftUp(place);\n",
     ),

@@ -1,52 +1,47 @@
 //! libspargio: the core and its C ABI.
 
-pub const c_api = @import("c_api.zig");
-
-pub const std_options = @import("settings.zig").std_options;
-pub const panic = @import("settings.zig").panic;
+pub const std_options = @import("base/root_settings.zig").std_options;
+pub const panic = @import("base/root_settings.zig").panic;
 
 comptime {
-    _ = c_api;
-    _ = @import("c_messages.zig");
-    _ = @import("c_ops.zig");
+    _ = @import("c/c_abi.zig");
 }
 
 test {
-    _ = c_api;
-    _ = @import("bell_failure_test.zig");
-    _ = @import("cbor.zig");
-    _ = @import("completion.zig");
-    _ = @import("clock.zig");
-    _ = @import("doorbell.zig");
-    _ = @import("errno_text.zig");
-    _ = @import("errors.zig");
-    _ = @import("handle_table.zig");
-    _ = @import("header_test.zig");
-    _ = @import("interrupted_test.zig");
-    _ = @import("listeners.zig");
-    _ = @import("locked_memory.zig");
-    _ = @import("op.zig");
-    _ = @import("options.zig");
-    _ = @import("ops/raw.zig");
-    _ = @import("probe.zig");
-    _ = @import("outbox.zig");
+    _ = @import("tests/bell_failure_test.zig");
+    _ = @import("base/cbor.zig");
+    _ = @import("task/latch.zig");
+    _ = @import("base/clock.zig");
+    _ = @import("scheduler/park_state.zig");
+    _ = @import("base/errno_text.zig");
+    _ = @import("base/errors.zig");
+    _ = @import("base/handle_table.zig");
+    _ = @import("tests/header_test.zig");
+    _ = @import("tests/interrupted_test.zig");
+    _ = @import("task/listeners.zig");
+    _ = @import("ring/memlock.zig");
+    _ = @import("task/op.zig");
+    _ = @import("base/options.zig");
+    _ = @import("ops/user_sqe.zig");
+    _ = @import("ring/probe.zig");
+    _ = @import("message/outbox.zig");
     _ = @import("queue/chain.zig");
     _ = @import("queue/inbox.zig");
     _ = @import("queue/lane.zig");
     _ = @import("queue/list.zig");
-    _ = @import("self_connect.zig");
+    _ = @import("base/self_connect.zig");
     _ = @import("queue/stealable.zig");
-    _ = @import("ring.zig");
-    _ = @import("room.zig");
-    _ = @import("signals.zig");
-    _ = @import("steal.zig");
-    _ = @import("start_failure_test.zig");
-    _ = @import("stress_test.zig");
-    _ = @import("soft/blocking.zig");
-    _ = @import("soft/users.zig");
-    _ = @import("soft/vectors.zig");
-    _ = @import("sync.zig");
-    _ = @import("tags.zig");
-    _ = @import("timers.zig");
-    _ = @import("undo.zig");
+    _ = @import("ring/ring.zig");
+    _ = @import("task/room.zig");
+    _ = @import("base/signals.zig");
+    _ = @import("scheduler/steal_policy.zig");
+    _ = @import("tests/start_failure_test.zig");
+    _ = @import("tests/stress_test.zig");
+    _ = @import("epoll/blocking.zig");
+    _ = @import("epoll/users.zig");
+    _ = @import("epoll/iovecs.zig");
+    _ = @import("base/sync.zig");
+    _ = @import("message/tags.zig");
+    _ = @import("task/timers.zig");
+    _ = @import("task/unclaimed.zig");
 }

@@ -2,16 +2,16 @@
 //! the C ABI nor Python reaches with free values. Never shipped.
 
 const std = @import("std");
-const c_api = @import("c_api.zig");
-const snapshot = @import("snapshot.zig");
-const stats = @import("stats.zig");
-const Crew = @import("crew.zig").Crew;
-const HandleTableType = @import("handle_table.zig").HandleTableType;
-const Tags = @import("tags.zig").Tags;
-const Writer = @import("cbor.zig").Writer;
+const runtime_handle = @import("runtime/runtime_handle.zig");
+const snapshot = @import("scheduler/stats_snapshot.zig");
+const stats = @import("scheduler/stats.zig");
+const Crew = @import("scheduler/scheduler.zig").Crew;
+const HandleTableType = @import("base/handle_table.zig").HandleTableType;
+const Tags = @import("message/tags.zig").Tags;
+const Writer = @import("base/cbor.zig").Writer;
 
-pub const std_options = @import("settings.zig").std_options;
-pub const panic = @import("settings.zig").panic;
+pub const std_options = @import("base/root_settings.zig").std_options;
+pub const panic = @import("base/root_settings.zig").panic;
 
 comptime {
     _ = @import("root_python.zig");
@@ -83,8 +83,8 @@ pub export fn fuzz_counter_name(number: usize) ?[*:0]const u8 {
 /// A snapshot of a runtime whose counters are these numbers: first those of `outside`, then of each
 /// shard, each followed by its errnos. What is missing is 0.
 pub export fn fuzz_snapshot(handle: u64, given: ?[*]const u64, count: usize, buffer: [*]u8, capacity: usize) usize {
-    const runtime = c_api.pinRuntime(handle) orelse return 0;
-    defer c_api.runtimes.unpin(handle);
+    const runtime = runtime_handle.pinRuntime(handle) orelse return 0;
+    defer runtime_handle.runtimes.unpin(handle);
     const crew: *Crew = &runtime.crew;
     var numbers: Numbers = .{ .left = if (given) |all| all[0..count] else &.{} };
     numbers.fill(&crew.outside);

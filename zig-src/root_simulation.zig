@@ -1,9 +1,9 @@
-//! The simulation: the core on a machine that is all of one seed. See testing/simulate.zig.
+//! The simulation: the core on a machine that is all of one seed. See simulation/simulate.zig.
 
-const simulate = @import("testing/simulate.zig");
+const simulate = @import("simulation/simulate.zig");
 
-/// Makes seam.zig take it.
-pub const spargio_machine = @import("testing/machine.zig");
+/// Makes platform.zig take it.
+pub const spargio_machine = @import("simulation/machine.zig");
 pub const main = simulate.main;
 pub const panic = simulate.panic;
-pub const std_options = @import("settings.zig").std_options;
+pub const std_options = @import("base/root_settings.zig").std_options;

@@ -1,5 +1,5 @@
 """The header itself: clean in both languages, and equal to what the library exports and what the
-Python package declares. (That Zig's structs equal it is a unit test, zig-src/header_test.zig.)"""
+Python package declares. (That Zig's structs equal it is a unit test, zig-src/tests/header_test.zig.)"""
 
 from __future__ import annotations
 
@@ -28,6 +28,29 @@ def test_clean(tmp_path: Path, language: str, standard: str) -> None:
     source.write_text('#include "spargio.h"\n')
     command = [compiler(language), "-x", language, f"-std={standard}", *STRICT, "-fsyntax-only"]
     subprocess.run([*command, f"-I{HEADER.parent}", str(source)], check=True)
+
+
+def test_the_example_at_the_top_compiles(tmp_path: Path) -> None:
+    top = HEADER.read_text().split("Conventions")[0]
+    lines = [line[len(" *     ") :] for line in top.splitlines() if line.startswith(" *     ")]
+    start = lines.index("struct job job = {.fd = fd};")
+    text = "\n".join(
+        [
+            '#include "spargio.h"',
+            *lines[:start],
+            "int run(spargio_runtime runtime, int fd);",
+            "int run(spargio_runtime runtime, int fd) {",
+            "spargio_join join;",
+            "int64_t result;",
+            *lines[start:],
+            "return (int)result;",
+            "}\n",
+        ]
+    )
+    source = tmp_path / "example.c"
+    source.write_text(text)
+    command = [compiler("c"), "-std=c11", *STRICT, "-fsyntax-only", f"-I{HEADER.parent}"]
+    subprocess.run([*command, str(source)], check=True)
 
 
 def test_the_library_exports_what_is_declared(prefix: Path) -> None:

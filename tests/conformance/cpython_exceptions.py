@@ -9,6 +9,10 @@ _EXCEPTIONS: list[tuple[str, str]] = [
         r"test_events\..*\.test_internal_fds",
         "white box: counts the descriptors of the self-pipe, which is made when a signal handler needs it",
     ),
+    (
+        r"test_subprocess\..*\.test_create_subprocess_fails_with_inactive_watcher",
+        "white box: asks asyncio's child watcher, which a loop that waits by pidfd has no use for",
+    ),
 ]
 
 # Classes of loops that a module makes itself, to test asyncio's classes rather than a loop.

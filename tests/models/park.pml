@@ -1,5 +1,6 @@
-/* How a shard goes to sleep, and who wakes it: doorbell.zig (the word), idle.zig (park), crew.zig
- * (notify, ringFromOutside), shard.zig (hasWork, bellFailed, armEventfd) and runtime.zig (shutdown).
+/* How a shard goes to sleep, and who wakes it: park_state.zig (the word), idle.zig
+ * (park), scheduler.zig (notify, ringFromOutside), shard.zig (hasWork, bellFailed, armEventfd), all in
+ * zig-src/scheduler, and runtime/runtime.zig (shutdown).
  * One shard parks; two producers publish, look at the word and ring; a third comes with a round of
  * cancels, then with stop, and takes the ring down; a timer falls due.
  *

@@ -1,7 +1,7 @@
-/* The state word of a task: task.zig (claimWake), shard.zig (poll, requeue, wake), and where it lies
- * meanwhile. A stealable task waits for two shards; the one that takes it is its home. Two wakers on
- * other threads and a completion on the home shard each set something that the task wants to see, and
- * wake it. The task ends when it has seen all three.
+/* The state word of a task: zig-src/task/task.zig (claimWake), zig-src/scheduler/shard.zig
+ * (poll, requeue, wake), and where it lies meanwhile. A stealable task waits for two shards; the one
+ * that takes it is its home. Two wakers on other threads and a completion on the home shard each set
+ * something that the task wants to see, and wake it. The task ends when it has seen all three.
  *
  * Each access to something shared is a step of its own. That a shard with something in its inbox does
  * not sleep is the matter of park.pml.

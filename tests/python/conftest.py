@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +37,6 @@ def pytest_configure() -> None:
         self.apply(**defaults)
 
     RuntimeBuilder.__init__ = changed  # type: ignore[method-assign]
-
-
-def descriptors() -> dict[str, str]:
-    """Open descriptors and what they are; the one that lists them is left out."""
-    found = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            continue
-        if not target.startswith("/proc/"):
-            found[name] = target
-    return found
 
 
 def threads() -> dict[str, str]:
@@ -84,13 +70,13 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Descriptors and threads are back to what they were. The kernel takes a ring down a moment
     after its last reference went, so this waits, but it wants equality. Nothing is said after a
     failure: its traceback holds all that the test had."""
-    before = descriptors(), threads()
+    before = support.descriptors(), threads()
     yield
     _blocking.close_pools()  # Their threads are the process's, no leak of a test.
     deadline = time.monotonic() + LEAK_LIMIT_S
     while not request.node.stash.get(_failed, True):
         gc.collect()
-        after = descriptors(), threads()
+        after = support.descriptors(), threads()
         more = [
             {key: value for key, value in now.items() if was.get(key) != value}
             for was, now in zip(before, after, strict=True)
@@ -101,31 +87,9 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         time.sleep(0.001)
 
 
-@dataclass(frozen=True)
-class Unraisable:
-    kind: type[BaseException]
-    text: str
-    object: Any
-
-
-class Unraisables(list[Unraisable]):
-    """What went to ``sys.unraisablehook``; a test that expects some takes them out."""
-
-    def hook(self, args: sys.UnraisableHookArgs) -> None:
-        # Not the exception itself: it may be part of garbage that is being cleared.
-        where = args.object if isinstance(args.object, str) else repr(args.object)
-        self.append(Unraisable(args.exc_type, str(args.exc_value), where))
-
-    def take(self) -> list[Unraisable]:
-        gc.collect()
-        taken = list(self)
-        self.clear()
-        return taken
-
-
 @pytest.fixture(autouse=True)
-def unraisables(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Unraisables]:
-    seen = Unraisables()
+def unraisables(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[support.Unraisables]:
+    seen = support.Unraisables()
     monkeypatch.setattr(sys, "unraisablehook", seen.hook)
     yield seen
     left = seen.take()

@@ -1,23 +1,17 @@
-"""What several tests of this folder use: peers, programs in a process of their own, waiting."""
+"""What several tests of this folder use: waiting, coroutines, peers. Programs of their own: programs.py."""
 
 from __future__ import annotations
 
-import ctypes
-import functools
+import gc
 import os
-import shutil
-import signal
 import socket
 import struct
-import subprocess
 import sys
-import tempfile
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -84,9 +78,30 @@ async def value(result: object) -> object:
     return result
 
 
+async def forever() -> None:
+    await spargio.sleep(1000)
+
+
+async def fail(error: BaseException) -> None:
+    raise error
+
+
 async def still_works(handle: spargio.RuntimeHandle) -> None:
     for shard in range(handle.shard_count()):
         assert await handle.spawn_pinned(shard, value(shard)) == shard
+
+
+def descriptors() -> dict[str, str]:
+    """Open descriptors and what they are; the one that lists them is left out."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue
+        if not target.startswith("/proc/"):
+            found[name] = target
+    return found
 
 
 class Waits:
@@ -214,51 +229,26 @@ def receive(connection: socket.socket, size: int) -> bytes:
     return bytes(got)
 
 
-# ---- programs of their own ----
+@dataclass(frozen=True)
+class Unraisable:
+    kind: type[BaseException]
+    text: str
+    object: Any
 
 
-@functools.cache
-def _environment() -> dict[str, str]:
-    package = str(Path(spargio.__file__).parent.parent)
-    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+class Unraisables(list[Unraisable]):
+    """What went to ``sys.unraisablehook``; a test that expects some takes them out."""
 
+    def hook(self, args: sys.UnraisableHookArgs) -> None:
+        # Not the exception itself: it may be part of garbage that is being cleared.
+        where = args.object if isinstance(args.object, str) else repr(args.object)
+        self.append(Unraisable(args.exc_type, str(args.exc_value), where))
 
-def start_program(
-    source: str, *flags: str, before: tuple[str, ...] = (), python: str = sys.executable
-) -> subprocess.Popen[str]:
-    """A Python program given as text; `before` is what runs it."""
-    return subprocess.Popen(
-        [*before, python, *flags, "-c", textwrap.dedent(source)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=_environment(),
-    )
-
-
-def run_program(
-    source: str, *flags: str, before: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess[str]:
-    with start_program(source, *flags, before=before) as process:
-        try:
-            out, errors = process.communicate(timeout=LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            out, errors = process.communicate()
-            pytest.fail(f"the program did not end in {LIMIT_S} s:\n{out}\n{errors}")
-    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
-
-
-def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> float:
-    """Sends the signal when the program has printed a line; gives seconds until it ended."""
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    began = time.monotonic()
-    process.send_signal(number)
-    process.wait(LIMIT_S)
-    return time.monotonic() - began
+    def take(self) -> list[Unraisable]:
+        gc.collect()
+        taken = list(self)
+        self.clear()
+        return taken
 
 
 # ---- backends ----
@@ -269,24 +259,8 @@ ON_EPOLL = os.environ.get("SPARGIO_BACKEND") == "epoll"
 needs_io_uring = pytest.mark.skipif(ON_EPOLL, reason="io_uring's own: the backend is epoll")
 
 
-# ---- compiled C functions ----
+def __getattr__(name: str) -> Any:
+    """What moved to programs.py, for tests written before."""
+    import programs
 
-
-@functools.cache
-def compiled() -> ctypes.CDLL:
-    """The functions of native.c; skips the test where there is no C compiler."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler: `cc` is not on the PATH")
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, "native.so")
-        source = Path(__file__).with_name("native.c")
-        command = [compiler, "-O2", "-std=gnu11", "-Wall", "-Werror", "-shared", "-fPIC"]
-        subprocess.run([*command, "-o", library, source], check=True, timeout=LIMIT_S)
-        return ctypes.CDLL(str(library))
-
-
-def address(function: Any) -> int:
-    value = ctypes.cast(function, ctypes.c_void_p).value
-    assert value is not None
-    return value
+    return getattr(programs, name)

@@ -2,13 +2,13 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const gpa = @import("../memory.zig").gpa;
-const limits = @import("../limits.zig");
-const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
-const Task = @import("../task.zig").Task;
-const Op = @import("../op.zig").Op;
-const Internal = @import("../user_data.zig").Internal;
+const gpa = @import("../base/memory.zig").gpa;
+const limits = @import("../base/limits.zig");
+const Shard = @import("../scheduler/shard.zig").Shard;
+const Sqe = @import("../ring/ring.zig").Sqe;
+const Task = @import("../task/task.zig").Task;
+const Op = @import("../task/op.zig").Op;
+const Internal = @import("../ring/user_data.zig").Internal;
 
 pub const Error = error{OutOfMemory};
 

@@ -2,13 +2,13 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
-const Task = @import("../task.zig").Task;
-const Op = @import("../op.zig").Op;
-const buffers = @import("../buffers.zig");
+const Shard = @import("../scheduler/shard.zig").Shard;
+const Sqe = @import("../ring/ring.zig").Sqe;
+const Task = @import("../task/task.zig").Task;
+const Op = @import("../task/op.zig").Op;
+const buffers = @import("../ring/provided_buffers.zig");
 const fs = @import("fs.zig");
-const gpa = @import("../memory.zig").gpa;
+const gpa = @import("../base/memory.zig").gpa;
 
 pub const Error = fs.Error;
 

@@ -2,11 +2,11 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const gpa = @import("../memory.zig").gpa;
-const Op = @import("../op.zig").Op;
-const Shard = @import("../shard.zig").Shard;
-const Sqe = @import("../ring.zig").Sqe;
-const Task = @import("../task.zig").Task;
+const gpa = @import("../base/memory.zig").gpa;
+const Op = @import("../task/op.zig").Op;
+const Shard = @import("../scheduler/shard.zig").Shard;
+const Sqe = @import("../ring/ring.zig").Sqe;
+const Task = @import("../task/task.zig").Task;
 
 pub const Error = error{OutOfMemory};
 

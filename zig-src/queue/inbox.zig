@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const Atomic = @import("../seam.zig").Atomic;
+const Atomic = @import("../base/platform.zig").Atomic;
 const ListType = @import("list.zig").ListType;
 
 pub fn InboxType(comptime T: type) type {

@@ -7,8 +7,8 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const Atomic = @import("../seam.zig").Atomic;
-const memory = @import("../memory.zig");
+const Atomic = @import("../base/platform.zig").Atomic;
+const memory = @import("../base/memory.zig");
 
 /// Mirrors `spargio_msg`.
 pub const Message = extern struct {

@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const Atomic = @import("../seam.zig").Atomic;
+const Atomic = @import("../base/platform.zig").Atomic;
 
 pub fn LockFreeType(comptime T: type) type {
     return struct {

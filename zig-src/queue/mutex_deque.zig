@@ -3,8 +3,8 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const Atomic = @import("../seam.zig").Atomic;
-const Lock = @import("../sync.zig").Lock;
+const Atomic = @import("../base/platform.zig").Atomic;
+const Lock = @import("../base/sync.zig").Lock;
 
 pub fn MutexDequeType(comptime T: type) type {
     return struct {

@@ -1,7 +1,7 @@
 //! The stealable queue of a shard behind one interface: the backend is chosen at run time.
 
 const std = @import("std");
-const Backend = @import("../options.zig").QueueBackend;
+const Backend = @import("../base/options.zig").QueueBackend;
 const MutexDequeType = @import("mutex_deque.zig").MutexDequeType;
 const LockFreeType = @import("lock_free.zig").LockFreeType;
 

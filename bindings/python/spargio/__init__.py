@@ -7,7 +7,7 @@ are first used; :func:`preload` loads them all.
 
 from __future__ import annotations
 
-from . import boundary, extension, fs, io, net, process, signal, sync, uring
+from . import boundary, extension, fs, io, net, process, signal, sync, tls, uring
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -110,6 +110,7 @@ __all__ = (
     "sync",
     "timeout",
     "timeout_at",
+    "tls",
     "uring",
     "yield_now",
 )

@@ -1,5 +1,5 @@
-"""A JoinHandle that is awaited in an asyncio loop of another kind: a task of the handle's own runtime
-waits there, and sets a future of the loop."""
+"""A JoinHandle that is awaited in an asyncio loop of another kind: a task of the handle's own
+runtime waits there, and sets a future of the loop."""
 
 from __future__ import annotations
 

@@ -2,13 +2,13 @@
 //! create_future. On the loop's thread, but for call_soon_threadsafe.
 
 const std = @import("std");
-const api = @import("../api.zig");
-const interpreter = &@import("../host.zig").host;
+const api = @import("../cpython/api.zig");
+const interpreter = &@import("../task/py_interpreter.zig").host;
 const loop_helpers = &@import("handle.zig").loop_helpers;
 const method_names = @import("method_names.zig");
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
-const Shard = @import("../../shard.zig").Shard;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Timer = @import("handle.zig").Timer;
 const turn = @import("turn.zig");
 const Object = api.Object;

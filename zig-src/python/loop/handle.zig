@@ -6,11 +6,11 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("../api.zig");
-const object = @import("../object.zig");
-const gpa = @import("../../memory.zig").gpa;
-const interpreter = &@import("../host.zig").host;
-const Lock = @import("../../sync.zig").Lock;
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const interpreter = &@import("../task/py_interpreter.zig").host;
+const Lock = @import("../../base/sync.zig").Lock;
 const Loop = @import("loop.zig").Loop;
 const Object = api.Object;
 const py = &api.py;

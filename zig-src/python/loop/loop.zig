@@ -6,31 +6,32 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("../api.zig");
-const clock = @import("../../clock.zig");
-const errors = @import("../../errors.zig");
-const object = @import("../object.zig");
-const sync = @import("../../sync.zig");
-const task_module = @import("../../task.zig");
-pub const gpa = @import("../../memory.zig").gpa;
-const raiseCode = @import("../helpers.zig").raiseCode;
+const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
+const errors = @import("../../base/errors.zig");
+const object = @import("../cpython/object.zig");
+const sync = @import("../../base/sync.zig");
+const task_module = @import("../../task/task.zig");
+pub const gpa = @import("../../base/memory.zig").gpa;
+const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const turn = @import("turn.zig");
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const loop_helpers = &@import("handle.zig").loop_helpers;
-const interpreter = &@import("../host.zig").host;
-const PyRuntime = @import("../runtime.zig").PyRuntime;
+const interpreter = &@import("../task/py_interpreter.zig").host;
+const LoopLink = @import("../task/py_runtime.zig").LoopLink;
+const PyRuntime = @import("../task/py_runtime.zig").PyRuntime;
 const Queue = @import("queue.zig").Queue;
 const Readiness = @import("readiness.zig").Readiness;
 const Schedule = @import("schedule.zig").Schedule;
-const Shard = @import("../../shard.zig").Shard;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const receive = @import("receive.zig");
 const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
 const Timer = @import("handle.zig").Timer;
-const CoreTimer = @import("../../timers.zig").Timer;
+const CoreTimer = @import("../../task/timers.zig").Timer;
 const Object = api.Object;
 const py = &api.py;
 
@@ -45,6 +46,7 @@ pub const Loop = struct {
     /// A PyRuntime; null before the first run and after the end.
     runtime: ?*Object,
     shard: ?*Shard,
+    link: LoopLink,
     queue: Queue,
     schedule: Schedule,
     readiness: Readiness,
@@ -100,6 +102,7 @@ pub const Loop = struct {
         const instance = py.PyType_GenericAlloc(class, 0) orelse return null;
         const self = of(instance);
         self.task = .{ .vtable = &vtable, .kind = .pinned, .preferred = 0 };
+        self.link = .{ .interrupted = interruptedBy };
         self.queue = .{};
         self.inbox = .{};
         self.schedule = .{};
@@ -191,7 +194,7 @@ pub const Loop = struct {
         self.takeInbox(); // Scheduled before the run: before what the kernel has by now.
         shard.interruptible = true;
         running = self;
-        PyRuntime.of(self.runtime.?).loop = self;
+        PyRuntime.of(self.runtime.?).loop = &self.link;
         shard.host_data = py.PyEval_SaveThread();
         shard.runUntil(&self.done);
         shard.enterHost();
@@ -238,7 +241,8 @@ pub const Loop = struct {
     }
 
     /// A signal handler raised between two passes.
-    pub fn interruptedBy(self: *Loop, exception: *Object) void {
+    fn interruptedBy(link: *LoopLink, exception: *Object) void {
+        const self: *Loop = @alignCast(@fieldParentPtr("link", link));
         if (self.fatal) |before| py.Py_DecRef(before);
         self.fatal = exception;
         self.done = true;

@@ -1,6 +1,6 @@
 //! Names of methods that the loop calls on itself and on its streams, and tuples of keywords: made once.
 
-const api = @import("../api.zig");
+const api = @import("../cpython/api.zig");
 const Object = api.Object;
 const py = &api.py;
 

@@ -2,8 +2,8 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("../api.zig");
-const gpa = @import("../../memory.zig").gpa;
+const api = @import("../cpython/api.zig");
+const gpa = @import("../../base/memory.zig").gpa;
 const Object = api.Object;
 
 /// Either a handle, or what a Task or Future schedules for itself: nobody sees a handle of that.

@@ -4,13 +4,13 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("../api.zig");
-const gpa = @import("../../memory.zig").gpa;
+const api = @import("../cpython/api.zig");
+const gpa = @import("../../base/memory.zig").gpa;
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
-const Op = @import("../../op.zig").Op;
-const Shard = @import("../../shard.zig").Shard;
-const Sqe = @import("../../ring.zig").Sqe;
+const Op = @import("../../task/op.zig").Op;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Sqe = @import("../../ring/ring.zig").Sqe;
 const Object = api.Object;
 const py = &api.py;
 

@@ -3,8 +3,8 @@
 //! Only the loop's thread touches it.
 
 const std = @import("std");
-const api = @import("../api.zig");
-const gpa = @import("../../memory.zig").gpa;
+const api = @import("../cpython/api.zig");
+const gpa = @import("../../base/memory.zig").gpa;
 const Timer = @import("handle.zig").Timer;
 const Object = api.Object;
 

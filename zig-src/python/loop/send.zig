@@ -4,12 +4,12 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const api = @import("../api.zig");
-const object = @import("../object.zig");
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
 const loop_module = @import("loop.zig");
-const Op = @import("../../op.zig").Op;
-const Shard = @import("../../shard.zig").Shard;
-const Sqe = @import("../../ring.zig").Sqe;
+const Op = @import("../../task/op.zig").Op;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Sqe = @import("../../ring/ring.zig").Sqe;
 const method_names = @import("method_names.zig");
 const Stream = @import("stream.zig").Stream;
 const gpa = loop_module.gpa;

@@ -5,8 +5,8 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
-const api = @import("../api.zig");
-const object = @import("../object.zig");
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
 const receive = @import("receive.zig");
 const send = @import("send.zig");
 const Entry = @import("queue.zig").Entry;
@@ -15,7 +15,7 @@ const Loop = @import("loop.zig").Loop;
 const method_names = @import("method_names.zig");
 const loop_module = @import("loop.zig");
 const loop_helpers = &@import("handle.zig").loop_helpers;
-const raiseErrno = @import("../helpers.zig").raiseErrno;
+const raiseErrno = @import("../cpython/callbacks.zig").raiseErrno;
 const Object = api.Object;
 const py = &api.py;
 

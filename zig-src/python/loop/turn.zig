@@ -2,21 +2,21 @@
 //! and the callbacks that were ready when it began. On the loop's thread only.
 
 const std = @import("std");
-const api = @import("../api.zig");
-const clock = @import("../../clock.zig");
+const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const receive = @import("receive.zig");
-const task_module = @import("../../task.zig");
-const CoreTimer = @import("../../timers.zig").Timer;
+const task_module = @import("../../task/task.zig");
+const CoreTimer = @import("../../task/timers.zig").Timer;
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
-const Shard = @import("../../shard.zig").Shard;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
 const Timer = @import("handle.zig").Timer;
-const gpa = @import("../../memory.zig").gpa;
+const gpa = @import("../../base/memory.zig").gpa;
 const Object = api.Object;
 const py = &api.py;
 

@@ -1,7 +1,7 @@
 //! The types of the asyncio loop, made when spargio.asyncio is imported: `import spargio` knows no asyncio.
 
-const api = @import("../api.zig");
-const object = @import("../object.zig");
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
 const handle = @import("handle.zig");
 const Waiter = @import("waiter.zig").Waiter;
 const Stream = @import("stream.zig").Stream;

@@ -5,16 +5,16 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const api = @import("../api.zig");
-const errors = @import("../../errors.zig");
-const object = @import("../object.zig");
-const raiseCode = @import("../helpers.zig").raiseCode;
+const api = @import("../cpython/api.zig");
+const errors = @import("../../base/errors.zig");
+const object = @import("../cpython/object.zig");
+const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
 const Loop = @import("loop.zig").Loop;
 const loop_helpers = &@import("handle.zig").loop_helpers;
-const operation = @import("../op.zig");
-const PyRuntime = @import("../runtime.zig").PyRuntime;
-const PyTask = @import("../task.zig").PyTask;
-const Shard = @import("../../shard.zig").Shard;
+const operation = @import("../io/operation.zig");
+const PyRuntime = @import("../task/py_runtime.zig").PyRuntime;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 

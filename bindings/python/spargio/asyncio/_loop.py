@@ -15,6 +15,7 @@ from .._asyncgens import local as shard_local
 from .._backend import start
 from .._ffi.core import Runtime
 from ..options import RuntimeBuilder
+from . import _children
 from ._native import LoopCore, wrapped
 from ._stream import SocketTransport
 
@@ -67,6 +68,7 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
         self._objects: dict[int, Any] = {}
+        self._children: dict[int, int | None] = {}
         super().__init__(_Selector(self))
 
     # ---- running ----
@@ -101,6 +103,7 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
             return
         super().close()
         self._close()
+        _children.forget(self)
         self._runtime = None
 
     # ---- debug mode, and what went wrong ----
@@ -215,6 +218,23 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         )
         SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        options |= {"shell": shell, "stdin": stdin, "stdout": stdout, "stderr": stderr}
+        return await _children.make_transport(
+            self, protocol, args, bufsize=bufsize, extra=extra, **options
+        )
 
     # ---- signals: CPython's class wakes itself by a pair of sockets, made when one is wanted ----
 

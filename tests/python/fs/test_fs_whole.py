@@ -1,0 +1,535 @@
+"""spargio.fs: whole files, many files, positions and text."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import support
+
+import spargio
+from spargio import fs
+
+Main = Callable[..., Coroutine[Any, Any, Any]]
+
+
+def run(main: Main) -> Any:
+    return spargio.run(main, shards=2)
+
+
+# ---- one file ----
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 70_000, 5_000_000])
+def test_read_and_write_whole_files(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    path = tmp_path / "file"
+
+    async def main() -> None:
+        await fs.write(path, b"something longer before" * 10)
+        await fs.write(path, data)
+        assert path.read_bytes() == data
+        assert await fs.read(path) == data
+        async with await fs.File.open(path) as file:
+            assert await file.read_to_end_at(0) == data
+            assert await file.read_to_end_at(max(0, size - 10)) == data[max(0, size - 10) :]
+            assert await file.read_to_end_at(size + 5) == b""
+
+    run(main)
+
+
+def test_read_files_whose_size_nobody_knows() -> None:
+    async def main() -> None:
+        assert (await fs.read("/proc/self/stat")).startswith(str(os.getpid()).encode())
+        maps = await fs.read("/proc/self/maps")  # Comes in pieces of at most a page.
+        assert maps.endswith(b"\n")
+        assert maps.count(b"\n") > 100
+        assert await fs.read("/dev/null") == b""
+        assert await fs.read("/sys/kernel/mm/transparent_hugepage/enabled")
+
+    run(main)
+
+
+def test_read_says_what_is_wrong(tmp_path: Path) -> None:
+    async def main() -> None:
+        for path, kind in ((tmp_path / "none", FileNotFoundError), (tmp_path, IsADirectoryError)):
+            with pytest.raises(kind) as info:
+                await fs.read(path)
+            assert info.value.filename == path
+        (tmp_path / "latin").write_bytes(b"\xe4")
+        with pytest.raises(UnicodeDecodeError):
+            await fs.read_to_string(tmp_path / "latin")
+        assert await fs.read_to_string(tmp_path / "latin", "latin-1") == "\u00e4"
+
+    run(main)
+
+
+def test_open_options(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    async def main() -> None:
+        for wrong in (
+            fs.OpenOptions(),
+            fs.OpenOptions().write(True).append(True).truncate(True),
+            fs.OpenOptions().read(True).truncate(True),
+            fs.OpenOptions().read(True).create(True),
+        ):
+            with pytest.raises(ValueError, match="OpenOptions"):
+                await wrong.open(path)
+        new = fs.OpenOptions().write(True).create_new(True).mode(0o600)
+        async with await new.open(path) as file:
+            await file.write_all_at(0, b"0123456789")
+        with pytest.raises(FileExistsError):
+            await new.open(path)
+        async with await fs.OpenOptions().read(True).append(True).open(path) as file:
+            await file.write_all_at(0, b"abc")
+            assert await file.read_at(0, 100) == b"0123456789abc"
+        async with await fs.OpenOptions().write(True).truncate(True).open(path) as file:
+            assert (await file.metadata()).size == 0
+        with pytest.raises(ValueError, match="mode is"):
+            fs.OpenOptions().mode(-1)
+
+    run(main)
+
+
+def test_vectors_sizes_and_room(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with await fs.File.open(tmp_path / "file", "w+") as file:
+            parts = [b"abc", bytearray(b"defg"), memoryview(b"hi"), array.array("B", b"jkl"), b""]
+            assert await file.write_vectored_at(2, parts) == 12
+            first, second = bytearray(4), array.array("H", [0] * 3)
+            assert await file.read_vectored_at(1, [first, second]) == 10
+            assert bytes(first) + second.tobytes() == b"\0abcdefghi"
+            with pytest.raises(TypeError, match="writable"):
+                file.read_vectored_at(0, [b"const"])
+            await file.truncate(5)
+            assert await file.read_at(0, 100) == b"\0\0abc"
+            await file.truncate(8)
+            assert await file.read_at(0, 100) == b"\0\0abc\0\0\0"
+            await file.allocate(0, 100_000, keep_size=True)
+            info = await file.metadata()
+            assert (info.size, info.blocks * 512 >= 100_000) == (8, True)
+            await file.allocate(0, 1_000)
+            assert (await file.metadata()).size == 1_000
+            await file.fdatasync()
+            for wrong in (lambda: file.truncate(-1), lambda: file.allocate(0, 0)):
+                with pytest.raises(ValueError, match="allowed is"):
+                    await wrong()
+
+    run(main)
+
+
+def test_descriptors_are_taken_over_and_given_up(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    before = len(support.descriptors())
+
+    async def main() -> None:
+        file = fs.File.from_fd(os.open(tmp_path / "file", os.O_RDONLY))
+        assert await file.read_at(0, 10) == b"data"
+        number = file.detach()
+        assert os.pread(number, 10, 0) == b"data"
+        with pytest.raises(spargio.ClosedError):
+            await file.read_at(0, 10)
+        os.close(number)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            fs.File.from_fd(number)
+
+    run(main)
+    assert len(support.descriptors()) == before
+
+
+# ---- positions and text ----
+
+
+def test_a_cursor_reads_writes_and_seeks(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with await fs.File.open(tmp_path / "file", "w+") as file:
+            cursor = file.cursor()
+            assert await cursor.write(b"one\ntwo\n\nfour") == 13
+            assert cursor.tell() == 13
+            assert await cursor.seek(0) == 0
+            assert await cursor.read(2) == b"on"
+            assert await cursor.readline() == b"e\n"
+            assert [line async for line in cursor] == [b"two\n", b"\n", b"four"]
+            assert await cursor.readline() == b""
+            assert await cursor.seek(-4, os.SEEK_END) == 9
+            assert await cursor.read() == b"four"
+            assert await cursor.seek(-3, os.SEEK_CUR) == 10
+            assert await cursor.read(1) == b"o"
+            await cursor.write(b"X")
+            assert await file.read_to_end_at(9) == b"foXr"
+            with pytest.raises(ValueError, match="allowed is 0 or more"):
+                await cursor.seek(-1)
+
+    run(main)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_lines_of_text_are_those_of_open(tmp_path: Path, ending: str) -> None:
+    seed = 7
+    chosen = random.Random(seed)
+    lines = [
+        "".join(chosen.choice("ab\u00e4\u20ac\U0001f600") for _ in range(chosen.randrange(0, 3000)))
+        for _ in range(200)
+    ]
+    path = tmp_path / "text"
+    path.write_bytes(ending.join(lines).encode())
+
+    async def main() -> None:
+        async with await fs.File.open(path) as file:
+            with open(path, encoding="utf-8") as builtin:
+                assert [line async for line in file.text()] == list(builtin)
+            assert await file.text().read() == "\n".join(lines)
+
+    run(main)
+
+
+def test_long_lines_are_read_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "long"
+    path.write_bytes(b"x" * 300_000 + b"\n" + b"y" * 200_000)
+
+    async def main() -> None:
+        async with await fs.File.open(path) as file:
+            assert [len(line) async for line in file.cursor()] == [300_001, 200_000]
+
+    run(main)
+
+
+def test_a_long_line_costs_as_much_as_a_read_of_it(tmp_path: Path) -> None:
+    """CPU time: each of the 512 pieces must not copy all before it."""
+    path = tmp_path / "long"
+    path.write_bytes(b"x" * (32 << 20))
+
+    async def cpu_s(call: Callable[[], Coroutine[Any, Any, Any]]) -> float:
+        before = time.process_time()
+        assert len(await call()) == 32 << 20
+        return time.process_time() - before
+
+    async def main() -> None:
+        async with await fs.File.open(path) as file:
+            plain = await cpu_s(lambda: file.read_to_end_at(0))
+            assert await cpu_s(lambda: file.cursor().readline()) < 0.3 + 10 * plain
+            assert await cpu_s(lambda: file.text().readline()) < 0.3 + 10 * plain
+
+    run(main)
+
+
+def test_a_cancelled_line_is_read_on() -> None:
+    class Growing:
+        """A file whose end is waited for."""
+
+        data = b""
+
+        async def read_at(self, offset: int, size: int) -> bytes:
+            if offset == len(self.data):
+                await spargio.sleep(1_000)
+            return self.data[offset : offset + size]
+
+    async def main() -> None:
+        for kind in (fs.Cursor, fs.TextCursor):
+            file = Growing()
+            cursor = kind(file)  # type: ignore[arg-type]
+            for part in (b"ab", b"c"):
+                file.data += part
+                with pytest.raises(TimeoutError), spargio.timeout(0.001):
+                    await cursor.readline()
+            file.data += b"d\nnext\n"
+            wanted = ["abcd\n", "next\n"]
+            found = [await cursor.readline() for _ in wanted]
+            assert [x if isinstance(x, str) else x.decode() for x in found] == wanted
+
+    run(main)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_text_in_pieces_is_written_as_by_open(tmp_path: Path, encoding: str) -> None:
+    """One byte order mark, at the start of the file; none where something was there before."""
+    ours, builtin = tmp_path / "ours", tmp_path / "builtin"
+    pieces = ["a\u00e4", "", "\u20ac\n", "\U0001f600"]
+
+    async def main() -> None:
+        for mode in ("w", "a"):
+            with open(builtin, mode, encoding=encoding, newline="") as wanted:
+                for piece in pieces:
+                    wanted.write(piece)
+            async with await fs.File.open(ours, mode) as file:
+                text = file.text(encoding)
+                for piece in pieces:
+                    await text.write(piece)
+            assert ours.read_bytes() == builtin.read_bytes()
+        async with await fs.File.open(ours, "r+") as file:
+            text = file.text(encoding)
+            assert await text.read() == "".join(pieces * 2)
+            await text.write("more")  # At the end, where it stands now.
+        assert ours.read_bytes().decode(encoding) == "".join(pieces * 2) + "more"
+
+    run(main)
+
+
+def test_text_that_cannot_be_encoded_takes_no_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+
+    async def main() -> None:
+        async with await fs.File.create(path) as file:
+            text = file.text("utf-16")
+            with pytest.raises(UnicodeEncodeError):
+                await text.write("\ud800")
+            await text.write("a")
+        assert path.read_bytes() == "a".encode("utf-16")
+        async with await fs.File.create(path) as file:
+            text = file.text("iso2022_jp")
+            for piece in ("\u3042", "\u3044"):
+                await text.write(piece)
+        assert path.read_bytes().decode("iso2022_jp") == "\u3042\u3044"
+        assert path.read_bytes().endswith(b"\x1b(B")  # Back in ASCII for what follows.
+
+    run(main)
+
+
+# ---- many files ----
+
+
+def make_files(top: Path, count: int) -> dict[str, bytes]:
+    chosen = random.Random(count)
+    files = {
+        str(top / f"{n}"): chosen.randbytes(int(chosen.random() ** 4 * 65_536))
+        for n in range(count)
+    }
+    for name, data in files.items():
+        Path(name).write_bytes(data)
+    return files
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 63, 128, 1000])
+def test_read_many_gives_each_file_once_and_in_order(
+    tmp_path: Path, options: dict[str, Any], concurrency: int
+) -> None:
+    files = make_files(tmp_path, 300)
+    missing = str(tmp_path / "missing")
+    paths = [*files, missing, str(tmp_path)]
+    random.Random(3).shuffle(paths)
+    before = len(support.descriptors())
+
+    async def main() -> list[tuple[fs._whole.Path, bytes | OSError]]:
+        return [pair async for pair in fs.read_many(paths, concurrency=concurrency)]
+
+    found = spargio.run(main, **options)
+    assert [path for path, _ in found] == paths
+    for path, result in found:
+        if path == missing:
+            assert isinstance(result, FileNotFoundError)
+            assert result.filename == missing
+        elif path == str(tmp_path):
+            assert isinstance(result, IsADirectoryError)
+        else:
+            assert result == files[str(path)]
+    assert len(support.descriptors()) == before
+
+
+def test_read_many_of_nothing_and_of_wrong_things(tmp_path: Path) -> None:
+    async def main() -> None:
+        assert [x async for x in fs.read_many([])] == []
+        with pytest.raises(ValueError, match="concurrency is 0"):
+            [x async for x in fs.read_many([], concurrency=0)]
+        with pytest.raises(ValueError, match="NUL"):
+            [x async for x in fs.read_many(["a\0b"])]
+        with pytest.raises(TypeError):
+            [x async for x in fs.read_many([object()])]  # type: ignore[list-item]
+
+    run(main)
+
+
+def test_read_many_can_be_left_half_way(tmp_path: Path, options: dict[str, Any]) -> None:
+    files = make_files(tmp_path, 500)
+    before = len(support.descriptors())
+    taken: list[object] = []
+
+    def endless() -> Any:
+        while True:
+            for name in files:
+                taken.append(name)
+                yield name
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        count = 0
+        async for _ in fs.read_many(endless()):
+            count += 1
+            if count == 1000:
+                break
+        assert len(taken) < 2_000  # It reads ahead, but not without bound.
+
+        async def reader() -> None:
+            async for _ in fs.read_many(endless()):
+                pass
+
+        job = handle.spawn_stealable(reader())
+        seen = len(taken)
+        await support.until(lambda: len(taken) > seen + 200)
+        job.cancel()
+        with pytest.raises(spargio.TaskCancelled):
+            await job
+
+    spargio.run(main, **options)
+    assert len(support.descriptors()) == before
+
+
+def test_cancelled_reads_lose_no_descriptor(tmp_path: Path) -> None:
+    """Reads of many files, cancelled at any moment: all or an error, and nothing left open."""
+    files = make_files(tmp_path, 40)
+    before = len(support.descriptors())
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chosen = random.Random(seed)
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        async def reader() -> int:
+            found = [data async for _, data in fs.read_many(files)]
+            assert found == list(files.values())
+            return len(found)
+
+        for _ in range(150):
+            job = handle.spawn_stealable(reader())
+            for _ in range(chosen.randrange(12)):
+                await spargio.yield_now()
+            job.cancel()
+            with contextlib.suppress(spargio.TaskCancelled):
+                assert await job == len(files)
+
+    spargio.run(main, shards=2)
+    assert len(support.descriptors()) == before
+
+
+def test_write_many(tmp_path: Path, options: dict[str, Any]) -> None:
+    files = [(tmp_path / f"{n}", os.urandom(n * 37)) for n in range(200)]
+    wrong = (tmp_path / "none" / "x", b"")
+
+    async def main() -> list[tuple[Any, OSError | None]]:
+        return [pair async for pair in fs.write_many([*files, wrong], concurrency=16)]
+
+    found = spargio.run(main, **options)
+    assert [path for path, _ in found] == [path for path, _ in [*files, wrong]]
+    assert [error for _, error in found[:-1]] == [None] * 200
+    assert isinstance(found[-1][1], FileNotFoundError)
+    for path, data in files:
+        assert path.read_bytes() == data
+
+
+def test_an_error_of_one_ends_the_others_first() -> None:
+    """They wait in their clean-up; the iterator raises only after that."""
+    ended: list[int] = []
+    begun: list[int] = []
+
+    async def one(n: int) -> int:
+        if n == 0:
+            await support.until(lambda: len(begun) == 4)
+            raise KeyError("the first")
+        if n == 4:
+            raise ValueError("dropped: it was not asked for")
+        begun.append(n)
+        try:
+            await spargio.sleep(1_000)
+        finally:
+            for _ in range(5):
+                await spargio.yield_now()
+            ended.append(n)
+        return n
+
+    async def main() -> None:
+        work = ((n, one(n)) for n in range(6))
+        with pytest.raises(KeyError, match="the first"):
+            async for _ in fs._whole._in_order(work, 6):
+                pass
+        assert sorted(ended) == [1, 2, 3, 5]
+
+    run(main)
+
+
+def test_a_cancellation_while_the_others_end_comes_afterwards() -> None:
+    cleaning = threading.Event()
+    go = threading.Event()
+    begun: list[int] = []
+    ended: list[int] = []
+
+    async def one(n: int) -> int:
+        if n == 0:
+            await support.until(lambda: len(begun) == 2)
+            raise KeyError("the first")
+        begun.append(n)
+        try:
+            await spargio.sleep(1_000)
+        finally:
+            cleaning.set()
+            while not go.is_set():
+                await spargio.yield_now()
+            ended.append(n)
+        return n
+
+    async def consume() -> bool:
+        with pytest.raises(KeyError, match="the first"):
+            async for _ in fs._whole._in_order(((n, one(n)) for n in range(3)), 3):
+                pass
+        assert sorted(ended) == [1, 2]
+        return await support.cancelled_next()
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        job = handle.spawn_pinned(0, consume())
+        await support.until(cleaning.is_set)
+        job.cancel()
+        for _ in range(5):
+            await spargio.yield_now()
+        go.set()
+        assert await job
+
+    spargio.run(main, shards=2)
+
+
+# ---- blocking calls ----
+
+
+def test_spawn_blocking(options: dict[str, Any]) -> None:
+    import contextvars
+
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+
+    def fail() -> None:
+        raise KeyError("told")
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        variable.set(5)
+        name, value = await spargio.spawn_blocking(
+            lambda: (threading.current_thread().name, variable.get())
+        )
+        assert name.startswith("spargio-blocking")
+        assert value == 5
+        assert await handle.spawn_blocking(divmod, 17, 5) == (3, 2)
+        with pytest.raises(KeyError, match="told"):
+            await handle.spawn_blocking(fail)
+
+        gate = threading.Event()
+        waiting = handle.spawn_blocking(gate.wait, 30)
+
+        async def wait() -> bool:
+            return await waiting
+
+        job = handle.spawn_stealable(wait())
+        await support.started(job)
+        job.cancel()
+        with pytest.raises(spargio.TaskCancelled):
+            await job
+        gate.set()
+        assert await waiting is True  # The call went on.
+
+    spargio.run(main, **options)
+
+
+def test_blocking_calls_from_an_ordinary_thread() -> None:
+    with spargio.Runtime.builder().shards(1).build() as handle:
+        assert handle.spawn_blocking(sum, [1, 2, 3]).result(support.LIMIT_S) == 6

@@ -1,0 +1,592 @@
+//! A ring without io_uring: what the kernel would do is done here by plain system calls, when the shard
+//! submits or waits. An operation is tried at once; where it would block, epoll(7) says when to try
+//! again, and what epoll knows nothing of (files) goes to a pool of threads. On the ring's thread, but
+//! for `giveBack` and `send`.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const clock = @import("../base/clock.zig");
+const Failure = @import("../base/failure.zig").Failure;
+const gpa = @import("../base/memory.zig").gpa;
+const limits = @import("../base/limits.zig");
+const user_data = @import("../ring/user_data.zig");
+const attempts = @import("attempt.zig");
+const blocking = @import("blocking.zig");
+const Pending = @import("pending.zig").Pending;
+const Pool = @import("pool.zig").Pool;
+const Table = @import("users.zig").Table;
+const Users = @import("users.zig").Users;
+const ring_module = @import("../ring/ring.zig");
+const Cqe = ring_module.Cqe;
+const Ring = ring_module.Ring;
+const Sqe = ring_module.Sqe;
+const Wake = ring_module.Wake;
+const InboxType = @import("../queue/inbox.zig").InboxType;
+const ListType = @import("../queue/list.zig").ListType;
+
+const events_max = 128;
+
+pub const Epoll = struct {
+    /// The ring's descriptor, which closes it.
+    epoll: i32,
+    /// The pool writes to it.
+    bell: i32,
+    pool: *Pool,
+    ring: *Ring = undefined,
+    by_id: std.AutoHashMapUnmanaged(u64, *Pending) = .empty,
+    users: Table = .{},
+    /// The others of this runtime, in a circle. Changes only before the shards run and after.
+    next_peer: *Epoll = undefined,
+    free: ListType(Pending) = .{},
+    pooled: u32 = 0,
+    /// How often in a row all that epoll reported would still block.
+    in_vain: u32 = 0,
+    /// Descriptors that epoll is not asked about until then.
+    resting: std.ArrayList(i32) = .empty,
+    rested_ns: u64 = 0,
+    /// What the pool has done, and closes that other shards send. Any thread.
+    arrived: InboxType(Pending) = .{},
+    /// Completions that found the queue full.
+    overflow: std.ArrayList(Cqe) = .empty,
+    overflow_start: usize = 0,
+    posted: u64 = 0,
+
+    pub const InitError = error{ SetupFailed, OutOfMemory };
+
+    /// Those of one runtime.
+    pub const Group = struct {
+        first: ?*Epoll = null,
+
+        fn add(self: *Group, new: *Epoll) void {
+            const first = self.first orelse new;
+            new.next_peer = if (first == new) new else first.next_peer;
+            first.next_peer = new;
+            self.first = first;
+        }
+    };
+
+    pub fn makeRing(entries: u32, group: *Group, pool: *Pool, failure: *Failure) InitError!Ring {
+        const epoll: i32 = @intCast(try done(.epoll_create1, linux.epoll_create1(linux.EPOLL.CLOEXEC), failure));
+        errdefer _ = linux.close(epoll);
+        const made = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
+        const bell: i32 = @intCast(try done(.eventfd, made, failure));
+        errdefer _ = linux.close(bell);
+        var event: linux.epoll_event = .{ .events = linux.EPOLL.IN, .data = .{ .fd = bell } };
+        _ = try done(.epoll_ctl, linux.epoll_ctl(epoll, linux.EPOLL.CTL_ADD, bell, &event), failure);
+        var none: [events_max]linux.epoll_event = undefined;
+        _ = try done(.epoll_pwait, waitFor(epoll, &none, 0), failure); // It may be forbidden.
+        const self = try gpa.create(Epoll);
+        errdefer gpa.destroy(self);
+        self.* = .{ .epoll = epoll, .bell = bell, .pool = pool };
+        const ring = try Ring.initStandIn(entries, epoll, .{ .ctx = self, .enter = enter, .destroy = destroy });
+        group.add(self);
+        return ring;
+    }
+
+    fn done(call: Failure.Call, rc: usize, failure: *Failure) error{SetupFailed}!usize {
+        if (linux.errno(rc) == .SUCCESS) return rc;
+        failure.set(call, linux.errno(rc));
+        return error.SetupFailed;
+    }
+
+    fn destroy(ctx: *anyopaque) void {
+        const self: *Epoll = @ptrCast(@alignCast(ctx));
+        assert(self.pooled == 0);
+        var left = self.by_id.valueIterator();
+        while (left.next()) |pending| gpa.destroy(pending.*); // The shard's own read of its eventfd.
+        self.by_id.deinit(gpa);
+        self.users.deinit();
+        self.resting.deinit(gpa);
+        while (self.free.popFront()) |pending| gpa.destroy(pending);
+        self.overflow.deinit(gpa);
+        _ = linux.close(self.bell);
+        gpa.destroy(self);
+    }
+
+    fn enter(ctx: *anyopaque, ring: *Ring, deadline_ns: ?u64) Wake {
+        const self: *Epoll = @ptrCast(@alignCast(ctx));
+        self.ring = ring;
+        const before = self.posted;
+        self.flush();
+        self.in_vain = 0;
+        while (ring.takeSubmission()) |sqe| self.begin(&sqe);
+        while (true) : (self.in_vain += 1) {
+            self.collect();
+            const rested = self.endRest();
+            const waits = deadline_ns != null and self.posted == before and !ring.ready();
+            const wake = self.poll(if (waits) @min(deadline_ns.?, rested) else 0);
+            self.collect();
+            if (self.posted != before or ring.ready()) return .completions;
+            if (!waits or wake == .interrupted) return wake;
+            if (clock.nowNs() >= deadline_ns.?) return .timeout;
+        }
+    }
+
+    // ---- submissions ----
+
+    fn begin(self: *Epoll, sqe: *const Sqe) void {
+        switch (sqe.opcode) {
+            .ASYNC_CANCEL => return self.complete(sqe, self.cancel(sqe), 0),
+            .CLOSE => return self.close(sqe),
+            else => {},
+        }
+        const pending = self.take(sqe) orelse
+            return self.complete(sqe, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
+        const known_empty = sqe.opcode == .RECV and sqe.ioprio & linux.IORING_RECVSEND_POLL_FIRST != 0;
+        if (known_empty) return self.await(pending, sqe.fd, linux.POLL.IN);
+        self.attempt(pending);
+    }
+
+    fn take(self: *Epoll, sqe: *const Sqe) ?*Pending {
+        const pending = self.free.popFront() orelse gpa.create(Pending) catch return null;
+        pending.* = .{ .sqe = sqe.*, .owner = self };
+        if (sqe.flags & linux.IOSQE_BUFFER_SELECT != 0) pending.buffers = self.ring.buffers;
+        return pending;
+    }
+
+    fn attempt(self: *Epoll, pending: *Pending) void {
+        pending.stage = .trying;
+        const had = pending.done;
+        switch (attempts.attempt(pending)) {
+            .done => |result| self.end(pending, result),
+            .wait => |what| {
+                if (pending.done > had) self.in_vain = 0;
+                self.await(pending, what.fd, what.events);
+            },
+            .block => self.hand(pending),
+        }
+    }
+
+    /// From its first wait to its end.
+    fn remember(self: *Epoll, pending: *Pending) bool {
+        if (pending.known) return true;
+        self.by_id.put(gpa, pending.sqe.user_data, pending) catch return false;
+        pending.known = true;
+        if (!isInternal(pending)) self.ring.to_be_asked += 1;
+        return true;
+    }
+
+    /// The shard's own: the read of its bell. A shard that is awake needs none.
+    fn isInternal(pending: *const Pending) bool {
+        return pending.sqe.user_data <= user_data.internal_max;
+    }
+
+    // ---- waiting ----
+
+    fn await(self: *Epoll, pending: *Pending, fd: i32, events: u32) void {
+        const users = self.users.put(fd) catch return self.outOfMemory(pending);
+        if (!self.remember(pending)) {
+            self.users.dropIfUnused(fd);
+            return self.outOfMemory(pending);
+        }
+        pending.stage = .waiting;
+        pending.watched = fd;
+        pending.events = events;
+        users.append(pending);
+        const rests = self.in_vain >= limits.idle_tries_max and self.rest(fd);
+        switch (if (rests) .SUCCESS else self.arm(fd, users)) {
+            .SUCCESS => {},
+            .PERM => {
+                self.forget(pending);
+                self.refused(pending);
+            },
+            else => |errno| {
+                self.forget(pending);
+                self.fail(pending, errno);
+            },
+        }
+    }
+
+    /// epoll calls some descriptors ready on which an operation still would block, and does so again and again: a
+    /// datagram socket whose peer takes no more, one with a report in its error queue. Such a one is left
+    /// alone for a moment. False where it cannot be remembered.
+    fn rest(self: *Epoll, fd: i32) bool {
+        self.resting.append(gpa, fd) catch return false;
+        if (self.resting.items.len == 1) self.rested_ns = clock.nowNs() + limits.idle_rest_ns;
+        return true;
+    }
+
+    /// When those that rest are to be asked again.
+    fn endRest(self: *Epoll) u64 {
+        if (self.resting.items.len == 0) return std.math.maxInt(u64);
+        if (clock.nowNs() < self.rested_ns) return self.rested_ns;
+        var due = self.resting;
+        self.resting = .empty;
+        defer due.deinit(gpa);
+        for (due.items) |fd| {
+            if (self.users.get(fd)) |users| if (users.closing != null) {
+                self.stopPooled(fd);
+                continue;
+            };
+            self.report(fd, linux.EPOLL.ERR);
+        }
+        return if (self.resting.items.len == 0) std.math.maxInt(u64) else self.rested_ns;
+    }
+
+    /// epoll has nothing to tell of such a descriptor, a file's: it is always ready, and may block.
+    fn refused(self: *Epoll, pending: *Pending) void {
+        const opcode = pending.sqe.opcode;
+        if (blocking.knows(opcode)) return self.hand(pending);
+        // What io_uring says of a poll; the end of a splice that was not ready may be when it is tried anew.
+        if (pending.refused) return self.fail(pending, if (opcode == .POLL_ADD) .INVAL else .AGAIN);
+        pending.refused = true;
+        self.attempt(pending);
+    }
+
+    fn fail(self: *Epoll, pending: *Pending, errno: linux.E) void {
+        self.end(pending, pending.resultAfter(errno));
+    }
+
+    fn outOfMemory(self: *Epoll, pending: *Pending) void {
+        self.fail(pending, .NOMEM);
+    }
+
+    /// Takes it out of the list of its descriptor.
+    fn forget(self: *Epoll, pending: *Pending) void {
+        self.users.get(pending.watched).?.remove(pending);
+        pending.stage = .trying;
+        self.users.dropIfUnused(pending.watched);
+    }
+
+    /// One report of any of the events that somebody waits for. A descriptor that was closed has left
+    /// epoll by itself, so what is believed of it is tried first and the other call is made if need be.
+    fn arm(self: *Epoll, fd: i32, users: *Users) linux.E {
+        var event: linux.epoll_event = .{ .events = users.wanted | linux.EPOLL.ONESHOT, .data = .{ .fd = fd } };
+        var errno = linux.errno(linux.epoll_ctl(self.epoll, linux.EPOLL.CTL_MOD, fd, &event));
+        if (errno == .NOENT) {
+            // Armed, and not there: the number is another's now.
+            if (users.armed != 0) event.events = self.endOlder(users) | linux.EPOLL.ONESHOT;
+            errno = linux.errno(linux.epoll_ctl(self.epoll, linux.EPOLL.CTL_ADD, fd, &event));
+        }
+        if (errno == .SUCCESS) users.armed = event.events;
+        return errno;
+    }
+
+    /// Ends those that wait for what had the number before: all but the last. Gives what that one wants.
+    fn endOlder(self: *Epoll, users: *Users) u32 {
+        while (true) {
+            const pending = users.waiting.?;
+            if (pending == users.last) return pending.events;
+            users.remove(pending);
+            self.fail(pending, .CANCELED);
+        }
+    }
+
+    fn poll(self: *Epoll, deadline_ns: u64) Wake {
+        if (deadline_ns == 0 and self.ring.to_be_asked == 0) return .completions;
+        var events: [events_max]linux.epoll_event = undefined;
+        const rc = waitFor(self.epoll, &events, deadline_ns);
+        switch (linux.errno(rc)) {
+            .SUCCESS => {},
+            .INTR => return .interrupted,
+            .NOMEM, .AGAIN => { // For the moment.
+                if (deadline_ns != 0) Ring.pause();
+                return .timeout;
+            },
+            // Operations are under way, and there is no way to them any more.
+            else => |errno| std.debug.panic("spargio: epoll_pwait failed with {t}: {s}", .{ errno, switch (errno) {
+                .BADF, .INVAL => "the program closed a descriptor that is not its own",
+                else => "a seccomp filter or a security module took it away after the start",
+            } }),
+        }
+        if (rc == 0) return .timeout;
+        for (events[0..rc]) |event| {
+            if (event.data.fd == self.bell) self.silence() else self.report(event.data.fd, event.events);
+        }
+        return .completions;
+    }
+
+    /// epoll_pwait2(2), 5.11, takes nanoseconds; before, the wait is rounded up to a millisecond.
+    fn waitFor(epoll: i32, events: *[events_max]linux.epoll_event, deadline_ns: u64) usize {
+        const left_ns = if (deadline_ns == 0) 0 else deadline_ns -| clock.nowNs();
+        const ts = clock.toTimespec(left_ns);
+        const fd: usize = @intCast(epoll);
+        const rc = linux.syscall6(.epoll_pwait2, fd, @intFromPtr(events), events.len, @intFromPtr(&ts), 0, 0);
+        switch (linux.errno(rc)) {
+            .SUCCESS, .INTR => return rc,
+            else => {}, // A seccomp filter may say anything.
+        }
+        const ms = std.math.divCeil(u64, left_ns, std.time.ns_per_ms) catch unreachable;
+        return linux.epoll_wait(epoll, events, events.len, @intCast(@min(ms, std.math.maxInt(i32))));
+    }
+
+    fn report(self: *Epoll, fd: i32, events: u32) void {
+        // Nobody: they were cancelled, or the number belongs to something closed since.
+        const users = self.users.get(fd) orelse return;
+        users.armed = 0;
+        const broken = events & (linux.EPOLL.ERR | linux.EPOLL.HUP) != 0;
+        var next = users.takeWaiting();
+        defer self.users.dropIfUnused(fd);
+        while (next) |pending| {
+            next = pending.next;
+            pending.next = null;
+            // Those it does not concern go back in their order, as those do that still would block.
+            if (broken or pending.events & events != 0)
+                self.attempt(pending)
+            else
+                self.await(pending, fd, pending.events);
+        }
+    }
+
+    // ---- the pool ----
+
+    fn hand(self: *Epoll, pending: *Pending) void {
+        if (!self.remember(pending) or !self.hold(pending)) return self.outOfMemory(pending);
+        pending.stage = .pooled;
+        self.pooled += 1;
+        if (self.pool.submit(pending)) return;
+        // Not one thread can be made: slow is better than not at all, but for what may never end.
+        if (blocking.mayLast(&pending.sqe)) return self.leavePool(pending, pending.resultAfter(.AGAIN));
+        self.leavePool(pending, blocking.perform(pending, &blocking.wanted_always));
+    }
+
+    /// Its descriptors are not closed before it has ended: the pool will use their numbers.
+    fn hold(self: *Epoll, pending: *Pending) bool {
+        const held = blocking.descriptors(&pending.sqe);
+        for (held, 0..) |fd, i| if (fd >= 0) {
+            const users = self.users.put(fd) catch {
+                for (held[0..i]) |other| self.release(other);
+                return false;
+            };
+            users.pooled += 1;
+        };
+        return true;
+    }
+
+    fn leavePool(self: *Epoll, pending: *Pending, result: i32) void {
+        self.pooled -= 1;
+        const held = blocking.descriptors(&pending.sqe);
+        self.end(pending, result);
+        for (held) |fd| self.release(fd);
+    }
+
+    fn release(self: *Epoll, fd: i32) void {
+        if (fd < 0) return;
+        const users = self.users.get(fd).?;
+        users.pooled -= 1;
+        if (users.pooled > 0) return;
+        var next = users.closing;
+        users.closing = null;
+        self.users.dropIfUnused(fd);
+        while (next) |closing| {
+            next = closing.next;
+            closing.next = null;
+            self.passOn(closing);
+        }
+    }
+
+    /// A thread of the pool: the operation is done.
+    pub fn giveBack(pending: *Pending) void {
+        const self: *Epoll = @ptrCast(@alignCast(pending.owner));
+        self.send(pending);
+    }
+
+    /// Any thread.
+    fn send(self: *Epoll, pending: *Pending) void {
+        const bell = self.bell; // Once it is pushed, all may be gone.
+        self.arrived.push(pending);
+        const one: u64 = 1;
+        _ = linux.write(bell, std.mem.asBytes(&one), 8);
+    }
+
+    fn silence(self: *Epoll) void {
+        var count: u64 = 0;
+        _ = linux.read(self.bell, std.mem.asBytes(&count), 8);
+    }
+
+    fn collect(self: *Epoll) void {
+        var list: ListType(Pending) = .{};
+        if (self.arrived.drain(&list) == 0) return;
+        while (list.popFront()) |pending| switch (pending.stage) {
+            .pooled => self.leavePool(pending, pending.result),
+            .closing => if (pending.owner == @as(*anyopaque, self)) self.closeNow(pending) else self.visit(pending),
+            .trying, .waiting => unreachable, // Such are in no hands but this shard's.
+        };
+    }
+
+    // ---- closing ----
+
+    /// A number may be closed only when nobody uses it, on any shard: the close goes round those that do,
+    /// from one to the next and home again. io_uring would keep the file for them.
+    fn close(self: *Epoll, sqe: *const Sqe) void {
+        const pending = if (self.isUsed(sqe.fd)) self.take(sqe) else null;
+        const closing = pending orelse return self.complete(sqe, closed(sqe.fd), 0);
+        closing.stage = .closing;
+        if (!self.remember(closing)) return self.outOfMemory(closing);
+        self.visit(closing);
+    }
+
+    fn isUsed(self: *Epoll, fd: i32) bool {
+        if (self.users.get(fd) != null) return true;
+        var peer = self.next_peer;
+        while (peer != self) : (peer = peer.next_peer) if (peer.users.has(fd)) return true;
+        return false;
+    }
+
+    fn visit(self: *Epoll, closing: *Pending) void {
+        const fd = closing.sqe.fd;
+        if (self.users.get(fd)) |found| {
+            self.endWaiting(found.takeWaiting());
+            const users = self.users.get(fd).?;
+            if (users.pooled > 0) {
+                closing.next = users.closing;
+                users.closing = closing;
+                return self.stopPooled(fd);
+            }
+            self.users.dropIfUnused(fd);
+        }
+        self.passOn(closing);
+    }
+
+    /// Ends what lasts on a descriptor that is being closed; what is done in a file ends by itself. Again
+    /// and again: a signal may be too early.
+    fn stopPooled(self: *Epoll, fd: i32) void {
+        var lasts = false;
+        var under_way = self.by_id.valueIterator();
+        while (under_way.next()) |place| {
+            const pending = place.*;
+            if (pending.stage != .pooled) continue;
+            const held = blocking.descriptors(&pending.sqe);
+            if ((held[0] != fd and held[1] != fd) or !self.pool.lasts(pending)) continue;
+            self.pool.interrupt(pending);
+            lasts = true;
+        }
+        if (lasts) _ = self.rest(fd);
+    }
+
+    /// What can be had is given, as the end of what was shut down just before.
+    fn endWaiting(self: *Epoll, first: ?*Pending) void {
+        var next = first;
+        while (next) |pending| {
+            next = pending.next;
+            pending.next = null;
+            switch (attempts.attempt(pending)) {
+                .done => |result| self.end(pending, result),
+                .wait, .block => self.fail(pending, .CANCELED),
+            }
+        }
+    }
+
+    fn passOn(self: *Epoll, closing: *Pending) void {
+        const owner: *Epoll = @ptrCast(@alignCast(closing.owner));
+        var peer = self.next_peer;
+        while (peer != owner) : (peer = peer.next_peer) {
+            if (peer.users.has(closing.sqe.fd)) return peer.send(closing);
+        }
+        if (self == owner) self.closeNow(closing) else owner.send(closing);
+    }
+
+    fn closeNow(self: *Epoll, closing: *Pending) void {
+        self.end(closing, closed(closing.sqe.fd));
+    }
+
+    fn closed(fd: i32) i32 {
+        return @truncate(@as(isize, @bitCast(linux.close(fd))));
+    }
+
+    // ---- completions ----
+
+    fn cancel(self: *Epoll, sqe: *const Sqe) i32 {
+        const by_fd = sqe.rw_flags & linux.IORING_ASYNC_CANCEL_FD != 0;
+        if (by_fd) return self.cancelDescriptor(sqe.fd, sqe.rw_flags & linux.IORING_ASYNC_CANCEL_ALL != 0);
+        const pending = self.by_id.get(sqe.addr) orelse return -@as(i32, @backingInt(linux.E.NOENT));
+        return self.cancelOne(pending);
+    }
+
+    fn cancelOne(self: *Epoll, pending: *Pending) i32 {
+        const already = -@as(i32, @backingInt(linux.E.ALREADY));
+        switch (pending.stage) {
+            .trying => unreachable, // It is in a list, or has ended.
+            .waiting => self.forget(pending),
+            .pooled => {
+                if (!self.pool.withdraw(pending) and !self.endCall(pending)) return already;
+                self.leavePool(pending, pending.resultAfter(.CANCELED));
+                return 0;
+            },
+            .closing => return already,
+        }
+        self.fail(pending, .CANCELED);
+        return 0;
+    }
+
+    /// A thread is in it: that is told, and told again when the shard asks again. One that does not hear is left
+    /// behind after a while. True: the operation has ended.
+    fn endCall(self: *Epoll, pending: *Pending) bool {
+        pending.told +|= 1;
+        if (pending.told < limits.calls_told_max or !self.pool.leave(pending)) {
+            self.pool.interrupt(pending);
+            return false;
+        }
+        self.ring.threads_left += 1;
+        return true;
+    }
+
+    fn cancelDescriptor(self: *Epoll, fd: i32, all: bool) i32 {
+        var count: i32 = 0;
+        while (self.users.get(fd)) |users| {
+            _ = self.cancelOne(users.waiting orelse break);
+            count += 1;
+            if (!all) return 0;
+        }
+        var begun = false;
+        while (self.withdrawOne(fd, &begun)) |pending| {
+            self.leavePool(pending, pending.resultAfter(.CANCELED));
+            count += 1;
+            if (!all) return 0;
+        }
+        if (count > 0) return count;
+        return -@as(i32, @backingInt(if (begun) linux.E.ALREADY else linux.E.NOENT));
+    }
+
+    /// One on the descriptor that no thread has begun, if there is one.
+    fn withdrawOne(self: *Epoll, fd: i32, begun: *bool) ?*Pending {
+        const users = self.users.get(fd) orelse return null;
+        if (users.pooled == 0) return null;
+        var under_way = self.by_id.valueIterator();
+        while (under_way.next()) |place| {
+            const pending = place.*;
+            if (pending.stage != .pooled or pending.sqe.fd != fd) continue;
+            if (self.pool.withdraw(pending)) return pending;
+            if (self.pool.lasts(pending)) self.pool.interrupt(pending);
+            begun.* = true;
+        }
+        return null;
+    }
+
+    fn end(self: *Epoll, pending: *Pending, result: i32) void {
+        if (pending.known) {
+            assert(self.by_id.remove(pending.sqe.user_data));
+            if (!isInternal(pending)) self.ring.to_be_asked -= 1;
+        }
+        self.complete(&pending.sqe, result, pending.cqe_flags);
+        self.free.pushBack(pending);
+    }
+
+    fn complete(self: *Epoll, sqe: *const Sqe, result: i32, flags: u32) void {
+        if (result >= 0 and sqe.flags & linux.IOSQE_CQE_SKIP_SUCCESS != 0) return;
+        self.posted += 1;
+        const cqe: Cqe = .{ .user_data = sqe.user_data, .res = result, .flags = flags };
+        if (self.overflow.items.len == 0 and self.ring.postCompletion(cqe)) return;
+        self.overflow.append(gpa, cqe) catch
+            @panic("spargio: no memory to keep a completion");
+        self.setOverflow(true);
+    }
+
+    /// What did not fit goes before all that is new.
+    fn flush(self: *Epoll) void {
+        if (self.overflow.items.len == 0) return;
+        while (self.overflow_start < self.overflow.items.len) : (self.overflow_start += 1) {
+            if (!self.ring.postCompletion(self.overflow.items[self.overflow_start])) return;
+        }
+        self.overflow.clearRetainingCapacity();
+        self.overflow_start = 0;
+        self.setOverflow(false);
+    }
+
+    fn setOverflow(self: *Epoll, value: bool) void {
+        const bit: u32 = linux.IORING_SQ_CQ_OVERFLOW;
+        const flags = self.ring.uring.sq.flags;
+        flags.* = if (value) flags.* | bit else flags.* & ~bit;
+    }
+};

@@ -1,0 +1,59 @@
+//! An operation that a stand-in for io_uring has taken and not ended.
+
+const std = @import("std");
+const linux = std.os.linux;
+const Buffers = @import("../ring/provided_buffers.zig").Buffers;
+const Sqe = @import("../ring/ring.zig").Sqe;
+
+pub const Pending = struct {
+    sqe: Sqe,
+    /// Of a receive that brings no memory.
+    buffers: ?*Buffers = null,
+    /// Bytes moved by earlier attempts.
+    done: u32 = 0,
+    stage: enum(u8) { trying, waiting, pooled, closing } = .trying,
+    /// epoll did not take what it waits for, once.
+    refused: bool = false,
+    /// It can be found by its number, to be cancelled.
+    known: bool = false,
+    /// While it waits: for what, and for these events of it.
+    watched: i32 = -1,
+    events: u32 = 0,
+    /// connect(2) is under way.
+    connecting: bool = false,
+    result: i32 = 0,
+    cqe_flags: u32 = 0,
+    /// How often the thread that is in its call was told to end that.
+    told: u16 = 0,
+    /// Of the list it is in: who waits for a descriptor, the pool's queue, what has arrived at a shard, or
+    /// the free ones.
+    next: ?*Pending = null,
+    /// Of those that can be left from anywhere: who waits for a descriptor, and the pool's queue.
+    prev: ?*Pending = null,
+    /// The ring's own side; the pool gives it back there.
+    owner: *anyopaque,
+
+    /// Where it ends by an error: what a transfer had moved by then is its result all the same.
+    pub fn resultAfter(self: *const Pending, errno: linux.E) i32 {
+        return if (self.done > 0) @intCast(self.done) else -@as(i32, @backingInt(errno));
+    }
+};
+
+/// What a call came to.
+pub const Outcome = union(enum) {
+    /// The result of the operation: a count or a descriptor, or minus an errno.
+    done: i32,
+    /// Again when `fd` has one of `events`.
+    wait: struct { fd: i32, events: u32 },
+    /// It may block: a thread of the pool does it.
+    block,
+
+    pub fn failure(errno: linux.E) Outcome {
+        return .{ .done = -@as(i32, @backingInt(errno)) };
+    }
+
+    /// Of a system call that is no transfer.
+    pub fn of(rc: usize) Outcome {
+        return .{ .done = @truncate(@as(isize, @bitCast(rc))) };
+    }
+};

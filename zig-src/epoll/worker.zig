@@ -1,0 +1,90 @@
+//! A thread of the pool. While it is in a call that may last for ever it uses nothing but its own memory,
+//! so that it can be left behind: what opens a FIFO on a file system that no signal interrupts must not
+//! keep the runtime.
+
+const std = @import("std");
+const linux = std.os.linux;
+const gpa = @import("../base/memory.zig").gpa;
+const signal_mask = @import("../base/signal_mask.zig");
+const blocking = @import("blocking.zig");
+const Pending = @import("pending.zig").Pending;
+const Pool = @import("pool.zig").Pool;
+const Sqe = @import("../ring/ring.zig").Sqe;
+
+pub const Worker = struct {
+    pool: *Pool,
+    next: ?*Worker = null,
+    thread: std.Thread = undefined,
+    id: i32 = 0,
+    /// What it does; under the pool's lock, as the three above.
+    job: ?*Pending = null,
+    /// That ends when somebody else does something; under the pool's lock.
+    lasts: bool = false,
+    /// That is to end: an interruption is its end.
+    unwanted: std.atomic.Value(bool) = .init(false),
+    state: std.atomic.Value(enum(u8) { held, alone, left }) = .init(.held),
+
+    pub fn main(self: *Worker) void {
+        _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr("spargio-files"), 0, 0, 0);
+        self.id = linux.gettid(); // Before its first job, and read under the lock only where it has one.
+        if (self.pool.signal) |signal| signal_mask.unblock(signal);
+        while (self.pool.take(self)) |pending| {
+            pending.result = if (blocking.mayLast(&pending.sqe))
+                self.performLasting(pending) orelse return
+            else
+                blocking.perform(pending, &self.unwanted);
+            self.pool.finish(self);
+            self.pool.give_back(pending);
+        }
+    }
+
+    /// Null: it was left behind, and neither the operation nor the pool is there any more.
+    fn performLasting(self: *Worker, pending: *Pending) ?i32 {
+        var copy: Copy = undefined;
+        self.pool.beginLasting(self);
+        if (!copy.of(&pending.sqe)) {
+            defer self.pool.endLasting(self);
+            return blocking.perform(pending, &self.unwanted);
+        }
+        self.state.store(.alone, .release);
+        const result = blocking.performCall(&copy.sqe, &self.unwanted);
+        if (self.state.cmpxchgStrong(.alone, .held, .acq_rel, .acquire) == null) {
+            self.pool.endLasting(self);
+            return result;
+        }
+        if (copy.sqe.opcode == .OPENAT and result >= 0) _ = linux.close(result); // Nobody takes it.
+        gpa.destroy(self);
+        return null;
+    }
+
+    /// Under the pool's lock: from now on it is on its own. False where it is back, or holds memory of others.
+    pub fn abandon(self: *Worker) bool {
+        if (self.state.load(.monotonic) != .alone) return false;
+        const thread = self.thread;
+        if (self.state.cmpxchgStrong(.alone, .left, .acq_rel, .acquire) != null) return false;
+        thread.detach();
+        return true;
+    }
+};
+
+/// An SQE and what it points to.
+const Copy = struct {
+    sqe: Sqe,
+    bytes: [std.fs.max_path_bytes]u8 align(8),
+
+    /// False if that is too long, which no path of the kernel's is, or if the call takes something that would
+    /// be lost with it: a connection or bytes.
+    fn of(self: *Copy, sqe: *const Sqe) bool {
+        if (sqe.opcode != .OPENAT and sqe.opcode != .CONNECT) return false;
+        const source: [*]const u8 = @ptrFromInt(@as(usize, @intCast(sqe.addr)));
+        const length: usize = if (sqe.opcode == .OPENAT)
+            std.mem.len(@as([*:0]const u8, @ptrCast(source))) + 1
+        else
+            @intCast(sqe.off);
+        if (length > self.bytes.len) return false;
+        @memcpy(self.bytes[0..length], source[0..length]);
+        self.sqe = sqe.*;
+        self.sqe.addr = @intFromPtr(&self.bytes);
+        return true;
+    }
+};

@@ -1,0 +1,262 @@
+//! Python types made at run time: the fields of ours start where the interpreter's header ends,
+//! whose size the interpreter tells (`object.__basicsize__`).
+
+const std = @import("std");
+const api = @import("api.zig");
+const helpers = &@import("callbacks.zig").helpers;
+const py = &api.py;
+const Object = api.Object;
+
+/// Set once, at import.
+pub var header_size: usize = 0;
+
+/// What a heap type is made of. `Body` is the part after the header; it begins as zero bytes.
+pub fn TypeOf(comptime Body: type) type {
+    return struct {
+        pub var class: *Object = undefined;
+
+        pub fn body(object: *Object) *Body {
+            return @ptrFromInt(@intFromPtr(object) + header_size);
+        }
+
+        pub fn objectOf(self: *Body) *Object {
+            return @ptrFromInt(@intFromPtr(self) - header_size);
+        }
+
+        pub fn is(object: *Object) bool {
+            const found = py.PyObject_Type(object);
+            defer py.Py_DecRef(found);
+            return found == class;
+        }
+
+        pub fn create() ?*Object {
+            return py.PyType_GenericAlloc(class, 0);
+        }
+
+        /// The last step of a deallocator.
+        pub fn free(object: *Object, comptime gc: bool) void {
+            if (gc) py.PyObject_GC_Del(object) else py.PyObject_Free(object);
+            py.Py_DecRef(class); // Instances of heap types own a reference to their type.
+        }
+
+        /// A type that Python classes may inherit from.
+        pub fn defineBase(comptime name: [:0]const u8, slots: []api.TypeSlot) bool {
+            comptime std.debug.assert(@alignOf(Body) <= 16);
+            var spec: api.TypeSpec = .{
+                .name = "spargio._core." ++ name,
+                .basicsize = @intCast(header_size + @sizeOf(Body)),
+                .flags = api.flag_basetype | api.flag_gc | api.flag_immutable,
+                .slots = slots.ptr,
+            };
+            class = py.PyType_FromSpec(&spec) orelse return false;
+            return true;
+        }
+
+        pub fn define(comptime name: [:0]const u8, flags: c_uint, slots: []api.TypeSlot) bool {
+            comptime std.debug.assert(@alignOf(Body) <= 16);
+            var spec: api.TypeSpec = .{
+                .name = "spargio._core." ++ name,
+                .basicsize = @intCast(header_size + @sizeOf(Body)),
+                .flags = flags | api.flag_disallow_instantiation | api.flag_immutable,
+                .slots = slots.ptr,
+            };
+            class = py.PyType_FromSpec(&spec) orelse return false;
+            return true;
+        }
+    };
+}
+
+/// `signature` as `inspect.signature` reads it: "($self, data, /)".
+pub fn method(
+    comptime name: [:0]const u8,
+    function: anytype,
+    flags: c_int,
+    comptime signature: []const u8,
+    comptime doc: []const u8,
+) api.MethodDef {
+    const text: [:0]const u8 = name ++ signature ++ "\n--\n\n" ++ doc;
+    return .{ .name = name.ptr, .function = @ptrCast(function), .flags = flags, .doc = text.ptr };
+}
+
+pub fn docSlot(comptime text: [:0]const u8) api.TypeSlot {
+    return .{ .slot = api.slot.doc, .function = text.ptr };
+}
+
+pub fn slotOf(id: c_int, function: anytype) api.TypeSlot {
+    return .{ .slot = id, .function = @ptrCast(function) };
+}
+
+/// For `am_send`: the same step as `iternext`, with its result said without an exception.
+pub fn sendResult(value: ?*Object, out: *?*Object, pending: bool) api.Send {
+    out.* = value;
+    if (value == null) return .@"error";
+    return if (pending) .next else .@"return";
+}
+
+/// For `iternext`: a final value travels as StopIteration; None needs no exception.
+pub fn stop(value: *Object) ?*Object {
+    if (value == py._Py_NoneStruct) {
+        py.Py_DecRef(value);
+        return null;
+    }
+    // An instance, because a bare tuple or exception as the value would be unpacked.
+    const instance = api.call(py.PyExc_StopIteration.*, &.{value}) orelse return null;
+    py.PyErr_SetObject(py.PyExc_StopIteration.*, instance);
+    py.Py_DecRef(instance);
+    return null;
+}
+
+/// `Class[T]`, for annotations.
+pub fn classGetItem(class: *Object, parameter: *Object) callconv(.c) ?*Object {
+    return py.Py_GenericAlias(class, parameter);
+}
+
+/// Unsigned argument with a range, or null with the exception set.
+pub fn unsigned(object: *Object, comptime name: []const u8, max: u64) ?u64 {
+    const value = integer(object, name) orelse return null;
+    if (value < 0 or value > max) {
+        _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} is {d}: allowed is 0 to {d}", .{ name, value, max });
+        return null;
+    }
+    return @intCast(value);
+}
+
+/// What does not fit is out of every range: the least number there is. Null with the exception set.
+pub fn integer(given: *Object, comptime name: []const u8) ?i64 {
+    const value = py.PyLong_AsLongLong(given);
+    if (value != -1 or py.PyErr_Occurred() == null) return value;
+    const raised = py.PyErr_Occurred().?;
+    if (py.PyErr_GivenExceptionMatches(raised, py.PyExc_OverflowError.*) != 0) {
+        py.PyErr_Clear();
+        _ = api.raiseValue(py.PyExc_ValueError.*, name, given, "a number of 64 bits");
+    } else if (py.PyErr_GivenExceptionMatches(raised, py.PyExc_TypeError.*) != 0) {
+        py.PyErr_Clear();
+        _ = api.raiseValue(py.PyExc_TypeError.*, name, given, "an integer");
+    }
+    return null;
+}
+
+/// Exports the memory of `source`; false with an exception that says what is wrong with it.
+pub fn getBuffer(source: *Object, view: *api.Buffer, flags: c_int) bool {
+    if (py.PyObject_GetBuffer(source, view, flags) == 0) return true;
+    view.obj = null;
+    const exception = api.takeException();
+    defer py.Py_DecRef(exception);
+    const writable = py.PyBool_FromLong(@intFromBool(flags == api.buffer_writable)) orelse return false;
+    const better = api.call(helpers.no_buffer, &.{ api.ref(exception), api.ref(source), writable }) orelse return false;
+    defer py.Py_DecRef(better);
+    api.raiseObject(better);
+    return false;
+}
+
+pub fn arity(comptime name: []const u8, given: isize, wanted: isize) bool {
+    if (given == wanted) return true;
+    _ = api.raiseFormat(py.PyExc_TypeError.*, "{s}() takes {d} arguments ({d} given)", .{ name, wanted, given });
+    return false;
+}
+
+/// An await that raised; null. A StopIteration (of a call on another thread) would be taken for its value,
+/// so it becomes the cause of another exception, as one that leaves a coroutine does (PEP 479).
+fn failed() ?*Object {
+    if (py.PyErr_GivenExceptionMatches(py.PyErr_Occurred().?, py.PyExc_StopIteration.*) == 0) return null;
+    const cause = api.takeException();
+    defer py.Py_DecRef(cause);
+    _ = api.raise(py.PyExc_RuntimeError.*, "what was awaited raised StopIteration");
+    const exception = api.takeException();
+    defer py.Py_DecRef(exception);
+    if (py.PyObject_SetAttrString(exception, "__cause__", cause) != 0) return null;
+    api.raiseObject(exception);
+    return null;
+}
+
+/// Set when spargio.asyncio is imported: null without an exception where no loop of ours is in a turn.
+pub var foreign_await: ?*const fn (*Object) ?*Object = null;
+
+/// Slots of a type whose instances can be awaited. `step` is called at the await and at each
+/// resumption: it suspends (sets `suspended`, gives None), ends with a value, or raises.
+pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
+    return struct {
+        fn await_(self: *Object) callconv(.c) ?*Object {
+            // In a task of asyncio's, on a loop of ours, another object awaits it.
+            const function = foreign_await orelse return api.ref(self);
+            if (function(self)) |waiter| return waiter;
+            return if (py.PyErr_Occurred() == null) api.ref(self) else null;
+        }
+
+        fn iter(self: *Object) callconv(.c) ?*Object {
+            return api.ref(self);
+        }
+
+        fn iternext(self: *Object) callconv(.c) ?*Object {
+            var suspended = false;
+            const value = step(self, &suspended) orelse return failed();
+            return if (suspended) value else stop(value);
+        }
+
+        fn send(self: *Object, _: *Object, out: *?*Object) callconv(.c) api.Send {
+            var suspended = false;
+            return sendResult(step(self, &suspended) orelse failed(), out, suspended);
+        }
+
+        pub fn slots() [4]api.TypeSlot {
+            return .{
+                slotOf(api.slot.am_await, &await_),
+                slotOf(api.slot.iter, &iter), // For `yield from x.__await__()`.
+                slotOf(api.slot.iternext, &iternext),
+                slotOf(api.slot.am_send, &send),
+            };
+        }
+    };
+}
+
+/// The rest of what `collections.abc.Coroutine` asks for, so that one is taken where a coroutine is, and a
+/// type checker may call it one. `giveUp` makes sure that it is not begun any more; nothing where it was.
+pub fn Coroutine(comptime step: fn (*Object, *bool) ?*Object, comptime giveUp: fn (*Object) void) type {
+    return struct {
+        pub const slots = Awaitable(step).slots;
+
+        fn send(self: *Object, _: *Object) callconv(.c) ?*Object {
+            var suspended = false;
+            const value = step(self, &suspended) orelse return failed();
+            if (suspended) return value;
+            const instance = api.call(py.PyExc_StopIteration.*, &.{value}) orelse return null;
+            defer py.Py_DecRef(instance);
+            api.raiseObject(instance);
+            return null;
+        }
+
+        /// throw(exception), or throw(class, value, traceback) of old.
+        fn throw(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+            if (count < 1 or count > 3)
+                return api.raise(py.PyExc_TypeError.*, "throw() takes an exception");
+            giveUp(self);
+            const last = if (count > 1 and arguments[1] != py._Py_NoneStruct) arguments[1] else arguments[0];
+            const is_instance = py.PyObject_IsInstance(last, py.PyExc_BaseException.*);
+            if (is_instance < 0) return null;
+            const exception = if (is_instance == 1)
+                api.ref(last)
+            else if (last == arguments[0])
+                api.call(last, &.{}) orelse return null
+            else
+                api.call(arguments[0], &.{api.ref(last)}) orelse return null;
+            defer py.Py_DecRef(exception);
+            if (py.PyObject_IsInstance(exception, py.PyExc_BaseException.*) != 1)
+                return api.raise(py.PyExc_TypeError.*, "throw() takes an exception");
+            if (count == 3 and arguments[2] != py._Py_NoneStruct)
+                if (py.PyException_SetTraceback(exception, arguments[2]) != 0) return null;
+            api.raiseObject(exception);
+            return null;
+        }
+
+        fn close(self: *Object, _: ?*Object) callconv(.c) ?*Object {
+            giveUp(self);
+            return api.none();
+        }
+
+        pub const methods = [_]api.MethodDef{
+            method("send", &send, api.meth_one, "($self, value, /)", "Go on, as an await does."),
+            method("throw", &throw, api.meth_fastcall, "($self, exception, /, *old)", "Raise it here."),
+            method("close", &close, api.meth_noargs, "($self, /)", "It is not to be awaited: no warning."),
+        };
+    };
+}

@@ -1,0 +1,569 @@
+//! One awaited operation: what it was called with, the memory the kernel works on, and what its
+//! completion means in Python. Started at the await, on the shard of the task that awaits; it can be
+//! awaited once. The kernel's part is in ../ops/.
+
+const std = @import("std");
+const linux = std.os.linux;
+const api = @import("../cpython/api.zig");
+const buffers = @import("../../ring/provided_buffers.zig");
+const cached = @import("page_cache.zig");
+const clock = @import("../../base/clock.zig");
+const forgotten = @import("../cpython/forgotten.zig");
+const fs = @import("../../ops/fs.zig");
+const gpa = @import("../../base/memory.zig").gpa;
+const helpers_module = @import("../cpython/callbacks.zig");
+const helpers = &helpers_module.helpers;
+const net = @import("../../ops/net.zig");
+const object = @import("../cpython/object.zig");
+const shown = @import("shown.zig");
+const timer = @import("../../ops/timer.zig");
+const once = @import("single_await.zig");
+const CoreOp = @import("../../task/op.zig").Op;
+const Descriptor = @import("descriptor.zig").Descriptor;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Task = @import("../../task/task.zig").Task;
+const Object = api.Object;
+const py = &api.py;
+
+pub const Kind = enum(u8) {
+    sleep,
+    nop,
+    open,
+    read_at,
+    read_at_into,
+    write_at,
+    write_all_at,
+    fsync,
+    accept,
+    recv,
+    recv_into,
+    read_exactly,
+    send,
+    write_all,
+    write_all_zero_copy,
+    shutdown,
+    close,
+};
+
+pub const PyOp = struct {
+    kind: Kind,
+    state: once.State,
+    /// Counted in at the descriptor.
+    counted: bool,
+    /// The stream is this operation's to write to, until it has ended.
+    claimed: bool,
+    descriptor: ?*Object,
+    /// The bytes object that a read fills or a write sends; of an open its name.
+    held: ?*Object,
+    /// Of memory that is no bytes object: apart, because an idle receive is to be small.
+    view: ?*api.Buffer,
+    data: [*]u8,
+    length: usize,
+    /// A receive that has no memory of its own yet: the kernel picks a buffer when something comes.
+    picks: bool,
+    /// It waits until a nonblocking socket is ready, and is tried anew then.
+    polls: bool,
+    progress: usize,
+    /// Offset, duration, flags or `how`, as the kind says.
+    argument: u64,
+    mode: u32,
+
+    const Type = object.TypeOf(PyOp);
+
+    pub fn create(kind: Kind, descriptor: ?*Object) ?*PyOp {
+        const instance = Type.create() orelse return null;
+        const self = Type.body(instance);
+        self.kind = kind; // The rest of the body is zero: new, nothing held.
+        forgotten.made(instance);
+        if (descriptor) |d| self.descriptor = api.ref(d);
+        return self;
+    }
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(instance);
+        const me = PyTask.demand("await of an operation") orelse {
+            once.ask(&self.state);
+            return null;
+        };
+        switch (once.seen(&self.state)) {
+            .new, .asked => {
+                const shielded = self.kind == .close;
+                if (!shielded and me.cancelWanted()) {
+                    once.ask(&self.state);
+                    _ = me.raiseCancel();
+                    if (self.writesAll()) helpers_module.sayWritten(0);
+                    return null;
+                }
+                if (!once.claim(&self.state)) return twice();
+                if (!self.begin(me)) return self.finished();
+                // A receive of nothing would wait for data all the same. An empty message is one.
+                if (self.length == 0 and self.transfers() and !self.isOfMessages()) return self.succeeded(0);
+                if (self.kind == .accept) if (self.acceptedAhead()) |fd| return self.succeeded(fd);
+                if (self.reads()) {
+                    if (!self.takeLeftover()) return self.finished();
+                    if (self.progress == self.length) return self.succeeded(self.progress);
+                    if (self.progress > 0 and self.kind != .read_exactly) return self.succeeded(self.progress);
+                }
+                if (self.fromCache()) |count| return self.succeeded(count);
+                return self.fly(me, instance, suspended);
+            },
+            .flying => {
+                // The task that started it, and no later one at the same address, owns it.
+                if (me.op_owner != instance or me.op == null) return twice();
+                const op = me.op.?;
+                if (op.phase == .flying) { // Resumed by something else than its completion.
+                    suspended.* = true;
+                    return me.suspendForOp(op, instance, self.kind == .close);
+                }
+                const shard = Shard.current().?;
+                const picked = buffers.idOf(op.cqe_flags);
+                const recalled = self.kind == .accept and op.cancel_sent;
+                const result = shard.ops.consume(op);
+                me.op = null;
+                if (picked) |id| {
+                    const taken = result < 0 or self.takePicked(shard, id, @intCast(result));
+                    shard.buffers.ready.giveBack(id);
+                    if (!taken) return self.finished();
+                }
+                if (result < 0 and recalled and !me.cancelWanted() and !self.isClosing()) {
+                    if (self.acceptedAhead()) |fd| return self.succeeded(fd);
+                    return self.fly(me, instance, suspended);
+                }
+                return self.ended(me, instance, result, suspended);
+            },
+            .finished => return shown.raiseAwaitedBefore(@tagName(self.kind), self.descriptor),
+        }
+    }
+
+    fn twice() ?*Object {
+        return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
+    }
+
+    /// Before the first launch. False: it is over already, with an exception or with None.
+    fn begin(self: *PyOp, me: *PyTask) bool {
+        const instance = self.descriptor orelse return true;
+        const descriptor = Descriptor.Type.body(instance);
+        if (self.kind == .close) {
+            self.argument = @intCast(descriptor.beginClose() orelse return false);
+            return true;
+        }
+        if (!descriptor.acquire()) return false;
+        self.counted = true;
+        if (!self.writes() or descriptor.claimWriter(me, &self.claimed)) return true;
+        self.finish();
+        return false;
+    }
+
+    fn writes(self: *const PyOp) bool {
+        return self.kind == .send or self.kind == .write_at or self.writesAll();
+    }
+
+    fn isSocketTransfer(self: *const PyOp) bool {
+        const of_sockets = self.kind == .accept or self.transfers();
+        return of_sockets and Descriptor.Type.body(self.descriptor.?).kind.isSocket();
+    }
+
+    fn isOfMessages(self: *const PyOp) bool {
+        return Descriptor.Type.body(self.descriptor.?).kind == .messages;
+    }
+
+    /// A connection that an `incoming()` left.
+    fn acceptedAhead(self: *PyOp) ?usize {
+        return @intCast(Descriptor.Type.body(self.descriptor.?).takeAccepted() orelse return null);
+    }
+
+    fn transfers(self: *const PyOp) bool {
+        return switch (self.kind) {
+            .sleep, .nop, .open, .fsync, .accept, .shutdown, .close => false,
+            else => true,
+        };
+    }
+
+    /// Goes on until all is written: where it is cut short, it is told how much was.
+    fn writesAll(self: *const PyOp) bool {
+        return switch (self.kind) {
+            .write_all, .write_all_zero_copy, .write_all_at => true,
+            else => false,
+        };
+    }
+
+    fn reads(self: *const PyOp) bool {
+        return switch (self.kind) {
+            .recv, .recv_into, .read_exactly => true,
+            .read_at, .read_at_into => Descriptor.Type.body(self.descriptor.?).kind == .pipe,
+            else => false,
+        };
+    }
+
+    /// What a cancelled read left comes first. False with an exception set.
+    fn takeLeftover(self: *PyOp) bool {
+        const descriptor = Descriptor.Type.body(self.descriptor.?);
+        var bytes = descriptor.swapLeftover(null);
+        const left = bytes orelse return true;
+        defer api.drop(&bytes);
+        if (self.picks and !self.makeRoom()) return false;
+        const size: usize = @intCast(py.PyBytes_Size(left));
+        const source = py.PyBytes_AsString(left).?;
+        const count = @min(size, self.length);
+        if (count < size) {
+            const rest = py.PyBytes_FromStringAndSize(source + count, @intCast(size - count)) orelse return false;
+            var other = descriptor.swapLeftover(rest);
+            api.drop(&other); // Null: reads of two tasks at once have no order to keep.
+        }
+        @memcpy(self.data[0..count], source[0..count]);
+        self.progress = count;
+        return true;
+    }
+
+    /// Memory of its own, instead of a buffer that the kernel picks. False with an exception set.
+    fn makeRoom(self: *PyOp) bool {
+        self.picks = false;
+        self.held = py.PyBytes_FromStringAndSize(null, @intCast(self.length));
+        self.data = py.PyBytes_AsString(self.held orelse return false).?;
+        return true;
+    }
+
+    /// What came in a picked buffer, as the object that the await gives.
+    fn takePicked(self: *PyOp, shard: *Shard, id: u16, count: usize) bool {
+        self.held = py.PyBytes_FromStringAndSize(shard.buffers.ready.all(id).ptr, @intCast(count));
+        return self.held != null;
+    }
+
+    fn fromCache(self: *PyOp) ?usize {
+        if (self.kind != .read_at and self.kind != .read_at_into) return null;
+        const descriptor = Descriptor.Type.body(self.descriptor.?);
+        const room = self.data[0..self.length];
+        return cached.readAt(Shard.current().?, &descriptor.cache, descriptor.fd, room, self.argument);
+    }
+
+    fn finished(self: *PyOp) ?*Object {
+        self.state = .finished;
+        return if (py.PyErr_Occurred() != null) null else api.none();
+    }
+
+    fn fly(self: *PyOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+        const op = self.launch(&me.task) catch {
+            if (self.kind == .close) _ = linux.close(@intCast(self.argument)); // It is nobody else's now.
+            self.finish();
+            return py.PyErr_NoMemory();
+        };
+        if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
+        suspended.* = true;
+        return me.suspendForOp(op, instance, self.kind == .close);
+    }
+
+    /// Another round. Those under way were ended by the close, so that one begun after it would not be.
+    fn again(self: *PyOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+        if (self.isClosing()) return self.failed(me, instance, @backingInt(linux.E.BADF), suspended);
+        return self.fly(me, instance, suspended);
+    }
+
+    fn launch(self: *PyOp, task: *Task) fs.Error!*CoreOp {
+        const shard = Shard.current().?;
+        const fd = if (self.descriptor) |d| Descriptor.Type.body(d).fd else -1;
+        if (self.polls) return net.poll(shard, task, fd, if (self.writes()) linux.POLL.OUT else linux.POLL.IN);
+        if (self.picks) {
+            if (shard.pickable() != null) return net.recvPicked(shard, task, fd, self.length, self.drained());
+            if (!self.makeRoom()) return error.OutOfMemory;
+        }
+        const rest = self.data[self.progress..self.length];
+        const at = self.argument + self.progress;
+        return switch (self.kind) {
+            .nop => fs.nop(shard, task),
+            .sleep => timer.sleep(shard, task, self.argument),
+            .open => fs.open(shard, task, rest, @intCast(self.argument), self.mode),
+            .read_at, .read_at_into => fs.readAt(shard, task, fd, rest, at),
+            .write_at, .write_all_at => fs.writeAt(shard, task, fd, rest, at),
+            .fsync => fs.fsync(shard, task, fd, self.argument != 0),
+            .accept => net.accept(shard, task, fd),
+            .recv, .recv_into => net.recv(shard, task, fd, rest, 0, self.drained()),
+            .read_exactly => net.recv(shard, task, fd, rest, linux.MSG.WAITALL, self.drained()),
+            .send => net.send(shard, task, fd, rest, 0),
+            .write_all => net.send(shard, task, fd, rest, linux.MSG.WAITALL),
+            .write_all_zero_copy => if (shard.crew.info.can().send_zc)
+                net.sendZeroCopy(shard, task, fd, rest, linux.MSG.WAITALL)
+            else
+                net.send(shard, task, fd, rest, linux.MSG.WAITALL),
+            .shutdown => net.shutdown(shard, task, fd, @intCast(self.argument)),
+            .close => fs.close(shard, task, @intCast(self.argument)),
+        };
+    }
+
+    fn drained(self: *const PyOp) bool {
+        return Descriptor.Type.body(self.descriptor.?).drained.load(.monotonic);
+    }
+
+    /// The kernel's result, as Python's: a value, an exception, or another round.
+    fn ended(self: *PyOp, me: *PyTask, instance: *Object, result: i32, suspended: *bool) ?*Object {
+        if (result < 0) return self.failed(me, instance, -result, suspended);
+        if (self.polls) {
+            self.polls = false;
+            return self.again(me, instance, suspended);
+        }
+        const count: usize = @intCast(result);
+        // A close elsewhere ends the receive as the end of the stream would: it is none.
+        if (count == 0 and self.reads() and self.isClosing()) {
+            if (me.cancelWanted()) return self.cancelled(me);
+            self.finish();
+            return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
+        }
+        switch (self.kind) {
+            .write_all, .write_all_zero_copy, .write_all_at, .read_exactly => {
+                self.progress += count;
+                if (self.progress == self.length) return self.succeeded(count);
+                if (count > 0) {
+                    if (me.cancelWanted()) return self.cancelled(me);
+                    return self.again(me, instance, suspended);
+                }
+                if (self.kind == .read_exactly) return self.incomplete();
+                // A write that takes nothing would go round for ever.
+                return self.failed(me, instance, @backingInt(linux.E.IO), suspended);
+            },
+            else => return self.succeeded(count),
+        }
+    }
+
+    fn succeeded(self: *PyOp, count: usize) ?*Object {
+        switch (self.kind) {
+            .recv, .recv_into, .read_exactly => Descriptor.Type.body(self.descriptor.?).received(count, self.length),
+            else => {},
+        }
+        const value: ?*Object = switch (self.kind) {
+            .sleep, .nop, .fsync, .shutdown, .close, .write_all, .write_all_zero_copy, .write_all_at => api.none(),
+            .send, .write_at, .recv_into, .read_at_into => py.PyLong_FromLongLong(@intCast(count)),
+            .recv, .read_at => self.takeBytes(count),
+            .read_exactly => self.takeBytes(self.length),
+            .accept => Descriptor.create(@intCast(count), .stream, null),
+            .open => Descriptor.create(@intCast(count), .file, self.held),
+        };
+        self.finish();
+        return value;
+    }
+
+    /// The bytes object that was read into, cut to what arrived.
+    fn takeBytes(self: *PyOp, count: usize) ?*Object {
+        if (self.picks) { // Made when it came; there is none where nothing did.
+            const value = self.held orelse return py.PyBytes_FromStringAndSize(null, 0);
+            self.held = null;
+            return value;
+        }
+        if (count != self.length and py._PyBytes_Resize(&self.held, @intCast(count)) != 0) return null;
+        const value = self.held;
+        self.held = null;
+        return value;
+    }
+
+    fn incomplete(self: *PyOp) ?*Object {
+        const expected = py.PyLong_FromLongLong(@intCast(self.length)) orelse return null;
+        const partial = self.takeBytes(self.progress) orelse return null;
+        self.finish();
+        const exception = api.call(helpers.IncompleteReadError, &.{ partial, expected }) orelse return null;
+        api.raiseObject(exception);
+        py.Py_DecRef(exception);
+        return null;
+    }
+
+    fn cancelled(self: *PyOp, me: *PyTask) ?*Object {
+        if (self.kind == .read_exactly and self.progress > 0) {
+            var taken = self.takeBytes(self.progress);
+            defer api.drop(&taken);
+            if (taken == null or !Descriptor.Type.body(self.descriptor.?).leave(taken.?)) return null;
+        }
+        const told = self.writesAll();
+        self.finish();
+        _ = me.raiseCancel();
+        if (told) helpers_module.sayWritten(self.progress);
+        return null;
+    }
+
+    fn isClosing(self: *const PyOp) bool {
+        return if (self.descriptor) |d| Descriptor.Type.body(d).isClosing() else false;
+    }
+
+    fn failed(self: *PyOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
+        const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
+        switch (number) {
+            .CANCELED => if (me.cancelWanted()) return self.cancelled(me),
+            .INTR => {
+                if (me.cancelWanted()) return self.cancelled(me);
+                return self.again(me, instance, suspended);
+            },
+            // A nonblocking socket, which io_uring does not wait for before 5.19.
+            .AGAIN => if (!self.polls and self.isSocketTransfer()) {
+                self.polls = true;
+                return self.again(me, instance, suspended);
+            },
+            // All buffers of the shard are in hands: this receive brings its own.
+            .NOBUFS => if (self.picks) {
+                if (!self.makeRoom()) return self.finished();
+                return self.again(me, instance, suspended);
+            },
+            // A kind of socket that has no such thing.
+            .OPNOTSUPP => if (self.kind == .write_all_zero_copy) {
+                self.kind = .write_all;
+                return self.again(me, instance, suspended);
+            },
+            else => {},
+        }
+        const descriptor = if (self.descriptor) |d| Descriptor.Type.body(d) else null;
+        const closed = self.kind != .close and self.isClosing();
+        if (closed and me.cancelWanted()) return self.cancelled(me); // Who is to end is told that first.
+        const name = if (self.kind == .open) self.held else if (descriptor) |d| d.name else null;
+        const filename = if (name) |n| api.ref(n) else null;
+        defer if (filename) |f| py.Py_DecRef(f);
+        self.finish();
+        _ = self.raiseFailure(errno, closed, filename);
+        if (self.writesAll()) helpers_module.sayWritten(self.progress);
+        return null;
+    }
+
+    fn raiseFailure(self: *const PyOp, errno: i32, closed: bool, filename: ?*Object) ?*Object {
+        if (closed) return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
+        const progress = self.progress;
+        if (progress == 0) return helpers_module.raiseErrno(errno, wordsFor(errno, self.kind), filename);
+        var text: [96]u8 = undefined;
+        const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{
+            progress, self.length,
+        }) catch unreachable;
+        return helpers_module.raiseErrno(errno, words, filename);
+    }
+
+    /// EBADF of a file that is open says something else than its words.
+    fn wordsFor(errno: i32, kind: Kind) ?[]const u8 {
+        if (errno != @backingInt(linux.E.BADF)) return null;
+        return switch (kind) {
+            .read_at, .read_at_into => "it is not open for reading",
+            .write_at, .write_all_at => "it is not open for writing",
+            else => null,
+        };
+    }
+
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        return shown.ofOperation("Operation", @tagName(self.kind), self.descriptor, once.seen(&self.state));
+    }
+
+    /// The kernel is done with it, for good.
+    fn finish(self: *PyOp) void {
+        self.state = .finished;
+        if (self.counted) {
+            self.counted = false;
+            if (self.claimed) Descriptor.Type.body(self.descriptor.?).endWriter();
+            Descriptor.Type.body(self.descriptor.?).release();
+        }
+        if (self.view) |view| {
+            py.PyBuffer_Release(view);
+            gpa.destroy(view);
+        }
+        self.view = null;
+        api.drop(&self.held);
+    }
+
+    /// close(): it is not to be awaited.
+    fn giveUp(instance: *Object) void {
+        const self = Type.body(instance);
+        if (once.claim(&self.state)) self.finish();
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        if (self.state == .new) {
+            var text: [shown.room]u8 = undefined;
+            forgotten.warn(instance, shown.operation(&text, "operation ", @tagName(self.kind), self.descriptor));
+        } else forgotten.used(instance);
+        self.finish(); // While the kernel has it the task holds a reference.
+        api.drop(&self.descriptor);
+        Type.free(instance, false);
+    }
+
+    pub fn done(self: *PyOp) ?*Object {
+        return Type.objectOf(self);
+    }
+
+    /// It was not made after all.
+    pub fn abandon(self: *PyOp) ?*Object {
+        self.state = .finished;
+        py.Py_DecRef(Type.objectOf(self));
+        return null;
+    }
+
+    /// The op with a buffer of the caller's; it stays exported until the kernel is done.
+    pub fn withBuffer(kind: Kind, descriptor: *Object, source: *Object, flags: c_int) ?*PyOp {
+        const self = create(kind, descriptor) orelse return null;
+        if (flags == api.buffer_simple and isBytes(source)) {
+            self.held = api.ref(source);
+            self.data = py.PyBytes_AsString(source).?;
+            self.length = @intCast(py.PyBytes_Size(source));
+            return self;
+        }
+        if (self.lend(source, flags)) return self;
+        _ = self.abandon();
+        return null;
+    }
+
+    /// Exports the memory of `source`. False with an exception set.
+    pub fn lend(self: *PyOp, source: *Object, flags: c_int) bool {
+        const view = gpa.create(api.Buffer) catch return py.PyErr_NoMemory() != null; // It never is.
+        view.* = .{};
+        if (!object.getBuffer(source, view, flags)) {
+            gpa.destroy(view);
+            return false;
+        }
+        self.view = view;
+        self.data = view.buf orelse @ptrCast(self); // NULL only where the length is 0.
+        self.length = @intCast(view.len);
+        return true;
+    }
+
+    /// The op with a new bytes object to fill.
+    pub fn withBytes(kind: Kind, descriptor: *Object, size: *Object) ?*PyOp {
+        var count = object.unsigned(size, "the number of bytes", fs.transfer_max) orelse return null;
+        if (kind == .recv) count = @min(count, Descriptor.Type.body(descriptor).room.load(.monotonic));
+        const self = create(kind, descriptor) orelse return null;
+        if (kind == .recv and count <= buffers.size and count > 0) {
+            self.picks = true;
+            self.length = count;
+            return self;
+        }
+        self.held = py.PyBytes_FromStringAndSize(null, @intCast(count));
+        if (self.held == null) {
+            _ = self.abandon();
+            return null;
+        }
+        self.data = py.PyBytes_AsString(self.held.?).?;
+        self.length = count;
+        return self;
+    }
+};
+
+/// A bytes object, and of no class of its own, which might export something else.
+fn isBytes(given: *Object) bool {
+    const class = py.PyObject_Type(given);
+    py.Py_DecRef(class);
+    return class == py.PyBytes_Type;
+}
+
+/// A result that nobody takes: data that was received is for the next receive.
+pub fn giveBack(awaitable: *Object, value: *Object) void {
+    if (!PyOp.Type.is(awaitable)) return;
+    const self = PyOp.Type.body(awaitable);
+    if (self.kind != .recv and self.kind != .read_exactly) return;
+    if (py.PyBytes_Size(value) == 0) return;
+    var before = Descriptor.Type.body(self.descriptor.?).swapLeftover(api.ref(value));
+    api.drop(&before);
+}
+
+pub fn define() bool {
+    const Kinds = object.Coroutine(PyOp.step, PyOp.giveUp);
+    const S = struct {
+        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+    };
+    var slots = Kinds.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.methods, &S.methods),
+        object.slotOf(api.slot.repr, &PyOp.show),
+        object.slotOf(api.slot.dealloc, &PyOp.dealloc),
+        .{},
+    };
+    return PyOp.Type.define("Operation", 0, &slots);
+}

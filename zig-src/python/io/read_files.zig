@@ -1,0 +1,246 @@
+//! Whole files, many in one await: each is opened, read to its end and closed, several at a time, and
+//! the coroutine is resumed once, with all of them. Between the operations no Python runs.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const api = @import("../cpython/api.zig");
+const forgotten = @import("../cpython/forgotten.zig");
+const fs = @import("../../ops/fs.zig");
+const helpers = &@import("../cpython/callbacks.zig").helpers;
+const many = @import("batch.zig");
+const object = @import("../cpython/object.zig");
+const CoreOp = @import("../../task/op.zig").Op;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Object = api.Object;
+const py = &api.py;
+
+/// Files that one await has open at a time.
+pub const depth_max = 64;
+
+/// A file without a known size (of /proc, a pipe) is read into memory that begins with this.
+const room_first = 4096;
+/// It grows fourfold up to this, then by a quarter: what was never written to costs no memory, but the
+/// limit of the process counts it.
+const room_large = 64 << 20;
+
+const Slot = struct {
+    op: ?*CoreOp = null,
+    /// Its place in the list; the file in work.
+    index: usize = 0,
+    fd: i32 = -1,
+    bytes: ?*Object = null,
+    room: usize = 0,
+    filled: usize = 0,
+    /// As the file says it; 0 where it does not.
+    size: usize = 0,
+};
+
+const ReadFiles = struct {
+    progress: many.Progress,
+    /// List of paths as bytes, list of what errors call them, list of results.
+    paths: ?*Object,
+    names: ?*Object,
+    results: ?*Object,
+    /// Called without arguments whenever results have come; None where nobody waits for single ones.
+    told: ?*Object,
+    news: bool,
+    depth: usize,
+    slots: [depth_max]Slot,
+
+    pub const Type = object.TypeOf(ReadFiles);
+    pub const title = "read of whole files";
+
+    pub fn about(_: *ReadFiles) ?*Object {
+        return null;
+    }
+
+    pub fn start(_: *ReadFiles) bool {
+        return true;
+    }
+
+    pub fn window(self: *ReadFiles) []Slot {
+        return self.slots[0..self.depth];
+    }
+
+    pub fn outcome(self: *ReadFiles) ?*Object {
+        const results = self.results;
+        self.results = null;
+        return results;
+    }
+
+    /// Takes the next path into a free slot, as long as there is one.
+    pub fn begin(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
+        while (slot.op == null and self.progress.open()) {
+            slot.* = .{ .index = self.progress.next };
+            self.progress.next += 1;
+            const path = py.PyList_GetItem(self.paths.?, @intCast(slot.index)).?;
+            const text = py.PyBytes_AsString(path).?[0..@intCast(py.PyBytes_Size(path))];
+            slot.op = fs.open(shard, &me.task, text, @bitCast(linux.O{ .ACCMODE = .RDONLY }), 0) catch {
+                self.fail(slot, .NOMEM);
+                continue;
+            };
+            self.progress.busy += 1;
+        }
+    }
+
+    /// An operation of the slot has ended.
+    pub fn advance(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot, result: i32) void {
+        if (result < 0) {
+            const errno: linux.E = @fromBackingInt(@intCast(-result));
+            const again = errno == .INTR and slot.fd >= 0 and !self.progress.cancelling;
+            return if (again) self.read(shard, me, slot) else self.end(shard, slot, errno);
+        }
+        if (slot.fd < 0) {
+            slot.fd = result;
+            return if (self.progress.cancelling) self.end(shard, slot, .CANCELED) else self.size(shard, me, slot);
+        }
+        slot.filled += @intCast(result);
+        // A read that brings less than there was room for is no end: some file systems hand out a page, or
+        // what one request holds. Only together with the size that the file tells it is.
+        const whole = slot.size > 0 and slot.filled == slot.size and slot.filled < slot.room;
+        if (result == 0 or whole) return self.end(shard, slot, .SUCCESS);
+        if (self.progress.cancelling) return self.end(shard, slot, .CANCELED);
+        if (slot.filled == slot.room and !grow(slot)) return self.end(shard, slot, .NOMEM);
+        self.read(shard, me, slot);
+    }
+
+    /// Not of a known size, or it has grown since. False: no memory.
+    fn grow(slot: *Slot) bool {
+        slot.room = if (slot.room < room_large) slot.room * 4 else slot.room + slot.room / 4;
+        if (py._PyBytes_Resize(&slot.bytes, @intCast(slot.room)) == 0) return true;
+        py.PyErr_Clear();
+        return false;
+    }
+
+    /// Makes room. The size comes from what the kernel has at hand (AT_STATX_DONT_SYNC): it never
+    /// waits for a server, and a wrong one only costs another round.
+    fn size(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
+        var info: linux.Statx = undefined;
+        const flags: u32 = linux.AT.EMPTY_PATH | linux.AT.STATX_DONT_SYNC;
+        const rc = linux.statx(slot.fd, "", flags, .{ .TYPE = true, .SIZE = true }, &info);
+        const regular = linux.errno(rc) == .SUCCESS and info.mode & linux.S.IFMT == linux.S.IFREG;
+        slot.size = if (regular) std.math.cast(usize, info.size) orelse 0 else 0;
+        // One more than the size: a read that brings the size and no more has met the end.
+        slot.room = if (slot.size > 0) slot.size +| 1 else room_first;
+        slot.bytes = if (std.math.cast(isize, slot.room)) |room| py.PyBytes_FromStringAndSize(null, room) else null;
+        if (slot.bytes == null) {
+            py.PyErr_Clear();
+            return self.end(shard, slot, .NOMEM);
+        }
+        self.read(shard, me, slot);
+    }
+
+    fn read(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
+        const data = py.PyBytes_AsString(slot.bytes.?).?[slot.filled..slot.room];
+        slot.op = fs.readAt(shard, &me.task, slot.fd, data, slot.filled) catch
+            return self.end(shard, slot, .NOMEM);
+        self.progress.busy += 1;
+    }
+
+    /// The slot's file is done with.
+    fn end(self: *ReadFiles, shard: *Shard, slot: *Slot, errno: linux.E) void {
+        assert(slot.op == null);
+        if (slot.fd >= 0) fs.closeSoon(shard, slot.fd);
+        slot.fd = -1;
+        if (errno != .SUCCESS) return self.fail(slot, errno);
+        if (py._PyBytes_Resize(&slot.bytes, @intCast(slot.filled)) != 0) {
+            py.PyErr_Clear();
+            return self.fail(slot, .NOMEM);
+        }
+        self.put(slot, slot.bytes.?);
+        slot.bytes = null;
+    }
+
+    fn fail(self: *ReadFiles, slot: *Slot, errno: linux.E) void {
+        api.drop(&slot.bytes);
+        if (self.progress.cancelling and (errno == .CANCELED or errno == .INTR)) self.progress.cut = true;
+        const name = py.PyList_GetItem(self.names.?, @intCast(slot.index)).?;
+        const number = py.PyLong_FromLongLong(@backingInt(errno));
+        const exception = if (number) |n|
+            api.call(helpers.os_error, &.{ n, api.none(), api.ref(name) })
+        else
+            null;
+        if (exception) |e| return self.put(slot, e);
+        py.PyErr_WriteUnraisable(null);
+        self.put(slot, api.none());
+    }
+
+    fn put(self: *ReadFiles, slot: *Slot, value: *Object) void {
+        self.news = true;
+        _ = py.PyList_SetItem(self.results.?, @intCast(slot.index), value);
+    }
+
+    /// After each round.
+    pub fn tell(self: *ReadFiles) void {
+        if (!self.news or self.told.? == py._Py_NoneStruct) return;
+        self.news = false;
+        var nothing = api.call(self.told.?, &.{});
+        if (nothing == null) py.PyErr_WriteUnraisable(self.told.?);
+        api.drop(&nothing);
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        many.Told(ReadFiles).told(instance);
+        // While the kernel has an operation the task holds a reference; what a task left half done
+        // ends here.
+        for (&self.slots) |*slot| {
+            if (slot.fd >= 0) _ = linux.close(slot.fd);
+            api.drop(&slot.bytes);
+        }
+        api.drop(&self.paths);
+        api.drop(&self.names);
+        api.drop(&self.results);
+        api.drop(&self.told);
+        Type.free(instance, false);
+    }
+
+    pub fn define() bool {
+        const Work = many.Many(ReadFiles);
+        const Kinds = object.Coroutine(Work.step, many.Told(ReadFiles).giveUp);
+        const S = struct {
+            var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+        };
+        var slots = Kinds.slots() ++ [_]api.TypeSlot{
+            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.repr, &many.Told(ReadFiles).show),
+            object.slotOf(api.slot.dealloc, &dealloc),
+            .{},
+        };
+        return Type.define("ReadFiles", 0, &slots);
+    }
+};
+
+pub const define = ReadFiles.define;
+
+/// read_files(paths: list of bytes, names: list, depth, results: list, told) -> `results`, in which each item
+/// has become bytes or an OSError, in that order. The other lists are the operation's from now on. `told` is
+/// called on the shard when some of the results are there, or None.
+pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("read_files", count, 5)) return null;
+    const depth = object.unsigned(arguments[2], "depth", depth_max) orelse return null;
+    const length = py.PyList_Size(arguments[0]);
+    if (length < 0 or py.PyList_Size(arguments[1]) != length or py.PyList_Size(arguments[3]) != length) {
+        const lists = py.PyErr_Occurred() == null;
+        py.PyErr_Clear(); // A SystemError.
+        const class = if (lists) py.PyExc_ValueError.* else py.PyExc_TypeError.*;
+        return api.raise(class, "paths, names and results must be lists of one length");
+    }
+    for (0..@intCast(length)) |i| {
+        const path = py.PyList_GetItem(arguments[0], @intCast(i)).?;
+        if (py.PyBytes_AsString(path) == null) return null;
+    }
+    const instance = ReadFiles.Type.create() orelse return null;
+    forgotten.made(instance);
+    const self = ReadFiles.Type.body(instance);
+    for (&self.slots) |*slot| slot.* = .{};
+    self.paths = api.ref(arguments[0]);
+    self.names = api.ref(arguments[1]);
+    self.results = api.ref(arguments[3]);
+    self.told = api.ref(arguments[4]);
+    self.progress.count = @intCast(length);
+    self.depth = @max(1, depth);
+    return instance;
+}

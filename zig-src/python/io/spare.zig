@@ -1,0 +1,119 @@
+//! Connections that the kernel has accepted and nobody has taken yet. A consumer of `incoming()` that
+//! leaves gives them to its listener, whose next accept gets them first: none is lost.
+
+const std = @import("std");
+const linux = std.os.linux;
+const closeAside = @import("descriptor.zig").closeAside;
+const gpa = @import("../../base/memory.zig").gpa;
+const recall_bit = @import("../../task/op.zig").recall_bit;
+const sync = @import("../../base/sync.zig");
+
+/// First come, first served; as many as come.
+const AcceptedQueue = struct {
+    items: std.ArrayList(i32) = .empty,
+    /// The first that is left.
+    head: usize = 0,
+
+    pub fn create() error{OutOfMemory}!*AcceptedQueue {
+        const self = try gpa.create(AcceptedQueue);
+        self.* = .{};
+        return self;
+    }
+
+    pub fn destroy(self: *AcceptedQueue) void {
+        while (self.pop()) |fd| closeAside(fd, true);
+        self.items.deinit(gpa);
+        gpa.destroy(self);
+    }
+
+    pub fn count(self: *const AcceptedQueue) usize {
+        return self.items.items.len - self.head;
+    }
+
+    pub fn push(self: *AcceptedQueue, fd: i32) void {
+        if (self.head > 0 and self.items.items.len == self.items.capacity) self.moveUp();
+        self.items.append(gpa, fd) catch {
+            _ = linux.close(fd); // There is no memory to remember it by.
+        };
+    }
+
+    pub fn pop(self: *AcceptedQueue) ?i32 {
+        if (self.count() == 0) return null;
+        const fd = self.items.items[self.head];
+        self.head += 1;
+        if (self.count() == 0) {
+            self.items.clearRetainingCapacity();
+            self.head = 0;
+        }
+        return fd;
+    }
+
+    fn moveUp(self: *AcceptedQueue) void {
+        const left = self.items.items[self.head..];
+        std.mem.copyForwards(i32, self.items.items, left);
+        self.items.shrinkRetainingCapacity(left.len);
+        self.head = 0;
+    }
+};
+
+/// Those of a listener. Any thread.
+pub const Spare = struct {
+    pub const Queue = AcceptedQueue;
+
+    lock: sync.Lock = .{},
+    queue: ?*Queue = null,
+
+    /// Takes the queue over, and sets the recall bit in the listener's word.
+    pub fn give(self: *Spare, given: *Queue, users: *std.atomic.Value(u32)) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        _ = users.fetchOr(recall_bit, .seq_cst);
+        if (self.queue) |queue| {
+            while (given.pop()) |fd| queue.push(fd);
+            given.destroy();
+        } else @atomicStore(?*Queue, &self.queue, given, .release);
+    }
+
+    /// Clears the bit with the last one.
+    pub fn take(self: *Spare, users: *std.atomic.Value(u32)) ?i32 {
+        if (@atomicLoad(?*Queue, &self.queue, .acquire) == null) return null;
+        self.lock.lock();
+        defer self.lock.unlock();
+        const queue = self.queue orelse return null;
+        const fd = queue.pop();
+        if (queue.count() == 0) {
+            @atomicStore(?*Queue, &self.queue, null, .release);
+            _ = users.fetchAnd(~recall_bit, .seq_cst);
+            queue.destroy();
+        }
+        return fd;
+    }
+
+    pub fn isEmpty(self: *const Spare) bool {
+        return @atomicLoad(?*Queue, &self.queue, .acquire) == null;
+    }
+
+    /// When the listener is closed, or no more ours: as the kernel does with its backlog.
+    pub fn closeAll(self: *Spare, users: *std.atomic.Value(u32)) void {
+        while (self.take(users)) |fd| closeAside(fd, true);
+    }
+};
+
+test "what was accepted comes out in its order, however much it is" {
+    var queue: AcceptedQueue = .{};
+    defer queue.items.deinit(gpa);
+    var next: i32 = 1000;
+    var expected: i32 = 1000;
+    for (0..50) |round| {
+        for (0..40) |_| {
+            queue.push(next);
+            next += 1;
+        }
+        for (0..if (round == 49) queue.count() else 39) |_| {
+            try std.testing.expectEqual(expected, queue.pop().?);
+            expected += 1;
+        }
+    }
+    try std.testing.expectEqual(null, queue.pop());
+    try std.testing.expectEqual(next, expected);
+}

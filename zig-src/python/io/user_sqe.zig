@@ -1,0 +1,184 @@
+//! An SQE that Python filled, byte by byte: the public way to operations that spargio does not wrap.
+//! It holds what the caller named until the terminal completion, and gives the kernel's answer as it is.
+
+const std = @import("std");
+const linux = std.os.linux;
+const api = @import("../cpython/api.zig");
+const forgotten = @import("../cpython/forgotten.zig");
+const helpers_module = @import("../cpython/callbacks.zig");
+const object = @import("../cpython/object.zig");
+const once = @import("single_await.zig");
+const shown = @import("shown.zig");
+const ops = @import("../../ops/user_sqe.zig");
+const PyRuntime = @import("../task/py_runtime.zig").PyRuntime;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Sqe = @import("../../ring/ring.zig").Sqe;
+const Object = api.Object;
+const py = &api.py;
+
+const Submission = struct {
+    state: once.State,
+    sqe: Sqe,
+    /// A tuple of what the kernel reads and writes.
+    keep: ?*Object,
+
+    const Type = object.TypeOf(Submission);
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(instance);
+        const me = PyTask.demand("await of an SQE") orelse {
+            once.ask(&self.state);
+            return null;
+        };
+        switch (once.seen(&self.state)) {
+            .new, .asked => {
+                once.ask(&self.state);
+                if (me.cancelWanted()) return me.raiseCancel();
+                if (!ops.supported(Shard.current().?, &self.sqe)) {
+                    var text: [96]u8 = undefined;
+                    const opcode = self.sqe.opcode;
+                    const said = std.fmt.bufPrint(&text, "opcode {d} (IORING_OP_{t}) needs io_uring: the backend " ++
+                        "is epoll", .{ @backingInt(opcode), opcode }) catch unreachable;
+                    return helpers_module.raiseErrno(@backingInt(linux.E.OPNOTSUPP), said, null);
+                }
+                if (!once.claim(&self.state)) return twice();
+                const op = ops.submit(Shard.current().?, &me.task, &self.sqe) catch {
+                    self.state = .finished;
+                    return py.PyErr_NoMemory();
+                };
+                suspended.* = true;
+                return me.suspendForOp(op, instance, false);
+            },
+            .flying => {
+                if (me.op_owner != instance or me.op == null) return twice();
+                const op = me.op.?;
+                if (op.phase == .flying) { // Resumed by something else than its completion.
+                    suspended.* = true;
+                    return me.suspendForOp(op, instance, false);
+                }
+                return self.finish(me);
+            },
+            .finished => return api.raise(py.PyExc_RuntimeError.*, "an SQE can be awaited once"),
+        }
+    }
+
+    fn twice() ?*Object {
+        return api.raise(py.PyExc_RuntimeError.*, "an SQE is awaited by two tasks");
+    }
+
+    /// (res, flags), or the cancellation where that is what ended it.
+    fn finish(self: *Submission, me: *PyTask) ?*Object {
+        const flags = me.op.?.cqe_flags;
+        const result = Shard.current().?.ops.consume(me.op.?);
+        me.op = null;
+        self.state = .finished;
+        api.drop(&self.keep);
+        const cancelled = -@as(i32, @backingInt(linux.E.CANCELED));
+        const interrupted = -@as(i32, @backingInt(linux.E.INTR));
+        if ((result == cancelled or result == interrupted) and me.cancelWanted()) return me.raiseCancel();
+        const tuple = py.PyTuple_New(2) orelse return null;
+        for ([_]i64{ result, flags }, 0..) |part, i| {
+            const number = py.PyLong_FromLongLong(part) orelse {
+                py.Py_DecRef(tuple);
+                return null;
+            };
+            _ = py.PyTuple_SetItem(tuple, @intCast(i), number);
+        }
+        return tuple;
+    }
+
+    /// close(): it is not to be awaited.
+    fn giveUp(instance: *Object) void {
+        const self = Type.body(instance);
+        if (!once.claim(&self.state)) return;
+        self.state = .finished;
+        api.drop(&self.keep);
+    }
+
+    fn name(self: *const Submission) []const u8 {
+        return std.enums.tagName(linux.IORING_OP, self.sqe.opcode) orelse "of no name";
+    }
+
+    fn show(instance: *Object) callconv(.c) ?*Object {
+        const self = Type.body(instance);
+        return shown.ofOperation("Submission", self.name(), null, once.seen(&self.state));
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        if (self.state == .new) {
+            var text: [shown.room]u8 = undefined;
+            forgotten.warn(instance, shown.operation(&text, "SQE ", self.name(), null));
+        } else forgotten.used(instance);
+        // While the kernel has it the task holds a reference.
+        api.drop(&self.keep);
+        Type.free(instance, false);
+    }
+};
+
+/// submit_sqe(sqe: a buffer of 64 bytes, keep: tuple) -> awaitable of (res, flags)
+pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("submit_sqe", count, 2)) return null;
+    var view: api.Buffer = .{};
+    if (py.PyObject_GetBuffer(arguments[0], &view, api.buffer_simple) != 0) return null;
+    defer py.PyBuffer_Release(&view);
+    if (view.len != @sizeOf(Sqe))
+        return api.raiseFormat(py.PyExc_ValueError.*, "sqe has {d} bytes: allowed is {d}", .{ view.len, @sizeOf(Sqe) });
+    var sqe: Sqe = undefined;
+    @memcpy(std.mem.asBytes(&sqe), view.buf.?[0..@sizeOf(Sqe)]);
+    var text: [256]u8 = undefined;
+    if (ops.refusal(&sqe, &text)) |why| return api.raiseFormat(py.PyExc_ValueError.*, "sqe: {s}", .{why});
+    const instance = Submission.Type.create() orelse return null;
+    forgotten.made(instance);
+    Submission.Type.body(instance).sqe = sqe;
+    Submission.Type.body(instance).keep = api.ref(arguments[1]);
+    return instance;
+}
+
+/// address_of(buffer) -> a number. The caller sees to it that the memory stays.
+pub fn addressOf(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+    var view: api.Buffer = .{};
+    if (py.PyObject_GetBuffer(given, &view, api.buffer_simple) != 0) return null;
+    defer py.PyBuffer_Release(&view);
+    return py.PyLong_FromUnsignedLongLong(@intFromPtr(view.buf));
+}
+
+/// ops_in_flight(runtime) -> one number per shard, as of its last pass; of the current shard, as of now.
+pub fn opsInFlight(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+    if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "ops_in_flight() takes a Runtime");
+    const crew = &PyRuntime.of(given).runtime.crew;
+    const here = Shard.currentOf(crew);
+    const list = py.PyList_New(@intCast(crew.shards.len)) orelse return null;
+    for (crew.shards, 0..) |*shard, i| {
+        const depth: u64 = if (shard == here) shard.ops.flying else shard.gauges.ops_in_flight.get();
+        const number = py.PyLong_FromUnsignedLongLong(depth) orelse {
+            py.Py_DecRef(list);
+            return null;
+        };
+        _ = py.PyList_SetItem(list, @intCast(i), number);
+    }
+    return list;
+}
+
+/// count_affinity_violation(runtime)
+pub fn countViolation(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+    if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "count_affinity_violation() takes a Runtime");
+    const crew = &PyRuntime.of(given).runtime.crew;
+    crew.countSpawn(Shard.currentOf(crew), .native_affinity_violations);
+    return api.none();
+}
+
+pub fn define() bool {
+    const Kinds = object.Coroutine(Submission.step, Submission.giveUp);
+    const S = struct {
+        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
+    };
+    var slots = Kinds.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.methods, &S.methods),
+        object.slotOf(api.slot.repr, &Submission.show),
+        object.slotOf(api.slot.dealloc, &Submission.dealloc),
+        .{},
+    };
+    return Submission.Type.define("Submission", 0, &slots);
+}

@@ -1,0 +1,52 @@
+//! ended(handle): waits for the end of a task without its outcome, which counts as asked for. For a group,
+//! which has the outcome already: an exception that is raised where the handle is held holds itself.
+
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
+const PyTask = @import("py_task.zig").PyTask;
+const Object = api.Object;
+const py = &api.py;
+
+const Ended = struct {
+    handle: ?*Object,
+
+    const Type = object.TypeOf(Ended);
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const handle = Type.body(instance).handle.?;
+        const me = PyTask.demand("await of an end") orelse return null;
+        const task = PyTask.Type.body(handle);
+        if (!task.task.isDone() and me.cancelWanted()) {
+            me.endWait();
+            return me.raiseCancel();
+        }
+        if (!task.task.isDone() and me.awaitCompletion(&task.task.completion, handle)) {
+            suspended.* = true;
+            return me.suspendNow();
+        }
+        me.endWait();
+        task.retrieved = true;
+        return api.none();
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        api.drop(&Type.body(instance).handle);
+        Type.free(instance, false);
+    }
+};
+
+pub fn ended(_: ?*Object, handle: *Object) callconv(.c) ?*Object {
+    if (!PyTask.Type.is(handle)) return api.raise(py.PyExc_TypeError.*, "ended() takes a JoinHandle");
+    const instance = Ended.Type.create() orelse return null;
+    Ended.Type.body(instance).handle = api.ref(handle);
+    return instance;
+}
+
+pub fn define() bool {
+    const awaitable = object.Awaitable(Ended.step);
+    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.dealloc, &Ended.dealloc),
+        .{},
+    };
+    return Ended.Type.define("Ended", 0, &slots);
+}

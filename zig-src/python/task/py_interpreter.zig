@@ -1,0 +1,163 @@
+//! The interpreter as a language host: a shard's thread attaches once, takes the interpreter's lock
+//! around its Python work and gives it up otherwise.
+
+const std = @import("std");
+const linux = std.os.linux;
+const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
+const limits = @import("../../base/limits.zig");
+const sync = @import("../../base/sync.zig");
+const helpers = &@import("../cpython/callbacks.zig").helpers;
+const yield = @import("yield.zig");
+const Crew = @import("../../scheduler/scheduler.zig").Crew;
+const Host = @import("../../scheduler/interpreter.zig").Host;
+const PyRuntime = @import("py_runtime.zig").PyRuntime;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Object = api.Object;
+const py = &api.py;
+
+/// Set at import: whether the interpreter has a lock that all threads share.
+pub var host: Host = .{
+    .locked = true,
+    .attach = attach,
+    .detach = detach,
+    .enter = enter,
+    .leave = leave,
+    .wanted = wanted,
+    .last_task = lastTask,
+    .interrupted = interrupted,
+};
+
+/// The shard that this thread was started for.
+threadlocal var own: ?*Shard = null;
+
+fn attach(shard: *Shard) void {
+    // A caller's thread is attached already; a thread of ours gets a state for its whole life. (Its
+    // `thread` field tells nothing here: the starter may not have written it yet.)
+    if (!shard.interruptible) {
+        own = shard;
+        _ = py.PyGILState_Ensure();
+    }
+    yield.keepSpare(true);
+    callHook(helpers.attached, shard, if (own == shard) threadName() else api.none());
+    shard.host_data = py.PyEval_SaveThread();
+}
+
+fn threadName() *Object {
+    var text: [16]u8 = undefined;
+    _ = linux.prctl(@backingInt(linux.PR.GET_NAME), @intFromPtr(&text), 0, 0, 0);
+    return api.string(std.mem.sliceTo(&text, 0)) orelse {
+        py.PyErr_Clear(); // Without memory for it.
+        return api.none();
+    };
+}
+
+fn detach(shard: *Shard) void {
+    py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
+    callHook(helpers.detached, shard, null);
+    yield.keepSpare(false);
+    if (shard.interruptible) return;
+    const runtime = PyRuntime.ofCrew(shard.crew);
+    // Its own reference (none where not all threads could be started). Without any left the shard is gone.
+    if (runtime.started) py.Py_DecRef(PyRuntime.Type.objectOf(runtime));
+    // 1 is PyGILState_UNLOCKED, what Ensure gave: the thread had no state before.
+    py.PyGILState_Release(1);
+}
+
+/// Before a runtime goes away: a thread of its own, which dropped it at the end, cannot wait for itself.
+pub fn leaveUnjoined(crew: *const Crew) void {
+    const shard = own orelse return;
+    if (shard.crew != crew) return;
+    shard.thread.?.detach();
+    shard.thread = null;
+}
+
+fn callHook(hook: *Object, shard: *Shard, more: ?*Object) void {
+    if (!tryHook(hook, shard, more)) py.PyErr_WriteUnraisable(hook);
+}
+
+/// Calls `hook(runtime, shard)`, or `hook(runtime, shard, more)`; takes over the reference to `more`.
+/// False, with the exception set, if it raised.
+fn tryHook(hook: *Object, shard: *Shard, more: ?*Object) bool {
+    var third = more;
+    defer api.drop(&third);
+    const runtime = PyRuntime.ofCrew(shard.crew);
+    if (runtime.dying) return true;
+    const id = py.PyLong_FromLongLong(shard.id) orelse return false;
+    const instance = api.ref(PyRuntime.Type.objectOf(runtime));
+    var result = if (third) |object|
+        api.call(hook, &.{ instance, id, api.ref(object) })
+    else
+        api.call(hook, &.{ instance, id });
+    defer api.drop(&result);
+    return result != null;
+}
+
+/// Shards that wait for the interpreter's lock, how often one got it, and who waits for that.
+var waiting: std.atomic.Value(u32) = .init(0);
+var entered: std.atomic.Value(u32) = .init(0);
+var giving_way: std.atomic.Value(u32) = .init(0);
+/// When this shard first saw that another one waits; 0 where none does.
+threadlocal var pressed_ns: u64 = 0;
+
+/// How long a shard with work keeps the lock while another one waits for it. A hand-over costs tens
+/// of microseconds in which nobody runs Python.
+const turn_ns = 500 * std.time.ns_per_us;
+
+fn enter(shard: *Shard) void {
+    if (host.locked) _ = waiting.fetchAdd(1, .seq_cst);
+    py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
+    if (!host.locked) return;
+    _ = waiting.fetchSub(1, .seq_cst);
+    _ = entered.fetchAdd(1, .seq_cst);
+    if (giving_way.load(.seq_cst) > 0) sync.wake(&entered, std.math.maxInt(i32));
+}
+
+fn leave(shard: *Shard) void {
+    const seen = entered.load(.seq_cst);
+    const give_way = wanted(shard);
+    shard.host_data = py.PyEval_SaveThread();
+    if (!give_way) return;
+    // The interpreter lets whoever comes first have the lock, and that is always this thread, awake
+    // as it is: it waits until another one has it. (One that is gone meanwhile costs a millisecond.)
+    pressed_ns = 0;
+    _ = giving_way.fetchAdd(1, .seq_cst);
+    sync.wait(&entered, seen, clock.deadlineNs(std.time.ns_per_ms));
+    _ = giving_way.fetchSub(1, .seq_cst);
+}
+
+fn wanted(shard: *Shard) bool {
+    if (waiting.load(.monotonic) == 0) {
+        pressed_ns = 0;
+        return false;
+    }
+    if (pressed_ns == 0) pressed_ns = shard.now_ns;
+    return shard.now_ns - pressed_ns >= turn_ns;
+}
+
+fn lastTask(shard: *Shard) void {
+    shard.enterHost();
+    callHook(helpers.last_task, shard, null);
+}
+
+/// Runs Python's signal handlers; what they raise ends the runtime and is raised by run().
+fn interrupted(shard: *Shard) void {
+    enter(shard);
+    defer leave(shard);
+    const runtime = PyRuntime.ofCrew(shard.crew);
+    if (py.PyErr_CheckSignals() != 0) {
+        const exception = api.takeException();
+        if (runtime.loop) |loop| loop.interrupted(loop, exception) else runtime.stopWith(exception);
+    }
+    if (runtime.loop == null) lookAtHandlers(shard); // asyncio has a way of its own.
+}
+
+/// Signal handlers that the program has set meanwhile are found: seldom, but at once after main's first step,
+/// which is where most are set. In the interpreter.
+pub fn lookAtHandlers(shard: *Shard) void {
+    const runtime = PyRuntime.ofCrew(shard.crew);
+    const now_ns = shard.now_ns;
+    if (runtime.looked_ns != 0 and now_ns - runtime.looked_ns < limits.interruptible_backstop_ns) return;
+    runtime.looked_ns = now_ns;
+    if (!tryHook(helpers.signals, shard, null)) runtime.stopWith(api.takeException());
+}

@@ -1,0 +1,72 @@
+//! room(shard): waits until that shard's stealable queue is not full. No promise: who comes first takes
+//! the place.
+
+const std = @import("std");
+const api = @import("../cpython/api.zig");
+const object = @import("../cpython/object.zig");
+const PyRuntime = @import("py_runtime.zig").PyRuntime;
+const PyTask = @import("py_task.zig").PyTask;
+const Room = @import("../../task/room.zig").Room;
+const Shard = @import("../../scheduler/shard.zig").Shard;
+const Object = api.Object;
+const py = &api.py;
+
+const Wait = struct {
+    waiter: Room.Waiter,
+    shard: *Shard,
+    /// Keeps the shard; null where it was awaited to its end.
+    runtime: ?*Object,
+    suspended: bool,
+
+    const Type = object.TypeOf(Wait);
+
+    fn step(instance: *Object, suspended: *bool) ?*Object {
+        const self = Type.body(instance);
+        const me = PyTask.demand("await of room in a queue") orelse return null;
+        if (self.runtime == null or (self.suspended and self.waiter.task != &me.task))
+            return api.raise(py.PyExc_RuntimeError.*, "room in a queue can be awaited once");
+        if (self.suspended) self.shard.room.leave(&self.waiter);
+        self.suspended = false;
+        if (me.cancelWanted()) {
+            api.drop(&self.runtime);
+            return me.raiseCancel();
+        }
+        self.waiter = .{ .task = &me.task };
+        self.shard.room.join(&self.waiter);
+        if (self.shard.freePlaces() > 0) {
+            self.shard.room.leave(&self.waiter);
+            api.drop(&self.runtime);
+            return api.none();
+        }
+        self.suspended = true;
+        suspended.* = true;
+        return me.suspendNow();
+    }
+
+    fn dealloc(instance: *Object) callconv(.c) void {
+        const self = Type.body(instance);
+        if (self.suspended) self.shard.room.leave(&self.waiter);
+        api.drop(&self.runtime);
+        Type.free(instance, false);
+    }
+};
+
+/// room(shard): of a runtime
+pub fn room(runtime: *Object, argument: *Object) callconv(.c) ?*Object {
+    const shards = PyRuntime.of(runtime).runtime.crew.shards;
+    const shard = object.unsigned(argument, "shard", shards.len - 1) orelse return null;
+    const instance = Wait.Type.create() orelse return null;
+    const self = Wait.Type.body(instance);
+    self.shard = &shards[@intCast(shard)];
+    self.runtime = api.ref(runtime);
+    return instance;
+}
+
+pub fn define() bool {
+    const awaitable = object.Awaitable(Wait.step);
+    var slots = awaitable.slots() ++ [_]api.TypeSlot{
+        object.slotOf(api.slot.dealloc, &Wait.dealloc),
+        .{},
+    };
+    return Wait.Type.define("Room", 0, &slots);
+}

@@ -1,0 +1,54 @@
+//! Which backend a runtime gets: io_uring, or epoll(7) and threads where that is not to be had.
+
+const std = @import("std");
+const attempts = @import("../epoll/attempt.zig");
+const Failure = @import("../base/failure.zig").Failure;
+const options_module = @import("../base/options.zig");
+const Options = options_module.Options;
+const probe = @import("../ring/probe.zig");
+
+pub const Wanted = options_module.Backend;
+
+pub const Chosen = options_module.ChosenBackend;
+
+/// What the options say; where they leave it open, the environment.
+pub fn wanted(options: *const Options) Wanted {
+    const given: Wanted = @fromBackingInt(@intCast(options.backend));
+    return switch (given) {
+        .automatic => options_module.environment() orelse .automatic,
+        .either => .automatic,
+        .io_uring, .epoll => given,
+    };
+}
+
+/// Says what epoll and the pool can do, without asking io_uring anything.
+pub fn epollInfo() probe.Info {
+    var info: probe.Info = .{};
+    probe.readSystem(&info);
+    for (attempts.known) |op| {
+        const n = @backingInt(op);
+        info.opcodes[n / 64] |= @as(u64, 1) << @intCast(n % 64);
+    }
+    return info;
+}
+
+/// One line on stderr, for programs that have no log of their own: why a runtime has not the backend
+/// that it could have.
+pub fn tell(failure: *const Failure) void {
+    if (failure.errno == 0) return;
+    var buffer: [384]u8 = undefined;
+    const number: std.os.linux.E = @fromBackingInt(@as(u16, @intCast(failure.errno)));
+    const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not to be had ({t} of {t}): running on epoll, " ++
+        "which is slower. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{
+        number, failure.call, failure.advice(),
+    }) catch return;
+    _ = std.os.linux.write(2, line.ptr, line.len);
+}
+
+test "each opcode is known once" {
+    var seen = @as([256]bool, @splat(false));
+    for (attempts.known) |op| {
+        try std.testing.expect(!seen[@backingInt(op)]);
+        seen[@backingInt(op)] = true;
+    }
+}

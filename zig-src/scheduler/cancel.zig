@@ -1,0 +1,87 @@
+//! How an operation is ended before its time. The kernel is asked by an SQE of its own; whatever it
+//! says, the operation ends by its own completion. On the shard's thread only.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const clock = @import("../base/clock.zig");
+const limits = @import("../base/limits.zig");
+const op_module = @import("../task/op.zig");
+const Internal = @import("../ring/user_data.zig").Internal;
+const Op = op_module.Op;
+const Cqe = @import("../ring/ring.zig").Cqe;
+const Shard = @import("shard.zig").Shard;
+const Sqe = @import("../ring/ring.zig").Sqe;
+const Task = @import("../task/task.zig").Task;
+const Timer = @import("../task/timers.zig").Timer;
+
+const at_once_max = 4;
+const ending_bits = op_module.closing_bit | op_module.recall_bit;
+
+/// Asks for the end of an operation; what comes is its completion, as -ECANCELED or a result.
+pub fn cancelOp(self: *Shard, op: *Op) void {
+    assert(Shard.current() == self);
+    if (op.phase != .flying or op.cancel_sent or op.shielded) return;
+    op.cancel_sent = true;
+    if (op.is_timer) {
+        self.timers.cancel(&op.timer);
+        return self.endOp(op, -@as(i32, @backingInt(linux.E.CANCELED)), 0);
+    }
+    ask(self, op);
+}
+
+pub fn cancelOps(self: *Shard, task: *Task) void {
+    var next = task.ops;
+    while (next) |op| {
+        next = op.next;
+        self.cancelOp(op);
+    }
+}
+
+/// Those whose descriptor is being closed, or whose accept is recalled, maybe by another shard.
+pub fn cancelClosed(self: *Shard, task: *Task) void {
+    var next = task.ops;
+    while (next) |op| {
+        next = op.next;
+        const word = op.counted_in orelse continue;
+        // Flying: who counted it in holds the word until then.
+        if (op.phase == .flying and word.load(.seq_cst) & ending_bits != 0) self.cancelOp(op);
+    }
+}
+
+fn ask(self: *Shard, op: *Op) void {
+    assert(op.phase == .flying and op.cancel_sent and !op.timer.isSet());
+    var sqe: Sqe = undefined;
+    sqe.prep_cancel(op.id(), 0);
+    sqe.flags |= linux.IOSQE_CQE_SKIP_SUCCESS;
+    sqe.user_data = @backingInt(Internal.cancel) | @as(u64, op.index) << 8;
+    self.ring.push(&sqe) catch askLater(self, op);
+}
+
+/// The kernel did not find it, or could only tap it on the shoulder. Mostly it has ended by itself. But
+/// one that is between two places of the kernel (tried anew because its descriptor was ready for a
+/// moment, handed on by a worker) is not found either, and may wait for ever after that: so the kernel
+/// is asked until the operation has ended. One that a disk works on is found by nobody: after some tries
+/// at once there is a pause before the next.
+pub fn refused(self: *Shard, cqe: Cqe) void {
+    // By place, without a generation: a later operation there is asked once more than need be.
+    const op = self.ops.at(@intCast(cqe.user_data >> 8));
+    if (op.phase != .flying or !op.cancel_sent or op.is_timer or op.timer.isSet()) return;
+    self.counters.cancels_repeated.add(1);
+    op.cancels_lost +|= 1;
+    const again = cqe.res == -@as(i32, @backingInt(linux.E.NOENT)) and op.cancels_lost <= at_once_max;
+    if (again) ask(self, op) else askLater(self, op);
+}
+
+fn askLater(self: *Shard, op: *Op) void {
+    op.timer.fire = askAgain;
+    // Without memory even for that it goes on and ends by itself; it may be asked from outside again.
+    self.timers.set(&op.timer, clock.deadlineNs(limits.cancel_again_ns)) catch {
+        op.cancel_sent = false;
+    };
+}
+
+fn askAgain(timer: *Timer) void {
+    const op: *Op = @fieldParentPtr("timer", timer);
+    ask(@ptrCast(@alignCast(op.shard)), op);
+}

@@ -1,0 +1,85 @@
+//! How one shard wakes another, or a thread does: MSG_RING; where there is none or the kernel refuses it, an
+//! eventfd that a read of the target's ring waits for. What a bell is for stands in a queue before it rings
+//! (park_state.zig); each refusal is counted.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const seam = @import("../base/platform.zig");
+const stats = @import("stats.zig");
+const Cqe = @import("../ring/ring.zig").Cqe;
+const Crew = @import("scheduler.zig").Crew;
+const Internal = @import("../ring/user_data.zig").Internal;
+const Shard = @import("shard.zig").Shard;
+const Sqe = @import("../ring/ring.zig").Sqe;
+
+fn bellSqe(target: *const Shard) Sqe {
+    var sqe = std.mem.zeroes(Sqe);
+    sqe.opcode = .MSG_RING;
+    sqe.fd = target.ring.fd();
+    sqe.off = @backingInt(Internal.doorbell);
+    return sqe;
+}
+
+/// From this shard to another; goes out before the next task runs (`Shard.bellQueued`).
+pub fn ring(self: *Shard, target: *Shard) void {
+    assert(Shard.current() == self and target != self);
+    if (self.crew.usesMsgRing()) {
+        var sqe = bellSqe(target);
+        // Only a failure is told to the sender; a success is the target's completion.
+        sqe.flags = linux.IOSQE_CQE_SKIP_SUCCESS;
+        sqe.user_data = @backingInt(Internal.msg_ring) | @as(u64, target.id) << 8;
+        if (self.ring.push(&sqe)) |_| {
+            self.spawn_counters.ring_msgs_submitted.add(1);
+            return self.bellQueued();
+        } else |_| countFailure(self, .NOMEM);
+    }
+    self.spawn_counters.eventfd_wakes.add(1);
+    writeEventfd(target);
+}
+
+/// From a thread that is no shard of this crew.
+pub fn ringFromOutside(self: *Crew, target: *Shard) void {
+    if (self.usesSendMsgRing()) {
+        self.outside.ring_msgs_submitted.addShared(1);
+        const sqe = bellSqe(target);
+        const rc = seam.system.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
+        const errno = linux.errno(rc);
+        if (errno == .SUCCESS) return;
+        self.outside.ring_msgs_failed.addShared(1);
+        self.outside_errnos[stats.errnoIndex(errno)].addShared(1);
+    }
+    self.outside.eventfd_wakes.addShared(1);
+    writeEventfd(target);
+}
+
+pub fn failed(self: *Shard, cqe: Cqe) void {
+    countFailure(self, @fromBackingInt(errnoOf(cqe.res)));
+    const target = &self.crew.shards[@intCast(cqe.user_data >> 8)];
+    self.spawn_counters.eventfd_wakes.add(1);
+    writeEventfd(target);
+}
+
+pub fn countFailure(self: *Shard, errno: linux.E) void {
+    self.spawn_counters.ring_msgs_failed.add(1);
+    self.errno_counters[stats.errnoIndex(errno)].add(1);
+}
+
+pub fn errnoOf(result: i32) u16 {
+    return if (result < 0) @intCast(-result) else 0;
+}
+
+/// Before a park: a shard that is awake is not rung.
+pub fn armEventfd(self: *Shard) void {
+    if (self.eventfd_armed) return;
+    var sqe: Sqe = undefined;
+    sqe.prep_read(self.eventfd, std.mem.asBytes(&self.eventfd_value), 0);
+    sqe.user_data = @backingInt(Internal.eventfd);
+    // Without memory for it the backstop stands in for this park; the next one tries again.
+    self.eventfd_armed = if (self.ring.push(&sqe)) |_| true else |_| false;
+}
+
+pub fn writeEventfd(self: *const Shard) void {
+    const one: u64 = 1;
+    _ = seam.system.write(self.eventfd, std.mem.asBytes(&one), 8); // Full means: already signalled.
+}

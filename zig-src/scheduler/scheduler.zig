@@ -1,0 +1,248 @@
+//! What the shards of one runtime share: each other, who is parked, who searches for work to steal,
+//! and the way down. Everything here is atomic or never changes after the start.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const bells = @import("doorbell.zig");
+const Failure = @import("../base/failure.zig").Failure;
+const fork = @import("../base/fork.zig");
+const options_module = @import("../base/options.zig");
+const Options = options_module.Options;
+const Info = @import("../ring/probe.zig").Info;
+const Host = @import("interpreter.zig").Host;
+const Shard = @import("shard.zig").Shard;
+const signal_mask = @import("../base/signal_mask.zig");
+const stats = @import("stats.zig");
+const Tags = @import("../message/tags.zig").Tags;
+const sync = @import("../base/sync.zig");
+const limits = @import("../base/limits.zig");
+const seam = @import("../base/platform.zig");
+const Atomic = seam.Atomic;
+
+pub const Crew = struct {
+    options: Options,
+    info: Info,
+    backend: options_module.ChosenBackend,
+    /// Why io_uring was not taken, though nothing spoke against it; else its errno is 0.
+    refused_ring: Failure = .{},
+    host: ?*const Host,
+    /// The host's own side of this runtime.
+    host_owner: ?*anyopaque = null,
+    tags: Tags = .{},
+    shards: []Shard,
+    /// Of the process that made it.
+    generation: u32,
+    /// Where the shards' threads block all signals: what the program has, for the children that they fork.
+    program_mask: ?signal_mask.Set = null,
+
+    /// Bit i: shard i is parked. A hint for whom to wake; the doorbell decides.
+    parked: [limits.shards_max / 64]Atomic(u64) = @splat(.init(0)),
+    /// Shards that look for work to steal, awake or about to look again. At most half.
+    searchers: Atomic(u32) = .init(0),
+    round_robin: Atomic(u32) = .init(0),
+
+    closing: Atomic(bool) = .init(false),
+    /// How often the shards were to look for what is to end: operations on a closed descriptor, or all tasks.
+    cancel_rounds: Atomic(u32) = .init(0),
+    /// How often all tasks were asked to end: once by `close`, again by each `cancelAgain`.
+    end_rounds: Atomic(u32) = .init(0),
+    /// See `holdOpen`.
+    held_open: Atomic(bool) = .init(false),
+    /// 1: everything has ended, the shards leave their loops. Threads wait on it.
+    stop: Atomic(u32) = .init(0),
+
+    /// Other threads that are about to ring a bell: no ring is closed under them.
+    ringing: Atomic(u32) = .init(0),
+
+    /// Spawns of threads that are no shard of this crew, refused ones too.
+    outside_begun: stats.Counter = .{},
+    /// Counters of these threads.
+    outside: stats.SpawnCounters = .{},
+    outside_errnos: stats.ErrnoCounters = @splat(.{}),
+
+    /// Doorbells go by MSG_RING; else by eventfd.
+    pub fn usesMsgRing(self: *const Crew) bool {
+        return self.info.can().msg_ring and self.options.flags & options_module.flag_no_msg_ring == 0;
+    }
+
+    /// A thread without a ring can send MSG_RING.
+    pub fn usesSendMsgRing(self: *const Crew) bool {
+        return self.usesMsgRing() and self.info.can().send_msg_ring;
+    }
+
+    /// In a forked child: the shards are the parent's, and so are the rings.
+    pub fn forked(self: *const Crew) bool {
+        return self.generation != fork.generation();
+    }
+
+    /// After publishing something for `target`: wakes it where it sleeps. True where a bell was rung.
+    pub fn notify(self: *Crew, target: *Shard) bool {
+        const from = Shard.currentOf(self);
+        if (self.forked()) return false;
+        // Counted in before the look at the doorbell, which a shard that has left never sets again.
+        if (from == null) _ = self.ringing.fetchAdd(1, .seq_cst);
+        defer if (from == null) {
+            _ = self.ringing.fetchSub(1, .seq_cst);
+        };
+        if (!target.doorbell.notify()) {
+            self.countSpawn(from, .doorbells_coalesced);
+            return false;
+        }
+        if (from) |shard| shard.ringBell(target) else bells.ringFromOutside(self, target);
+        return true;
+    }
+
+    /// After a stealable task was queued at `target`, which is awake: lets one parked shard look
+    /// for work, unless somebody does already.
+    pub fn wakeSearcher(self: *Crew, except: *const Shard) void {
+        if (self.shards.len == 1) return;
+        // Sequentially consistent, as the searcher's last look at the queues is: one sees the other.
+        if (self.searchers.load(.seq_cst) != 0) return;
+        var candidate = self.sleeperFrom(0, except);
+        if (candidate == null) return;
+        if (self.searchers.cmpxchgStrong(0, 1, .seq_cst, .seq_cst) != null) return;
+        const from = Shard.currentOf(self);
+        if (from == null) _ = self.ringing.fetchAdd(1, .seq_cst);
+        defer if (from == null) {
+            _ = self.ringing.fetchSub(1, .seq_cst);
+        };
+        while (candidate) |shard| : (candidate = self.sleeperFrom(shard.id + 1, except)) {
+            // Before the notice: where that is taken, so is the grant, whatever else woke the shard.
+            shard.granted_search.store(true, .seq_cst);
+            if (shard.doorbell.notify()) {
+                self.countSpawn(from, .stealable_wake_sent);
+                return if (from) |own| own.ringBell(shard) else bells.ringFromOutside(self, shard);
+            }
+            if (!shard.granted_search.swap(false, .seq_cst)) break; // Awake, and it takes the grant.
+            // Something else woke it, maybe a task that takes long: the grant is for another one.
+        } else self.endSearch();
+        self.countSpawn(from, .stealable_wake_coalesced);
+    }
+
+    pub fn beginSearch(self: *Crew) bool {
+        const most = @max(1, self.shards.len / 2);
+        var seen = self.searchers.load(.seq_cst);
+        while (seen < most) {
+            seen = self.searchers.cmpxchgWeak(seen, seen + 1, .seq_cst, .seq_cst) orelse return true;
+        }
+        return false;
+    }
+
+    pub fn endSearch(self: *Crew) void {
+        const before = self.searchers.fetchSub(1, .seq_cst);
+        assert(before > 0);
+    }
+
+    pub fn setParked(self: *Crew, id: u16, value: bool) void {
+        const bit = @as(u64, 1) << @intCast(id % 64);
+        const word = &self.parked[id / 64];
+        _ = if (value) word.fetchOr(bit, .seq_cst) else word.fetchAnd(~bit, .seq_cst);
+    }
+
+    /// The first one from that number on which sleeps or is about to, and was not rung.
+    fn sleeperFrom(self: *Crew, first: usize, except: *const Shard) ?*Shard {
+        if (first >= self.shards.len) return null;
+        for (self.parked[first / 64 ..], first / 64..) |*word, i| {
+            var bits = word.load(.seq_cst);
+            if (i == first / 64) bits &= @as(u64, std.math.maxInt(u64)) << @intCast(first % 64);
+            while (bits != 0) : (bits &= bits - 1) {
+                const shard = &self.shards[i * 64 + @ctz(bits)];
+                if (shard != except and shard.doorbell.sleeps()) return shard;
+            }
+        }
+        return null;
+    }
+
+    /// No new tasks; what runs is cancelled; when all has ended the shards stop.
+    pub fn close(self: *Crew) void {
+        if (self.closing.swap(true, .seq_cst)) return;
+        self.cancelAgain();
+        self.stopIfDone(null);
+    }
+
+    /// For tasks that went on although they were cancelled.
+    pub fn cancelAgain(self: *Crew) void {
+        assert(self.closing.load(.seq_cst));
+        _ = self.end_rounds.fetchAdd(1, .seq_cst);
+        self.endClosed();
+    }
+
+    /// After the closing bit of a descriptor was set: every shard ends its operations on it.
+    pub fn endClosed(self: *Crew) void {
+        _ = self.cancel_rounds.fetchAdd(1, .seq_cst);
+        for (self.shards) |*shard| _ = self.notify(shard);
+    }
+
+    /// Called while closing, after each task's end: on the shard where that was, if on any. The host may
+    /// then spawn what cleans up after all.
+    pub fn stopIfDone(self: *Crew, on: ?*Shard) void {
+        assert(self.closing.load(.seq_cst));
+        while (self.liveTasks() == 0) {
+            if (!self.holdOpen()) return;
+            if (self.liveTasks() == 0) {
+                if (self.host) |host| if (on) |shard| host.last_task(shard);
+                if (self.liveTasks() == 0) break;
+            }
+            self.held_open.store(false, .seq_cst);
+        } else return;
+        if (self.stop.swap(1, .seq_cst) != 0) return;
+        sync.wake(&self.stop, std.math.maxInt(i32));
+        for (self.shards) |*shard| _ = self.notify(shard);
+    }
+
+    /// Whoever holds it may spawn although no task that counts is running, and looks with `letGo`
+    /// whether all has ended meanwhile. False: somebody else holds it, or the end is near.
+    pub fn holdOpen(self: *Crew) bool {
+        return !self.held_open.swap(true, .seq_cst);
+    }
+
+    pub fn letGo(self: *Crew, on: *Shard) void {
+        self.held_open.store(false, .seq_cst);
+        if (self.closing.load(.seq_cst)) self.stopIfDone(on);
+    }
+
+    /// Begun, not refused and not ended. Begun last: what ends in between is counted as live.
+    pub fn liveTasks(self: *Crew) u64 {
+        var over = refused(&self.outside);
+        for (self.shards) |*shard| {
+            over += shard.counters.tasks_ended.value.load(.seq_cst) + refused(&shard.spawn_counters);
+        }
+        var begun = self.outside_begun.value.load(.seq_cst);
+        for (self.shards) |*shard| begun += shard.spawns_begun.value.load(.seq_cst);
+        assert(begun >= over);
+        return begun - over;
+    }
+
+    fn refused(counters: *const stats.SpawnCounters) u64 {
+        return counters.spawn_refused.value.load(.seq_cst) + counters.stealable_backpressure.value.load(.seq_cst);
+    }
+
+    /// A spawn counts itself before it looks whether the runtime closes, and before its task can end.
+    pub fn countBegun(self: *Crew, from: ?*Shard) void {
+        if (from) |shard| shard.spawns_begun.add(1) else self.outside_begun.addShared(1);
+    }
+
+    /// Never seen without the beginning of the same spawn (`liveTasks`).
+    pub fn countRefused(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
+        if (from) |shard|
+            @field(shard.spawn_counters, @tagName(field)).addReleased(1)
+        else
+            @field(self.outside, @tagName(field)).addShared(1);
+    }
+
+    pub fn countSpawn(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
+        self.countMany(from, field, 1);
+    }
+
+    pub fn countMany(
+        self: *Crew,
+        from: ?*Shard,
+        comptime field: std.meta.FieldEnum(stats.SpawnCounters),
+        count: usize,
+    ) void {
+        if (from) |shard|
+            @field(shard.spawn_counters, @tagName(field)).add(count)
+        else
+            @field(self.outside, @tagName(field)).addShared(count);
+    }
+};

@@ -1,0 +1,59 @@
+//! What the kernel ends as cancelled although nobody asked: it could make no worker thread for it. That is so
+//! at the limit of threads (RLIMIT_NPROC, the pids of a control group), and where a storm of signals does not
+//! let it. The operation is asked for once more, and then made by the shard itself: slow is better than not
+//! at all. On the shard's thread only.
+
+const std = @import("std");
+const linux = std.os.linux;
+const attempts = @import("../epoll/attempt.zig");
+const blocking = @import("../epoll/blocking.zig");
+const Op = @import("../task/op.zig").Op;
+const Pending = @import("../epoll/pending.zig").Pending;
+const Shard = @import("shard.zig").Shard;
+
+/// Whether such a result means that. A stand-in has no workers, and what is the caller's own stays as it is.
+pub fn isMissing(self: *const Shard, op: *const Op, result: i32) bool {
+    return result == -@as(i32, @backingInt(linux.E.CANCELED)) and !op.cancel_sent and !op.verbatim and
+        op.more == null and self.ring.stand_in == null;
+}
+
+/// Null: it is under way again.
+pub fn retry(self: *Shard, op: *Op, result: i32) ?i32 {
+    if (!op.asked_again) {
+        op.asked_again = true;
+        self.ring.push(&op.sqe) catch return makeHere(self, op, result);
+        return null;
+    }
+    return makeHere(self, op, result);
+}
+
+fn makeHere(self: *Shard, op: *Op, result: i32) i32 {
+    self.counters.calls_made_here.add(1);
+    const sqe = &op.sqe;
+    const none = -@as(i32, @backingInt(linux.E.AGAIN)); // As for any thread that cannot be made.
+    return switch (sqe.opcode) {
+        // These would keep the shard until somebody else does something.
+        .OPENAT, .SPLICE, .CONNECT, .ACCEPT => if (blocking.mayLast(sqe)) none else call(sqe),
+        .CLOSE => plain(linux.close(sqe.fd)),
+        .SHUTDOWN => plain(linux.shutdown(sqe.fd, @bitCast(sqe.len))),
+        .MADVISE => plain(linux.madvise(@ptrFromInt(sqe.addr), sqe.len, sqe.rw_flags)),
+        .READ, .WRITE, .READ_FIXED, .WRITE_FIXED, .READV, .WRITEV => if (attempts.isFile(sqe.fd))
+            transfer(op)
+        else
+            result,
+        else => if (blocking.knows(sqe.opcode)) call(sqe) else result,
+    };
+}
+
+fn call(sqe: *const linux.io_uring_sqe) i32 {
+    return blocking.performCall(sqe, &blocking.wanted_always);
+}
+
+fn transfer(op: *Op) i32 {
+    var pending: Pending = .{ .sqe = op.sqe, .owner = op };
+    return blocking.perform(&pending, &blocking.wanted_always);
+}
+
+fn plain(rc: usize) i32 {
+    return @truncate(@as(isize, @bitCast(rc)));
+}

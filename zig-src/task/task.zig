@@ -1,0 +1,89 @@
+//! A unit of work and its life. A task is queued, started by one shard, polled there until it ends,
+//! and then done: its operations have ended too and its waiters are told. Which language it is
+//! written in hides behind `VTable`. Knows nothing of rings; scheduling is the shard's.
+
+const std = @import("std");
+const Completion = @import("latch.zig").Completion;
+const Listener = @import("listeners.zig").Listener;
+const Op = @import("op.zig").Op;
+const Atomic = @import("../base/platform.zig").Atomic;
+
+pub const Poll = enum { ended, pending, yield };
+
+/// Where a task is. Only the shard that runs it leaves `running`; only the winner of
+/// `idle -> queued` may put it into a queue, so it is in at most one.
+pub const State = enum(u8) { queued, running, running_notified, idle, ended };
+
+pub const VTable = struct {
+    /// Runs under the language host's lock (a hosted task), or freely (a native one).
+    hosted: bool,
+    /// On the task's shard: goes on with it. Ended: `status` and `result` are set.
+    poll: *const fn (*Task) Poll,
+    /// On a shard: the task is cancelled before its first poll; sets `status`.
+    abandon: *const fn (*Task) void,
+    /// The scheduler lets go of it, once, after it is done.
+    release: *const fn (*Task) void,
+};
+
+pub const Kind = enum(u8) { pinned = 0, round_robin = 1, sticky = 2, stealable = 3, stealable_preferred = 4 };
+
+pub const shard_none = std.math.maxInt(u16);
+
+pub const Task = struct {
+    vtable: *const VTable,
+    next: ?*Task = null,
+    state: Atomic(State) = .init(.queued),
+    /// Set from anywhere, seen by the task's own poll; taken back only by a language that delivers it.
+    cancel_requested: Atomic(bool) = .init(false),
+    kind: Kind,
+    started: bool = false,
+    draining: bool = false,
+    /// Runs although the runtime closes, and is not cancelled by that, but when all are cancelled again:
+    /// it cleans up after a task that is still counted when it is spawned.
+    cleanup: bool = false,
+    /// It knows that the runtime closes, and cleans up: it is not cancelled a second time for the same.
+    told_of_close: Atomic(bool) = .init(false),
+    /// For stealable tasks the shard that local hits are counted against.
+    preferred: u16,
+    /// The shard it started on, or `shard_none`. Stable once the state has been `idle`.
+    home_id: Atomic(u16) = .init(shard_none),
+    home: ?*anyopaque = null,
+
+    live_prev: ?*Task = null,
+    live_next: ?*Task = null,
+
+    /// Its operations that are not consumed yet, and how many of them the kernel still has.
+    ops: ?*Op = null,
+    flying: u32 = 0,
+
+    /// What it waits for at its shard's mailbox.
+    listeners: ?*Listener = null,
+
+    status: i32 = 0,
+    result: i64 = 0,
+    /// Of status and result.
+    completion: Completion = .{},
+
+    pub fn stealable(self: *const Task) bool {
+        return self.kind == .stealable or self.kind == .stealable_preferred;
+    }
+
+    pub fn isDone(self: *const Task) bool {
+        return self.completion.isDone();
+    }
+
+    /// Any thread: the exclusive right to queue this task, or false where it is queued, runs
+    /// (it then runs again) or has ended.
+    pub fn claimWake(self: *Task) bool {
+        while (true) {
+            const seen = self.state.load(.seq_cst);
+            switch (seen) {
+                .queued, .running_notified, .ended => return false,
+                .running => if (self.state.cmpxchgStrong(.running, .running_notified, .seq_cst, .seq_cst) == null)
+                    return false,
+                .idle => if (self.state.cmpxchgStrong(.idle, .queued, .seq_cst, .seq_cst) == null)
+                    return true,
+            }
+        }
+    }
+};

@@ -18,9 +18,9 @@ _EXCEPTIONS: list[tuple[str, str]] = [
 # Classes of loops that a module makes itself, to test asyncio's classes rather than a loop.
 _LOOPS = {
     "test_base_events": {"BaseEventLoop", "BaseSelectorEventLoop", "Loop", "TestLoop"},
-    "test_futures": {"TestLoop"},
+    "test_futures": {"EvilEventLoop", "SimpleEvilEventLoop", "TestLoop"},
     "test_pep492": {"BaseEventLoop"},
-    "test_runners": {"BaseEventLoop"},
+    "test_runners": {"BaseEventLoop", "_UnixSelectorEventLoop"},
     "test_selector_events": {"TestBaseSelectorEventLoop", "TestLoop"},
     "test_subprocess": {"TestLoop"},
     "test_tasks": {"TestLoop"},

@@ -33,6 +33,7 @@ pub fn poll(task: *Task) task_module.Poll {
         self.forget();
         return .ended;
     }
+    if (self.done) return .yield; // The run ends with this pass: what is left is the next one's.
     self.in_turn = true;
     defer self.in_turn = false;
     if (self.alarm.isSet()) shard.timers.cancel(&self.alarm);

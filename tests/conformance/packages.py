@@ -66,7 +66,8 @@ SUITES = {
             *("-m", "not dev_mode and not autobahn"),
         ),
         ("tests",),
-        ("tests/test_client_functional.py", "tests/test_web_websocket_functional.py"),
+        ("tests/test_client_ws_functional.py", "tests/test_web_sendfile_functional.py"),
+        limit_s=3600,
     ),
     "anyio": Suite(
         "anyio",

@@ -443,7 +443,7 @@ def test_what_a_callback_schedules_runs_in_the_next_turn(loop: EventLoop) -> Non
 
 def test_callbacks_that_reschedule_themselves_starve_nobody(loop: EventLoop) -> None:
     async def main() -> None:
-        transport, protocol, theirs = await aio.connected()
+        _, protocol, theirs = await aio.connected()
         busy = True
 
         def spin() -> None:

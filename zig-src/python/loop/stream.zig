@@ -112,6 +112,9 @@ pub const Stream = struct {
         if (!self.loopOf().enterContext(api.ref(self.context.?))) return null;
         var room = [2]?*Object{ null, argument };
         const count: usize = @intFromBool(argument != null);
+        const loop = self.loopOf();
+        loop.calling = true;
+        defer loop.calling = false;
         return py.PyObject_VectorcallDict(method, room[1..].ptr, count | api.arguments_offset, null);
     }
 

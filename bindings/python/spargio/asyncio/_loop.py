@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import selectors
 import socket
+import stat
 import sys
 import threading
 import weakref
@@ -48,6 +51,25 @@ def _descriptor(fileobj: Any) -> int:
         return int(fileobj.fileno())
     except (AttributeError, TypeError, ValueError):
         raise ValueError(f"Invalid file object: {fileobj!r}") from None
+
+
+def _check_watchable(fd: int) -> None:
+    """As epoll would: the ring tells it to the callback alone, again and again."""
+    if fd < 0:
+        raise ValueError(f"Invalid file descriptor: {fd}")
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        raise PermissionError(errno.EPERM, "a file is always ready: it cannot be watched")
+
+
+class _Given:
+    """Makes the protocol of a socket that the caller handed in, and keeps if it cannot be made."""
+
+    def __init__(self, factory: Any) -> None:
+        self.factory = factory
+
+    def __call__(self) -> Any:
+        return self.factory()
 
 
 # What it uses of that class is not in the stubs of the standard library.
@@ -148,6 +170,14 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
 
     # ---- descriptors ----
 
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        _check_watchable(self._number(fd))
+        super().add_reader(fd, callback, *args)
+
+    def add_writer(self, fd: Any, callback: Any, *args: Any) -> None:
+        _check_watchable(self._number(fd))
+        super().add_writer(fd, callback, *args)
+
     def _add_reader(self, fd: Any, callback: Any, *args: Any) -> asyncio.Handle:
         self._check_closed()
         return self._add_watch(self._number(fd), 0, callback, *args)
@@ -185,6 +215,31 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         raise ValueError(f"Invalid file descriptor: {number}")
 
     # ---- transports ----
+
+    async def create_connection(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:
+        if options.get("sock") is not None:
+            protocol_factory = _Given(protocol_factory)
+        return await super().create_connection(protocol_factory, *args, **options)
+
+    async def create_unix_connection(
+        self, protocol_factory: Any, *args: Any, **options: Any
+    ) -> Any:
+        if options.get("sock") is not None:
+            protocol_factory = _Given(protocol_factory)
+        return await super().create_unix_connection(protocol_factory, *args, **options)
+
+    async def _create_connection_transport(
+        self, sock: socket.socket, protocol_factory: Any, *args: Any, **options: Any
+    ) -> Any:
+        def make() -> Any:
+            try:
+                return protocol_factory()
+            except BaseException:
+                if not isinstance(protocol_factory, _Given):
+                    sock.close()
+                raise
+
+        return await super()._create_connection_transport(sock, make, *args, **options)
 
     def _make_socket_transport(
         self,

@@ -58,7 +58,11 @@ pub const Readiness = struct {
         const handle = watch.handle.?;
         watch.handle = null;
         if (watch.op) |op| {
-            if (Shard.current() == loop.shard) loop.shard.?.cancelOp(op) else self.list(watch) catch {};
+            if (Shard.current() == loop.shard) {
+                // At once: the ring's hold on a socket would keep it open, and its port bound, after a close().
+                loop.shard.?.cancelOp(op);
+                loop.shard.?.submit();
+            } else self.list(watch) catch {};
         } else if (!watch.listed) gpa.destroy(watch);
         cancelHandle(handle);
         return true;

@@ -4,6 +4,7 @@ and what they need built is built before their time limits begin."""
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -46,6 +47,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
         items.sort(key=_turn)
+
+
+def pytest_collection_finish() -> None:
+    """Each test here ends with a full collection. It looks at what tests make, not at the hundred
+    thousand objects of pytest, its items and all modules, which took most of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _turn(item: pytest.Item) -> int:

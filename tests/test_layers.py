@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,58 @@ def test_nothing_in_the_package_uses_the_command_line() -> None:
             assert not any("_cli" in one for one in imported(path)), name
 
 
+# Imports back, which wait for a call or are for type checkers only: who makes what from whom.
+BACK = {
+    ("_main", "runtime"): "the type of the handle that main gets",
+    ("options", "runtime"): "builder.build() makes the runtime that takes a builder",
+    ("fs._cursor", "fs._file"): "the type of the file that has the cursor",
+    ("fs._file", "fs._direct"): "File.from_fd() of a descriptor with O_DIRECT",
+    ("net._bind", "net._tcp"): "the type of the listeners it binds",
+    ("asyncio._stream", "asyncio._loop"): "the type of the loop that made the transport",
+}
+
+
+def edges(name: str, path: Path, names: set[str]) -> dict[str, bool]:
+    """The modules of the package that a file imports, late ones too: whether at once."""
+    tree = ast.parse(path.read_text())
+    package = name.removesuffix("__init__").rstrip(".").split(".")
+    if not name.endswith("__init__"):
+        package = package[:-1]
+    at_once = {id(node) for node in tree.body}
+    found: dict[str, bool] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = [part for part in package if part][: len(package) - node.level + 1]
+        base += node.module.split(".") if node.module else []
+        for alias in node.names:
+            for parts in ([*base, alias.name], base):
+                target = next(
+                    (
+                        one
+                        for one in (".".join(parts), ".".join([*parts, "__init__"]))
+                        if one in names
+                    ),
+                    None,
+                )
+                if target is not None:
+                    found[target] = found.get(target, False) or id(node) in at_once
+                    break
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: edges(name, path, set(modules())) for name, path in modules().items()}
+    for back, why in BACK.items():
+        source, target = back
+        assert not graph[source].pop(target), f"{back} is at once: {why}"
+    order = TopologicalSorter(graph)
+    try:
+        order.prepare()
+    except CycleError as error:
+        pytest.fail(f"modules that import each other: {' <- '.join(error.args[1])}")
+
+
 # ---- Zig ----
 
 # Folders, from the ground up. A file may import those of its own folder and of the ones before it.
@@ -82,6 +135,7 @@ FOLDERS = [
     "python/task",
     "python/sync",
     "python/io",
+    "python/tls",
     "python/loop",
     "python",
     "simulation",

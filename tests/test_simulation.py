@@ -36,23 +36,23 @@ MUTANTS = {
     ),
     "a look that forgets the stop": (
         "scheduler/shard.zig",
-        "            self.crew.stop.load(.seq_cst) != 0 or\n",
+        "            self.scheduler.stop.load(.seq_cst) != 0 or\n",
         "",
     ),
     "a look that forgets the messages": ("scheduler/shard.zig", " or self.mailbox.isDue()", ""),
     "a bell that is not armed again": (
-        "scheduler/shard.zig",
-        ".eventfd => self.eventfd_armed = false,",
+        "scheduler/completions.zig",
+        ".eventfd => self.bell.eventfd_armed = false,",
         ".eventfd => {},",
     ),
     "a refused bell that is not rung another way": (
-        "scheduler/shard.zig",
+        "scheduler/completions.zig",
         ".msg_ring => self.bellFailed(cqe),",
         ".msg_ring => {},",
     ),
     "a refused bell at the end": (
         "scheduler/shard.zig",
-        "            _ = self.reapReady();\n            if (!self.ring.hasUnsubmitted()",
+        "            _ = completions.reapReady(self);\n            if (!self.ring.hasUnsubmitted()",
         "            if (!self.ring.hasUnsubmitted()",
     ),
     "bells at the end submitted once": (
@@ -69,24 +69,24 @@ MUTANTS = {
         "                task.state.store(.idle, .seq_cst);\n",
     ),
     "an end of an operation that wakes nobody": (
-        "scheduler/shard.zig",
-        "        if (!task.draining) return wake(task);\n        if (task.flying",
-        "        if (!task.draining) return;\n        if (task.flying",
+        "scheduler/completions.zig",
+        "    if (!task.draining) return Shard.wake(task);\n    if (task.flying",
+        "    if (!task.draining) return;\n    if (task.flying",
     ),
     "a cancellation that detaches": (
         "scheduler/cancel.zig",
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
-        "    if (op.more == null) return self.endOp(op, -125, 0);\n"
+        "    if (op.on_multishot == null) return self.endOp(op, -125, 0);\n"
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
     ),
     "a result that nobody undoes": (
         "task/op.zig",
-        "        op.undo.apply(op.result);\n",
+        "        op.unclaimed.apply(op.result);\n",
         "",
     ),
-    "a picked buffer that stays away": (
-        "scheduler/shard.zig",
-        "        if (buffers_module.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);\n",
+    "a provided buffer that stays away": (
+        "scheduler/completions.zig",
+        "    if (provided_buffers.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);\n",
         "",
     ),
     "a slot that is freed twice": (
@@ -121,20 +121,19 @@ MUTANTS = {
     ),
     "a bell before the task": (
         "runtime/runtime.zig",
-        "                target.inbox.push(task);\n                _ = crew.notify(target);\n",
-        "                _ = crew.notify(target);\n                target.inbox.push(task);\n",
+        "                target.inbox.push(task);\n                _ = scheduler.notify(target);\n",
+        "                _ = scheduler.notify(target);\n                target.inbox.push(task);\n",
     ),
     "a spawn counted after the look at closing": (
         "runtime/runtime.zig",
-        "        countBegun(crew, from, task.kind);\n        if (crew.closing.load(.seq_cst) and "
-        "!task.cleanup) return refuse(crew, from, .spawn_refused, error.Closed);\n",
-        "        const late = crew.closing.load(.seq_cst) and !task.cleanup;\n"
-        "        countBegun(crew, from, task.kind);\n"
-        "        if (late) return refuse(crew, from, .spawn_refused, error.Closed);\n",
+        "        countBegun(scheduler, from, task.kind);\n"
+        "        const closed = scheduler.closing.load(.seq_cst) and !task.cleanup;\n",
+        "        const closed = scheduler.closing.load(.seq_cst) and !task.cleanup;\n"
+        "        countBegun(scheduler, from, task.kind);\n",
     ),
     "rings closed under who rings": (
         "runtime/runtime.zig",
-        "        while (self.crew.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();\n",
+        "        while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();\n",
         "",
     ),
     "a stop that wakes nobody": (
@@ -144,19 +143,19 @@ MUTANTS = {
         "        sync.wake(&self.stop, std.math.maxInt(i32));\n",
     ),
     "a search that nobody ends": (
-        "scheduler/steal.zig",
-        "    shard.searching = false;\n    shard.crew.endSearch();\n",
-        "    shard.searching = false;\n",
+        "scheduler/search.zig",
+        "    shard.search.searching = false;\n    uncount(shard.scheduler);\n",
+        "    shard.search.searching = false;\n",
     ),
     "a refused message that does not land": (
         "scheduler/messages.zig",
-        "    land(from.crew, target, slot.message);\n",
+        "    land(from.scheduler, target, slot.message);\n",
         "",
     ),
     "messages without a bell": (
         "scheduler/messages.zig",
-        "    if (sent > 0) _ = crew.notify(target);\n",
-        "    if (sent > 1) _ = crew.notify(target);\n",
+        "    if (sent > 0) _ = scheduler.notify(target);\n",
+        "    if (sent > 1) _ = scheduler.notify(target);\n",
     ),
     "an inbox emptied in two steps": (
         "queue/inbox.zig",
@@ -183,8 +182,8 @@ MUTANTS = {
     ),
     "a heap of timers out of order": (
         "task/timers.zig",
-        "        self.siftUp(place);\n        self.siftDown(last.place);\n",
-        "        self.siftUp(place);\n",
+        "        self.siftUp(index);\n        self.siftDown(last.index);\n",
+        "        self.siftUp(index);\n",
     ),
 }
 

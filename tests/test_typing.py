@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -17,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "typing"
 LIMIT_S = 150
 
-pytestmark = pytest.mark.timeout(LIMIT_S + 10)
+# In one process, because what a checker said is kept.
+pytestmark = [pytest.mark.timeout(LIMIT_S + 10), pytest.mark.xdist_group("typing")]
 
 
 def lines_marked() -> set[int]:
@@ -40,13 +42,20 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def mypy(name: str, *options: str) -> tuple[set[int], str]:
+@functools.cache
+def both_by_mypy(*options: str) -> str:
+    """Most of its time goes into the package, whatever uses it."""
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("no mypy here")
-    outcome = run("mypy", "--strict", "--config-file=", *options, name)
+    outcome = run("mypy", "--strict", "--config-file=", *options, "mistakes.py", "right.py")
     assert outcome.returncode in (0, 1), outcome.stdout + outcome.stderr
-    found = re.findall(rf"^{name}:(\d+): error", outcome.stdout, flags=re.MULTILINE)
-    return set(map(int, found)), outcome.stdout
+    return outcome.stdout
+
+
+def mypy(name: str, *options: str) -> tuple[set[int], str]:
+    said = both_by_mypy(*options)
+    found = re.findall(rf"^{name}:(\d+): error", said, flags=re.MULTILINE)
+    return set(map(int, found)), said
 
 
 def pyright(name: str) -> tuple[set[int], str]:

@@ -3,9 +3,9 @@
 
 const std = @import("std");
 const runtime_handle = @import("runtime/runtime_handle.zig");
-const snapshot = @import("scheduler/stats_snapshot.zig");
+const stats_snapshot = @import("scheduler/stats_snapshot.zig");
 const stats = @import("scheduler/stats.zig");
-const Crew = @import("scheduler/scheduler.zig").Crew;
+const Scheduler = @import("scheduler/scheduler.zig").Scheduler;
 const HandleTableType = @import("base/handle_table.zig").HandleTableType;
 const Tags = @import("message/tags.zig").Tags;
 const Writer = @import("base/cbor.zig").Writer;
@@ -85,15 +85,15 @@ pub export fn fuzz_counter_name(number: usize) ?[*:0]const u8 {
 pub export fn fuzz_snapshot(handle: u64, given: ?[*]const u64, count: usize, buffer: [*]u8, capacity: usize) usize {
     const runtime = runtime_handle.pinRuntime(handle) orelse return 0;
     defer runtime_handle.runtimes.unpin(handle);
-    const crew: *Crew = &runtime.crew;
+    const scheduler: *Scheduler = &runtime.scheduler;
     var numbers: Numbers = .{ .left = if (given) |all| all[0..count] else &.{} };
-    numbers.fill(&crew.outside);
-    numbers.fillErrnos(&crew.outside_errnos);
-    for (crew.shards) |*shard| {
+    numbers.fill(&scheduler.outside);
+    numbers.fillErrnos(&scheduler.outside_errnos);
+    for (scheduler.shards) |*shard| {
         inline for (sets) |set| numbers.fill(&@field(shard, set[0]));
         numbers.fillErrnos(&shard.errno_counters);
     }
-    return snapshot.write(crew, "fuzz", buffer[0..capacity]);
+    return stats_snapshot.write(scheduler, "fuzz", buffer[0..capacity]);
 }
 
 const Numbers = struct {

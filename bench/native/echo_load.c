@@ -27,6 +27,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -257,16 +258,32 @@ static void run_phase(struct load *load, double seconds, uint64_t request_limit)
     }
 }
 
-static void connect_all(struct load *load, const char *host, const char *port)
+/* A host with a slash is the path of a Unix socket, and the port means nothing. */
+static struct addrinfo *address_of(const char *host, const char *port)
 {
+    static struct sockaddr_un path = {.sun_family = AF_UNIX};
+    static struct addrinfo local = {.ai_family = AF_UNIX, .ai_addr = (struct sockaddr *)&path};
     struct addrinfo hints = {
         .ai_socktype = SOCK_STREAM,
         .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
     };
-    struct addrinfo *address;
+    if (strchr(host, '/') != NULL) {
+        if (strlen(host) >= sizeof path.sun_path)
+            die("%s: too long for the path of a socket", host);
+        strcpy(path.sun_path, host);
+        local.ai_addrlen = sizeof path;
+        return &local;
+    }
+    struct addrinfo *address; /* kept to the end */
     int status = getaddrinfo(host, port, &hints, &address);
     if (status != 0)
         die("%s:%s: %s", host, port, gai_strerror(status));
+    return address;
+}
+
+static void connect_all(struct load *load, const char *host, const char *port)
+{
+    struct addrinfo *address = address_of(host, port);
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (load->epoll < 0)
         die("epoll_create1: %s", strerror(errno));
@@ -277,7 +294,8 @@ static void connect_all(struct load *load, const char *host, const char *port)
         if (connection->fd < 0 ||
             connect(connection->fd, address->ai_addr, address->ai_addrlen) < 0)
             die("connection %zu to %s:%s: %s", i, host, port, strerror(errno));
-        if (setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
+        if (address->ai_family != AF_UNIX &&
+            setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
             die("TCP_NODELAY: %s", strerror(errno));
         connection->payload = malloc(load->payload_size);
         if (connection->payload == NULL)
@@ -291,7 +309,6 @@ static void connect_all(struct load *load, const char *host, const char *port)
         if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, connection->fd, &event) < 0)
             die("epoll_ctl: %s", strerror(errno));
     }
-    freeaddrinfo(address);
 }
 
 static double cpu_us(struct timeval before, struct timeval after)

@@ -84,7 +84,8 @@ def measure_server(
     with LineProcess("server", server_command, cpus or {server_cpu}) as server:
         port = server.read_line().strip()
         sizes = map(str, (shape.connections, shape.payload_bytes, seconds, warmup_seconds))
-        load_command: list[str | Path] = [load, "--sync", "127.0.0.1", port, *sizes]
+        host, port = (port, "0") if port.startswith("/") else ("127.0.0.1", port)
+        load_command: list[str | Path] = [load, "--sync", host, port, *sizes]
         with LineProcess("load", load_command, {load_cpu}) as client:
             if client.read_line().strip() != "ready":
                 raise MeasurementFailed("the load generator is not ready")

@@ -60,6 +60,8 @@ def _replace(name: str) -> None:
     asyncio.new_event_loop = new_event_loop
     asyncio.events.new_event_loop = new_event_loop
     asyncio.SelectorEventLoop = spargio.asyncio.EventLoop  # type: ignore[misc]
+    if hasattr(asyncio, "EventLoop"):  # Since 3.13.
+        asyncio.EventLoop = spargio.asyncio.EventLoop  # type: ignore[misc]
     policy = asyncio.DefaultEventLoopPolicy
     policy.new_event_loop = lambda self: new_event_loop()  # type: ignore[method-assign]
 

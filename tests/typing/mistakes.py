@@ -153,3 +153,10 @@ def calls() -> None:
     number: int = program(8000)  # wrong
     other("8000")  # wrong
     print(number)
+
+
+def loaded_later() -> None:
+    """Names of parts that load when they are first used."""
+    spargio.net.nope  # wrong
+    spargio.io.BufReader(3)  # wrong
+    spargio.fs.OpenOptions()._read = True  # wrong

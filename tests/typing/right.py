@@ -120,3 +120,10 @@ def calls() -> None:
     assert_type(program(8000, host="::1"), str)
     assert_type(other(), str)
     assert_type(other(8000), str)
+
+
+async def loaded_later() -> None:
+    """Names of parts that load when they are first used."""
+    assert_type(await spargio.net.TcpStream.connect("localhost", 1), net.TcpStream)
+    assert_type(await spargio.fs.read("x"), bytes)
+    assert_type(spargio.probe().setup_errno, int)

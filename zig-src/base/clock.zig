@@ -2,10 +2,10 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const seam = @import("platform.zig");
+const platform = @import("platform.zig");
 
 pub fn nowNs() u64 {
-    if (comptime seam.simulated) return seam.machine.nowNs();
+    if (comptime platform.simulated) return platform.machine.nowNs();
     var ts: std.c.timespec = undefined;
     // libc reaches the vDSO; the call cannot fail for CLOCK_MONOTONIC.
     _ = std.c.clock_gettime(.MONOTONIC, &ts);

@@ -1,6 +1,7 @@
-//! Results of the C ABI and the one table between them and Zig's errors.
+//! Results of the C ABI and the one table between them and Zig's errors; the kernel's results beside them.
 
 const std = @import("std");
+const linux = std.os.linux;
 const errno_text = @import("errno_text.zig");
 
 pub const ok: i32 = 0;
@@ -92,6 +93,24 @@ fn text(code: Code) [*:0]const u8 {
         .unsupported => "this kernel (5.19 or newer is needed) or the epoll backend lacks something required",
         .forked => "the runtime belongs to the parent of this process: start one after the fork",
     };
+}
+
+// ---- the kernel's results: a count or a descriptor, or -errno ----
+
+/// What an operation or a system call that failed with `errno` has as its result.
+pub fn negative(errno: linux.E) i32 {
+    return -@as(i32, @backingInt(errno));
+}
+
+/// The errno of a result that is negative.
+pub fn ofResult(result: i32) linux.E {
+    std.debug.assert(result < 0);
+    return @fromBackingInt(@intCast(@as(u16, @intCast(-result))));
+}
+
+/// What a system call returned, as the result of an operation.
+pub fn resultOf(rc: usize) i32 {
+    return @truncate(@as(isize, @bitCast(rc)));
 }
 
 test "each code has a text and a place in the table" {

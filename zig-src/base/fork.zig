@@ -20,7 +20,7 @@ extern "c" fn pthread_atfork(
 
 /// From the first runtime or watched signal on; the library is never unloaded after that. `in_child` runs
 /// in each child, on the thread that forked, before a signal can come there.
-pub fn watch(in_child: *const fn () void) void {
+pub fn registerAtfork(in_child: *const fn () void) void {
     for (&in_children) |*slot| {
         const there = slot.cmpxchgStrong(null, in_child, .release, .monotonic) orelse break;
         if (there == in_child) break;

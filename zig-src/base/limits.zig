@@ -71,8 +71,8 @@ pub const pool_lasting_max = 248;
 
 /// Without io_uring: so many tries in a row that brought nothing, although the descriptor was said to be
 /// ready, and it is left alone for so long.
-pub const idle_tries_max = 16;
-pub const idle_rest_ns = std.time.ns_per_ms;
+pub const spurious_max = 16;
+pub const cooldown_ns = std.time.ns_per_ms;
 
 /// If a poll runs for longer than this after it rang a bell, the next bell goes out at once.
 pub const bell_delay_ns = 20 * std.time.ns_per_us;
@@ -92,7 +92,7 @@ pub const steal_migration_ns = 3 * std.time.ns_per_us;
 
 /// The same for a task of a language whose lock all shards share: it pays only while the victim is
 /// stuck outside the interpreter, which shows as one task that does not end.
-pub const steal_locked_host_ns = 500 * std.time.ns_per_us;
+pub const steal_locked_interpreter_ns = 500 * std.time.ns_per_us;
 
 /// Scans in a row without result that `steal_fail_cost` is counted for. Without an end a quiet day would
 /// add up to seconds, for which a blocked shard keeps its tasks.

@@ -12,7 +12,7 @@ const checking = @import("build_options").checking_allocator;
 pub const gpa = if (checking) debug.allocator() else forever;
 
 /// For tables that stay for the life of the process.
-pub const forever = if (builtin.is_test) watched(&standard) else standard;
+pub const forever = if (builtin.is_test) counted(&standard) else standard;
 
 const standard = @import("platform.zig").gpa;
 var debug: std.heap.DebugAllocator(.{ .safety = true, .thread_safe = true }) = .init;
@@ -23,7 +23,7 @@ const leaked_exit_code = 97;
 extern fn atexit(function: *const fn () callconv(.c) void) c_int;
 
 /// Before the first allocation that is to be checked at the end of the process.
-pub fn watch() void {
+pub fn armLeakReport() void {
     if (!checking) return;
     if (asked_to_report.swap(true, .acq_rel)) return;
     _ = atexit(reportLeaks);
@@ -36,7 +36,7 @@ fn reportLeaks() callconv(.c) void {
     std.os.linux.exit_group(leaked_exit_code);
 }
 
-const pages = if (builtin.is_test) watched(&std.heap.page_allocator) else std.heap.page_allocator;
+const pages = if (builtin.is_test) counted(&std.heap.page_allocator) else std.heap.page_allocator;
 const page = Alignment.fromByteUnits(std.heap.page_size_min);
 
 /// Fresh pages: zero bytes, which cost memory only once they are written.
@@ -52,7 +52,7 @@ pub fn freePages(comptime T: type, items: []T) void {
 }
 
 /// Of the unit tests: what is allocated and not freed yet, and which allocation from now fails. Any thread.
-pub const Watch = struct {
+pub const AllocationCounter = struct {
     pub var live: std.atomic.Value(i64) = .init(0);
     /// 0: the next one; below: none.
     pub var until_failure: std.atomic.Value(i64) = .init(-1);
@@ -63,12 +63,12 @@ pub const Watch = struct {
     }
 };
 
-fn watched(comptime inner: *const Allocator) Allocator {
+fn counted(comptime inner: *const Allocator) Allocator {
     const S = struct {
         fn alloc(_: *anyopaque, bytes: usize, alignment: Alignment, address: usize) ?[*]u8 {
-            if (Watch.refuses()) return null;
+            if (AllocationCounter.refuses()) return null;
             const memory = inner.rawAlloc(bytes, alignment, address) orelse return null;
-            _ = Watch.live.fetchAdd(1, .monotonic);
+            _ = AllocationCounter.live.fetchAdd(1, .monotonic);
             return memory;
         }
 
@@ -77,12 +77,12 @@ fn watched(comptime inner: *const Allocator) Allocator {
         }
 
         fn remap(_: *anyopaque, memory: []u8, alignment: Alignment, bytes: usize, address: usize) ?[*]u8 {
-            if (Watch.refuses()) return null;
+            if (AllocationCounter.refuses()) return null;
             return inner.rawRemap(memory, alignment, bytes, address);
         }
 
         fn free(_: *anyopaque, memory: []u8, alignment: Alignment, address: usize) void {
-            _ = Watch.live.fetchSub(1, .monotonic);
+            _ = AllocationCounter.live.fetchSub(1, .monotonic);
             inner.rawFree(memory, alignment, address);
         }
 

@@ -1,4 +1,4 @@
-//! Signals are for the program's own threads: a thread of ours that runs no code of a host language is made
+//! Signals are for the program's own threads: a thread of ours that runs no code of an interpreter is made
 //! with all of them blocked, because it inherits the mask of its maker. All but those that libc keeps for
 //! itself: setuid(2) and its kin reach every thread by one of them, and would wait for ours for ever.
 

@@ -11,7 +11,7 @@ const Atomic = std.atomic.Value;
 
 pub const Error = error{ Invalid, Overloaded };
 
-const Watch = struct {
+const Subscription = struct {
     /// 0: free.
     signal: Atomic(u32) = .init(0),
     fd: Atomic(i32) = .init(-1),
@@ -24,8 +24,8 @@ var lock: sync.Lock = .{};
 var guarded: Atomic(bool) = .init(false);
 /// Keys have it in front of their index: those of a parent mean nothing in its child.
 var generation: Atomic(u32) = .init(0);
-var watches: [256]Watch = @splat(.{});
-var watchers: [signal_max + 1]u32 = @splat(0);
+var subscriptions: [256]Subscription = @splat(.{});
+var subscribers: [signal_max + 1]u32 = @splat(0);
 var before: [signal_max + 1]linux.Sigaction = undefined;
 
 /// `signal` wakes the eventfd `fd` from now on. Returns the key that `take` and `remove` want.
@@ -34,19 +34,19 @@ pub fn add(signal: u32, fd: i32) Error!usize {
     if (signal == @backingInt(linux.SIG.KILL) or signal == @backingInt(linux.SIG.STOP)) return error.Invalid;
     if (!guarded.swap(true, .monotonic)) {
         fork.guard(&lock);
-        fork.watch(forget);
+        fork.registerAtfork(forget);
     }
     lock.lock();
     defer lock.unlock();
-    for (&watches, 0..) |*watch, index| {
-        if (watch.signal.load(.monotonic) != 0) continue;
-        if (watchers[signal] == 0) try install(signal);
-        watchers[signal] += 1;
-        watch.count.store(0, .monotonic);
-        watch.fd.store(fd, .monotonic);
+    for (&subscriptions, 0..) |*subscription, index| {
+        if (subscription.signal.load(.monotonic) != 0) continue;
+        if (subscribers[signal] == 0) try install(signal);
+        subscribers[signal] += 1;
+        subscription.count.store(0, .monotonic);
+        subscription.fd.store(fd, .monotonic);
         // Release pairs with the acquire in the handler: it finds the descriptor.
-        watch.signal.store(signal, .release);
-        return @as(usize, generation.load(.monotonic)) * watches.len + index;
+        subscription.signal.store(signal, .release);
+        return @as(usize, generation.load(.monotonic)) * subscriptions.len + index;
     }
     return error.Overloaded;
 }
@@ -54,8 +54,8 @@ pub fn add(signal: u32, fd: i32) Error!usize {
 /// In a forked child, where all signals are blocked and no other thread is.
 fn forget() void {
     _ = generation.fetchAdd(1, .monotonic);
-    for (&watches) |*watch| watch.signal.store(0, .monotonic);
-    for (&watchers, &before, 0..) |*count, *action, signal| {
+    for (&subscriptions) |*subscription| subscription.signal.store(0, .monotonic);
+    for (&subscribers, &before, 0..) |*count, *action, signal| {
         if (count.* != 0) _ = linux.sigaction(@fromBackingInt(@as(u32, @intCast(signal))), action, null);
         count.* = 0;
     }
@@ -63,30 +63,30 @@ fn forget() void {
 
 /// Null for the key of another process.
 fn indexOf(key: usize) ?usize {
-    return if (key / watches.len == generation.load(.monotonic)) key % watches.len else null;
+    return if (key / subscriptions.len == generation.load(.monotonic)) key % subscriptions.len else null;
 }
 
 /// How often it came since the last call.
 pub fn take(key: usize) error{Forked}!u32 {
     const index = indexOf(key) orelse return error.Forked;
-    return watches[index].count.swap(0, .acq_rel);
+    return subscriptions[index].count.swap(0, .acq_rel);
 }
 
 pub fn remove(key: usize) void {
     const index = indexOf(key) orelse return;
     lock.lock();
     defer lock.unlock();
-    const signal = watches[index].signal.swap(0, .acq_rel);
+    const signal = subscriptions[index].signal.swap(0, .acq_rel);
     if (signal == 0) return; // Nobody's, or given back before.
-    watchers[signal] -= 1;
-    if (watchers[signal] == 0) _ = linux.sigaction(@fromBackingInt(signal), &before[signal], null);
+    subscribers[signal] -= 1;
+    if (subscribers[signal] == 0) _ = linux.sigaction(@fromBackingInt(signal), &before[signal], null);
 }
 
 /// The process's handler for it is ours.
 pub fn isWatched(signal: u32) bool {
     lock.lock();
     defer lock.unlock();
-    return watchers[signal] > 0;
+    return subscribers[signal] > 0;
 }
 
 fn install(signal: u32) Error!void {
@@ -101,11 +101,11 @@ fn install(signal: u32) Error!void {
 
 fn handle(signal: linux.SIG) callconv(.c) void {
     const one: u64 = 1;
-    for (&watches) |*watch| {
-        if (watch.signal.load(.acquire) != @backingInt(signal)) continue;
-        _ = watch.count.fetchAdd(1, .acq_rel);
+    for (&subscriptions) |*subscription| {
+        if (subscription.signal.load(.acquire) != @backingInt(signal)) continue;
+        _ = subscription.count.fetchAdd(1, .acq_rel);
         // A raw system call: errno of the interrupted code stays as it is.
-        _ = linux.write(watch.fd.load(.monotonic), std.mem.asBytes(&one), 8);
+        _ = linux.write(subscription.fd.load(.monotonic), std.mem.asBytes(&one), 8);
     }
 }
 

@@ -4,12 +4,12 @@
 const std = @import("std");
 const linux = std.os.linux;
 const clock = @import("clock.zig");
-const seam = @import("platform.zig");
-const Atomic = seam.Atomic;
+const platform = @import("platform.zig");
+const Atomic = platform.Atomic;
 
 /// Waits while `word` equals `expected`, at most until `deadline_ns`. May return early.
 pub fn wait(word: *const Atomic(u32), expected: u32, deadline_ns: u64) void {
-    if (comptime seam.simulated) return seam.machine.futexWait(&word.raw, expected, deadline_ns);
+    if (comptime platform.simulated) return platform.machine.futexWait(&word.raw, expected, deadline_ns);
     if (deadline_ns == std.math.maxInt(u64)) {
         _ = linux.futex_4arg(word, .{ .cmd = .WAIT, .private = true }, expected, null);
         return;
@@ -21,7 +21,7 @@ pub fn wait(word: *const Atomic(u32), expected: u32, deadline_ns: u64) void {
 }
 
 pub fn wake(word: *const Atomic(u32), waiters: u32) void {
-    if (comptime seam.simulated) return seam.machine.futexWake(&word.raw, waiters);
+    if (comptime platform.simulated) return platform.machine.futexWake(&word.raw, waiters);
     _ = linux.futex_3arg(word, .{ .cmd = .WAKE, .private = true }, waiters);
 }
 
@@ -37,6 +37,11 @@ pub const Lock = struct {
         // Acquire pairs with the release in `unlock`.
         if (self.word.cmpxchgWeak(free, held, .acquire, .monotonic) == null) return;
         self.lockSlow();
+    }
+
+    /// Whether it was free.
+    pub fn tryLock(self: *Lock) bool {
+        return self.word.cmpxchgStrong(free, held, .acquire, .monotonic) == null;
     }
 
     pub fn unlock(self: *Lock) void {

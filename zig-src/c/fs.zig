@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const errors = @import("../base/errors.zig");
-const fixed = @import("../ring/registered_buffers.zig");
+const registered_buffers = @import("../ring/registered_buffers.zig");
 const fs = @import("../ops/fs.zig");
 const limits = @import("../base/limits.zig");
 const currentTask = @import("common.zig").currentTask;
@@ -98,7 +98,7 @@ pub export fn spargio_buffer_register(memory: ?[*]u8, length: usize, index: ?*u3
 
 pub export fn spargio_buffer_unregister(index: u32) i32 {
     if (currentTask() == null) return fail(error.NotOnShard);
-    if (index >= fixed.slots) return fail(error.Invalid);
+    if (index >= registered_buffers.slots) return fail(error.Invalid);
     const shard = Shard.current().?;
     shard.unregister(index);
     return errors.ok;

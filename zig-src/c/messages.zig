@@ -5,7 +5,7 @@ const errors = @import("../base/errors.zig");
 const messages = @import("../scheduler/messages.zig");
 const currentTask = @import("common.zig").currentTask;
 const fail = @import("common.zig").fail;
-const Crew = @import("../scheduler/scheduler.zig").Crew;
+const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Interest = @import("../message/mailbox.zig").Interest;
 const Message = messages.Message;
 const Shard = @import("../scheduler/shard.zig").Shard;
@@ -20,22 +20,22 @@ pub export fn spargio_msg_send_many(handle: u64, shard: u32, given: ?[*]const Me
     if (given == null and count > 0) return fail(error.Invalid);
     if (handle == 0) {
         const own = Shard.current() orelse return fail(error.NotOnShard);
-        return sendTo(own.crew, shard, given, count, sent);
+        return sendTo(own.scheduler, shard, given, count, sent);
     }
     const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);
     defer handles.runtimes.unpin(handle);
-    return sendTo(&runtime.crew, shard, given, count, sent);
+    return sendTo(&runtime.scheduler, shard, given, count, sent);
 }
 
-fn sendTo(crew: *Crew, shard: u32, given: ?[*]const Message, count: u32, sent: ?*u32) i32 {
-    const target = messages.shardOf(crew, shard) catch |err| return fail(err);
-    if (crew.forked()) return fail(error.Forked);
+fn sendTo(scheduler: *Scheduler, shard: u32, given: ?[*]const Message, count: u32, sent: ?*u32) i32 {
+    const target = messages.shardOf(scheduler, shard) catch |err| return fail(err);
+    if (scheduler.forked()) return fail(error.Forked);
     var done: u32 = 0;
     while (done < count) {
         var batch: [64]Message = undefined;
         const size: u32 = @min(batch.len, count - done);
         @memcpy(batch[0..size], given.?[done..][0..size]);
-        const taken: u32 = @intCast(messages.send(crew, target, batch[0..size]));
+        const taken: u32 = @intCast(messages.send(scheduler, target, batch[0..size]));
         done += taken;
         if (sent) |out| out.* = done;
         if (taken < size) return fail(error.Overloaded);
@@ -45,7 +45,7 @@ fn sendTo(crew: *Crew, shard: u32, given: ?[*]const Message, count: u32, sent: ?
 
 pub export fn spargio_msg_send_direct(shard: u32, tag: u16, value: u32) i32 {
     const own = Shard.current() orelse return fail(error.NotOnShard);
-    const target = messages.shardOf(own.crew, shard) catch |err| return fail(err);
+    const target = messages.shardOf(own.scheduler, shard) catch |err| return fail(err);
     const taken = messages.sendDirect(own, target, .{ .from = own.id, .tag = tag, .value = value });
     return if (taken) errors.ok else fail(error.Overloaded);
 }
@@ -86,7 +86,7 @@ fn takeCount(tag: u16, sum: ?*u64, wait: bool) i32 {
     const out = sum orelse return fail(error.Invalid);
     if (currentTask() == null) return fail(error.NotOnShard);
     const shard = Shard.current().?;
-    const counter = switch (shard.crew.tags.of(tag)) {
+    const counter = switch (shard.scheduler.tags.of(tag)) {
         .counter => |n| n,
         else => return fail(error.Invalid),
     };

@@ -98,14 +98,14 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
     const owner = handles.Owner.reserve(&reserved) catch |err| return fail(err);
     defer handles.runtimes.unpin(reserved);
     var failure: Failure = .{};
-    owner.runtime = Runtime.start(&options, null, null, false, &failure) catch |err| {
+    owner.runtime = Runtime.start(.{ .options = &options }, &failure) catch |err| {
         std.debug.assert(handles.runtimes.close(reserved));
         return switch (err) {
             error.NoRing, error.SetupFailed => errors.fromErrno(failure.errno),
             error.OutOfMemory, error.Unsupported => |known| fail(known),
         };
     };
-    backend.tell(&owner.runtime.?.crew.refused_ring);
+    backend.tell(&owner.runtime.?.scheduler.refused_ring);
     handle.* = reserved;
     return errors.ok;
 }
@@ -122,8 +122,8 @@ pub export fn spargio_runtime_backend(handle: u64, chosen: ?*u32, reason: ?*i32)
     const out = chosen orelse return fail(error.Invalid);
     const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);
     defer handles.runtimes.unpin(handle);
-    out.* = @backingInt(runtime.crew.backend);
-    if (reason) |number| number.* = runtime.crew.refused_ring.errno;
+    out.* = @backingInt(runtime.scheduler.backend);
+    if (reason) |number| number.* = runtime.scheduler.refused_ring.errno;
     return errors.ok;
 }
 
@@ -131,6 +131,6 @@ pub export fn spargio_runtime_shard_count(handle: u64, count: ?*u32) i32 {
     const out = count orelse return fail(error.Invalid);
     const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);
     defer handles.runtimes.unpin(handle);
-    out.* = @intCast(runtime.crew.shards.len);
+    out.* = @intCast(runtime.scheduler.shards.len);
     return errors.ok;
 }

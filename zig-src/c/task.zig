@@ -60,10 +60,10 @@ pub export fn spargio_join_wait(join: u64, timeout_ns: u64, result: ?*i64) i32 {
         // A runtime that is gone has ended all its tasks; in a forked child they never end.
         if (handles.pinRuntime(native.runtime)) |runtime| {
             defer handles.runtimes.unpin(native.runtime);
-            if (runtime.crew.forked()) return fail(error.Forked);
+            if (runtime.scheduler.forked()) return fail(error.Forked);
         }
     }
-    while (!native.task.completion.waitThread(deadline)) {
+    while (!native.task.latch.waitThread(deadline)) {
         if (deadline != std.math.maxInt(u64) and clock.nowNs() >= deadline) return fail(error.Timeout);
     }
     return outcome(&native.task, result);
@@ -91,7 +91,7 @@ pub export fn spargio_join_cancel(join: u64) i32 {
     // A runtime that is gone has ended all its tasks.
     const runtime = handles.pinRuntime(native.runtime) orelse return errors.ok;
     defer handles.runtimes.unpin(native.runtime);
-    if (runtime.crew.forked()) return fail(error.Forked);
+    if (runtime.scheduler.forked()) return fail(error.Forked);
     native.task.cancel_requested.store(true, .seq_cst);
     Shard.wake(&native.task);
     return errors.ok;

@@ -4,7 +4,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const errors = @import("../base/errors.zig");
-const raw = @import("../ops/user_sqe.zig");
+const user_sqe = @import("../ops/user_sqe.zig");
 const CompleteFn = @import("../task/op.zig").CompleteFn;
 const currentTask = @import("common.zig").currentTask;
 const fail = @import("common.zig").fail;
@@ -18,7 +18,7 @@ pub export fn spargio_sqe_check(given: ?*const anyopaque, message: ?[*]u8, capac
         return fail(error.Invalid);
     });
     var text: [256]u8 = undefined;
-    const said = raw.refusal(&sqe, &text) orelse return errors.ok;
+    const said = user_sqe.refusal(&sqe, &text) orelse return errors.ok;
     writeMessage(said, message, capacity);
     return fail(error.Invalid);
 }
@@ -32,14 +32,14 @@ pub export fn spargio_submit_sqe(
     const sqe = readSqe(given orelse return fail(error.Invalid));
     if (complete == null and out == null) return fail(error.Invalid); // Nobody would get the result.
     var text: [256]u8 = undefined;
-    if (raw.refusal(&sqe, &text) != null) return fail(error.Invalid);
+    if (user_sqe.refusal(&sqe, &text) != null) return fail(error.Invalid);
     const task = currentTask() orelse return fail(error.NotOnShard);
-    if (!raw.supported(Shard.current().?, &sqe)) return fail(error.Unsupported);
-    const op = raw.submit(Shard.current().?, task, &sqe) catch |err| return fail(err);
+    if (!user_sqe.supported(Shard.current().?, &sqe)) return fail(error.Unsupported);
+    const op = user_sqe.submit(Shard.current().?, task, &sqe) catch |err| return fail(err);
     const id = op.id();
     if (complete != null and op.phase == .ended) { // It never began.
         const result = Shard.current().?.ops.consume(op);
-        if (result == -@as(i32, @backingInt(linux.E.NOMEM))) return fail(error.OutOfMemory);
+        if (result == errors.negative(.NOMEM)) return fail(error.OutOfMemory);
         return errors.fromErrno(-result);
     }
     op.complete = complete;

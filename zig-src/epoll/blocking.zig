@@ -2,8 +2,9 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const limits = @import("../base/limits.zig");
-const vectors = @import("iovecs.zig");
+const iovecs = @import("iovecs.zig");
 const Pending = @import("pending.zig").Pending;
 const Sqe = @import("../ring/ring.zig").Sqe;
 
@@ -53,7 +54,7 @@ pub fn perform(pending: *Pending, unwanted: *const std.atomic.Value(bool)) i32 {
     if (!transfers(pending.sqe.opcode)) return performCall(&pending.sqe, unwanted);
     while (!unwanted.load(.seq_cst)) {
         const result = transfer(pending);
-        if (result != -@as(i32, @backingInt(linux.E.INTR))) return result;
+        if (result != errors.negative(.INTR)) return result;
     }
     return pending.resultAfter(.CANCELED);
 }
@@ -62,9 +63,9 @@ pub fn perform(pending: *Pending, unwanted: *const std.atomic.Value(bool)) i32 {
 pub fn performCall(sqe: *const Sqe, unwanted: *const std.atomic.Value(bool)) i32 {
     while (!unwanted.load(.seq_cst)) {
         const result = call(sqe);
-        if (result != -@as(i32, @backingInt(linux.E.INTR))) return result;
+        if (result != errors.negative(.INTR)) return result;
     }
-    return -@as(i32, @backingInt(linux.E.CANCELED));
+    return errors.negative(.CANCELED);
 }
 
 /// Of one that a thread that must go on makes itself.
@@ -80,12 +81,12 @@ fn transfers(opcode: linux.IORING_OP) bool {
 fn call(sqe: *const Sqe) i32 {
     const fd = word(sqe.fd);
     return switch (sqe.opcode) {
-        .FSYNC => plain(if (sqe.rw_flags & linux.IORING_FSYNC_DATASYNC != 0)
+        .FSYNC => errors.resultOf(if (sqe.rw_flags & linux.IORING_FSYNC_DATASYNC != 0)
             linux.syscall1(.fdatasync, fd)
         else
             linux.syscall1(.fsync, fd)),
-        .OPENAT => plain(linux.syscall4(.openat, fd, @intCast(sqe.addr), sqe.rw_flags, sqe.len)),
-        .STATX => plain(linux.syscall5(
+        .OPENAT => errors.resultOf(linux.syscall4(.openat, fd, @intCast(sqe.addr), sqe.rw_flags, sqe.len)),
+        .STATX => errors.resultOf(linux.syscall5(
             .statx,
             fd,
             @intCast(sqe.addr),
@@ -93,9 +94,9 @@ fn call(sqe: *const Sqe) i32 {
             sqe.len,
             @intCast(sqe.off),
         )),
-        .MKDIRAT => plain(linux.syscall3(.mkdirat, fd, @intCast(sqe.addr), sqe.len)),
-        .UNLINKAT => plain(linux.syscall3(.unlinkat, fd, @intCast(sqe.addr), sqe.rw_flags)),
-        .RENAMEAT => plain(linux.syscall5(
+        .MKDIRAT => errors.resultOf(linux.syscall3(.mkdirat, fd, @intCast(sqe.addr), sqe.len)),
+        .UNLINKAT => errors.resultOf(linux.syscall3(.unlinkat, fd, @intCast(sqe.addr), sqe.rw_flags)),
+        .RENAMEAT => errors.resultOf(linux.syscall5(
             .renameat2,
             fd,
             @intCast(sqe.addr),
@@ -103,7 +104,7 @@ fn call(sqe: *const Sqe) i32 {
             @intCast(sqe.off),
             sqe.rw_flags,
         )),
-        .LINKAT => plain(linux.syscall5(
+        .LINKAT => errors.resultOf(linux.syscall5(
             .linkat,
             fd,
             @intCast(sqe.addr),
@@ -111,14 +112,19 @@ fn call(sqe: *const Sqe) i32 {
             @intCast(sqe.off),
             sqe.rw_flags,
         )),
-        .SYMLINKAT => plain(linux.syscall3(.symlinkat, @intCast(sqe.addr), fd, @intCast(sqe.off))),
-        .FALLOCATE => plain(linux.fallocate(sqe.fd, @bitCast(sqe.len), @bitCast(sqe.off), @bitCast(sqe.addr))),
-        .FTRUNCATE => plain(linux.ftruncate(sqe.fd, @bitCast(sqe.off))),
-        .FADVISE => plain(linux.fadvise(sqe.fd, @bitCast(sqe.off), sqe.len, sqe.rw_flags)),
-        .ACCEPT => plain(linux.syscall4(.accept4, fd, @intCast(sqe.addr), @intCast(sqe.off), sqe.rw_flags)),
-        .SPLICE => plain(splice(sqe)),
-        .CONNECT => plain(linux.syscall3(.connect, fd, @intCast(sqe.addr), @intCast(sqe.off))),
-        else => -@as(i32, @backingInt(linux.E.OPNOTSUPP)),
+        .SYMLINKAT => errors.resultOf(linux.syscall3(.symlinkat, @intCast(sqe.addr), fd, @intCast(sqe.off))),
+        .FALLOCATE => errors.resultOf(linux.fallocate(
+            sqe.fd,
+            @bitCast(sqe.len),
+            @bitCast(sqe.off),
+            @bitCast(sqe.addr),
+        )),
+        .FTRUNCATE => errors.resultOf(linux.ftruncate(sqe.fd, @bitCast(sqe.off))),
+        .FADVISE => errors.resultOf(linux.fadvise(sqe.fd, @bitCast(sqe.off), sqe.len, sqe.rw_flags)),
+        .ACCEPT => errors.resultOf(linux.syscall4(.accept4, fd, @intCast(sqe.addr), @intCast(sqe.off), sqe.rw_flags)),
+        .SPLICE => errors.resultOf(splice(sqe)),
+        .CONNECT => errors.resultOf(linux.syscall3(.connect, fd, @intCast(sqe.addr), @intCast(sqe.off))),
+        else => errors.negative(.OPNOTSUPP),
     };
 }
 
@@ -140,7 +146,7 @@ pub fn splice(sqe: *const Sqe) usize {
 }
 
 fn transfer(pending: *Pending) i32 {
-    const result = plain(vectored(&pending.sqe, pending.done, 0));
+    const result = errors.resultOf(vectored(&pending.sqe, pending.done, 0));
     if (result < 0) return if (pending.done > 0) @intCast(pending.done) else result;
     return @intCast(pending.done + @as(u32, @intCast(result)));
 }
@@ -155,7 +161,7 @@ fn list(sqe: *const Sqe) []const std.posix.iovec {
 
 /// How many bytes a transfer is for. Of a list of buffers only after the kernel has read it without an error.
 pub fn wanted(sqe: *const Sqe) u32 {
-    return if (isMany(sqe)) vectors.total(list(sqe)) else @min(sqe.len, limits.transfer_max);
+    return if (isMany(sqe)) iovecs.total(list(sqe)) else @min(sqe.len, limits.transfer_max);
 }
 
 /// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes.
@@ -170,8 +176,8 @@ pub fn vectored(sqe: *const Sqe, done: u32, flags: u32) usize {
 }
 
 fn rest(sqe: *const Sqe, done: u32, flags: u32) usize {
-    var room: [vectors.pieces_max]std.posix.iovec = undefined;
-    const left = vectors.remaining(std.posix.iovec, &room, list(sqe), done);
+    var room: [iovecs.pieces_max]std.posix.iovec = undefined;
+    const left = iovecs.remaining(std.posix.iovec, &room, list(sqe), done);
     return positioned(sqe, @intFromPtr(left.ptr), left.len, done, flags);
 }
 
@@ -189,10 +195,6 @@ fn at(reads: bool, fd: i32, pieces: usize, count: usize, offset: u64, flags: u32
     const high: usize = if (@sizeOf(usize) == 8) 0 else @intCast(offset >> 32);
     const low: usize = @truncate(offset);
     return linux.syscall6(if (reads) .preadv2 else .pwritev2, word(fd), pieces, count, low, high, flags);
-}
-
-fn plain(rc: usize) i32 {
-    return @truncate(@as(isize, @bitCast(rc)));
 }
 
 fn word(fd: i32) usize {

@@ -6,6 +6,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const gpa = @import("../base/memory.zig").gpa;
@@ -41,10 +42,10 @@ pub const Epoll = struct {
     free: ListType(Pending) = .{},
     pooled: u32 = 0,
     /// How often in a row all that epoll reported would still block.
-    in_vain: u32 = 0,
+    spurious: u32 = 0,
     /// Descriptors that epoll is not asked about until then.
-    resting: std.ArrayList(i32) = .empty,
-    rested_ns: u64 = 0,
+    cooling_down: std.ArrayList(i32) = .empty,
+    cooldown_until_ns: u64 = 0,
     /// What the pool has done, and closes that other shards send. Any thread.
     arrived: InboxType(Pending) = .{},
     /// Completions that found the queue full.
@@ -97,7 +98,7 @@ pub const Epoll = struct {
         while (left.next()) |pending| gpa.destroy(pending.*); // The shard's own read of its eventfd.
         self.by_id.deinit(gpa);
         self.users.deinit();
-        self.resting.deinit(gpa);
+        self.cooling_down.deinit(gpa);
         while (self.free.popFront()) |pending| gpa.destroy(pending);
         self.overflow.deinit(gpa);
         _ = linux.close(self.bell);
@@ -109,9 +110,9 @@ pub const Epoll = struct {
         self.ring = ring;
         const before = self.posted;
         self.flush();
-        self.in_vain = 0;
+        self.spurious = 0;
         while (ring.takeSubmission()) |sqe| self.begin(&sqe);
-        while (true) : (self.in_vain += 1) {
+        while (true) : (self.spurious += 1) {
             self.collect();
             const rested = self.endRest();
             const waits = deadline_ns != null and self.posted == before and !ring.ready();
@@ -132,7 +133,7 @@ pub const Epoll = struct {
             else => {},
         }
         const pending = self.take(sqe) orelse
-            return self.complete(sqe, -@as(i32, @backingInt(linux.E.NOMEM)), 0);
+            return self.complete(sqe, errors.negative(.NOMEM), 0);
         const known_empty = sqe.opcode == .RECV and sqe.ioprio & linux.IORING_RECVSEND_POLL_FIRST != 0;
         if (known_empty) return self.await(pending, sqe.fd, linux.POLL.IN);
         self.attempt(pending);
@@ -151,7 +152,7 @@ pub const Epoll = struct {
         switch (attempts.attempt(pending)) {
             .done => |result| self.end(pending, result),
             .wait => |what| {
-                if (pending.done > had) self.in_vain = 0;
+                if (pending.done > had) self.spurious = 0;
                 self.await(pending, what.fd, what.events);
             },
             .block => self.hand(pending),
@@ -163,7 +164,7 @@ pub const Epoll = struct {
         if (pending.known) return true;
         self.by_id.put(gpa, pending.sqe.user_data, pending) catch return false;
         pending.known = true;
-        if (!isInternal(pending)) self.ring.to_be_asked += 1;
+        if (!isInternal(pending)) self.ring.ops_to_poll += 1;
         return true;
     }
 
@@ -181,11 +182,11 @@ pub const Epoll = struct {
             return self.outOfMemory(pending);
         }
         pending.stage = .waiting;
-        pending.watched = fd;
+        pending.waiting_on = fd;
         pending.events = events;
         users.append(pending);
-        const rests = self.in_vain >= limits.idle_tries_max and self.rest(fd);
-        switch (if (rests) .SUCCESS else self.arm(fd, users)) {
+        const cools = self.spurious >= limits.spurious_max and self.coolDown(fd);
+        switch (if (cools) .SUCCESS else self.arm(fd, users)) {
             .SUCCESS => {},
             .PERM => {
                 self.forget(pending);
@@ -201,18 +202,18 @@ pub const Epoll = struct {
     /// epoll calls some descriptors ready on which an operation still would block, and does so again and again: a
     /// datagram socket whose peer takes no more, one with a report in its error queue. Such a one is left
     /// alone for a moment. False where it cannot be remembered.
-    fn rest(self: *Epoll, fd: i32) bool {
-        self.resting.append(gpa, fd) catch return false;
-        if (self.resting.items.len == 1) self.rested_ns = clock.nowNs() + limits.idle_rest_ns;
+    fn coolDown(self: *Epoll, fd: i32) bool {
+        self.cooling_down.append(gpa, fd) catch return false;
+        if (self.cooling_down.items.len == 1) self.cooldown_until_ns = clock.nowNs() + limits.cooldown_ns;
         return true;
     }
 
     /// When those that rest are to be asked again.
     fn endRest(self: *Epoll) u64 {
-        if (self.resting.items.len == 0) return std.math.maxInt(u64);
-        if (clock.nowNs() < self.rested_ns) return self.rested_ns;
-        var due = self.resting;
-        self.resting = .empty;
+        if (self.cooling_down.items.len == 0) return std.math.maxInt(u64);
+        if (clock.nowNs() < self.cooldown_until_ns) return self.cooldown_until_ns;
+        var due = self.cooling_down;
+        self.cooling_down = .empty;
         defer due.deinit(gpa);
         for (due.items) |fd| {
             if (self.users.get(fd)) |users| if (users.closing != null) {
@@ -221,7 +222,7 @@ pub const Epoll = struct {
             };
             self.report(fd, linux.EPOLL.ERR);
         }
-        return if (self.resting.items.len == 0) std.math.maxInt(u64) else self.rested_ns;
+        return if (self.cooling_down.items.len == 0) std.math.maxInt(u64) else self.cooldown_until_ns;
     }
 
     /// epoll has nothing to tell of such a descriptor, a file's: it is always ready, and may block.
@@ -244,9 +245,9 @@ pub const Epoll = struct {
 
     /// Takes it out of the list of its descriptor.
     fn forget(self: *Epoll, pending: *Pending) void {
-        self.users.get(pending.watched).?.remove(pending);
+        self.users.get(pending.waiting_on).?.remove(pending);
         pending.stage = .trying;
-        self.users.dropIfUnused(pending.watched);
+        self.users.dropIfUnused(pending.waiting_on);
     }
 
     /// One report of any of the events that somebody waits for. A descriptor that was closed has left
@@ -274,7 +275,7 @@ pub const Epoll = struct {
     }
 
     fn poll(self: *Epoll, deadline_ns: u64) Wake {
-        if (deadline_ns == 0 and self.ring.to_be_asked == 0) return .completions;
+        if (deadline_ns == 0 and self.ring.ops_to_poll == 0) return .completions;
         var events: [events_max]linux.epoll_event = undefined;
         const rc = waitFor(self.epoll, &events, deadline_ns);
         switch (linux.errno(rc)) {
@@ -452,7 +453,7 @@ pub const Epoll = struct {
             self.pool.interrupt(pending);
             lasts = true;
         }
-        if (lasts) _ = self.rest(fd);
+        if (lasts) _ = self.coolDown(fd);
     }
 
     /// What can be had is given, as the end of what was shut down just before.
@@ -482,7 +483,7 @@ pub const Epoll = struct {
     }
 
     fn closed(fd: i32) i32 {
-        return @truncate(@as(isize, @bitCast(linux.close(fd))));
+        return errors.resultOf(linux.close(fd));
     }
 
     // ---- completions ----
@@ -490,12 +491,12 @@ pub const Epoll = struct {
     fn cancel(self: *Epoll, sqe: *const Sqe) i32 {
         const by_fd = sqe.rw_flags & linux.IORING_ASYNC_CANCEL_FD != 0;
         if (by_fd) return self.cancelDescriptor(sqe.fd, sqe.rw_flags & linux.IORING_ASYNC_CANCEL_ALL != 0);
-        const pending = self.by_id.get(sqe.addr) orelse return -@as(i32, @backingInt(linux.E.NOENT));
+        const pending = self.by_id.get(sqe.addr) orelse return errors.negative(.NOENT);
         return self.cancelOne(pending);
     }
 
     fn cancelOne(self: *Epoll, pending: *Pending) i32 {
-        const already = -@as(i32, @backingInt(linux.E.ALREADY));
+        const already = errors.negative(.ALREADY);
         switch (pending.stage) {
             .trying => unreachable, // It is in a list, or has ended.
             .waiting => self.forget(pending),
@@ -536,7 +537,7 @@ pub const Epoll = struct {
             if (!all) return 0;
         }
         if (count > 0) return count;
-        return -@as(i32, @backingInt(if (begun) linux.E.ALREADY else linux.E.NOENT));
+        return errors.negative(if (begun) .ALREADY else .NOENT);
     }
 
     /// One on the descriptor that no thread has begun, if there is one.
@@ -557,7 +558,7 @@ pub const Epoll = struct {
     fn end(self: *Epoll, pending: *Pending, result: i32) void {
         if (pending.known) {
             assert(self.by_id.remove(pending.sqe.user_data));
-            if (!isInternal(pending)) self.ring.to_be_asked -= 1;
+            if (!isInternal(pending)) self.ring.ops_to_poll -= 1;
         }
         self.complete(&pending.sqe, result, pending.cqe_flags);
         self.free.pushBack(pending);

@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const Buffers = @import("../ring/provided_buffers.zig").Buffers;
 const Sqe = @import("../ring/ring.zig").Sqe;
 
@@ -17,7 +18,7 @@ pub const Pending = struct {
     /// It can be found by its number, to be cancelled.
     known: bool = false,
     /// While it waits: for what, and for these events of it.
-    watched: i32 = -1,
+    waiting_on: i32 = -1,
     events: u32 = 0,
     /// connect(2) is under way.
     connecting: bool = false,
@@ -35,7 +36,7 @@ pub const Pending = struct {
 
     /// Where it ends by an error: what a transfer had moved by then is its result all the same.
     pub fn resultAfter(self: *const Pending, errno: linux.E) i32 {
-        return if (self.done > 0) @intCast(self.done) else -@as(i32, @backingInt(errno));
+        return if (self.done > 0) @intCast(self.done) else errors.negative(errno);
     }
 };
 
@@ -49,11 +50,11 @@ pub const Outcome = union(enum) {
     block,
 
     pub fn failure(errno: linux.E) Outcome {
-        return .{ .done = -@as(i32, @backingInt(errno)) };
+        return .{ .done = errors.negative(errno) };
     }
 
     /// Of a system call that is no transfer.
     pub fn of(rc: usize) Outcome {
-        return .{ .done = @truncate(@as(isize, @bitCast(rc))) };
+        return .{ .done = errors.resultOf(rc) };
     }
 };

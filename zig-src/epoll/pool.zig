@@ -6,7 +6,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const gpa = @import("../base/memory.zig").gpa;
 const limits = @import("../base/limits.zig");
-const seam = @import("../base/platform.zig");
+const platform = @import("../base/platform.zig");
 const signal_mask = @import("../base/signal_mask.zig");
 const sync = @import("../base/sync.zig");
 const blocking = @import("blocking.zig");
@@ -28,7 +28,7 @@ pub const Pool = struct {
     signal: ?std.os.linux.SIG = null,
     prepared: bool = false,
     /// Changes with each hand-over and with the end; idle threads wait on it.
-    changes: seam.Atomic(u32) = .init(0),
+    changes: platform.Atomic(u32) = .init(0),
     ending: bool = false,
     /// Gives an ended operation back to its owner.
     give_back: *const fn (pending: *Pending) void,

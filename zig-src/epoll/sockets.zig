@@ -2,17 +2,17 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const buffers = @import("../ring/provided_buffers.zig");
+const provided_buffers = @import("../ring/provided_buffers.zig");
 const descriptors = @import("nonblocking.zig");
 const limits = @import("../base/limits.zig");
-const vectors = @import("iovecs.zig");
+const iovecs = @import("iovecs.zig");
 const Outcome = @import("pending.zig").Outcome;
 const Pending = @import("pending.zig").Pending;
 
 const Direction = enum { in, out };
 
 pub fn recv(pending: *Pending) Outcome {
-    if (pending.buffers) |from| return recvPicked(pending, from);
+    if (pending.buffers) |from| return recvProvided(pending, from);
     const sqe = &pending.sqe;
     const wanted = @min(sqe.len, limits.transfer_max);
     while (true) {
@@ -28,18 +28,18 @@ pub fn recv(pending: *Pending) Outcome {
 }
 
 /// A buffer is in hands only while there is something in it.
-fn recvPicked(pending: *Pending, from: *buffers.Buffers) Outcome {
+fn recvProvided(pending: *Pending, from: *provided_buffers.Buffers) Outcome {
     const sqe = &pending.sqe;
-    const id = from.pick() orelse return .failure(.NOBUFS);
-    const room = from.all(id)[0..if (sqe.len == 0) buffers.size else @min(sqe.len, buffers.size)];
+    const id = from.take() orelse return .failure(.NOBUFS);
+    const room = from.all(id)[0..if (sqe.len == 0) provided_buffers.size else @min(sqe.len, provided_buffers.size)];
     while (true) {
         const rc = linux.recvfrom(sqe.fd, room.ptr, room.len, sqe.rw_flags | linux.MSG.DONTWAIT, null, null);
         const outcome = settled(pending, rc, .in, 0) orelse continue;
         if (outcome == .done and outcome.done > 0) {
-            pending.cqe_flags |= buffers.flagsOf(id);
+            pending.cqe_flags |= provided_buffers.flagsOf(id);
             if (outcome.done == room.len) pending.cqe_flags |= linux.IORING_CQE_F_SOCK_NONEMPTY;
         } else {
-            from.unpick(id);
+            from.untake(id);
         }
         return outcome;
     }
@@ -65,10 +65,10 @@ pub fn recvMessage(pending: *Pending) Outcome {
     const pieces = message.iov[0..@intCast(message.iovlen)];
     const total = inPieces(pieces, message.controllen);
     while (true) {
-        var rest: [vectors.pieces_max]std.posix.iovec = undefined;
+        var rest: [iovecs.pieces_max]std.posix.iovec = undefined;
         var part = message.*;
         if (pending.done > 0) {
-            const left = vectors.remaining(std.posix.iovec, &rest, pieces, pending.done);
+            const left = iovecs.remaining(std.posix.iovec, &rest, pieces, pending.done);
             part.iov = left.ptr;
             part.iovlen = @intCast(left.len);
         }
@@ -89,10 +89,10 @@ pub fn sendMessage(pending: *Pending) Outcome {
     const pieces = message.iov[0..@intCast(message.iovlen)];
     const total = inPieces(pieces, message.controllen);
     while (true) {
-        var rest: [vectors.pieces_max]std.posix.iovec_const = undefined;
+        var rest: [iovecs.pieces_max]std.posix.iovec_const = undefined;
         var part = message.*;
         if (pending.done > 0) {
-            const left = vectors.remaining(std.posix.iovec_const, &rest, pieces, pending.done);
+            const left = iovecs.remaining(std.posix.iovec_const, &rest, pieces, pending.done);
             part.iov = left.ptr;
             part.iovlen = @intCast(left.len);
         }
@@ -104,7 +104,7 @@ pub fn sendMessage(pending: *Pending) Outcome {
 /// How many bytes MSG_WAITALL waits for. With control data it does not: more of it would come over what is
 /// there, and be sent again. io_uring has the same rule.
 fn inPieces(pieces: anytype, control_len: usize) u32 {
-    return if (control_len > 0) 0 else vectors.total(pieces);
+    return if (control_len > 0) 0 else iovecs.total(pieces);
 }
 
 /// What a transfer's call came to; null: call again.

@@ -27,8 +27,8 @@ pub fn open(shard: *Shard, task: *Task, path: []const u8, flags: i32, mode: u32)
     const copy = try gpa.dupeSentinel(u8, path, 0);
     errdefer gpa.free(copy);
     const op = try shard.ops.take(task, shard);
-    op.kept = copy;
-    op.undo = .close_descriptor;
+    op.owned_bytes = copy;
+    op.unclaimed = .close_descriptor;
     var how: linux.O = @bitCast(flags);
     how.CLOEXEC = true;
     var sqe: Sqe = undefined;

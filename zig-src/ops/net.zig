@@ -2,11 +2,12 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const Shard = @import("../scheduler/shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
 const Op = @import("../task/op.zig").Op;
-const buffers = @import("../ring/provided_buffers.zig");
+const provided_buffers = @import("../ring/provided_buffers.zig");
 const fs = @import("fs.zig");
 const gpa = @import("../base/memory.zig").gpa;
 
@@ -49,12 +50,12 @@ extern "c" fn inet_pton(family: c_int, text: [*:0]const u8, address: *anyopaque)
 pub fn bind(address: []align(4) const u8, kind: u32) i32 {
     const given: *const linux.sockaddr = @ptrCast(address.ptr);
     const rc = linux.socket(given.family, kind | linux.SOCK.CLOEXEC, 0);
-    if (linux.errno(rc) != .SUCCESS) return -@as(i32, @backingInt(linux.errno(rc)));
+    if (linux.errno(rc) != .SUCCESS) return errors.negative(linux.errno(rc));
     const fd: i32 = @intCast(rc);
     const errno = linux.errno(linux.bind(fd, given, @intCast(address.len)));
     if (errno == .SUCCESS) return fd;
     _ = linux.close(fd);
-    return -@as(i32, @backingInt(errno));
+    return errors.negative(errno);
 }
 
 /// Gives the descriptor, or -errno.
@@ -68,13 +69,13 @@ pub fn listen(address: *const Address, backlog: u32, reuse_port: bool) i32 {
     const errno = if (bound == .SUCCESS) linux.errno(linux.listen(fd, backlog)) else bound;
     if (errno == .SUCCESS) return fd;
     _ = linux.close(fd);
-    return -@as(i32, @backingInt(errno));
+    return errors.negative(errno);
 }
 
 pub fn socket(address: *const Address) i32 {
     const rc = linux.socket(address.storage.family, linux.SOCK.STREAM | linux.SOCK.CLOEXEC, 0);
     const errno = linux.errno(rc);
-    return if (errno == .SUCCESS) @intCast(rc) else -@as(i32, @backingInt(errno));
+    return if (errno == .SUCCESS) @intCast(rc) else errors.negative(errno);
 }
 
 /// In host order, or -errno.
@@ -83,12 +84,12 @@ pub fn localPort(fd: i32) i32 {
     var len: linux.socklen_t = @sizeOf(linux.sockaddr.in6);
     const errno = linux.errno(linux.getsockname(fd, @ptrCast(&storage), &len));
     // The port is at the same place for both families.
-    return if (errno == .SUCCESS) std.mem.bigToNative(u16, storage.port) else -@as(i32, @backingInt(errno));
+    return if (errno == .SUCCESS) std.mem.bigToNative(u16, storage.port) else errors.negative(errno);
 }
 
 pub fn accept(shard: *Shard, task: *Task, fd: i32) Error!*Op {
     const op = try shard.ops.take(task, shard);
-    op.undo = .close_descriptor;
+    op.unclaimed = .close_descriptor;
     var sqe: Sqe = undefined;
     sqe.prep_accept(fd, null, null, linux.SOCK.CLOEXEC);
     shard.launch(op, sqe);
@@ -99,7 +100,7 @@ pub fn accept(shard: *Shard, task: *Task, fd: i32) Error!*Op {
 pub fn connect(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*Op {
     const op = try takeWithAddress(shard, task, address);
     var sqe: Sqe = undefined;
-    sqe.prep_connect(fd, @ptrCast(@alignCast(op.kept.?.ptr)), @intCast(address.len));
+    sqe.prep_connect(fd, @ptrCast(@alignCast(op.owned_bytes.?.ptr)), @intCast(address.len));
     shard.launch(op, sqe);
     return op;
 }
@@ -107,10 +108,10 @@ pub fn connect(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*
 /// The same with a new socket, which is the op's from here on, and its result.
 pub fn connectNew(shard: *Shard, task: *Task, fd: i32, address: []const u8) Error!*Op {
     const op = try takeWithAddress(shard, task, address);
-    op.undo = .close_descriptor;
+    op.unclaimed = .close_descriptor;
     op.socket = fd;
     var sqe: Sqe = undefined;
-    sqe.prep_connect(fd, @ptrCast(@alignCast(op.kept.?.ptr)), @intCast(address.len));
+    sqe.prep_connect(fd, @ptrCast(@alignCast(op.owned_bytes.?.ptr)), @intCast(address.len));
     shard.launch(op, sqe);
     return op;
 }
@@ -119,7 +120,7 @@ fn takeWithAddress(shard: *Shard, task: *Task, address: []const u8) Error!*Op {
     const copy = try gpa.dupeSentinel(u8, address, 0); // malloc aligns it for any sockaddr.
     errdefer gpa.free(copy);
     const op = try shard.ops.take(task, shard);
-    op.kept = copy;
+    op.owned_bytes = copy;
     return op;
 }
 
@@ -136,14 +137,14 @@ pub fn recv(shard: *Shard, task: *Task, fd: i32, buffer: []u8, flags: u32, drain
 
 /// The same into a buffer that the kernel picks when something has come: the completion names it.
 /// At most `length` bytes, and at most what such a buffer holds.
-pub fn recvPicked(shard: *Shard, task: *Task, fd: i32, length: usize, drained: bool) Error!*Op {
+pub fn recvProvided(shard: *Shard, task: *Task, fd: i32, length: usize, drained: bool) Error!*Op {
     const op = try shard.ops.take(task, shard);
-    op.picks = true;
+    op.selects_buffer = true;
     var sqe: Sqe = undefined;
     sqe.prep_recv(fd, &.{}, 0);
-    sqe.len = @intCast(@min(length, buffers.size));
+    sqe.len = @intCast(@min(length, provided_buffers.size));
     sqe.flags |= linux.IOSQE_BUFFER_SELECT;
-    sqe.buf_index = buffers.group;
+    sqe.buf_index = provided_buffers.group;
     if (drained) sqe.ioprio |= linux.IORING_RECVSEND_POLL_FIRST;
     shard.launch(op, sqe);
     return op;
@@ -177,7 +178,7 @@ pub fn shutdown(shard: *Shard, task: *Task, fd: i32, how: u32) Error!*Op {
 /// `message` and all it points to are the caller's until the op has ended.
 pub fn recvMessage(shard: *Shard, task: *Task, fd: i32, message: *linux.msghdr, flags: u32) Error!*Op {
     const op = try shard.ops.take(task, shard);
-    op.undo = .{ .close_passed = message };
+    op.unclaimed = .{ .close_passed = message };
     var sqe: Sqe = undefined;
     sqe.prep_recvmsg(fd, message, flags);
     shard.launch(op, sqe);

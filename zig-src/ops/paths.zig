@@ -20,7 +20,7 @@ fn take(shard: *Shard, task: *Task, first: []const u8, second: []const u8) Error
     both[first.len] = 0;
     @memcpy(both[first.len + 1 ..], second);
     const op = try shard.ops.take(task, shard);
-    op.kept = both;
+    op.owned_bytes = both;
     return .{ .op = op, .first = both[0..first.len :0], .second = both[first.len + 1 .. :0] };
 }
 

@@ -103,22 +103,22 @@ fn multishot(sqe: *const Sqe) ?[]const u8 {
 /// False for what only io_uring can do where the backend is another; the kernel's own opinion comes as
 /// the result.
 pub fn supported(shard: *const Shard, sqe: *const Sqe) bool {
-    return shard.crew.backend == .io_uring or shard.crew.info.supports(sqe.opcode);
+    return shard.scheduler.backend == .io_uring or shard.scheduler.info.supports(sqe.opcode);
 }
 
 /// An entry that `refusal` has nothing against. A new descriptor that nobody takes is closed.
 pub fn submit(shard: *Shard, task: *Task, sqe: *const Sqe) fs.Error!*Op {
     const op = try shard.ops.take(task, shard);
     switch (sqe.opcode) {
-        .OPENAT, .OPENAT2, .ACCEPT, .SOCKET, .FIXED_FD_INSTALL => op.undo = .close_descriptor,
+        .OPENAT, .OPENAT2, .ACCEPT, .SOCKET, .FIXED_FD_INSTALL => op.unclaimed = .close_descriptor,
         .RECVMSG => if (sqe.addr != 0) {
-            op.undo = .{ .close_passed = @ptrFromInt(sqe.addr) };
+            op.unclaimed = .{ .close_passed = @ptrFromInt(sqe.addr) };
         },
         else => if (@backingInt(sqe.opcode) == opcode_pipe and sqe.addr != 0) {
-            op.undo = .{ .close_pair = @ptrFromInt(sqe.addr) };
+            op.unclaimed = .{ .close_pair = @ptrFromInt(sqe.addr) };
         },
     }
-    op.verbatim = true;
+    op.is_user_sqe = true;
     shard.launch(op, sqe.*);
     return op;
 }

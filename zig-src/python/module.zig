@@ -3,33 +3,38 @@
 
 const std = @import("std");
 const api = @import("cpython/api.zig");
-const helpers = @import("cpython/callbacks.zig");
-const host = &@import("task/py_interpreter.zig").host;
+const callbacks = @import("cpython/callbacks.zig");
+const interpreter = &@import("task/py_interpreter.zig").interpreter;
 const object = @import("cpython/object.zig");
-const messages = @import("py_messages.zig");
-const op = @import("io/operation.zig");
-const op_methods = @import("io/operation_methods.zig");
+const py_messages = @import("py_messages.zig");
+const operation = @import("io/operation.zig");
+const operation_methods = @import("io/operation_methods.zig");
 const descriptor = @import("io/descriptor.zig");
-const signals = @import("py_signals.zig");
+const py_signals = @import("py_signals.zig");
 const yield = @import("task/yield.zig");
-const raw = @import("io/generic_op.zig");
+const generic_op = @import("io/generic_op.zig");
 const read_files = @import("io/read_files.zig");
 const read_many = @import("io/read_many.zig");
-const registered = @import("io/registered_buffers.zig");
-const sqe = @import("io/user_sqe.zig");
+const copy = @import("files/copy.zig");
+const ranges = @import("files/ranges.zig");
+const walker = @import("files/walker.zig");
+const DirEntry = @import("files/entry.zig").DirEntry;
+const registered_buffers = @import("io/registered_buffers.zig");
+const user_sqe = @import("io/user_sqe.zig");
 const exchange_type = @import("sync/exchange_type.zig");
 const ended = @import("task/ended.zig");
 const room = @import("task/room.zig");
 const Future = @import("sync/future.zig").Future;
 const NativeJoin = @import("task/native_join.zig").NativeJoin;
 const PyRuntime = @import("task/py_runtime.zig").PyRuntime;
-const Incoming = @import("io/accept_multishot.zig").Incoming;
+const AcceptMultishot = @import("io/accept_multishot.zig").AcceptMultishot;
 const PyTask = @import("task/py_task.zig").PyTask;
-const Segments = @import("io/recv_multishot.zig").Segments;
+const RecvMultishot = @import("io/recv_multishot.zig").RecvMultishot;
 const Shard = @import("../scheduler/shard.zig").Shard;
-const Timeout = @import("task/cancel_scope.zig").Timeout;
+const CancelScope = @import("task/cancel_scope.zig").CancelScope;
 const Loop = @import("loop/loop.zig").Loop;
 const loop_types = @import("loop/types.zig");
+const tls = @import("tls/engine_type.zig");
 const Object = api.Object;
 const py = &api.py;
 
@@ -43,7 +48,7 @@ var functions = [_]api.MethodDef{
     ),
     object.method(
         "open",
-        &op_methods.open,
+        &operation_methods.open,
         api.meth_fastcall,
         "(path, name, flags, mode, /)",
         "An awaitable of the Descriptor.",
@@ -57,87 +62,114 @@ var functions = [_]api.MethodDef{
     ),
     object.method(
         "register_buffer",
-        &registered.register,
+        &registered_buffers.register,
         api.meth_one,
         "(buffer, /)",
         "Its place in the ring of this task's shard.",
     ),
-    object.method("unregister_buffer", &registered.unregister, api.meth_one, "(place, /)", "The other way round."),
-    object.method("sleep", &op_methods.sleep, api.meth_one, "(duration_ns, /)", "An awaitable."),
+    object.method(
+        "unregister_buffer",
+        &registered_buffers.unregister,
+        api.meth_one,
+        "(place, /)",
+        "The other way round.",
+    ),
+    object.method("sleep", &operation_methods.sleep, api.meth_one, "(duration_ns, /)", "An awaitable."),
     object.method(
         "nop",
-        &op_methods.nop,
+        &operation_methods.nop,
         api.meth_noargs,
         "()",
         "An awaitable that goes through the ring and does nothing.",
     ),
     object.method(
         "submit",
-        &raw.submit,
+        &generic_op.submit,
         api.meth_fastcall,
         "(opcode, fd, off, addr, length, op_flags, extra, name, outcome, /)",
         "An awaitable of the result.",
     ),
     object.method(
         "message",
-        &raw.message,
+        &generic_op.message,
         api.meth_fastcall,
         "(opcode, fd, buffers, address, control, flags, /)",
         "sendmsg or recvmsg: an awaitable of (bytes, length of the address, length of the control data, flags).",
     ),
-    object.method("submit_sqe", &sqe.submit, api.meth_fastcall, "(sqe, keep, /)", "An awaitable of (res, flags)."),
-    object.method("address_of", &sqe.addressOf, api.meth_one, "(buffer, /)", "Where its bytes lie."),
-    object.method("ops_in_flight", &sqe.opsInFlight, api.meth_one, "(runtime, /)", "A list, one number per shard."),
-    object.method("count_affinity_violation", &sqe.countViolation, api.meth_one, "(runtime, /)", "Count one."),
+    object.method("submit_sqe", &user_sqe.submit, api.meth_fastcall, "(sqe, keep, /)", "An awaitable of (res, flags)."),
+    object.method("address_of", &user_sqe.addressOf, api.meth_one, "(buffer, /)", "Where its bytes lie."),
+    object.method(
+        "ops_in_flight",
+        &user_sqe.opsInFlight,
+        api.meth_one,
+        "(runtime, /)",
+        "A list, one number per shard.",
+    ),
+    object.method("count_affinity_violation", &user_sqe.countViolation, api.meth_one, "(runtime, /)", "Count one."),
     object.method(
         "read_files",
         &read_files.readFiles,
         api.meth_fastcall,
-        "(paths, names, depth, results, told, /)",
+        "(paths, names, depth, results, told, budget, done, /)",
         "An awaitable of a list of bytes and OSErrors.",
     ),
-    object.method("signal_add", &signals.add, api.meth_fastcall, "(number, eventfd, /)", "A key."),
-    object.method("signal_take", &signals.take, api.meth_one, "(key, /)", "How often it came."),
-    object.method("signal_watched", &signals.watched, api.meth_one, "(number, /)", "Whether it is awaited."),
-    object.method("signal_remove", &signals.remove, api.meth_one, "(key, /)", "The handler of before comes back."),
+    object.method(
+        "read_ranges",
+        &ranges.readRanges,
+        api.meth_fastcall,
+        "(paths, labels, files, offsets, lengths, into, gap, largest, depth, results, done, told, /)",
+        "An awaitable of a list of bytes, or numbers of bytes, and OSErrors.",
+    ),
+    object.method(
+        "copy_data",
+        &copy.copyData,
+        api.meth_fastcall,
+        "(source, target, offset, size, most, /)",
+        "Blocks: (offset, errno).",
+    ),
+    object.method("walker", &walker.make, api.meth_fastcall, "(path, options, metadata, /)", "A walk."),
+    object.method("signal_add", &py_signals.add, api.meth_fastcall, "(number, eventfd, /)", "A key."),
+    object.method("signal_take", &py_signals.take, api.meth_one, "(key, /)", "How often it came."),
+    object.method("signal_watched", &py_signals.watched, api.meth_one, "(number, /)", "Whether it is awaited."),
+    object.method("signal_remove", &py_signals.remove, api.meth_one, "(key, /)", "The handler of before comes back."),
     object.method(
         "send",
-        &messages.send,
+        &py_messages.send,
         api.meth_fastcall,
         "(runtime, shard, tag, value, direct, /)",
         "Whether there was room.",
     ),
     object.method(
         "send_many",
-        &messages.sendMany,
+        &py_messages.sendMany,
         api.meth_fastcall,
         "(runtime, shard, pairs, direct, /)",
         "How many there was room for.",
     ),
-    object.method("flush", &messages.flush, api.meth_noargs, "()", "A ticket for all that this shard has sent."),
+    object.method("flush", &py_messages.flush, api.meth_noargs, "()", "A ticket for all that this shard has sent."),
     object.method(
         "sent",
-        &messages.sent,
+        &py_messages.sent,
         api.meth_noargs,
         "()",
         "The same after a send: nothing is lost where nobody awaits it.",
     ),
     object.method(
         "here",
-        &messages.here,
+        &py_messages.here,
         api.meth_fastcall,
         "(runtime, shard, /)",
         "RuntimeError where this thread runs another shard or none.",
     ),
     object.method(
         "next_event",
-        &messages.nextEvent,
+        &py_messages.nextEvent,
         api.meth_fastcall,
         "(runtime, shard, hot, /)",
         "An awaitable of the next message.",
     ),
-    object.method("next_hot_count", &messages.nextHotCount, api.meth_one, "(tag, /)", "An awaitable of the sum."),
-    object.method("take_hot_count", &messages.takeHotCount, api.meth_one, "(tag, /)", "The sum now."),
+    object.method("next_hot_count", &py_messages.nextHotCount, api.meth_one, "(tag, /)", "An awaitable of the sum."),
+    object.method("take_hot_count", &py_messages.takeHotCount, api.meth_one, "(tag, /)", "The sum now."),
     object.method(
         "exchange",
         &exchange_type.make,
@@ -147,10 +179,10 @@ var functions = [_]api.MethodDef{
     ),
     object.method("ended", &ended.ended, api.meth_one, "(handle, /)", "Waits for a task's end, without its outcome."),
     object.method("future", &Future.make, api.meth_noargs, "()", "A Future that is not set."),
-    object.method("timeout", &Timeout.make, api.meth_noargs, "()", "A time limit that is not armed."),
+    object.method("timeout", &CancelScope.make, api.meth_noargs, "()", "A time limit that is not armed."),
     object.method(
         "redeliver",
-        &Timeout.redeliver,
+        &CancelScope.redeliver,
         api.meth_one,
         "(error, /)",
         "Raise this CancelledError again, at the next await.",
@@ -191,6 +223,15 @@ var functions = [_]api.MethodDef{
         "()",
         "The number of the shard that runs this task; RuntimeError outside a spargio task.",
     ),
+    object.method("tls_open", &tls.open, api.meth_fastcall, "(path, make_error, /)", "None, or why not."),
+    object.method("tls_watch", &tls.watch, api.meth_noargs, "()", "The next SSL object is wanted."),
+    object.method(
+        "tls_engine",
+        &tls.make,
+        api.meth_fastcall,
+        "(owner, lenient, receiving, sending, writing, /)",
+        "A TlsEngine, or None.",
+    ),
     object.method("raise_if_cancelled", &raiseIfCancelled, api.meth_noargs, "()", "CancelledError if one is wanted."),
 };
 
@@ -202,7 +243,7 @@ fn currentTask(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
 fn supports(_: ?*Object, argument: *Object) callconv(.c) ?*Object {
     const shard = demandShard("supports()") orelse return null;
     const opcode = object.unsigned(argument, "opcode", 255) orelse return null;
-    return py.PyBool_FromLong(@intFromBool(shard.crew.info.supports(@fromBackingInt(@intCast(opcode)))));
+    return py.PyBool_FromLong(@intFromBool(shard.scheduler.info.supports(@fromBackingInt(@intCast(opcode)))));
 }
 
 /// In a spargio task, or in a callback of a loop of ours.
@@ -247,13 +288,14 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         "spargio was imported before in this process, and works only once: leave its modules in sys.modules",
     );
     object.header_size = std.mem.alignForward(usize, header_size, 16);
-    host.locked = locked != 0;
-    if (!helpers.load(dict)) return null;
-    if (!PyTask.define() or !op.define() or !descriptor.Descriptor.define() or !Timeout.define() or
-        !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !raw.define() or
-        !messages.define() or !sqe.define() or !Segments.define() or !Incoming.define() or
-        !read_files.define() or !read_many.define() or !PyRuntime.define() or !NativeJoin.define() or
-        !yield.define()) return null;
+    interpreter.locked = locked != 0;
+    if (!callbacks.load(dict)) return null;
+    if (!PyTask.define() or !operation.define() or !descriptor.Descriptor.define() or !CancelScope.define() or
+        !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !generic_op.define() or
+        !py_messages.define() or !user_sqe.define() or !RecvMultishot.define() or !AcceptMultishot.define() or
+        !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or
+        !PyRuntime.define() or !NativeJoin.define() or !yield.define() or
+        !tls.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);
@@ -265,6 +307,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         .{ "Descriptor", descriptor.Descriptor.Type },
         .{ "Future", Future.Type },
         .{ "Runtime", PyRuntime.Type },
+        .{ "DirEntry", DirEntry.Type },
     }) |entry| {
         if (!put(result, entry[0], api.ref(entry[1].class))) return null;
     }

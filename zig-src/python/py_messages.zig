@@ -5,12 +5,11 @@ const std = @import("std");
 const api = @import("cpython/api.zig");
 const errors = @import("../base/errors.zig");
 const forgotten = @import("cpython/forgotten.zig");
-const helpers_module = @import("cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
+const callbacks = @import("cpython/callbacks.zig");
 const messages = @import("../scheduler/messages.zig");
 const object = @import("cpython/object.zig");
 const outside = @import("../queue/lane.zig").outside;
-const Crew = @import("../scheduler/scheduler.zig").Crew;
+const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Interest = @import("../message/mailbox.zig").Interest;
 const Message = messages.Message;
 const PyRuntime = @import("task/py_runtime.zig").PyRuntime;
@@ -31,7 +30,7 @@ const Home = struct {
 
     /// Of a shard that runs Python tasks.
     fn of(shard: *Shard) Home {
-        return .{ .runtime = PyRuntime.ofCrew(shard.crew).handle, .shard = shard.id };
+        return .{ .runtime = PyRuntime.ofScheduler(shard.scheduler).handle, .shard = shard.id };
     }
 };
 
@@ -121,7 +120,7 @@ fn eventOf(message: Message) ?*Object {
     const from = if (message.from == outside) api.none() else py.PyLong_FromLongLong(message.from) orelse return null;
     const tag = py.PyLong_FromLongLong(message.tag) orelse return null;
     const value = py.PyLong_FromLongLong(message.value) orelse return null;
-    return api.call(helpers.Event, &.{ from, tag, value });
+    return api.call(callbacks.table.Event, &.{ from, tag, value });
 }
 
 /// For a task of `shard`; of any, where that is null.
@@ -152,7 +151,7 @@ fn isHere(runtime: *Object, number: *Object) bool {
     if (Shard.current() == target.shard) return true;
     const id = target.shard.id;
     const format = "this is the context of shard {d}, not of ";
-    _ = if (Shard.currentOf(target.crew)) |own|
+    _ = if (Shard.currentOf(target.scheduler)) |own|
         api.raiseFormat(py.PyExc_RuntimeError.*, format ++ "shard {d}", .{ id, own.id })
     else
         api.raiseFormat(py.PyExc_RuntimeError.*, format ++ "this thread", .{id});
@@ -163,7 +162,7 @@ fn isHere(runtime: *Object, number: *Object) bool {
 fn counterOf(tag_object: *Object, comptime what: []const u8) ?u8 {
     const tag = object.unsigned(tag_object, "tag", std.math.maxInt(u16)) orelse return null;
     _ = PyTask.demand(what) orelse return null;
-    switch (Shard.current().?.crew.tags.of(@intCast(tag))) {
+    switch (Shard.current().?.scheduler.tags.of(@intCast(tag))) {
         .counter => |n| return n,
         else => {},
     }
@@ -196,22 +195,22 @@ pub fn sent(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     return ticket;
 }
 
-const Target = struct { crew: *Crew, shard: *Shard };
+const Target = struct { scheduler: *Scheduler, shard: *Shard };
 
 fn targetOf(runtime: *Object, number: *Object) ?Target {
     if (!PyRuntime.Type.is(runtime)) {
         _ = api.raise(py.PyExc_TypeError.*, "a send takes a runtime");
         return null;
     }
-    const crew = &PyRuntime.of(runtime).runtime.crew;
-    const id = object.unsigned(number, "shard", crew.shards.len - 1) orelse return null;
-    const err: errors.Error = if (crew.forked())
+    const scheduler = &PyRuntime.of(runtime).runtime.scheduler;
+    const id = object.unsigned(number, "shard", scheduler.shards.len - 1) orelse return null;
+    const err: errors.Error = if (scheduler.forked())
         error.Forked
-    else if (crew.stop.load(.acquire) != 0)
+    else if (scheduler.stop.load(.acquire) != 0)
         error.Closed
     else
-        return .{ .crew = crew, .shard = &crew.shards[@intCast(id)] };
-    _ = helpers_module.raiseCode(errors.fromError(err));
+        return .{ .scheduler = scheduler, .shard = &scheduler.shards[@intCast(id)] };
+    _ = callbacks.raiseCode(errors.fromError(err));
     return null;
 }
 
@@ -225,8 +224,8 @@ fn messageOf(tag: *Object, value: *Object) ?Message {
 
 fn sendOne(target: Target, given: Message, direct: bool) bool {
     var message = given;
-    if (direct) if (Shard.currentOf(target.crew)) |own| return messages.sendDirect(own, target.shard, message);
-    return messages.send(target.crew, target.shard, (&message)[0..1]) == 1;
+    if (direct) if (Shard.currentOf(target.scheduler)) |own| return messages.sendDirect(own, target.shard, message);
+    return messages.send(target.scheduler, target.shard, (&message)[0..1]) == 1;
 }
 
 /// send(runtime, shard, tag, value, direct) -> whether there was room
@@ -254,7 +253,7 @@ pub fn sendMany(_: ?*Object, arguments: [*]const *Object, count: isize) callconv
             message.* = pairAt(arguments[2], i) orelse return null;
         }
         const taken = if (direct == 1) sendEach(target, batch[0..size]) else messages.send(
-            target.crew,
+            target.scheduler,
             target.shard,
             batch[0..size],
         );

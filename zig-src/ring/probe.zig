@@ -5,7 +5,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const Failure = @import("../base/failure.zig").Failure;
 const limits = @import("../base/limits.zig");
-const seam = @import("../base/platform.zig");
+const platform = @import("../base/platform.zig");
 const cpus = @import("../base/cpus.zig");
 
 pub const Capabilities = packed struct(u64) {
@@ -68,7 +68,7 @@ var memory: std.atomic.Value(enum(u8) { empty, writing, full }) = .init(.empty);
 /// For a runtime's start: a kernel does not unlearn what it could, so one ring is tried per process.
 /// Where rings have been forbidden meanwhile, those of the shards will tell.
 pub fn known(failure: *Failure) Info {
-    if (comptime seam.simulated) return seam.machine.probe();
+    if (comptime platform.simulated) return platform.machine.probe();
     // Acquire pairs with the release below.
     if (memory.load(.acquire) == .full) {
         var info = remembered;

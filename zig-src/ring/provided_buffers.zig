@@ -24,7 +24,7 @@ pub const Buffers = struct {
     free: [count]u8 = undefined,
     free_count: u8 = 0,
     /// Filled, and not given back yet.
-    in_hands: u32 = 0,
+    in_use: u32 = 0,
 
     /// On the thread of the ring `fd`; -1: for a shard without io_uring. Null where the kernel cannot,
     /// or has no memory.
@@ -39,7 +39,7 @@ pub const Buffers = struct {
         ) catch return null;
         if (fd < 0) {
             var self: Buffers = .{ .ring = null, .memory = memory };
-            for (0..count) |id| self.unpick(@intCast(count - 1 - id));
+            for (0..count) |id| self.untake(@intCast(count - 1 - id));
             return self;
         }
         const ring = IoUring.setup_buf_ring(fd, count, group, .{ .inc = false }) catch {
@@ -74,22 +74,22 @@ pub const Buffers = struct {
 
     /// The kernel may fill it again.
     pub fn giveBack(self: *Buffers, id: u16) void {
-        assert(self.in_hands > 0);
-        self.in_hands -= 1;
-        const ring = self.ring orelse return self.unpick(id);
+        assert(self.in_use > 0);
+        self.in_use -= 1;
+        const ring = self.ring orelse return self.untake(id);
         IoUring.buf_ring_add(ring, self.all(id), id, mask, 0);
         IoUring.buf_ring_advance(ring, 1);
     }
 
     /// In the kernel's place: nothing came into it.
-    pub fn unpick(self: *Buffers, id: u16) void {
+    pub fn untake(self: *Buffers, id: u16) void {
         assert(self.ring == null);
         self.free[self.free_count] = @intCast(id);
         self.free_count += 1;
     }
 
     /// In the kernel's place: one to fill. Null where all are in hands.
-    pub fn pick(self: *Buffers) ?u16 {
+    pub fn take(self: *Buffers) ?u16 {
         assert(self.ring == null);
         if (self.free_count == 0) return null;
         self.free_count -= 1;

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 
 /// For a shard without io_uring: the places are kept here alone, a transfer is an ordinary one.
 pub const no_ring = -1;
@@ -25,7 +26,7 @@ pub const Fixed = struct {
             table.nr = slots;
             table.flags = linux.IORING_RSRC_REGISTER_SPARSE;
             const rc = linux.io_uring_register(ring, .REGISTER_BUFFERS2, &table, @sizeOf(@TypeOf(table)));
-            if (linux.errno(rc) != .SUCCESS) return -@as(i32, @backingInt(linux.errno(rc)));
+            if (linux.errno(rc) != .SUCCESS) return errors.negative(linux.errno(rc));
             self.has_table = true;
         }
         for (&self.regions, 0..) |*region, slot| {
@@ -36,7 +37,7 @@ pub const Fixed = struct {
             self.used += 1;
             return @intCast(slot);
         }
-        return -@as(i32, @backingInt(linux.E.NOBUFS));
+        return errors.negative(.NOBUFS);
     }
 
     /// Transfers under way keep its pages.
@@ -58,7 +59,7 @@ pub const Fixed = struct {
         change.nr = 1;
         const rc = linux.io_uring_register(ring, .REGISTER_BUFFERS_UPDATE, &change, @sizeOf(@TypeOf(change)));
         const errno = linux.errno(rc);
-        return if (errno == .SUCCESS) 0 else -@as(i32, @backingInt(errno));
+        return if (errno == .SUCCESS) 0 else errors.negative(errno);
     }
 
     /// The place of the registered memory that all of `memory` lies in.

@@ -12,7 +12,7 @@ const gpa = @import("../base/memory.zig").gpa;
 const limits = @import("../base/limits.zig");
 const probe = @import("probe.zig");
 const Info = probe.Info;
-const seam = @import("../base/platform.zig");
+const platform = @import("../base/platform.zig");
 const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
 
@@ -65,13 +65,13 @@ pub const Ring = struct {
     /// Threads of a stand-in's that no signal ended, and that are in their call for ever.
     threads_left: u64 = 0,
     /// Operations under way that go on only when `submit` or `wait` is called; of a stand-in.
-    to_be_asked: u32 = 0,
+    ops_to_poll: u32 = 0,
 
     pub const InitError = error{NoRing};
 
     /// Makes a disabled ring; `enable` is called on the thread that will own it.
     pub fn init(options: *const Options, info: *const Info, failure: *Failure) InitError!Ring {
-        if (comptime seam.simulated) return seam.machine.makeRing(options, failure);
+        if (comptime platform.simulated) return platform.machine.makeRing(options, failure);
         var params = std.mem.zeroes(linux.io_uring_params);
         params.flags = setupFlags(options, info) | linux.IORING_SETUP_R_DISABLED;
         params.cq_entries = options.ring_entries * 4;
@@ -244,8 +244,8 @@ pub const Ring = struct {
     }
 
     /// True where `submit` must be called now and then although the kernel asks for nothing.
-    pub fn mustBeAsked(self: *const Ring) bool {
-        return self.to_be_asked > 0;
+    pub fn needsPolling(self: *const Ring) bool {
+        return self.ops_to_poll > 0;
     }
 
     /// A stand-in's side: the next SQE, if there is one.
@@ -365,13 +365,13 @@ pub const Ring = struct {
     /// The kernel queues work and then notes it, which may be after a call has done the work already: the
     /// note would stay, and `hasTaskWork` say so for ever. Taken away before a call, which does all that is
     /// queued by then, it is right again.
-    fn takeNote(self: *Ring) bool {
+    fn clearTaskrun(self: *Ring) bool {
         if (@atomicLoad(u32, self.uring.sq.flags, .monotonic) & linux.IORING_SQ_TASKRUN == 0) return false;
         _ = @atomicRmw(u32, self.uring.sq.flags, .And, ~@as(u32, linux.IORING_SQ_TASKRUN), .seq_cst);
         return true;
     }
 
-    fn putNoteBack(self: *Ring) void {
+    fn restoreTaskrun(self: *Ring) void {
         _ = @atomicRmw(u32, self.uring.sq.flags, .Or, linux.IORING_SQ_TASKRUN, .seq_cst);
     }
 
@@ -390,7 +390,7 @@ pub const Ring = struct {
         var arg = std.mem.zeroes(linux.io_uring_getevents_arg);
         const ts = clock.toTimespec(if (deadline_ns) |deadline| deadline -| clock.nowNs() else 0);
         if (deadline_ns != null) arg.ts = @intFromPtr(&ts);
-        const noted = self.takeNote();
+        const noted = self.clearTaskrun();
         const rc = linux.syscall6(
             .io_uring_enter,
             @intCast(self.uring.fd),
@@ -401,17 +401,17 @@ pub const Ring = struct {
             @sizeOf(linux.io_uring_getevents_arg),
         );
         switch (linux.errno(rc)) {
-            .SUCCESS => if (noted and rc < to_submit) self.putNoteBack(), // It did not come to the work.
+            .SUCCESS => if (noted and rc < to_submit) self.restoreTaskrun(), // It did not come to the work.
             .TIME => return .timeout,
             .INTR => {
-                if (noted) self.putNoteBack();
+                if (noted) self.restoreTaskrun();
                 return .interrupted;
             },
             // The kernel is short of memory or of room for completions: what was not taken stays
             // queued and goes with the next call, after completions were reaped.
             .AGAIN, .BUSY, .NOMEM => {
                 self.submits_refused += 1;
-                if (noted) self.putNoteBack();
+                if (noted) self.restoreTaskrun();
                 if (wanted > 0 and !self.ready()) pause();
                 return .completions;
             },
@@ -527,7 +527,7 @@ test "a note of work that is done already does not stay" {
     var ring = try Ring.init(&.{ .ring_entries = 8 }, &info, &failure);
     defer ring.deinit();
     try std.testing.expectEqual(.SUCCESS, ring.enable());
-    ring.putNoteBack();
+    ring.restoreTaskrun();
     try std.testing.expect(ring.hasTaskWork());
     ring.submit();
     try std.testing.expect(!ring.hasTaskWork());

@@ -29,7 +29,7 @@ pub const NativeTask = struct {
     /// From the first time that it waits for another.
     waits: ?*Waits = null,
 
-    const vtable: VTable = .{ .hosted = false, .poll = poll, .abandon = abandon, .release = released };
+    const vtable: VTable = .{ .interpreted = false, .poll = poll, .abandon = abandon, .release = released };
 
     /// `runtime_handle` is pinned by the caller. `join`, where wanted, gets the handle, or 0 if there is
     /// none because the task was refused.

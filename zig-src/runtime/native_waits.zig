@@ -39,7 +39,7 @@ pub const Waits = struct {
 
     fn leave(self: *Waits, wait: *Wait) void {
         // Under the lock of who wakes it: after this nobody has the waiter, woken or not.
-        wait.target.?.task.completion.removeWaiter(&wait.waiter);
+        wait.target.?.task.latch.removeWaiter(&wait.waiter);
         self.free(wait);
     }
 
@@ -66,7 +66,7 @@ pub const Waits = struct {
     }
 
     fn join(_: *Waits, wait: *Wait, target: *NativeTask) bool {
-        if (!target.task.completion.addWaiter(&wait.waiter)) return false;
+        if (!target.task.latch.addWaiter(&wait.waiter)) return false;
         target.retain();
         wait.target = target;
         return true;

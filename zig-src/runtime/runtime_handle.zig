@@ -4,7 +4,7 @@
 const build_options = @import("build_options");
 const errors = @import("../base/errors.zig");
 const gpa = @import("../base/memory.zig").gpa;
-const snapshot = @import("../scheduler/stats_snapshot.zig");
+const stats_snapshot = @import("../scheduler/stats_snapshot.zig");
 const HandleTableType = @import("../base/handle_table.zig").HandleTableType;
 const Runtime = @import("runtime.zig").Runtime;
 
@@ -42,11 +42,11 @@ pub var runtimes: HandleTableType(Owner) = .{};
 /// Nothing is written where it does not fit: one run measures, the next writes.
 pub fn statsInto(runtime: *Runtime, buffer: ?[*]u8, capacity: usize, needed: ?*usize) i32 {
     // Counters grow between the runs, a few bytes at most per number: room is kept for that.
-    const slack = 64 * (1 + runtime.crew.shards.len);
-    const size = snapshot.write(&runtime.crew, version, &.{}) + slack;
+    const slack = 64 * (1 + runtime.scheduler.shards.len);
+    const size = stats_snapshot.write(&runtime.scheduler, version, &.{}) + slack;
     if (needed) |out| out.* = size;
     if (capacity < size) return errors.fromError(error.BufferTooSmall);
-    const written = snapshot.write(&runtime.crew, version, buffer.?[0..capacity]);
+    const written = stats_snapshot.write(&runtime.scheduler, version, buffer.?[0..capacity]);
     if (written > capacity) return errors.fromError(error.BufferTooSmall); // They grew more than that.
     if (needed) |out| out.* = written;
     return errors.ok;

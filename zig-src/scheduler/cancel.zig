@@ -4,6 +4,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
 const op_module = @import("../task/op.zig");
@@ -15,6 +16,12 @@ const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
 const Timer = @import("../task/timers.zig").Timer;
 
+/// How often this shard has looked for what is to end: see the counters of the same names in the scheduler.
+pub const RoundsSeen = struct {
+    cancel: u32 = 0,
+    end: u32 = 0,
+};
+
 const at_once_max = 4;
 const ending_bits = op_module.closing_bit | op_module.recall_bit;
 
@@ -25,7 +32,7 @@ pub fn cancelOp(self: *Shard, op: *Op) void {
     op.cancel_sent = true;
     if (op.is_timer) {
         self.timers.cancel(&op.timer);
-        return self.endOp(op, -@as(i32, @backingInt(linux.E.CANCELED)), 0);
+        return self.endOp(op, errors.negative(.CANCELED), 0);
     }
     ask(self, op);
 }
@@ -43,7 +50,7 @@ pub fn cancelClosed(self: *Shard, task: *Task) void {
     var next = task.ops;
     while (next) |op| {
         next = op.next;
-        const word = op.counted_in orelse continue;
+        const word = op.descriptor_users orelse continue;
         // Flying: who counted it in holds the word until then.
         if (op.phase == .flying and word.load(.seq_cst) & ending_bits != 0) self.cancelOp(op);
     }
@@ -69,7 +76,7 @@ pub fn refused(self: *Shard, cqe: Cqe) void {
     if (op.phase != .flying or !op.cancel_sent or op.is_timer or op.timer.isSet()) return;
     self.counters.cancels_repeated.add(1);
     op.cancels_lost +|= 1;
-    const again = cqe.res == -@as(i32, @backingInt(linux.E.NOENT)) and op.cancels_lost <= at_once_max;
+    const again = cqe.res == errors.negative(.NOENT) and op.cancels_lost <= at_once_max;
     if (again) ask(self, op) else askLater(self, op);
 }
 

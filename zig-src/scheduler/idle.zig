@@ -2,13 +2,14 @@
 //! completion, a bell, a timer or the backstop. On the shard's thread only.
 
 const std = @import("std");
+const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
-const seam = @import("../base/platform.zig");
+const platform = @import("../base/platform.zig");
 const Internal = @import("../ring/user_data.zig").Internal;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Shard = @import("shard.zig").Shard;
-const thief = @import("steal.zig");
+const steal = @import("steal.zig");
 
 pub const Idle = struct {
     /// How long to spin before the next park; grows while spinning pays, shrinks to 0 otherwise.
@@ -18,7 +19,7 @@ pub const Idle = struct {
     parks_per_try: u32 = 1,
     check_interrupts: bool = false,
     checked_ns: u64 = 0,
-    /// A pipe that the host's signal handlers write to, on whatever thread they run; -1: there is none.
+    /// A pipe that the interpreter's signal handlers write to, on whatever thread they run; -1: there is none.
     signal_fd: i32 = -1,
     signal_armed: bool = false,
     signal_bytes: [64]u8 = undefined,
@@ -36,7 +37,7 @@ const parks_per_try_max = 64;
 pub fn wait(shard: *Shard) void {
     defer checkInterrupts(shard);
     if (shard.interruptible and shard.idle.check_interrupts) return;
-    switch (shard.crew.options.idle()) {
+    switch (shard.scheduler.options.idle()) {
         .spin => {
             shard.submit();
             shard.account();
@@ -45,9 +46,9 @@ pub fn wait(shard: *Shard) void {
         .yield => {
             shard.submit();
             shard.account();
-            _ = seam.system.sched_yield();
+            _ = platform.system.sched_yield();
         },
-        .sleep => park(shard, clock.nowNs() + shard.crew.options.idle_sleep_ns),
+        .sleep => park(shard, clock.nowNs() + shard.scheduler.options.idle_sleep_ns),
         .park => {
             if (spin(shard)) return;
             park(shard, std.math.maxInt(u64));
@@ -59,7 +60,7 @@ pub fn wait(shard: *Shard) void {
 /// CPU to whoever else wants it: that may be who answers.
 fn spin(shard: *Shard) bool {
     const idle = &shard.idle;
-    if (shard.crew.info.usable_cpus == 1 and shard.crew.shards.len > 1) return false;
+    if (shard.scheduler.info.usable_cpus == 1 and shard.scheduler.shards.len > 1) return false;
     if (idle.spin_ns == 0) {
         if (idle.short_parks < idle.parks_per_try) return false;
         idle.spin_ns = limits.spin_beside_others_ns_max;
@@ -90,7 +91,7 @@ fn spinUntilSomething(shard: *Shard, longest_ns: u64) bool {
         if (spent_ns >= longest_ns or (spent_ns >= limits.spin_ns_max and !othersAwake(shard))) return false;
         for (0..8) |_| std.atomic.spinLoopHint();
         if (hasSomething(shard)) return true;
-        if (looks % looks_per_yield == 0) _ = seam.system.sched_yield();
+        if (looks % looks_per_yield == 0) _ = platform.system.sched_yield();
     }
 }
 
@@ -99,26 +100,26 @@ fn hasSomething(shard: *Shard) bool {
 }
 
 fn othersAwake(shard: *const Shard) bool {
-    for (shard.crew.shards) |*other| {
-        if (other != shard and !other.doorbell.isParked()) return true;
+    for (shard.scheduler.shards) |*other| {
+        if (other != shard and !other.park_state.isParked()) return true;
     }
     return false;
 }
 
 fn park(shard: *Shard, not_after_ns: u64) void {
-    const crew = shard.crew;
+    const scheduler = shard.scheduler;
     shard.armEventfd();
     armSignals(shard);
-    shard.doorbell.announce();
-    crew.setParked(shard.id, true);
-    defer crew.setParked(shard.id, false);
+    shard.park_state.announce();
+    scheduler.setParked(shard.id, true);
+    defer scheduler.setParked(shard.id, false);
     if (shard.hasWork()) {
-        shard.rung = shard.doorbell.resumed();
+        shard.search.rung = shard.park_state.resumed();
         return;
     }
-    const search_ns = thief.nextScanNs(shard);
-    if (!shard.doorbell.commit()) {
-        shard.rung = true;
+    const search_ns = steal.nextScanNs(shard);
+    if (!shard.park_state.commit()) {
+        shard.search.rung = true;
         return;
     }
     shard.account();
@@ -126,9 +127,9 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     const longest: u64 = if (shard.interruptible) limits.interruptible_backstop_ns else limits.park_backstop_ns;
     const backstop = shard.accounted_ns + longest;
     const deadline = @min(@min(not_after_ns, backstop), @min(shard.timers.next(), search_ns));
-    shard.bells_queued = false;
+    shard.bell.queued = false;
     const woke = shard.ring.wait(deadline);
-    shard.rung = shard.doorbell.resumed();
+    shard.search.rung = shard.park_state.resumed();
     const now = clock.nowNs();
     const slept_ns = now - shard.accounted_ns;
     // Several at once: more is under way than one conversation, and the shard is no wait for anybody.
@@ -157,7 +158,7 @@ fn armSignals(shard: *Shard) void {
 pub fn signalled(shard: *Shard, result: i32) void {
     shard.idle.signal_armed = false;
     shard.idle.check_interrupts = true;
-    if (result <= 0 and result != -@as(i32, @backingInt(std.os.linux.E.INTR))) shard.idle.signal_fd = -1;
+    if (result <= 0 and result != errors.negative(.INTR)) shard.idle.signal_fd = -1;
 }
 
 /// A signal ends a wait early; one that came just before it is found at the backstop.
@@ -166,11 +167,11 @@ pub fn checkInterrupts(shard: *Shard) void {
     const idle = &shard.idle;
     if (!idle.check_interrupts and
         shard.accounted_ns - idle.checked_ns < limits.interruptible_backstop_ns) return;
-    shard.leaveHost(); // With tasks that are always ready it stays there.
+    shard.releaseInterpreter(); // With tasks that are always ready it stays there.
     // What it does may drop a generator, whose clean-up is spawned here and now.
-    if (!shard.crew.holdOpen()) return;
-    defer shard.crew.letGo(shard);
+    if (!shard.scheduler.preventStop()) return;
+    defer shard.scheduler.allowStop(shard);
     idle.check_interrupts = false;
     idle.checked_ns = shard.accounted_ns;
-    shard.crew.host.?.interrupted(shard);
+    shard.scheduler.interpreter.?.interrupted(shard);
 }

@@ -7,7 +7,7 @@ const linux = std.os.linux;
 const errors = @import("../base/errors.zig");
 const lane = @import("../queue/lane.zig");
 const outbox = @import("../message/outbox.zig");
-const Crew = @import("scheduler.zig").Crew;
+const Scheduler = @import("scheduler.zig").Scheduler;
 const Internal = @import("../ring/user_data.zig").Internal;
 const Lane = lane.Lane;
 const Interest = @import("../message/mailbox.zig").Interest;
@@ -18,27 +18,27 @@ pub const Message = lane.Message;
 
 /// From any thread: as many as there is room for, in their order; gives how many. The sender's
 /// number is filled in.
-pub fn send(crew: *Crew, target: *Shard, messages: []Message) usize {
-    const from = Shard.currentOf(crew);
+pub fn send(scheduler: *Scheduler, target: *Shard, messages: []Message) usize {
+    const from = Shard.currentOf(scheduler);
     const sender = if (from) |shard| shard.id else lane.outside;
     for (messages) |*message| message.from = sender;
     var sent: usize = 0;
     while (sent < messages.len) {
-        const count = sendRun(crew, &target.mailbox, messages[sent..]);
+        const count = sendRun(scheduler, &target.mailbox, messages[sent..]);
         if (count == 0) break;
         sent += count;
     }
-    crew.countMany(from, .messages_sent, sent);
-    if (sent < messages.len) crew.countMany(from, .ring_msgs_backpressure, messages.len - sent);
-    if (sent > 0) _ = crew.notify(target);
+    scheduler.countMany(from, .messages_sent, sent);
+    if (sent < messages.len) scheduler.countMany(from, .ring_msgs_backpressure, messages.len - sent);
+    if (sent > 0) _ = scheduler.notify(target);
     return sent;
 }
 
 /// Those at the start that go the same way.
-fn sendRun(crew: *Crew, mailbox: *Mailbox, messages: []const Message) usize {
-    const class = crew.tags.of(messages[0].tag);
-    var count: usize = if (crew.tags.table == null) messages.len else 1;
-    while (count < messages.len and std.meta.eql(class, crew.tags.of(messages[count].tag))) count += 1;
+fn sendRun(scheduler: *Scheduler, mailbox: *Mailbox, messages: []const Message) usize {
+    const class = scheduler.tags.of(messages[0].tag);
+    var count: usize = if (scheduler.tags.table == null) messages.len else 1;
+    while (count < messages.len and std.meta.eql(class, scheduler.tags.of(messages[count].tag))) count += 1;
     switch (class) {
         .regular => return mailbox.regular.push(messages[0..count]),
         .hot => return mailbox.hot.push(messages[0..count]),
@@ -55,10 +55,10 @@ pub fn sendDirect(from: *Shard, target: *Shard, given: Message) bool {
     var message = given;
     message.from = from.id;
     // A ring cannot be told of itself, and without the kernel's help there is the lane.
-    if (from == target or !from.crew.usesMsgRing()) return send(from.crew, target, (&message)[0..1]) == 1;
-    const admitting = laneOf(from.crew, target, message.tag);
+    if (from == target or !from.scheduler.usesMsgRing()) return send(from.scheduler, target, (&message)[0..1]) == 1;
+    const admitting = laneOf(from.scheduler, target, message.tag);
     if (admitting) |into| if (!into.admit()) return refuseDirect(from);
-    const sequence = from.mailbox.outbox.add(message, target.id, from.crew.options.msg_ring_queue_capacity) catch {
+    const sequence = from.mailbox.outbox.add(message, target.id, from.scheduler.options.msg_ring_queue_capacity) catch {
         if (admitting) |into| into.unadmit();
         return refuseDirect(from);
     };
@@ -81,8 +81,8 @@ fn refuseDirect(from: *Shard) bool {
 }
 
 /// Null where the tag only counts.
-fn laneOf(crew: *const Crew, target: *Shard, tag: u16) ?*Lane {
-    return switch (crew.tags.of(tag)) {
+fn laneOf(scheduler: *const Scheduler, target: *Shard, tag: u16) ?*Lane {
+    return switch (scheduler.tags.of(tag)) {
         .regular => &target.mailbox.regular,
         .hot => &target.mailbox.hot,
         .counter => null,
@@ -96,15 +96,15 @@ fn arrivalOf(message: Message) u64 {
 
 /// The target, at the completion that a direct message is.
 pub fn arrived(shard: *Shard, user_data: u64, result: i32) void {
-    land(shard.crew, shard, .{
+    land(shard.scheduler, shard, .{
         .from = @as(u8, @truncate(user_data >> 8)),
         .tag = @truncate(user_data >> 16),
         .value = @bitCast(result),
     });
 }
 
-fn land(crew: *Crew, target: *Shard, message: Message) void {
-    switch (crew.tags.of(message.tag)) {
+fn land(scheduler: *Scheduler, target: *Shard, message: Message) void {
+    switch (scheduler.tags.of(message.tag)) {
         .regular => target.mailbox.regular.land(message),
         .hot => target.mailbox.hot.land(message),
         .counter => |n| _ = target.mailbox.counters[n].fetchAdd(message.value, .seq_cst),
@@ -117,9 +117,9 @@ pub fn delivered(from: *Shard, sequence: u32, errno: u16) bool {
     const slot = from.mailbox.outbox.done(sequence);
     if (errno == 0) return true;
     from.countRingFailure(@fromBackingInt(errno));
-    const target = &from.crew.shards[slot.target];
-    land(from.crew, target, slot.message);
-    _ = from.crew.notify(target);
+    const target = &from.scheduler.shards[slot.target];
+    land(from.scheduler, target, slot.message);
+    _ = from.scheduler.notify(target);
     return true;
 }
 
@@ -136,7 +136,7 @@ pub fn flushed(shard: *const Shard) u64 {
     return shard.mailbox.outbox.next;
 }
 
-/// A shard of the crew by its number.
-pub fn shardOf(crew: *Crew, number: u64) errors.Error!*Shard {
-    return if (number < crew.shards.len) &crew.shards[@intCast(number)] else error.InvalidShard;
+/// A shard of the scheduler by its number.
+pub fn shardOf(scheduler: *Scheduler, number: u64) errors.Error!*Shard {
+    return if (number < scheduler.shards.len) &scheduler.shards[@intCast(number)] else error.InvalidShard;
 }

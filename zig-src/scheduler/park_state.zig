@@ -11,11 +11,11 @@ const Atomic = @import("../base/platform.zig").Atomic;
 
 pub const State = enum(u8) { running, parking, parked, notified };
 
-pub const Doorbell = struct {
+pub const ParkState = struct {
     state: Atomic(State) = .init(.running),
 
     /// Any thread, after publishing. True: the caller must ring.
-    pub fn notify(self: *Doorbell) bool {
+    pub fn notify(self: *ParkState) bool {
         while (true) {
             switch (self.state.load(.seq_cst)) {
                 // Awake, or rung already: it looks at its queues before it sleeps.
@@ -28,12 +28,12 @@ pub const Doorbell = struct {
         }
     }
 
-    pub fn isParked(self: *const Doorbell) bool {
+    pub fn isParked(self: *const ParkState) bool {
         return self.state.load(.seq_cst) == .parked;
     }
 
     /// Any thread: it sleeps, or is about to, and nobody has rung.
-    pub fn sleeps(self: *const Doorbell) bool {
+    pub fn sleeps(self: *const ParkState) bool {
         return switch (self.state.load(.seq_cst)) {
             .parking, .parked => true,
             .running, .notified => false,
@@ -41,13 +41,13 @@ pub const Doorbell = struct {
     }
 
     /// The shard: announces the park. It must look at every source of work before `commit`.
-    pub fn announce(self: *Doorbell) void {
+    pub fn announce(self: *ParkState) void {
         const before = self.state.swap(.parking, .seq_cst);
         assert(before == .running);
     }
 
     /// The shard: false where a producer came in between; the shard is then running again.
-    pub fn commit(self: *Doorbell) bool {
+    pub fn commit(self: *ParkState) bool {
         if (self.state.cmpxchgStrong(.parking, .parked, .seq_cst, .seq_cst)) |seen| {
             assert(seen == .notified);
             self.state.store(.running, .seq_cst);
@@ -57,7 +57,7 @@ pub const Doorbell = struct {
     }
 
     /// The shard: back to work, after a wait or instead of one. True where it was rung.
-    pub fn resumed(self: *Doorbell) bool {
+    pub fn resumed(self: *ParkState) bool {
         const before = self.state.swap(.running, .seq_cst);
         assert(before != .running);
         return before == .notified;
@@ -68,11 +68,11 @@ test "each interleaving of one park and one notify" {
     // Notify before, between and after the steps of a park: the shard never sleeps on a payload
     // without a bell, and never gets a bell while it is awake.
     for (0..4) |moment| {
-        var bell: Doorbell = .{};
+        var bell: ParkState = .{};
         var payload = false;
         var rung = false;
         const Producer = struct {
-            fn publish(b: *Doorbell, p: *bool, r: *bool) void {
+            fn publish(b: *ParkState, p: *bool, r: *bool) void {
                 p.* = true;
                 r.* = b.notify();
             }

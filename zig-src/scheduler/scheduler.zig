@@ -1,33 +1,51 @@
 //! What the shards of one runtime share: each other, who is parked, who searches for work to steal,
 //! and the way down. Everything here is atomic or never changes after the start.
+//!
+//! Shutting down a runtime takes these steps:
+//!
+//!  1. `close` sets `closing`. From then on a spawn is refused, unless its task cleans up.
+//!  2. `cancelAgain` raises `end_rounds` and `cancel_rounds`, and wakes all shards. Each one, at its next
+//!     pass, cancels all that it has (`Shard.cancelLive`): operations end, tasks are polled once more.
+//!     Tasks that clean up, and those that were told of the end already, are left alone the first time.
+//!  3. Each task ends, drains its operations, and is counted in `tasks_ended` before its shard looks at
+//!     `closing` (`Shard.completeTask`). Each spawn was counted as begun before it looked. Both are
+//!     sequentially consistent, so whoever makes the two sums equal sees it: `liveTasks` is 0.
+//!  4. `stopIfDone` is called after each end. When no task is left, the interpreter may spawn what cleans
+//!     up after all (`last_task`); while it does, and while signal handlers run between two passes,
+//!     nobody stops the shards (`preventStop`).
+//!  5. `stop` becomes 1, once. Threads that wait in `Runtime.shutdown` are woken, and all shards.
+//!  6. Each shard leaves its loop, sends its last bells, and drains its ring (`Shard.run`).
+//!  7. `Runtime.shutdown` joins the threads, waits until nobody rings (`ringing`), ends the pool of the
+//!     epoll backend, and closes the rings. A second caller waits for the first (`joining`).
+//!  8. The memory goes with the last pin of the runtime's handle (`Runtime.destroy`).
 
 const std = @import("std");
 const assert = std.debug.assert;
-const bells = @import("doorbell.zig");
+const doorbell = @import("doorbell.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const fork = @import("../base/fork.zig");
 const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
 const Info = @import("../ring/probe.zig").Info;
-const Host = @import("interpreter.zig").Host;
+const Interpreter = @import("interpreter.zig").Interpreter;
 const Shard = @import("shard.zig").Shard;
 const signal_mask = @import("../base/signal_mask.zig");
 const stats = @import("stats.zig");
 const Tags = @import("../message/tags.zig").Tags;
 const sync = @import("../base/sync.zig");
 const limits = @import("../base/limits.zig");
-const seam = @import("../base/platform.zig");
-const Atomic = seam.Atomic;
+const platform = @import("../base/platform.zig");
+const Atomic = platform.Atomic;
 
-pub const Crew = struct {
+pub const Scheduler = struct {
     options: Options,
     info: Info,
     backend: options_module.ChosenBackend,
     /// Why io_uring was not taken, though nothing spoke against it; else its errno is 0.
     refused_ring: Failure = .{},
-    host: ?*const Host,
-    /// The host's own side of this runtime.
-    host_owner: ?*anyopaque = null,
+    interpreter: ?*const Interpreter,
+    /// The interpreter's own side of this runtime.
+    interpreter_owner: ?*anyopaque = null,
     tags: Tags = .{},
     shards: []Shard,
     /// Of the process that made it.
@@ -46,7 +64,7 @@ pub const Crew = struct {
     cancel_rounds: Atomic(u32) = .init(0),
     /// How often all tasks were asked to end: once by `close`, again by each `cancelAgain`.
     end_rounds: Atomic(u32) = .init(0),
-    /// See `holdOpen`.
+    /// See `preventStop`.
     held_open: Atomic(bool) = .init(false),
     /// 1: everything has ended, the shards leave their loops. Threads wait on it.
     stop: Atomic(u32) = .init(0),
@@ -54,29 +72,29 @@ pub const Crew = struct {
     /// Other threads that are about to ring a bell: no ring is closed under them.
     ringing: Atomic(u32) = .init(0),
 
-    /// Spawns of threads that are no shard of this crew, refused ones too.
+    /// Spawns of threads that are no shard of this scheduler, refused ones too.
     outside_begun: stats.Counter = .{},
     /// Counters of these threads.
     outside: stats.SpawnCounters = .{},
     outside_errnos: stats.ErrnoCounters = @splat(.{}),
 
     /// Doorbells go by MSG_RING; else by eventfd.
-    pub fn usesMsgRing(self: *const Crew) bool {
+    pub fn usesMsgRing(self: *const Scheduler) bool {
         return self.info.can().msg_ring and self.options.flags & options_module.flag_no_msg_ring == 0;
     }
 
     /// A thread without a ring can send MSG_RING.
-    pub fn usesSendMsgRing(self: *const Crew) bool {
+    pub fn usesSendMsgRing(self: *const Scheduler) bool {
         return self.usesMsgRing() and self.info.can().send_msg_ring;
     }
 
     /// In a forked child: the shards are the parent's, and so are the rings.
-    pub fn forked(self: *const Crew) bool {
+    pub fn forked(self: *const Scheduler) bool {
         return self.generation != fork.generation();
     }
 
     /// After publishing something for `target`: wakes it where it sleeps. True where a bell was rung.
-    pub fn notify(self: *Crew, target: *Shard) bool {
+    pub fn notify(self: *Scheduler, target: *Shard) bool {
         const from = Shard.currentOf(self);
         if (self.forked()) return false;
         // Counted in before the look at the doorbell, which a shard that has left never sets again.
@@ -84,103 +102,62 @@ pub const Crew = struct {
         defer if (from == null) {
             _ = self.ringing.fetchSub(1, .seq_cst);
         };
-        if (!target.doorbell.notify()) {
+        if (!target.park_state.notify()) {
             self.countSpawn(from, .doorbells_coalesced);
             return false;
         }
-        if (from) |shard| shard.ringBell(target) else bells.ringFromOutside(self, target);
+        if (from) |shard| shard.ringBell(target) else doorbell.ringFromOutside(self, target);
         return true;
     }
 
-    /// After a stealable task was queued at `target`, which is awake: lets one parked shard look
-    /// for work, unless somebody does already.
-    pub fn wakeSearcher(self: *Crew, except: *const Shard) void {
-        if (self.shards.len == 1) return;
-        // Sequentially consistent, as the searcher's last look at the queues is: one sees the other.
-        if (self.searchers.load(.seq_cst) != 0) return;
-        var candidate = self.sleeperFrom(0, except);
-        if (candidate == null) return;
-        if (self.searchers.cmpxchgStrong(0, 1, .seq_cst, .seq_cst) != null) return;
-        const from = Shard.currentOf(self);
-        if (from == null) _ = self.ringing.fetchAdd(1, .seq_cst);
-        defer if (from == null) {
-            _ = self.ringing.fetchSub(1, .seq_cst);
-        };
-        while (candidate) |shard| : (candidate = self.sleeperFrom(shard.id + 1, except)) {
-            // Before the notice: where that is taken, so is the grant, whatever else woke the shard.
-            shard.granted_search.store(true, .seq_cst);
-            if (shard.doorbell.notify()) {
-                self.countSpawn(from, .stealable_wake_sent);
-                return if (from) |own| own.ringBell(shard) else bells.ringFromOutside(self, shard);
-            }
-            if (!shard.granted_search.swap(false, .seq_cst)) break; // Awake, and it takes the grant.
-            // Something else woke it, maybe a task that takes long: the grant is for another one.
-        } else self.endSearch();
-        self.countSpawn(from, .stealable_wake_coalesced);
-    }
-
-    pub fn beginSearch(self: *Crew) bool {
-        const most = @max(1, self.shards.len / 2);
-        var seen = self.searchers.load(.seq_cst);
-        while (seen < most) {
-            seen = self.searchers.cmpxchgWeak(seen, seen + 1, .seq_cst, .seq_cst) orelse return true;
-        }
-        return false;
-    }
-
-    pub fn endSearch(self: *Crew) void {
-        const before = self.searchers.fetchSub(1, .seq_cst);
-        assert(before > 0);
-    }
-
-    pub fn setParked(self: *Crew, id: u16, value: bool) void {
+    pub fn setParked(self: *Scheduler, id: u16, value: bool) void {
         const bit = @as(u64, 1) << @intCast(id % 64);
         const word = &self.parked[id / 64];
         _ = if (value) word.fetchOr(bit, .seq_cst) else word.fetchAnd(~bit, .seq_cst);
     }
 
     /// The first one from that number on which sleeps or is about to, and was not rung.
-    fn sleeperFrom(self: *Crew, first: usize, except: *const Shard) ?*Shard {
+    pub fn sleeperFrom(self: *Scheduler, first: usize, except: *const Shard) ?*Shard {
         if (first >= self.shards.len) return null;
         for (self.parked[first / 64 ..], first / 64..) |*word, i| {
             var bits = word.load(.seq_cst);
             if (i == first / 64) bits &= @as(u64, std.math.maxInt(u64)) << @intCast(first % 64);
             while (bits != 0) : (bits &= bits - 1) {
                 const shard = &self.shards[i * 64 + @ctz(bits)];
-                if (shard != except and shard.doorbell.sleeps()) return shard;
+                if (shard != except and shard.park_state.sleeps()) return shard;
             }
         }
         return null;
     }
 
     /// No new tasks; what runs is cancelled; when all has ended the shards stop.
-    pub fn close(self: *Crew) void {
+    pub fn close(self: *Scheduler) void {
         if (self.closing.swap(true, .seq_cst)) return;
         self.cancelAgain();
         self.stopIfDone(null);
     }
 
     /// For tasks that went on although they were cancelled.
-    pub fn cancelAgain(self: *Crew) void {
+    pub fn cancelAgain(self: *Scheduler) void {
         assert(self.closing.load(.seq_cst));
         _ = self.end_rounds.fetchAdd(1, .seq_cst);
         self.endClosed();
     }
 
     /// After the closing bit of a descriptor was set: every shard ends its operations on it.
-    pub fn endClosed(self: *Crew) void {
+    pub fn endClosed(self: *Scheduler) void {
         _ = self.cancel_rounds.fetchAdd(1, .seq_cst);
         for (self.shards) |*shard| _ = self.notify(shard);
     }
 
-    /// Called while closing, after each task's end: on the shard where that was, if on any. The host may
-    /// then spawn what cleans up after all.
-    pub fn stopIfDone(self: *Crew, on: ?*Shard) void {
+    /// Called while closing, after each task's end: on the shard where that was, if on any. The
+    /// interpreter may then spawn what cleans up after all.
+    pub fn stopIfDone(self: *Scheduler, on: ?*Shard) void {
         assert(self.closing.load(.seq_cst));
         while (self.liveTasks() == 0) {
-            if (!self.holdOpen()) return;
+            if (!self.preventStop()) return;
             if (self.liveTasks() == 0) {
-                if (self.host) |host| if (on) |shard| host.last_task(shard);
+                if (self.interpreter) |interpreter| if (on) |shard| interpreter.last_task(shard);
                 if (self.liveTasks() == 0) break;
             }
             self.held_open.store(false, .seq_cst);
@@ -190,19 +167,19 @@ pub const Crew = struct {
         for (self.shards) |*shard| _ = self.notify(shard);
     }
 
-    /// Whoever holds it may spawn although no task that counts is running, and looks with `letGo`
+    /// Whoever holds it may spawn although no task that counts is running, and looks with `allowStop`
     /// whether all has ended meanwhile. False: somebody else holds it, or the end is near.
-    pub fn holdOpen(self: *Crew) bool {
+    pub fn preventStop(self: *Scheduler) bool {
         return !self.held_open.swap(true, .seq_cst);
     }
 
-    pub fn letGo(self: *Crew, on: *Shard) void {
+    pub fn allowStop(self: *Scheduler, on: *Shard) void {
         self.held_open.store(false, .seq_cst);
         if (self.closing.load(.seq_cst)) self.stopIfDone(on);
     }
 
     /// Begun, not refused and not ended. Begun last: what ends in between is counted as live.
-    pub fn liveTasks(self: *Crew) u64 {
+    pub fn liveTasks(self: *Scheduler) u64 {
         var over = refused(&self.outside);
         for (self.shards) |*shard| {
             over += shard.counters.tasks_ended.value.load(.seq_cst) + refused(&shard.spawn_counters);
@@ -218,24 +195,24 @@ pub const Crew = struct {
     }
 
     /// A spawn counts itself before it looks whether the runtime closes, and before its task can end.
-    pub fn countBegun(self: *Crew, from: ?*Shard) void {
+    pub fn countBegun(self: *Scheduler, from: ?*Shard) void {
         if (from) |shard| shard.spawns_begun.add(1) else self.outside_begun.addShared(1);
     }
 
     /// Never seen without the beginning of the same spawn (`liveTasks`).
-    pub fn countRefused(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
+    pub fn countRefused(self: *Scheduler, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
         if (from) |shard|
             @field(shard.spawn_counters, @tagName(field)).addReleased(1)
         else
             @field(self.outside, @tagName(field)).addShared(1);
     }
 
-    pub fn countSpawn(self: *Crew, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
+    pub fn countSpawn(self: *Scheduler, from: ?*Shard, comptime field: std.meta.FieldEnum(stats.SpawnCounters)) void {
         self.countMany(from, field, 1);
     }
 
     pub fn countMany(
-        self: *Crew,
+        self: *Scheduler,
         from: ?*Shard,
         comptime field: std.meta.FieldEnum(stats.SpawnCounters),
         count: usize,

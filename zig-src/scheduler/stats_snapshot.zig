@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const stats = @import("stats.zig");
-const Crew = @import("scheduler.zig").Crew;
+const Scheduler = @import("scheduler.zig").Scheduler;
 const Shard = @import("shard.zig").Shard;
 const Writer = @import("../base/cbor.zig").Writer;
 
@@ -25,26 +25,26 @@ const gauge_names = @typeInfo(stats.Gauges).@"struct".field_names;
 const errno_count = stats.doorbell_errnos.len + 1;
 const queue_names = 3;
 
-pub fn write(crew: *Crew, version: []const u8, buffer: []u8) usize {
+pub fn write(scheduler: *Scheduler, version: []const u8, buffer: []u8) usize {
     var w: Writer = .{ .buffer = buffer };
     w.map(7);
     w.pair("version", format_version);
     w.text("library");
     w.text(version);
     w.text("backend");
-    w.text(@tagName(crew.backend));
+    w.text(@tagName(scheduler.backend));
     w.text("options");
     w.map(option_names.len);
-    inline for (option_names) |name| w.pair(name, @field(crew.options, name));
+    inline for (option_names) |name| w.pair(name, @field(scheduler.options, name));
     w.text("shards");
-    w.array(crew.shards.len);
-    for (crew.shards) |*shard| writeShard(&w, shard);
+    w.array(scheduler.shards.len);
+    for (scheduler.shards) |*shard| writeShard(&w, shard);
     w.text("outside");
     w.map(spawn_names.len + 1);
-    inline for (spawn_names) |name| w.pair(name, @field(crew.outside, name).get());
-    writeErrnos(&w, &.{&crew.outside_errnos});
+    inline for (spawn_names) |name| w.pair(name, @field(scheduler.outside, name).get());
+    writeErrnos(&w, &.{&scheduler.outside_errnos});
     w.text("total");
-    writeTotal(&w, crew);
+    writeTotal(&w, scheduler);
     return w.size;
 }
 
@@ -60,18 +60,18 @@ fn writeShard(w: *Writer, shard: *Shard) void {
     writeErrnos(w, &.{&shard.errno_counters});
 }
 
-fn writeTotal(w: *Writer, crew: *Crew) void {
+fn writeTotal(w: *Writer, scheduler: *Scheduler) void {
     w.map(spawn_names.len + shard_names.len + gauge_names.len + queue_names + 1);
     inline for (spawn_names) |name| {
-        var sum = @field(crew.outside, name).get();
-        for (crew.shards) |*shard| sum += @field(shard.spawn_counters, name).get();
+        var sum = @field(scheduler.outside, name).get();
+        for (scheduler.shards) |*shard| sum += @field(shard.spawn_counters, name).get();
         w.pair(name, sum);
     }
     inline for (shard_names) |name| {
         // A streak is a maximum, everything else adds up.
         const is_max = comptime std.mem.endsWith(u8, name, "_max");
         var sum: u64 = 0;
-        for (crew.shards) |*shard| {
+        for (scheduler.shards) |*shard| {
             const value = @field(shard.counters, name).get();
             sum = if (is_max) @max(sum, value) else sum + value;
         }
@@ -79,13 +79,13 @@ fn writeTotal(w: *Writer, crew: *Crew) void {
     }
     inline for (gauge_names) |name| {
         var sum: u64 = 0;
-        for (crew.shards) |*shard| sum += @field(shard.gauges, name).get();
+        for (scheduler.shards) |*shard| sum += @field(shard.gauges, name).get();
         w.pair(name, sum);
     }
     var messages: u64 = 0;
     var depth: u64 = 0;
     var high_water: u64 = 0;
-    for (crew.shards) |*shard| {
+    for (scheduler.shards) |*shard| {
         messages += messageDepth(shard);
         depth += shard.stealable.depth();
         high_water = @max(high_water, shard.high_water.load(.monotonic));
@@ -95,8 +95,8 @@ fn writeTotal(w: *Writer, crew: *Crew) void {
     w.pair("stealable_queue_high_water", high_water);
     w.text("ring_msgs_failed_by_errno");
     var sums: [errno_count]u64 = @splat(0);
-    addErrnos(&sums, &crew.outside_errnos);
-    for (crew.shards) |*shard| addErrnos(&sums, &shard.errno_counters);
+    addErrnos(&sums, &scheduler.outside_errnos);
+    for (scheduler.shards) |*shard| addErrnos(&sums, &shard.errno_counters);
     writeSums(w, &sums);
 }
 

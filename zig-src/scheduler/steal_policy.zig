@@ -57,8 +57,8 @@ pub const Policy = struct {
     pub fn victim(self: *const Policy, n: u32) u16 {
         assert(self.shards > 1 and n < self.probes());
         const others = self.shards - 1;
-        const place = (self.cursor + n) % others;
-        return @intCast((self.shard + 1 + place) % self.shards);
+        const index = (self.cursor + n) % others;
+        return @intCast((self.shard + 1 + index) % self.shards);
     }
 
     /// Victims looked at in one scan.
@@ -78,7 +78,7 @@ pub const Policy = struct {
 
     pub fn worth(self: *const Policy, view: View) bool {
         assert(view.depth > 0);
-        const base: u64 = if (view.stuck_only) limits.steal_locked_host_ns else limits.steal_migration_ns;
+        const base: u64 = if (view.stuck_only) limits.steal_locked_interpreter_ns else limits.steal_migration_ns;
         const cost = base + self.fail_cost_ns * @min(self.failed_streak, limits.steal_streak_counted_max);
         return savedNs(view) > cost + self.margin_ns;
     }

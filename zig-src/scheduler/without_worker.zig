@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const attempts = @import("../epoll/attempt.zig");
 const blocking = @import("../epoll/blocking.zig");
 const Op = @import("../task/op.zig").Op;
@@ -13,8 +14,8 @@ const Shard = @import("shard.zig").Shard;
 
 /// Whether such a result means that. A stand-in has no workers, and what is the caller's own stays as it is.
 pub fn isMissing(self: *const Shard, op: *const Op, result: i32) bool {
-    return result == -@as(i32, @backingInt(linux.E.CANCELED)) and !op.cancel_sent and !op.verbatim and
-        op.more == null and self.ring.stand_in == null;
+    return result == errors.negative(.CANCELED) and !op.cancel_sent and !op.is_user_sqe and
+        op.on_multishot == null and self.ring.stand_in == null;
 }
 
 /// Null: it is under way again.
@@ -30,13 +31,13 @@ pub fn retry(self: *Shard, op: *Op, result: i32) ?i32 {
 fn makeHere(self: *Shard, op: *Op, result: i32) i32 {
     self.counters.calls_made_here.add(1);
     const sqe = &op.sqe;
-    const none = -@as(i32, @backingInt(linux.E.AGAIN)); // As for any thread that cannot be made.
+    const none = errors.negative(.AGAIN); // As for any thread that cannot be made.
     return switch (sqe.opcode) {
         // These would keep the shard until somebody else does something.
         .OPENAT, .SPLICE, .CONNECT, .ACCEPT => if (blocking.mayLast(sqe)) none else call(sqe),
-        .CLOSE => plain(linux.close(sqe.fd)),
-        .SHUTDOWN => plain(linux.shutdown(sqe.fd, @bitCast(sqe.len))),
-        .MADVISE => plain(linux.madvise(@ptrFromInt(sqe.addr), sqe.len, sqe.rw_flags)),
+        .CLOSE => errors.resultOf(linux.close(sqe.fd)),
+        .SHUTDOWN => errors.resultOf(linux.shutdown(sqe.fd, @bitCast(sqe.len))),
+        .MADVISE => errors.resultOf(linux.madvise(@ptrFromInt(sqe.addr), sqe.len, sqe.rw_flags)),
         .READ, .WRITE, .READ_FIXED, .WRITE_FIXED, .READV, .WRITEV => if (attempts.isFile(sqe.fd))
             transfer(op)
         else
@@ -52,8 +53,4 @@ fn call(sqe: *const linux.io_uring_sqe) i32 {
 fn transfer(op: *Op) i32 {
     var pending: Pending = .{ .sqe = op.sqe, .owner = op };
     return blocking.perform(&pending, &blocking.wanted_always);
-}
-
-fn plain(rc: usize) i32 {
-    return @truncate(@as(isize, @bitCast(rc)));
 }

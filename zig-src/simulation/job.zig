@@ -4,7 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const buffers = @import("../ring/provided_buffers.zig");
+const provided_buffers = @import("../ring/provided_buffers.zig");
 const c_common = @import("../c/common.zig");
 const c_fs = @import("../c/fs.zig");
 const c_net = @import("../c/net.zig");
@@ -245,8 +245,8 @@ pub const Job = struct {
             6 => self.launchAccept(slot),
             7 => c_common.launch(&slot.handle, net.sendZeroCopy, .{ fd, @as([]const u8, slot.data[0..slot.asked]), 0 }),
             8 => picked: {
-                if (Shard.current().?.pickable() == null) return;
-                break :picked c_common.launch(&slot.handle, net.recvPicked, .{ fd, @as(usize, slot.asked), false });
+                if (Shard.current().?.providedBuffers() == null) return;
+                break :picked c_common.launch(&slot.handle, net.recvProvided, .{ fd, @as(usize, slot.asked), false });
             },
             else => return self.launchMultishot(place),
         };
@@ -274,12 +274,12 @@ pub const Job = struct {
 
     fn launchMultishot(self: *Job, place: usize) void {
         const shard = Shard.current().?;
-        if (shard.pickable() == null) return;
+        if (shard.providedBuffers() == null) return;
         const slot = &self.slots[place];
         const op = shard.ops.take(shard.current_task.?, shard) catch return;
         slot.state = .multishot;
         slot.handle = op.id();
-        op.more = took;
+        op.on_multishot = took;
         op.complete = lastOf;
         op.complete_ctx = slot;
         var sqe: Sqe = undefined;
@@ -304,7 +304,7 @@ pub const Job = struct {
     }
 
     fn checkPicked(handle: u64, result: i32, flags: u32) void {
-        const id = buffers.idOf(flags) orelse return;
+        const id = provided_buffers.idOf(flags) orelse return;
         const set = &Shard.current().?.buffers.ready;
         expect(result > 0, "a buffer without data", .{});
         for (set.all(id)[0..@intCast(result)]) |byte|
@@ -349,7 +349,7 @@ pub const Job = struct {
             expect(!slot.delivered, "job {d} sleeps on an operation that has ended", .{self.number});
             expect(slot.due_ns +| timer_late_ns >= machine.timeNs(), "job {d} sleeps past its timer", .{self.number});
         }
-        const mailbox = &trial.runtime().crew.shards[self.shard].mailbox;
+        const mailbox = &trial.runtime().scheduler.shards[self.shard].mailbox;
         switch (self.wait) {
             .join => |other| expect(!other.isDone(), "job {d} sleeps on the end of {d}", .{
                 self.number, other.number,

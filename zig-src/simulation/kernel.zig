@@ -5,7 +5,8 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const buffers = @import("../ring/provided_buffers.zig");
+const errors = @import("../base/errors.zig");
+const provided_buffers = @import("../ring/provided_buffers.zig");
 const Info = @import("../ring/probe.zig").Info;
 const Capabilities = @import("../ring/probe.zig").Capabilities;
 const Internal = @import("../ring/user_data.zig").Internal;
@@ -155,7 +156,7 @@ const Endpoint = struct {
         const last = flags & linux.IORING_CQE_F_MORE == 0;
         if (last and sqe.user_data > internal_max) {
             // It is asked for again, or ends what was to be cancelled.
-            if (result == negative(.INTR))
+            if (result == errors.negative(.INTR))
                 seen.putAssumeCapacity(.{ self.number, sqe.user_data }, .interrupted)
             else
                 hooks.ends(self.number, sqe.user_data);
@@ -176,7 +177,7 @@ const Endpoint = struct {
             .ASYNC_CANCEL => return self.complete(sqe, self.cancel(sqe.addr), 0),
             .MSG_RING => {
                 const errno = message(self.number, sqe);
-                return self.complete(sqe, if (errno == .SUCCESS) 0 else negative(errno), 0);
+                return self.complete(sqe, if (errno == .SUCCESS) 0 else errors.negative(errno), 0);
             },
             else => {},
         }
@@ -226,7 +227,7 @@ const Endpoint = struct {
         if (sqe.opcode == .SEND_ZC) return self.complete(sqe, 0, linux.IORING_CQE_F_NOTIF);
         if (one.interrupted and random.boolean()) {
             const errno: linux.E = if (random.boolean()) .INTR else .CANCELED;
-            return self.complete(sqe, negative(errno), 0);
+            return self.complete(sqe, errors.negative(errno), 0);
         }
         const result = self.resultOf(one, &flags);
         self.complete(sqe, result, flags);
@@ -238,13 +239,13 @@ const Endpoint = struct {
         const odd = machine.oneIn(faults.odd_every);
         switch (sqe.opcode) {
             .NOP => return 0,
-            .ACCEPT => return if (odd) negative(.CONNABORTED) else newDescriptor(.plain),
+            .ACCEPT => return if (odd) errors.negative(.CONNABORTED) else newDescriptor(.plain),
             .RECV, .READ, .WRITE, .SEND, .SEND_ZC => {},
             else => report.fail("the simulation knows no {t}", .{sqe.opcode}),
         }
         if (odd and random.boolean()) {
             const errnos = [_]linux.E{ .INTR, .AGAIN, .CONNRESET, .IO };
-            return negative(errnos[random.uintLessThan(usize, errnos.len)]);
+            return errors.negative(errnos[random.uintLessThan(usize, errnos.len)]);
         }
         if (sqe.flags & linux.IOSQE_BUFFER_SELECT != 0) return self.received(one, flags);
         const size: u32 = if (odd) random.uintLessThan(u32, sqe.len + 1) else sqe.len;
@@ -258,10 +259,10 @@ const Endpoint = struct {
 
     /// Into a buffer that the kernel picks.
     fn received(self: *Endpoint, one: *Pending, flags: *u32) i32 {
-        if (machine.oneIn(faults.odd_every)) return negative(.NOBUFS);
+        if (machine.oneIn(faults.odd_every)) return errors.negative(.NOBUFS);
         const set = self.ring.?.buffers orelse report.fail("a receive without the shard's buffers", .{});
-        const id = set.pick() orelse return negative(.NOBUFS);
-        flags.* |= buffers.flagsOf(id);
+        const id = set.take() orelse return errors.negative(.NOBUFS);
+        flags.* |= provided_buffers.flagsOf(id);
         const size = 1 + machine.random().uintLessThan(u32, 64);
         @memset(set.all(id)[0..size], patternOf(one.sqe.user_data));
         return @intCast(size);
@@ -269,29 +270,29 @@ const Endpoint = struct {
 
     fn cancel(self: *Endpoint, user_data: u64) i32 {
         const random = machine.random();
-        const place = for (pending.items, 0..) |*each, i| {
+        const index = for (pending.items, 0..) |*each, i| {
             if (each.ring == self.number and each.arrives == null and each.sqe.user_data == user_data) break i;
-        } else return negative(.NOENT);
-        const found = &pending.items[place];
+        } else return errors.negative(.NOENT);
+        const found = &pending.items[index];
         const zero_copy = found.sqe.opcode == .SEND_ZC;
         switch (random.uintLessThan(u8, 4)) {
             0, 1 => if (!zero_copy) {
-                const one = pending.swapRemove(place);
-                self.complete(&one.sqe, negative(.CANCELED), 0);
+                const one = pending.swapRemove(index);
+                self.complete(&one.sqe, errors.negative(.CANCELED), 0);
                 return 0;
             },
             2 => if (!zero_copy) { // It was just done.
-                var one = pending.swapRemove(place);
+                var one = pending.swapRemove(index);
                 one.more = 0;
                 self.go(&one);
-                return negative(.NOENT);
+                return errors.negative(.NOENT);
             },
             else => {},
         }
         found.interrupted = true;
         if (!zero_copy) found.more = 0;
         plan(found, machine.timeNs() + machine.magnitude(faults.longest_ns));
-        return negative(.ALREADY);
+        return errors.negative(.ALREADY);
     }
 
     fn destroy(ctx: *anyopaque) void {
@@ -299,7 +300,7 @@ const Endpoint = struct {
         report.expect(self.open and !self.asleep, "ring {d} closed twice, or while its thread sleeps", .{self.number});
         self.open = false;
         if (self.ring) |ring| if (ring.buffers) |set|
-            report.expect(set.free_count == buffers.count, "ring {d}: {d} buffers are back", .{
+            report.expect(set.free_count == provided_buffers.count, "ring {d}: {d} buffers are back", .{
                 self.number, set.free_count,
             });
         for (pending.items) |*each| {
@@ -438,10 +439,6 @@ pub fn register(_: i32, _: linux.IORING_REGISTER, argument: ?*const anyopaque, _
     const sqe: *const Sqe = @ptrCast(@alignCast(argument.?));
     const errno = message(rings_max, sqe);
     return if (errno == .SUCCESS) 0 else failure(errno);
-}
-
-fn negative(errno: linux.E) i32 {
-    return -@as(i32, @backingInt(errno));
 }
 
 // ---- time ----

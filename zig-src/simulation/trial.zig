@@ -270,49 +270,49 @@ fn observe() void {
     if (!running) return;
     machine.hush();
     defer machine.unhush();
-    for (runtime().crew.shards, 0..) |*shard, id| {
+    for (runtime().scheduler.shards, 0..) |*shard, id| {
         if (!kernel.isAsleep(id) or isExcused(shard)) continue;
         if (workOf(shard)) |what| report.fail("shard {d} sleeps on {s}, its doorbell is {t}", .{
-            id, what, shard.doorbell.state.raw,
+            id, what, shard.park_state.state.raw,
         });
     }
-    const all_sleep = for (0..runtime().crew.shards.len) |id| {
+    const all_sleep = for (0..runtime().scheduler.shards.len) |id| {
         if (!kernel.isAsleep(id)) break false;
     } else true;
-    if (all_sleep) mail.checkAsleep(runtime().crew.shards);
+    if (all_sleep) mail.checkAsleep(runtime().scheduler.shards);
     for (waiting) |waited| if (waited) |job|
         expect(!job.isDone(), "a thread sleeps on the end of job {d}", .{job.number});
     for (jobs[0..job_count]) |*job| {
         if (job.starts == 0 or !kernel.isAsleep(job.shard)) continue;
-        if (isExcused(&runtime().crew.shards[job.shard])) continue;
+        if (isExcused(&runtime().scheduler.shards[job.shard])) continue;
         job.checkAsleep();
     }
 }
 
 /// Its bell was lost by the kernel, or there was no memory for it.
 fn isExcused(shard: *Shard) bool {
-    const unrung = arena.refused > 0 and shard.doorbell.state.raw == .notified;
+    const unrung = arena.refused > 0 and shard.park_state.state.raw == .notified;
     return unrung or kernel.isExcused(shard.id);
 }
 
 /// The simulation's own opinion: that of the shard is what is to be checked.
 fn workOf(shard: *Shard) ?[]const u8 {
-    const crew = shard.crew;
-    if (shard.native.head != null or shard.hosted.head != null) return "a task that is ready";
+    const scheduler = shard.scheduler;
+    if (shard.native.head != null or shard.interpreted.head != null) return "a task that is ready";
     if (shard.inbox.head.raw != null) return "a task in its inbox";
     if (shard.stealable.depth() > 0) return "a stealable task";
     if (shard.ring.ready() or shard.ring.hasTaskWork()) return "a completion";
     if (shard.ring.hasUnsubmitted()) return "what was not submitted";
     if (shard.timers.next() < machine.timeNs()) return "a timer";
-    if (crew.stop.raw != 0) return "the stop";
-    if (crew.cancel_rounds.raw != shard.cancel_rounds_seen) return "a cancellation of all";
+    if (scheduler.stop.raw != 0) return "the stop";
+    if (scheduler.cancel_rounds.raw != shard.rounds_seen.cancel) return "a cancellation of all";
     return null;
 }
 
 fn checkAtEnd() void {
     machine.hush();
     defer machine.unhush();
-    const crew = &runtime().crew;
+    const scheduler = &runtime().scheduler;
     for (jobs[0..job_count]) |*job| {
         expect(job.starts <= 1, "job {d} started {d} times", .{ job.number, job.starts });
         expect(!job.polling, "job {d} is still running", .{job.number});
@@ -327,12 +327,12 @@ fn checkAtEnd() void {
         joins.unpin(job.join);
         expect(c_task.spargio_join_release(job.join) == errors.ok, "a handle is gone", .{});
     }
-    expect(crew.liveTasks() == 0, "{d} tasks are left", .{crew.liveTasks()});
+    expect(scheduler.liveTasks() == 0, "{d} tasks are left", .{scheduler.liveTasks()});
     var granted: u32 = 0; // One that was woken for a search may have found the end instead.
-    for (crew.shards) |*shard| granted += @intFromBool(shard.granted_search.raw);
-    expect(crew.searchers.raw == granted, "{d} shards search after the end", .{crew.searchers.raw});
-    expect(crew.ringing.raw == 0, "somebody still rings", .{});
-    for (crew.shards) |*shard| {
+    for (scheduler.shards) |*shard| granted += @intFromBool(shard.search.granted.raw);
+    expect(scheduler.searchers.raw == granted, "{d} shards search after the end", .{scheduler.searchers.raw});
+    expect(scheduler.ringing.raw == 0, "somebody still rings", .{});
+    for (scheduler.shards) |*shard| {
         const found = shard.counters.backstop_finds.get();
         const excused = kernel.lost_total + arena.refused > 0;
         expect(found == 0 or excused, "the backstop found work, and no bell was lost", .{});
@@ -340,7 +340,7 @@ fn checkAtEnd() void {
         totals.backstop_finds += found;
         totals.stolen += shard.counters.stealable_stolen.get();
     }
-    mail.checkAtEnd(crew.shards);
+    mail.checkAtEnd(scheduler.shards);
     runtime_handle.runtimes.unpin(handle);
     the_runtime = null;
     checkMemory();

@@ -7,7 +7,7 @@ const sync = @import("../base/sync.zig");
 const Task = @import("task.zig").Task;
 const Atomic = @import("../base/platform.zig").Atomic;
 
-pub const Completion = struct {
+pub const Latch = struct {
     /// Guards `waiters` and the change of `done`.
     lock: sync.Lock = .{},
     /// 1 when it is final; threads wait on it.
@@ -15,14 +15,14 @@ pub const Completion = struct {
     thread_waiters: Atomic(u32) = .init(0),
     waiters: ?*Waiter = null,
 
-    pub fn isDone(self: *const Completion) bool {
+    pub fn isDone(self: *const Latch) bool {
         // Acquire pairs with the store in `publish`: what became final is seen.
         return self.done.load(.acquire) == 1;
     }
 
     /// Registers; false where it is done already. `waiter` stays the caller's: it lives until it was
     /// woken or removed.
-    pub fn addWaiter(self: *Completion, waiter: *Waiter) bool {
+    pub fn addWaiter(self: *Latch, waiter: *Waiter) bool {
         assert(waiter.place == null);
         self.lock.lock();
         defer self.lock.unlock();
@@ -34,7 +34,7 @@ pub const Completion = struct {
         return true;
     }
 
-    pub fn removeWaiter(self: *Completion, waiter: *Waiter) void {
+    pub fn removeWaiter(self: *Latch, waiter: *Waiter) void {
         self.lock.lock();
         defer self.lock.unlock();
         if (waiter.place != null) waiter.unlink();
@@ -42,7 +42,7 @@ pub const Completion = struct {
 
     /// Once: it is final. Calls `wake` for each waiting task, under the lock: a waiter cannot vanish
     /// before it was woken.
-    pub fn publish(self: *Completion, wake: *const fn (*Task) void) void {
+    pub fn publish(self: *Latch, wake: *const fn (*Task) void) void {
         self.lock.lock();
         // Sequentially consistent: the other half is the count in `waitThread`.
         self.done.store(1, .seq_cst);
@@ -66,7 +66,7 @@ pub const Completion = struct {
 
     /// A thread outside the runtime: true where it is done before the deadline. Returns early,
     /// with false, when a signal arrives.
-    pub fn waitThread(self: *Completion, deadline_ns: u64) bool {
+    pub fn waitThread(self: *Latch, deadline_ns: u64) bool {
         if (self.isDone()) return true;
         _ = self.thread_waiters.fetchAdd(1, .seq_cst);
         defer _ = self.thread_waiters.fetchSub(1, .seq_cst);
@@ -103,14 +103,14 @@ test "waiters leave in any order, the others are woken" {
             woken[(@intFromPtr(task) - @intFromPtr(&tasks)) / @sizeOf(Task)] = true;
         }
     };
-    var completion: Completion = .{};
+    var latch: Latch = .{};
     var waiters: [count]Waiter = undefined;
     for (&waiters, &S.tasks) |*waiter, *task| {
         waiter.* = .{ .task = task };
-        try std.testing.expect(completion.addWaiter(waiter));
+        try std.testing.expect(latch.addWaiter(waiter));
     }
-    for ([_]usize{ 4, 2, 0, 2 }) |n| completion.removeWaiter(&waiters[n]);
-    completion.publish(S.wake);
+    for ([_]usize{ 4, 2, 0, 2 }) |n| latch.removeWaiter(&waiters[n]);
+    latch.publish(S.wake);
     try std.testing.expectEqual([count]bool{ false, true, false, true, false }, S.woken);
-    try std.testing.expect(!completion.addWaiter(&waiters[0]));
+    try std.testing.expect(!latch.addWaiter(&waiters[0]));
 }

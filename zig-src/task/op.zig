@@ -5,14 +5,15 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../base/errors.zig");
 const limits = @import("../base/limits.zig");
-const seam = @import("../base/platform.zig");
+const platform = @import("../base/platform.zig");
 const gpa = @import("../base/memory.zig").gpa;
 const isItself = @import("../base/self_connect.zig").isItself;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
-const Undo = @import("unclaimed.zig").Undo;
+const Disposal = @import("unclaimed.zig").Disposal;
 
 /// Of a word that counts the operations of a descriptor: it is being closed.
 pub const closing_bit: u32 = 1 << 31;
@@ -28,21 +29,21 @@ pub const Op = struct {
     index: u32,
     generation: u32 = 1,
     phase: Phase = .free,
-    undo: Undo = .nothing,
+    unclaimed: Disposal = .nothing,
     cancel_sent: bool = false,
     /// How often the kernel said that there is no such operation.
     cancels_lost: u8 = 0,
     /// The kernel could make no thread for it, and was asked once more.
     asked_again: bool = false,
     /// An interruption is a result like any other: the caller's own SQE.
-    verbatim: bool = false,
+    is_user_sqe: bool = false,
     /// Half done it would be worse than done (a close).
     shielded: bool = false,
     /// A timer is ended by its shard, everything else by the kernel. (There `timer` is only set between
     /// two times of asking for the end.)
     is_timer: bool = false,
     /// The kernel picks a buffer of the shard's.
-    picks: bool = false,
+    selects_buffer: bool = false,
     /// For connect: the socket that is the result of a success. Else -1.
     socket: i32 = -1,
     /// Of a zero-copy send known before the end, which comes when the kernel lets go of the buffer.
@@ -54,11 +55,11 @@ pub const Op = struct {
     timer: Timer = .{ .fire = unset },
     shard: *anyopaque,
     /// Paths or an address, for the kernel to read.
-    kept: ?[:0]u8 = null,
+    owned_bytes: ?[:0]u8 = null,
     /// Counts this one among others of its descriptor; where its closing or recall bit is set they are to end.
-    counted_in: ?*const std.atomic.Value(u32) = null,
+    descriptor_users: ?*const std.atomic.Value(u32) = null,
     /// Takes what comes before the terminal completion (a multishot operation); with `complete_ctx`.
-    more: ?CompleteFn = null,
+    on_multishot: ?CompleteFn = null,
     /// Takes the result instead of the task.
     complete: ?CompleteFn = null,
     complete_ctx: ?*anyopaque = null,
@@ -129,12 +130,12 @@ pub const OpTable = struct {
         op.result = result;
         op.cqe_flags = cqe_flags;
         if (op.socket >= 0) {
-            if (result >= 0 and isItself(op.socket)) op.result = -@as(i32, @backingInt(linux.E.CONNREFUSED));
-            if (op.result >= 0) op.result = op.socket else _ = seam.system.close(op.socket);
+            if (result >= 0 and isItself(op.socket)) op.result = errors.negative(.CONNREFUSED);
+            if (op.result >= 0) op.result = op.socket else _ = platform.system.close(op.socket);
             op.socket = -1;
         }
-        if (op.kept) |bytes| gpa.free(bytes);
-        op.kept = null;
+        if (op.owned_bytes) |bytes| gpa.free(bytes);
+        op.owned_bytes = null;
         op.task.flying -= 1;
         self.flying -= 1;
     }
@@ -150,7 +151,7 @@ pub const OpTable = struct {
     /// Frees the slot of an ended op whose result nobody wants.
     pub fn discard(self: *OpTable, op: *Op) void {
         assert(op.phase == .ended);
-        op.undo.apply(op.result);
+        op.unclaimed.apply(op.result);
         self.release(op);
     }
 

@@ -3,7 +3,7 @@
 //! written in hides behind `VTable`. Knows nothing of rings; scheduling is the shard's.
 
 const std = @import("std");
-const Completion = @import("latch.zig").Completion;
+const Latch = @import("latch.zig").Latch;
 const Listener = @import("listeners.zig").Listener;
 const Op = @import("op.zig").Op;
 const Atomic = @import("../base/platform.zig").Atomic;
@@ -15,8 +15,8 @@ pub const Poll = enum { ended, pending, yield };
 pub const State = enum(u8) { queued, running, running_notified, idle, ended };
 
 pub const VTable = struct {
-    /// Runs under the language host's lock (a hosted task), or freely (a native one).
-    hosted: bool,
+    /// Runs under the interpreter's lock, or freely (a native task).
+    interpreted: bool,
     /// On the task's shard: goes on with it. Ended: `status` and `result` are set.
     poll: *const fn (*Task) Poll,
     /// On a shard: the task is cancelled before its first poll; sets `status`.
@@ -62,14 +62,14 @@ pub const Task = struct {
     status: i32 = 0,
     result: i64 = 0,
     /// Of status and result.
-    completion: Completion = .{},
+    latch: Latch = .{},
 
     pub fn stealable(self: *const Task) bool {
         return self.kind == .stealable or self.kind == .stealable_preferred;
     }
 
     pub fn isDone(self: *const Task) bool {
-        return self.completion.isDone();
+        return self.latch.isDone();
     }
 
     /// Any thread: the exclusive right to queue this task, or false where it is queued, runs

@@ -12,12 +12,12 @@ const coarsest_ns = 1 << 18;
 pub const Timer = struct {
     deadline_ns: u64 = 0,
     /// Place in the heap, or `idle`.
-    place: u32 = idle,
+    index: u32 = idle,
     /// Called once, on the shard's thread, after the entry has left the heap.
     fire: *const fn (*Timer) void,
 
     pub fn isSet(self: *const Timer) bool {
-        return self.place != idle;
+        return self.index != idle;
     }
 };
 
@@ -47,8 +47,8 @@ pub const Timers = struct {
 
     pub fn cancel(self: *Timers, timer: *Timer) void {
         assert(timer.isSet());
-        assert(self.heap.items[timer.place] == timer);
-        self.removeAt(timer.place);
+        assert(self.heap.items[timer.index] == timer);
+        self.removeAt(timer.index);
     }
 
     /// The earliest deadline, or the end of time.
@@ -68,47 +68,47 @@ pub const Timers = struct {
         return fired;
     }
 
-    fn removeAt(self: *Timers, place: u32) void {
+    fn removeAt(self: *Timers, index: u32) void {
         const items = self.heap.items;
-        items[place].place = idle;
+        items[index].index = idle;
         const last = items[items.len - 1];
         self.heap.items.len -= 1;
-        if (place == self.heap.items.len) return;
-        self.heap.items[place] = last;
-        last.place = place;
-        self.siftUp(place);
-        self.siftDown(last.place);
+        if (index == self.heap.items.len) return;
+        self.heap.items[index] = last;
+        last.index = index;
+        self.siftUp(index);
+        self.siftDown(last.index);
     }
 
     fn siftUp(self: *Timers, start: usize) void {
         const items = self.heap.items;
         const timer = items[start];
-        var place = start;
-        while (place > 0) {
-            const parent = (place - 1) / 2;
+        var index = start;
+        while (index > 0) {
+            const parent = (index - 1) / 2;
             if (items[parent].deadline_ns <= timer.deadline_ns) break;
-            items[place] = items[parent];
-            items[place].place = @intCast(place);
-            place = parent;
+            items[index] = items[parent];
+            items[index].index = @intCast(index);
+            index = parent;
         }
-        items[place] = timer;
-        timer.place = @intCast(place);
+        items[index] = timer;
+        timer.index = @intCast(index);
     }
 
     fn siftDown(self: *Timers, start: usize) void {
         const items = self.heap.items;
         const timer = items[start];
-        var place = start;
-        while (2 * place + 1 < items.len) {
-            var child = 2 * place + 1;
+        var index = start;
+        while (2 * index + 1 < items.len) {
+            var child = 2 * index + 1;
             if (child + 1 < items.len and items[child + 1].deadline_ns < items[child].deadline_ns) child += 1;
             if (timer.deadline_ns <= items[child].deadline_ns) break;
-            items[place] = items[child];
-            items[place].place = @intCast(place);
-            place = child;
+            items[index] = items[child];
+            items[index].index = @intCast(index);
+            index = child;
         }
-        items[place] = timer;
-        timer.place = @intCast(place);
+        items[index] = timer;
+        timer.index = @intCast(index);
     }
 };
 

@@ -5,7 +5,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const system = @import("../base/platform.zig").system;
 
-pub const Undo = union(enum) {
+pub const Disposal = union(enum) {
     nothing,
     /// The result is a descriptor.
     close_descriptor,
@@ -15,7 +15,7 @@ pub const Undo = union(enum) {
     close_passed: *const linux.msghdr,
 
     /// What is pointed to is the operation's memory: it is there until its task is done.
-    pub fn apply(self: Undo, result: i32) void {
+    pub fn apply(self: Disposal, result: i32) void {
         if (result < 0) return;
         switch (self) {
             .nothing => {},
@@ -45,7 +45,7 @@ fn closePassed(message: *const linux.msghdr) void {
 test "a pair and passed descriptors are closed, other control data is left alone" {
     var pair: [2]i32 = undefined;
     try std.testing.expectEqual(linux.E.SUCCESS, linux.errno(linux.pipe2(&pair, .{ .CLOEXEC = true })));
-    (Undo{ .close_pair = &pair }).apply(-1);
+    (Disposal{ .close_pair = &pair }).apply(-1);
     try std.testing.expect(isOpen(pair[0]) and isOpen(pair[1]));
 
     const Control = extern struct { first: linux.cmsghdr, number: i32 align(8), second: linux.cmsghdr, fds: [2]i32 };
@@ -58,12 +58,12 @@ test "a pair and passed descriptors are closed, other control data is left alone
     var message = std.mem.zeroes(linux.msghdr);
     message.control = &control;
     message.controllen = @sizeOf(Control);
-    (Undo{ .close_passed = &message }).apply(0);
+    (Disposal{ .close_passed = &message }).apply(0);
     try std.testing.expect(isOpen(pair[0]) and !isOpen(pair[1]));
-    (Undo{ .close_pair = &pair }).apply(0);
+    (Disposal{ .close_pair = &pair }).apply(0);
     try std.testing.expect(!isOpen(pair[0]));
     message.control = null;
-    (Undo{ .close_passed = &message }).apply(0);
+    (Disposal{ .close_passed = &message }).apply(0);
 }
 
 fn isOpen(fd: i32) bool {

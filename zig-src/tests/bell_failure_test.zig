@@ -43,7 +43,7 @@ const Trial = struct {
     let_go: Atomic(bool) = .init(false),
 
     fn shard(self: *Trial, number: usize) *Shard {
-        return &self.runtime.crew.shards[number];
+        return &self.runtime.scheduler.shards[number];
     }
 
     fn spawn(self: *Trial, number: u64, poll: *const fn (?*anyopaque, *i64) callconv(.c) i32) !u64 {
@@ -58,7 +58,7 @@ const Trial = struct {
         var sqe = std.mem.zeroes(linux.io_uring_sqe);
         sqe.opcode = .MSG_RING;
         sqe.fd = self.shard(0).ring.fd();
-        sqe.len = @bitCast(-@as(i32, @backingInt(errno)));
+        sqe.len = @bitCast(errors.negative(errno));
         sqe.off = user_data;
         const rc = linux.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
         try testing.expectEqual(linux.E.SUCCESS, linux.errno(rc));
@@ -96,11 +96,11 @@ fn ring(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
     result.* = 0;
     const received = trial.received.load(.acquire);
     if (received == rounds) return errors.ok;
-    if (received < trial.sent or !target.doorbell.isParked()) return errors.yield;
+    if (received < trial.sent or !target.park_state.isParked()) return errors.yield;
     const message: messages.Message = .{ .from = 0, .tag = 1, .value = trial.sent };
     if (target.mailbox.regular.push(&.{message}) != 1) return @backingInt(errors.Code.overloaded);
     trial.sent += 1;
-    if (!target.doorbell.notify()) return @backingInt(errors.Code.invalid);
+    if (!target.park_state.notify()) return @backingInt(errors.Code.invalid);
     switch (trial.refusal) {
         .of_descriptor => |number| {
             var unreachable_target: Shard = undefined; // Only where to and who is looked at.
@@ -197,7 +197,7 @@ fn sendDirect(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
 
 /// What `messages.sendDirect` does, with another end.
 fn sendRefused(trial: *Trial, message: messages.Message, errno: linux.E) bool {
-    const capacity = trial.runtime.crew.options.msg_ring_queue_capacity;
+    const capacity = trial.runtime.scheduler.options.msg_ring_queue_capacity;
     if (!trial.shard(1).mailbox.regular.admit()) return false;
     const sequence = trial.shard(0).mailbox.outbox.add(message, 1, capacity) catch return false;
     trial.post(errno, @backingInt(Internal.message_sent) | @as(u64, sequence) << 8) catch return false;

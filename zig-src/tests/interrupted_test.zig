@@ -56,15 +56,15 @@ const Trial = struct {
         while (self.begun.load(.acquire) == 0) std.atomic.spinLoopHint();
         var sqe = std.mem.zeroes(linux.io_uring_sqe);
         sqe.opcode = .MSG_RING;
-        sqe.fd = self.runtime.crew.shards[0].ring.fd();
-        sqe.len = @bitCast(-@as(i32, @backingInt(linux.E.INTR)));
+        sqe.fd = self.runtime.scheduler.shards[0].ring.fd();
+        sqe.len = @bitCast(errors.negative(.INTR));
         sqe.off = self.begun.load(.acquire);
         const rc = linux.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
         try testing.expectEqual(linux.E.SUCCESS, linux.errno(rc));
     }
 
     fn reaped(self: *Trial) u64 {
-        return self.runtime.crew.shards[0].counters.cqes_reaped.get();
+        return self.runtime.scheduler.shards[0].counters.cqes_reaped.get();
     }
 };
 
@@ -75,7 +75,7 @@ fn interrupted(verbatim: bool) !i64 {
     defer _ = c_runtime.spargio_runtime_shutdown(handle, forever);
     const runtime = runtime_handle.pinRuntime(handle).?;
     defer runtime_handle.runtimes.unpin(handle);
-    if (!runtime.crew.usesSendMsgRing()) return error.SkipZigTest;
+    if (!runtime.scheduler.usesSendMsgRing()) return error.SkipZigTest;
     var trial: Trial = .{ .runtime = runtime, .verbatim = verbatim, .pipe = undefined };
     try testing.expectEqual(linux.E.SUCCESS, linux.errno(linux.pipe2(&trial.pipe, .{ .CLOEXEC = true })));
     defer for (trial.pipe) |fd| {
@@ -95,7 +95,7 @@ fn interrupted(verbatim: bool) !i64 {
     for (0..interruptions + 1) |_| try testing.expectEqual(1, linux.write(trial.pipe[1], "x", 1));
     if (verbatim) {
         // The read that the kernel still has ends now, and is nobody's.
-        const stale = &runtime.crew.shards[0].counters.stale_completions;
+        const stale = &runtime.scheduler.shards[0].counters.stale_completions;
         while (stale.get() == 0) _ = linux.sched_yield();
     } else try testing.expectEqual(errors.ok, c_task.spargio_join_wait(join, forever, &result));
     try testing.expectEqual(errors.ok, c_task.spargio_join_release(join));

@@ -7,7 +7,7 @@ const c_runtime = @import("../c/runtime.zig");
 const c_task = @import("../c/task.zig");
 const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
-const Watch = @import("../base/memory.zig").Watch;
+const AllocationCounter = @import("../base/memory.zig").AllocationCounter;
 const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
 
@@ -24,7 +24,7 @@ const Held = struct {
         return .{
             .descriptors = try count("/proc/self/fd"),
             .threads = try count("/proc/self/task"),
-            .allocations = Watch.live.load(.monotonic),
+            .allocations = AllocationCounter.live.load(.monotonic),
         };
     }
 
@@ -117,13 +117,13 @@ fn startsWithoutMemory(kind: options_module.Backend, queue: u32) !void {
     const options = fullOptions(kind, queue);
     try warmUp(&options);
     const before = try Held.now();
-    defer Watch.until_failure.store(-1, .monotonic);
+    defer AllocationCounter.until_failure.store(-1, .monotonic);
     var failures: u32 = 0;
     for (0..1000) |point| {
-        Watch.until_failure.store(@intCast(point), .monotonic);
+        AllocationCounter.until_failure.store(@intCast(point), .monotonic);
         var handle: u64 = 0;
         const said = c_runtime.spargio_runtime_start(&options, &handle);
-        const reached = Watch.until_failure.swap(-1, .monotonic) < 0;
+        const reached = AllocationCounter.until_failure.swap(-1, .monotonic) < 0;
         if (said == errors.ok) {
             // Where a shard's first operation was refused memory, it was tried again.
             try expectWhole(handle, options.shards);
@@ -182,12 +182,12 @@ test "a spawn without memory at any point is an error, and its runtime goes on" 
         var handle: u64 = 0;
         try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_start(&options, &handle));
         const placement: c_task.PlacementC = .{ .kind = kind };
-        defer Watch.until_failure.store(-1, .monotonic);
+        defer AllocationCounter.until_failure.store(-1, .monotonic);
         for (0..100) |point| {
             var join: u64 = 0;
-            Watch.until_failure.store(@intCast(point), .monotonic);
+            AllocationCounter.until_failure.store(@intCast(point), .monotonic);
             const said = c_task.spargio_spawn(handle, &placement, nothing, null, &join);
-            const reached = Watch.until_failure.swap(-1, .monotonic) < 0;
+            const reached = AllocationCounter.until_failure.swap(-1, .monotonic) < 0;
             if (said == errors.ok) {
                 try joined(join);
             } else {

@@ -19,8 +19,8 @@ RECV_BYTES: Final = 65536
 BACKLOG: Final = 1024
 
 
-def announce(port: int) -> None:
-    """Print `port`, and answer from now on."""
+def announce(port: int | str) -> None:
+    """Print the port, or the path of a Unix socket, and answer from now on."""
     threading.Thread(target=_answer, name="control", daemon=True).start()
     print(port, flush=True)
 

@@ -21,6 +21,29 @@ def one_call(buffers: Sequence[object]) -> tuple[object, ...]:
     return tuple(islice((one for one in buffers if memoryview(one).nbytes), IOV_MAX))  # type: ignore[arg-type]
 
 
+class Unsent:
+    """What is left to send of several buffers, a call at a time."""
+
+    __slots__ = ("_at", "_views")
+
+    def __init__(self, views: list[memoryview]) -> None:
+        self._views = views
+        self._at = 0
+
+    def batch(self) -> tuple[memoryview, ...]:
+        """For the next call; empty at the end."""
+        return tuple(self._views[self._at : self._at + IOV_MAX])
+
+    def took(self, count: int) -> None:
+        """That call moved `count` bytes."""
+        views = self._views
+        while self._at < len(views) and count >= len(views[self._at]):
+            count -= len(views[self._at])
+            self._at += 1
+        if count:
+            views[self._at] = views[self._at][count:]
+
+
 async def joined(parts: list[bytes]) -> bytes:
     """One after the other."""
     if len(parts) == 1:

@@ -10,15 +10,15 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from ._blocking import to_its_end
 from ._children import Process, Start, end
-from ._counts import at_least, view_of
 from ._ffi.core import Descriptor, native
 from ._ffi.types import Buffer, Coro
 from ._records import dataclass, replace
+from ._resource import AsyncCloseable
+from ._validate import at_least, view_of
 from .groups import TaskGroup
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class PipeWriter:
 Stdio = int | IO[Any] | PipeReader | PipeWriter | None
 
 
-class Child:
+class Child(AsyncCloseable):
     """A process that was started. Wait for it, or it stays as a zombie until the program ends."""
 
     def __init__(
@@ -204,17 +204,6 @@ class Child:
         if self._kill_on_drop and not self._process.over:
             await to_its_end(self._process.end)
         self._process.close()
-
-    async def __aenter__(self) -> Child:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     def __del__(self) -> None:
         process = getattr(self, "_process", None)

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import os
 import signal
-from types import TracebackType
 
 from ._ffi.core import native
+from ._resource import AsyncCloseable
 
 __all__ = ("SignalStream", "ctrl_c", "stream")
 
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
 
-class SignalStream:
+class SignalStream(AsyncCloseable):
     """From :func:`stream`. Signals of one kind that come faster than they are taken may be told as
     one, as the kernel does. One task at a time."""
 
@@ -76,17 +76,6 @@ class SignalStream:
 
     async def __anext__(self) -> signal.Signals:
         return await self.recv()
-
-    async def __aenter__(self) -> SignalStream:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     def __del__(self) -> None:
         self._remove()

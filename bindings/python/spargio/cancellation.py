@@ -10,12 +10,11 @@ from ._ffi.core import Future, JoinHandle, adopt, native
 from ._shared import Shared
 from .errors import CancelledError, TaskCancelled, carry_written
 from .runtime import current_handle
+from .time import FOREVER_NS
 
 __all__ = ("CancellationToken", "shield")
 
 T = TypeVar("T")
-
-FOREVER_NS = (1 << 63) - 1
 
 
 class Scope:

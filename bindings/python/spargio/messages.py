@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
 
 from ._asyncgens import current_runtime
-from ._counts import within
 from ._ffi import constants
 from ._ffi.core import Event, JoinHandle, native
 from ._ffi.core import Runtime as NativeRuntime
 from ._ffi.types import Coro
+from ._validate import within
 from .errors import Overloaded
 
 __all__ = ("Event", "RemoteShard", "RingMsg", "ShardCtx")

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ._ffi import constants, library
+from ._ffi.core import Runtime as NativeRuntime
 from ._records import dataclass
+from ._start import start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -367,6 +369,11 @@ class RuntimeBuilder:
         if message is not None:
             raise ValueError(message)
         return library.address_of(self._options)
+
+    def _start(self, *, driven: bool) -> NativeRuntime:
+        """`driven`: by the calling thread, which is then shard 0."""
+        wanted = self._options.ring_entries
+        return start(self.address(), driven=driven, debug=self.is_debug(), ring_entries=wanted)
 
     def _set(self, field: str, value: int, name: str | None = None) -> RuntimeBuilder:
         name = name or field

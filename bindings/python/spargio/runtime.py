@@ -11,21 +11,21 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
-from . import _asyncgens, _interrupts, _watch
+from . import _asyncgens, _interrupts, _watchdog
 from ._asyncgens import current_runtime
-from ._backend import backend_name, start
 from ._blocking import spawn_blocking
 from ._ffi import constants
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle, native
 from ._ffi.core import Runtime as NativeRuntime
 from ._hints import Hints
 from ._main import Main, without_handle
+from ._start import backend_name
 from .errors import CancelledError, Overloaded
 from .messages import RemoteShard
 from .options import RuntimeBuilder
 from .placement import TaskPlacement
 from .stats import RuntimeStats
-from .time import nanoseconds
+from .time import FOREVER_NS, nanoseconds
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVarTuple, Unpack
@@ -59,7 +59,6 @@ T = TypeVar("T")
 P = ParamSpec("P")
 Coro = Coroutine[Any, Any, T]
 
-_FOREVER_NS = (1 << 63) - 1
 
 current_shard = native.current_shard
 """The number of the shard that runs this task; ``RuntimeError`` outside a spargio task."""
@@ -225,7 +224,7 @@ class Runtime(Hints):
         chosen = RuntimeBuilder().apply(**options) if builder is None else builder
         if chosen._stop_signals:
             raise ValueError("stop_signals for a runtime in the background: allowed with run()")
-        self._native = start(chosen, driven=False)
+        self._native = chosen._start(driven=False)
         self._handle = RuntimeHandle(self._native)
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _stop_forgotten, self._native, os.getpid())
@@ -245,11 +244,11 @@ class Runtime(Hints):
         it again."""
         if not self._finalizer.alive or os.getpid() != self._owner:
             return  # Down already, or a forked child: the shards are the parent's.
-        ns = _FOREVER_NS if timeout is None else nanoseconds(timeout, "timeout")
+        ns = FOREVER_NS if timeout is None else nanoseconds(timeout, "timeout")
         if not self._native.shutdown(ns):
             raise TimeoutError(f"tasks are still running after {timeout} s")
         self._finalizer.detach()
-        _watch.join(self._native)
+        _watchdog.join(self._native)
 
     def __repr__(self) -> str:
         return repr(self._native)
@@ -272,13 +271,13 @@ def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
         return  # A forked child: the shards are the parent's.
     if getattr(_asyncgens.local, "runtime", None) is not None:
         runtime.request_stop()  # On a shard, which must not wait: the last of its threads ends it.
-        _watch.leave(runtime)
+        _watchdog.leave(runtime)
         return
     try:
         warnings.warn("a spargio runtime was never shut down", ResourceWarning, stacklevel=2)
     finally:  # Also where warnings are errors.
-        runtime.shutdown(_FOREVER_NS)
-        _watch.join(runtime)
+        runtime.shutdown(FOREVER_NS)
+        _watchdog.join(runtime)
 
 
 def current_handle() -> RuntimeHandle:
@@ -323,7 +322,7 @@ def _drive(builder: RuntimeBuilder, function: Main) -> Any:
     if getattr(_asyncgens.local, "runtime", None) is not None:
         raise RuntimeError("spargio.run() inside a spargio task: await the coroutine instead")
     with _interrupts.Guard(builder._stop_signals) as guard:
-        runtime = start(builder, driven=True)
+        runtime = builder._start(driven=True)
         driven = False
         try:
             handle = RuntimeHandle(runtime)
@@ -337,8 +336,8 @@ def _drive(builder: RuntimeBuilder, function: Main) -> Any:
             runtime.drive(job)
         finally:
             if not driven:  # Something about `main`: the other shards are up and hold it.
-                runtime.shutdown(_FOREVER_NS)
-            _watch.join(runtime)
+                runtime.shutdown(FOREVER_NS)
+            _watchdog.join(runtime)
     guard.raise_kept()
     return job.result()
 

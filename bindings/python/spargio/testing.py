@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ("MockClock",)
 
 _NS = 1_000_000_000
-_FOREVER_NS = (1 << 63) - 1
 _LOOK_S = 0.001
 
 _installed: MockClock | None = None
@@ -100,14 +99,14 @@ class MockClock:
 
     def _arm(self, limit: TimeLimit, duration_ns: int) -> None:
         # A limit of no time is over at once, by whatever clock.
-        limit.arm(0 if duration_ns == 0 else _FOREVER_NS)
-        if 0 < duration_ns < _FOREVER_NS:
+        limit.arm(0 if duration_ns == 0 else _time.FOREVER_NS)
+        if 0 < duration_ns < _time.FOREVER_NS:
             self._wait(limit, duration_ns, limit.expire)
 
     def _rearm(self, limit: TimeLimit, duration_ns: int) -> None:
-        limit.rearm(0 if duration_ns == 0 else _FOREVER_NS)
+        limit.rearm(0 if duration_ns == 0 else _time.FOREVER_NS)
         self._waits.pop(limit, None)
-        if 0 < duration_ns < _FOREVER_NS:
+        if 0 < duration_ns < _time.FOREVER_NS:
             self._wait(limit, duration_ns, limit.expire)
 
     def _disarm(self, limit: TimeLimit) -> bool:

@@ -30,7 +30,7 @@ __all__ = (
 L = TypeVar("L", bound="_Limit")
 
 _NS = 1_000_000_000
-_FOREVER_NS = (1 << 63) - 1
+FOREVER_NS = (1 << 63) - 1
 
 
 # `spargio.testing` replaces these, and `monotonic`, by a clock that a test moves.
@@ -47,7 +47,7 @@ def nanoseconds(seconds: float, name: str) -> int:
         raise _no_seconds(name, seconds) from None
     if not allowed:
         raise ValueError(f"{name} is {seconds!r}: allowed is 0 or more seconds")
-    return min(int(seconds * _NS), _FOREVER_NS) if seconds < 1e9 else _FOREVER_NS
+    return min(int(seconds * _NS), FOREVER_NS) if seconds < 1e9 else FOREVER_NS
 
 
 def _no_seconds(name: str, value: object) -> TypeError:
@@ -79,7 +79,7 @@ class _Limit:
         return f"<{type(self).__name__}, {limit}>"
 
     def _after(self) -> int:
-        return _FOREVER_NS if self._seconds is None else nanoseconds(self._seconds, "seconds")
+        return FOREVER_NS if self._seconds is None else nanoseconds(self._seconds, "seconds")
 
     def __enter__(self: L) -> L:
         _arm(self._limit, self._after())
@@ -248,7 +248,7 @@ class Sleep(Shared):
     def reset(self, deadline: float) -> None:
         """Another instant, also for those who wait already. Finalizers too."""
         self._deadline = _instant(deadline, "deadline")
-        self._waiting.serve(_FOREVER_NS, None)
+        self._waiting.serve(FOREVER_NS, None)
 
     def _state(self) -> str:
         left = self._deadline - monotonic()

@@ -146,7 +146,7 @@ def test_writers_of_one_file_leave_what_one_of_them_wrote(tmp_path: Path, how: s
             for job in jobs:
                 await job
             assert path.read_bytes() in given
-        assert not fs._write.writers._locks
+        assert not fs._write.writers._entries
 
     spargio.run(main, shards=2)
 
@@ -157,14 +157,53 @@ def test_a_cancelled_writer_lets_the_next_one_in(tmp_path: Path) -> None:
     async def main(handle: spargio.RuntimeHandle) -> None:
         path.write_bytes(b"")
         found = path.stat()
-        async with fs._write.writers.alone((found.st_dev, found.st_ino)):
-            waiting = [handle.spawn_pinned(0, fs.write(path, b"%d" % n)) for n in range(3)]
-            await support.started(*waiting)
-            waiting[1].cancel()
+        identity = (found.st_dev, found.st_ino)
+        writers = fs._write.writers
+        entry = writers.begin(identity)
+        assert entry is not None
+        assert writers.begin(identity) is None
+        waiting = [handle.spawn_pinned(0, fs.write(path, b"%d" % n)) for n in range(3)]
+        await support.started(*waiting)
+        waiting[1].cancel()
+        writers.end(entry)
         for n, job in enumerate(waiting):
             with contextlib.suppress(spargio.TaskCancelled) if n == 1 else contextlib.nullcontext():
                 await job
         assert path.read_bytes() in (b"0", b"2")
-        assert not fs._write.writers._locks
+        assert not fs._write.writers._entries
 
     spargio.run(main, shards=1)
+
+
+def test_writers_that_come_and_go_are_one_at_a_time() -> None:
+    """Also those that begin in the moment in which one that waits is woken, and those cancelled."""
+    writers, identity = fs._write.writers, (-1, 1)
+    inside = most = ended = 0
+
+    async def one(n: int) -> None:
+        nonlocal inside, most, ended
+        entry = writers.begin(identity) or await writers.wait(identity)
+        try:
+            inside += 1
+            most = max(most, inside)
+            await spargio.yield_now()
+            inside -= 1
+            ended += 1
+        finally:
+            writers.end(entry)
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        cancelled = 0
+        for turn in range(200):
+            jobs = [handle.spawn_pinned(n % 2, one(n)) for n in range(8)]
+            if turn % 2:
+                jobs[turn % 8].cancel()
+            for job in jobs:
+                try:
+                    await job
+                except spargio.TaskCancelled:
+                    cancelled += 1
+        assert not writers._entries
+        assert (inside, most, ended + cancelled) == (0, 1, 1600)
+
+    spargio.run(main, shards=2)

@@ -15,6 +15,7 @@ import support
 
 import spargio
 from spargio import fs
+from spargio.fs import _copy
 
 
 def run(main: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
@@ -185,14 +186,14 @@ def test_a_copy_has_the_permissions_of_its_source(
     if old is not None:
         target.write_bytes(b"something longer before")
         target.chmod(old)
-    plain, at_first = fs.File.write_all_at, []
+    plain, at_first = _copy._Data._slice, []
 
-    def observed(self: fs.File, offset: int, data: object) -> Any:
+    def observed(self: _copy._Data, descriptor: int) -> None:
         at_first.append(permissions(target))
-        return plain(self, offset, data)
+        plain(self, descriptor)
 
     async def main() -> None:
-        monkeypatch.setattr(fs.File, "write_all_at", observed)
+        monkeypatch.setattr(_copy._Data, "_slice", observed)
         assert await fs.copy(source, target) == 6
         assert await fs.copy(source, "/dev/null") == 6
 

@@ -355,7 +355,7 @@ def test_100_000_children_are_cancelled_half_way(options: dict[str, Any]) -> Non
                 group.spawn(child(n))
                 if n % 1000 == 999:
                     await spargio.sleep(0)  # The pass ends: what is queued begins.
-            jobs = [child.handle for child in group._children.values()]
+            jobs = [child.handle for child in list(group._children.values())]
             began = time.perf_counter()
             group.cancel()
         took_s = time.perf_counter() - began

@@ -11,6 +11,8 @@ pub const Interpreter = opaque {};
 /// Result of PyIter_Send.
 pub const Send = enum(c_int) { @"return" = 0, @"error" = -1, next = 1 };
 
+pub const VectorcallFn = fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object;
+
 /// Py_buffer.
 pub const Buffer = extern struct {
     buf: ?[*]u8 = null,
@@ -112,6 +114,8 @@ const Api = struct {
     PyObject_IsInstance: *const fn (*Object, *Object) callconv(.c) c_int,
     /// 3.11 and newer.
     PyObject_Vectorcall: ?*const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
+    PyVectorcall_Function: ?*const fn (*Object) callconv(.c) ?*const VectorcallFn,
+    PyDescr_NewMethod: *const fn (*Object, *const MethodDef) callconv(.c) ?*Object,
     PyObject_VectorcallDict: *const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
     PyObject_VectorcallMethod: *const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
     PyObject_CallObject: *const fn (*Object, ?*Object) callconv(.c) ?*Object,
@@ -120,7 +124,6 @@ const Api = struct {
     PyObject_Free: *const fn (*anyopaque) callconv(.c) void,
     PyObject_GC_Del: *const fn (*anyopaque) callconv(.c) void,
     PyObject_GC_Track: *const fn (*anyopaque) callconv(.c) void,
-    PyObject_Init: *const fn (*Object, *Object) callconv(.c) *Object,
     PyObject_ClearWeakRefs: *const fn (*Object) callconv(.c) void,
     PyObject_GenericSetAttr: *const fn (*Object, *Object, ?*Object) callconv(.c) c_int,
     PyObject_RichCompareBool: *const fn (*Object, *Object, c_int) callconv(.c) c_int,
@@ -141,6 +144,8 @@ const Api = struct {
     PyBytes_Concat: *const fn (*?*Object, *Object) callconv(.c) void,
     _PyBytes_Resize: *const fn (*?*Object, isize) callconv(.c) c_int,
     PyUnicode_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
+    PyUnicode_DecodeFSDefaultAndSize: *const fn ([*]const u8, isize) callconv(.c) ?*Object,
+    PyUnicode_Concat: *const fn (*Object, *Object) callconv(.c) ?*Object,
     PyUnicode_InternFromString: *const fn ([*:0]const u8) callconv(.c) ?*Object,
     PyUnicode_CompareWithASCIIString: *const fn (*Object, [*:0]const u8) callconv(.c) c_int,
     PyUnicode_AsUTF8AndSize: *const fn (*Object, *isize) callconv(.c) ?[*]const u8,

@@ -5,7 +5,7 @@ const api = @import("api.zig");
 const py = &api.py;
 const Object = api.Object;
 
-const Helpers = struct {
+const Table = struct {
     /// Exception classes.
     CancelledError: *Object,
     TaskCancelled: *Object,
@@ -49,17 +49,17 @@ const Helpers = struct {
     spargio_error: *Object,
 };
 
-pub var helpers: Helpers = undefined;
+pub var table: Table = undefined;
 
 /// False where one is missing; the exception is set.
 pub fn load(dict: *Object) bool {
-    inline for (@typeInfo(Helpers).@"struct".field_names) |name| {
+    inline for (@typeInfo(Table).@"struct".field_names) |name| {
         const found = py.PyDict_GetItemString(dict, name) orelse {
             _ = api.raise(py.PyExc_RuntimeError.*, "spargio: the two halves of the package differ: " ++
                 "no helper " ++ name);
             return false;
         };
-        @field(helpers, name) = api.ref(found);
+        @field(table, name) = api.ref(found);
     }
     return true;
 }
@@ -69,7 +69,7 @@ pub fn raiseErrno(errno: i32, text: ?[]const u8, filename: ?*Object) ?*Object {
     const number = py.PyLong_FromLongLong(errno) orelse return null;
     const words = if (text) |t| api.string(t) orelse return null else api.none();
     const name = if (filename) |f| api.ref(f) else api.none();
-    const exception = api.call(helpers.os_error, &.{ number, words, name }) orelse return null;
+    const exception = api.call(table.os_error, &.{ number, words, name }) orelse return null;
     api.raiseObject(exception);
     py.Py_DecRef(exception);
     return null;
@@ -87,7 +87,7 @@ pub fn sayWritten(count: usize) void {
 /// The exception for a negative result of the library.
 pub fn raiseCode(code: i32) ?*Object {
     const number = py.PyLong_FromLongLong(code) orelse return null;
-    const exception = api.call(helpers.spargio_error, &.{number}) orelse return null;
+    const exception = api.call(table.spargio_error, &.{number}) orelse return null;
     api.raiseObject(exception);
     py.Py_DecRef(exception);
     return null;

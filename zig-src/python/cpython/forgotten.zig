@@ -5,7 +5,7 @@
 const std = @import("std");
 const api = @import("api.zig");
 const gpa = @import("../../base/memory.zig").gpa;
-const helpers = &@import("callbacks.zig").helpers;
+const callbacks = @import("callbacks.zig");
 const sync = @import("../../base/sync.zig");
 const Object = api.Object;
 const py = &api.py;
@@ -66,7 +66,7 @@ fn textOf(place: ?*Object) []const u8 {
 /// Without memory for it the warning has no place.
 fn keep(instance: *Object) void {
     @branchHint(.cold);
-    var place = api.call(helpers.place, &.{});
+    var place = api.call(callbacks.table.place, &.{});
     if (place == null) return py.PyErr_Clear();
     lock.lock();
     const put = places.fetchPut(gpa, instance, place.?);

@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const api = @import("api.zig");
-const helpers = &@import("callbacks.zig").helpers;
+const callbacks = @import("callbacks.zig");
 const py = &api.py;
 const Object = api.Object;
 
@@ -78,6 +78,25 @@ pub fn method(
     return .{ .name = name.ptr, .function = @ptrCast(function), .flags = flags, .doc = text.ptr };
 }
 
+/// Gives the class descriptors of its own for these methods, if it inherits them from `base`. The interpreter calls the
+/// method of a descriptor directly only if the object is of exactly the descriptor's class.
+pub fn ownMethods(class: *Object, base: *Object, comptime names: []const []const u8, table: []api.MethodDef) bool {
+    for (table) |*def| {
+        const name = def.name orelse return true;
+        for (names) |wanted| if (std.mem.eql(u8, wanted, std.mem.span(name))) {
+            const inherited = py.PyObject_GetAttrString(base, name) orelse return false;
+            defer py.Py_DecRef(inherited);
+            const found = py.PyObject_GetAttrString(class, name) orelse return false;
+            defer py.Py_DecRef(found);
+            if (found != inherited) continue;
+            const descriptor = py.PyDescr_NewMethod(class, def) orelse return false;
+            defer py.Py_DecRef(descriptor);
+            if (py.PyObject_SetAttrString(class, name, descriptor) != 0) return false;
+        };
+    }
+    return true;
+}
+
 pub fn docSlot(comptime text: [:0]const u8) api.TypeSlot {
     return .{ .slot = api.slot.doc, .function = text.ptr };
 }
@@ -143,7 +162,8 @@ pub fn getBuffer(source: *Object, view: *api.Buffer, flags: c_int) bool {
     const exception = api.takeException();
     defer py.Py_DecRef(exception);
     const writable = py.PyBool_FromLong(@intFromBool(flags == api.buffer_writable)) orelse return false;
-    const better = api.call(helpers.no_buffer, &.{ api.ref(exception), api.ref(source), writable }) orelse return false;
+    const all = [_]*Object{ api.ref(exception), api.ref(source), writable };
+    const better = api.call(callbacks.table.no_buffer, &all) orelse return false;
     defer py.Py_DecRef(better);
     api.raiseObject(better);
     return false;

@@ -4,9 +4,9 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
+const callbacks = @import("../cpython/callbacks.zig");
 const object = @import("../cpython/object.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
@@ -20,7 +20,7 @@ const py = &api.py;
 /// Connections that wait for their consumer before the kernel is asked to stop.
 const lag_max = 16;
 
-pub const Incoming = struct {
+pub const AcceptMultishot = struct {
     descriptor: ?*Object,
     /// Counted in at the descriptor.
     counted: bool,
@@ -34,7 +34,7 @@ pub const Incoming = struct {
     /// From the first operation on.
     accepted: ?*Spare.Queue,
 
-    pub const Type = object.TypeOf(Incoming);
+    pub const Type = object.TypeOf(AcceptMultishot);
 
     pub fn make(descriptor: *Object, _: ?*Object) callconv(.c) ?*Object {
         const instance = Type.create() orelse return null;
@@ -72,21 +72,21 @@ pub const Incoming = struct {
         }
     }
 
-    fn wait(self: *Incoming, me: *PyTask, suspended: *bool) ?*Object {
+    fn wait(self: *AcceptMultishot, me: *PyTask, suspended: *bool) ?*Object {
         self.waiting = true;
         suspended.* = true;
         return me.suspendNow();
     }
 
     /// Its own first: they came before it was recalled.
-    fn next(self: *Incoming) ?i32 {
+    fn next(self: *AcceptMultishot) ?i32 {
         if (self.accepted) |queue| if (queue.pop()) |fd| return fd;
         return Descriptor.Type.body(self.descriptor.?).takeAccepted();
     }
 
     /// After the operation's end. False, with the exception set, where that was an error: the next
     /// await tries again.
-    fn goesOn(self: *Incoming) bool {
+    fn goesOn(self: *AcceptMultishot) bool {
         const last = self.last orelse return true;
         self.last = null;
         if (Descriptor.Type.body(self.descriptor.?).isClosing()) {
@@ -94,14 +94,14 @@ pub const Incoming = struct {
             return false;
         }
         if (last >= 0) return true;
-        const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-last))));
+        const errno: linux.E = errors.ofResult(last);
         if (errno == .CANCELED or errno == .INTR) return true;
-        _ = helpers_module.raiseErrno(-last, null, null);
+        _ = callbacks.raiseErrno(-last, null, null);
         return false;
     }
 
     /// False: no memory.
-    fn arm(self: *Incoming, me: *PyTask, instance: *Object) bool {
+    fn arm(self: *AcceptMultishot, me: *PyTask, instance: *Object) bool {
         const shard = Shard.current().?;
         if (self.accepted == null) self.accepted = Spare.Queue.create() catch return false;
         var sqe: Sqe = undefined;
@@ -110,8 +110,8 @@ pub const Incoming = struct {
         const op = shard.ops.take(&me.task, shard) catch return false;
         self.op = op;
         self.last = null;
-        op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
-        op.more = arrived;
+        op.descriptor_users = &Descriptor.Type.body(self.descriptor.?).users;
+        op.on_multishot = arrived;
         op.complete = ended;
         op.complete_ctx = api.ref(instance); // The kernel's, given back at the end.
         shard.launch(op, sqe);
@@ -128,7 +128,7 @@ pub const Incoming = struct {
         Shard.wake(&self.task.?.task);
     }
 
-    fn keep(self: *Incoming, result: i32) void {
+    fn keep(self: *AcceptMultishot, result: i32) void {
         if (result >= 0) self.accepted.?.push(result);
     }
 
@@ -139,7 +139,7 @@ pub const Incoming = struct {
         self.keep(result);
         self.op = null;
         self.last = result;
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         py.Py_DecRef(instance);
     }
 
@@ -149,7 +149,7 @@ pub const Incoming = struct {
         return api.none();
     }
 
-    fn stopped(self: *Incoming, me: *PyTask, suspended: *bool) ?*Object {
+    fn stopped(self: *AcceptMultishot, me: *PyTask, suspended: *bool) ?*Object {
         if (self.op) |op| {
             Shard.current().?.cancelOp(op);
             return self.wait(me, suspended);
@@ -158,7 +158,7 @@ pub const Incoming = struct {
         return api.none();
     }
 
-    fn release(self: *Incoming) void {
+    fn release(self: *AcceptMultishot) void {
         if (self.accepted) |queue| Descriptor.Type.body(self.descriptor.?).leaveAccepted(queue);
         self.accepted = null;
         if (self.counted) Descriptor.Type.body(self.descriptor.?).release();

@@ -5,7 +5,7 @@
 
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
-const once = @import("single_await.zig");
+const single_await = @import("single_await.zig");
 const shown = @import("shown.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const Poll = @import("../../task/task.zig").Poll;
@@ -16,7 +16,7 @@ const py = &api.py;
 
 /// Begins as zero bytes.
 pub const Progress = struct {
-    state: once.State,
+    state: single_await.State,
     /// The task is to end, and its operations were told.
     cancelling: bool,
     /// Something was not done because of that.
@@ -45,23 +45,23 @@ pub const Progress = struct {
 /// - `advance(shard, me, slot, result)`: one has ended; the next one of it may be in the slot after;
 /// - `tell()`, if it is there: after each round;
 /// - `outcome()`: the result, or an exception.
-pub fn Many(comptime Body: type) type {
+pub fn Batch(comptime Body: type) type {
     return struct {
         pub fn step(instance: *Object, suspended: *bool) ?*Object {
             const self = Body.Type.body(instance);
             const progress = &self.progress;
             const me = PyTask.demand("await of an operation") orelse {
-                once.ask(&progress.state);
+                single_await.ask(&progress.state);
                 return null;
             };
             if (progress.state == .finished) {
                 return shown.raiseAwaitedBefore(Body.title, self.about());
-            } else if (once.seen(&progress.state) != .flying) {
+            } else if (single_await.seen(&progress.state) != .flying) {
                 if (me.cancelWanted()) {
-                    once.ask(&progress.state);
+                    single_await.ask(&progress.state);
                     return me.raiseCancel();
                 }
-                if (!once.claim(&progress.state)) return twice();
+                if (!single_await.claim(&progress.state)) return twice();
                 if (!self.start()) {
                     progress.state = .finished;
                     return null;
@@ -119,7 +119,7 @@ pub fn Told(comptime Body: type) type {
         /// close(): it is not to be awaited.
         pub fn giveUp(instance: *Object) void {
             const state = &Body.Type.body(instance).progress.state;
-            if (once.claim(state)) state.* = .finished;
+            if (single_await.claim(state)) state.* = .finished;
         }
 
         /// Of the deallocator.
@@ -132,7 +132,7 @@ pub fn Told(comptime Body: type) type {
 
         pub fn show(instance: *Object) callconv(.c) ?*Object {
             const self = Body.Type.body(instance);
-            return shown.ofOperation("Operation", Body.title, self.about(), once.seen(&self.progress.state));
+            return shown.ofOperation("Operation", Body.title, self.about(), single_await.seen(&self.progress.state));
         }
     };
 }

@@ -5,15 +5,15 @@
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
-const cached = @import("page_cache.zig");
+const page_cache = @import("page_cache.zig");
 const fs = @import("../../ops/fs.zig");
-const helpers = &@import("../cpython/callbacks.zig").helpers;
-const names = @import("socket_names.zig");
+const callbacks = @import("../cpython/callbacks.zig");
+const socket_names = @import("socket_names.zig");
 const PyTask = @import("../task/py_task.zig").PyTask;
 const read_many = @import("read_many.zig");
 const raiseErrno = @import("../cpython/callbacks.zig").raiseErrno;
 const object = @import("../cpython/object.zig");
-const op_methods = @import("operation_methods.zig");
+const operation_methods = @import("operation_methods.zig");
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Spare = @import("spare.zig").Spare;
 const Object = api.Object;
@@ -87,7 +87,7 @@ pub const Descriptor = struct {
     drained: std.atomic.Value(bool),
     /// How many bytes the next receive makes room for, where its caller allows more. A hint as well.
     room: std.atomic.Value(u32),
-    cache: cached.Hint,
+    cache: page_cache.Hint,
     /// Bytes that were read and not taken; the next read gets them. Exchanged atomically.
     leftover: ?*Object,
     /// Path or peer, for messages; may be null.
@@ -143,7 +143,7 @@ pub const Descriptor = struct {
             return true;
         };
         if (before == me) return true;
-        _ = api.raise(helpers.BusyError, "another task writes to this stream: one may at a time");
+        _ = api.raise(callbacks.table.BusyError, "another task writes to this stream: one may at a time");
         return false;
     }
 
@@ -158,7 +158,7 @@ pub const Descriptor = struct {
         const self = Type.body(instance);
         if (!self.claimWriter(me, &claimed)) return null;
         if (claimed or !self.kind.flows()) return api.none();
-        return api.raise(helpers.BusyError, "this task is writing to the stream already");
+        return api.raise(callbacks.table.BusyError, "this task is writing to the stream already");
     }
 
     fn endWrite(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
@@ -188,9 +188,10 @@ pub const Descriptor = struct {
     pub fn raiseClosed(self: *const Descriptor, what: []const u8) ?*Object {
         const noun = self.kind.noun();
         const name = (if (self.name) |one| api.textOf(one) else null) orelse
-            return api.raiseFormat(helpers.ClosedError, "the {s} {s}", .{ noun, what });
+            return api.raiseFormat(callbacks.table.ClosedError, "the {s} {s}", .{ noun, what });
         defer name.drop();
-        return api.raiseFormat(helpers.ClosedError, "the {s} '{s}' {s}", .{ noun, api.clipped(name.bytes), what });
+        const clipped = api.clipped(name.bytes);
+        return api.raiseFormat(callbacks.table.ClosedError, "the {s} '{s}' {s}", .{ noun, clipped, what });
     }
 
     /// The same for an operation that was under way.
@@ -243,7 +244,7 @@ pub const Descriptor = struct {
     /// Ends what waits on any shard: operations of ours, because the socket may be others' too (shutdown(2)
     /// would end it for them). What is done in a file ends by itself, and is not cut short.
     fn endWaits(self: *Descriptor) void {
-        if (!self.endsByItself()) Shard.current().?.crew.endClosed();
+        if (!self.endsByItself()) Shard.current().?.scheduler.endClosed();
     }
 
     /// Connections that were accepted and not taken: the next accept gets them, or one that waits already,
@@ -252,7 +253,7 @@ pub const Descriptor = struct {
         if (queue.count() == 0 or self.isClosing()) return queue.destroy();
         self.spare.give(queue, &self.users);
         const shard = Shard.current() orelse return; // The last reference goes: nobody waits.
-        shard.crew.endClosed();
+        shard.scheduler.endClosed();
     }
 
     /// One of those, if there is one.
@@ -395,21 +396,21 @@ pub const Descriptor = struct {
                 object.method("end_write", &endWrite, api.meth_noargs, "($self, /)", "Give it up."),
                 object.method(
                     "sockaddr",
-                    &names.sockaddr,
+                    &socket_names.sockaddr,
                     api.meth_one,
                     "($self, peer, /)",
                     "The name of this end or of the peer, as the kernel has it.",
                 ),
                 object.method(
                     "getsockopt",
-                    &names.getsockopt,
+                    &socket_names.getsockopt,
                     api.meth_fastcall,
                     "($self, level, option, size, /)",
                     "The bytes.",
                 ),
                 object.method(
                     "setsockopt",
-                    &names.setsockopt,
+                    &socket_names.setsockopt,
                     api.meth_fastcall,
                     "($self, level, option, value, /)",
                     "Set it to these bytes.",
@@ -422,7 +423,7 @@ pub const Descriptor = struct {
                     "($self, offsets, size, /)",
                     "An awaitable of a list of bytes.",
                 ),
-            } ++ op_methods.descriptor_methods ++ [_]api.MethodDef{.{}};
+            } ++ operation_methods.descriptor_methods ++ [_]api.MethodDef{.{}};
         };
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.methods, &S.methods),

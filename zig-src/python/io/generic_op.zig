@@ -7,10 +7,9 @@ const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
 const gpa = @import("../../base/memory.zig").gpa;
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
+const callbacks = @import("../cpython/callbacks.zig");
 const object = @import("../cpython/object.zig");
-const once = @import("single_await.zig");
+const single_await = @import("single_await.zig");
 const shown = @import("shown.zig");
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("../task/py_task.zig").PyTask;
@@ -22,8 +21,8 @@ const py = &api.py;
 /// What becomes of the kernel's result.
 const Outcome = enum(u8) { number, file, socket, message };
 
-const Raw = struct {
-    state: once.State,
+const GenericOp = struct {
+    state: single_await.State,
     outcome: Outcome,
     /// Counted in at the descriptor.
     counted: bool,
@@ -38,21 +37,21 @@ const Raw = struct {
     vector: Vector,
     header: linux.msghdr,
 
-    const Type = object.TypeOf(Raw);
+    const Type = object.TypeOf(GenericOp);
 
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of an operation") orelse {
-            once.ask(&self.state);
+            single_await.ask(&self.state);
             return null;
         };
-        switch (once.seen(&self.state)) {
+        switch (single_await.seen(&self.state)) {
             .new, .asked => {
                 if (me.cancelWanted()) {
-                    once.ask(&self.state);
+                    single_await.ask(&self.state);
                     return me.raiseCancel();
                 }
-                if (!once.claim(&self.state)) return twice();
+                if (!single_await.claim(&self.state)) return twice();
                 if (self.descriptor) |d| {
                     const descriptor = Descriptor.Type.body(d);
                     if (!descriptor.acquire()) {
@@ -88,21 +87,21 @@ const Raw = struct {
         return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
     }
 
-    fn fly(self: *Raw, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+    fn fly(self: *GenericOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
         const shard = Shard.current().?;
         const op = shard.ops.take(&me.task, shard) catch {
             self.finish();
             return py.PyErr_NoMemory();
         };
-        if (self.outcome == .file or self.outcome == .socket) op.undo = .close_descriptor;
-        if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
+        if (self.outcome == .file or self.outcome == .socket) op.unclaimed = .close_descriptor;
+        if (self.counted) op.descriptor_users = &Descriptor.Type.body(self.descriptor.?).users;
         if (self.transferred()) |bytes| fs.launchTransfer(shard, op, &self.sqe, bytes) else shard.launch(op, self.sqe);
         suspended.* = true;
         return me.suspendForOp(op, instance, false);
     }
 
     /// How many bytes of a file it is for; null where it is something else.
-    fn transferred(self: *const Raw) ?usize {
+    fn transferred(self: *const GenericOp) ?usize {
         return switch (self.sqe.opcode) {
             .READ, .WRITE => self.sqe.len,
             .READV, .WRITEV => fs.total(self.vector.entries),
@@ -110,7 +109,7 @@ const Raw = struct {
         };
     }
 
-    fn succeeded(self: *Raw, me: *PyTask, count: usize) ?*Object {
+    fn succeeded(self: *GenericOp, me: *PyTask, count: usize) ?*Object {
         // A close elsewhere ends a receive as the end of the stream would: it is none.
         if (self.outcome == .message and count == 0 and self.isClosing()) {
             self.finish();
@@ -128,7 +127,7 @@ const Raw = struct {
     }
 
     /// (bytes, length of the address, length of the control data, flags)
-    fn messageOf(self: *Raw, count: usize) ?*Object {
+    fn messageOf(self: *GenericOp, count: usize) ?*Object {
         const tuple = py.PyTuple_New(4) orelse return null;
         const parts = [_]u64{ count, self.header.namelen, self.header.controllen, self.header.flags };
         for (parts, 0..) |part, i| {
@@ -141,7 +140,7 @@ const Raw = struct {
         return tuple;
     }
 
-    fn failed(self: *Raw, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
+    fn failed(self: *GenericOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
         const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
         if ((number == .CANCELED or number == .INTR or self.isClosing()) and me.cancelWanted()) {
             self.finish();
@@ -153,24 +152,24 @@ const Raw = struct {
         defer if (filename) |f| py.Py_DecRef(f);
         self.finish();
         if (closed) return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
-        return helpers_module.raiseErrno(errno, null, filename);
+        return callbacks.raiseErrno(errno, null, filename);
     }
 
-    fn opcodeName(self: *const Raw) []const u8 {
+    fn opcodeName(self: *const GenericOp) []const u8 {
         return std.enums.tagName(linux.IORING_OP, self.sqe.opcode) orelse "of no name";
     }
 
     fn show(instance: *Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
-        return shown.ofOperation("Operation", self.opcodeName(), self.descriptor, once.seen(&self.state));
+        return shown.ofOperation("Operation", self.opcodeName(), self.descriptor, single_await.seen(&self.state));
     }
 
-    fn isClosing(self: *const Raw) bool {
+    fn isClosing(self: *const GenericOp) bool {
         return if (self.descriptor) |d| Descriptor.Type.body(d).isClosing() else false;
     }
 
     /// The kernel is done with it, for good.
-    fn finish(self: *Raw) void {
+    fn finish(self: *GenericOp) void {
         self.state = .finished;
         if (self.counted) {
             self.counted = false;
@@ -185,7 +184,7 @@ const Raw = struct {
     /// close(): it is not to be awaited.
     fn giveUp(instance: *Object) void {
         const self = Type.body(instance);
-        if (once.claim(&self.state)) self.finish();
+        if (single_await.claim(&self.state)) self.finish();
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -202,7 +201,7 @@ const Raw = struct {
     // ---- what it is made of ----
 
     /// A number, None, or a buffer, which is exported as view `index`.
-    fn pointer(self: *Raw, index: usize, given: *Object) ?u64 {
+    fn pointer(self: *GenericOp, index: usize, given: *Object) ?u64 {
         if (given == py._Py_NoneStruct) return 0;
         const view = &self.views[index];
         if (py.PyObject_GetBuffer(given, view, api.buffer_simple) == 0) return @intFromPtr(view.buf);
@@ -213,7 +212,7 @@ const Raw = struct {
     }
 
     /// A number is used as it is; an open file or socket of ours is held open meanwhile.
-    fn target(self: *Raw, given: *Object) bool {
+    fn target(self: *GenericOp, given: *Object) bool {
         if (Descriptor.Type.is(given)) {
             self.descriptor = api.ref(given);
             return true;
@@ -223,7 +222,7 @@ const Raw = struct {
     }
 
     /// It was not made after all.
-    fn abandon(self: *Raw) ?*Object {
+    fn abandon(self: *GenericOp) ?*Object {
         self.state = .finished;
         py.Py_DecRef(Type.objectOf(self));
         return null;
@@ -262,10 +261,10 @@ const Vector = struct {
     }
 };
 
-fn create() ?*Raw {
-    const instance = Raw.Type.create() orelse return null;
+fn create() ?*GenericOp {
+    const instance = GenericOp.Type.create() orelse return null;
     forgotten.made(instance);
-    const self = Raw.Type.body(instance);
+    const self = GenericOp.Type.body(instance);
     self.vector = .{ .entries = &.{}, .views = &.{} };
     self.sqe = std.mem.zeroes(Sqe);
     return self;
@@ -315,7 +314,7 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
         @intCast(@min(length, fs.transfer_max))
     else
         @intCast(object.unsigned(arguments[4], "length", std.math.maxInt(u32)) orelse return self.abandon());
-    return Raw.Type.objectOf(self);
+    return GenericOp.Type.objectOf(self);
 }
 
 /// message(opcode, descriptor, buffers: tuple, address, control, flags): sendmsg or recvmsg.
@@ -344,19 +343,19 @@ pub fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(
     };
     self.sqe.addr = @intFromPtr(&self.header); // The object does not move.
     self.sqe.len = 1;
-    return Raw.Type.objectOf(self);
+    return GenericOp.Type.objectOf(self);
 }
 
 pub fn define() bool {
-    const Kinds = object.Coroutine(Raw.step, Raw.giveUp);
+    const Kinds = object.Coroutine(GenericOp.step, GenericOp.giveUp);
     const S = struct {
         var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
     };
     var slots = Kinds.slots() ++ [_]api.TypeSlot{
         object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &Raw.show),
-        object.slotOf(api.slot.dealloc, &Raw.dealloc),
+        object.slotOf(api.slot.repr, &GenericOp.show),
+        object.slotOf(api.slot.dealloc, &GenericOp.dealloc),
         .{},
     };
-    return Raw.Type.define("RawOperation", 0, &slots);
+    return GenericOp.Type.define("RawOperation", 0, &slots);
 }

@@ -5,19 +5,18 @@
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
-const buffers = @import("../../ring/provided_buffers.zig");
-const cached = @import("page_cache.zig");
+const provided_buffers = @import("../../ring/provided_buffers.zig");
+const page_cache = @import("page_cache.zig");
 const clock = @import("../../base/clock.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
 const gpa = @import("../../base/memory.zig").gpa;
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
+const callbacks = @import("../cpython/callbacks.zig");
 const net = @import("../../ops/net.zig");
 const object = @import("../cpython/object.zig");
 const shown = @import("shown.zig");
 const timer = @import("../../ops/timer.zig");
-const once = @import("single_await.zig");
+const single_await = @import("single_await.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("../task/py_task.zig").PyTask;
@@ -48,7 +47,7 @@ pub const Kind = enum(u8) {
 
 pub const PyOp = struct {
     kind: Kind,
-    state: once.State,
+    state: single_await.State,
     /// Counted in at the descriptor.
     counted: bool,
     /// The stream is this operation's to write to, until it has ended.
@@ -61,7 +60,7 @@ pub const PyOp = struct {
     data: [*]u8,
     length: usize,
     /// A receive that has no memory of its own yet: the kernel picks a buffer when something comes.
-    picks: bool,
+    selects_buffer: bool,
     /// It waits until a nonblocking socket is ready, and is tried anew then.
     polls: bool,
     progress: usize,
@@ -83,19 +82,19 @@ pub const PyOp = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of an operation") orelse {
-            once.ask(&self.state);
+            single_await.ask(&self.state);
             return null;
         };
-        switch (once.seen(&self.state)) {
+        switch (single_await.seen(&self.state)) {
             .new, .asked => {
                 const shielded = self.kind == .close;
                 if (!shielded and me.cancelWanted()) {
-                    once.ask(&self.state);
+                    single_await.ask(&self.state);
                     _ = me.raiseCancel();
-                    if (self.writesAll()) helpers_module.sayWritten(0);
+                    if (self.writesAll()) callbacks.sayWritten(0);
                     return null;
                 }
-                if (!once.claim(&self.state)) return twice();
+                if (!single_await.claim(&self.state)) return twice();
                 if (!self.begin(me)) return self.finished();
                 // A receive of nothing would wait for data all the same. An empty message is one.
                 if (self.length == 0 and self.transfers() and !self.isOfMessages()) return self.succeeded(0);
@@ -117,12 +116,12 @@ pub const PyOp = struct {
                     return me.suspendForOp(op, instance, self.kind == .close);
                 }
                 const shard = Shard.current().?;
-                const picked = buffers.idOf(op.cqe_flags);
+                const picked = provided_buffers.idOf(op.cqe_flags);
                 const recalled = self.kind == .accept and op.cancel_sent;
                 const result = shard.ops.consume(op);
                 me.op = null;
                 if (picked) |id| {
-                    const taken = result < 0 or self.takePicked(shard, id, @intCast(result));
+                    const taken = result < 0 or self.takeProvided(shard, id, @intCast(result));
                     shard.buffers.ready.giveBack(id);
                     if (!taken) return self.finished();
                 }
@@ -202,7 +201,7 @@ pub const PyOp = struct {
         var bytes = descriptor.swapLeftover(null);
         const left = bytes orelse return true;
         defer api.drop(&bytes);
-        if (self.picks and !self.makeRoom()) return false;
+        if (self.selects_buffer and !self.makeRoom()) return false;
         const size: usize = @intCast(py.PyBytes_Size(left));
         const source = py.PyBytes_AsString(left).?;
         const count = @min(size, self.length);
@@ -218,14 +217,14 @@ pub const PyOp = struct {
 
     /// Memory of its own, instead of a buffer that the kernel picks. False with an exception set.
     fn makeRoom(self: *PyOp) bool {
-        self.picks = false;
+        self.selects_buffer = false;
         self.held = py.PyBytes_FromStringAndSize(null, @intCast(self.length));
         self.data = py.PyBytes_AsString(self.held orelse return false).?;
         return true;
     }
 
     /// What came in a picked buffer, as the object that the await gives.
-    fn takePicked(self: *PyOp, shard: *Shard, id: u16, count: usize) bool {
+    fn takeProvided(self: *PyOp, shard: *Shard, id: u16, count: usize) bool {
         self.held = py.PyBytes_FromStringAndSize(shard.buffers.ready.all(id).ptr, @intCast(count));
         return self.held != null;
     }
@@ -234,7 +233,7 @@ pub const PyOp = struct {
         if (self.kind != .read_at and self.kind != .read_at_into) return null;
         const descriptor = Descriptor.Type.body(self.descriptor.?);
         const room = self.data[0..self.length];
-        return cached.readAt(Shard.current().?, &descriptor.cache, descriptor.fd, room, self.argument);
+        return page_cache.readAt(Shard.current().?, &descriptor.cache, descriptor.fd, room, self.argument);
     }
 
     fn finished(self: *PyOp) ?*Object {
@@ -248,7 +247,7 @@ pub const PyOp = struct {
             self.finish();
             return py.PyErr_NoMemory();
         };
-        if (self.counted) op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
+        if (self.counted) op.descriptor_users = &Descriptor.Type.body(self.descriptor.?).users;
         suspended.* = true;
         return me.suspendForOp(op, instance, self.kind == .close);
     }
@@ -263,8 +262,8 @@ pub const PyOp = struct {
         const shard = Shard.current().?;
         const fd = if (self.descriptor) |d| Descriptor.Type.body(d).fd else -1;
         if (self.polls) return net.poll(shard, task, fd, if (self.writes()) linux.POLL.OUT else linux.POLL.IN);
-        if (self.picks) {
-            if (shard.pickable() != null) return net.recvPicked(shard, task, fd, self.length, self.drained());
+        if (self.selects_buffer) {
+            if (shard.providedBuffers() != null) return net.recvProvided(shard, task, fd, self.length, self.drained());
             if (!self.makeRoom()) return error.OutOfMemory;
         }
         const rest = self.data[self.progress..self.length];
@@ -281,7 +280,7 @@ pub const PyOp = struct {
             .read_exactly => net.recv(shard, task, fd, rest, linux.MSG.WAITALL, self.drained()),
             .send => net.send(shard, task, fd, rest, 0),
             .write_all => net.send(shard, task, fd, rest, linux.MSG.WAITALL),
-            .write_all_zero_copy => if (shard.crew.info.can().send_zc)
+            .write_all_zero_copy => if (shard.scheduler.info.can().send_zc)
                 net.sendZeroCopy(shard, task, fd, rest, linux.MSG.WAITALL)
             else
                 net.send(shard, task, fd, rest, linux.MSG.WAITALL),
@@ -343,7 +342,7 @@ pub const PyOp = struct {
 
     /// The bytes object that was read into, cut to what arrived.
     fn takeBytes(self: *PyOp, count: usize) ?*Object {
-        if (self.picks) { // Made when it came; there is none where nothing did.
+        if (self.selects_buffer) { // Made when it came; there is none where nothing did.
             const value = self.held orelse return py.PyBytes_FromStringAndSize(null, 0);
             self.held = null;
             return value;
@@ -358,7 +357,7 @@ pub const PyOp = struct {
         const expected = py.PyLong_FromLongLong(@intCast(self.length)) orelse return null;
         const partial = self.takeBytes(self.progress) orelse return null;
         self.finish();
-        const exception = api.call(helpers.IncompleteReadError, &.{ partial, expected }) orelse return null;
+        const exception = api.call(callbacks.table.IncompleteReadError, &.{ partial, expected }) orelse return null;
         api.raiseObject(exception);
         py.Py_DecRef(exception);
         return null;
@@ -373,7 +372,7 @@ pub const PyOp = struct {
         const told = self.writesAll();
         self.finish();
         _ = me.raiseCancel();
-        if (told) helpers_module.sayWritten(self.progress);
+        if (told) callbacks.sayWritten(self.progress);
         return null;
     }
 
@@ -395,7 +394,7 @@ pub const PyOp = struct {
                 return self.again(me, instance, suspended);
             },
             // All buffers of the shard are in hands: this receive brings its own.
-            .NOBUFS => if (self.picks) {
+            .NOBUFS => if (self.selects_buffer) {
                 if (!self.makeRoom()) return self.finished();
                 return self.again(me, instance, suspended);
             },
@@ -414,19 +413,19 @@ pub const PyOp = struct {
         defer if (filename) |f| py.Py_DecRef(f);
         self.finish();
         _ = self.raiseFailure(errno, closed, filename);
-        if (self.writesAll()) helpers_module.sayWritten(self.progress);
+        if (self.writesAll()) callbacks.sayWritten(self.progress);
         return null;
     }
 
     fn raiseFailure(self: *const PyOp, errno: i32, closed: bool, filename: ?*Object) ?*Object {
         if (closed) return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         const progress = self.progress;
-        if (progress == 0) return helpers_module.raiseErrno(errno, wordsFor(errno, self.kind), filename);
+        if (progress == 0) return callbacks.raiseErrno(errno, wordsFor(errno, self.kind), filename);
         var text: [96]u8 = undefined;
         const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{
             progress, self.length,
         }) catch unreachable;
-        return helpers_module.raiseErrno(errno, words, filename);
+        return callbacks.raiseErrno(errno, words, filename);
     }
 
     /// EBADF of a file that is open says something else than its words.
@@ -441,7 +440,7 @@ pub const PyOp = struct {
 
     fn show(instance: *Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
-        return shown.ofOperation("Operation", @tagName(self.kind), self.descriptor, once.seen(&self.state));
+        return shown.ofOperation("Operation", @tagName(self.kind), self.descriptor, single_await.seen(&self.state));
     }
 
     /// The kernel is done with it, for good.
@@ -463,7 +462,7 @@ pub const PyOp = struct {
     /// close(): it is not to be awaited.
     fn giveUp(instance: *Object) void {
         const self = Type.body(instance);
-        if (once.claim(&self.state)) self.finish();
+        if (single_await.claim(&self.state)) self.finish();
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -477,7 +476,7 @@ pub const PyOp = struct {
         Type.free(instance, false);
     }
 
-    pub fn done(self: *PyOp) ?*Object {
+    pub fn asObject(self: *PyOp) ?*Object {
         return Type.objectOf(self);
     }
 
@@ -521,8 +520,8 @@ pub const PyOp = struct {
         var count = object.unsigned(size, "the number of bytes", fs.transfer_max) orelse return null;
         if (kind == .recv) count = @min(count, Descriptor.Type.body(descriptor).room.load(.monotonic));
         const self = create(kind, descriptor) orelse return null;
-        if (kind == .recv and count <= buffers.size and count > 0) {
-            self.picks = true;
+        if (kind == .recv and count <= provided_buffers.size and count > 0) {
+            self.selects_buffer = true;
             self.length = count;
             return self;
         }

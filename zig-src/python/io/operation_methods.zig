@@ -3,10 +3,10 @@
 const std = @import("std");
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
-const Incoming = @import("accept_multishot.zig").Incoming;
+const AcceptMultishot = @import("accept_multishot.zig").AcceptMultishot;
 const Kind = @import("operation.zig").Kind;
 const PyOp = @import("operation.zig").PyOp;
-const Segments = @import("recv_multishot.zig").Segments;
+const RecvMultishot = @import("recv_multishot.zig").RecvMultishot;
 const Object = api.Object;
 
 const offset_max = std.math.maxInt(i64);
@@ -14,49 +14,49 @@ const offset_max = std.math.maxInt(i64);
 // ---- methods of Descriptor ----
 
 fn recv(self: *Object, size: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBytes(.recv, self, size) orelse return null).done();
+    return (PyOp.withBytes(.recv, self, size) orelse return null).asObject();
 }
 
 fn readExactly(self: *Object, size: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBytes(.read_exactly, self, size) orelse return null).done();
+    return (PyOp.withBytes(.read_exactly, self, size) orelse return null).asObject();
 }
 
 fn recvInto(self: *Object, buffer: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.recv_into, self, buffer, api.buffer_writable) orelse return null).done();
+    return (PyOp.withBuffer(.recv_into, self, buffer, api.buffer_writable) orelse return null).asObject();
 }
 
 fn send(self: *Object, data: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.send, self, data, api.buffer_simple) orelse return null).done();
+    return (PyOp.withBuffer(.send, self, data, api.buffer_simple) orelse return null).asObject();
 }
 
 fn writeAll(self: *Object, data: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.write_all, self, data, api.buffer_simple) orelse return null).done();
+    return (PyOp.withBuffer(.write_all, self, data, api.buffer_simple) orelse return null).asObject();
 }
 
 fn writeAllZeroCopy(self: *Object, data: *Object) callconv(.c) ?*Object {
-    return (PyOp.withBuffer(.write_all_zero_copy, self, data, api.buffer_simple) orelse return null).done();
+    return (PyOp.withBuffer(.write_all_zero_copy, self, data, api.buffer_simple) orelse return null).asObject();
 }
 
 fn accept(self: *Object, _: ?*Object) callconv(.c) ?*Object {
-    return (PyOp.create(.accept, self) orelse return null).done();
+    return (PyOp.create(.accept, self) orelse return null).asObject();
 }
 
 fn close(self: *Object, _: ?*Object) callconv(.c) ?*Object {
-    return (PyOp.create(.close, self) orelse return null).done();
+    return (PyOp.create(.close, self) orelse return null).asObject();
 }
 
 fn shutdown(self: *Object, how: *Object) callconv(.c) ?*Object {
     const value = object.unsigned(how, "how", 2) orelse return null;
     const op = PyOp.create(.shutdown, self) orelse return null;
     op.argument = value;
-    return op.done();
+    return op.asObject();
 }
 
 fn fsync(self: *Object, data_only: *Object) callconv(.c) ?*Object {
     const value = object.unsigned(data_only, "data_only", 1) orelse return null;
     const op = PyOp.create(.fsync, self) orelse return null;
     op.argument = value;
-    return op.done();
+    return op.asObject();
 }
 
 fn readAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
@@ -64,7 +64,7 @@ fn readAt(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c)
     const offset = object.unsigned(arguments[0], "offset", offset_max) orelse return null;
     const op = PyOp.withBytes(.read_at, self, arguments[1]) orelse return null;
     op.argument = offset;
-    return op.done();
+    return op.asObject();
 }
 
 fn atWith(
@@ -79,7 +79,7 @@ fn atWith(
     const offset = object.unsigned(arguments[0], "offset", offset_max) orelse return null;
     const op = PyOp.withBuffer(kind, self, arguments[1], flags) orelse return null;
     op.argument = offset;
-    return op.done();
+    return op.asObject();
 }
 
 fn readAtInto(self: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
@@ -109,14 +109,14 @@ pub const descriptor_methods = [_]api.MethodDef{
     object.method("write_all_zero_copy", &writeAllZeroCopy, api.meth_one, "($self, data, /)", "An awaitable."),
     object.method(
         "incoming",
-        &Incoming.make,
+        &AcceptMultishot.make,
         api.meth_noargs,
         "($self, /)",
         "An awaitable of the next connection, again and again.",
     ),
     object.method(
         "segments",
-        &Segments.make,
+        &RecvMultishot.make,
         api.meth_noargs,
         "($self, /)",
         "An awaitable of the next piece, again and again.",
@@ -149,11 +149,11 @@ pub fn sleep(_: ?*Object, duration: *Object) callconv(.c) ?*Object {
     const ns = object.unsigned(duration, "duration_ns", std.math.maxInt(i64)) orelse return null;
     const op = PyOp.create(.sleep, null) orelse return null;
     op.argument = ns;
-    return op.done();
+    return op.asObject();
 }
 
 pub fn nop(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
-    return (PyOp.create(.nop, null) orelse return null).done();
+    return (PyOp.create(.nop, null) orelse return null).asObject();
 }
 
 /// open(path: bytes, name, flags, mode): a Descriptor. `name` is what errors call it.
@@ -166,5 +166,5 @@ pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     op.held = api.ref(arguments[1]);
     op.argument = flags;
     op.mode = @intCast(mode);
-    return op.done();
+    return op.asObject();
 }

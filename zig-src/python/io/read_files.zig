@@ -4,11 +4,12 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
-const helpers = &@import("../cpython/callbacks.zig").helpers;
-const many = @import("batch.zig");
+const callbacks = @import("../cpython/callbacks.zig");
+const batch = @import("batch.zig");
 const object = @import("../cpython/object.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const PyTask = @import("../task/py_task.zig").PyTask;
@@ -38,15 +39,22 @@ const Slot = struct {
 };
 
 const ReadFiles = struct {
-    progress: many.Progress,
+    progress: batch.Progress,
     /// List of paths as bytes, list of what errors call them, list of results.
     paths: ?*Object,
     names: ?*Object,
     results: ?*Object,
     /// Called without arguments whenever results have come; None where nobody waits for single ones.
     told: ?*Object,
+    /// List of the places of results that are there, or None.
+    done: ?*Object,
     news: bool,
     depth: usize,
+    /// Bytes of memory that it may take; one file may always.
+    budget: usize,
+    taken: usize,
+    /// There was no room for one. It, and those that were not begun, are left without a result.
+    full: bool,
     slots: [depth_max]Slot,
 
     pub const Type = object.TypeOf(ReadFiles);
@@ -75,6 +83,7 @@ const ReadFiles = struct {
         while (slot.op == null and self.progress.open()) {
             slot.* = .{ .index = self.progress.next };
             self.progress.next += 1;
+            if (self.full or self.has(slot.index)) continue;
             const path = py.PyList_GetItem(self.paths.?, @intCast(slot.index)).?;
             const text = py.PyBytes_AsString(path).?[0..@intCast(py.PyBytes_Size(path))];
             slot.op = fs.open(shard, &me.task, text, @bitCast(linux.O{ .ACCMODE = .RDONLY }), 0) catch {
@@ -85,10 +94,22 @@ const ReadFiles = struct {
         }
     }
 
+    /// Of an earlier operation on the same lists.
+    fn has(self: *ReadFiles, index: usize) bool {
+        return py.PyList_GetItem(self.results.?, @intCast(index)).? != py._Py_NoneStruct;
+    }
+
+    /// Whether there is room for so many bytes more; they are taken then.
+    fn fits(self: *ReadFiles, more: usize) bool {
+        if (self.taken > 0 and more > self.budget -| self.taken) return false;
+        self.taken +|= more;
+        return true;
+    }
+
     /// An operation of the slot has ended.
     pub fn advance(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot, result: i32) void {
         if (result < 0) {
-            const errno: linux.E = @fromBackingInt(@intCast(-result));
+            const errno: linux.E = errors.ofResult(result);
             const again = errno == .INTR and slot.fd >= 0 and !self.progress.cancelling;
             return if (again) self.read(shard, me, slot) else self.end(shard, slot, errno);
         }
@@ -102,13 +123,15 @@ const ReadFiles = struct {
         const whole = slot.size > 0 and slot.filled == slot.size and slot.filled < slot.room;
         if (result == 0 or whole) return self.end(shard, slot, .SUCCESS);
         if (self.progress.cancelling) return self.end(shard, slot, .CANCELED);
-        if (slot.filled == slot.room and !grow(slot)) return self.end(shard, slot, .NOMEM);
+        if (slot.filled == slot.room and !self.grow(slot)) return self.end(shard, slot, .NOMEM);
         self.read(shard, me, slot);
     }
 
     /// Not of a known size, or it has grown since. False: no memory.
-    fn grow(slot: *Slot) bool {
+    fn grow(self: *ReadFiles, slot: *Slot) bool {
+        const before = slot.room;
         slot.room = if (slot.room < room_large) slot.room * 4 else slot.room + slot.room / 4;
+        self.taken +|= slot.room - before;
         if (py._PyBytes_Resize(&slot.bytes, @intCast(slot.room)) == 0) return true;
         py.PyErr_Clear();
         return false;
@@ -124,6 +147,12 @@ const ReadFiles = struct {
         slot.size = if (regular) std.math.cast(usize, info.size) orelse 0 else 0;
         // One more than the size: a read that brings the size and no more has met the end.
         slot.room = if (slot.size > 0) slot.size +| 1 else room_first;
+        if (!self.fits(slot.room)) {
+            self.full = true;
+            fs.closeSoon(shard, slot.fd);
+            slot.fd = -1;
+            return;
+        }
         slot.bytes = if (std.math.cast(isize, slot.room)) |room| py.PyBytes_FromStringAndSize(null, room) else null;
         if (slot.bytes == null) {
             py.PyErr_Clear();
@@ -159,7 +188,7 @@ const ReadFiles = struct {
         const name = py.PyList_GetItem(self.names.?, @intCast(slot.index)).?;
         const number = py.PyLong_FromLongLong(@backingInt(errno));
         const exception = if (number) |n|
-            api.call(helpers.os_error, &.{ n, api.none(), api.ref(name) })
+            api.call(callbacks.table.os_error, &.{ n, api.none(), api.ref(name) })
         else
             null;
         if (exception) |e| return self.put(slot, e);
@@ -170,6 +199,14 @@ const ReadFiles = struct {
     fn put(self: *ReadFiles, slot: *Slot, value: *Object) void {
         self.news = true;
         _ = py.PyList_SetItem(self.results.?, @intCast(slot.index), value);
+        const done = self.done.?;
+        if (done == py._Py_NoneStruct) return;
+        const number = py.PyLong_FromLongLong(@intCast(slot.index));
+        if (number) |place| {
+            defer py.Py_DecRef(place);
+            if (py.PyList_Append(done, place) == 0) return;
+        }
+        py.PyErr_WriteUnraisable(null);
     }
 
     /// After each round.
@@ -183,7 +220,7 @@ const ReadFiles = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
-        many.Told(ReadFiles).told(instance);
+        batch.Told(ReadFiles).told(instance);
         // While the kernel has an operation the task holds a reference; what a task left half done
         // ends here.
         for (&self.slots) |*slot| {
@@ -194,18 +231,19 @@ const ReadFiles = struct {
         api.drop(&self.names);
         api.drop(&self.results);
         api.drop(&self.told);
+        api.drop(&self.done);
         Type.free(instance, false);
     }
 
     pub fn define() bool {
-        const Work = many.Many(ReadFiles);
-        const Kinds = object.Coroutine(Work.step, many.Told(ReadFiles).giveUp);
+        const Work = batch.Batch(ReadFiles);
+        const Kinds = object.Coroutine(Work.step, batch.Told(ReadFiles).giveUp);
         const S = struct {
             var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
         };
         var slots = Kinds.slots() ++ [_]api.TypeSlot{
             object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.repr, &many.Told(ReadFiles).show),
+            object.slotOf(api.slot.repr, &batch.Told(ReadFiles).show),
             object.slotOf(api.slot.dealloc, &dealloc),
             .{},
         };
@@ -215,12 +253,14 @@ const ReadFiles = struct {
 
 pub const define = ReadFiles.define;
 
-/// read_files(paths: list of bytes, names: list, depth, results: list, told) -> `results`, in which each item
-/// has become bytes or an OSError, in that order. The other lists are the operation's from now on. `told` is
-/// called on the shard when some of the results are there, or None.
+/// read_files(paths: list of bytes, names: list, depth, results: list, told, budget, done) -> `results`, in which
+/// each None has become bytes or an OSError, unless all that is read would be more than `budget` bytes: some stay
+/// None then, at least one does not. The other lists are the operation's from now on. `told` is called on the shard
+/// when some of the results are there, and their places are in the list `done`; both may be None.
 pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-    if (!object.arity("read_files", count, 5)) return null;
+    if (!object.arity("read_files", count, 7)) return null;
     const depth = object.unsigned(arguments[2], "depth", depth_max) orelse return null;
+    const budget = object.unsigned(arguments[5], "budget", std.math.maxInt(i64)) orelse return null;
     const length = py.PyList_Size(arguments[0]);
     if (length < 0 or py.PyList_Size(arguments[1]) != length or py.PyList_Size(arguments[3]) != length) {
         const lists = py.PyErr_Occurred() == null;
@@ -240,6 +280,8 @@ pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callcon
     self.names = api.ref(arguments[1]);
     self.results = api.ref(arguments[3]);
     self.told = api.ref(arguments[4]);
+    self.budget = budget;
+    self.done = api.ref(arguments[6]);
     self.progress.count = @intCast(length);
     self.depth = @max(1, depth);
     return instance;

@@ -4,14 +4,14 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
-const cached = @import("page_cache.zig");
+const page_cache = @import("page_cache.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
 const gpa = @import("../../base/memory.zig").gpa;
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
-const many = @import("batch.zig");
+const callbacks = @import("../cpython/callbacks.zig");
+const batch = @import("batch.zig");
 const object = @import("../cpython/object.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
@@ -45,7 +45,7 @@ const Failure = struct {
 };
 
 const ReadMany = struct {
-    progress: many.Progress,
+    progress: batch.Progress,
     /// Counted in at the descriptor.
     counted: bool,
     descriptor: ?*Object,
@@ -88,12 +88,12 @@ const ReadMany = struct {
             slot.index = self.progress.next;
             const room = self.makeRoom(slot) orelse return self.fail(shard, slot, null);
             const offset = self.offsets[slot.index];
-            const answer: cached.Answer = if (self.size == 0)
+            const answer: page_cache.Answer = if (self.size == 0)
                 .{ .count = 0 }
             else if (self.offsets.len > tried_max)
                 .ring
             else
-                cached.attempt(shard, &descriptor.cache, descriptor.fd, room, offset);
+                page_cache.attempt(shard, &descriptor.cache, descriptor.fd, room, offset);
             switch (answer) {
                 .count => |count| self.take(shard, slot, count),
                 .ring => {
@@ -123,7 +123,7 @@ const ReadMany = struct {
         const room = py.PyBytes_AsString(slot.bytes.?).?[0..self.size];
         const op = fs.readAt(shard, &me.task, descriptor.fd, room, self.offsets[slot.index]) catch
             return self.fail(shard, slot, null);
-        op.counted_in = &descriptor.users;
+        op.descriptor_users = &descriptor.users;
         slot.op = op;
         self.progress.busy += 1;
     }
@@ -131,7 +131,7 @@ const ReadMany = struct {
     /// A read has ended.
     pub fn advance(self: *ReadMany, shard: *Shard, me: *PyTask, slot: *Slot, result: i32) void {
         if (result >= 0) return self.take(shard, slot, @intCast(result));
-        const errno: linux.E = @fromBackingInt(@intCast(-result));
+        const errno: linux.E = errors.ofResult(result);
         const again = errno == .INTR and !self.progress.cancelling and !self.progress.stopped;
         if (again) self.launch(shard, me, slot) else self.fail(shard, slot, errno);
     }
@@ -186,7 +186,7 @@ const ReadMany = struct {
             self.size, offset,
         }) catch unreachable;
         // EPERM has a text of its own, where the ring's rights are not the thread's.
-        return helpers_module.raiseErrno(@backingInt(errno), if (errno == .PERM) null else words, descriptor.name);
+        return callbacks.raiseErrno(@backingInt(errno), if (errno == .PERM) null else words, descriptor.name);
     }
 
     /// The kernel is done with it, for good.
@@ -205,7 +205,7 @@ const ReadMany = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
-        many.Told(ReadMany).told(instance);
+        batch.Told(ReadMany).told(instance);
         self.finish(); // While the kernel has a read the task holds a reference.
         api.drop(&self.descriptor);
         Type.free(instance, false);
@@ -288,14 +288,14 @@ fn abandon(offsets: []u64) ?*Object {
 }
 
 pub fn define() bool {
-    const Work = many.Many(ReadMany);
-    const Kinds = object.Coroutine(Work.step, many.Told(ReadMany).giveUp);
+    const Work = batch.Batch(ReadMany);
+    const Kinds = object.Coroutine(Work.step, batch.Told(ReadMany).giveUp);
     const S = struct {
         var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
     };
     var slots = Kinds.slots() ++ [_]api.TypeSlot{
         object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &many.Told(ReadMany).show),
+        object.slotOf(api.slot.repr, &batch.Told(ReadMany).show),
         object.slotOf(api.slot.dealloc, &ReadMany.dealloc),
         .{},
     };

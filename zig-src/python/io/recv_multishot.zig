@@ -7,10 +7,10 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
-const buffers = @import("../../ring/provided_buffers.zig");
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
+const provided_buffers = @import("../../ring/provided_buffers.zig");
+const callbacks = @import("../cpython/callbacks.zig");
 const object = @import("../cpython/object.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
@@ -28,7 +28,7 @@ const own_bytes = 16 * 1024;
 
 const Piece = struct { buffer: u16, size: u32 };
 
-pub const Segments = struct {
+pub const RecvMultishot = struct {
     descriptor: ?*Object,
     /// Counted in at the descriptor.
     counted: bool,
@@ -40,7 +40,7 @@ pub const Segments = struct {
     waiting: bool,
     stopping: bool,
     /// In the shard's buffers, while the operation is under way; in order.
-    pieces: [buffers.count]Piece,
+    pieces: [provided_buffers.count]Piece,
     first: u32,
     count: u32,
     /// Bytes objects, older than the pieces; from `next` on.
@@ -49,7 +49,7 @@ pub const Segments = struct {
     /// The memory of a single receive.
     own: ?*Object,
 
-    pub const Type = object.TypeOf(Segments);
+    pub const Type = object.TypeOf(RecvMultishot);
 
     pub fn make(descriptor: *Object, _: ?*Object) callconv(.c) ?*Object {
         const instance = Type.create() orelse return null;
@@ -85,14 +85,14 @@ pub const Segments = struct {
         }
     }
 
-    fn wait(self: *Segments, me: *PyTask, suspended: *bool) ?*Object {
+    fn wait(self: *RecvMultishot, me: *PyTask, suspended: *bool) ?*Object {
         self.waiting = true;
         suspended.* = true;
         return me.suspendNow();
     }
 
     /// False with an exception set; where the descriptor was closed, the next await says so again.
-    fn begin(self: *Segments) bool {
+    fn begin(self: *RecvMultishot) bool {
         const descriptor = Descriptor.Type.body(self.descriptor.?);
         self.counted = descriptor.acquire();
         if (self.counted) self.list = py.PyList_New(0);
@@ -108,7 +108,7 @@ pub const Segments = struct {
     }
 
     /// The oldest piece, or null: there is none, or an exception is set.
-    fn take(self: *Segments) ?*Object {
+    fn take(self: *RecvMultishot) ?*Object {
         const list = self.list.?;
         if (self.next < py.PyList_Size(list)) {
             const piece = api.ref(py.PyList_GetItem(list, self.next).?);
@@ -126,37 +126,37 @@ pub const Segments = struct {
         const shard = Shard.current().?;
         const bytes = py.PyBytes_FromStringAndSize(shard.buffers.ready.all(piece.buffer).ptr, @intCast(piece.size));
         shard.buffers.ready.giveBack(piece.buffer);
-        self.first = (self.first + 1) % buffers.count;
+        self.first = (self.first + 1) % provided_buffers.count;
         self.count -= 1;
         return bytes;
     }
 
     /// After the operation's end, with nothing left: b"" or an exception where that was the end of
     /// all; null without one where it goes on.
-    fn over(self: *Segments) ?*Object {
+    fn over(self: *RecvMultishot) ?*Object {
         const last = self.last orelse return null;
         const closing = Descriptor.Type.body(self.descriptor.?).isClosing();
         if (closing and last <= 0)
             return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         if (last == 0) return py.PyBytes_FromStringAndSize(null, 0);
         if (last > 0) return null;
-        const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-last))));
+        const errno: linux.E = errors.ofResult(last);
         switch (errno) {
             .CANCELED, .INTR, .NOBUFS => return null,
-            else => return helpers_module.raiseErrno(-last, null, null),
+            else => return callbacks.raiseErrno(-last, null, null),
         }
     }
 
     /// False: no memory.
-    fn arm(self: *Segments, me: *PyTask, instance: *Object) bool {
+    fn arm(self: *RecvMultishot, me: *PyTask, instance: *Object) bool {
         const shard = Shard.current().?;
         var sqe: Sqe = undefined;
         const fd = Descriptor.Type.body(self.descriptor.?).fd;
-        const exhausted = self.last != null and self.last.? == -@as(i32, @backingInt(linux.E.NOBUFS));
-        if (!exhausted and shard.crew.info.can().recv_multishot and shard.pickable() != null) {
+        const exhausted = self.last != null and self.last.? == errors.negative(.NOBUFS);
+        if (!exhausted and shard.scheduler.info.can().recv_multishot and shard.providedBuffers() != null) {
             sqe.prep_recv_multishot(fd, &.{}, 0);
             sqe.flags |= linux.IOSQE_BUFFER_SELECT;
-            sqe.buf_index = buffers.group;
+            sqe.buf_index = provided_buffers.group;
         } else {
             self.own = py.PyBytes_FromStringAndSize(null, own_bytes) orelse return false;
             sqe.prep_recv(fd, py.PyBytes_AsString(self.own.?).?[0..own_bytes], 0);
@@ -167,9 +167,9 @@ pub const Segments = struct {
         };
         self.op = op;
         self.last = null;
-        op.counted_in = &Descriptor.Type.body(self.descriptor.?).users;
-        op.picks = self.own == null;
-        op.more = if (self.own == null) arrived else null; // A single one has no more.
+        op.descriptor_users = &Descriptor.Type.body(self.descriptor.?).users;
+        op.selects_buffer = self.own == null;
+        op.on_multishot = if (self.own == null) arrived else null; // A single one has no more.
         op.complete = ended;
         op.complete_ctx = api.ref(instance); // The kernel's, given back at the end.
         shard.launch(op, sqe);
@@ -186,11 +186,11 @@ pub const Segments = struct {
         Shard.wake(&self.task.?.task);
     }
 
-    fn keep(self: *Segments, result: i32, cqe_flags: u32) void {
-        const id = buffers.idOf(cqe_flags) orelse return;
+    fn keep(self: *RecvMultishot, result: i32, cqe_flags: u32) void {
+        const id = provided_buffers.idOf(cqe_flags) orelse return;
         const shard = Shard.current().?;
         if (result <= 0) return shard.buffers.ready.giveBack(id);
-        self.pieces[(self.first + self.count) % buffers.count] = .{ .buffer = id, .size = @intCast(result) };
+        self.pieces[(self.first + self.count) % provided_buffers.count] = .{ .buffer = id, .size = @intCast(result) };
         self.count += 1;
     }
 
@@ -201,13 +201,13 @@ pub const Segments = struct {
         self.keep(result, cqe_flags);
         self.op = null;
         self.last = result;
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         if (!self.settle(result)) py.PyErr_WriteUnraisable(instance);
         py.Py_DecRef(instance);
     }
 
     /// All pieces become bytes objects. False, with an exception, where memory is short.
-    fn settle(self: *Segments, result: i32) bool {
+    fn settle(self: *RecvMultishot, result: i32) bool {
         var complete = true;
         if (self.own != null and result > 0) {
             if (py._PyBytes_Resize(&self.own, result) != 0 or py.PyList_Append(self.list.?, self.own.?) != 0)
@@ -232,7 +232,7 @@ pub const Segments = struct {
         return api.none();
     }
 
-    fn stopped(self: *Segments, me: *PyTask, suspended: *bool) ?*Object {
+    fn stopped(self: *RecvMultishot, me: *PyTask, suspended: *bool) ?*Object {
         if (self.op) |op| {
             Shard.current().?.cancelOp(op);
             return self.wait(me, suspended);
@@ -243,7 +243,7 @@ pub const Segments = struct {
     }
 
     /// What was not taken goes to the next read. False with an exception set.
-    fn unread(self: *Segments) bool {
+    fn unread(self: *RecvMultishot) bool {
         const list = self.list orelse return true;
         const total = py.PyList_Size(list);
         if (self.next >= total) return true;
@@ -264,7 +264,7 @@ pub const Segments = struct {
         return Descriptor.Type.body(self.descriptor.?).leave(whole);
     }
 
-    fn release(self: *Segments) void {
+    fn release(self: *RecvMultishot) void {
         if (self.counted) Descriptor.Type.body(self.descriptor.?).release();
         self.counted = false;
     }

@@ -1,8 +1,8 @@
 //! Memory that a shard's ring knows beforehand, as Python registers it. For the shard of the current task.
 
 const api = @import("../cpython/api.zig");
-const fixed = @import("../../ring/registered_buffers.zig");
-const helpers_module = @import("../cpython/callbacks.zig");
+const registered_buffers = @import("../../ring/registered_buffers.zig");
+const callbacks = @import("../cpython/callbacks.zig");
 const object = @import("../cpython/object.zig");
 const PyTask = @import("../task/py_task.zig").PyTask;
 const Shard = @import("../../scheduler/shard.zig").Shard;
@@ -17,13 +17,13 @@ pub fn register(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     if (py.PyObject_GetBuffer(given, &view, api.buffer_writable) != 0) return null;
     defer py.PyBuffer_Release(&view); // Whoever registers it keeps it.
     const slot = shard.fixed.register(shard.ring.registrable(), view.buf.?[0..@intCast(view.len)]);
-    return if (slot < 0) helpers_module.raiseErrno(-slot, null, null) else py.PyLong_FromLongLong(slot);
+    return if (slot < 0) callbacks.raiseErrno(-slot, null, null) else py.PyLong_FromLongLong(slot);
 }
 
 /// unregister_buffer(place), on the same shard.
 pub fn unregister(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     _ = PyTask.demand("registered buffers") orelse return null;
-    const slot = object.unsigned(given, "place", fixed.slots - 1) orelse return null;
+    const slot = object.unsigned(given, "place", registered_buffers.slots - 1) orelse return null;
     Shard.current().?.unregister(@intCast(slot));
     return api.none();
 }

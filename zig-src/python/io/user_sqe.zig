@@ -3,13 +3,14 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
-const helpers_module = @import("../cpython/callbacks.zig");
+const callbacks = @import("../cpython/callbacks.zig");
 const object = @import("../cpython/object.zig");
-const once = @import("single_await.zig");
+const single_await = @import("single_await.zig");
 const shown = @import("shown.zig");
-const ops = @import("../../ops/user_sqe.zig");
+const user_sqe = @import("../../ops/user_sqe.zig");
 const PyRuntime = @import("../task/py_runtime.zig").PyRuntime;
 const PyTask = @import("../task/py_task.zig").PyTask;
 const Shard = @import("../../scheduler/shard.zig").Shard;
@@ -18,7 +19,7 @@ const Object = api.Object;
 const py = &api.py;
 
 const Submission = struct {
-    state: once.State,
+    state: single_await.State,
     sqe: Sqe,
     /// A tuple of what the kernel reads and writes.
     keep: ?*Object,
@@ -28,22 +29,22 @@ const Submission = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of an SQE") orelse {
-            once.ask(&self.state);
+            single_await.ask(&self.state);
             return null;
         };
-        switch (once.seen(&self.state)) {
+        switch (single_await.seen(&self.state)) {
             .new, .asked => {
-                once.ask(&self.state);
+                single_await.ask(&self.state);
                 if (me.cancelWanted()) return me.raiseCancel();
-                if (!ops.supported(Shard.current().?, &self.sqe)) {
+                if (!user_sqe.supported(Shard.current().?, &self.sqe)) {
                     var text: [96]u8 = undefined;
                     const opcode = self.sqe.opcode;
                     const said = std.fmt.bufPrint(&text, "opcode {d} (IORING_OP_{t}) needs io_uring: the backend " ++
                         "is epoll", .{ @backingInt(opcode), opcode }) catch unreachable;
-                    return helpers_module.raiseErrno(@backingInt(linux.E.OPNOTSUPP), said, null);
+                    return callbacks.raiseErrno(@backingInt(linux.E.OPNOTSUPP), said, null);
                 }
-                if (!once.claim(&self.state)) return twice();
-                const op = ops.submit(Shard.current().?, &me.task, &self.sqe) catch {
+                if (!single_await.claim(&self.state)) return twice();
+                const op = user_sqe.submit(Shard.current().?, &me.task, &self.sqe) catch {
                     self.state = .finished;
                     return py.PyErr_NoMemory();
                 };
@@ -74,8 +75,8 @@ const Submission = struct {
         me.op = null;
         self.state = .finished;
         api.drop(&self.keep);
-        const cancelled = -@as(i32, @backingInt(linux.E.CANCELED));
-        const interrupted = -@as(i32, @backingInt(linux.E.INTR));
+        const cancelled = errors.negative(.CANCELED);
+        const interrupted = errors.negative(.INTR);
         if ((result == cancelled or result == interrupted) and me.cancelWanted()) return me.raiseCancel();
         const tuple = py.PyTuple_New(2) orelse return null;
         for ([_]i64{ result, flags }, 0..) |part, i| {
@@ -91,7 +92,7 @@ const Submission = struct {
     /// close(): it is not to be awaited.
     fn giveUp(instance: *Object) void {
         const self = Type.body(instance);
-        if (!once.claim(&self.state)) return;
+        if (!single_await.claim(&self.state)) return;
         self.state = .finished;
         api.drop(&self.keep);
     }
@@ -102,7 +103,7 @@ const Submission = struct {
 
     fn show(instance: *Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
-        return shown.ofOperation("Submission", self.name(), null, once.seen(&self.state));
+        return shown.ofOperation("Submission", self.name(), null, single_await.seen(&self.state));
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -128,7 +129,7 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
     var sqe: Sqe = undefined;
     @memcpy(std.mem.asBytes(&sqe), view.buf.?[0..@sizeOf(Sqe)]);
     var text: [256]u8 = undefined;
-    if (ops.refusal(&sqe, &text)) |why| return api.raiseFormat(py.PyExc_ValueError.*, "sqe: {s}", .{why});
+    if (user_sqe.refusal(&sqe, &text)) |why| return api.raiseFormat(py.PyExc_ValueError.*, "sqe: {s}", .{why});
     const instance = Submission.Type.create() orelse return null;
     forgotten.made(instance);
     Submission.Type.body(instance).sqe = sqe;
@@ -147,10 +148,10 @@ pub fn addressOf(_: ?*Object, given: *Object) callconv(.c) ?*Object {
 /// ops_in_flight(runtime) -> one number per shard, as of its last pass; of the current shard, as of now.
 pub fn opsInFlight(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "ops_in_flight() takes a Runtime");
-    const crew = &PyRuntime.of(given).runtime.crew;
-    const here = Shard.currentOf(crew);
-    const list = py.PyList_New(@intCast(crew.shards.len)) orelse return null;
-    for (crew.shards, 0..) |*shard, i| {
+    const scheduler = &PyRuntime.of(given).runtime.scheduler;
+    const here = Shard.currentOf(scheduler);
+    const list = py.PyList_New(@intCast(scheduler.shards.len)) orelse return null;
+    for (scheduler.shards, 0..) |*shard, i| {
         const depth: u64 = if (shard == here) shard.ops.flying else shard.gauges.ops_in_flight.get();
         const number = py.PyLong_FromUnsignedLongLong(depth) orelse {
             py.Py_DecRef(list);
@@ -164,8 +165,8 @@ pub fn opsInFlight(_: ?*Object, given: *Object) callconv(.c) ?*Object {
 /// count_affinity_violation(runtime)
 pub fn countViolation(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "count_affinity_violation() takes a Runtime");
-    const crew = &PyRuntime.of(given).runtime.crew;
-    crew.countSpawn(Shard.currentOf(crew), .native_affinity_violations);
+    const scheduler = &PyRuntime.of(given).runtime.scheduler;
+    scheduler.countSpawn(Shard.currentOf(scheduler), .native_affinity_violations);
     return api.none();
 }
 

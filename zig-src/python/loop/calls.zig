@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
-const interpreter = &@import("../task/py_interpreter.zig").host;
+const interpreter = &@import("../task/py_interpreter.zig").interpreter;
 const loop_helpers = &@import("handle.zig").loop_helpers;
 const method_names = @import("method_names.zig");
 const Handle = @import("handle.zig").Handle;
@@ -24,11 +24,23 @@ pub var private_keywords: ?*Object = null;
 /// call_soon(callback, *args, context=None) -> Handle
 pub fn callSoon(instance: *Object, args: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
     const self = Loop.of(instance);
-    if (names != null and names == private_keywords and count <= 2 and self.isPlain())
-        return callPrivately(self, args, @intCast(count));
+    if (self.isPlain()) {
+        if (names == null and count >= 1) return callPlainly(self, args[0..@intCast(count)]);
+        if (names != null and names == private_keywords and count <= 2)
+            return callPrivately(self, args, @intCast(count));
+    }
     if (!interpreter.locked and !self.isRunningHere() and self.spawned.load(.acquire))
         return fromElsewhere(self, args, count, names, "call_soon");
     const handle = handleOf(self, "call_soon", args, count, names) orelse return null;
+    if (!interpreter.locked and self.hasInbox()) self.takeInbox(); // What came before stays before.
+    if (!pushHandle(self, handle)) return null;
+    return handle.objectOf();
+}
+
+/// By far the most: nothing to be checked, and the caller's context.
+fn callPlainly(self: *Loop, args: []const *Object) ?*Object {
+    const context = py.PyContext_CopyCurrent() orelse return null;
+    const handle = Handle.make(self, args[0], args[1..], context) orelse return null;
     if (!interpreter.locked and self.hasInbox()) self.takeInbox(); // What came before stays before.
     if (!pushHandle(self, handle)) return null;
     return handle.objectOf();
@@ -55,6 +67,7 @@ pub fn callSoonThreadsafe(
     // Under an interpreter's lock each push is one step for all threads.
     if (!interpreter.locked and !self.isRunningHere())
         return fromElsewhere(self, args, count, names, "call_soon_threadsafe");
+    if (names == null and count >= 1 and self.isPlain()) return callPlainly(self, args[0..@intCast(count)]);
     const handle = handleOf(self, "call_soon_threadsafe", args, count, names) orelse return null;
     if (!pushHandle(self, handle)) return null;
     return handle.objectOf();
@@ -102,7 +115,6 @@ pub fn handleOf(
     const given = contextOf(name, args + n, names) orelse return null;
     if ((self.closed or self.debug) and !check(self, name, args[0])) return null;
     const context = if (given == py._Py_NoneStruct) py.PyContext_CopyCurrent() orelse return null else api.ref(given);
-    defer py.Py_DecRef(context);
     return Handle.make(self, args[0], args[1..n], context);
 }
 
@@ -176,7 +188,6 @@ pub fn callTimed(
         py.PyContext_CopyCurrent() orelse return null
     else
         api.ref(keyword);
-    defer py.Py_DecRef(context);
     const timer = Timer.make(self, when, args[1], args[2..n], context) orelse return null;
     const made = Timer.Type.objectOf(timer);
     self.schedule.add(api.ref(made), deadlineOf(when)) catch {

@@ -9,7 +9,7 @@ const assert = std.debug.assert;
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const gpa = @import("../../base/memory.zig").gpa;
-const interpreter = &@import("../task/py_interpreter.zig").host;
+const interpreter = &@import("../task/py_interpreter.zig").interpreter;
 const Lock = @import("../../base/sync.zig").Lock;
 const Loop = @import("loop.zig").Loop;
 const Object = api.Object;
@@ -58,9 +58,12 @@ pub const Handle = extern struct {
         return array + 1;
     }
 
-    /// References are borrowed; null with the exception set.
+    /// Takes over the reference to the context, the others are borrowed; null with the exception set.
     pub fn make(loop: *Loop, callback: *Object, args: []const *Object, context: *Object) ?*Handle {
-        const instance = loop.takeFree() orelse Type.create() orelse return null;
+        const instance = loop.takeFree() orelse Type.create() orelse {
+            py.Py_DecRef(context);
+            return null;
+        };
         const self = of(instance);
         if (!self.fill(loop, callback, args, context)) {
             py.Py_DecRef(instance);
@@ -72,7 +75,7 @@ pub const Handle = extern struct {
     fn fill(self: *Handle, loop: *Loop, callback: *Object, args: []const *Object, context: *Object) bool {
         self.loop = api.ref(Loop.Type.objectOf(loop));
         self.callback = api.ref(callback);
-        self.context = api.ref(context);
+        self.context = context;
         if (args.len > inline_args) {
             const array = gpa.alloc(?*Object, args.len + 1) catch {
                 _ = py.PyErr_NoMemory();
@@ -128,6 +131,7 @@ pub const Handle = extern struct {
 
     /// Lets go of callback, arguments and context.
     pub fn empty(self: *Handle) void {
+        if (self.callback == null and self.count == 0 and self.context == null) return;
         self.acquire();
         const count = self.count;
         const array = self.more;
@@ -363,7 +367,10 @@ pub const Timer = extern struct {
     }
 
     pub fn make(loop: *Loop, when: f64, callback: *Object, args: []const *Object, context: *Object) ?*Timer {
-        const instance = Type.create() orelse return null;
+        const instance = Type.create() orelse {
+            py.Py_DecRef(context);
+            return null;
+        };
         const self = of(instance);
         self.handle.is_timer = true;
         self.when = when;

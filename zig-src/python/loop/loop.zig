@@ -20,7 +20,7 @@ const turn = @import("turn.zig");
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const loop_helpers = &@import("handle.zig").loop_helpers;
-const interpreter = &@import("../task/py_interpreter.zig").host;
+const interpreter = &@import("../task/py_interpreter.zig").interpreter;
 const LoopLink = @import("../task/py_runtime.zig").LoopLink;
 const PyRuntime = @import("../task/py_runtime.zig").PyRuntime;
 const Queue = @import("queue.zig").Queue;
@@ -87,7 +87,12 @@ pub const Loop = struct {
     /// The task is known to the shard. // any thread
     spawned: std.atomic.Value(bool),
 
-    const vtable: task_module.VTable = .{ .hosted = true, .poll = turn.poll, .abandon = abandon, .release = release };
+    const vtable: task_module.VTable = .{
+        .interpreted = true,
+        .poll = turn.poll,
+        .abandon = abandon,
+        .release = release,
+    };
     pub const Type = object.TypeOf(Loop);
 
     pub fn of(instance: *Object) *Loop {
@@ -162,7 +167,7 @@ pub const Loop = struct {
     pub const wake = turn.wake;
     pub const largeBuffer = turn.largeBuffer;
     pub const takeInbox = turn.takeInbox;
-    pub const crewForked = turn.crewForked;
+    pub const isForked = turn.isForked;
     pub const hasInbox = turn.hasInbox;
 
     // ---- the run ----
@@ -173,7 +178,7 @@ pub const Loop = struct {
         if (!PyRuntime.Type.is(runtime)) return api.raise(py.PyExc_TypeError.*, "_attach() takes a Runtime");
         if (self.runtime != null) return api.raise(py.PyExc_RuntimeError.*, "the loop has a runtime");
         self.runtime = api.ref(runtime);
-        self.shard = &PyRuntime.of(runtime).runtime.crew.shards[0];
+        self.shard = &PyRuntime.of(runtime).runtime.scheduler.shards[0];
         return api.none();
     }
 
@@ -181,7 +186,7 @@ pub const Loop = struct {
     fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
-        if (running) |outer| if (outer.crewForked()) {
+        if (running) |outer| if (outer.isForked()) {
             running = null;
         };
         if (running != null or Shard.current() != null) return api.raise(
@@ -195,10 +200,10 @@ pub const Loop = struct {
         shard.interruptible = true;
         running = self;
         PyRuntime.of(self.runtime.?).loop = &self.link;
-        shard.host_data = py.PyEval_SaveThread();
+        shard.interpreter.data = py.PyEval_SaveThread();
         shard.runUntil(&self.done);
-        shard.enterHost();
-        shard.in_host = false;
+        shard.acquireInterpreter();
+        shard.interpreter.held = false;
         running = null;
         self.stopping = false;
         if (self.fatal != null) return self.raiseFatal();
@@ -314,7 +319,6 @@ pub const Loop = struct {
         const fd = object.unsigned(args[0], "fd", std.math.maxInt(i32)) orelse return null;
         const writer = object.unsigned(args[1], "is_writer", 1) orelse return null;
         const context = py.PyContext_CopyCurrent() orelse return null;
-        defer py.Py_DecRef(context);
         const handle = Handle.make(self, args[2], args[3..@intCast(count)], context) orelse return null;
         handle.lasting = true;
         self.readiness.add(self, @intCast(fd), writer == 1, handle.objectOf()) catch {
@@ -365,6 +369,21 @@ pub const Loop = struct {
         return api.none();
     }
 
+    /// What programs call most.
+    const hot = [_][]const u8{
+        "call_soon",     "call_soon_threadsafe", "call_later", "call_at", "create_task",
+        "create_future", "time",                 "get_debug",
+    };
+
+    /// _own_methods(class)
+    fn ownMethods(class: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return if (object.ownMethods(class, Type.class, &hot, &methods)) api.none() else null;
+    }
+
+    fn getDebug(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return py.PyBool_FromLong(@intFromBool(of(instance).debug));
+    }
+
     fn callbacksRun(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return py.PyLong_FromUnsignedLongLong(of(instance).callbacks_run);
     }
@@ -374,7 +393,8 @@ pub const Loop = struct {
     pub fn takeFree(self: *Loop) ?*Object {
         if (self.free_count == 0) return null;
         self.free_count -= 1;
-        const instance = py.PyObject_Init(self.free[self.free_count], Handle.Type.class);
+        const instance = self.free[self.free_count];
+        py.Py_IncRef(instance); // From none: what CPython's own lists of free objects do.
         py.PyObject_GC_Track(instance);
         return instance;
     }
@@ -383,15 +403,18 @@ pub const Loop = struct {
     /// handles go away on any thread.
     pub fn keepFree(self: *Loop, instance: *Object) bool {
         if (!interpreter.locked or self.closed or self.free_count == free_max) return false;
-        @memset(@as([*]u8, @ptrCast(Handle.of(instance)))[0..@sizeOf(Handle)], 0);
+        const handle = Handle.of(instance);
+        assert(handle.callback == null and handle.count == 0 and handle.context == null and handle.weakrefs == null);
+        handle.state = .pending;
+        handle.cancelled = false;
+        handle.lasting = false;
         self.free[self.free_count] = instance;
         self.free_count += 1;
-        py.Py_DecRef(Handle.Type.class);
         return true;
     }
 
     fn freeAll(self: *Loop) void {
-        for (self.free[0..self.free_count]) |instance| py.PyObject_GC_Del(instance);
+        for (self.free[0..self.free_count]) |instance| Handle.Type.free(instance, true);
         self.free_count = 0;
     }
 
@@ -516,6 +539,14 @@ pub const Loop = struct {
             "($self, /, *args, context)",
             "What a C Future calls call_soon with.",
         ),
+        object.method("get_debug", &getDebug, api.meth_noargs, "($self, /)", "Whether debug mode is on."),
+        object.method(
+            "_own_methods",
+            &ownMethods,
+            api.meth_noargs | api.meth_class,
+            "($type, /)",
+            "Descriptors of its own for a class of loops.",
+        ),
         object.method("_set_debug", &setDebug, api.meth_one, "($self, enabled, /)", "Debug mode."),
         object.method(
             "_add_watch",
@@ -535,13 +566,12 @@ pub const Loop = struct {
         object.method("_callbacks_run", &callbacksRun, api.meth_noargs, "($self, /)", "Callbacks run so far."),
     };
 
+    var methods = method_table ++ [_]api.MethodDef{.{}};
+
     pub fn define() bool {
-        const S = struct {
-            var methods = method_table ++ [_]api.MethodDef{.{}};
-        };
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.new, &new),
-            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.methods, &methods),
             object.slotOf(api.slot.setattro, &setAttribute),
             object.slotOf(api.slot.traverse, &traverse),
             object.slotOf(api.slot.clear, &tpClear),

@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const gpa = @import("../../base/memory.zig").gpa;
 const Handle = @import("handle.zig").Handle;
@@ -110,8 +111,8 @@ pub const Readiness = struct {
         };
         const self = &watch.loop.readiness;
         self.list(watch) catch return;
-        if (result < 0 and result == -@as(i32, @backingInt(linux.E.CANCELED))) return; // Armed again.
-        Shard.current().?.enterHost();
+        if (result < 0 and result == errors.negative(.CANCELED)) return; // Armed again.
+        Shard.current().?.acquireInterpreter();
         watch.loop.push(.{ .handle = api.ref(handle) }) catch py.Py_DecRef(handle);
     }
 

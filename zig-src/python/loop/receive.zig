@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const buffers = @import("../../ring/provided_buffers.zig");
 const Loop = @import("loop.zig").Loop;
@@ -89,13 +90,13 @@ pub const Receiver = struct {
         const op = shard.ops.take(&stream.loopOf().task, shard) catch
             return stream.fatalErrno(.NOMEM, "Fatal read error on socket transport");
         var sqe: Sqe = undefined;
-        const multishot = self.mode == .small and !self.poll_once and shard.crew.info.can().recv_multishot;
-        if (multishot and shard.pickable() != null) {
+        const multishot = self.mode == .small and !self.poll_once and shard.scheduler.info.can().recv_multishot;
+        if (multishot and shard.providedBuffers() != null) {
             sqe.prep_recv_multishot(stream.fd, &.{}, 0);
             sqe.flags |= linux.IOSQE_BUFFER_SELECT;
             sqe.buf_index = buffers.group;
-            op.picks = true;
-            op.more = arrived;
+            op.selects_buffer = true;
+            op.on_multishot = arrived;
         } else {
             sqe.prep_poll_add(stream.fd, linux.POLL.IN);
         }
@@ -121,7 +122,7 @@ pub const Receiver = struct {
         self.chunks.append(gpa, .{ .provided = .{ .id = id, .size = @intCast(result) } }) catch
             @panic("spargio: no memory to keep what came");
         if (self.paused) self.settle();
-        shard.enterHost();
+        shard.acquireInterpreter();
         stream.list();
     }
 
@@ -129,19 +130,19 @@ pub const Receiver = struct {
     fn completed(ctx: ?*anyopaque, result: i32, cqe_flags: u32) callconv(.c) void {
         const stream: *Stream = @ptrCast(@alignCast(ctx.?));
         const self = &stream.receiver;
-        const was_multishot = self.op.?.more != null;
+        const was_multishot = self.op.?.on_multishot != null;
         self.op = null;
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         if (was_multishot) {
             self.keep(stream, result, cqe_flags);
             switch (result) {
                 // Cut, or the buffers are used up: armed again, or read by hand once.
                 1...std.math.maxInt(i32) => {},
-                -@as(i32, @backingInt(linux.E.NOBUFS)) => self.poll_once = true,
-                -@as(i32, @backingInt(linux.E.CANCELED)), -@as(i32, @backingInt(linux.E.INTR)) => {},
+                errors.negative(.NOBUFS) => self.poll_once = true,
+                errors.negative(.CANCELED), errors.negative(.INTR) => {},
                 else => self.last = result,
             }
-        } else if (result != -@as(i32, @backingInt(linux.E.CANCELED))) self.ready = true;
+        } else if (result != errors.negative(.CANCELED)) self.ready = true;
         stream.list();
         py.Py_DecRef(stream.me());
     }
@@ -273,7 +274,7 @@ pub const Receiver = struct {
     fn finish(self: *Receiver, stream: *Stream, result: i32) void {
         self.last = null;
         if (result < 0) {
-            const errno: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(-result))));
+            const errno: linux.E = errors.ofResult(result);
             return stream.fatalErrno(errno, "Fatal read error on socket transport");
         }
         self.ended = true;
@@ -354,7 +355,7 @@ pub const Receiver = struct {
     /// Buffers of the shard are few: what a paused stream has moves into memory of its own.
     fn settle(self: *Receiver) void {
         const shard = Shard.current() orelse return;
-        shard.enterHost();
+        shard.acquireInterpreter();
         for (self.chunks.items[self.next..]) |*chunk| switch (chunk.*) {
             .bytes => {},
             .provided => |piece| {

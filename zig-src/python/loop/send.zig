@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const loop_module = @import("loop.zig");
@@ -135,9 +136,9 @@ pub const Sender = struct {
 
     fn completed(ctx: ?*anyopaque, result: i32, _: u32) callconv(.c) void {
         const stream: *Stream = @ptrCast(@alignCast(ctx.?));
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         stream.sender.op = null;
-        if (result != -@as(i32, @backingInt(linux.E.CANCELED))) stream.sender.writable = true;
+        if (result != errors.negative(.CANCELED)) stream.sender.writable = true;
         stream.list();
         py.Py_DecRef(stream.me());
     }

@@ -15,6 +15,8 @@ const Loop = @import("loop.zig").Loop;
 const method_names = @import("method_names.zig");
 const loop_module = @import("loop.zig");
 const loop_helpers = &@import("handle.zig").loop_helpers;
+const clock = @import("../../base/clock.zig");
+const turn = @import("turn.zig");
 const raiseErrno = @import("../cpython/callbacks.zig").raiseErrno;
 const Object = api.Object;
 const py = &api.py;
@@ -113,9 +115,21 @@ pub const Stream = struct {
         var room = [2]?*Object{ null, argument };
         const count: usize = @intFromBool(argument != null);
         const loop = self.loopOf();
+        const began_ns = if (loop.debug) clock.nowNs() else 0;
         loop.calling = true;
-        defer loop.calling = false;
-        return py.PyObject_VectorcallDict(method, room[1..].ptr, count | api.arguments_offset, null);
+        const result = py.PyObject_VectorcallDict(method, room[1..].ptr, count | api.arguments_offset, null);
+        loop.calling = false;
+        if (loop.debug and result != null) tellSlow(loop, method, argument, began_ns);
+        return result;
+    }
+
+    /// In debug mode, after each call of the protocol: the same report as of any callback.
+    fn tellSlow(loop: *Loop, method: *Object, argument: ?*Object, began_ns: u64) void {
+        @branchHint(.cold);
+        const entry: Entry = .{ .callback = method, .argument = argument };
+        const shown = turn.shownHandle(loop, entry, loop.entered) orelse return py.PyErr_WriteUnraisable(method);
+        _ = turn.tellSlow(loop, shown, began_ns);
+        py.Py_DecRef(shown);
     }
 
     /// The exception that is set ends the connection; SystemExit and KeyboardInterrupt end the run.
@@ -150,7 +164,7 @@ pub const Stream = struct {
             return py.PyErr_WriteUnraisable(self.me());
         defer py.Py_DecRef(method);
         const argument: *Object = exception orelse py._Py_NoneStruct;
-        const handle = Handle.make(loop, method, &.{argument}, self.context.?) orelse
+        const handle = Handle.make(loop, method, &.{argument}, api.ref(self.context.?)) orelse
             return py.PyErr_WriteUnraisable(self.me());
         loop.push(.{ .handle = handle.objectOf() }) catch py.Py_DecRef(handle.objectOf());
     }
@@ -353,12 +367,29 @@ pub const Stream = struct {
             "($self, exception, /)",
             "Close because of this exception.",
         ),
+        object.method(
+            "_own_methods",
+            &ownMethods,
+            api.meth_noargs | api.meth_class,
+            "($type, /)",
+            "Descriptors of its own for a class of transports.",
+        ),
         object.method("_release", &release, api.meth_noargs, "($self, /)", "Before the socket is closed."),
     };
 
+    const hot = [_][]const u8{
+        "write", "writelines", "is_closing", "close", "pause_reading", "resume_reading", "get_write_buffer_size",
+    };
+
+    /// _own_methods(class)
+    fn ownMethods(class: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return if (object.ownMethods(class, Type.class, &hot, &methods)) api.none() else null;
+    }
+
+    var methods = method_table ++ [_]api.MethodDef{.{}};
+
     pub fn define() bool {
         const S = struct {
-            var methods = method_table ++ [_]api.MethodDef{.{}};
             var properties = [_]api.GetSetDef{
                 .{ .name = "__class__", .get = &classOf },
                 .{ .name = "_conn_lost", .get = &lostOf },
@@ -368,7 +399,7 @@ pub const Stream = struct {
         };
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.new, &new),
-            object.slotOf(api.slot.methods, &S.methods),
+            object.slotOf(api.slot.methods, &methods),
             object.slotOf(api.slot.getset, &S.properties),
             object.slotOf(api.slot.traverse, &traverse),
             object.slotOf(api.slot.clear, &tpClear),

@@ -50,7 +50,7 @@ pub fn poll(task: *Task) task_module.Poll {
             shard.hasReady()) break;
     }
     exitContext(self);
-    if (crewForked(self)) return .pending;
+    if (isForked(self)) return .pending;
     self.readiness.arm(self, shard);
     if (self.done or self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
     const verdict = rest(self, shard);
@@ -84,8 +84,8 @@ pub fn alarmFired(timer: *CoreTimer) void {
     Shard.wake(&self.task);
 }
 
-pub fn crewForked(self: *const Loop) bool {
-    return self.shard.?.crew.forked();
+pub fn isForked(self: *const Loop) bool {
+    return self.shard.?.scheduler.forked();
 }
 
 pub fn hasInbox(self: *Loop) bool {
@@ -103,7 +103,7 @@ pub fn turn(self: *Loop) void {
         self.callbacks_run += 1;
         const went_well = if (entry.handle) |handle| runAndDrop(self, handle) else runPrivate(self, &entry);
         if (!went_well) break;
-        if (crewForked(self)) break;
+        if (isForked(self)) break;
     }
     while (self.dirty.pop()) |stream| stream.flush();
 }
@@ -178,7 +178,7 @@ pub fn runHandle(self: *Loop, instance: *Object) bool {
     const began_ns = if (self.debug) clock.nowNs() else 0;
     const flags = handle.count | api.arguments_offset;
     self.calling = true;
-    var result = py.PyObject_VectorcallDict(handle.callback.?, handle.arguments(), flags, null);
+    var result = vectorcall(handle.callback.?, handle.arguments(), flags);
     self.calling = false;
     var went_well = true;
     if (result == null) went_well = failed(self, instance, .{}) else api.drop(&result);
@@ -194,11 +194,22 @@ pub fn runPrivate(self: *Loop, entry: *Entry) bool {
     var room = [2]?*Object{ null, entry.argument };
     const count: usize = @intFromBool(entry.argument != null);
     self.calling = true;
-    var result = py.PyObject_VectorcallDict(entry.callback.?, room[1..].ptr, count | api.arguments_offset, null);
+    var result = vectorcall(entry.callback.?, room[1..].ptr, count | api.arguments_offset);
     self.calling = false;
     if (result == null) return failed(self, null, entry.*);
     api.drop(&result);
     return true;
+}
+
+/// The function that the callable itself names: without the interpreter's look at what it returned.
+fn vectorcall(callable: *Object, args: [*]const ?*Object, flags: usize) ?*Object {
+    if (py.PyVectorcall_Function) |ask| if (ask(callable)) |function| {
+        const result = function(callable, args, flags, null);
+        if (result == null and py.PyErr_Occurred() == null)
+            _ = api.raise(py.PyExc_RuntimeError.*, "a callback failed without an exception");
+        return result;
+    };
+    return py.PyObject_VectorcallDict(callable, args, flags, null);
 }
 
 /// Takes over the reference.
@@ -246,7 +257,6 @@ pub fn failed(self: *Loop, instance: ?*Object, entry: Entry) bool {
 pub fn shownHandle(self: *Loop, entry: Entry, entered: ?*Object) ?*Object {
     const args: []const *Object = if (entry.argument) |*one| one[0..1] else &.{};
     const context = if (entered) |one| api.ref(one) else py.PyContext_CopyCurrent() orelse return null;
-    defer py.Py_DecRef(context);
     return (Handle.make(self, entry.callback.?, args, context) orelse return null).objectOf();
 }
 

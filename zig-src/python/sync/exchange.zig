@@ -8,14 +8,19 @@ const std = @import("std");
 const assert = std.debug.assert;
 const api = @import("../cpython/api.zig");
 const gpa = @import("../../base/memory.zig").gpa;
-const helpers = &@import("../cpython/callbacks.zig").helpers;
-const later = @import("../cpython/trashcan.zig");
+const callbacks = @import("../cpython/callbacks.zig");
+const trashcan = @import("../cpython/trashcan.zig");
 const sync = @import("../../base/sync.zig");
 const ChainType = @import("../../queue/chain.zig").ChainType;
 const Future = @import("future.zig").Future;
 const Object = api.Object;
 
 const Waiting = ChainType(Future);
+
+/// What there is to take if there is no value: none now, or none ever.
+fn nothing(ever: bool) *Object {
+    return if (ever) callbacks.table.CLOSED else callbacks.table.NOTHING;
+}
 
 pub const Side = enum(u1) { putters = 0, takers = 1 };
 
@@ -49,7 +54,7 @@ pub const Exchange = struct {
 
         fn end(self: *Step) void {
             self.exchange.lock.unlock();
-            later.drop(&self.dropped);
+            trashcan.drop(&self.dropped);
             while (self.left) |future| {
                 self.left = future.left_before;
                 future.left_before = null;
@@ -141,7 +146,7 @@ pub const Exchange = struct {
         defer step.end();
         switch (try self.putNow(&step, value)) {
             .done => future.settle(api.py._Py_NoneStruct),
-            .closed => future.settle(helpers.CLOSED),
+            .closed => future.settle(callbacks.table.CLOSED),
             .full => {
                 future.item = api.ref(value);
                 self.putters.pushBack(future.retained());
@@ -157,7 +162,7 @@ pub const Exchange = struct {
     }
 
     fn takeNow(self: *Exchange, step: *Step) *Object {
-        if (self.count == 0) return api.ref(if (self.closed or self.broken) helpers.CLOSED else helpers.NOTHING);
+        if (self.count == 0) return api.ref(nothing(self.closed or self.broken));
         const value = self.ring[self.head];
         self.head = (self.head + 1) % self.ring.len;
         self.count -= 1;
@@ -174,7 +179,7 @@ pub const Exchange = struct {
         var step: Step = .begin(self);
         defer step.end();
         const value = self.takeNow(&step);
-        if (value == helpers.NOTHING) self.takers.pushBack(future.retained()) else future.settle(value);
+        if (value == callbacks.table.NOTHING) self.takers.pushBack(future.retained()) else future.settle(value);
         step.dropped = value; // The future has its own reference.
     }
 
@@ -235,7 +240,7 @@ pub const Exchange = struct {
         self.lock.lock();
         defer self.lock.unlock();
         if (wanted >= self.published)
-            return .{ .value = api.ref(if (self.closed) helpers.CLOSED else helpers.NOTHING), .position = wanted };
+            return .{ .value = api.ref(nothing(self.closed)), .position = wanted };
         const position = @max(wanted, self.published - self.count);
         const place = self.head + @as(usize, @intCast(position - (self.published - self.count)));
         return .{ .value = api.ref(self.ring[place % self.ring.len]), .position = position };
@@ -307,7 +312,7 @@ pub const Exchange = struct {
         var step: Step = .begin(self);
         defer step.end();
         self.closed = true;
-        step.serveAll(&self.takers, helpers.CLOSED);
+        step.serveAll(&self.takers, callbacks.table.CLOSED);
     }
 
     /// No more is taken either; gives the values that nobody will have.
@@ -315,8 +320,8 @@ pub const Exchange = struct {
         var step: Step = .begin(self);
         defer step.end();
         self.broken = true;
-        step.serveAll(&self.putters, helpers.CLOSED);
-        step.serveAll(&self.takers, helpers.CLOSED);
+        step.serveAll(&self.putters, callbacks.table.CLOSED);
+        step.serveAll(&self.takers, callbacks.table.CLOSED);
         return self.emptied();
     }
 

@@ -5,15 +5,15 @@ const std = @import("std");
 const api = @import("../cpython/api.zig");
 const exchange = @import("exchange.zig");
 const gpa = @import("../../base/memory.zig").gpa;
-const helpers = &@import("../cpython/callbacks.zig").helpers;
-const later = @import("../cpython/trashcan.zig");
+const callbacks = @import("../cpython/callbacks.zig");
+const trashcan = @import("../cpython/trashcan.zig");
 const object = @import("../cpython/object.zig");
 const Exchange = exchange.Exchange;
 const Future = @import("future.zig").Future;
 const Object = api.Object;
 const py = &api.py;
 
-const Type = object.TypeOf(Exchange);
+pub const Type = object.TypeOf(Exchange);
 
 /// exchange(has_values, most, units)
 pub fn make(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
@@ -56,7 +56,7 @@ fn told(outcome: Exchange.Put) ?*Object {
     return switch (outcome) {
         .done => py.PyBool_FromLong(1),
         .full => py.PyBool_FromLong(0),
-        .closed => api.ref(helpers.CLOSED),
+        .closed => api.ref(callbacks.table.CLOSED),
     };
 }
 
@@ -182,7 +182,7 @@ fn breakOff(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
 fn release(left: Exchange.Left) void {
     for (0..left.count) |i| {
         var value: ?*Object = left.ring[(left.head + i) % left.ring.len];
-        later.drop(&value);
+        trashcan.drop(&value);
     }
     gpa.free(left.ring);
 }

@@ -3,10 +3,10 @@
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
-const later = @import("../cpython/trashcan.zig");
+const trashcan = @import("../cpython/trashcan.zig");
 const object = @import("../cpython/object.zig");
 const result_wait = @import("../task/result_wait.zig");
-const Completion = @import("../../task/latch.zig").Completion;
+const Latch = @import("../../task/latch.zig").Latch;
 const LinkType = @import("../../queue/chain.zig").LinkType;
 const PyTask = @import("../task/py_task.zig").PyTask;
 const Shard = @import("../../scheduler/shard.zig").Shard;
@@ -14,7 +14,7 @@ const Object = api.Object;
 const py = &api.py;
 
 pub const Future = struct {
-    completion: Completion,
+    latch: Latch,
     /// Somebody sets it, or has: of several one wins.
     claimed: std.atomic.Value(bool),
     failed: bool,
@@ -52,17 +52,17 @@ pub const Future = struct {
     pub fn settle(self: *Future, value: *Object) void {
         self.claimed.store(true, .monotonic);
         self.value = api.ref(value);
-        self.completion.publish(Shard.wake);
+        self.latch.publish(Shard.wake);
     }
 
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of a future") orelse return null;
-        if (!self.completion.isDone() and me.cancelWanted()) {
+        if (!self.latch.isDone() and me.cancelWanted()) {
             me.endWait();
             return me.raiseCancel();
         }
-        if (!self.completion.isDone() and me.awaitCompletion(&self.completion, instance)) {
+        if (!self.latch.isDone() and me.awaitLatch(&self.latch, instance)) {
             suspended.* = true;
             return me.suspendNow();
         }
@@ -82,7 +82,7 @@ pub const Future = struct {
         if (self.claimed.swap(true, .acq_rel)) return py.PyBool_FromLong(0);
         self.value = api.ref(value);
         self.failed = failed;
-        self.completion.publish(Shard.wake);
+        self.latch.publish(Shard.wake);
         return py.PyBool_FromLong(1);
     }
 
@@ -98,19 +98,19 @@ pub const Future = struct {
     }
 
     fn done(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(Type.body(instance).completion.isDone()));
+        return py.PyBool_FromLong(@intFromBool(Type.body(instance).latch.isDone()));
     }
 
     fn result(instance: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         const limit = result_wait.timeLimit(arguments, count, names) orelse return null;
-        if (!result_wait.waitDone(&self.completion, limit)) return null;
+        if (!result_wait.waitDone(&self.latch, limit)) return null;
         return self.outcome();
     }
 
     fn show(instance: *Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
-        return api.string(if (!self.completion.isDone())
+        return api.string(if (!self.latch.isDone())
             "<Future, not set>"
         else if (self.failed) "<Future, failed>" else "<Future, set>");
     }
@@ -118,8 +118,8 @@ pub const Future = struct {
     fn dealloc(instance: *Object) callconv(.c) void {
         py.PyObject_GC_UnTrack(instance);
         const self = Type.body(instance);
-        later.drop(&self.value);
-        later.drop(&self.item);
+        trashcan.drop(&self.value);
+        trashcan.drop(&self.item);
         Type.free(instance, true);
     }
 
@@ -129,12 +129,12 @@ pub const Future = struct {
         if (self.item) |item| {
             if (status == 0) status = visit(item, arg);
         }
-        if (status != 0 or !self.completion.isDone()) return status;
+        if (status != 0 or !self.latch.isDone()) return status;
         return if (self.value) |value| visit(value, arg) else 0;
     }
 
     fn clear(instance: *Object) callconv(.c) c_int {
-        later.drop(&Type.body(instance).value);
+        trashcan.drop(&Type.body(instance).value);
         return 0;
     }
 

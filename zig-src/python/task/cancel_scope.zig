@@ -13,16 +13,16 @@ const sync = @import("../../base/sync.zig");
 const Object = api.Object;
 const py = &api.py;
 
-pub const Timeout = struct {
+pub const CancelScope = struct {
     timer: Timer,
     /// Guards `task` against `expire` from elsewhere: while it is set the task has not ended.
     lock: sync.Lock,
     task: ?*PyTask,
-    next: ?*Timeout,
+    next: ?*CancelScope,
     expired: std.atomic.Value(bool),
     delivered: bool,
 
-    pub const Type = object.TypeOf(Timeout);
+    pub const Type = object.TypeOf(CancelScope);
 
     fn create() ?*Object {
         const instance = Type.create() orelse return null;
@@ -36,11 +36,11 @@ pub const Timeout = struct {
     }
 
     fn fire(timer: *Timer) void {
-        const self: *Timeout = @fieldParentPtr("timer", timer);
+        const self: *CancelScope = @fieldParentPtr("timer", timer);
         self.trip();
     }
 
-    fn trip(self: *Timeout) void {
+    fn trip(self: *CancelScope) void {
         self.lock.lock();
         defer self.lock.unlock();
         const task = self.task orelse return;
@@ -106,7 +106,7 @@ pub const Timeout = struct {
         return py.PyBool_FromLong(@intFromBool(self.expired.load(.acquire)));
     }
 
-    pub fn detach(self: *Timeout) void {
+    pub fn detach(self: *CancelScope) void {
         const task = self.task.?;
         if (self.timer.isSet()) task.home().timers.cancel(&self.timer);
         var link = &task.scopes;

@@ -20,7 +20,7 @@ const Ended = struct {
             me.endWait();
             return me.raiseCancel();
         }
-        if (!task.task.isDone() and me.awaitCompletion(&task.task.completion, handle)) {
+        if (!task.task.isDone() and me.awaitLatch(&task.task.latch, handle)) {
             suspended.* = true;
             return me.suspendNow();
         }

@@ -2,8 +2,7 @@
 
 const api = @import("../cpython/api.zig");
 const errors = @import("../../base/errors.zig");
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
+const callbacks = @import("../cpython/callbacks.zig");
 const native = @import("../../runtime/native_task.zig");
 const object = @import("../cpython/object.zig");
 const repr = @import("repr.zig");
@@ -37,7 +36,7 @@ pub const NativeJoin = struct {
             &self.join,
         ) catch |err| {
             py.Py_DecRef(instance);
-            return helpers_module.raiseCode(errors.fromError(err));
+            return callbacks.raiseCode(errors.fromError(err));
         };
         self.task = native.joins.pin(self.join).?;
         self.runtime = api.ref(runtime);
@@ -52,7 +51,7 @@ pub const NativeJoin = struct {
             me.endWait();
             return me.raiseCancel();
         }
-        if (!task.isDone() and me.awaitCompletion(&task.completion, instance)) {
+        if (!task.isDone() and me.awaitLatch(&task.latch, instance)) {
             suspended.* = true;
             return me.suspendNow();
         }
@@ -64,15 +63,15 @@ pub const NativeJoin = struct {
         const task = &self.task.task;
         if (task.status == errors.ok) return py.PyLong_FromLongLong(task.result);
         if (task.status == @backingInt(errors.Code.cancelled))
-            return api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
-        return helpers_module.raiseCode(task.status);
+            return api.raise(callbacks.table.TaskCancelled, "the task was cancelled before it ended");
+        return callbacks.raiseCode(task.status);
     }
 
     fn result(instance: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         const limit = result_wait.timeLimit(arguments, count, names) orelse return null;
         if (!self.task.task.isDone() and !PyTask.isHere(self.runtime.?)) return null;
-        if (!result_wait.waitDone(&self.task.task.completion, limit)) return null;
+        if (!result_wait.waitDone(&self.task.task.latch, limit)) return null;
         return self.outcome();
     }
 

@@ -1,4 +1,4 @@
-//! The interpreter as a language host: a shard's thread attaches once, takes the interpreter's lock
+//! CPython as the core's `Interpreter`: a shard's thread attaches once, takes the interpreter's lock
 //! around its Python work and gives it up otherwise.
 
 const std = @import("std");
@@ -7,22 +7,22 @@ const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
 const limits = @import("../../base/limits.zig");
 const sync = @import("../../base/sync.zig");
-const helpers = &@import("../cpython/callbacks.zig").helpers;
+const callbacks = @import("../cpython/callbacks.zig");
 const yield = @import("yield.zig");
-const Crew = @import("../../scheduler/scheduler.zig").Crew;
-const Host = @import("../../scheduler/interpreter.zig").Host;
+const Scheduler = @import("../../scheduler/scheduler.zig").Scheduler;
+const Interpreter = @import("../../scheduler/interpreter.zig").Interpreter;
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 
 /// Set at import: whether the interpreter has a lock that all threads share.
-pub var host: Host = .{
+pub var interpreter: Interpreter = .{
     .locked = true,
     .attach = attach,
     .detach = detach,
-    .enter = enter,
-    .leave = leave,
+    .acquire = acquire,
+    .release = release,
     .wanted = wanted,
     .last_task = lastTask,
     .interrupted = interrupted,
@@ -39,8 +39,8 @@ fn attach(shard: *Shard) void {
         _ = py.PyGILState_Ensure();
     }
     yield.keepSpare(true);
-    callHook(helpers.attached, shard, if (own == shard) threadName() else api.none());
-    shard.host_data = py.PyEval_SaveThread();
+    callHook(callbacks.table.attached, shard, if (own == shard) threadName() else api.none());
+    shard.interpreter.data = py.PyEval_SaveThread();
 }
 
 fn threadName() *Object {
@@ -53,11 +53,11 @@ fn threadName() *Object {
 }
 
 fn detach(shard: *Shard) void {
-    py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
-    callHook(helpers.detached, shard, null);
+    py.PyEval_RestoreThread(@ptrCast(shard.interpreter.data.?));
+    callHook(callbacks.table.detached, shard, null);
     yield.keepSpare(false);
     if (shard.interruptible) return;
-    const runtime = PyRuntime.ofCrew(shard.crew);
+    const runtime = PyRuntime.ofScheduler(shard.scheduler);
     // Its own reference (none where not all threads could be started). Without any left the shard is gone.
     if (runtime.started) py.Py_DecRef(PyRuntime.Type.objectOf(runtime));
     // 1 is PyGILState_UNLOCKED, what Ensure gave: the thread had no state before.
@@ -65,9 +65,9 @@ fn detach(shard: *Shard) void {
 }
 
 /// Before a runtime goes away: a thread of its own, which dropped it at the end, cannot wait for itself.
-pub fn leaveUnjoined(crew: *const Crew) void {
+pub fn leaveUnjoined(scheduler: *const Scheduler) void {
     const shard = own orelse return;
-    if (shard.crew != crew) return;
+    if (shard.scheduler != scheduler) return;
     shard.thread.?.detach();
     shard.thread = null;
 }
@@ -81,7 +81,7 @@ fn callHook(hook: *Object, shard: *Shard, more: ?*Object) void {
 fn tryHook(hook: *Object, shard: *Shard, more: ?*Object) bool {
     var third = more;
     defer api.drop(&third);
-    const runtime = PyRuntime.ofCrew(shard.crew);
+    const runtime = PyRuntime.ofScheduler(shard.scheduler);
     if (runtime.dying) return true;
     const id = py.PyLong_FromLongLong(shard.id) orelse return false;
     const instance = api.ref(PyRuntime.Type.objectOf(runtime));
@@ -104,19 +104,30 @@ threadlocal var pressed_ns: u64 = 0;
 /// of microseconds in which nobody runs Python.
 const turn_ns = 500 * std.time.ns_per_us;
 
-fn enter(shard: *Shard) void {
-    if (host.locked) _ = waiting.fetchAdd(1, .seq_cst);
-    py.PyEval_RestoreThread(@ptrCast(shard.host_data.?));
-    if (!host.locked) return;
+fn acquire(shard: *Shard) void {
+    if (interpreter.locked) _ = waiting.fetchAdd(1, .seq_cst);
+    py.PyEval_RestoreThread(@ptrCast(shard.interpreter.data.?));
+    if (!interpreter.locked) return;
     _ = waiting.fetchSub(1, .seq_cst);
     _ = entered.fetchAdd(1, .seq_cst);
     if (giving_way.load(.seq_cst) > 0) sync.wake(&entered, std.math.maxInt(i32));
 }
 
-fn leave(shard: *Shard) void {
+/// Back to the interpreter after work apart from it, in the middle of a task: shards that hold its lock
+/// know that one waits.
+pub fn comeBack(state: *api.ThreadState) void {
+    if (interpreter.locked) _ = waiting.fetchAdd(1, .seq_cst);
+    py.PyEval_RestoreThread(state);
+    if (!interpreter.locked) return;
+    _ = waiting.fetchSub(1, .seq_cst);
+    _ = entered.fetchAdd(1, .seq_cst);
+    if (giving_way.load(.seq_cst) > 0) sync.wake(&entered, std.math.maxInt(i32));
+}
+
+fn release(shard: *Shard) void {
     const seen = entered.load(.seq_cst);
     const give_way = wanted(shard);
-    shard.host_data = py.PyEval_SaveThread();
+    shard.interpreter.data = py.PyEval_SaveThread();
     if (!give_way) return;
     // The interpreter lets whoever comes first have the lock, and that is always this thread, awake
     // as it is: it waits until another one has it. (One that is gone meanwhile costs a millisecond.)
@@ -136,15 +147,15 @@ fn wanted(shard: *Shard) bool {
 }
 
 fn lastTask(shard: *Shard) void {
-    shard.enterHost();
-    callHook(helpers.last_task, shard, null);
+    shard.acquireInterpreter();
+    callHook(callbacks.table.last_task, shard, null);
 }
 
 /// Runs Python's signal handlers; what they raise ends the runtime and is raised by run().
 fn interrupted(shard: *Shard) void {
-    enter(shard);
-    defer leave(shard);
-    const runtime = PyRuntime.ofCrew(shard.crew);
+    acquire(shard);
+    defer release(shard);
+    const runtime = PyRuntime.ofScheduler(shard.scheduler);
     if (py.PyErr_CheckSignals() != 0) {
         const exception = api.takeException();
         if (runtime.loop) |loop| loop.interrupted(loop, exception) else runtime.stopWith(exception);
@@ -155,9 +166,9 @@ fn interrupted(shard: *Shard) void {
 /// Signal handlers that the program has set meanwhile are found: seldom, but at once after main's first step,
 /// which is where most are set. In the interpreter.
 pub fn lookAtHandlers(shard: *Shard) void {
-    const runtime = PyRuntime.ofCrew(shard.crew);
+    const runtime = PyRuntime.ofScheduler(shard.scheduler);
     const now_ns = shard.now_ns;
     if (runtime.looked_ns != 0 and now_ns - runtime.looked_ns < limits.interruptible_backstop_ns) return;
     runtime.looked_ns = now_ns;
-    if (!tryHook(helpers.signals, shard, null)) runtime.stopWith(api.takeException());
+    if (!tryHook(callbacks.table.signals, shard, null)) runtime.stopWith(api.takeException());
 }

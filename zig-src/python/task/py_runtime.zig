@@ -7,21 +7,20 @@ const clock = @import("../../base/clock.zig");
 const errors = @import("../../base/errors.zig");
 const Failure = @import("../../base/failure.zig").Failure;
 const forgotten = @import("../cpython/forgotten.zig");
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
-const host_module = @import("py_interpreter.zig");
-const host = &host_module.host;
+const callbacks = @import("../cpython/callbacks.zig");
+const interpreter_module = @import("py_interpreter.zig");
+const interpreter = &interpreter_module.interpreter;
 const NativeJoin = @import("native_join.zig").NativeJoin;
 const object = @import("../cpython/object.zig");
 const Options = @import("../../base/options.zig").Options;
 const options_module = @import("../../base/options.zig");
 const core = @import("../../runtime/runtime.zig");
-const Crew = @import("../../scheduler/scheduler.zig").Crew;
+const Scheduler = @import("../../scheduler/scheduler.zig").Scheduler;
 const Kind = @import("../../task/task.zig").Kind;
 const PyTask = @import("py_task.zig").PyTask;
 const room_module = @import("room.zig");
 const Shard = @import("../../scheduler/shard.zig").Shard;
-const Watch = @import("stall_watchdog.zig").Watch;
+const StallWatchdog = @import("stall_watchdog.zig").StallWatchdog;
 const Object = api.Object;
 const py = &api.py;
 
@@ -40,7 +39,7 @@ pub const PyRuntime = struct {
     /// In its deallocator: hooks cannot be given a reference any more.
     dying: bool,
     /// In debug mode.
-    watch: ?*Watch,
+    watchdog: ?*StallWatchdog,
     /// When Python's side last looked for new signal handlers.
     looked_ns: u64,
     /// The asyncio loop that drives shard 0.
@@ -54,8 +53,8 @@ pub const PyRuntime = struct {
         return Type.body(instance);
     }
 
-    pub fn ofCrew(crew: *Crew) *PyRuntime {
-        return @ptrCast(@alignCast(crew.host_owner.?));
+    pub fn ofScheduler(scheduler: *Scheduler) *PyRuntime {
+        return @ptrCast(@alignCast(scheduler.interpreter_owner.?));
     }
 
     /// start(options_address, driven, debug) -> Runtime. The options were checked.
@@ -67,11 +66,11 @@ pub const PyRuntime = struct {
         const debug = object.unsigned(arguments[2], "debug", 1) orelse return null;
         const given: *const Options = @ptrFromInt(address);
         const options = options_module.read(Options, .init(), given) catch |err|
-            return helpers_module.raiseCode(errors.fromError(err));
+            return callbacks.raiseCode(errors.fromError(err));
         const instance = Type.create() orelse return null;
         const self = Type.body(instance);
         if (debug == 1) {
-            self.watch = Watch.create(&options) catch {
+            self.watchdog = StallWatchdog.create(&options) catch {
                 py.Py_DecRef(instance);
                 return py.PyErr_NoMemory();
             };
@@ -84,17 +83,23 @@ pub const PyRuntime = struct {
         py.PyEval_RestoreThread(state);
         if (result != errors.ok) {
             py.Py_DecRef(instance);
-            if (failure.errno == 0) return helpers_module.raiseCode(result);
-            return helpers_module.raiseErrno(failure.errno, @tagName(failure.call), null);
+            if (failure.errno == 0) return callbacks.raiseCode(result);
+            return callbacks.raiseErrno(failure.errno, @tagName(failure.call), null);
         }
         // One for each thread of ours, whether or not it came into the interpreter yet; given back when it leaves.
-        for (self.runtime.crew.shards) |*shard| if (shard.thread != null) py.Py_IncRef(instance);
+        for (self.runtime.scheduler.shards) |*shard| if (shard.thread != null) py.Py_IncRef(instance);
         return instance;
     }
 
     fn open(self: *PyRuntime, options: *const Options, driven: bool, failure: *Failure) i32 {
         const owner = runtime_handle.Owner.reserve(&self.handle) catch |err| return errors.fromError(err);
-        self.runtime = core.Runtime.start(options, host, self, driven, failure) catch |err| {
+        const asked: core.Runtime.Start = .{
+            .options = options,
+            .interpreter = interpreter,
+            .interpreter_owner = self,
+            .driven = driven,
+        };
+        self.runtime = core.Runtime.start(asked, failure) catch |err| {
             std.debug.assert(runtime_handle.runtimes.close(self.handle));
             runtime_handle.runtimes.unpin(self.handle);
             return switch (err) {
@@ -136,7 +141,7 @@ pub const PyRuntime = struct {
     fn spawnCleanup(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
         if (!object.arity("spawn_cleanup", count, 2)) return null;
         const self = of(instance);
-        const shard = Shard.currentOf(&self.runtime.crew) orelse
+        const shard = Shard.currentOf(&self.runtime.scheduler) orelse
             return api.raise(py.PyExc_RuntimeError.*, "spawn_cleanup() outside a shard");
         const coroutine = adopt(arguments[0]) orelse return null;
         defer py.Py_DecRef(coroutine);
@@ -159,7 +164,7 @@ pub const PyRuntime = struct {
             if (err == error.Closed) task.closeCoroutine(); // It can never run; a full queue may empty.
             py.Py_DecRef(handle);
             py.Py_DecRef(handle);
-            return helpers_module.raiseCode(errors.fromError(err));
+            return callbacks.raiseCode(errors.fromError(err));
         };
         return handle;
     }
@@ -168,7 +173,7 @@ pub const PyRuntime = struct {
     /// cancelled as all that was there: it ends before it begins.
     fn hand(self: *PyRuntime, task: *PyTask, target: *Shard) errors.Error!void {
         self.runtime.submit(&task.task, target) catch |err| {
-            if (err != error.Closed or Shard.currentOf(&self.runtime.crew) == null) return err;
+            if (err != error.Closed or Shard.currentOf(&self.runtime.scheduler) == null) return err;
             const me = PyTask.current() orelse return err;
             task.task.cleanup = true;
             if (me.endIsNews()) task.task.cancel_requested.store(true, .seq_cst);
@@ -187,10 +192,10 @@ pub const PyRuntime = struct {
 
     fn place(self: *PyRuntime, kind: *Object, value: *Object) ?Target {
         const placement = self.readPlacement(kind, value) orelse return null;
-        if (placement.kind == .stealable and host.locked) {
+        if (placement.kind == .stealable and interpreter.locked) {
             // Shards that share a lock run one after the other, and a hand-over takes tens of microseconds:
             // the task stays here until this shard is stuck outside the interpreter, which thieves see.
-            if (Shard.currentOf(&self.runtime.crew)) |own| return .{ .kind = .stealable, .shard = own };
+            if (Shard.currentOf(&self.runtime.scheduler)) |own| return .{ .kind = .stealable, .shard = own };
         }
         const shard = self.runtime.place(placement) catch unreachable; // Its shard was checked.
         return .{ .kind = placement.kind, .shard = shard };
@@ -201,7 +206,7 @@ pub const PyRuntime = struct {
         const number = object.unsigned(kind_object, "placement", @backingInt(Kind.stealable_preferred)) orelse
             return null;
         const kind: Kind = @fromBackingInt(@intCast(number));
-        const shards = self.runtime.crew.shards.len;
+        const shards = self.runtime.scheduler.shards.len;
         const value = switch (kind) {
             .pinned, .stealable_preferred => object.unsigned(value_object, "shard", shards - 1),
             .sticky => object.unsigned(value_object, "the key", std.math.maxInt(i64)),
@@ -215,7 +220,7 @@ pub const PyRuntime = struct {
         const class = py.PyObject_Type(given);
         defer py.Py_DecRef(class);
         if (class == py.PyCoro_Type) return api.ref(given);
-        return api.call(helpers.adopt, &.{api.ref(given)});
+        return api.call(callbacks.table.adopt, &.{api.ref(given)});
     }
 
     /// spawn_native(address, ctx, kind, value) -> NativeTask
@@ -256,7 +261,7 @@ pub const PyRuntime = struct {
     /// signal_fd(fd): what a signal handler writes there ends a wait of shard 0. Before `drive`.
     fn signalFd(instance: *Object, number: *Object) callconv(.c) ?*Object {
         const fd = object.unsigned(number, "fd", std.math.maxInt(i32)) orelse return null;
-        of(instance).runtime.crew.shards[0].idle.signal_fd = @intCast(fd);
+        of(instance).runtime.scheduler.shards[0].idle.signal_fd = @intCast(fd);
         return api.none();
     }
 
@@ -274,15 +279,16 @@ pub const PyRuntime = struct {
         // In the background nobody raises it: kept, its traceback could hold this object for ever.
         if (!self.runtime.driven) {
             py.Py_DecRef(exception);
-            return self.closeCrew();
+            return self.closeRuntime();
         }
         // Tasks of two shards may come here at once.
         if (@atomicRmw(?*Object, &self.fatal, .Xchg, exception, .acq_rel)) |before| py.Py_DecRef(before);
-        if (self.runtime.crew.closing.load(.seq_cst)) self.runtime.crew.cancelAgain() else self.closeCrew();
+        const scheduler = &self.runtime.scheduler;
+        if (scheduler.closing.load(.seq_cst)) scheduler.cancelAgain() else self.closeRuntime();
     }
 
-    pub fn closeCrew(self: *PyRuntime) void {
-        self.runtime.crew.close();
+    pub fn closeRuntime(self: *PyRuntime) void {
+        self.runtime.scheduler.close();
     }
 
     /// shutdown(timeout_ns) -> whether all has ended.
@@ -299,7 +305,7 @@ pub const PyRuntime = struct {
     fn driveToEnd(self: *PyRuntime) void {
         if (!self.runtime.driven or self.driving) return;
         self.driving = true;
-        self.closeCrew();
+        self.closeRuntime();
         self.runtime.drive();
     }
 
@@ -313,7 +319,7 @@ pub const PyRuntime = struct {
     /// False: not in time, or with an exception set. A signal handler's is one only where it may be.
     fn stop(self: *PyRuntime, deadline_ns: u64, interruptible: bool) bool {
         if (self.forked()) {
-            _ = helpers_module.raiseCode(errors.fromError(error.Forked));
+            _ = callbacks.raiseCode(errors.fromError(error.Forked));
             return false;
         }
         while (true) {
@@ -327,7 +333,7 @@ pub const PyRuntime = struct {
                     return true;
                 }
             } else |err| {
-                _ = helpers_module.raiseCode(errors.fromError(err));
+                _ = callbacks.raiseCode(errors.fromError(err));
                 return false;
             }
             if (clock.nowNs() >= deadline_ns) return false;
@@ -337,26 +343,26 @@ pub const PyRuntime = struct {
 
     /// In a forked child there are no shards, and the rings are the parent's.
     pub fn forked(self: *const PyRuntime) bool {
-        return self.runtime.crew.forked();
+        return self.runtime.scheduler.forked();
     }
 
     fn requestStop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
-        if (self.forked()) return helpers_module.raiseCode(errors.fromError(error.Forked));
-        self.closeCrew();
+        if (self.forked()) return callbacks.raiseCode(errors.fromError(error.Forked));
+        self.closeRuntime();
         return api.none();
     }
 
     /// Any thread; after request_stop().
     fn cancelAgain(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
-        if (self.forked()) return helpers_module.raiseCode(errors.fromError(error.Forked));
-        self.runtime.crew.cancelAgain();
+        if (self.forked()) return callbacks.raiseCode(errors.fromError(error.Forked));
+        self.runtime.scheduler.cancelAgain();
         return api.none();
     }
 
     fn closing(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(of(instance).runtime.crew.closing.load(.acquire)));
+        return py.PyBool_FromLong(@intFromBool(of(instance).runtime.scheduler.closing.load(.acquire)));
     }
 
     fn stats(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
@@ -374,31 +380,31 @@ pub const PyRuntime = struct {
             }
             api.drop(&bytes);
             // The counters go on meanwhile, and larger numbers take more bytes.
-            if (result != @backingInt(errors.Code.buffer)) return helpers_module.raiseCode(result);
+            if (result != @backingInt(errors.Code.buffer)) return callbacks.raiseCode(result);
         }
     }
 
     fn debugging(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(of(instance).watch != null));
+        return py.PyBool_FromLong(@intFromBool(of(instance).watchdog != null));
     }
 
     /// watch() -> what Watch.next says, None when the runtime has stopped.
     fn watchNext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
-        const one = self.watch orelse return api.raise(py.PyExc_RuntimeError.*, "watch() without debug mode");
-        return one.next(&self.runtime.crew);
+        const one = self.watchdog orelse return api.raise(py.PyExc_RuntimeError.*, "watch() without debug mode");
+        return one.next(&self.runtime.scheduler);
     }
 
     /// (SPARGIO_BACKEND_*, the errno that kept it from io_uring or 0, the entries of its rings, the call
     /// that had that errno)
     fn backend(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        const crew = &of(instance).runtime.crew;
+        const scheduler = &of(instance).runtime.scheduler;
         const tuple = py.PyTuple_New(4) orelse return null;
         for ([_]?*Object{
-            py.PyLong_FromLongLong(@backingInt(crew.backend)),
-            py.PyLong_FromLongLong(crew.refused_ring.errno),
-            py.PyLong_FromLongLong(crew.options.ring_entries),
-            api.string(@tagName(crew.refused_ring.call)),
+            py.PyLong_FromLongLong(@backingInt(scheduler.backend)),
+            py.PyLong_FromLongLong(scheduler.refused_ring.errno),
+            py.PyLong_FromLongLong(scheduler.options.ring_entries),
+            api.string(@tagName(scheduler.refused_ring.call)),
         }, 0..) |value, i| _ = py.PyTuple_SetItem(tuple, @intCast(i), value orelse {
             py.Py_DecRef(tuple);
             return null;
@@ -409,10 +415,10 @@ pub const PyRuntime = struct {
     /// resting() -> polls of tasks so far, if all its shards sleep now; else None. Two equal answers:
     /// no task ran in between. One whose tasks have all ended rests for ever.
     fn resting(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        const crew = &of(instance).runtime.crew;
+        const scheduler = &of(instance).runtime.scheduler;
         var polls: u64 = 0;
-        if (crew.stop.load(.seq_cst) == 0) for (crew.shards) |*shard| {
-            if (!shard.doorbell.isParked()) return api.none();
+        if (scheduler.stop.load(.seq_cst) == 0) for (scheduler.shards) |*shard| {
+            if (!shard.park_state.isParked()) return api.none();
             polls += shard.counters.polls.get();
         };
         return py.PyLong_FromLongLong(@intCast(polls));
@@ -420,20 +426,20 @@ pub const PyRuntime = struct {
 
     fn show(instance: *Object) callconv(.c) ?*Object {
         const self = of(instance);
-        const crew = &self.runtime.crew;
+        const scheduler = &self.runtime.scheduler;
         const state = if (self.forked())
             "the parent's"
         else if (self.runtime.joined)
             "ended"
-        else if (crew.closing.load(.acquire)) "shutting down" else "up";
+        else if (scheduler.closing.load(.acquire)) "shutting down" else "up";
         var text: [96]u8 = undefined;
         return api.string(std.fmt.bufPrint(&text, "<Runtime of {d} shards on {t}, {s}>", .{
-            crew.shards.len, crew.backend, state,
+            scheduler.shards.len, scheduler.backend, state,
         }) catch unreachable);
     }
 
     fn shardCount(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyLong_FromLongLong(@intCast(of(instance).runtime.crew.shards.len));
+        return py.PyLong_FromLongLong(@intCast(of(instance).runtime.scheduler.shards.len));
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -446,14 +452,14 @@ pub const PyRuntime = struct {
             if (!self.runtime.joined and !self.forked()) {
                 self.dying = true;
                 self.driveToEnd();
-                host_module.leaveUnjoined(&self.runtime.crew);
+                interpreter_module.leaveUnjoined(&self.runtime.scheduler);
                 // Whatever a signal brings is for later: there must be no shard after this.
                 if (!self.stop(std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);
             }
             if (self.runtime.joined) runtime_handle.runtimes.unpin(self.handle);
         }
         api.drop(&self.fatal);
-        if (self.watch) |one| {
+        if (self.watchdog) |one| {
             one.destroy();
             forgotten.trackLess();
         }

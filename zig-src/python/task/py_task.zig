@@ -8,12 +8,11 @@ const std = @import("std");
 const assert = std.debug.assert;
 const api = @import("../cpython/api.zig");
 const errors = @import("../../base/errors.zig");
-const later = @import("../cpython/trashcan.zig");
+const trashcan = @import("../cpython/trashcan.zig");
 const core_task = @import("../../task/task.zig");
 const object = @import("../cpython/object.zig");
-const helpers_module = @import("../cpython/callbacks.zig");
-const helpers = &helpers_module.helpers;
-const host = &@import("py_interpreter.zig").host;
+const callbacks = @import("../cpython/callbacks.zig");
+const interpreter = &@import("py_interpreter.zig").interpreter;
 const lookAtHandlers = @import("py_interpreter.zig").lookAtHandlers;
 const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
 const repr = @import("repr.zig");
@@ -23,9 +22,9 @@ const Poll = core_task.Poll;
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Task = core_task.Task;
-const Timeout = @import("cancel_scope.zig").Timeout;
-const Watch = @import("stall_watchdog.zig").Watch;
-const Completion = @import("../../task/latch.zig").Completion;
+const CancelScope = @import("cancel_scope.zig").CancelScope;
+const StallWatchdog = @import("stall_watchdog.zig").StallWatchdog;
+const Latch = @import("../../task/latch.zig").Latch;
 const Waiter = @import("../../task/latch.zig").Waiter;
 const Object = api.Object;
 const py = &api.py;
@@ -34,7 +33,7 @@ pub const PyTask = struct {
     task: Task,
     waiter: Waiter,
     /// What `waiter` waits for, and the object that it lies in.
-    waits_for: ?*Completion,
+    waits_for: ?*Latch,
     waits_owner: ?*Object,
     /// The op that must end before the coroutine is resumed, and the object that owns its memory.
     op: ?*Op,
@@ -54,10 +53,10 @@ pub const PyTask = struct {
     refused: ?*Object,
     is_main: bool,
     /// Of a runtime in debug mode.
-    watched: bool,
+    has_watchdog: bool,
     failed: bool,
     retrieved: bool,
-    scopes: ?*Timeout,
+    scopes: ?*CancelScope,
     runtime: ?*Object,
     coroutine: ?*Object,
     context: ?*Object,
@@ -79,7 +78,7 @@ pub const PyTask = struct {
     /// Of the owner that the coroutine waits for: goes on without it; null where it is to be resumed.
     pub const Between = *const fn (owner: *Object, me: *PyTask) ?Poll;
 
-    const vtable: core_task.VTable = .{ .hosted = true, .poll = poll, .abandon = abandon, .release = release };
+    const vtable: core_task.VTable = .{ .interpreted = true, .poll = poll, .abandon = abandon, .release = release };
     pub const Type = object.TypeOf(PyTask);
 
     /// References to `runtime`, `coroutine` and `name` are borrowed.
@@ -93,7 +92,7 @@ pub const PyTask = struct {
         self.task = .{ .vtable = &vtable, .kind = kind, .preferred = preferred };
         self.waiter = .{ .task = &self.task };
         self.bytes_written = -1;
-        self.watched = PyRuntime.of(runtime).watch != null;
+        self.has_watchdog = PyRuntime.of(runtime).watchdog != null;
         self.runtime = api.ref(runtime);
         self.coroutine = api.ref(coroutine);
         self.context = context;
@@ -127,7 +126,7 @@ pub const PyTask = struct {
     fn outside(what: []const u8) ?*PyTask {
         @branchHint(.cold);
         const text = api.string(what) orelse return null;
-        const exception = api.call(helpers.outside, &.{text}) orelse return null;
+        const exception = api.call(callbacks.table.outside, &.{text}) orelse return null;
         defer py.Py_DecRef(exception);
         api.raiseObject(exception);
         return null;
@@ -142,8 +141,8 @@ pub const PyTask = struct {
             return .pending; // Resumed by its completion; a cancelled one has one too.
         };
         if (self.between) |between| if (between(self.op_owner.?, self)) |verdict| return verdict;
-        if (self.watched) Watch.begin(self);
-        defer if (self.watched) Watch.end(self);
+        if (self.has_watchdog) StallWatchdog.begin(self);
+        defer if (self.has_watchdog) StallWatchdog.end(self);
         self.suspended = false;
         if (py.PyContext_Enter(self.context.?) != 0) return self.fail();
         const verdict = self.advance();
@@ -181,7 +180,7 @@ pub const PyTask = struct {
         defer py.Py_DecRef(value);
         const throw = py.PyObject_GetAttrString(self.coroutine.?, "throw") orelse return self.fail();
         defer py.Py_DecRef(throw);
-        const exception = api.call(helpers.foreign, &.{api.ref(value)}) orelse return self.fail();
+        const exception = api.call(callbacks.table.foreign, &.{api.ref(value)}) orelse return self.fail();
         const next = api.call(throw, &.{exception}) orelse return self.afterThrow();
         // It caught the error. Where it awaits something foreign again, the next poll tells it again.
         if (self.suspended) return self.afterSuspension(next);
@@ -202,16 +201,20 @@ pub const PyTask = struct {
         return .ended;
     }
 
+    fn isClosing() bool {
+        return Shard.current().?.scheduler.closing.load(.seq_cst);
+    }
+
     /// The coroutine raised: the exception becomes the task's outcome.
     fn fail(self: *PyTask) Poll {
         const exception = api.takeException();
-        if (matches(exception, helpers.CancelledError)) {
+        if (matches(exception, callbacks.table.CancelledError)) {
             self.task.status = @backingInt(errors.Code.cancelled);
             self.nameAfterCoroutine();
             self.bytes_written = writtenOf(exception);
             py.Py_DecRef(exception); // Nobody asks for it; its traceback holds the frames.
             return .ended;
-        } else if (matches(exception, helpers.TaskCancelled) and Shard.current().?.crew.closing.load(.seq_cst)) {
+        } else if (matches(exception, callbacks.table.TaskCancelled) and isClosing()) {
             // The close has ended what the task awaited before the task itself was told: no failure of it.
             self.task.status = @backingInt(errors.Code.cancelled);
             self.retrieved = true;
@@ -234,7 +237,8 @@ pub const PyTask = struct {
     /// Of a coroutine that another task, or an await, has run or runs: the interpreter's words do not say so.
     fn sayRunTwice(self: *PyTask) void {
         @branchHint(.cold);
-        const better = api.call(helpers.run_twice, &.{ api.ref(self.coroutine.?), api.ref(self.value.?) }) orelse
+        const both = [_]*Object{ api.ref(self.coroutine.?), api.ref(self.value.?) };
+        const better = api.call(callbacks.table.run_twice, &both) orelse
             return py.PyErr_Clear();
         api.drop(&self.value);
         self.value = better;
@@ -276,12 +280,12 @@ pub const PyTask = struct {
         self.op = null;
         api.drop(&self.coroutine);
         api.drop(&self.context);
-        if (self.is_main) PyRuntime.of(self.runtime.?).closeCrew();
+        if (self.is_main) PyRuntime.of(self.runtime.?).closeRuntime();
     }
 
     fn release(task: *Task) void {
         // Reached from a completion too, where the shard is not in the interpreter.
-        Shard.current().?.enterHost();
+        Shard.current().?.acquireInterpreter();
         const self = of(task);
         if (self.ended_hook) |hook| {
             self.ended_hook = null;
@@ -302,18 +306,18 @@ pub const PyTask = struct {
     /// Raises the cancellation that is wanted, once. One from outside goes before a time limit, so
     /// that no time limit can swallow it.
     pub fn raiseCancel(self: *PyTask) ?*Object {
-        const exception = api.call(helpers.CancelledError, &.{}) orelse return null;
+        const exception = api.call(callbacks.table.CancelledError, &.{}) orelse return null;
         defer py.Py_DecRef(exception);
         const asked = self.task.cancel_requested.swap(false, .acq_rel);
         if (asked or self.endIsNews()) {
-            const closing = self.home().crew.closing.load(.seq_cst);
+            const closing = self.home().scheduler.closing.load(.seq_cst);
             if (closing and !self.task.cleanup) self.task.told_of_close.store(true, .monotonic);
         } else {
             var scope = self.scopes;
             while (scope) |s| : (scope = s.next) {
                 if (!s.expired.load(.acquire) or s.delivered) continue;
                 s.delivered = true;
-                if (py.PyObject_SetAttrString(exception, "_scope", Timeout.Type.objectOf(s)) != 0) return null;
+                if (py.PyObject_SetAttrString(exception, "_scope", CancelScope.Type.objectOf(s)) != 0) return null;
                 break;
             }
         }
@@ -373,7 +377,7 @@ pub const PyTask = struct {
     /// shard from what it waits for. True with the exception set.
     fn drivenByAnother(_: *PyTask) bool {
         @branchHint(.cold);
-        const exception = api.call(helpers.other_loop, &.{}) orelse return true;
+        const exception = api.call(callbacks.table.other_loop, &.{}) orelse return true;
         defer py.Py_DecRef(exception);
         if (exception == py._Py_NoneStruct) return false;
         api.raiseObject(exception);
@@ -388,7 +392,7 @@ pub const PyTask = struct {
     }
 
     /// Suspends until `target` is done, false where it is; `owner` (borrowed) keeps it in memory.
-    pub fn awaitCompletion(self: *PyTask, target: *Completion, owner: *Object) bool {
+    pub fn awaitLatch(self: *PyTask, target: *Latch, owner: *Object) bool {
         self.endWait();
         if (!target.addWaiter(&self.waiter)) return false;
         self.waits_for = target;
@@ -414,7 +418,7 @@ pub const PyTask = struct {
             me.endWait();
             return me.raiseCancel();
         }
-        if (!self.task.isDone() and me.awaitCompletion(&self.task.completion, handle)) {
+        if (!self.task.isDone() and me.awaitLatch(&self.task.latch, handle)) {
             suspended.* = true;
             return me.suspendNow();
         }
@@ -426,7 +430,7 @@ pub const PyTask = struct {
 
     /// The runtime closes, and this task was not told yet.
     pub fn endIsNews(self: *const PyTask) bool {
-        return self.home().crew.closing.load(.seq_cst) and !self.task.cleanup and
+        return self.home().scheduler.closing.load(.seq_cst) and !self.task.cleanup and
             !self.task.told_of_close.load(.monotonic);
     }
 
@@ -455,7 +459,7 @@ pub const PyTask = struct {
     /// a plain reference: setting it frees what another thread is adding to. Those that only add, as each raise
     /// does, keep it alive.
     fn raisesAlone(self: *PyTask) bool {
-        if (host.locked) return true;
+        if (interpreter.locked) return true;
         const me: u32 = @truncate(py.PyThread_get_thread_ident() >> 12);
         const before = @cmpxchgStrong(u32, &self.raised_by, 0, me, .acq_rel, .acquire) orelse return true;
         if (before != me) @atomicStore(u32, &self.raised_by, std.math.maxInt(u32), .release);
@@ -464,8 +468,8 @@ pub const PyTask = struct {
 
     /// It says what the cancellation said of a write.
     fn raiseCancelled(self: *const PyTask) ?*Object {
-        _ = api.raise(helpers.TaskCancelled, "the task was cancelled before it ended");
-        if (self.bytes_written >= 0) helpers_module.sayWritten(@intCast(self.bytes_written));
+        _ = api.raise(callbacks.table.TaskCancelled, "the task was cancelled before it ended");
+        if (self.bytes_written >= 0) callbacks.sayWritten(@intCast(self.bytes_written));
         return null;
     }
 
@@ -513,7 +517,7 @@ pub const PyTask = struct {
         const self = Type.body(handle);
         const limit = result_wait.timeLimit(arguments, count, names) orelse return null;
         if (!self.task.isDone() and !isHere(self.runtime.?)) return null;
-        if (!result_wait.waitDone(&self.task.completion, limit)) return null;
+        if (!result_wait.waitDone(&self.task.latch, limit)) return null;
         return self.outcome();
     }
 
@@ -555,7 +559,7 @@ pub const PyTask = struct {
     fn clear(self: *PyTask) void {
         api.drop(&self.coroutine);
         api.drop(&self.context);
-        later.drop(&self.value);
+        trashcan.drop(&self.value);
         api.drop(&self.traceback);
         api.drop(&self.name);
         api.drop(&self.runtime);
@@ -569,7 +573,7 @@ pub const PyTask = struct {
         // Only what a finished task still holds can be part of garbage.
         if (self.task.isDone()) {
             self.retrieved = self.retrieved or !self.failed;
-            later.drop(&self.value);
+            trashcan.drop(&self.value);
             api.drop(&self.traceback);
             self.failed = false;
         }
@@ -596,7 +600,7 @@ pub const PyTask = struct {
             if (function(handle)) |waiter| return waiter;
             if (py.PyErr_Occurred() != null) return null;
         }
-        const found = api.call(helpers.join_elsewhere, &.{api.ref(handle)}) orelse return null;
+        const found = api.call(callbacks.table.join_elsewhere, &.{api.ref(handle)}) orelse return null;
         if (found != py._Py_NoneStruct) return found;
         py.Py_DecRef(found);
         return api.ref(handle);

@@ -4,7 +4,7 @@
 const std = @import("std");
 const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
-const Completion = @import("../../task/latch.zig").Completion;
+const Latch = @import("../../task/latch.zig").Latch;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
@@ -51,21 +51,21 @@ fn isNamed(names: *Object, wanted: []const u8) bool {
 }
 
 /// An ordinary thread waits; false with an exception set.
-pub fn waitDone(completion: *Completion, limit_ns: u64) bool {
+pub fn waitDone(latch: *Latch, limit_ns: u64) bool {
     const slice_ns = 50 * std.time.ns_per_ms;
-    if (Shard.current() != null and !completion.isDone()) {
+    if (Shard.current() != null and !latch.isDone()) {
         _ = api.raise(py.PyExc_RuntimeError.*, "result() would block a shard: await the handle instead");
         return false;
     }
     const deadline = clock.deadlineNs(limit_ns);
-    while (!completion.isDone()) {
+    while (!latch.isDone()) {
         const now = clock.nowNs();
         if (now >= deadline) {
             _ = api.raise(py.PyExc_TimeoutError.*, "the task has not ended within the time limit");
             return false;
         }
         const state = py.PyEval_SaveThread();
-        _ = completion.waitThread(@min(deadline, now + slice_ns));
+        _ = latch.waitThread(@min(deadline, now + slice_ns));
         py.PyEval_RestoreThread(state);
         if (py.PyErr_CheckSignals() != 0) return false;
     }

@@ -53,7 +53,7 @@ const Wait = struct {
 
 /// room(shard): of a runtime
 pub fn room(runtime: *Object, argument: *Object) callconv(.c) ?*Object {
-    const shards = PyRuntime.of(runtime).runtime.crew.shards;
+    const shards = PyRuntime.of(runtime).runtime.scheduler.shards;
     const shard = object.unsigned(argument, "shard", shards.len - 1) orelse return null;
     const instance = Wait.Type.create() orelse return null;
     const self = Wait.Type.body(instance);

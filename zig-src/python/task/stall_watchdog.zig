@@ -7,14 +7,14 @@ const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
 const gpa = @import("../../base/memory.zig").gpa;
 const sync = @import("../../base/sync.zig");
-const Crew = @import("../../scheduler/scheduler.zig").Crew;
+const Scheduler = @import("../../scheduler/scheduler.zig").Scheduler;
 const Options = @import("../../base/options.zig").Options;
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
 const PyTask = @import("py_task.zig").PyTask;
 const Object = api.Object;
 const py = &api.py;
 
-pub const Watch = struct {
+pub const StallWatchdog = struct {
     spots: []Spot,
     threshold_ns: u64,
     /// How often to look: what is told about is at most a quarter longer than the threshold.
@@ -40,8 +40,8 @@ pub const Watch = struct {
         told: bool = false,
     };
 
-    pub fn create(options: *const Options) error{OutOfMemory}!*Watch {
-        const self = try gpa.create(Watch);
+    pub fn create(options: *const Options) error{OutOfMemory}!*StallWatchdog {
+        const self = try gpa.create(StallWatchdog);
         errdefer gpa.destroy(self);
         const spots = try gpa.alloc(Spot, options.shards);
         @memset(spots, .{});
@@ -53,14 +53,14 @@ pub const Watch = struct {
         return self;
     }
 
-    pub fn destroy(self: *Watch) void {
+    pub fn destroy(self: *StallWatchdog) void {
         for (self.spots) |*spot| api.drop(&spot.late);
         gpa.free(self.spots);
         gpa.destroy(self);
     }
 
     fn spotOf(task: *PyTask) *Spot {
-        return &PyRuntime.of(task.runtime.?).watch.?.spots[task.home().id];
+        return &PyRuntime.of(task.runtime.?).watchdog.?.spots[task.home().id];
     }
 
     /// On the shard, in the interpreter, around each poll.
@@ -75,7 +75,7 @@ pub const Watch = struct {
     }
 
     pub fn end(task: *PyTask) void {
-        if (task.home().crew.forked()) return; // The watcher is the parent's, and may have had the lock.
+        if (task.home().scheduler.forked()) return; // The watcher is the parent's, and may have had the lock.
         const spot = spotOf(task);
         spot.lock.lock();
         var coroutine = spot.coroutine;
@@ -93,9 +93,9 @@ pub const Watch = struct {
     /// Waits for a shard that is in one poll for as long as the threshold, each poll told once. Gives
     /// (shard, name, coroutine, thread, ns): the name is None for a C function, the coroutine as well
     /// where the poll was over before the interpreter could be had. None: the runtime has stopped.
-    pub fn next(self: *Watch, crew: *Crew) ?*Object {
+    pub fn next(self: *StallWatchdog, scheduler: *Scheduler) ?*Object {
         const state = py.PyEval_SaveThread();
-        const found = self.find(crew);
+        const found = self.find(scheduler);
         py.PyEval_RestoreThread(state);
         const id = found orelse return api.none();
         const spot = &self.spots[id];
@@ -122,11 +122,11 @@ pub const Watch = struct {
         });
     }
 
-    fn find(self: *Watch, crew: *Crew) ?u16 {
-        while (crew.stop.load(.acquire) == 0) {
+    fn find(self: *StallWatchdog, scheduler: *Scheduler) ?u16 {
+        while (scheduler.stop.load(.acquire) == 0) {
             const now = clock.nowNs();
-            for (crew.shards, self.spots) |*shard, *spot| {
-                const sequence = shard.poll_sequence.load(.monotonic);
+            for (scheduler.shards, self.spots) |*shard, *spot| {
+                const sequence = shard.published.poll_sequence.load(.monotonic);
                 if (sequence != spot.seen) {
                     spot.seen = sequence;
                     spot.since_ns = now;
@@ -139,7 +139,7 @@ pub const Watch = struct {
                 spot.wanted = spot.task != null;
                 return shard.id;
             }
-            sync.wait(&crew.stop, 0, now + self.interval_ns);
+            sync.wait(&scheduler.stop, 0, now + self.interval_ns);
         }
         return null;
     }

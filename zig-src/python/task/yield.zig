@@ -3,7 +3,7 @@
 
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
-const host = &@import("py_interpreter.zig").host;
+const interpreter = &@import("py_interpreter.zig").interpreter;
 const object = @import("../cpython/object.zig");
 const PyTask = @import("py_task.zig").PyTask;
 const Object = api.Object;
@@ -23,7 +23,7 @@ var shared: Spare = .{ .kept = true };
 threadlocal var own: Spare = .{ .kept = false };
 
 fn spare() *Spare {
-    return if (host.locked) &shared else &own;
+    return if (interpreter.locked) &shared else &own;
 }
 
 fn step(instance: *Object, suspended: *bool) ?*Object {

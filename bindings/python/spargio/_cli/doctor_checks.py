@@ -11,6 +11,7 @@ from typing import Literal
 
 import spargio
 from spargio._ffi import constants as c
+from spargio._start import RAISE_FILES, RAISE_MEMLOCK
 
 from .doctor_facts import Facts
 
@@ -62,10 +63,7 @@ _RING_BYTES = 36 * 1024
 _PROBE_BYTES = 8 * 1024
 _FILES_COMFORTABLE = 4096
 
-_RAISE_MEMLOCK = (
-    "Raise it (`ulimit -l`, memlock in /etc/security/limits.conf, LimitMEMLOCK= of systemd, "
-    "--ulimit memlock= of Docker), or use fewer shards or smaller ring_entries."
-)
+_RAISE_MEMLOCK = RAISE_MEMLOCK[0].upper() + RAISE_MEMLOCK[1:]
 
 
 def diagnose(info: spargio.ProbeInfo, facts: Facts) -> list[Finding]:
@@ -118,7 +116,7 @@ def _refusal(info: spargio.ProbeInfo, facts: Facts) -> tuple[str, str]:
     if number == errno.ENOMEM:
         return ("the memory that this user's processes may lock is used up", _RAISE_MEMLOCK)
     if number in (errno.EMFILE, errno.ENFILE):
-        return ("no file descriptor is left", "Close some, or raise the limit (ulimit -n).")
+        return ("no file descriptor is left", f"Close some, or {RAISE_FILES}.")
     if number == errno.EINVAL:
         return ("the kernel does not know the flags of Linux 5.19", "Update the kernel.")
     if number == errno.EACCES:
@@ -224,7 +222,7 @@ def _files(info: spargio.ProbeInfo) -> Finding:
     text = "unlimited" if unlimited else f"{info.nofile_limit:,} descriptors"
     if info.nofile_limit >= _FILES_COMFORTABLE:
         return Finding("file limit", "ok", text)
-    advice = "A connection or open file is one descriptor each: raise it (ulimit -n, LimitNOFILE=)."
+    advice = f"A connection or open file is one descriptor each: {RAISE_FILES}."
     return Finding("file limit", "note", text, advice)
 
 

@@ -15,11 +15,12 @@ from asyncio import base_events, format_helpers, sslproto, unix_events
 from typing import Any
 
 from .._asyncgens import local as shard_local
-from .._backend import start
 from .._ffi.core import Runtime
 from ..options import RuntimeBuilder
+from ..stats import RuntimeStats
 from . import _children
 from ._native import LoopCore, wrapped
+from ._stats import LoopStats
 from ._stream import SocketTransport
 
 _format_handle: Any = vars(base_events)["_format_handle"]
@@ -80,6 +81,38 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     """An asyncio event loop. It runs on one shard, on the thread that runs it; the ring is made at
     the first run. Not thread-safe but for ``call_soon_threadsafe``, as any asyncio loop."""
 
+    # What CPython's classes keep in the instance. Without a dictionary that is in use, the
+    # interpreter finds a method in the class without a look into it.
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_clock_resolution",
+        "_closed",
+        "_coroutine_origin_tracking_enabled",
+        "_coroutine_origin_tracking_saved_depth",
+        "_csock",
+        "_current_handle",
+        "_debug",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_internal_fds",
+        "_old_agen_hooks",
+        "_ready",
+        "_runtime",
+        "_scheduled",
+        "_selector",
+        "_signal_handlers",
+        "_ssock",
+        "_stopping",
+        "_task_factory",
+        "_thread_id",
+        "_timer_cancelled_count",
+        "_transports",
+        "_unix_server_sockets",
+        "slow_callback_duration",
+    )
+
     if sys.version_info < (3, 11):  # No call with keywords without a dictionary.
 
         def create_task(self, coro: Any, **options: Any) -> Any:
@@ -127,6 +160,15 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         self._close()
         _children.forget(self)
         self._runtime = None
+
+    def stats_snapshot(self) -> LoopStats:
+        """The loop's counters now, and those of its shard. Monotonic; take two and subtract. On the
+        loop's thread, or while it does not run. ``RuntimeError`` if the loop is closed."""
+        self._check_closed()
+        shard = None
+        if self._runtime is not None:
+            shard = RuntimeStats.from_cbor(self._runtime.stats()).shards[0]
+        return LoopStats(self._callbacks_run(), len(self._transports), shard)
 
     # ---- debug mode, and what went wrong ----
 
@@ -311,10 +353,13 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         super().add_signal_handler(sig, callback, *args)
 
 
+EventLoop._own_methods()
+
+
 def _start_runtime() -> Runtime:
     # Any thread may run and close the loop, so its ring is not bound to one.
     builder = RuntimeBuilder().shards(1).io_uring_single_issuer(False)
-    return start(builder, driven=True)
+    return builder._start(driven=True)
 
 
 def new_event_loop() -> EventLoop:

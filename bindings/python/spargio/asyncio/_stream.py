@@ -21,6 +21,16 @@ _log = logging.getLogger("asyncio")
 class SocketTransport(StreamCore):
     """An ``asyncio.Transport`` over a connected socket, which it owns."""
 
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_empty_waiter",
+        "_extra",
+        "_loop",
+        "_server",
+        "_sock",
+        "_sock_fd",
+    )
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
@@ -156,6 +166,9 @@ class SocketTransport(StreamCore):
         sock.close()
         if self._server is not None:
             _detach(self._server, self)
+
+
+SocketTransport._own_methods()
 
 
 def _name(function: Any) -> Any:

@@ -8,16 +8,15 @@ import os
 from collections import deque
 
 from .._blocking import files
-from .._counts import at_least
+from .._validate import at_least
 from ..fs import DirEntry, Metadata, read_dir
 from ..fs._metadata import BASIC, BIRTH, SIZE, from_stat, parse
-from ..fs._names import Path, encode
+from ..fs._names import AT_SYMLINK_NOFOLLOW, Path, encode
 from ..runtime import current_handle
 from ..uring import AT_FDCWD, Completion, NativeOp, Opcode, Sqe, UringNativeAny, address_of
 
 __all__ = ("read_dir_entries", "statx", "statx_on_shard", "statx_or_metadata")
 
-_AT_SYMLINK_NOFOLLOW = 0x100
 
 _UNKNOWN_TO_THE_KERNEL = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -97,7 +96,7 @@ async def read_dir_entries(path: Path = ".", *, depth: int = 32) -> list[tuple[D
 
     try:
         for entry in await read_dir(path):
-            call = _Statx(entry.path, _AT_SYMLINK_NOFOLLOW, BASIC | BIRTH, AT_FDCWD)
+            call = _Statx(entry.path, AT_SYMLINK_NOFOLLOW, BASIC | BIRTH, AT_FDCWD)
             flying.append((entry, call, call.submit(uring).start()))
             if len(flying) == depth:
                 await take()

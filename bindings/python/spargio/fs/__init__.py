@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._cursor import Cursor, TextCursor
     from ._direct import DirectFile
     from ._file import File, open
+    from ._glob import glob
     from ._metadata import Metadata
     from ._options import OpenOptions
     from ._paths import (
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
         symlink,
         symlink_metadata,
     )
+    from ._ranges import read_ranges
     from ._registered import RegisteredBuffers
     from ._sendfile import sendfile
-    from ._walk import DirEntry, DuOptions, DuSummary, du, read_dir, walk
+    from ._tree import CopySummary, copy_tree
+    from ._walk import DirEntry, DuOptions, DuSummary, Entries, du, read_dir, read_tree, walk
     from ._whole import read, read_many, read_to_string
     from ._write import write, write_many
 else:
@@ -49,6 +52,7 @@ else:
             "._cursor": ("Cursor", "TextCursor"),
             "._direct": ("DirectFile",),
             "._file": ("File", "open"),
+            "._glob": ("glob",),
             "._metadata": ("Metadata",),
             "._options": ("OpenOptions",),
             "._paths": (
@@ -68,24 +72,38 @@ else:
                 "symlink",
                 "symlink_metadata",
             ),
+            "._ranges": ("read_ranges",),
             "._registered": ("RegisteredBuffers",),
             "._sendfile": ("sendfile",),
-            "._walk": ("DirEntry", "DuOptions", "DuSummary", "du", "read_dir", "walk"),
+            "._tree": ("CopySummary", "copy_tree"),
+            "._walk": (
+                "DirEntry",
+                "DuOptions",
+                "DuSummary",
+                "Entries",
+                "du",
+                "read_dir",
+                "read_tree",
+                "walk",
+            ),
             "._whole": ("read", "read_many", "read_to_string"),
             "._write": ("write", "write_many"),
             "._names": (),
+            "._stream": (),
+            ".sync": (),
             "._atomic": (),
             "._reach": (),
-            "._remove": (),
         },
     )
 
 __all__ = (
+    "CopySummary",
     "Cursor",
     "DirEntry",
     "DirectFile",
     "DuOptions",
     "DuSummary",
+    "Entries",
     "File",
     "Metadata",
     "OpenOptions",
@@ -93,10 +111,12 @@ __all__ = (
     "TextCursor",
     "canonicalize",
     "copy",
+    "copy_tree",
     "create_dir",
     "create_dir_all",
     "du",
     "exists",
+    "glob",
     "hard_link",
     "metadata",
     "metadata_lite",
@@ -105,7 +125,9 @@ __all__ = (
     "read_dir",
     "read_link",
     "read_many",
+    "read_ranges",
     "read_to_string",
+    "read_tree",
     "remove_dir",
     "remove_dir_all",
     "remove_file",

@@ -9,9 +9,9 @@ import io
 import os
 from typing import TYPE_CHECKING
 
-from .._counts import at_least, integer
 from .._ffi.types import Buffer
 from .._pieces import joined
+from .._validate import at_least, integer
 from ..errors import bytes_written
 
 if TYPE_CHECKING:

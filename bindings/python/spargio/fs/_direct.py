@@ -14,9 +14,8 @@ from .._ffi.core import Descriptor, native
 from .._ffi.types import Buffer
 from ._file import File
 from ._metadata import SIZE
-from ._names import Path
+from ._names import AT_EMPTY_PATH, Path
 
-_AT_EMPTY_PATH = 0x1000
 _DIOALIGN = 0x2000
 _ALIGNMENTS = struct.Struct("=II")
 _UNKNOWN = (4096, 4096)
@@ -45,7 +44,7 @@ class DirectFile(File):
                 buffer,
                 b"\0",
                 _DIOALIGN,
-                _AT_EMPTY_PATH,
+                AT_EMPTY_PATH,
                 0,
                 self.path,
                 opcodes.NUMBER,

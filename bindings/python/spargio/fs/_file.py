@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import Literal
 
 from .._blocking import files, to_its_end
-from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, native
 from .._ffi.types import Buffer, Coro
 from .._hints import Hints
 from .._pieces import joined, one_call
+from .._resource import AsyncCloseable
+from .._validate import within
 from ._cursor import Cursor, TextCursor, appends
 from ._metadata import BASIC, BIRTH, SIZE, Metadata, parse
-from ._names import Path, check_mode, encode, label
+from ._names import AT_EMPTY_PATH, Path, check_mode, encode, label
 
 _MODES = {
     "r": os.O_RDONLY,
@@ -39,7 +39,6 @@ Mode = Literal[
     "rb", "rb+", "r+b", "wb", "wb+", "w+b", "ab", "ab+", "a+b", "xb", "xb+", "x+b",
 ]  # fmt: skip
 
-_AT_EMPTY_PATH = 0x1000
 _OFFSET_MOST = (1 << 63) - 1
 _READ_STEP = 256 * 1024
 _READ_MOST = 1 << 30
@@ -50,7 +49,7 @@ def _writable(buffer: object) -> None:
         raise TypeError(f"a read needs a writable buffer, not {type(buffer).__name__}")
 
 
-class File(Hints):
+class File(Hints, AsyncCloseable):
     """An open file, read and written at offsets; it has no position. Tasks on any shard may use it
     at the same time. Close it, or use ``async with``."""
 
@@ -198,7 +197,7 @@ class File(Hints):
             buffer,
             b"\0",
             BASIC | BIRTH,
-            _AT_EMPTY_PATH,
+            AT_EMPTY_PATH,
             0,
             self.path,
             opcodes.NUMBER,
@@ -244,17 +243,6 @@ class File(Hints):
         """Close; idempotent, and not cut short by a cancellation. Operations under way end first.
         ``IORING_OP_CLOSE``, Linux 5.6."""
         return self._io.close()
-
-    async def __aenter__(self) -> File:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
 
 open = File.open

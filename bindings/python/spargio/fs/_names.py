@@ -7,7 +7,15 @@ import os
 import sys
 from typing import Any
 
+# linux/fcntl.h
 AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_REMOVEDIR = 0x200
+AT_EMPTY_PATH = 0x1000
+AT_STATX_DONT_SYNC = 0x4000
+
+_ENCODING = sys.getfilesystemencoding()
+_ERRORS = sys.getfilesystemencodeerrors()
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -15,7 +23,8 @@ Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 def encode(path: Any) -> bytes:
     """Without the closing NUL. ``ValueError`` where one is inside."""
     try:
-        name = os.fsencode(path)
+        # As os.fsencode does, without its calls.
+        name = path.encode(_ENCODING, _ERRORS) if type(path) is str else os.fsencode(path)
     except TypeError:
         way = "; File.from_fd() takes a descriptor" if isinstance(path, int) else ""
         raise TypeError(f"path is {path!r}: allowed is a str, bytes or os.PathLike{way}") from None

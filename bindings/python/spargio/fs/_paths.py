@@ -5,19 +5,27 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 
 from .._blocking import files, to_its_end
 from .._ffi import opcodes
 from .._ffi.core import native
 from ..errors import CancelledError
 from ._metadata import BASIC, BIRTH, SIZE, TYPE_AND_SIZE, Metadata, parse
-from ._names import AT_FDCWD, Path, check_mode, encode, terminated
+from ._names import (
+    AT_FDCWD,
+    AT_REMOVEDIR,
+    AT_STATX_DONT_SYNC,
+    AT_SYMLINK_NOFOLLOW,
+    Path,
+    check_mode,
+    encode,
+    terminated,
+)
 from ._reach import is_long, look
-from ._remove import Removal, Stopped
 
-_AT_REMOVEDIR = 0x200
-_AT_SYMLINK_NOFOLLOW = 0x100
-_AT_STATX_DONT_SYNC = 0x4000
+_DEEP, _WHOLE, _NO_LINK = 1, 8, 16
+"""Of a native walker, as in _walk.py."""
 _RENAME_NOREPLACE = 1
 
 
@@ -76,7 +84,7 @@ async def remove_file(path: Path) -> None:
 
 async def remove_dir(path: Path) -> None:
     """Remove an empty directory. ``IORING_OP_UNLINKAT``, Linux 5.11."""
-    await _submit(opcodes.UNLINKAT, 0, terminated(path), 0, _AT_REMOVEDIR, path)
+    await _submit(opcodes.UNLINKAT, 0, terminated(path), 0, AT_REMOVEDIR, path)
 
 
 async def remove_dir_all(path: Path) -> None:
@@ -84,16 +92,22 @@ async def remove_dir_all(path: Path) -> None:
     links are removed, not followed, also those that others put there meanwhile. Stops at the first
     error, and at a cancellation; what was removed before is gone. That others remove the same at
     the same time is no error."""
-    name = os.fsdecode(encode(path))
-    # There at the call, it may be gone a moment later.
-    await (files.call(look, name, False) if is_long(name) else symlink_metadata(path))
-    removal = Removal(name)
-    answer = files.begin(removal.run).answer
+    name = encode(path)
+    name = name.rstrip(b"/") or name  # With the slash a link would be followed.
+    text = os.fsdecode(name)
+    info = await (files.call(look, text, False) if is_long(text) else symlink_metadata(name))
+    if stat.S_ISLNK(info.st_mode if isinstance(info, os.stat_result) else info.mode):
+        text = "remove_dir_all() of a symbolic link"
+        raise NotADirectoryError(errno.ENOTDIR, text, os.fsdecode(path))
+    walker = native.walker(name, _DEEP | _WHOLE | _NO_LINK, None)
+    answer = files.begin(walker.remove).answer
     try:
         await answer
+    except FileNotFoundError:
+        pass  # There at the call, it was gone a moment later.
     except CancelledError:
-        removal.stop = True
-        with contextlib.suppress(OSError, Stopped):
+        walker.stop()
+        with contextlib.suppress(OSError):
             await to_its_end(lambda: answer)
         raise
 
@@ -134,13 +148,13 @@ async def metadata(path: Path) -> Metadata:
 
 async def symlink_metadata(path: Path) -> Metadata:
     """Of the link itself where `path` is one. ``IORING_OP_STATX``, Linux 5.6."""
-    return await _statx(path, _AT_SYMLINK_NOFOLLOW, BASIC | BIRTH)
+    return await _statx(path, AT_SYMLINK_NOFOLLOW, BASIC | BIRTH)
 
 
 async def metadata_lite(path: Path) -> Metadata:
     """Type, permissions and size only, from what the kernel has at hand: it asks no server
     (AT_STATX_DONT_SYNC), so on a network file system they may be old. ``IORING_OP_STATX``."""
-    return await _statx(path, _AT_STATX_DONT_SYNC, TYPE_AND_SIZE)
+    return await _statx(path, AT_STATX_DONT_SYNC, TYPE_AND_SIZE)
 
 
 async def exists(path: Path) -> bool:

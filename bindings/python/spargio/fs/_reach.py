@@ -42,22 +42,6 @@ def look(path: str, follow_symlinks: bool) -> os.stat_result:
 
 
 @contextmanager
-def scan(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """As os.scandir, but the entries' own paths are their names where `path` is long."""
-    if not is_long(path):
-        with os.scandir(path) as entries:
-            yield entries
-        return
-    with _named(path), reach(path) as (name, above):
-        directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)
-        try:
-            with os.scandir(directory) as entries:
-                yield entries
-        finally:
-            os.close(directory)
-
-
-@contextmanager
 def _named(path: str) -> Iterator[None]:
     """Errors call it as the caller does."""
     try:

@@ -6,8 +6,8 @@ import errno
 import mmap
 import os
 
-from .._counts import at_least
 from .._ffi.core import native
+from .._validate import at_least
 
 _BYTES_MAX = 1 << 30
 """The kernel's limit for one registration."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 import threading
-from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from typing import Any, TypeVar
 
-from .._blocking import to_its_end
-from .._counts import at_least
-from .._ffi.core import Future, JoinHandle, native
-from ..placement import TaskPlacement
-from ..runtime import current_handle
+from .._ffi.core import Future, native
+from .._validate import at_least
 from ._names import Path, encode
+from ._stream import Chunk, News, feed, stream
 
 _CHUNK_MOST = 64
+_NO_LIMIT = (1 << 63) - 1
 _CHUNKS_AHEAD = 2
 """So that the shards are busy while the first one is given out."""
 
@@ -31,7 +27,7 @@ Result = bytes | OSError
 async def read(path: Path) -> bytes:
     """All of a file. Opened, read to its end and closed in one await: ``IORING_OP_OPENAT``,
     ``READ`` and ``CLOSE``, Linux 5.6."""
-    (result,) = await native.read_files([encode(path)], [path], 1, [None], None)
+    (result,) = await native.read_files([encode(path)], [path], 1, [None], None, _NO_LIMIT, None)
     try:
         if isinstance(result, OSError):
             raise result
@@ -51,147 +47,93 @@ def no_path(name: str, given: object) -> None:
         raise TypeError(f"{name} is {given!r}: allowed is an iterable of them, such as a list")
 
 
-class Source(Iterator[V]):
-    """An iterator whose error waits until what came before it is done with."""
+class _Files(Chunk[P, Result]):
+    """Files that one task reads: as many at a time as their bytes allow, more when the consumer has
+    nothing left that it could take."""
 
-    def __init__(self, items: Iterable[V]) -> None:
-        self._items = iter(items)
-        self._error: BaseException | None = None
-
-    def __next__(self) -> V:
-        if self._error is not None:
-            raise StopIteration
-        try:
-            return next(self._items)
-        except StopIteration:
-            raise
-        except BaseException as error:
-            self._error = error
-            raise StopIteration from None
-
-    def check(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-
-
-async def _in_order(
-    work: Iterator[tuple[K, Coroutine[Any, Any, V]]], window: int
-) -> AsyncGenerator[tuple[K, V], None]:
-    """Run coroutines on all shards, `window` at a time; (key, result) of each, in order. What runs
-    is cancelled, and has ended, when the iterator is closed or raises."""
-    handle = current_handle()
-    running: deque[tuple[K, JoinHandle[V]]] = deque()
-    source = Source(work)
-
-    def fill() -> None:
-        for key, coroutine in itertools.islice(source, window - len(running)):
-            job = handle.spawn_with_placement(TaskPlacement.RoundRobin, coroutine)
-            running.append((key, job))
-
-    try:
-        fill()
-        while running:
-            key, job = running[0]
-            result = await job
-            running.popleft()
-            fill()
-            yield key, result
-        source.check()
-    finally:
-        await _end([job for _, job in running])
-
-
-async def _end(jobs: list[JoinHandle[Any]]) -> None:
-    """However they end: the first error is told already, or nobody asks any more."""
-    for job in jobs:
-        job.cancel()
-    for job in jobs:
-        with contextlib.suppress(Exception):
-            await to_its_end(lambda job=job: job)  # type: ignore[misc]
-
-
-class _Chunk(Generic[P]):
-    """Files that one task reads; each result can be had when it is there."""
-
-    def __init__(self, items: list[tuple[P, bytes]], depth: int) -> None:
-        self.paths = [path for path, _ in items]
+    def __init__(
+        self, items: list[tuple[P, bytes]], news: News, depth: int, share: int, ordered: bool
+    ) -> None:
+        super().__init__([path for path, _ in items], news)
+        self._names = [name for _, name in items]
         self._depth = depth
-        self.results: list[Result | None] = [None] * len(items)
+        self._share = share
+        self._ordered = ordered
         self._lock = threading.Lock()
-        self._wanted: Future[None] | None = None
-        self._over = False
-        handle = current_handle()
-        self.job = handle.spawn_with_placement(
-            TaskPlacement.RoundRobin, self._read([name for _, name in items])
-        )
+        self._room: Future[None] | None = None
+        self.start()
 
-    async def _read(self, names: list[bytes]) -> None:
-        try:
-            await native.read_files(names, self.paths, self._depth, self.results, self._told)
-        finally:
-            self._over = True
-            self._told()
-
-    def _told(self) -> None:
-        """On the shard that reads: there is news."""
-        with self._lock:
-            wanted, self._wanted = self._wanted, None
-        if wanted is not None:
-            wanted.set_result(None)
-
-    async def wait(self, place: int) -> Result:
-        while (result := self.results[place]) is None:
-            future: Future[None] = native.future()
+    async def work(self) -> None:
+        depth, share = self._depth, self._share
+        while True:
+            await native.read_files(
+                self._names, self.keys, depth, self.results, self.news.tell, share, self.done
+            )
+            if len(self.done) == len(self.keys):
+                return
+            room: Future[None] = native.future()
             with self._lock:
-                self._wanted = future
-            if self.results[place] is None:
-                # Over without a result: it raises what it failed with.
-                await (self.job if self._over else future)
-        return result
+                if not self._starves():
+                    self._room = room
+            if self._room is room:
+                await room
+            # Those behind the one that is wanted may be there already: that one alone then.
+            depth, share = (1, 0) if self.given < len(self.done) else (self._depth, self._share)
+
+    def _starves(self) -> bool:
+        return len(self.done) < len(self.keys) and self.next_place(self._ordered) is None
+
+    def took(self, result: Result) -> None:
+        if self._room is None and len(self.done) == len(self.keys):
+            return
+        with self._lock:
+            room = self._room if self._starves() else None
+            if room is not None:
+                self._room = None
+        if room is not None:
+            room.set_result(None)
 
 
 def read_many(
-    paths: Iterable[P], *, concurrency: int = 128
+    paths: Iterable[P] | AsyncIterable[P],
+    *,
+    concurrency: int = 128,
+    ordered: bool = True,
+    max_bytes: int = 256 << 20,
 ) -> AsyncGenerator[tuple[P, Result], None]:
-    """Read many files: (path, its bytes or the ``OSError``) for each, in the order of `paths`, on
-    all shards. At most `concurrency` files are open or read ahead of the one that was given out.
-    What `paths` raises, and ``TypeError`` or ``ValueError`` for what can be no path, comes in its
-    turn, after the files before it. Close the iterator, or leave the task, and the rest is not
-    read."""
+    """Read many files: (path, its bytes or the ``OSError``) for each, on all shards. `paths` is an
+    ordinary or an asynchronous iterable; one that is slow keeps no result back. With `ordered` in
+    the order of `paths`, else as they come: a file that is slow or fails keeps none of the others
+    back.
+
+    At most `concurrency` files are open or read ahead of the one that was given out, and at most
+    `max_bytes` of their bytes are held, or one file that is larger (a file whose size is not known
+    counts as what was read of it). What `paths` raises, and ``TypeError`` or ``ValueError`` for
+    what can be no path, comes in its turn, after the files before it. Close the iterator, or leave
+    the task, and the rest is not read."""
     no_path("paths", paths)
-    return _read_many(paths, concurrency)
+    return _read_many(paths, concurrency, ordered, max_bytes)
 
 
 async def _read_many(
-    paths: Iterable[P], concurrency: int
+    paths: Any, concurrency: int, ordered: bool, max_bytes: int
 ) -> AsyncGenerator[tuple[P, Result], None]:
     concurrency = at_least("concurrency", concurrency, 1)
+    max_bytes = at_least("max_bytes", max_bytes, 1)
     size = max(1, min(_CHUNK_MOST, concurrency // _CHUNKS_AHEAD))
-    source = Source((path, encode(path)) for path in paths)
-    running: deque[_Chunk[P]] = deque()
-    room = concurrency
-
-    def fill() -> None:
-        nonlocal room
-        while room >= size and (items := list(itertools.islice(source, size))):
-            room -= len(items)
-            running.append(_Chunk(items, size))
-
+    share = max(1, max_bytes // (concurrency // size))
+    news = News()
+    source = feed(paths, lambda path: (path, encode(path)), news, concurrency)
+    results = stream(
+        source,
+        lambda items: _Files(items, news, size, share, ordered),
+        news,
+        size,
+        concurrency,
+        ordered,
+    )
     try:
-        fill()
-        while running:
-            chunk = running[0]
-            for place, path in enumerate(chunk.paths):
-                result = chunk.results[place] or await chunk.wait(place)
-                chunk.results[place] = None
-                room += 1
-                if room >= size:
-                    fill()
-                yield path, result
-                del result
-            await chunk.job
-            running.popleft()
-        source.check()
+        async for pair in results:
+            yield pair
     finally:
-        await _end([chunk.job for chunk in running])
+        await results.aclose()

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, TypeVar
 
-from .._counts import at_least
+from .._ffi.core import native
 from .._ffi.types import Buffer
-from ..sync import Lock
+from .._validate import at_least
+from ..sync import Semaphore
 from ._atomic import write_atomic
-from ._names import Path, check_mode
-from ._options import OpenOptions
-from ._whole import _in_order, no_path
+from ._file import File
+from ._names import Path, check_mode, encode, label
+from ._stream import Chunk, News, feed, stream
+from ._whole import no_path
 
 P = TypeVar("P", bound=Path)
 
@@ -64,35 +66,53 @@ def _check_data(data: object) -> None:
 
 # ---- one file, several writers ----
 
+_Entry = dict[str, Any]
+"""The write under way to one file: its "identity", and as "turn" what the next write waits for,
+made by the first that does, or None when the write has ended without one."""
+
 
 class _Writers:
-    """Who writes a file in this process; the others wait."""
+    """The files that this process is writing. One write to a file follows the other.
+
+    Without a lock, because a write that is dropped ends wherever the collector finds it: each step
+    is one step of a dict. ``begin`` is for the usual case, in which nobody else writes the file."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[Identity, tuple[Lock, list[None]]] = {}
+        self._entries: dict[Identity, _Entry] = {}
 
-    @contextlib.asynccontextmanager
-    async def alone(self, identity: Identity) -> AsyncIterator[None]:
-        fresh: tuple[Lock, list[None]] = (Lock(), [])
-        with self._guard:
-            lock, users = self._locks.setdefault(identity, fresh)
-            users.append(None)
-        try:
-            async with lock:
-                yield
-        finally:
-            with self._guard:
-                users.pop()
-                if not users:
-                    del self._locks[identity]
+    def begin(self, identity: Identity) -> _Entry | None:
+        """The file is the caller's until ``end``. None: another write is under way."""
+        fresh: _Entry = {"identity": identity}
+        return fresh if self._entries.setdefault(identity, fresh) is fresh else None
+
+    async def wait(self, identity: Identity) -> _Entry:
+        """The same after the writes under way."""
+        while True:
+            fresh: _Entry = {"identity": identity}
+            entry = self._entries.setdefault(identity, fresh)
+            if entry is fresh:
+                return entry
+            turn = entry.setdefault("turn", Semaphore(0, most=1))
+            if turn is None:
+                continue  # That write has just ended.
+            await turn.acquire()
+            # Who has the turn may put the entry back, with all who wait there.
+            if self._entries.setdefault(identity, entry) is entry:
+                return entry
+            turn.release()  # Another write has begun: all of them wait for that one.
+
+    def end(self, entry: _Entry) -> None:
+        del self._entries[entry["identity"]]
+        turn = entry.setdefault("turn", None)
+        if turn is not None:
+            turn.release()
 
 
 writers = _Writers()
 
 
 def _in_child() -> None:
-    """The locks of a forked child's parent are held by nobody there."""
+    """The files that a forked child's parent writes are written by nobody there."""
     writers.__init__()  # type: ignore[misc]
 
 
@@ -115,66 +135,88 @@ class _Turn:
 
 
 async def _write_in_place(path: Path, data: Buffer, mode: int, turn: _Turn | None) -> None:
-    async with await OpenOptions().write(True).create(True).mode(mode).open(path) as file:
-        info = os.fstat(file.fileno())
+    descriptor = await native.open(encode(path), label(path), os.O_WRONLY | os.O_CREAT, mode)
+    try:
+        number = descriptor.fileno()
+        info = os.fstat(number)
         if not stat.S_ISREG(info.st_mode):
-            await file.write_all_at(0, data)
+            await descriptor.write_all_at(0, data)
             return
         identity = (info.st_dev, info.st_ino)
-        async with writers.alone(identity):
+        entry = writers.begin(identity) or await writers.wait(identity)
+        try:
             if turn is not None and not turn.take(identity):
                 return
-            if os.fstat(file.fileno()).st_size:
-                await file.truncate(0)
-            await file.write_all_at(0, data)
+            # The size of now: another write may have ended since. Cheaper than another fstat.
+            if os.lseek(number, 0, os.SEEK_END):
+                await File(descriptor, path).truncate(0)
+            await descriptor.write_all_at(0, data)
+        finally:
+            writers.end(entry)
+    finally:
+        await descriptor.close()
 
 
 # ---- many ----
 
 
+class _Writing(Chunk[P, OSError | bool]):
+    """One file that a task writes; the result is True where it has."""
+
+    def __init__(self, item: tuple[P, Buffer, _Turn], news: News) -> None:
+        super().__init__([item[0]], news)
+        self._item: tuple[P, Buffer, _Turn] | None = item
+        self.start()
+
+    async def work(self) -> None:
+        item, self._item = self._item, None
+        assert item is not None
+        path, data, turn = item
+        del item
+        try:
+            await _write_in_place(path, data, 0o666, turn)
+        except OSError as error:
+            self.results[0] = error
+        else:
+            self.results[0] = True
+        self.done.append(0)
+
+
 def write_many(
-    files: Iterable[tuple[P, Buffer]], *, concurrency: int = 64
+    files: Iterable[tuple[P, Buffer]] | AsyncIterable[tuple[P, Buffer]], *, concurrency: int = 64
 ) -> AsyncGenerator[tuple[P, OSError | None], None]:
     """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
-    `concurrency` are open at a time. Where a file comes twice, by whatever names, it has the later
-    data in the end. What `files` raises, and ``TypeError`` or ``BufferError`` for data that cannot
-    be written, comes in its turn, and nothing behind it is written. Close the iterator, or leave
-    the task, and the writes under way are cancelled: their files may be empty or in part."""
+    `concurrency` are open at a time. `files` is an ordinary or an asynchronous iterable. Where a
+    file comes twice, by whatever names, it has the later data in the end. What `files` raises, and
+    ``TypeError`` or ``BufferError`` for data that cannot be written, comes in its turn, and nothing
+    behind it is written. Close the iterator, or leave the task, and the writes under way are
+    cancelled: their files may be empty or in part."""
     no_path("files", files)
-    return _write_many(files, concurrency)
+    return _write_many(files, at_least("concurrency", concurrency, 1))
 
 
 async def _write_many(
-    files: Iterable[tuple[P, Buffer]], concurrency: int
+    files: Any, concurrency: int
 ) -> AsyncGenerator[tuple[P, OSError | None], None]:
-    concurrency = at_least("concurrency", concurrency, 1)
     last: dict[Identity, int] = {}
     given = 0
-    async with contextlib.aclosing(_in_order(_writes(files, last), concurrency)) as results:
-        async for pair in results:
+    places = itertools.count()
+
+    def convert(pair: tuple[P, Buffer]) -> tuple[P, Buffer, _Turn]:
+        path, data = pair
+        _check_data(data)
+        return path, data, _Turn(next(places), last)
+
+    news = News()
+    source = feed(files, convert, news, concurrency)
+    written = stream(
+        source, lambda items: _Writing(items[0], news), news, 1, concurrency, ordered=True
+    )
+    async with contextlib.aclosing(written) as results:
+        async for path, result in results:
             given += 1
             if len(last) > 4 * concurrency:
                 for identity, place in list(last.items()):
                     if place < given:  # All before it are done.
                         last.pop(identity, None)
-            yield pair
-
-
-def _writes(
-    files: Iterable[tuple[P, Buffer]], last: dict[Identity, int]
-) -> Iterator[tuple[P, Coroutine[Any, Any, OSError | None]]]:
-    for place, (path, data) in enumerate(files):
-        yield path, _write_one(path, data, _Turn(place, last))
-        try:
-            _check_data(data)
-        except (TypeError, BufferError):
-            return  # That write raises it. One behind it would be cut short, its file empty.
-
-
-async def _write_one(path: Path, data: Buffer, turn: _Turn) -> OSError | None:
-    _check_data(data)
-    try:
-        await _write_in_place(path, data, 0o666, turn)
-    except OSError as error:
-        return error
-    return None
+            yield path, result if isinstance(result, OSError) else None

@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Callable
 from types import TracebackType
 
-from .._counts import at_least, check_separator, view_of
 from .._ffi.types import Buffer
 from .._shared import Shared
+from .._validate import at_least, check_separator, view_of
 from ..errors import BusyError, IncompleteReadError
 from ._streams import AsyncRead, AsyncWrite, give_back
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from .._counts import at_least, view_of
 from .._ffi.core import native
 from .._ffi.types import Buffer
 from .._shared import Shared
+from .._validate import at_least, view_of
 from .._wait import ALL, wait
 from ..errors import BusyError, ClosedError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from .._counts import at_least
 from .._ffi.types import Buffer, Coro
+from .._validate import at_least
 
 
 @runtime_checkable

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from .._counts import view_of, within
 from .._ffi.types import Buffer
 from .._shared import Shared
+from .._validate import view_of, within
 from ..errors import IncompleteReadError, SpargioError
 from ._buffered import BufReader
 from ._streams import AsyncRead, AsyncWrite

@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import Any
 
-from .._counts import within
+from .._validate import within
 
 InetAddress = tuple[str, int] | tuple[str, int, int, int]
 UnixAddress = str | bytes | bytearray | os.PathLike[str] | os.PathLike[bytes]

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from .._counts import at_least
 from .._ffi.core import Future, native
+from .._validate import at_least
 from ..cancellation import CancellationToken
 from ..errors import CancelledError, ClosedError, Overloaded
 from ..groups import TaskGroup

@@ -6,12 +6,12 @@ import os
 import socket
 import struct
 import sys
-from types import TracebackType
 from typing import TypeVar, overload
 
 from .._ffi.core import Descriptor, native
 from .._ffi.types import Buffer, Coro
 from .._hints import Hints
+from .._resource import AsyncCloseable
 from ..runtime import current_handle
 from ._addresses import Address, decode
 
@@ -88,7 +88,7 @@ def _shown(address: Address) -> str:
     return repr(address) if address else ""
 
 
-class BaseSocket(Hints):
+class BaseSocket(Hints, AsyncCloseable):
     """A socket of the runtime. Close it, or use ``async with``."""
 
     __slots__ = ("_io",)
@@ -176,17 +176,6 @@ class BaseSocket(Hints):
         """Close; idempotent, and not cut short by a cancellation. Other tasks that wait on the
         socket get :class:`ClosedError`. ``IORING_OP_CLOSE``, Linux 5.6."""
         return self._io.close()
-
-    async def __aenter__(self: _Self) -> _Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
 
 class Listener(BaseSocket):

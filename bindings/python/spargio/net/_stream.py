@@ -6,11 +6,11 @@ import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from .._counts import at_least, check_separator, view_of
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, JoinHandle, native
 from .._ffi.types import Buffer, Coro
-from .._pieces import IOV_MAX, one_call
+from .._pieces import Unsent, one_call
+from .._validate import at_least, check_separator, view_of
 from .._writing import writing
 from ..errors import IncompleteReadError
 from ..runtime import current_handle
@@ -197,21 +197,15 @@ class Stream(BaseSocket):
     async def send_all_batch(self, buffers: Sequence[Buffer]) -> int:
         """Send all of several buffers, with as few calls as it takes; returns the number of bytes.
         What ends it early has ``bytes_written``. ``IORING_OP_SENDMSG`` with MSG_WAITALL."""
-        left = [view_of(buffer) for buffer in buffers]
+        unsent = Unsent([view_of(buffer) for buffer in buffers])
         with writing(self._io) as progress:
-            at = 0
             flags = socket.MSG_NOSIGNAL | socket.MSG_WAITALL
-            while at < len(left):
-                batch = tuple(left[at : at + IOV_MAX])
+            while batch := unsent.batch():
                 count, *_ = await native.message(
                     opcodes.SENDMSG, self._io, batch, None, None, flags
                 )
                 progress.count += count
-                while at < len(left) and count >= len(left[at]):
-                    count -= len(left[at])
-                    at += 1
-                if count:
-                    left[at] = left[at][count:]
+                unsent.took(count)
         return progress.count
 
     def shutdown(self, how: int = socket.SHUT_WR) -> Coro[None]:

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .._counts import within
 from .._ffi.core import Descriptor
+from .._validate import within
 from ..time import timeout as time_limit
 from ._addresses import Address, InetAddress, check_pair, check_port, encode, family_of
 from ._bind import bind_all

@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 from typing import Any, Generic, TypeVar
 
-from .._counts import within
 from .._ffi import opcodes
 from .._ffi.core import native
 from .._ffi.types import Buffer, Coro
+from .._validate import within
 from ._addresses import ROOM, InetAddress, UnixAddress, decode, encode, unix_name
 from ._connect import connect
 from ._resolve import resolve

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic
 
-from .._counts import at_least
 from .._ffi.core import CLOSED, NOTHING, native
 from .._shared import Shared
+from .._validate import at_least
 from .._wait import MOST, wait
 from ..errors import SpargioError
 from ._channels import ChannelClosed, ChannelEmpty

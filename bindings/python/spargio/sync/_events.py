@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from .._counts import at_least
 from .._ffi.core import native
 from .._shared import Shared
+from .._validate import at_least
 from .._wait import ALL, MOST, wait
 from ._locks import Lock
 

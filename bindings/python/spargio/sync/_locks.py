@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 from .._blocking import redeliver_all
-from .._counts import at_least
 from .._ffi.core import JoinHandle, native
 from .._shared import Shared, counted
+from .._validate import at_least
 from .._wait import ALL, MOST, wait
 from ..errors import CancelledError
 
@@ -58,12 +57,7 @@ class Semaphore(Shared):
     async def __aenter__(self) -> None:
         await self.acquire()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.release()
 
 
@@ -153,12 +147,7 @@ class Condition(Shared):
     async def __aenter__(self) -> None:
         await self.lock.acquire()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.lock.release()
 
 
@@ -181,12 +170,7 @@ class Side(Shared):
     async def __aenter__(self) -> None:
         await self._owner._acquire(self._units)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._owner._release(self._units)
 
 

@@ -6,6 +6,7 @@ from .._lazy import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._choice import EngineInfo, engine
     from ._connect import connect, wrap
     from ._errors import TruncatedError
     from ._listener import TlsListener, serve
@@ -14,21 +15,25 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
+            "._close": (),
             "._connect": ("connect", "wrap"),
             "._errors": ("TruncatedError",),
             "._listener": ("TlsListener", "serve"),
             "._stream": ("TlsStream",),
             "._engine": (),
-            "._choice": (),
+            "._choice": ("EngineInfo", "engine"),
             "._records": (),
+            "._native": (),
         },
     )
 
 __all__ = (
+    "EngineInfo",
     "TlsListener",
     "TlsStream",
     "TruncatedError",
     "connect",
+    "engine",
     "serve",
     "wrap",
 )

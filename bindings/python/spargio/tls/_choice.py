@@ -2,11 +2,60 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import threading
+from typing import TYPE_CHECKING, NamedTuple
 
 from ._engine import MemoryEngine
+from ._native import NativeEngine, NotCaught, open_library
 
-Engine = MemoryEngine
+if TYPE_CHECKING:
+    from .._ffi.core import Exchange
+
+Engine = MemoryEngine | NativeEngine
+
+VARIABLE = "SPARGIO_TLS_ENGINE"
+_NAMES = ("native", "memory")
+
+
+class EngineInfo(NamedTuple):
+    """Which engine new connections get."""
+
+    name: str
+    """``"native"``, or ``"memory"``: right as well, and slower."""
+    reason: str | None
+    """Why it is not the native one; None where it is."""
+
+
+_lock = threading.Lock()
+_chosen: EngineInfo | None = None
+
+
+def engine() -> EngineInfo:
+    """Which engine new connections get. ``SPARGIO_TLS_ENGINE=memory`` in the environment asks for
+    the one that works everywhere; ``ValueError`` for another value than ``native`` and ``memory``,
+    ``RuntimeError`` where ``native`` is asked for and cannot be had."""
+    global _chosen
+    if _chosen is None:
+        with _lock:
+            if _chosen is None:
+                _chosen = _choose()
+    return _chosen
+
+
+def _choose() -> EngineInfo:
+    asked = os.environ.get(VARIABLE, "")
+    if asked and asked not in _NAMES:
+        raise ValueError(f"{VARIABLE} is {asked!r}: allowed is native or memory")
+    if asked == "memory":
+        return EngineInfo("memory", f"{VARIABLE} asks for it")
+    reason = open_library()
+    if reason is None:
+        return EngineInfo("native", None)
+    if asked == "native":
+        raise RuntimeError(f"{VARIABLE} asks for the native engine, which cannot be had: {reason}")
+    return EngineInfo("memory", reason)
 
 
 def make(
@@ -14,6 +63,13 @@ def make(
     server_side: bool,
     server_hostname: str | None,
     session: ssl.SSLSession | None,
+    lenient: bool,
+    turns: tuple[Exchange, Exchange, Exchange],
 ) -> Engine:
     """An engine for a new connection."""
-    return MemoryEngine(context, server_side, server_hostname, session)
+    if engine().name == "native":
+        try:
+            return NativeEngine(context, server_side, server_hostname, session, lenient, turns)
+        except NotCaught:
+            pass  # A finalizer made another one in between, or the context is of another library.
+    return MemoryEngine(context, server_side, server_hostname, session, lenient)

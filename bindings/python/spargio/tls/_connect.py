@@ -11,7 +11,6 @@ from ..io import AsyncStream
 from ..net import TcpStream
 from ..time import nanoseconds
 from ..time import timeout as time_limit
-from ._choice import make
 from ._stream import TlsStream
 
 if TYPE_CHECKING:
@@ -74,9 +73,18 @@ def begin(
     """The stream before its handshake."""
     check_context(context)
     check_limits(handshake_timeout, shutdown_timeout)
+    if context.check_hostname and not server_side and not server_hostname:
+        # An SSLObject would take a certificate for any name.
+        raise ValueError(
+            f"server_hostname is {server_hostname!r}: allowed is the server's name, because the "
+            "context has check_hostname"
+        )
     return TlsStream(
         stream,
-        make(context, server_side, server_hostname, session),
+        context,
+        server_side,
+        server_hostname,
+        session,
         handshake_timeout=handshake_timeout,
         shutdown_timeout=shutdown_timeout,
         standard_compatible=standard_compatible,

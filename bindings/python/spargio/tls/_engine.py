@@ -31,6 +31,7 @@ class MemoryEngine:
         "_failure",
         "_fed",
         "_in",
+        "_lenient",
         "_lock",
         "_out",
         "_records",
@@ -44,6 +45,7 @@ class MemoryEngine:
         server_side: bool,
         server_hostname: str | None,
         session: ssl.SSLSession | None,
+        lenient: bool,
     ) -> None:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.ssl_object = context.wrap_bio(
@@ -61,6 +63,7 @@ class MemoryEngine:
         self._ahead = b""  # Plaintext that was given back, or had to be taken out.
         self._rest = b""  # Ciphertext that was taken, and not sent.
         self._ended = False
+        self._lenient = lenient
         self._failure: Exception | None = None
 
     # ---- ciphertext ----
@@ -177,12 +180,17 @@ class MemoryEngine:
             if self.ssl_object.pending() == 0 and not self._move():
                 return None
             try:
-                return self.ssl_object.read(*room)
+                found = self.ssl_object.read(*room)
+                self._ended = not found
+                return found
             except ssl.SSLWantReadError:
                 continue
             except ssl.SSLZeroReturnError:
                 self._ended = True
             except ssl.SSLEOFError:
+                if self._lenient:
+                    self._ended = True
+                    continue
                 words = "the connection ended without the peer's close_notify"
                 raise self._fail(TruncatedError(ssl.SSL_ERROR_EOF, words)) from None
             except Exception as error:
@@ -236,6 +244,9 @@ class MemoryEngine:
     def failed(self) -> bool:
         """Whether it can not go on."""
         return self._failure is not None
+
+    def close(self) -> None:
+        """Nothing is read or written any more: its stream looks after that."""
 
     def locked(self, function: Callable[[], T]) -> T:
         """Call it while nobody else uses the SSL object."""

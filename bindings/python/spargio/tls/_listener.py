@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
-from types import TracebackType
 from typing import Any, TypeVar
 
 from .. import net
+from .._resource import AsyncCloseable
 from ..cancellation import CancellationToken
 from ..net import Stream, TcpListener, UnixListener
 from ..placement import TaskPlacement
@@ -21,7 +21,7 @@ AnyListener = TcpListener | UnixListener
 OnError = Callable[[Exception, Any], object]
 
 
-class TlsListener:
+class TlsListener(AsyncCloseable):
     """A listener whose connections are TLS streams. It takes `listener` over. Close it, or use
     ``async with``. The parameters are those of :func:`wrap`."""
 
@@ -117,17 +117,6 @@ class TlsListener:
     async def close(self) -> None:
         """Listen no more; idempotent. Connections that were accepted go on."""
         await self._listener.close()
-
-    async def __aenter__(self: _Self) -> _Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
 
 async def serve(

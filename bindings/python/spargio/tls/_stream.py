@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .._counts import at_least, check_separator, view_of
 from .._ffi.core import native
-from .._ffi.types import Buffer
+from .._ffi.types import Buffer, Coro
 from .._hints import Hints
+from .._resource import AsyncCloseable
+from .._validate import at_least, check_separator, view_of
 from ..errors import (
     BusyError,
     ClosedError,
@@ -23,12 +24,16 @@ from ..errors import (
     bytes_written,
 )
 from ..io import AsyncStream
+from ..net import Stream
 from ..runtime import current_handle
 from ..sync import Lock
 from ..time import timeout as time_limit
-from ._choice import Engine
+from ._choice import make
 from ._close import drain
-from ._errors import TruncatedError
+from ._native import NativeEngine
+
+if TYPE_CHECKING:
+    from .._ffi.core import Descriptor, TlsEngine
 
 S = TypeVar("S", bound=AsyncStream)
 T = TypeVar("T")
@@ -40,7 +45,7 @@ _ROOM = 68 * 1024
 """What one receive makes room for: 64 KiB of plaintext with their records."""
 
 
-class TlsStream(Hints, Generic[S]):
+class TlsStream(Hints, AsyncCloseable, Generic[S]):
     """A stream of plaintext over `transport`, which carries the records. Made by :func:`wrap`,
     :func:`connect` and :class:`TlsListener`.
 
@@ -54,15 +59,17 @@ class TlsStream(Hints, Generic[S]):
     it back."""
 
     __slots__ = (
+        "__weakref__",
         "_closing",
+        "_core",
         "_engine",
         "_handshake_timeout",
+        "_io",
         "_ready",
         "_receiving",
         "_sending",
         "_shut",
         "_shutdown_timeout",
-        "_standard_compatible",
         "_transport",
         "_writing",
     )
@@ -92,23 +99,34 @@ class TlsStream(Hints, Generic[S]):
     def __init__(
         self,
         transport: S,
-        engine: Engine,
+        context: ssl.SSLContext,
+        server_side: bool,
+        server_hostname: str | None,
+        session: ssl.SSLSession | None,
         *,
         handshake_timeout: float | None,
         shutdown_timeout: float | None,
         standard_compatible: bool,
     ) -> None:
         self._transport = transport
-        self._engine = engine
         self._handshake_timeout = handshake_timeout
         self._shutdown_timeout = shutdown_timeout
-        self._standard_compatible = standard_compatible
         self._ready = False
         self._closing = False
         self._shut = False
         self._receiving = Lock()
         self._sending = Lock()
         self._writing = native.exchange(0, 1, 1)
+        turns = self._receiving._permits, self._sending._permits, self._writing
+        self._engine = make(
+            context, server_side, server_hostname, session, not standard_compatible, turns
+        )
+        # What is done often has awaitables of its own, where a socket carries the records.
+        self._core: TlsEngine | None = None
+        self._io: Descriptor | None = None
+        if isinstance(self._engine, NativeEngine) and isinstance(transport, Stream):
+            self._io = transport._io
+            self._engine.set_aside(weakref.WeakMethod(self._flush_aside))
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else self.version() or "before the handshake"
@@ -148,6 +166,8 @@ class TlsStream(Hints, Generic[S]):
             if not done:
                 engine.feed(await self._transport.recv(_ROOM))
         self._ready = True
+        if self._io is not None and isinstance(engine, NativeEngine):
+            self._core = engine.core
 
     async def _tell_why(self) -> None:
         """The peer gets the alert, if it takes it."""
@@ -163,24 +183,36 @@ class TlsStream(Hints, Generic[S]):
 
     # ---- reading ----
 
-    async def recv(self, max_bytes: int) -> bytes:
+    def recv(self, max_bytes: int) -> Coro[bytes]:
         """At least one byte and at most `max_bytes`; ``b""`` after the peer's close_notify.
         :class:`TruncatedError` where the connection ends without one, unless the stream was made
         with ``standard_compatible=False``: then that is an end like any other. Not more is opened
         than is asked for, but for the rest of one record."""
-        size = at_least("max_bytes", max_bytes, 0)
-        return await self._reading(lambda: self._engine.read(size), b"") if size else b""
+        core, io = self._core, self._io
+        if core is not None and io is not None and max_bytes:
+            return core.recv(io, max_bytes)
+        return self._recv(max_bytes)
 
-    async def recv_into(self, buffer: Buffer) -> int:
+    async def _recv(self, max_bytes: int) -> bytes:
+        size = at_least("max_bytes", max_bytes, 0)
+        return await self._reading(lambda: self._engine.read(size)) if size else b""
+
+    def recv_into(self, buffer: Buffer) -> Coro[int]:
         """The same into a writable buffer; gives the number of bytes, 0 at the end."""
+        core, io = self._core, self._io
+        if core is not None and io is not None and len(memoryview(buffer)):
+            return core.recv_into(io, buffer)
+        return self._recv_into(buffer)
+
+    async def _recv_into(self, buffer: Buffer) -> int:
         with memoryview(buffer) as whole, whole.cast("B") as view:
             if not len(view):
                 return 0
             if view.readonly:
                 raise TypeError(f"buffer is {buffer!r}: allowed is one that can be written to")
-            return await self._reading(lambda: self._engine.read_into(view), 0)
+            return await self._reading(lambda: self._engine.read_into(view))
 
-    async def _reading(self, read: Callable[[], T | None], end: T) -> T:
+    async def _reading(self, read: Callable[[], T | None]) -> T:
         engine = self._engine
         while True:
             self._check()
@@ -189,10 +221,6 @@ class TlsStream(Hints, Generic[S]):
             seen = engine.fed()
             try:
                 found = read()
-            except TruncatedError:
-                if self._standard_compatible:
-                    raise
-                return end
             finally:
                 if engine.has_output():  # The answer to a key update, an alert.
                     self._flush_aside()
@@ -273,10 +301,16 @@ class TlsStream(Hints, Generic[S]):
         await self.write_all(view)
         return len(view)
 
-    async def write_all(self, data: Buffer) -> None:
+    def write_all(self, data: Buffer) -> Coro[None]:
         """Send all of `data`, in records of at most 16 KiB. What ends it early, an error or a
         cancellation, says in its attribute ``bytes_written`` how much was sealed: that is sent all
         the same, in the background if need be. ``ClosedError`` after :meth:`shutdown`."""
+        core, io = self._core, self._io
+        if core is not None and io is not None:
+            return core.write_all(io, data)
+        return self._write_all(data)
+
+    async def _write_all(self, data: Buffer) -> None:
         view = view_of(data)
         done = 0
         if not self._writing.take_units(1):
@@ -390,10 +424,12 @@ class TlsStream(Hints, Generic[S]):
         the peer's close_notify is not waited for; see :meth:`unwrap`. A cancellation leaves
         close_notify out, not the close."""
         first, self._closing = not self._closing, True
+        self._core = None
         try:
             if first and self._ready and not self._engine.failed():
                 await self._say_goodbye()
         finally:
+            self._engine.close()
             await self._transport.close()
 
     async def _say_goodbye(self) -> None:
@@ -429,22 +465,12 @@ class TlsStream(Hints, Generic[S]):
                     f"unwrap() with {len(data)} bytes or more that were not read: recv() has them"
                 )
         self._closing = True
+        self._core = None
         rest = self._engine.unused()
         if rest:
             unread: Callable[[bytes], object] = self._transport.unread  # type: ignore[attr-defined]
             unread(rest)
         return self._transport
-
-    async def __aenter__(self) -> TlsStream[S]:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     # ---- what was agreed ----
 

@@ -6,12 +6,12 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from .._counts import at_least, view_of
 from .._ffi.core import Runtime, native
 from .._ffi.opcodes import NUMBER
 from .._ffi.sqe import Sqe
 from .._ffi.types import Buffer, Coro
-from .._pieces import IOV_MAX
+from .._pieces import IOV_MAX, Unsent
+from .._validate import at_least, view_of
 from ..fs._names import AT_FDCWD as AT_FDCWD
 from ..fs._names import Path, terminated
 from ..time import sleep
@@ -247,19 +247,13 @@ class UringNativeAny:
         views = [_readable(buffer) for buffer in buffers]
 
         async def send() -> int:
-            left = list(views)
-            at = total = 0
-            while at < len(left):
-                with_flags = flags | socket.MSG_NOSIGNAL | socket.MSG_WAITALL
-                count, *_ = await native.message(
-                    Opcode.SENDMSG, fd, tuple(left[at : at + IOV_MAX]), None, None, with_flags
-                )
+            unsent = Unsent(list(views))
+            total = 0
+            with_flags = flags | socket.MSG_NOSIGNAL | socket.MSG_WAITALL
+            while batch := unsent.batch():
+                count, *_ = await native.message(Opcode.SENDMSG, fd, batch, None, None, with_flags)
                 total += count
-                while at < len(left) and count >= len(left[at]):
-                    count -= len(left[at])
-                    at += 1
-                if count:
-                    left[at] = left[at][count:]
+                unsent.took(count)
             return total
 
         return self._stream(fd, send)

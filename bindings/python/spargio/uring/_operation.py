@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from .._blocking import redeliver_all
 from .._ffi import constants
 from .._ffi.core import JoinHandle, native
 from .._ffi.types import Buffer
@@ -191,15 +192,11 @@ class NativeOp(Generic[T]):
                 late.append(error)
                 continue
             except TaskCancelled:
-                _redeliver(late[1:])
+                late.pop(0)
+                redeliver_all(late)
                 raise first from None
             except Exception:
-                _redeliver(late)
+                redeliver_all(late)
                 raise
-            _redeliver(late)
+            redeliver_all(late)
             return value
-
-
-def _redeliver(missed: list[CancelledError]) -> None:
-    for error in missed:
-        native.redeliver(error)

@@ -7,32 +7,37 @@ import errno
 import os
 import sys
 
-from . import _watch
+from . import _watchdog
 from ._ffi import constants
 from ._ffi.core import Runtime, native
-from .options import RuntimeBuilder
 
 _NAMES = {constants.BACKEND_IO_URING: "io_uring", constants.BACKEND_EPOLL: "epoll"}
 
+RAISE_MEMLOCK = (
+    "raise it (`ulimit -l`, /etc/security/limits.d, LimitMEMLOCK= of systemd, --ulimit memlock= of "
+    "Docker), or use fewer shards or smaller ring_entries."
+)
+RAISE_FILES = "raise it (`ulimit -n`, /etc/security/limits.d, LimitNOFILE= of systemd)"
 
-def start(builder: RuntimeBuilder, *, driven: bool) -> Runtime:
-    debug = builder.is_debug()
+
+def start(address: int, *, driven: bool, debug: bool, ring_entries: int) -> Runtime:
+    """With the options at `address`, whose `ring_entries` it compares with what it got."""
     try:
-        runtime = native.start(builder.address(), int(driven), int(debug))
+        runtime = native.start(address, int(driven), int(debug))
     except OSError as error:
         assert error.errno is not None
         call = str(error.strerror).rpartition(": ")[2]
         raise OSError(error.errno, f"{error.strerror}. {_advice(error.errno, call)}") from None
     _, reason, entries, call = runtime.backend()
-    _tell(builder, reason, entries, call)
+    _report(reason, entries, ring_entries, call)
     if debug:
-        _watch.start(runtime)
+        _watchdog.start(runtime)
     return runtime
 
 
-def _tell(builder: RuntimeBuilder, reason: int, entries: int, call: str) -> None:
+def _report(reason: int, entries: int, wanted: int, call: str) -> None:
     """In the log, if it is less than was wanted."""
-    if not reason and entries >= builder._options.ring_entries:
+    if not reason and entries >= wanted:
         return
     warning = (
         f"io_uring is not to be had ({errno.errorcode.get(reason, reason)}: "
@@ -75,9 +80,7 @@ def _advice(reason: int, call: str) -> str:
     if reason == errno.ENOMEM and call == "io_uring_setup" and not _locks_freely():
         return (
             f"The limit of locked memory, for the rings of all processes of this user, is "
-            f"{_limit('RLIMIT_MEMLOCK', 1024, ' KiB')}: raise it (`ulimit -l`, "
-            "/etc/security/limits.d, LimitMEMLOCK= of systemd, --ulimit memlock= of Docker), or "
-            "use fewer shards or smaller ring_entries."
+            f"{_limit('RLIMIT_MEMLOCK', 1024, ' KiB')}: {RAISE_MEMLOCK}"
         )
     if reason == errno.ENOMEM:
         return (
@@ -91,8 +94,8 @@ def _advice(reason: int, call: str) -> str:
         return "This user watches too much: raise the sysctl fs.epoll.max_user_watches."
     if reason == errno.EMFILE:
         return (
-            f"The limit of open files is {_limit('RLIMIT_NOFILE')}: raise it (`ulimit -n`, "
-            "/etc/security/limits.d, LimitNOFILE= of systemd), or use fewer shards."
+            f"The limit of open files is {_limit('RLIMIT_NOFILE')}: {RAISE_FILES}, or use fewer "
+            "shards."
         )
     if reason == errno.EAGAIN:
         return (

@@ -1,0 +1,140 @@
+//! What is done with a whole tree in one call: counted, or removed. Calls that block, so not for a shard's thread.
+
+const std = @import("std");
+const linux = std.os.linux;
+const gpa = @import("../../base/memory.zig").gpa;
+const tree_module = @import("tree.zig");
+const Identity = tree_module.Identity;
+const Tree = tree_module.Tree;
+
+pub const Stop = std.atomic.Value(bool);
+
+pub const Outcome = enum { done, stopped, failed };
+
+pub const Sums = struct {
+    files: u64 = 0,
+    directories: u64 = 0,
+    symlinks: u64 = 0,
+    apparent_bytes: u64 = 0,
+    disk_bytes: u64 = 0,
+    errors: u64 = 0,
+};
+
+pub const Count = struct {
+    sums: Sums = .{},
+    one_file_system: bool,
+    links_once: bool,
+    counted: std.AutoHashMapUnmanaged(Identity, void) = .empty,
+
+    pub fn run(self: *Count, tree: *Tree, stop: *Stop) !Outcome {
+        defer self.counted.deinit(gpa);
+        var info: linux.Statx = undefined;
+        const wanted: linux.STATX = .{ .TYPE = true, .NLINK = true, .INO = true, .SIZE = true, .BLOCKS = true };
+        _ = linux.statx(tree.fd(), "", linux.AT.EMPTY_PATH, wanted, &info);
+        const device = tree_module.identityIn(&info).device;
+        _ = try self.add(&info, tree);
+        const flags: u32 = if (tree.options.follow) 0 else linux.AT.SYMLINK_NOFOLLOW;
+        // acquire: pairs with the release store in the walker's stop().
+        while (!stop.load(.acquire)) {
+            const entry = switch (try tree.next() orelse return .done) {
+                .entry => |entry| entry,
+                .failure => {
+                    self.sums.errors += 1;
+                    continue;
+                },
+                .left => continue,
+            };
+            if (linux.errno(linux.statx(tree.fd(), entry.name, flags, wanted, &info)) != .SUCCESS) {
+                self.sums.errors += 1;
+                if (entry.kind == linux.DT.DIR) tree.skip();
+                continue;
+            }
+            const directory = linux.S.ISDIR(info.mode);
+            const other = self.one_file_system and tree_module.identityIn(&info).device != device;
+            if (directory and (other or !try self.add(&info, tree))) tree.skip() else if (!directory)
+                _ = try self.add(&info, tree);
+        }
+        return .stopped;
+    }
+
+    /// False: it was counted before.
+    fn add(self: *Count, info: *const linux.Statx, tree: *Tree) !bool {
+        const directory = linux.S.ISDIR(info.mode);
+        const several = tree.options.follow or (!directory and info.nlink > 1);
+        if (several and (self.links_once or directory)) {
+            const found = try self.counted.getOrPut(gpa, tree_module.identityIn(info));
+            if (found.found_existing) return false;
+        }
+        if (directory) {
+            self.sums.directories += 1;
+        } else if (linux.S.ISLNK(info.mode)) {
+            self.sums.symlinks += 1;
+        } else self.sums.files += 1;
+        self.sums.apparent_bytes += info.size;
+        self.sums.disk_bytes += info.blocks * 512;
+        return true;
+    }
+};
+
+/// Removes a tree from within; that others remove the same at the same time is no error. The first other error
+/// ends it.
+pub const Removal = struct {
+    errno: linux.E = .SUCCESS,
+    /// What the error is about.
+    path: std.ArrayList(u8) = .empty,
+
+    pub fn run(self: *Removal, tree: *Tree, stop: *Stop) !Outcome {
+        // acquire: pairs with the release store in the walker's stop().
+        while (!stop.load(.acquire)) {
+            const going = switch (try tree.next() orelse return .done) {
+                .entry => |entry| entry.kind == linux.DT.DIR or try self.unlink(tree, entry.name, 0),
+                .failure => |errno| try self.failure(tree, errno),
+                .left => |name| if (tree.levels.items.len > 0)
+                    // Gone, with all above it: somebody else removes them.
+                    tree.fd() < 0 or try self.unlink(tree, name, linux.AT.REMOVEDIR)
+                else
+                    try self.removeFirst(tree),
+            };
+            if (!going) return .failed;
+        }
+        return .stopped;
+    }
+
+    /// A directory that cannot be entered: it may be gone, or something else by now.
+    fn failure(self: *Removal, tree: *Tree, errno: linux.E) !bool {
+        switch (errno) {
+            .NOENT => return true,
+            .NOTDIR, .LOOP => {
+                const start = std.mem.lastIndexOfScalar(u8, tree.failed.items, '/').? + 1;
+                const name = try gpa.dupeSentinel(u8, tree.failed.items[start..], 0);
+                defer gpa.free(name);
+                return self.unlink(tree, name, 0);
+            },
+            else => return self.fail(errno, tree.failed.items, ""),
+        }
+    }
+
+    fn unlink(self: *Removal, tree: *Tree, name: [:0]const u8, flags: u32) !bool {
+        return switch (linux.errno(linux.unlinkat(tree.fd(), name, flags))) {
+            .SUCCESS, .NOENT => true,
+            else => |errno| self.fail(errno, tree.directory(), name),
+        };
+    }
+
+    fn removeFirst(self: *Removal, tree: *Tree) !bool {
+        return switch (linux.errno(linux.unlinkat(tree.above, tree.bare, linux.AT.REMOVEDIR))) {
+            .SUCCESS, .NOENT => true,
+            else => |errno| self.fail(errno, tree.directory(), ""),
+        };
+    }
+
+    fn fail(self: *Removal, errno: linux.E, directory: []const u8, name: []const u8) !bool {
+        self.errno = errno;
+        try self.path.appendSlice(gpa, directory);
+        if (name.len > 0) {
+            if (self.path.getLastOrNull() != '/') try self.path.append(gpa, '/');
+            try self.path.appendSlice(gpa, name);
+        }
+        return false;
+    }
+};

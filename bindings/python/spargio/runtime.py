@@ -15,7 +15,7 @@ from . import _asyncgens, _interrupts, _watchdog
 from ._asyncgens import current_runtime
 from ._blocking import spawn_blocking
 from ._ffi import constants
-from ._ffi.core import Future, JoinHandle, NativeJoinHandle, native
+from ._ffi.core import Future, JoinHandle, NativeJoinHandle, ShardHooks, native
 from ._ffi.core import Runtime as NativeRuntime
 from ._hints import Hints
 from ._main import Main, without_handle
@@ -278,6 +278,15 @@ def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
     finally:  # Also where warnings are errors.
         runtime.shutdown(FOREVER_NS)
         _watchdog.join(runtime)
+
+
+def _join_elsewhere(job: JoinHandle[Any]) -> Any:
+    from ._elsewhere import awaited  # Knows asyncio, which few programs with a Runtime use.
+
+    return awaited(job)
+
+
+ShardHooks.join_elsewhere = staticmethod(_join_elsewhere)
 
 
 def current_handle() -> RuntimeHandle:

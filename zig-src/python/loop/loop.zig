@@ -182,18 +182,29 @@ pub const Loop = struct {
         return api.none();
     }
 
-    /// _run(): drives the shard until the loop stops; raises what ended it.
-    fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        const self = of(instance);
-        const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
+    fn mayRunHere() bool {
         if (running) |outer| if (outer.isForked()) {
             running = null;
         };
-        if (running != null or Shard.current() != null) return api.raise(
+        if (running == null and Shard.current() == null) return true;
+        _ = api.raise(
             py.PyExc_RuntimeError.*,
             "an asyncio loop cannot run in a spargio task: await the coroutine there, or run the loop " ++
                 "on a thread of its own",
         );
+        return false;
+    }
+
+    /// _check_place(): RuntimeError on a shard's thread.
+    fn checkPlace(_: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return if (mayRunHere()) api.none() else null;
+    }
+
+    /// _run(): drives the shard until the loop stops; raises what ended it.
+    fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
+        if (!mayRunHere()) return null;
         if (!self.wakeOrSpawn(shard)) return null;
         self.done = false;
         self.takeInbox(); // Scheduled before the run: before what the kernel has by now.
@@ -523,6 +534,7 @@ pub const Loop = struct {
         object.method("time", &time, api.meth_noargs, "($self, /)", "Seconds of the monotonic clock."),
         object.method("stop", &stop, api.meth_noargs, "($self, /)", "End run_forever() after this turn."),
         object.method("_attach", &attach, api.meth_one, "($self, runtime, /)", "The runtime that it runs on."),
+        object.method("_check_place", &checkPlace, api.meth_noargs, "($self, /)", "RuntimeError on a shard's thread."),
         object.method("_run", &run, api.meth_noargs, "($self, /)", "Run until stop()."),
         object.method(
             "_leave_context",

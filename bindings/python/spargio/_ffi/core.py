@@ -29,6 +29,14 @@ class ShardHooks:
     detached: Any = None
     last_task: Any = None
     signals: Any = None
+    join_elsewhere: Any = None
+    """(JoinHandle) -> what awaits it in an asyncio loop that is not spargio's."""
+
+
+def _join_elsewhere(job: object) -> Any:
+    if not messages.in_asyncio() or ShardHooks.join_elsewhere is None:
+        return None
+    return ShardHooks.join_elsewhere(job)
 
 
 def _attached(runtime: object, shard: int, name: str | None) -> None:
@@ -501,7 +509,7 @@ _made = library.start_bridge(
         "last_task": _last_task,
         "place": messages.place,
         "outside": messages.outside,
-        "join_elsewhere": messages.join_elsewhere,
+        "join_elsewhere": _join_elsewhere,
         "foreign": messages.foreign,
         "no_buffer": messages.no_buffer,
         "other_loop": messages.other_loop,

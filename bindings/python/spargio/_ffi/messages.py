@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from types import CoroutineType
-from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _PLACE_DEPTH = 10
@@ -32,7 +31,7 @@ def outside(what: str) -> RuntimeError:
         "spawn method runs"
     )
     handle = any(word in what for word in ("JoinHandle", "native task", "future"))
-    if _in_asyncio():
+    if in_asyncio():
         text += ". An asyncio loop of another kind runs here: " + (
             "`await asyncio.to_thread(handle.result)` has the outcome"
             if handle
@@ -45,23 +44,14 @@ def outside(what: str) -> RuntimeError:
     return RuntimeError(text)
 
 
-def join_elsewhere(job: Any) -> Any:
-    """What awaits a JoinHandle in an asyncio loop that is not ours; None outside one."""
-    if not _in_asyncio():
-        return None
-    from .._elsewhere import awaited
-
-    return awaited(job)
-
-
-def _in_asyncio() -> bool:
+def in_asyncio() -> bool:
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def other_loop() -> RuntimeError | None:
     """A task awaits in a loop of its own, which keeps the shard: it would wait for ever."""
-    if not _in_asyncio():
+    if not in_asyncio():
         return None
     return RuntimeError(
         "a spargio task runs an asyncio loop, which cannot wait for spargio's awaitables: call "

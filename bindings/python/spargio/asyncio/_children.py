@@ -8,10 +8,7 @@ import logging
 import os
 import threading
 from asyncio import unix_events
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ._loop import EventLoop
+from typing import Any
 
 _log = logging.getLogger("asyncio")
 # Where the kernel has no pidfd, or a sandbox forbids it.
@@ -22,7 +19,7 @@ _UNKNOWN = 255
 _Transport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
 
 
-async def make_transport(loop: EventLoop, protocol: Any, args: Any, **options: Any) -> Any:
+async def make_transport(loop: Any, protocol: Any, args: Any, **options: Any) -> Any:
     """A transport for a started child, as BaseEventLoop wants it."""
     waiter = loop.create_future()
     transport = _Transport(loop, protocol, args, waiter=waiter, **options)
@@ -38,7 +35,7 @@ async def make_transport(loop: EventLoop, protocol: Any, args: Any, **options: A
     return transport
 
 
-async def _end(loop: EventLoop, transport: Any) -> None:
+async def _end(loop: Any, transport: Any) -> None:
     """Until the child, which was killed, is gone; also if it could not be watched."""
     if transport.get_pid() not in loop._children:
         returncode = await loop.run_in_executor(None, _reap, transport.get_pid())
@@ -46,7 +43,7 @@ async def _end(loop: EventLoop, transport: Any) -> None:
     await transport._wait()
 
 
-def _watch(loop: EventLoop, transport: Any) -> None:
+def _watch(loop: Any, transport: Any) -> None:
     pid = transport.get_pid()
     try:
         pidfd = os.pidfd_open(pid)
@@ -60,7 +57,7 @@ def _watch(loop: EventLoop, transport: Any) -> None:
     loop._add_reader(pidfd, _ended, loop, transport, pid, pidfd)
 
 
-def _ended(loop: EventLoop, transport: Any, pid: int, pidfd: int) -> None:
+def _ended(loop: Any, transport: Any, pid: int, pidfd: int) -> None:
     loop._remove_reader(pidfd)
     returncode = _reap_by(pidfd, pid)
     loop._children.pop(pid, None)
@@ -93,7 +90,7 @@ def _reaped_elsewhere(pid: int) -> int:
     return _UNKNOWN
 
 
-def _wait_on_a_thread(loop: EventLoop, transport: Any) -> None:
+def _wait_on_a_thread(loop: Any, transport: Any) -> None:
     pid = transport.get_pid()
     returncode = _reap(pid)
     loop._children.pop(pid, None)
@@ -103,7 +100,7 @@ def _wait_on_a_thread(loop: EventLoop, transport: Any) -> None:
         _log.warning("Loop that handles pid %d is closed", pid)
 
 
-def forget(loop: EventLoop) -> None:
+def forget(loop: Any) -> None:
     """The loop closes: nobody waits for its children any more."""
     while loop._children:
         _, pidfd = loop._children.popitem()

@@ -132,6 +132,7 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         """Run until :meth:`stop` is called."""
         self._check_closed()
         self._check_running()
+        self._check_place()
         self._set_coroutine_origin_tracking(self._debug)
         hooks = sys.get_asyncgen_hooks()
         if self._runtime is None:
@@ -157,7 +158,12 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         if self.is_closed():
             return
         super().close()
-        self._close()
+        if getattr(shard_local, "runtime", None) is None:
+            self._close()
+        else:  # In a spargio task: a shard's thread does not run the last turns of another.
+            thread = threading.Thread(target=self._close)
+            thread.start()
+            thread.join()
         _children.forget(self)
         self._runtime = None
 

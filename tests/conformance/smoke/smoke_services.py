@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
@@ -10,7 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,21 +115,33 @@ async def app(scope, receive, send):
 """
 
 
-def test_wrk_loads_a_uvicorn(tmp_path: Path) -> None:
-    wrk = program("wrk")
-    (tmp_path / "service.py").write_text(SERVICE)
+@contextlib.contextmanager
+def uvicorn(folder: Path, app: str, log: Path, **environment: str) -> Iterator[int]:
+    """The port of a service that ends as Ctrl-C ends it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "service:app", "--loop"]
-    command += ["spargio.asyncio:new_event_loop", "--port", str(port), "--no-access-log"]
-    log = tmp_path / "log"
+        port: int = listener.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", app, "--loop", "spargio.asyncio:new_event_loop"]
+    command += ["--port", str(port), "--no-access-log"]
     with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output)
+        server = subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=output, env={**os.environ, **environment}
+        )
     try:
         while b"running on" not in log.read_bytes():
             assert server.poll() is None, log.read_text()
             os.sched_yield()
+        yield port
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(20)
+    assert "Finished server process" in log.read_text(), log.read_text()
+
+
+def test_wrk_loads_a_uvicorn(tmp_path: Path) -> None:
+    wrk = program("wrk")
+    (tmp_path / "service.py").write_text(SERVICE)
+    with uvicorn(tmp_path, "service:app", tmp_path / "log") as port:
         done = subprocess.run(
             [wrk, "-t1", "-c32", "-d2", f"http://127.0.0.1:{port}/"],
             capture_output=True,
@@ -136,9 +149,23 @@ def test_wrk_loads_a_uvicorn(tmp_path: Path) -> None:
             timeout=30,
             check=True,
         )
-        assert "Requests/sec" in done.stdout
-        assert "Non-2xx" not in done.stdout and "Socket errors" not in done.stdout, done.stdout
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(20)
-    assert "Finished server process" in log.read_text(), log.read_text()
+    assert "Requests/sec" in done.stdout
+    assert "Non-2xx" not in done.stdout and "Socket errors" not in done.stdout, done.stdout
+
+
+def test_the_example_serves_and_hashes_files(tmp_path: Path) -> None:
+    data = {f"file {n}": os.urandom(n * 100_001) for n in range(12)}
+    (tmp_path / "data").mkdir()
+    for name, content in data.items():
+        (tmp_path / "data" / name).write_bytes(content)
+    wanted = {name: hashlib.sha256(content).hexdigest() for name, content in data.items()}
+    examples = Path(__file__).parents[3] / "examples" / "python"
+    folder = str(tmp_path / "data")
+    with uvicorn(examples, "asyncio_files:app", tmp_path / "log", FOLDER=folder) as port:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            for name, content in data.items():
+                assert client.get(f"/file/{name}").content == content
+                assert client.get(f"/hash/{name}").text == wanted[name]
+            assert client.get("/hashes").json() == wanted
+            for path in ("/file/none", "/nothing", "/file/..%2fconf", "/hash/"):
+                assert client.get(path).status_code == 404, path

@@ -26,6 +26,8 @@ def _run(name: str, given: argparse.Namespace) -> list[Result]:
         print(result.line(), flush=True)
         if not result.good or given.verbose:
             print(result.output[-20_000:], flush=True)
+        elif noted := [line for line in result.output.splitlines() if "own loop as well" in line]:
+            print("\n".join(noted), flush=True)
         results.append(result)
     return results
 

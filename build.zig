@@ -58,8 +58,8 @@ pub fn build(b: *std.Build) void {
 
     b.installArtifact(shared);
     b.getInstallStep().dependOn(&static.step);
-    b.getInstallStep().dependOn(
-        &b.addInstallHeaderFile(b.path("include/spargio.h"), "spargio.h").step,
+    for ([_][]const u8{ "spargio.h", "spargio_counters.h" }) |name| b.getInstallStep().dependOn(
+        &b.addInstallHeaderFile(b.path(b.fmt("include/{s}", .{name})), name).step,
     );
     const pkg_config = b.addWriteFiles().add("spargio.pc", pkg_config_text);
     b.getInstallStep().dependOn(

@@ -141,6 +141,8 @@ typedef uint64_t spargio_runtime;
 
 #define SPARGIO_RUNTIME_NO_MSG_RING 1u      /**< wake shards by eventfd, as older kernels do */
 #define SPARGIO_RUNTIME_NO_SINGLE_ISSUER 2u /**< rings without SINGLE_ISSUER and DEFER_TASKRUN */
+/** Flag: recorders "spargio spawn", "wake", "poll", "pass" and "steal" have the scheduler's latencies. Since 0.4. */
+#define SPARGIO_RUNTIME_SCHEDULER_LATENCY 8u
 #define SPARGIO_RUNTIME_COOP_TASKRUN 4u     /**< COOP_TASKRUN even if DEFER_TASKRUN is available */
 
 /* AUTO is what SPARGIO_BACKEND in the environment says (auto, io_uring, epoll); if it says auto or
@@ -628,6 +630,55 @@ int32_t spargio_submit_sqe(const void *sqe, spargio_complete_fn complete, void *
  */
 int32_t spargio_stats_cbor(spargio_runtime runtime, uint8_t *buffer, size_t capacity,
                            size_t *needed);
+
+/* ---- recorders: what users feel ---------------------------------------------------------- */
+
+/**
+ * Latencies under a name: a log-linear histogram from 1 ns to 1 hour with three significant digits, with
+ * outcomes, bytes and operations. Recorders belong to the process and live as long as it does; a snapshot
+ * has them all. At most 256 of them. Since 0.4, as all of this section.
+ */
+typedef uint32_t spargio_recorder;
+
+#define SPARGIO_OUTCOME_OK 0u
+#define SPARGIO_OUTCOME_TIMEOUT 1u
+#define SPARGIO_OUTCOME_OVERLOADED 2u
+#define SPARGIO_OUTCOME_ERROR 3u /**< of a kind that is not told apart */
+
+/**
+ * The recorder of that name (1 to 64 bytes of UTF-8), made if there is none yet. The same name gives the
+ * same recorder. SPARGIO_E_INVALID: another name; SPARGIO_E_OVERLOADED: there are 256 others.
+ */
+int32_t spargio_recorder_open(const char *name, spargio_recorder *recorder);
+
+/**
+ * The outcome number of a kind of error, for spargio_recorder_record_outcome. A kind is cut after 64 bytes;
+ * once a recorder has 32 of them, the number of a new one is SPARGIO_OUTCOME_ERROR.
+ */
+int32_t spargio_recorder_error(spargio_recorder recorder, const char *kind, uint32_t *outcome);
+
+/**
+ * Records one duration, as one operation that went well. Takes no lock and, but for a shard's first record,
+ * no memory: a shard writes to a histogram of its own. Longer than an hour counts as an hour. A number that
+ * spargio_recorder_open did not give is SPARGIO_E_CLOSED.
+ */
+int32_t spargio_recorder_record(spargio_recorder recorder, uint64_t ns);
+
+/** The same for the time since `intended_start_ns`, when the operation should have begun (CLOCK_MONOTONIC). */
+int32_t spargio_recorder_record_from(spargio_recorder recorder, uint64_t intended_start_ns);
+
+/**
+ * The same, and also what the operations would have taken that could not begin meanwhile: `ns` less
+ * `expected_interval_ns`, less twice that, and so on. For a loop that waits for each answer.
+ */
+int32_t spargio_recorder_record_corrected(spargio_recorder recorder, uint64_t ns, uint64_t expected_interval_ns);
+
+/** The same with an outcome (SPARGIO_E_INVALID: an unknown one), bytes moved and operations done. */
+int32_t spargio_recorder_record_outcome(spargio_recorder recorder, uint64_t ns, uint32_t outcome, uint64_t bytes,
+                                        uint64_t operations);
+
+/** Writes the array `recorders` of a snapshot alone, without a runtime; otherwise as spargio_stats_cbor. */
+int32_t spargio_recorders_cbor(uint8_t *buffer, size_t capacity, size_t *needed);
 
 #ifdef __cplusplus
 }

@@ -15,6 +15,7 @@ import pytest
 
 MARKS = {
     "alone": "measures time or CPU, or counts what is the machine's: no other test runs beside it",
+    "any_backend": "says nothing about the backend, or chooses it: not run again on the other one",
     "early": "takes long: is among the first, so that no process is left with it at the end",
 }
 _folder = pytest.StashKey[Path | None]()

@@ -308,6 +308,30 @@ def test_find_duplicates(tmp_path: Path) -> None:
     assert run_example("find_duplicates.py", tmp_path) == f"{tmp_path}/a = {tmp_path}/deep/b\n"
 
 
+def test_epoch(tmp_path: Path) -> None:
+    for n in range(70):
+        (tmp_path / f"{n}").write_bytes(b"%02d" % n)
+    lines = run_example("epoch.py", tmp_path).splitlines()
+    told = "  70 of 70 files, 140 bytes"
+    assert lines == [told, "epoch 0: 3 batches", told, "epoch 1: 3 batches"]
+
+
+def test_find_headers(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="fsspec is not installed: spargio[fsspec]")
+    for n in range(5):
+        (tmp_path / f"{n}.gz").write_bytes(b"\x1f\x8b\x08\x00more")
+    (tmp_path / "x.gz").write_bytes(b"no")
+    lines = run_example("find_headers.py", f"{tmp_path}/*.gz").splitlines()
+    assert lines == ["     5 1f 8b 08 00", "     1 6e 6f"]
+
+
+def test_hash_cluster(tmp_path: Path) -> None:
+    """With a killed worker: tests/conformance/data/test_dask.py."""
+    pytest.importorskip("distributed", reason="dask is not installed: spargio[dask]")
+    (tmp_path / "file").write_bytes(b"data")
+    assert run_example("hash_cluster.py", tmp_path).startswith("1 files by 1 processes: ")
+
+
 def test_worker_pool() -> None:
     lines = run_example("worker_pool.py").splitlines()
     assert lines == [f"{n} {'took too long' if n % 7 == 0 else 'done'}" for n in range(1, 15)]

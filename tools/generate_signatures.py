@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "bindings/python"))
 PAGES: Final = {
     "fs.md": ("spargio.fs",),
     "net.md": ("spargio.net",),
+    "tls.md": ("spargio.tls",),
     "io.md": ("spargio.io", "spargio.io.framed"),
     "sync.md": ("spargio.sync",),
     "boundary.md": ("spargio.boundary",),
@@ -104,9 +105,12 @@ def call(name: str, function: Any, bound: bool = False) -> str | None:
 
 
 def members(kind: type, public: set[type]) -> dict[str, Any]:
-    """Its own, and those of bases that have no row of their own."""
+    """Its own, and those of bases that have no row of their own. ``AsyncCloseable`` only
+    says what each class of that kind has."""
     found: dict[str, Any] = {}
     for base in kind.__mro__:
+        if base.__name__ == "AsyncCloseable":
+            continue
         if base is kind or (base.__module__.startswith("spargio") and base not in public):
             found = {**vars(base), **found} if base is not kind else dict(vars(base))
     return found

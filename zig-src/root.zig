@@ -12,7 +12,9 @@ test {
     _ = @import("base/cbor.zig");
     _ = @import("task/latch.zig");
     _ = @import("base/clock.zig");
+    _ = @import("scheduler/histogram.zig");
     _ = @import("scheduler/park_state.zig");
+    _ = @import("scheduler/recorders.zig");
     _ = @import("base/errno_text.zig");
     _ = @import("base/errors.zig");
     _ = @import("base/handle_table.zig");

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cbor2
@@ -10,6 +12,7 @@ import pytest
 from cddl_verifier import Validator
 
 import spargio
+from spargio.latency import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 CDDL = ROOT / "docs" / "stats.cddl"
@@ -53,9 +56,20 @@ def test_totals_are_the_sums_of_their_parts() -> None:
         assert decoded["total"][name] == sum(parts), name
 
 
-def test_the_document_names_every_counter() -> None:
-    source = (ROOT / "zig-src" / "scheduler" / "stats.zig").read_text()
-    counters = set(re.findall(r"^    (\w+): Counter = ", source, re.MULTILINE))
-    described = set(re.findall(r"^  (\w+): uint,", CDDL.read_text(), re.MULTILINE))
-    assert counters
-    assert counters <= described, counters - described
+def test_recorders_and_the_time_are_part_of_it() -> None:
+    Recorder("of a snapshot").record_ns(5, outcome="a kind")
+    before = time.monotonic_ns()
+    data = spargio.run(_busy, shards=2)
+    result = Validator(CDDL).validate(data, root_type="snapshot")
+    assert result.valid, result.errors
+    decoded = cbor2.loads(data)
+    assert before < decoded["time_ns"] < time.monotonic_ns()
+    found = {one["name"]: one for one in decoded["recorders"]}["of a snapshot"]
+    assert found["buckets"] == {5: found["count"]}
+
+
+def test_generated_files_are_up_to_date() -> None:
+    """The document, the structs, the attributes and the macros are of one table."""
+    command = [sys.executable, str(ROOT / "tools/generate_counters.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

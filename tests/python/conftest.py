@@ -52,6 +52,23 @@ def threads() -> dict[str, str]:
     return found
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On the other backend: not those that would do the same again."""
+    if not support.ON_EPOLL:
+        return
+    again, left = [], []
+    for item in items:
+        (again if "any_backend" in item.keywords or _chooses(item) else left).append(item)
+    config.hook.pytest_deselected(items=again)
+    items[:] = left
+
+
+def _chooses(item: pytest.Item) -> bool:
+    """It is parametrized by the backend."""
+    call = getattr(item, "callspec", None)
+    return call is not None and call.params.get("backend") in ("auto", "io_uring", "epoll")
+
+
 _failed = pytest.StashKey[bool]()
 
 

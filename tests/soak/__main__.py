@@ -24,11 +24,17 @@ from pathlib import Path
 
 import spargio
 
-from . import files, net, outside, tasks
+from . import files, net, outside, tasks, tls
 from .common import Soak
 from .watch import Watch
 
-WORKLOADS = {**net.WORKLOADS, **files.WORKLOADS, **tasks.WORKLOADS, **outside.WORKLOADS}
+WORKLOADS = {
+    **net.WORKLOADS,
+    **files.WORKLOADS,
+    **tasks.WORKLOADS,
+    **outside.WORKLOADS,
+    **tls.WORKLOADS,
+}
 UNDER_STRACE = "SPARGIO_SOAK_UNDER_STRACE"
 INJECTED = ("EAGAIN", "EBUSY", "EINTR")
 

@@ -5,6 +5,10 @@ const std = @import("std");
 /// Coalesced message tags of one runtime: one byte tells them, "regular" and "hot" apart.
 pub const counters_max = 254;
 
+/// Latency recorders of one process. Each costs a shard that uses it up to 264 KiB, of which only the pages
+/// around the values that came are ever written.
+pub const recorders_max = 256;
+
 /// Shards of one runtime; also the width of the parked-shard bitmap.
 pub const shards_max = 256;
 

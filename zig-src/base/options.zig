@@ -18,7 +18,8 @@ pub const IdleStrategy = enum(u32) { park = 0, spin = 1, yield = 2, sleep = 3 };
 pub const flag_no_msg_ring: u32 = 1;
 pub const flag_no_single_issuer: u32 = 2;
 pub const flag_coop_taskrun: u32 = 4;
-const flags_known = flag_no_msg_ring | flag_no_single_issuer | flag_coop_taskrun;
+pub const flag_scheduler_latency: u32 = 8;
+const flags_known = flag_no_msg_ring | flag_no_single_issuer | flag_coop_taskrun | flag_scheduler_latency;
 
 /// For `io_uring_sqpoll_cpu`: the kernel's thread runs where the scheduler puts it.
 pub const any_cpu = std.math.maxInt(u32);

@@ -6,6 +6,7 @@ comptime {
     _ = @import("messages.zig");
     _ = @import("net.zig");
     _ = @import("paths.zig");
+    _ = @import("recorders.zig");
     _ = @import("runtime.zig");
     _ = @import("stats.zig");
     _ = @import("task.zig");

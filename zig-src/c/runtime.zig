@@ -8,6 +8,7 @@ const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
 const handles = @import("../runtime/runtime_handle.zig");
 const options_module = @import("../base/options.zig");
+const monitor = @import("../runtime/monitor.zig");
 const probe = @import("../ring/probe.zig");
 const fail = @import("common.zig").fail;
 const Failure = @import("../base/failure.zig").Failure;
@@ -106,8 +107,16 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
         };
     };
     backend.tell(&owner.runtime.?.scheduler.refused_ring);
+    if (monitor.wanted()) startMonitor(owner.runtime.?);
     handle.* = reserved;
     return errors.ok;
+}
+
+/// Who asks for it looks at a program that must run without it too.
+fn startMonitor(runtime: *Runtime) void {
+    var errno: i32 = 0;
+    runtime.monitor = monitor.Monitor.open(&errno) orelse return;
+    runtime.monitor.?.startThread(runtime) catch {};
 }
 
 pub export fn spargio_runtime_shutdown(handle: u64, timeout_ns: u64) i32 {

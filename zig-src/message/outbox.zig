@@ -24,6 +24,7 @@ pub const Outbox = struct {
 
     /// The sequence number of a message that is about to be sent.
     pub fn add(self: *Outbox, message: Message, target: u16, capacity: u32) error{ OutOfMemory, Overloaded }!u32 {
+        assert(self.oldest <= self.next);
         if (self.slots.len == 0) {
             const size = std.math.ceilPowerOfTwoAssert(usize, capacity);
             assert(size <= 1 << sequence_bits);
@@ -51,6 +52,7 @@ pub const Outbox = struct {
     }
 
     fn slot(self: *Outbox, sequence: u64) *Slot {
+        assert(self.slots.len > 0);
         return &self.slots[@intCast(sequence & (self.slots.len - 1))];
     }
 };

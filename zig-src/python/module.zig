@@ -10,6 +10,9 @@ const py_messages = @import("py_messages.zig");
 const operation = @import("io/operation.zig");
 const operation_methods = @import("io/operation_methods.zig");
 const descriptor = @import("io/descriptor.zig");
+const held = @import("task/held.zig");
+const quiet = @import("task/quiet_wait.zig");
+const Alarm = @import("task/alarm.zig").Alarm;
 const py_signals = @import("py_signals.zig");
 const yield = @import("task/yield.zig");
 const generic_op = @import("io/generic_op.zig");
@@ -24,8 +27,10 @@ const user_sqe = @import("io/user_sqe.zig");
 const exchange_type = @import("sync/exchange_type.zig");
 const ended = @import("task/ended.zig");
 const room = @import("task/room.zig");
+const inspect = @import("task/inspect.zig");
 const Future = @import("sync/future.zig").Future;
 const NativeJoin = @import("task/native_join.zig").NativeJoin;
+const PyRecorder = @import("py_recorder.zig").PyRecorder;
 const PyRuntime = @import("task/py_runtime.zig").PyRuntime;
 const AcceptMultishot = @import("io/accept_multishot.zig").AcceptMultishot;
 const PyTask = @import("task/py_task.zig").PyTask;
@@ -202,6 +207,13 @@ var functions = [_]api.MethodDef{
         "The JoinHandle of the task that runs here, or None.",
     ),
     object.method(
+        "tasks_here",
+        &inspect.tasksHere,
+        api.meth_noargs,
+        "()",
+        "[(JoinHandle, coroutine, state, age in ns, ns until its timer), ...] of this shard.",
+    ),
+    object.method(
         "supports",
         &supports,
         api.meth_one,
@@ -222,6 +234,31 @@ var functions = [_]api.MethodDef{
         api.meth_noargs,
         "()",
         "The number of the shard that runs this task; RuntimeError outside a spargio task.",
+    ),
+    object.method("hold", &held.hold, api.meth_fastcall, "(handle, on, /)", "Cancels each await of the task, or not."),
+    object.method(
+        "keep_back",
+        &held.keepBack,
+        api.meth_one,
+        "(change, /)",
+        "+1: nothing that is held reaches this task; -1: it does again.",
+    ),
+    object.method("companion", &held.companion, api.meth_noargs, "()", "What a library keeps about this task."),
+    object.method("set_companion", &held.setCompanion, api.meth_one, "(companion, /)", "Until the task ends."),
+    object.method(
+        "live_tasks",
+        &held.liveTasks,
+        api.meth_noargs,
+        "()",
+        "(handle, coroutine, companion) of the tasks that have begun on this shard.",
+    ),
+    object.method("quiet", &quiet.quiet, api.meth_noargs, "()", "Waits until all other tasks of this shard wait."),
+    object.method(
+        "alarm",
+        &Alarm.make,
+        api.meth_fastcall,
+        "(handle, callback, duration_ns, /)",
+        "Calls it then, unless the task has ended.",
     ),
     object.method("tls_open", &tls.open, api.meth_fastcall, "(path, make_error, /)", "None, or why not."),
     object.method("tls_watch", &tls.watch, api.meth_noargs, "()", "The next SSL object is wanted."),
@@ -294,8 +331,8 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !generic_op.define() or
         !py_messages.define() or !user_sqe.define() or !RecvMultishot.define() or !AcceptMultishot.define() or
         !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or
-        !PyRuntime.define() or !NativeJoin.define() or !yield.define() or
-        !tls.define()) return null;
+        !PyRuntime.define() or !NativeJoin.define() or !yield.define() or !PyRecorder.define() or
+        !tls.define() or !quiet.define() or !Alarm.define()) return null;
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);
@@ -307,6 +344,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
         .{ "Descriptor", descriptor.Descriptor.Type },
         .{ "Future", Future.Type },
         .{ "Runtime", PyRuntime.Type },
+        .{ "RecorderCore", PyRecorder.Type },
         .{ "DirEntry", DirEntry.Type },
     }) |entry| {
         if (!put(result, entry[0], api.ref(entry[1].class))) return null;

@@ -62,6 +62,7 @@ pub const Lane = struct {
     /// last: who has read it sees the others too. That one store is sequentially consistent, as the other
     /// half of the doorbell's handshake is, which looks at the oldest cell.
     pub fn push(self: *Lane, messages: []const Message) usize {
+        assert(messages.len > 0);
         var tail = self.tail.load(.monotonic);
         while (true) {
             // Acquire: the consumer emptied the cells before it moved the head.

@@ -3,6 +3,7 @@
 //! limit, lazy submission in one enter per pass, and a backlog for a submission queue that is full.
 
 const std = @import("std");
+const assert = std.debug.assert;
 const builtin = @import("builtin");
 const linux = std.os.linux;
 const Buffers = @import("provided_buffers.zig").Buffers;
@@ -176,6 +177,7 @@ pub const Ring = struct {
     /// What this thread submitted would be done with another's rights. Two calls of the kernel, of polled
     /// rings only: the others take the rights of who submits.
     pub fn submitsAsOther(self: *const Ring) bool {
+        assert(self.polls_as == null or self.isPolled());
         const made_by = self.polls_as orelse return false;
         return !std.meta.eql(made_by, Identity.ofThread());
     }
@@ -200,14 +202,21 @@ pub const Ring = struct {
         return if (self.stand_in == null) self.uring.fd else -1;
     }
 
+    /// Only the thread that enabled it may enter it.
+    pub fn isBound(self: *const Ring) bool {
+        return self.stand_in == null and self.uring.flags & linux.IORING_SETUP_SINGLE_ISSUER != 0;
+    }
+
     /// The kernel's answer: a seccomp filter may tell this from what was tried before.
     pub fn enable(self: *Ring) linux.E {
+        assert(self.isOpen());
         if (self.stand_in != null) return .SUCCESS;
         return linux.errno(linux.io_uring_register(self.uring.fd, .REGISTER_ENABLE_RINGS, null, 0));
     }
 
     /// Queues one SQE; the kernel sees it at the next `submit` or `wait`.
     pub fn push(self: *Ring, sqe: *const Sqe) error{OutOfMemory}!void {
+        assert(self.isOpen());
         if (self.backlog.items.len == 0) {
             if (self.vacant()) |slot| {
                 slot.* = sqe.*;
@@ -250,6 +259,7 @@ pub const Ring = struct {
 
     /// A stand-in's side: the next SQE, if there is one.
     pub fn takeSubmission(self: *Ring) ?Sqe {
+        assert(self.stand_in != null);
         const sq = &self.uring.sq;
         const head = sq.head.*;
         if (head == sq.tail.*) return null;
@@ -260,6 +270,7 @@ pub const Ring = struct {
 
     /// A stand-in's side: false where the queue is full.
     pub fn postCompletion(self: *Ring, cqe: Cqe) bool {
+        assert(self.stand_in != null);
         const cq = &self.uring.cq;
         const tail = cq.tail.*;
         if (tail -% cq.head.* > cq.mask) return false;
@@ -283,6 +294,7 @@ pub const Ring = struct {
 
     /// Copies out CQEs without a system call.
     pub fn reap(self: *Ring, out: []Cqe) []Cqe {
+        assert(out.len > 0);
         const cq = &self.uring.cq;
         const head = cq.head.*;
         const count = @min(out.len, @atomicLoad(u32, cq.tail, .acquire) -% head);
@@ -294,6 +306,7 @@ pub const Ring = struct {
 
     /// Hands queued SQEs to the kernel and lets it post what is complete; does not wait.
     pub fn submit(self: *Ring) void {
+        assert(self.isOpen());
         _ = self.enter(null);
     }
 
@@ -311,6 +324,7 @@ pub const Ring = struct {
 
     /// The same, then waits for a completion until `deadline_ns`.
     pub fn wait(self: *Ring, deadline_ns: u64) Wake {
+        assert(self.isOpen());
         if (clock.nowNs() < deadline_ns) return self.enter(deadline_ns);
         _ = self.enter(null);
         return .timeout;
@@ -318,6 +332,7 @@ pub const Ring = struct {
 
     /// What the kernel's thread must be told, if anything: to wake up, or that there is no room.
     fn pollerFlags(self: *Ring) u32 {
+        assert(self.isPolled());
         const sq = &self.uring.sq;
         // A full barrier: it stores that it sleeps and then looks at the tail; here the other way round.
         _ = @atomicRmw(u32, sq.tail, .Xchg, sq.sqe_tail, .seq_cst);
@@ -366,16 +381,19 @@ pub const Ring = struct {
     /// note would stay, and `hasTaskWork` say so for ever. Taken away before a call, which does all that is
     /// queued by then, it is right again.
     fn clearTaskrun(self: *Ring) bool {
+        assert(self.stand_in == null);
         if (@atomicLoad(u32, self.uring.sq.flags, .monotonic) & linux.IORING_SQ_TASKRUN == 0) return false;
         _ = @atomicRmw(u32, self.uring.sq.flags, .And, ~@as(u32, linux.IORING_SQ_TASKRUN), .seq_cst);
         return true;
     }
 
     fn restoreTaskrun(self: *Ring) void {
+        assert(self.stand_in == null);
         _ = @atomicRmw(u32, self.uring.sq.flags, .Or, linux.IORING_SQ_TASKRUN, .seq_cst);
     }
 
     fn enterKernel(self: *Ring, deadline_ns: ?u64) Wake {
+        assert(self.stand_in == null);
         const sq = &self.uring.sq;
         var flags: u32 = linux.IORING_ENTER_GETEVENTS | linux.IORING_ENTER_EXT_ARG;
         var wanted: u32 = if (deadline_ns != null) 1 else 0;

@@ -17,6 +17,8 @@ const Options = options_module.Options;
 const probe = @import("../ring/probe.zig");
 const signal_mask = @import("../base/signal_mask.zig");
 const sync = @import("../base/sync.zig");
+const Latency = @import("../scheduler/latency.zig").Latency;
+const Monitor = @import("monitor.zig").Monitor;
 const search = @import("../scheduler/search.zig");
 const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
@@ -27,6 +29,7 @@ const Shard = @import("../scheduler/shard.zig").Shard;
 const Task = @import("../task/task.zig").Task;
 const Kind = @import("../task/task.zig").Kind;
 const platform = @import("../base/platform.zig");
+const Ring = @import("../ring/ring.zig").Ring;
 const Atomic = platform.Atomic;
 
 pub const Placement = struct { kind: Kind, value: u64 = 0 };
@@ -44,6 +47,10 @@ pub const Runtime = struct {
     epolls: Epoll.Group = .{},
     /// The caller runs shard 0 by `drive`.
     driven: bool,
+    /// For who looks from outside. Set by the front end, after the start.
+    monitor: ?Monitor = null,
+    /// With the option `scheduler_latency`.
+    latency: ?Latency = null,
     prefix: [16]u8 = @splat(0),
 
     /// `NoRing` and `SetupFailed` come with a `Failure`: io_uring said no; something else did that every
@@ -121,6 +128,7 @@ pub const Runtime = struct {
         errdefer self.scheduler.tags.deinit();
         self.scheduler.options.hot_msg_tags = null;
         self.scheduler.options.coalesced_hot_msg_tags = null;
+        if (given.flags & options_module.flag_scheduler_latency != 0) self.latency = try .open();
         const shards = try gpa.alloc(Shard, given.shards);
         errdefer gpa.free(shards);
         var made: usize = 0;
@@ -160,6 +168,7 @@ pub const Runtime = struct {
             .stealable = stealable,
             .mailbox = mailbox,
             .thief = .{ .policy = .init(options, id), .poll_clock = .{ .seen = seen } },
+            .latency = if (self.latency) |*latency| latency else null,
         };
         // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
         // of the thread that rings.
@@ -178,15 +187,8 @@ pub const Runtime = struct {
         shard.stealable.deinit(gpa);
         shard.mailbox.deinit();
         gpa.free(shard.thief.poll_clock.seen);
-        closeDescriptors(shard);
-    }
-
-    fn closeDescriptors(shard: *Shard) void {
-        if (shard.ring.isOpen()) shard.ring.deinit();
-        if (shard.buffers == .ready) shard.buffers.ready.deinit();
-        shard.buffers = .none;
-        if (shard.bell.eventfd >= 0) _ = platform.system.close(shard.bell.eventfd);
-        shard.bell.eventfd = -1;
+        shard.seats.leave();
+        shard.closeRing();
     }
 
     fn startThreads(self: *Runtime, given: *const Options, failure: *Failure) StartError!void {
@@ -267,6 +269,34 @@ pub const Runtime = struct {
         if (interpreter) |h| h.detach(shard);
     }
 
+    /// Another ring for shard 0, of the calling thread, which drives it from here on. The shard does not run,
+    /// and the kernel has none of its operations. Without a ring the old one stays.
+    pub fn renewRing(self: *Runtime, failure: *Failure) Ring.InitError!void {
+        assert(self.driven and self.scheduler.shards.len == 1);
+        const shard = &self.scheduler.shards[0];
+        assert(shard.ring.isBound() and !shard.hasRingOps());
+        var ring = try memlock.makeRing(&self.scheduler.options, &self.scheduler.info, failure);
+        errdefer ring.deinit();
+        const rc = platform.system.eventfd(0, linux.EFD.CLOEXEC);
+        failure.set(.eventfd, linux.errno(rc));
+        if (linux.errno(rc) != .SUCCESS) return error.NoRing;
+        errdefer _ = platform.system.close(@intCast(rc));
+        const enabled = ring.enable();
+        failure.set(.io_uring_register, enabled);
+        if (enabled != .SUCCESS) return error.NoRing;
+        ring.sqes_submitted = shard.ring.sqes_submitted;
+        ring.submits_refused = shard.ring.submits_refused;
+        ring.submits_short = shard.ring.submits_short;
+        ring.sqes_backlogged = shard.ring.sqes_backlogged;
+        // A shard that does not run is not rung; one that was may still be under way.
+        while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
+        // The old ring's read of the old eventfd must not take a bell of the new one's.
+        shard.closeRing();
+        shard.buffers = .unasked;
+        shard.bell.eventfd = @intCast(rc);
+        shard.ring = ring;
+    }
+
     /// Runs shard 0 on the calling thread until the runtime is closed and all has ended.
     pub fn drive(self: *Runtime) void {
         assert(self.driven);
@@ -274,6 +304,17 @@ pub const Runtime = struct {
         shard.interruptible = true;
         self.scheduler.interpreter.?.attach(shard);
         shard.run();
+        self.scheduler.interpreter.?.detach(shard);
+    }
+
+    /// Runs shard 0 on the calling thread until `done` is set, or the runtime has stopped.
+    pub fn driveUntil(self: *Runtime, done: *const bool) void {
+        assert(self.driven);
+        const shard = &self.scheduler.shards[0];
+        shard.interruptible = true;
+        self.scheduler.interpreter.?.attach(shard);
+        shard.runUntil(done);
+        shard.releaseInterpreter();
         self.scheduler.interpreter.?.detach(shard);
     }
 
@@ -296,7 +337,8 @@ pub const Runtime = struct {
         while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
         // A thread of the pool that has given its last operation back may not have rung the bell yet.
         self.pool.end();
-        for (self.scheduler.shards) |*shard| closeDescriptors(shard);
+        for (self.scheduler.shards) |*shard| shard.closeRing();
+        if (self.monitor) |*monitor| monitor.stop();
         self.joined = true;
         return true;
     }
@@ -304,6 +346,7 @@ pub const Runtime = struct {
     /// After `shutdown`: nothing may use the runtime any more.
     pub fn destroy(self: *Runtime) void {
         assert(self.joined);
+        if (self.monitor) |*monitor| monitor.close();
         for (self.scheduler.shards) |*shard| destroyShard(shard);
         self.scheduler.tags.deinit();
         gpa.free(self.scheduler.shards);
@@ -333,6 +376,7 @@ pub const Runtime = struct {
         countBegun(scheduler, from, task.kind);
         const closed = scheduler.closing.load(.seq_cst) and !task.cleanup;
         if (closed) return refuse(scheduler, from, .spawn_refused, error.Closed);
+        if (target.latency != null) task.queued_ns = clock.nowNs();
         if (!task.stealable()) {
             if (from == target) {
                 target.enqueueLocal(task);

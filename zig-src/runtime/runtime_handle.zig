@@ -4,6 +4,7 @@
 const build_options = @import("build_options");
 const errors = @import("../base/errors.zig");
 const gpa = @import("../base/memory.zig").gpa;
+const recorder_cbor = @import("../scheduler/recorder_cbor.zig");
 const stats_snapshot = @import("../scheduler/stats_snapshot.zig");
 const HandleTableType = @import("../base/handle_table.zig").HandleTableType;
 const Runtime = @import("runtime.zig").Runtime;
@@ -42,7 +43,7 @@ pub var runtimes: HandleTableType(Owner) = .{};
 /// Nothing is written where it does not fit: one run measures, the next writes.
 pub fn statsInto(runtime: *Runtime, buffer: ?[*]u8, capacity: usize, needed: ?*usize) i32 {
     // Counters grow between the runs, a few bytes at most per number: room is kept for that.
-    const slack = 64 * (1 + runtime.scheduler.shards.len);
+    const slack = 64 * (1 + runtime.scheduler.shards.len) + recorder_cbor.slack();
     const size = stats_snapshot.write(&runtime.scheduler, version, &.{}) + slack;
     if (needed) |out| out.* = size;
     if (capacity < size) return errors.fromError(error.BufferTooSmall);

@@ -38,6 +38,7 @@ pub fn cancelOp(self: *Shard, op: *Op) void {
 }
 
 pub fn cancelOps(self: *Shard, task: *Task) void {
+    assert(self.isHere());
     var next = task.ops;
     while (next) |op| {
         next = op.next;
@@ -47,6 +48,7 @@ pub fn cancelOps(self: *Shard, task: *Task) void {
 
 /// Those whose descriptor is being closed, or whose accept is recalled, maybe by another shard.
 pub fn cancelClosed(self: *Shard, task: *Task) void {
+    assert(self.isHere());
     var next = task.ops;
     while (next) |op| {
         next = op.next;
@@ -71,6 +73,7 @@ fn ask(self: *Shard, op: *Op) void {
 /// is asked until the operation has ended. One that a disk works on is found by nobody: after some tries
 /// at once there is a pause before the next.
 pub fn refused(self: *Shard, cqe: Cqe) void {
+    assert(self.isHere());
     // By place, without a generation: a later operation there is asked once more than need be.
     const op = self.ops.at(@intCast(cqe.user_data >> 8));
     if (op.phase != .flying or !op.cancel_sent or op.is_timer or op.timer.isSet()) return;
@@ -81,6 +84,7 @@ pub fn refused(self: *Shard, cqe: Cqe) void {
 }
 
 fn askLater(self: *Shard, op: *Op) void {
+    assert(op.phase == .flying and op.cancel_sent and !op.is_timer);
     op.timer.fire = askAgain;
     // Without memory even for that it goes on and ends by itself; it may be asked from outside again.
     self.timers.set(&op.timer, clock.deadlineNs(limits.cancel_again_ns)) catch {

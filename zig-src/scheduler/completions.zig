@@ -34,12 +34,14 @@ pub fn launch(self: *Shard, op: *Op, sqe: Sqe) void {
 /// The kernel never saw it, so it ends here. A close must not fail by that: the caller has given the
 /// descriptor up.
 fn failUnsubmitted(self: *Shard, op: *Op, reason: linux.E) void {
+    assert(op.phase == .flying);
     if (op.sqe.opcode != .CLOSE or op.is_user_sqe) return endOp(self, op, errors.negative(reason), 0);
     const rc = platform.system.close(op.sqe.fd);
     endOp(self, op, errors.resultOf(rc), 0);
 }
 
 pub fn launchTimer(self: *Shard, op: *Op, deadline_ns: u64) void {
+    assert(self.isHere() and op.phase == .flying and !op.timer.isSet());
     op.is_timer = true;
     op.timer.fire = timerFired;
     self.timers.set(&op.timer, Timers.rounded(deadline_ns, self.now_ns)) catch
@@ -53,6 +55,7 @@ fn timerFired(timer: *Timer) void {
 }
 
 pub fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
+    assert(self.isHere() and op.phase == .flying);
     const task = op.task;
     if (op.timer.isSet()) self.timers.cancel(&op.timer); // It would have asked for this end again.
     self.ops.end(op, result, cqe_flags);
@@ -67,6 +70,7 @@ pub fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
 
 /// Nobody takes what it brought.
 pub fn discard(self: *Shard, op: *Op) void {
+    assert(self.isHere() and op.phase == .ended);
     if (provided_buffers.idOf(op.cqe_flags)) |id| self.buffers.ready.giveBack(id);
     self.ops.discard(op);
 }
@@ -74,6 +78,7 @@ pub fn discard(self: *Shard, op: *Op) void {
 /// The kernel runs a part of the deferred work at a time (20, in newer ones). A pass takes
 /// more of it, because what a pass costs (an interpreter's lock) does not grow with them.
 pub fn reap(self: *Shard) void {
+    assert(self.isHere() and self.current_task == null);
     if (self.ring.hasOverflow()) self.counters.cq_overflows.add(1);
     var rounds: usize = 0;
     while (true) : (rounds += 1) {
@@ -85,6 +90,7 @@ pub fn reap(self: *Shard) void {
 }
 
 pub fn reapReady(self: *Shard) usize {
+    assert(self.isHere());
     var count: usize = 0;
     var cqes: [limits.reap_batch]Cqe = undefined;
     while (true) {
@@ -99,6 +105,7 @@ pub fn reapReady(self: *Shard) usize {
 }
 
 fn completed(self: *Shard, cqe: Cqe) void {
+    assert(cqe.user_data > user_data.internal_max);
     if (cqe.flags & linux.IORING_CQE_F_BUFFER != 0) self.buffers.ready.in_use += 1;
     const op = self.ops.find(cqe.user_data) orelse return self.counters.stale_completions.add(1);
     // It has ended, and nobody took the result yet: a second end would be a fault of the kernel's.
@@ -119,6 +126,7 @@ fn completed(self: *Shard, cqe: Cqe) void {
 /// What a signal or the kernel's own work came in between was not begun, and is asked for again:
 /// unless its end is wanted, or it is a close, which has happened all the same (close(2)).
 fn completeOrRetry(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
+    assert(op.phase == .flying);
     const interrupted = result == errors.negative(.INTR) and !op.is_user_sqe and !op.cancel_sent;
     if (without_worker.isMissing(self, op, result)) {
         return endOp(self, op, without_worker.retry(self, op, result) orelse return, cqe_flags);
@@ -139,6 +147,7 @@ fn finalOf(op: *const Op, cqe: Cqe) i32 {
 }
 
 fn internal(self: *Shard, cqe: Cqe) void {
+    assert(cqe.user_data <= user_data.internal_max);
     const kind: Internal = @fromBackingInt(@intCast(@as(u8, @truncate(cqe.user_data))));
     switch (kind) {
         .ignore => {},

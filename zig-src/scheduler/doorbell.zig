@@ -55,6 +55,7 @@ pub fn ring(self: *Shard, target: *Shard) void {
 
 /// From a thread that is no shard of this scheduler.
 pub fn ringFromOutside(self: *Scheduler, target: *Shard) void {
+    assert(Shard.currentOf(self) == null);
     if (self.usesSendMsgRing()) {
         self.outside.ring_msgs_submitted.addShared(1);
         const sqe = bellSqe(target);
@@ -69,6 +70,7 @@ pub fn ringFromOutside(self: *Scheduler, target: *Shard) void {
 }
 
 pub fn failed(self: *Shard, cqe: Cqe) void {
+    assert(self.isHere());
     countFailure(self, @fromBackingInt(errnoOf(cqe.res)));
     const target = &self.scheduler.shards[@intCast(cqe.user_data >> 8)];
     self.spawn_counters.eventfd_wakes.add(1);
@@ -76,6 +78,7 @@ pub fn failed(self: *Shard, cqe: Cqe) void {
 }
 
 pub fn countFailure(self: *Shard, errno: linux.E) void {
+    assert(self.isHere());
     self.spawn_counters.ring_msgs_failed.add(1);
     self.errno_counters[stats.errnoIndex(errno)].add(1);
 }
@@ -86,6 +89,7 @@ pub fn errnoOf(result: i32) u16 {
 
 /// Before a park: a shard that is awake is not rung.
 pub fn armEventfd(self: *Shard) void {
+    assert(self.isHere());
     if (self.bell.eventfd_armed) return;
     var sqe: Sqe = undefined;
     sqe.prep_read(self.bell.eventfd, std.mem.asBytes(&self.bell.eventfd_value), 0);

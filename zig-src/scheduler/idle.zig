@@ -2,6 +2,7 @@
 //! completion, a bell, a timer or the backstop. On the shard's thread only.
 
 const std = @import("std");
+const assert = std.debug.assert;
 const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
@@ -35,6 +36,7 @@ const looks_per_yield = 8;
 const parks_per_try_max = 64;
 
 pub fn wait(shard: *Shard) void {
+    assert(shard.isHere() and shard.current_task == null);
     defer checkInterrupts(shard);
     if (shard.interruptible and shard.idle.check_interrupts) return;
     switch (shard.scheduler.options.idle()) {
@@ -59,6 +61,7 @@ pub fn wait(shard: *Shard) void {
 /// True where something came up. Not where another shard would have to answer on the same CPU. Gives its
 /// CPU to whoever else wants it: that may be who answers.
 fn spin(shard: *Shard) bool {
+    assert(!shard.hasReady());
     const idle = &shard.idle;
     if (shard.scheduler.info.usable_cpus == 1 and shard.scheduler.shards.len > 1) return false;
     if (idle.spin_ns == 0) {
@@ -107,6 +110,7 @@ fn othersAwake(shard: *const Shard) bool {
 }
 
 fn park(shard: *Shard, not_after_ns: u64) void {
+    assert(shard.isHere() and !shard.hasReady());
     const scheduler = shard.scheduler;
     shard.armEventfd();
     armSignals(shard);
@@ -146,6 +150,7 @@ fn park(shard: *Shard, not_after_ns: u64) void {
 
 /// A signal handler that runs on another thread does not end a wait of this one; what it writes does.
 fn armSignals(shard: *Shard) void {
+    assert(shard.isHere());
     const idle = &shard.idle;
     if (idle.signal_fd < 0 or idle.signal_armed) return;
     var sqe: Sqe = undefined;
@@ -156,6 +161,7 @@ fn armSignals(shard: *Shard) void {
 }
 
 pub fn signalled(shard: *Shard, result: i32) void {
+    assert(shard.isHere() and shard.idle.signal_armed);
     shard.idle.signal_armed = false;
     shard.idle.check_interrupts = true;
     if (result <= 0 and result != errors.negative(.INTR)) shard.idle.signal_fd = -1;
@@ -163,6 +169,7 @@ pub fn signalled(shard: *Shard, result: i32) void {
 
 /// A signal ends a wait early; one that came just before it is found at the backstop.
 pub fn checkInterrupts(shard: *Shard) void {
+    assert(shard.isHere() and shard.current_task == null);
     if (!shard.interruptible) return;
     const idle = &shard.idle;
     if (!idle.check_interrupts and

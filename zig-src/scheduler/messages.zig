@@ -3,6 +3,7 @@
 //! kernel instead, each as the payload of one MSG_RING.
 
 const std = @import("std");
+const assert = std.debug.assert;
 const linux = std.os.linux;
 const errors = @import("../base/errors.zig");
 const lane = @import("../queue/lane.zig");
@@ -52,6 +53,7 @@ fn sendRun(scheduler: *Scheduler, mailbox: *Mailbox, messages: []const Message) 
 /// On a shard: one message as the payload of a MSG_RING. False where there is no room.
 /// Where the kernel has no MSG_RING it goes like any other.
 pub fn sendDirect(from: *Shard, target: *Shard, given: Message) bool {
+    assert(from.isHere());
     var message = given;
     message.from = from.id;
     // A ring cannot be told of itself, and without the kernel's help there is the lane.
@@ -96,6 +98,7 @@ fn arrivalOf(message: Message) u64 {
 
 /// The target, at the completion that a direct message is.
 pub fn arrived(shard: *Shard, user_data: u64, result: i32) void {
+    assert(shard.isHere());
     land(shard.scheduler, shard, .{
         .from = @as(u8, @truncate(user_data >> 8)),
         .tag = @truncate(user_data >> 16),
@@ -114,6 +117,7 @@ fn land(scheduler: *Scheduler, target: *Shard, message: Message) void {
 /// The sender, at the completion of its MSG_RING. What the kernel refused goes by the lane, where its
 /// place is kept: it is late, not lost.
 pub fn delivered(from: *Shard, sequence: u32, errno: u16) bool {
+    assert(from.isHere());
     const slot = from.mailbox.outbox.done(sequence);
     if (errno == 0) return true;
     from.countRingFailure(@fromBackingInt(errno));
@@ -125,6 +129,7 @@ pub fn delivered(from: *Shard, sequence: u32, errno: u16) bool {
 
 /// On a shard: the oldest message, if there is one.
 pub fn receive(shard: *Shard, interest: Interest) ?Message {
+    assert(shard.isHere());
     const from = if (interest == .hot_event) &shard.mailbox.hot else &shard.mailbox.regular;
     const message = from.pop() orelse return null;
     shard.counters.messages_received.add(1);
@@ -133,6 +138,7 @@ pub fn receive(shard: *Shard, interest: Interest) ?Message {
 
 /// `sequence` for an interest in the arrival of all direct messages sent by now.
 pub fn flushed(shard: *const Shard) u64 {
+    assert(shard.isHere());
     return shard.mailbox.outbox.next;
 }
 

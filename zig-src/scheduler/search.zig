@@ -44,6 +44,7 @@ pub fn begin(shard: *Shard) bool {
 
 /// searcher -> idle: others may search.
 pub fn end(shard: *Shard) void {
+    assert(shard.isHere());
     assert(shard.search.searching);
     shard.search.searching = false;
     uncount(shard.scheduler);
@@ -56,6 +57,7 @@ fn uncount(scheduler: *Scheduler) void {
 
 /// granted -> searcher. False: there was no grant.
 pub fn takeGrant(shard: *Shard) bool {
+    assert(shard.isHere());
     if (!shard.search.granted.load(.monotonic) or !shard.search.granted.swap(false, .seq_cst)) return false;
     if (shard.search.searching) uncount(shard.scheduler); // It was counted twice.
     shard.search.searching = true;
@@ -93,6 +95,7 @@ pub fn wakeOne(self: *Scheduler, except: *const Shard) void {
 /// search to another one: a grant that it never used, or a search that was not over, would keep the others
 /// asleep as long as a task takes.
 pub fn handOver(shard: *Shard) void {
+    assert(shard.isHere());
     if (shard.search.rung) {
         shard.search.rung = false;
         if (shard.hasReady() and shard.stealable.depth() > 0) wakeOne(shard.scheduler, shard);

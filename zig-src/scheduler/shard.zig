@@ -10,6 +10,9 @@ const completions = @import("completions.zig");
 const clock = @import("../base/clock.zig");
 const fork = @import("../base/fork.zig");
 const limits = @import("../base/limits.zig");
+const Latency = @import("latency.zig").Latency;
+const Seats = @import("recorders.zig").Seats;
+const Quiet = @import("quiet.zig").Quiet;
 const stats = @import("stats.zig");
 const Scheduler = @import("scheduler.zig").Scheduler;
 const provided_buffers = @import("../ring/provided_buffers.zig");
@@ -82,6 +85,7 @@ pub const Shard = struct {
 
     // ---- idle, wake, steal ----
     idle: idle.Idle = .{},
+    quiet: Quiet = .{},
     bell: doorbell.Bell = .{},
     search: search.State = .{},
     thief: steal.Thief,
@@ -97,6 +101,9 @@ pub const Shard = struct {
     spawns_begun: stats.Counter = .{},
     errno_counters: stats.ErrnoCounters = @splat(.{}),
     gauges: stats.Gauges = .{},
+    seats: Seats = .{},
+    /// With the option `scheduler_latency`. Never changes after the start. // any thread
+    latency: ?*const Latency = null,
 
     /// The shard that this thread runs, if any.
     pub fn current() ?*Shard {
@@ -154,6 +161,7 @@ pub const Shard = struct {
     }
 
     fn pass(self: *Shard) void {
+        assert(self.isHere() and self.current_task == null);
         const now = clock.nowNs();
         if (now - self.accounted_ns > account_every_ns) self.account();
         self.now_ns = now;
@@ -171,6 +179,7 @@ pub const Shard = struct {
         if (!self.keepsInterpreter()) self.releaseInterpreter();
         if (self.scheduler.forked()) return self.scheduler.stop.store(1, .release); // Ours is a copy.
         self.publishGauges();
+        if (self.latency) |latency| latency.record(self, .pass, clock.nowNs() -| now);
         if (self.hasLocalWork()) {
             steal.stealBusy(self);
             idle.checkInterrupts(self);
@@ -178,6 +187,7 @@ pub const Shard = struct {
             return;
         }
         if (steal.steal(self)) return;
+        if (self.quiet.first != null and self.quiet.look(self)) return;
         idle.wait(self);
     }
 
@@ -201,6 +211,7 @@ pub const Shard = struct {
     // ---- tasks ----
 
     fn drainInbox(self: *Shard) void {
+        assert(self.isHere());
         var arrived: ListType(Task) = .{};
         if (self.inbox.drain(&arrived) == 0) return;
         while (arrived.popFront()) |task| self.enqueueLocal(task);
@@ -208,6 +219,7 @@ pub const Shard = struct {
 
     /// A task that this shard will poll; its state is `queued`.
     pub fn enqueueLocal(self: *Shard, task: *Task) void {
+        assert(self.isHere());
         assert(task.state.load(.monotonic) == .queued);
         if (task.vtable.interpreted) self.interpreted.pushBack(task) else self.native.pushBack(task);
     }
@@ -219,6 +231,7 @@ pub const Shard = struct {
 
     /// Those that are ready now, each once; what they make ready goes on while nobody else waits.
     fn runList(self: *Shard, list: *ListType(Task)) void {
+        assert(self.isHere());
         var first = list.len;
         var budget: usize = limits.local_budget;
         while (budget > 0) : (budget -= 1) {
@@ -233,6 +246,7 @@ pub const Shard = struct {
     }
 
     fn runStealable(self: *Shard) void {
+        assert(self.current_task == null);
         defer if (self.room.isWanted()) self.tellRoom();
         if (self.stealable.depth() == 0) return;
         const before_ns = self.published.task_ns.load(.monotonic);
@@ -268,6 +282,7 @@ pub const Shard = struct {
         _ = task.state.swap(.running, .seq_cst);
         // A bell that waits for the end of the pass would wait for all tasks before it.
         defer if (self.bell.rang_ns != 0) self.sendBells();
+        const began_ns = if (self.latency) |latency| latency.begin(self, task) else 0;
         if (!task.started and !self.start(task)) return;
         const sequence = self.published.poll_sequence.load(.monotonic);
         self.published.poll_sequence.store(sequence +% 1, .monotonic);
@@ -277,6 +292,7 @@ pub const Shard = struct {
         self.current_task = null;
         self.published.poll_sequence.store(sequence +% 2, .monotonic);
         if (self.scheduler.forked()) return; // The poll forked, and came back in the child.
+        if (self.latency) |latency| latency.end(self, began_ns);
         switch (outcome) {
             .ended => self.finish(task),
             .yield => self.requeue(task),
@@ -291,6 +307,7 @@ pub const Shard = struct {
     /// task that spawns many mostly waits for them next. Where the last such poll had more to do, the bells
     /// of the next one go out at once.
     pub fn bellQueued(self: *Shard) void {
+        assert(self.isHere());
         if (self.bell.rang_ns == 0) self.bell.rang_ns = clock.nowNs();
         if (self.bell.at_once) self.submit() else self.bell.queued = true;
     }
@@ -303,12 +320,15 @@ pub const Shard = struct {
     }
 
     fn requeue(self: *Shard, task: *Task) void {
+        assert(self.isHere() and task.started);
+        if (self.latency != null) task.queued_ns = clock.nowNs();
         task.state.store(.queued, .monotonic);
         self.enqueueLocal(task);
     }
 
     /// False where the task was cancelled before it began; it is done then.
     fn start(self: *Shard, task: *Task) bool {
+        assert((task.home == null or task.home == @as(*anyopaque, self)) and task.live_next == null and task.live_prev == null);
         task.started = true;
         task.home = self;
         task.home_id.store(self.id, .release);
@@ -332,12 +352,14 @@ pub const Shard = struct {
     }
 
     fn link(self: *Shard, task: *Task) void {
+        assert(self.live != task);
         task.live_next = self.live;
         if (self.live) |first| first.live_prev = task;
         self.live = task;
     }
 
     fn unlink(self: *Shard, task: *Task) void {
+        assert(task.started and (task.live_prev != null or self.live == task));
         if (task.live_prev) |prev| prev.live_next = task.live_next else self.live = task.live_next;
         if (task.live_next) |next| next.live_prev = task.live_prev;
         task.live_prev = null;
@@ -346,6 +368,7 @@ pub const Shard = struct {
 
     /// The task's code has ended; it is done when its operations have ended too.
     fn finish(self: *Shard, task: *Task) void {
+        assert(self.isHere() and task.started and !task.draining);
         task.state.store(.ended, .seq_cst);
         self.cancelOps(task);
         var next = task.ops; // A timer's cancellation has ended it already.
@@ -362,6 +385,7 @@ pub const Shard = struct {
 
     /// Its operations have ended too: it is done.
     pub fn completeTask(self: *Shard, task: *Task) void {
+        assert(self.isHere());
         assert(task.flying == 0 and task.ops == null);
         self.mailbox.forget(task);
         self.unlink(task);
@@ -373,6 +397,7 @@ pub const Shard = struct {
     }
 
     fn cancelLive(self: *Shard) void {
+        assert(self.isHere());
         self.rounds_seen.cancel = self.scheduler.cancel_rounds.load(.seq_cst);
         const rounds = self.scheduler.end_rounds.load(.seq_cst);
         const first = self.rounds_seen.end == 0;
@@ -391,6 +416,7 @@ pub const Shard = struct {
     pub fn wake(task: *Task) void {
         if (!task.claimWake()) return;
         const home: *Shard = @ptrCast(@alignCast(task.home.?));
+        if (home.latency != null) task.queued_ns = clock.nowNs();
         if (current_shard == home) return home.enqueueLocal(task);
         home.inbox.push(task);
         _ = home.scheduler.notify(home);
@@ -422,6 +448,7 @@ pub const Shard = struct {
 
     /// Whether one more operation of the present poll may end without a turn of the loop.
     pub fn mayEndAtOnce(self: *Shard, most: u32) bool {
+        assert(self.isHere());
         const poll_number = self.counters.polls.get();
         if (self.inline_budget.poll != poll_number) self.inline_budget = .{ .poll = poll_number };
         self.inline_budget.count += 1;
@@ -436,6 +463,7 @@ pub const Shard = struct {
 
     /// Null where the kernel cannot pick buffers.
     pub fn providedBuffers(self: *Shard) ?*Buffers {
+        assert(self.isHere());
         if (self.buffers == .unasked) {
             self.buffers = if (Buffers.init(self.ring.registrable())) |made| .{ .ready = made } else .none;
             if (self.buffers == .ready) self.ring.buffers = &self.buffers.ready;
@@ -443,8 +471,31 @@ pub const Shard = struct {
         return if (self.buffers == .ready) &self.buffers.ready else null;
     }
 
+    /// The kernel has some of its operations.
+    pub fn hasRingOps(self: *const Shard) bool {
+        if (self.fixed.used > 0 or self.ring.hasUnsubmitted()) return true;
+        var next = self.live;
+        while (next) |task| : (next = task.live_next) {
+            var ops = task.ops;
+            while (ops) |op| : (ops = op.next) if (op.phase == .flying and !op.is_timer) return true;
+        }
+        return false;
+    }
+
+    /// The ring, and what belongs to it.
+    pub fn closeRing(self: *Shard) void {
+        if (self.ring.isOpen()) self.ring.deinit();
+        if (self.buffers == .ready) self.buffers.ready.deinit();
+        self.buffers = .none;
+        if (self.bell.eventfd >= 0) _ = platform.system.close(self.bell.eventfd);
+        self.bell.eventfd = -1;
+        self.bell.eventfd_armed = false;
+        self.idle.signal_armed = false;
+    }
+
     /// Gives up registered memory. Transfers that name its place and are only queued go out before.
     pub fn unregister(self: *Shard, slot: usize) void {
+        assert(self.isHere());
         if (self.fixed.used > 0 and self.ring.hasUnsubmitted()) self.submit();
         self.fixed.unregister(self.ring.registrable(), slot);
     }
@@ -473,6 +524,7 @@ pub const Shard = struct {
     }
 
     fn publishGauges(self: *Shard) void {
+        assert(self.isHere());
         self.counters.sqes_submitted.value.store(self.ring.sqes_submitted, .monotonic);
         self.counters.submits_refused.value.store(self.ring.submits_refused, .monotonic);
         self.counters.submits_short.value.store(self.ring.submits_short, .monotonic);

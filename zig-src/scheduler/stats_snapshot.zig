@@ -2,6 +2,8 @@
 //! counters in stats.zig. Any thread; counters move on while they are read.
 
 const std = @import("std");
+const clock = @import("../base/clock.zig");
+const recorder_cbor = @import("recorder_cbor.zig");
 const stats = @import("stats.zig");
 const Scheduler = @import("scheduler.zig").Scheduler;
 const Shard = @import("shard.zig").Shard;
@@ -27,12 +29,13 @@ const queue_names = 3;
 
 pub fn write(scheduler: *Scheduler, version: []const u8, buffer: []u8) usize {
     var w: Writer = .{ .buffer = buffer };
-    w.map(7);
+    w.map(9);
     w.pair("version", format_version);
     w.text("library");
     w.text(version);
     w.text("backend");
     w.text(@tagName(scheduler.backend));
+    w.pair("time_ns", clock.nowNs());
     w.text("options");
     w.map(option_names.len);
     inline for (option_names) |name| w.pair(name, @field(scheduler.options, name));
@@ -45,6 +48,8 @@ pub fn write(scheduler: *Scheduler, version: []const u8, buffer: []u8) usize {
     writeErrnos(&w, &.{&scheduler.outside_errnos});
     w.text("total");
     writeTotal(&w, scheduler);
+    w.text("recorders");
+    recorder_cbor.write(&w);
     return w.size;
 }
 

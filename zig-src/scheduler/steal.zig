@@ -2,6 +2,7 @@
 //! rules are in steal_policy.zig; here they meet queues and counters. On the searching shard's thread only.
 
 const std = @import("std");
+const assert = std.debug.assert;
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
 const Shard = @import("shard.zig").Shard;
@@ -34,6 +35,8 @@ pub const PollClock = struct {
     seen: []Seen,
     /// When a shard that has work of its own looks next.
     busy_look_ns: u64 = 0,
+    /// When the last scan's look is to be repeated, because a task will have taken long enough; 0: never.
+    again_ns: u64 = 0,
 
     const Seen = struct { sequence: u64 = 0, since_ns: u64 = 0 };
 
@@ -47,6 +50,7 @@ pub const PollClock = struct {
 
 /// True where something was taken: it is queued here.
 pub fn steal(shard: *Shard) bool {
+    assert(shard.isHere() and !shard.hasReady());
     if (shard.scheduler.shards.len == 1) return false;
     if (!search.takeGrant(shard) and !search.othersHaveWork(shard)) {
         if (shard.search.searching) search.end(shard);
@@ -61,11 +65,14 @@ pub fn steal(shard: *Shard) bool {
     const taken = scan(shard, now, false);
     shard.thief.policy.rotate();
     if (taken == 0) {
+        const again_ns = shard.thief.poll_clock.again_ns;
         shard.thief.policy.failed(now);
+        if (again_ns != 0) shard.thief.policy.lookAgain(again_ns);
         shard.counters.steal_failed_streak_max.max(shard.thief.policy.failed_streak);
         return false;
     }
     shard.thief.policy.succeeded();
+    if (shard.latency) |latency| latency.record(shard, .steal, clock.nowNs() -| now);
     return true;
 }
 
@@ -73,6 +80,7 @@ pub fn steal(shard: *Shard) bool {
 /// stuck in a task, whose queue would wait for as long. Outside of the count of searchers, which is about
 /// idle shards, and without a say in their pauses.
 pub fn stealBusy(shard: *Shard) void {
+    assert(shard.isHere());
     if (shard.scheduler.shards.len == 1 or shard.now_ns < shard.thief.poll_clock.busy_look_ns) return;
     shard.thief.poll_clock.busy_look_ns = shard.now_ns + limits.steal_busy_look_ns;
     if (!search.othersHaveWork(shard)) return;
@@ -85,6 +93,7 @@ pub fn stealBusy(shard: *Shard) void {
 /// Once it has given up the search it looks a last time: a task queued in between finds no
 /// searcher and a parked shard, or is found here.
 pub fn nextScanNs(shard: *Shard) u64 {
+    assert(shard.isHere());
     const never = std.math.maxInt(u64);
     if (shard.scheduler.shards.len == 1) return never;
     const cooling = shard.thief.policy.cooling(shard.now_ns);
@@ -101,6 +110,7 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
     var best: ?*Shard = null;
     var best_ns: u64 = 0;
     var empty: u32 = 0;
+    shard.thief.poll_clock.again_ns = 0;
     const probes = shard.thief.policy.probes();
     for (0..probes) |n| {
         const victim = &shard.scheduler.shards[shard.thief.policy.victim(@intCast(n))];
@@ -113,6 +123,9 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
             const saved = @TypeOf(shard.thief.policy).savedNs(view);
             if (best == null or saved > best_ns) best = victim;
             best_ns = @max(best_ns, saved);
+        } else if (shard.thief.policy.untilWorthNs(view)) |wait_ns| {
+            const again_ns = &shard.thief.poll_clock.again_ns;
+            again_ns.* = if (again_ns.* == 0) now_ns + wait_ns else @min(again_ns.*, now_ns + wait_ns);
         }
     }
     if (best) |victim| return take(shard, victim);
@@ -124,16 +137,19 @@ fn scan(shard: *Shard, now_ns: u64, busy: bool) usize {
 }
 
 fn look(shard: *Shard, victim: *Shard, now_ns: u64) View {
+    assert(victim != shard);
     const locked = if (shard.scheduler.interpreter) |interpreter| interpreter.locked else false;
     return .{
         .depth = victim.stealable.depth(),
         .task_ns = victim.published.task_ns.load(.monotonic),
         .stuck_ns = shard.thief.poll_clock.stuckNs(victim, now_ns),
+        .in_poll = shard.thief.poll_clock.seen[victim.id].sequence % 2 == 1,
         .stuck_only = locked and victim.published.runs_interpreted.load(.monotonic),
     };
 }
 
 fn take(shard: *Shard, victim: *Shard) usize {
+    assert(victim != shard);
     shard.counters.steal_attempts.add(1);
     var tasks: [batch_max]*Task = undefined;
     const count = victim.stealable.steal(tasks[0..shard.thief.policy.batch_size]);

@@ -16,6 +16,8 @@ pub const View = struct {
     task_ns: u64,
     /// How long it has been in its present task, ns; 0 between tasks.
     stuck_ns: u64,
+    /// It is in a task now.
+    in_poll: bool = true,
     /// Only that time counts: its tasks need a lock that the thief would need as well, or the thief
     /// has work of its own.
     stuck_only: bool,
@@ -78,9 +80,23 @@ pub const Policy = struct {
 
     pub fn worth(self: *const Policy, view: View) bool {
         assert(view.depth > 0);
+        return savedNs(view) > self.neededNs(view);
+    }
+
+    fn neededNs(self: *const Policy, view: View) u64 {
         const base: u64 = if (view.stuck_only) limits.steal_locked_interpreter_ns else limits.steal_migration_ns;
         const cost = base + self.fail_cost_ns * @min(self.failed_streak, limits.steal_streak_counted_max);
-        return savedNs(view) > cost + self.margin_ns;
+        return cost + self.margin_ns;
+    }
+
+    /// Only the victim's present task counts, and it has not taken long enough: how long until it has. A look
+    /// after the usual pause would mostly miss it, because tasks of a millisecond are over by then.
+    pub fn untilWorthNs(self: *const Policy, view: View) ?u64 {
+        if (!view.stuck_only or !view.in_poll or view.depth == 0 or self.worth(view)) return null;
+        // Where tasks are mostly short, this one is over as well: a wake-up for nothing.
+        if (view.task_ns != 0 and view.task_ns < limits.steal_locked_interpreter_ns / 2) return null;
+        // One more failure is counted by then.
+        return self.neededNs(view) + self.fail_cost_ns - view.stuck_ns + 1;
     }
 
     /// A scan took something: scan again whenever there is nothing to do.
@@ -88,6 +104,11 @@ pub const Policy = struct {
         self.failed_streak = 0;
         self.backoff = self.backoff_min;
         self.not_before_ns = 0;
+    }
+
+    /// After `failed`: a victim is worth a look at that time, though the pause may not be over.
+    pub fn lookAgain(self: *Policy, at_ns: u64) void {
+        self.not_before_ns = @min(self.not_before_ns, at_ns);
     }
 
     /// A scan took nothing: the pause doubles, within its bounds.
@@ -142,6 +163,31 @@ test "under a shared lock only a stuck victim counts" {
     try std.testing.expect(!testPolicy(.{}).worth(view));
     view.stuck_ns = 2 * std.time.ns_per_ms;
     try std.testing.expect(testPolicy(.{}).worth(view));
+}
+
+test "a look comes back when the victim's task has taken long enough" {
+    var policy = testPolicy(.{ .steal_fail_cost = 1 });
+    var view: View = .{ .depth = 3, .task_ns = 0, .stuck_ns = 0, .stuck_only = true };
+    const wait_ns = policy.untilWorthNs(view).?;
+    policy.failed(1000);
+    policy.backoff = 32;
+    policy.failed(1000);
+    policy.failed_streak = 1;
+    policy.lookAgain(1000 + wait_ns);
+    try std.testing.expect(policy.cooling(1000 + wait_ns - 1));
+    try std.testing.expect(!policy.cooling(1000 + wait_ns));
+    view.stuck_ns = wait_ns;
+    try std.testing.expect(policy.worth(view));
+    try std.testing.expectEqual(null, policy.untilWorthNs(view)); // It is worth it now.
+    view.stuck_ns = 0;
+    view.task_ns = 100_000;
+    try std.testing.expectEqual(null, policy.untilWorthNs(view)); // Tasks there are short.
+    view.task_ns = 900_000;
+    try std.testing.expect(policy.untilWorthNs(view) != null);
+    view.in_poll = false;
+    try std.testing.expectEqual(null, policy.untilWorthNs(view));
+    view = .{ .depth = 3, .task_ns = 1, .stuck_ns = 0, .stuck_only = false };
+    try std.testing.expectEqual(null, policy.untilWorthNs(view)); // Its queue counts, not its task alone.
 }
 
 test "a day of scans without result does not make a stuck shard keep its tasks" {

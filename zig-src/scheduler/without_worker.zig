@@ -4,6 +4,7 @@
 //! at all. On the shard's thread only.
 
 const std = @import("std");
+const assert = std.debug.assert;
 const linux = std.os.linux;
 const errors = @import("../base/errors.zig");
 const attempts = @import("../epoll/attempt.zig");
@@ -20,6 +21,7 @@ pub fn isMissing(self: *const Shard, op: *const Op, result: i32) bool {
 
 /// Null: it is under way again.
 pub fn retry(self: *Shard, op: *Op, result: i32) ?i32 {
+    assert(self.isHere() and op.phase == .flying);
     if (!op.asked_again) {
         op.asked_again = true;
         self.ring.push(&op.sqe) catch return makeHere(self, op, result);
@@ -29,6 +31,7 @@ pub fn retry(self: *Shard, op: *Op, result: i32) ?i32 {
 }
 
 fn makeHere(self: *Shard, op: *Op, result: i32) i32 {
+    assert(op.asked_again);
     self.counters.calls_made_here.add(1);
     const sqe = &op.sqe;
     const none = errors.negative(.AGAIN); // As for any thread that cannot be made.

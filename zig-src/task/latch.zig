@@ -57,6 +57,7 @@ pub const Latch = struct {
 
     /// The last touch of the waiter: who empties the list may free it.
     fn pushWoken(woken: *Atomic(?*Waiter), waiter: *Waiter) void {
+        assert(waiter.place == null);
         var first = woken.load(.monotonic);
         while (true) {
             waiter.next = first;
@@ -86,6 +87,7 @@ pub const Waiter = struct {
     woken_into: ?*Atomic(?*Waiter) = null,
 
     fn unlink(self: *Waiter) void {
+        assert(self.place.?.* == self);
         self.place.?.* = self.next;
         if (self.next) |next| next.place = self.place;
         self.place = null;

@@ -89,6 +89,7 @@ pub const OpTable = struct {
 
     /// A new op of `task`, linked to it.
     pub fn take(self: *OpTable, task: *Task, shard: *anyopaque) error{OutOfMemory}!*Op {
+        assert(!task.draining);
         if (self.free == null) try self.grow(shard);
         const op = self.free.?;
         assert(op.phase == .free);
@@ -119,6 +120,7 @@ pub const OpTable = struct {
 
     /// The op at a place, whatever it is now.
     pub fn at(self: *const OpTable, index: u32) *Op {
+        assert(index / limits.op_slab < self.slabs.items.len);
         return &self.slabs.items[index / limits.op_slab][index % limits.op_slab];
     }
 
@@ -142,6 +144,7 @@ pub const OpTable = struct {
 
     /// Gives the result to the task and frees the slot.
     pub fn consume(self: *OpTable, op: *Op) i32 {
+        assert(!op.is_timer or !op.timer.isSet());
         assert(op.phase == .ended);
         const result = op.result;
         self.release(op);
@@ -156,6 +159,7 @@ pub const OpTable = struct {
     }
 
     fn release(self: *OpTable, op: *Op) void {
+        assert(op.phase == .ended and op.owned_bytes == null);
         assert(self.taken > 0);
         if (op.prev) |prev| prev.next = op.next else op.task.ops = op.next;
         if (op.next) |next| next.prev = op.prev;
@@ -168,6 +172,7 @@ pub const OpTable = struct {
     }
 
     fn grow(self: *OpTable, shard: *anyopaque) error{OutOfMemory}!void {
+        assert(self.free == null);
         if (self.slabs.items.len == limits.op_slabs_max) return error.OutOfMemory;
         try self.slabs.ensureUnusedCapacity(gpa, 1);
         const slab = try gpa.alloc(Op, limits.op_slab);

@@ -37,6 +37,8 @@ pub const Task = struct {
     cancel_requested: Atomic(bool) = .init(false),
     kind: Kind,
     started: bool = false,
+    /// Since when it waits for its poll, where the scheduler's latencies are recorded.
+    queued_ns: u64 = 0,
     draining: bool = false,
     /// Runs although the runtime closes, and is not cancelled by that, but when all are cancelled again:
     /// it cleans up after a task that is still counted when it is spawned.

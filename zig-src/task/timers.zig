@@ -69,6 +69,7 @@ pub const Timers = struct {
     }
 
     fn removeAt(self: *Timers, index: u32) void {
+        assert(self.heap.items[index].index == index);
         const items = self.heap.items;
         items[index].index = idle;
         const last = items[items.len - 1];
@@ -81,6 +82,7 @@ pub const Timers = struct {
     }
 
     fn siftUp(self: *Timers, start: usize) void {
+        assert(start < self.heap.items.len);
         const items = self.heap.items;
         const timer = items[start];
         var index = start;
@@ -96,6 +98,7 @@ pub const Timers = struct {
     }
 
     fn siftDown(self: *Timers, start: usize) void {
+        assert(start < self.heap.items.len);
         const items = self.heap.items;
         const timer = items[start];
         var index = start;

@@ -37,6 +37,7 @@ test "constants" {
     try std.testing.expectEqual(header.SPARGIO_RUNTIME_NO_MSG_RING, options.flag_no_msg_ring);
     try std.testing.expectEqual(header.SPARGIO_RUNTIME_NO_SINGLE_ISSUER, options.flag_no_single_issuer);
     try std.testing.expectEqual(header.SPARGIO_RUNTIME_COOP_TASKRUN, options.flag_coop_taskrun);
+    try std.testing.expectEqual(header.SPARGIO_RUNTIME_SCHEDULER_LATENCY, options.flag_scheduler_latency);
     try std.testing.expectEqual(header.SPARGIO_ANY_CPU, options.any_cpu);
     try std.testing.expectEqual(header.SPARGIO_MSG_OUTSIDE, @import("../queue/lane.zig").outside);
     inline for (@typeInfo(Capabilities).@"struct".field_names, 0..) |name, bit| {

@@ -79,7 +79,7 @@ async def main(kind: str) -> None:
     server = await KINDS[kind](listener)
     announce(place)
     try:
-        # Not serve_forever(): rloop's serves a second time, and by that closes its listener.
+        # Not serve_forever(), as in asyncio_streams.py.
         await asyncio.get_running_loop().create_future()
     finally:
         del server

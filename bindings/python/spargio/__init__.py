@@ -7,7 +7,7 @@ are first used; :func:`preload` loads them all.
 
 from __future__ import annotations
 
-from . import boundary, extension, fs, io, net, process, signal, sync, tls, uring
+from . import boundary, extension, fs, io, latency, net, process, signal, sync, tls, uring
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -33,6 +33,7 @@ from .runtime import (
     RuntimeHandle,
     current_handle,
     current_shard,
+    current_task,
     main,
     run,
     run_local_on,
@@ -88,11 +89,13 @@ __all__ = (
     "boundary",
     "current_handle",
     "current_shard",
+    "current_task",
     "extension",
     "fs",
     "interval",
     "interval_at",
     "io",
+    "latency",
     "main",
     "move_on_after",
     "net",

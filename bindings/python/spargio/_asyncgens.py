@@ -64,12 +64,14 @@ def _attached(runtime: Runtime, shard: int, name: str | None) -> None:
     if _sniffio is not None:
         local.saved_sniffio = getattr(_sniffio, "name", None)
         _sniffio.name = "spargio"
+    _threads.idents[id(runtime), shard] = threading.get_ident()
     if name is not None:
         _threads.enter(name)
 
 
 def _detached(runtime: Runtime, shard: int) -> None:
     _forget()
+    _threads.idents.pop((id(runtime), shard), None)
     _threads.leave()
 
 
@@ -84,6 +86,7 @@ def _forget() -> None:
     if _sniffio is not None:
         _sniffio.name = local.saved_sniffio
     del local.runtime, local.saved_hooks, local.saved_depth
+    local.__dict__.pop("loop", None)  # Of spargio.anyio.
 
 
 # A child that was forked in a task is no shard: it may start a runtime of its own.

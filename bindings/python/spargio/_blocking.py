@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from ._ffi.core import Future, native
 from ._pool import Pool
+from ._wait import Persistence
 from .errors import CancelledError
 
 T = TypeVar("T")
@@ -78,17 +79,22 @@ async def to_its_end(begin: Callable[[], Awaitable[T]]) -> T:
     """Await what `begin` gives, and anew where this task is cancelled meanwhile: for what must have
     ended before the task goes on. The cancellation comes at the next await."""
     late: list[CancelledError] = []
-    while True:
-        try:
-            result = await begin()
-        except CancelledError as error:
-            late.append(error)
-        except Exception:
-            redeliver_all(late)
-            raise
-        else:
-            redeliver_all(late)
-            return result
+    persistence = Persistence()
+    try:
+        while True:
+            try:
+                result = await begin()
+            except CancelledError as error:
+                persistence.told(error)
+                late.append(error)
+            except Exception:
+                redeliver_all(late)
+                raise
+            else:
+                redeliver_all(late)
+                return result
+    finally:
+        persistence.end()
 
 
 def redeliver_all(late: list[CancelledError]) -> None:

@@ -19,6 +19,25 @@ def loads(data: bytes) -> Any:
     return value
 
 
+def split_last(data: bytes, key: str) -> tuple[dict[str, Any], bytes]:
+    """A map whose last key is `key`: all but that, decoded, and the bytes of its value.
+    ``ValueError`` where it is not."""
+    try:
+        if data[0] >> 5 != _MAP:
+            raise ValueError("a snapshot must be a map")
+        count, at = _item(bytes((data[0] & 31,)) + data[1:10], 0)
+        found: dict[str, Any] = {}
+        for _ in range(count - 1):
+            name, at = _item(data, at)
+            found[name], at = _item(data, at)
+        name, at = _item(data, at)
+    except IndexError:
+        raise ValueError(f"a snapshot of {len(data)} bytes is cut short") from None
+    if name != key:
+        raise ValueError(f"the last key of a snapshot must be {key!r}, got {name!r}")
+    return found, data[at:]
+
+
 def _item(data: bytes, at: int) -> tuple[Any, int]:
     """The value that begins at `at`, and where it ends."""
     first = data[at]

@@ -17,6 +17,7 @@ from time import monotonic
 from ._blocking import pool, redeliver_all
 from ._ffi import opcodes
 from ._ffi.core import native
+from ._wait import Persistence
 from .errors import CancelledError
 from .time import sleep
 
@@ -247,6 +248,7 @@ class Start:
         """A start that has begun is waited for, and the cancellation comes at the next await."""
         job = _starts.begin(self._run)
         late: list[CancelledError] = []
+        persistence = Persistence()
         try:
             while True:
                 try:
@@ -255,6 +257,7 @@ class Start:
                 except CancelledError as error:
                     if job.withdraw():
                         raise
+                    persistence.told(error)
                     late.append(error)
         except BaseException as error:
             job.abandon()
@@ -264,6 +267,7 @@ class Start:
                 redeliver_all(late)
             raise
         finally:
+            persistence.end()
             del job  # An error of its answer has this frame.
         redeliver_all(late)
         return self._started.pop()

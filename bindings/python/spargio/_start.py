@@ -11,6 +11,7 @@ from . import _watchdog
 from ._ffi import constants
 from ._ffi.core import Runtime, native
 
+_FOREVER_NS = (1 << 63) - 1
 _NAMES = {constants.BACKEND_IO_URING: "io_uring", constants.BACKEND_EPOLL: "epoll"}
 
 RAISE_MEMLOCK = (
@@ -33,6 +34,23 @@ def start(address: int, *, driven: bool, debug: bool, ring_entries: int) -> Runt
     if debug:
         _watchdog.start(runtime)
     return runtime
+
+
+def begin_beside(runtime: Runtime, *, monitored: bool, blocked_ms: int | None) -> None:
+    """The threads that answer who looks at it, and that log what blocks a shard."""
+    if monitored:
+        from . import _monitor
+
+        try:
+            _monitor.start(runtime)
+        except BaseException:
+            runtime.shutdown(_FOREVER_NS)
+            raise
+    if blocked_ms is not None:
+        from . import _blocked_log
+
+        seconds = blocked_ms / 1000
+        _watchdog.beside(runtime, lambda one: _blocked_log.watch(one, seconds), "spargio-blocked")
 
 
 def _report(reason: int, entries: int, wanted: int, call: str) -> None:

@@ -7,6 +7,9 @@ import os
 import sys
 import threading
 
+idents: dict[tuple[int, int], int] = {}
+"""(id of the runtime, shard) to ``threading.get_ident()`` of its thread, while that runs."""
+
 _local = threading.local()
 """``_local.thread`` on a thread of a shard: what stands for it in `threading`."""
 

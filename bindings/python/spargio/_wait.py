@@ -5,9 +5,9 @@ step can be interrupted: a finalizer or a signal handler comes before it or afte
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ._ffi.core import Future, native
+from ._ffi.core import NOTHING, Future, JoinHandle, native
 from .errors import CancelledError
 
 T = TypeVar("T")
@@ -17,6 +17,28 @@ ALL = (1 << 63) - 1
 
 MOST = (1 << 62) - 1
 """More than this no exchange counts, or needs to."""
+
+
+class Persistence:
+    """Of a wait that goes on although its task is cancelled. A cancellation that is held (anyio's)
+    would come at each of its awaits: it is told once, and then kept back until :meth:`end`."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: JoinHandle[Any] | None = None
+
+    def told(self, error: CancelledError) -> None:
+        """The wait goes on after this one."""
+        if self._task is None and getattr(error, "_scope", NOTHING) is None:
+            self._task = native.current_task()
+            native.keep_back(1)
+
+    def end(self) -> None:
+        """The wait is over. Nothing in another task, which closes a generator that was dropped."""
+        task, self._task = self._task, None
+        if task is not None and task is native.current_task():
+            native.keep_back(-1)
 
 
 def nothing(_: object) -> None:

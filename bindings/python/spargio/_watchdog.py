@@ -1,32 +1,38 @@
-"""Debug mode: a thread per runtime that says which task blocks a shard, and where it is."""
+"""Threads beside the shards of a runtime, which end with it; and that of debug mode, which says
+which task blocks a shard, and where it is."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from ._ffi.core import Runtime
 
-_threads: dict[Runtime, threading.Thread] = {}
+_threads: dict[Runtime, list[threading.Thread]] = {}
+
+
+def beside(runtime: Runtime, function: Callable[[Runtime], None], name: str) -> None:
+    """Run ``function(runtime)`` on a thread; it ends when the runtime has stopped."""
+    thread = threading.Thread(target=function, args=(runtime,), name=name, daemon=True)
+    _threads.setdefault(runtime, []).append(thread)
+    thread.start()
 
 
 def start(runtime: Runtime) -> None:
-    thread = threading.Thread(target=_watch, args=(runtime,), name="spargio-watch", daemon=True)
-    _threads[runtime] = thread
-    thread.start()
+    beside(runtime, _watch, "spargio-watch")
 
 
 def join(runtime: Runtime) -> None:
     """After the runtime has stopped: nothing of it runs Python any more."""
-    thread = _threads.pop(runtime, None)
-    if thread is not None:
+    for thread in _threads.pop(runtime, ()):
         thread.join()
 
 
 def leave(runtime: Runtime) -> None:
-    """For a thread that must not wait: it ends with the runtime, and holds that until then."""
+    """For a thread that must not wait: they end with the runtime, and hold that until then."""
     _threads.pop(runtime, None)
 
 

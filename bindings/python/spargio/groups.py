@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from ._blocking import redeliver_all, to_its_end
 from ._ffi.core import Future, JoinHandle, adopt, native
 from ._shared import Shared, counted
-from ._wait import ALL, wait
+from ._wait import ALL, Persistence, wait
 from .cancellation import CancellationToken, Scope
 from .errors import CancelledError, Overloaded, RuntimeClosed, TaskCancelled
 from .placement import TaskPlacement
@@ -355,14 +355,19 @@ class TaskGroup(Shared):
             self._errors.insert(0, exception)
         if exception is not None:
             self._abort()
-        while True:
-            try:
-                await self._wait()
-                break
-            except CancelledError as error:
-                if not self._scope.owns(error):
-                    outside.append(error)
-                    self._abort()
+        persistence = Persistence()
+        try:
+            while True:
+                try:
+                    await self._wait()
+                    break
+                except CancelledError as error:
+                    persistence.told(error)
+                    if not self._scope.owns(error):
+                        outside.append(error)
+                        self._abort()
+        finally:
+            persistence.end()
         self._scope.leave()
         self.token.cancel()  # Lets go of those who wait for it.
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ._ffi import constants, library
 from ._ffi.core import Runtime as NativeRuntime
 from ._records import dataclass
-from ._start import start
+from ._start import begin_beside, start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -115,6 +115,9 @@ class Options(TypedDict, total=False):
     io_uring_throughput_mode: int
     blocked_threshold_ms: int
     debug: bool
+    monitor: bool
+    scheduler_latency: bool
+    watchdog: bool
     stop_signals: Iterable[int]
 
 
@@ -128,6 +131,8 @@ class RuntimeBuilder:
         self._hot: list[int] = []
         self._coalesced: list[int] = []
         self._debug: bool | None = None
+        self._monitor: bool | None = None
+        self._watchdog: bool | None = None
         self._stop_signals: tuple[int, ...] = ()
 
     def shards(self, count: int) -> RuntimeBuilder:
@@ -316,6 +321,34 @@ class RuntimeBuilder:
         self._debug = enabled
         return self
 
+    def scheduler_latency(self, enabled: bool) -> RuntimeBuilder:
+        """The recorders ``spargio spawn`` (to the first poll), ``spargio wake`` (wake-up to poll),
+        ``spargio poll``, ``spargio pass`` and ``spargio steal`` have the scheduler's own latencies,
+        also per shard. Costs two clock reads and two records for each poll, some 0.1 us; default
+        off."""
+        return self._flag(
+            constants.RUNTIME_SCHEDULER_LATENCY, "scheduler_latency", enabled, when=True
+        )
+
+    def monitor(self, enabled: bool) -> RuntimeBuilder:
+        """The runtime answers ``spargio top`` and others on an abstract Unix socket that bears the
+        number of its process, from a thread of its own, to the same user and root only. Default:
+        off, but on where the environment's ``SPARGIO_MONITOR`` is 1."""
+        if not isinstance(enabled, bool):
+            raise TypeError(f"monitor is {enabled!r}: allowed is True or False")
+        self._monitor = enabled
+        return self
+
+    def watchdog(self, enabled: bool) -> RuntimeBuilder:
+        """A thread writes to the log of ``spargio`` when a shard does not come round for
+        ``blocked_threshold_ms``: the coroutine that keeps it, and the stack of its thread, at most
+        6 times a minute. It costs the tasks nothing. Default: off, but on where the environment's
+        ``SPARGIO_WATCHDOG`` is 1."""
+        if not isinstance(enabled, bool):
+            raise TypeError(f"watchdog is {enabled!r}: allowed is True or False")
+        self._watchdog = enabled
+        return self
+
     def stop_signals(self, numbers: Iterable[int]) -> RuntimeBuilder:
         """Signals that end ``run`` as Ctrl-C does, with ``SystemExit(128 + number)``: every task is
         cancelled and has ended when that is raised; one that comes again cancels again. In place of
@@ -338,12 +371,15 @@ class RuntimeBuilder:
         """For the start: whether debug mode is wanted."""
         if self._debug is not None:
             return self._debug
-        if sys.flags.dev_mode:
-            return True
-        return not sys.flags.ignore_environment and os.environ.get("SPARGIO_DEBUG", "0") not in (
-            "",
-            "0",
-        )
+        return sys.flags.dev_mode or _is_set("SPARGIO_DEBUG")
+
+    def is_monitored(self) -> bool:
+        """For the start: whether it can be looked at from outside."""
+        return _is_set("SPARGIO_MONITOR") if self._monitor is None else self._monitor
+
+    def is_watched(self) -> bool:
+        """For the start: whether the log says that a shard is blocked."""
+        return _is_set("SPARGIO_WATCHDOG") if self._watchdog is None else self._watchdog
 
     def build(self) -> Runtime:
         """A runtime in the background, which takes work from any thread."""
@@ -373,7 +409,10 @@ class RuntimeBuilder:
     def _start(self, *, driven: bool) -> NativeRuntime:
         """`driven`: by the calling thread, which is then shard 0."""
         wanted = self._options.ring_entries
-        return start(self.address(), driven=driven, debug=self.is_debug(), ring_entries=wanted)
+        runtime = start(self.address(), driven=driven, debug=self.is_debug(), ring_entries=wanted)
+        blocked_ms = self._options.blocked_threshold_ms if self.is_watched() else None
+        begin_beside(runtime, monitored=self.is_monitored(), blocked_ms=blocked_ms)
+        return runtime
 
     def _set(self, field: str, value: int, name: str | None = None) -> RuntimeBuilder:
         name = name or field
@@ -430,13 +469,16 @@ def _nearest(name: str) -> str:
     return f", maybe {found[0]!r} is meant" if found else ""
 
 
+def _is_set(variable: str) -> bool:
+    return not sys.flags.ignore_environment and os.environ.get(variable, "0") not in ("", "0")
+
+
 def _check_type(name: str, value: object, kind: type | tuple[type, ...], allowed: str) -> None:
     if isinstance(value, bool) or not isinstance(value, kind):
         raise TypeError(f"{name} is {value!r}: allowed is {allowed}")
 
 
+_NOT_OPTIONS = {"build", "apply", "address", "is_debug", "is_monitored", "is_watched"}
 OPTION_NAMES = tuple(
-    name
-    for name in vars(RuntimeBuilder)
-    if not name.startswith("_") and name not in ("build", "apply", "address", "is_debug")
+    name for name in vars(RuntimeBuilder) if not name.startswith("_") and name not in _NOT_OPTIONS
 )

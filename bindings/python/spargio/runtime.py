@@ -30,6 +30,7 @@ from .time import FOREVER_NS, nanoseconds
 if TYPE_CHECKING:
     from typing_extensions import TypeVarTuple, Unpack
 
+    from ._tasks import TaskInfo
     from .options import Options
     from .uring import UringNativeAny
 
@@ -49,6 +50,7 @@ __all__ = (
     "RuntimeHandle",
     "current_handle",
     "current_shard",
+    "current_task",
     "main",
     "run",
     "run_local_on",
@@ -60,8 +62,20 @@ P = ParamSpec("P")
 Coro = Coroutine[Any, Any, T]
 
 
+current_task = native.current_task
+"""The :class:`JoinHandle` of the task that runs here; None outside a spargio task."""
+
 current_shard = native.current_shard
 """The number of the shard that runs this task; ``RuntimeError`` outside a spargio task."""
+
+
+def _stack(handle: JoinHandle[Any], runtime: NativeRuntime) -> list[str]:
+    from ._tasks import stack_of_task
+
+    return stack_of_task(handle, runtime)
+
+
+ShardHooks.stack = staticmethod(_stack)
 
 
 class RuntimeHandle(Hints):
@@ -200,6 +214,16 @@ class RuntimeHandle(Hints):
     def stats_snapshot(self) -> RuntimeStats:
         """All counters now. Monotonic; take two and subtract. Not one instant across shards."""
         return RuntimeStats.from_cbor(self._runtime.stats())
+
+    def tasks(self, timeout: float = 1.0) -> Future[list[TaskInfo]]:
+        """What runs, in a while: each task that has begun, with its state, its age, what it waits
+        for and the stack of its awaits. Await it in a task, or ask its ``result()`` on a thread.
+        Each shard is asked between two polls, so tasks go on meanwhile; one that has not answered
+        after `timeout` seconds is blocked, and the stack of its thread is given instead. Tasks
+        that wait in a queue for their first poll are counted by ``stealable_queue_depth``."""
+        from ._tasks import tasks
+
+        return tasks(self._runtime, timeout)
 
     def shutdown(self) -> None:
         """Refuse new tasks and cancel those that run; does not wait. Idempotent."""

@@ -8,7 +8,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import support
 
 import spargio
 from spargio import fs
+from spargio.fs._stream import Chunk, News, feed, stream
 
 Main = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -422,6 +423,32 @@ def test_write_many(tmp_path: Path, options: dict[str, Any]) -> None:
         assert path.read_bytes() == data
 
 
+class One(Chunk[int, int]):
+    """A coroutine as a chunk of one."""
+
+    def __init__(self, item: tuple[int, Coroutine[Any, Any, int]], news: News) -> None:
+        super().__init__([item[0]], news)
+        self._coroutine = item[1]
+        self.start()
+
+    async def work(self) -> None:
+        self.results[0] = await self._coroutine
+        self.done.append(0)
+
+
+def in_order(
+    work: Iterable[tuple[int, Coroutine[Any, Any, int]]], window: int
+) -> AsyncGenerator[tuple[int, int], None]:
+    """What read_many and write_many are made of."""
+    return stream(
+        lambda news: feed(work, lambda item: item, news, window),
+        lambda items, news: One(items[0], news),
+        1,
+        window,
+        ordered=True,
+    )
+
+
 def test_an_error_of_one_ends_the_others_first() -> None:
     """They wait in their clean-up; the iterator raises only after that."""
     ended: list[int] = []
@@ -445,7 +472,7 @@ def test_an_error_of_one_ends_the_others_first() -> None:
     async def main() -> None:
         work = ((n, one(n)) for n in range(6))
         with pytest.raises(KeyError, match="the first"):
-            async for _ in fs._whole._in_order(work, 6):
+            async for _ in in_order(work, 6):
                 pass
         assert sorted(ended) == [1, 2, 3, 5]
 
@@ -474,7 +501,7 @@ def test_a_cancellation_while_the_others_end_comes_afterwards() -> None:
 
     async def consume() -> bool:
         with pytest.raises(KeyError, match="the first"):
-            async for _ in fs._whole._in_order(((n, one(n)) for n in range(3)), 3):
+            async for _ in in_order(((n, one(n)) for n in range(3)), 3):
                 pass
         assert sorted(ended) == [1, 2]
         return await support.cancelled_next()

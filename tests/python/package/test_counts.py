@@ -12,6 +12,8 @@ import spargio
 from spargio import boundary, fs, io, net, sync
 from spargio.extension import fs as fs_extension
 
+pytestmark = pytest.mark.any_backend
+
 
 class Five:
     """An integer of another library."""

@@ -17,6 +17,8 @@ import support
 import spargio
 from spargio import boundary, fs, io, net, process, signal, sync, uring
 
+pytestmark = pytest.mark.any_backend
+
 Given = Callable[[spargio.RuntimeHandle], Any]
 
 

@@ -14,6 +14,8 @@ import spargio
 from spargio import _records
 from spargio.fs import DuOptions, DuSummary, OpenOptions
 
+pytestmark = pytest.mark.any_backend
+
 
 def pair(decorator: Any) -> Any:
     class Point:

@@ -17,6 +17,8 @@ import support
 import spargio
 from spargio.uring import Opcode, Sqe
 
+pytestmark = pytest.mark.any_backend
+
 # A seccomp filter that answers the three calls of io_uring with an errno, as container runtimes have it
 # (seccomp(2), BPF): numbers of the calls are the same on every architecture since Linux 5.1.
 DENIED = """

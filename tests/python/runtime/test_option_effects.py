@@ -522,6 +522,36 @@ def test_io_uring_single_issuer() -> None:
 
 
 @support.needs_io_uring
+def test_monitor() -> None:
+    from spargio import monitor
+
+    with build(shards=1, monitor=True):
+        assert len(monitor.read_stats(os.getpid()).shards) == 1
+    with build(shards=1), pytest.raises(LookupError):
+        monitor.read_stats(os.getpid())
+
+
+def test_watchdog(caplog: pytest.LogCaptureFixture) -> None:
+    """More of it in python/look/test_watchdog.py."""
+
+    async def blocks() -> None:
+        end = time.monotonic() + support.LIMIT_S
+        while time.monotonic() < end and not caplog.records:
+            time.sleep(0.01)
+
+    with build(shards=1, watchdog=True, blocked_threshold_ms=30) as handle:
+        handle.spawn(blocks()).result(support.LIMIT_S)
+    assert "blocks shard 0" in caplog.records[0].getMessage()
+
+
+def test_scheduler_latency() -> None:
+    """More of it in python/look/test_scheduler_latency.py."""
+    with build(shards=1, scheduler_latency=True) as handle:
+        before = handle.stats_snapshot().recorders["spargio poll"].count
+        handle.spawn(nothing()).result(support.LIMIT_S)
+        assert handle.stats_snapshot().recorders["spargio poll"].count > before
+
+
 def test_io_uring_coop_taskrun() -> None:
     if not setup_flags() & DEFER_TASKRUN:
         pytest.skip("this kernel has no IORING_SETUP_DEFER_TASKRUN (6.1)")

@@ -13,6 +13,8 @@ import spargio
 from spargio import IdleStrategy
 from spargio.options import OPTION_NAMES
 
+pytestmark = pytest.mark.any_backend
+
 CPUS = sorted(os.sched_getaffinity(0))
 
 NUMBERS = {
@@ -39,6 +41,9 @@ OTHERS = {
     "thread_prefix",
     "thread_affinity",
     "debug",
+    "monitor",
+    "scheduler_latency",
+    "watchdog",
     "stop_signals",
     "idle_strategy",
     "msg_ring",
@@ -235,7 +240,17 @@ def test_254_tags_can_be_coalesced() -> None:
         spargio.RuntimeBuilder().coalesced_hot_msg_tags(range(255))
 
 
-@pytest.mark.parametrize("name", ["io_uring_single_issuer", "io_uring_coop_taskrun", "debug"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "io_uring_single_issuer",
+        "io_uring_coop_taskrun",
+        "debug",
+        "monitor",
+        "watchdog",
+        "scheduler_latency",
+    ],
+)
 def test_switches_take_a_bool(name: str) -> None:
     for enabled in (True, False):
         assert spargio.run(in_force, **{name: enabled})["shards"] == len(CPUS)

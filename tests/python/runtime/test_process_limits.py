@@ -11,6 +11,8 @@ import sys
 import pytest
 import support
 
+pytestmark = pytest.mark.any_backend
+
 needs_root = pytest.mark.skipif(
     os.getuid() != 0, reason="not root: cannot become a user without rings"
 )

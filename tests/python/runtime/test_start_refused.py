@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import support
 
+pytestmark = pytest.mark.any_backend
+
 SETUP, ENTER, REGISTER = 425, 426, 427
 ENABLE_RINGS = 12
 EVENTFD2, EPOLL_CREATE1, EPOLL_CTL, EPOLL_PWAIT = 290, 291, 233, 281

@@ -250,3 +250,51 @@ def test_a_snapshot_from_any_thread_at_any_time() -> None:
         with support.in_thread(snapshots), support.in_thread(snapshots):
             for _ in range(5):
                 load(handle)
+
+
+def test_an_interval_is_a_subtraction(options: dict[str, Any]) -> None:
+    with spargio.RuntimeBuilder().apply(**options).build() as handle:
+        load(handle, 50)
+        before = handle.stats_snapshot()
+        load(handle, 20)
+        after = handle.stats_snapshot()
+    interval = after - before
+    assert interval.spawn_accepted == 20
+    assert interval.time_ns == after.time_ns - before.time_ns > 0
+    assert interval.outside.spawn_accepted == 20
+    assert sum(shard.tasks_started for shard in interval.shards) == interval.tasks_started == 20
+    assert [shard.shard for shard in interval.shards] == [shard.shard for shard in after.shards]
+    for name in GAUGES | MAXIMA:  # True now, or a maximum: nothing to subtract.
+        assert getattr(interval, name) == getattr(after, name), name
+    assert (interval.shards[0] - interval.shards[0]).polls == 0
+    assert interval.options == after.options
+
+
+def test_only_the_earlier_snapshot_is_subtracted() -> None:
+    with spargio.Runtime.builder().shards(2).build() as handle:
+        before = handle.stats_snapshot()
+        load(handle, 20)
+        after = handle.stats_snapshot()
+    with spargio.Runtime.builder().shards(1).build() as handle:
+        other = handle.stats_snapshot()
+    with pytest.raises(ValueError, match="before must be the earlier snapshot"):
+        _ = before - after
+    with pytest.raises(ValueError, match="of 2 shards, got one of 1"):
+        _ = after - other
+    with pytest.raises(TypeError):
+        _ = after - 5  # type: ignore[operator]
+    with pytest.raises(TypeError):
+        _ = after - after.shards[0]
+
+
+def test_each_counter_is_declared() -> None:
+    """For people, editors and type checkers: every key has an attribute with words."""
+    with spargio.Runtime.builder().shards(1).build() as handle:
+        stats = handle.stats_snapshot()
+    declared = {
+        name for cls in spargio.ShardStats.__mro__ for name in vars(cls).get("__annotations__", ())
+    }
+    assert set(stats.as_dict()) <= declared
+    assert set(stats.outside.as_dict()) <= declared
+    with pytest.raises(AttributeError, match="no counter is named 'polls'"):
+        _ = stats.outside.polls

@@ -10,6 +10,8 @@ import pytest
 import spargio
 from spargio import _cbor
 
+pytestmark = pytest.mark.any_backend
+
 VALUES = [0, 23, 24, 255, 256, 65536, (1 << 64) - 1, "", "x" * 30, "\u00e4" * 300, [], {}]
 NESTED = {"a": VALUES, "b": {n: {"c": [n]} for n in range(300)}, "d": [[[]]]}
 
@@ -43,3 +45,16 @@ def test_more_bytes_are_refused() -> None:
         _cbor.loads(cbor2.dumps(1) + b"x")
     with pytest.raises(ValueError, match="a length without an end"):
         _cbor.loads(b"\x9f\xff")
+
+
+def test_the_last_value_may_stay_undecoded() -> None:
+    data = cbor2.dumps({"a": 1, "b": [1, 2], "recorders": [{"x": 5}]})
+    found, rest = _cbor.split_last(data, "recorders")
+    assert (found, _cbor.loads(rest)) == ({"a": 1, "b": [1, 2]}, [{"x": 5}])
+    with pytest.raises(ValueError, match="the last key of a snapshot must be 'a', got 'recorders'"):
+        _cbor.split_last(data, "a")
+    with pytest.raises(ValueError, match="must be a map"):
+        _cbor.split_last(cbor2.dumps([1]), "a")
+    for end in range(1, data.index(b"recorders")):
+        with pytest.raises(ValueError, match="cut short"):
+            _cbor.split_last(data[:end], "recorders")

@@ -56,6 +56,24 @@ def test_the_queue_of_a_stuck_shard_runs_elsewhere_in_time(shards: int) -> None:
 
 
 @pytest.mark.alone
+def test_tasks_of_a_millisecond_without_the_interpreter_are_shared() -> None:
+    """Each is over before a pause of the search is: a look comes back when it has taken long enough.
+    Without that a tenth of them moves."""
+
+    async def nap() -> None:
+        time.sleep(0.0008)
+
+    async def main(handle: spargio.RuntimeHandle) -> float:
+        before = handle.stats_snapshot()
+        for _ in range(10):
+            for job in [handle.spawn_stealable_on(0, nap()) for _ in range(64)]:
+                await job
+        interval = handle.stats_snapshot() - before
+        return interval.stealable_stolen / interval.stealable_executed
+
+    assert max(spargio.run(main, shards=2) for _ in range(3)) > 0.25
+
+
 def test_shards_that_are_never_out_of_work_take_it_too() -> None:
     greedy = Greedy()
     took = []

@@ -99,6 +99,7 @@ pub const meth_keywords: c_int = 0x02;
 pub const meth_noargs: c_int = 0x04;
 pub const meth_one: c_int = 0x08;
 pub const meth_class: c_int = 0x10;
+pub const meth_static: c_int = 0x20;
 pub const meth_fastcall: c_int = 0x80;
 
 pub const Visit = *const fn (?*Object, ?*anyopaque) callconv(.c) c_int;
@@ -119,10 +120,18 @@ const Api = struct {
     PyObject_VectorcallDict: *const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
     PyObject_VectorcallMethod: *const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
     PyObject_CallObject: *const fn (*Object, ?*Object) callconv(.c) ?*Object,
+    PyObject_GetAttr: *const fn (*Object, *Object) callconv(.c) ?*Object,
+    PyObject_SetAttr: *const fn (*Object, *Object, *Object) callconv(.c) c_int,
+    PyObject_GetIter: *const fn (*Object) callconv(.c) ?*Object,
+    PyByteArray_Size: *const fn (*Object) callconv(.c) isize,
+    PyByteArray_AsString: *const fn (*Object) callconv(.c) [*]u8,
+    PyByteArray_Resize: *const fn (*Object, isize) callconv(.c) c_int,
+    PySequence_DelSlice: *const fn (*Object, isize, isize) callconv(.c) c_int,
     PyObject_GetAttrString: *const fn (*Object, [*:0]const u8) callconv(.c) ?*Object,
     PyObject_SetAttrString: *const fn (*Object, [*:0]const u8, *Object) callconv(.c) c_int,
     PyObject_Free: *const fn (*anyopaque) callconv(.c) void,
     PyObject_GC_Del: *const fn (*anyopaque) callconv(.c) void,
+    PyObject_GC_IsTracked: *const fn (*Object) callconv(.c) c_int,
     PyObject_GC_Track: *const fn (*anyopaque) callconv(.c) void,
     PyObject_ClearWeakRefs: *const fn (*Object) callconv(.c) void,
     PyObject_GenericSetAttr: *const fn (*Object, *Object, ?*Object) callconv(.c) c_int,
@@ -195,6 +204,8 @@ const Api = struct {
     PyErr_NoMemory: *const fn () callconv(.c) ?*Object,
     _Py_NoneStruct: *Object,
     _Py_NotImplementedStruct: *Object,
+    _Py_TrueStruct: *Object,
+    _Py_FalseStruct: *Object,
     PyCoro_Type: *Object,
     PyTuple_Type: *Object,
     PyExc_BaseException: *const *Object,

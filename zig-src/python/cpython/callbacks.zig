@@ -43,6 +43,8 @@ const Table = struct {
     place: *Object,
     /// (runtime, shard) on the shard that looks for signals, now and then.
     signals: *Object,
+    /// (JoinHandle, runtime) -> list of lines: where its coroutine stands
+    stack: *Object,
     /// (errno, text or None, filename or None) -> OSError
     os_error: *Object,
     /// (result code) -> exception

@@ -379,11 +379,3 @@ fn kindOf(fd: i32, name: [:0]const u8, follow: bool) ?u8 {
     if (linux.errno(linux.statx(fd, name, flags, .{ .TYPE = true }, &info)) != .SUCCESS) return null;
     return @intCast(info.mode >> 12 & 15);
 }
-
-test "a tree that is deeper than what is open, twice wider than a block" {
-    // Exercised as a whole from tests/python/test_fs_trees.py; here: an empty path and none at all.
-    const t = std.testing;
-    var tree: Tree = .{ .options = .{} };
-    defer tree.close();
-    try t.expectEqual(linux.E.NOENT, try tree.open("/nonexistent/spargio", false));
-}

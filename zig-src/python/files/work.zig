@@ -138,3 +138,43 @@ pub const Removal = struct {
         return false;
     }
 };
+
+test "a branch that is deeper than what is kept open is walked, counted and removed" {
+    const t = std.testing;
+    const depth = 50;
+    var room: [64]u8 = undefined;
+    const top = try std.fmt.bufPrintSentinel(&room, "/tmp/spargio-tree-{d}", .{linux.gettid()}, 0);
+    var at: i32 = linux.AT.FDCWD;
+    for (0..depth) |n| {
+        const name: [*:0]const u8 = if (n == 0) top.ptr else "down";
+        try t.expectEqual(linux.E.SUCCESS, linux.errno(linux.mkdirat(at, name, 0o700)));
+        const below = linux.openat(at, name, .{ .DIRECTORY = true }, 0);
+        try t.expectEqual(linux.E.SUCCESS, linux.errno(below));
+        if (n > 0) _ = linux.close(at);
+        at = @intCast(below);
+        const file = linux.openat(at, "file", .{ .ACCMODE = .WRONLY, .CREAT = true }, 0o600);
+        try t.expectEqual(linux.E.SUCCESS, linux.errno(file));
+        _ = linux.close(@intCast(file));
+    }
+    _ = linux.close(at);
+    var stop: Stop = .init(false);
+    {
+        var tree: Tree = .{ .options = .{} };
+        defer tree.close();
+        try t.expectEqual(linux.E.SUCCESS, try tree.open(top, false));
+        var count: Count = .{ .one_file_system = false, .links_once = true };
+        try t.expectEqual(Outcome.done, try count.run(&tree, &stop));
+        try t.expectEqual(depth, count.sums.directories);
+        try t.expectEqual(depth, count.sums.files);
+        try t.expectEqual(0, count.sums.errors);
+    }
+    var tree: Tree = .{ .options = .{ .whole = true } };
+    defer tree.close();
+    try t.expectEqual(linux.E.SUCCESS, try tree.open(top, true));
+    var removal: Removal = .{};
+    defer removal.path.deinit(gpa);
+    try t.expectEqual(Outcome.done, try removal.run(&tree, &stop));
+    var gone: Tree = .{ .options = .{} };
+    defer gone.close();
+    try t.expectEqual(linux.E.NOENT, try gone.open(top, false));
+}

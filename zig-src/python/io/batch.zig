@@ -96,6 +96,7 @@ pub fn Batch(comptime Body: type) type {
             progress.again = false;
             if (!progress.cancelling and me.cancelWanted()) {
                 progress.cancelling = true;
+                me.cut = me.heldNow();
                 if (progress.busy > 0) shard.cancelOps(&me.task);
             }
             for (self.window()) |*slot| {

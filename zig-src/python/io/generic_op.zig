@@ -11,6 +11,7 @@ const callbacks = @import("../cpython/callbacks.zig");
 const object = @import("../cpython/object.zig");
 const single_await = @import("single_await.zig");
 const shown = @import("shown.zig");
+const CoreOp = @import("../../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("../task/py_task.zig").PyTask;
 const Shard = @import("../../scheduler/shard.zig").Shard;
@@ -37,54 +38,48 @@ const GenericOp = struct {
     vector: Vector,
     header: linux.msghdr,
 
-    const Type = object.TypeOf(GenericOp);
+    pub const Type = object.TypeOf(GenericOp);
 
-    fn step(instance: *Object, suspended: *bool) ?*Object {
-        const self = Type.body(instance);
-        const me = PyTask.demand("await of an operation") orelse {
-            single_await.ask(&self.state);
-            return null;
-        };
-        switch (single_await.seen(&self.state)) {
-            .new, .asked => {
-                if (me.cancelWanted()) {
-                    single_await.ask(&self.state);
-                    return me.raiseCancel();
-                }
-                if (!single_await.claim(&self.state)) return twice();
-                if (self.descriptor) |d| {
-                    const descriptor = Descriptor.Type.body(d);
-                    if (!descriptor.acquire()) {
-                        self.state = .finished;
-                        return null;
-                    }
-                    self.counted = true;
-                    if (self.sqe.opcode == .SENDMSG and !descriptor.claimWriter(me, &self.claimed)) {
-                        self.finish();
-                        return null;
-                    }
-                    self.sqe.fd = descriptor.fd;
-                }
-                return self.fly(me, instance, suspended);
-            },
-            .flying => {
-                if (me.op_owner != instance or me.op == null) return twice();
-                const op = me.op.?;
-                if (op.phase == .flying) { // Resumed by something else than its completion.
-                    suspended.* = true;
-                    return me.suspendForOp(op, instance, false);
-                }
-                const result = Shard.current().?.ops.consume(op);
-                me.op = null;
-                if (result >= 0) return self.succeeded(me, @intCast(result));
-                return self.failed(me, instance, -result, suspended);
-            },
-            .finished => return shown.raiseAwaitedBefore(self.opcodeName(), self.descriptor),
-        }
+    pub const noun = "an operation";
+
+    pub fn isShielded(_: *const GenericOp) bool {
+        return false;
     }
 
-    fn twice() ?*Object {
-        return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
+    pub fn mayBegin(_: *const GenericOp) bool {
+        return true;
+    }
+
+    pub fn cancelledBefore(_: *GenericOp, me: *PyTask) ?*Object {
+        return me.raiseCancel();
+    }
+
+    pub fn awaitedBefore(self: *const GenericOp) ?*Object {
+        return shown.raiseAwaitedBefore(self.opcodeName(), self.descriptor);
+    }
+
+    pub fn begin(self: *GenericOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+        if (self.descriptor) |d| {
+            const descriptor = Descriptor.Type.body(d);
+            if (!descriptor.acquire()) {
+                self.state = .finished;
+                return null;
+            }
+            self.counted = true;
+            if (self.sqe.opcode == .SENDMSG and !descriptor.claimWriter(me, &self.claimed)) {
+                self.finish();
+                return null;
+            }
+            self.sqe.fd = descriptor.fd;
+        }
+        return self.fly(me, instance, suspended);
+    }
+
+    pub fn completed(self: *GenericOp, me: *PyTask, op: *CoreOp, instance: *Object, suspended: *bool) ?*Object {
+        const result = Shard.current().?.ops.consume(op);
+        me.op = null;
+        if (result >= 0) return self.succeeded(me, @intCast(result));
+        return self.failed(me, instance, -result, suspended);
     }
 
     fn fly(self: *GenericOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
@@ -142,7 +137,9 @@ const GenericOp = struct {
 
     fn failed(self: *GenericOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
         const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
-        if ((number == .CANCELED or number == .INTR or self.isClosing()) and me.cancelWanted()) {
+        if ((number == .CANCELED and me.cancelReached()) or
+            ((number == .INTR or self.isClosing()) and me.cancelWanted()))
+        {
             self.finish();
             return me.raiseCancel();
         }
@@ -169,7 +166,7 @@ const GenericOp = struct {
     }
 
     /// The kernel is done with it, for good.
-    fn finish(self: *GenericOp) void {
+    pub fn finish(self: *GenericOp) void {
         self.state = .finished;
         if (self.counted) {
             self.counted = false;
@@ -179,12 +176,6 @@ const GenericOp = struct {
         for (&self.views) |*view| if (view.obj != null) py.PyBuffer_Release(view);
         self.vector.release();
         api.drop(&self.name);
-    }
-
-    /// close(): it is not to be awaited.
-    fn giveUp(instance: *Object) void {
-        const self = Type.body(instance);
-        if (single_await.claim(&self.state)) self.finish();
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -347,7 +338,8 @@ pub fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(
 }
 
 pub fn define() bool {
-    const Kinds = object.Coroutine(GenericOp.step, GenericOp.giveUp);
+    const Single = single_await.SingleOp(GenericOp);
+    const Kinds = object.Coroutine(Single.step, Single.giveUp);
     const S = struct {
         var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
     };

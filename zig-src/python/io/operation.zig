@@ -45,6 +45,46 @@ pub const Kind = enum(u8) {
     close,
 };
 
+/// What a kind of operation is. A new one has its row here and its arm in `launch`.
+const Row = struct {
+    transfers: bool = false,
+    /// What a cancelled read left comes first, and a close elsewhere is no end of the stream.
+    reads: enum { never, of_pipes, always } = .never,
+    writes: bool = false,
+    /// Goes on until all is transferred. A write that is cut short is told how much was.
+    whole: bool = false,
+    /// Not to be cancelled: a half-finished close would leave the descriptor open.
+    shielded: bool = false,
+    /// What the await gives.
+    result: enum { none, count, bytes, descriptor } = .none,
+};
+
+const rows = table: {
+    const receive: Row = .{ .transfers = true, .reads = .always, .result = .bytes };
+    const read: Row = .{ .transfers = true, .reads = .of_pipes, .result = .bytes };
+    const write: Row = .{ .transfers = true, .writes = true, .result = .count };
+    const write_all: Row = .{ .transfers = true, .writes = true, .whole = true };
+    break :table std.enums.directEnumArray(Kind, Row, 0, .{
+        .sleep = .{},
+        .nop = .{},
+        .open = .{ .result = .descriptor },
+        .read_at = read,
+        .read_at_into = .{ .transfers = true, .reads = .of_pipes, .result = .count },
+        .write_at = write,
+        .write_all_at = write_all,
+        .fsync = .{},
+        .accept = .{ .result = .descriptor },
+        .recv = receive,
+        .recv_into = .{ .transfers = true, .reads = .always, .result = .count },
+        .read_exactly = .{ .transfers = true, .reads = .always, .whole = true, .result = .bytes },
+        .send = write,
+        .write_all = write_all,
+        .write_all_zero_copy = write_all,
+        .shutdown = .{},
+        .close = .{ .shielded = true },
+    });
+};
+
 pub const PyOp = struct {
     kind: Kind,
     state: single_await.State,
@@ -68,7 +108,7 @@ pub const PyOp = struct {
     argument: u64,
     mode: u32,
 
-    const Type = object.TypeOf(PyOp);
+    pub const Type = object.TypeOf(PyOp);
 
     pub fn create(kind: Kind, descriptor: ?*Object) ?*PyOp {
         const instance = Type.create() orelse return null;
@@ -79,68 +119,64 @@ pub const PyOp = struct {
         return self;
     }
 
-    fn step(instance: *Object, suspended: *bool) ?*Object {
-        const self = Type.body(instance);
-        const me = PyTask.demand("await of an operation") orelse {
-            single_await.ask(&self.state);
-            return null;
-        };
-        switch (single_await.seen(&self.state)) {
-            .new, .asked => {
-                const shielded = self.kind == .close;
-                if (!shielded and me.cancelWanted()) {
-                    single_await.ask(&self.state);
-                    _ = me.raiseCancel();
-                    if (self.writesAll()) callbacks.sayWritten(0);
-                    return null;
-                }
-                if (!single_await.claim(&self.state)) return twice();
-                if (!self.begin(me)) return self.finished();
-                // A receive of nothing would wait for data all the same. An empty message is one.
-                if (self.length == 0 and self.transfers() and !self.isOfMessages()) return self.succeeded(0);
-                if (self.kind == .accept) if (self.acceptedAhead()) |fd| return self.succeeded(fd);
-                if (self.reads()) {
-                    if (!self.takeLeftover()) return self.finished();
-                    if (self.progress == self.length) return self.succeeded(self.progress);
-                    if (self.progress > 0 and self.kind != .read_exactly) return self.succeeded(self.progress);
-                }
-                if (self.fromCache()) |count| return self.succeeded(count);
-                return self.fly(me, instance, suspended);
-            },
-            .flying => {
-                // The task that started it, and no later one at the same address, owns it.
-                if (me.op_owner != instance or me.op == null) return twice();
-                const op = me.op.?;
-                if (op.phase == .flying) { // Resumed by something else than its completion.
-                    suspended.* = true;
-                    return me.suspendForOp(op, instance, self.kind == .close);
-                }
-                const shard = Shard.current().?;
-                const picked = provided_buffers.idOf(op.cqe_flags);
-                const recalled = self.kind == .accept and op.cancel_sent;
-                const result = shard.ops.consume(op);
-                me.op = null;
-                if (picked) |id| {
-                    const taken = result < 0 or self.takeProvided(shard, id, @intCast(result));
-                    shard.buffers.ready.giveBack(id);
-                    if (!taken) return self.finished();
-                }
-                if (result < 0 and recalled and !me.cancelWanted() and !self.isClosing()) {
-                    if (self.acceptedAhead()) |fd| return self.succeeded(fd);
-                    return self.fly(me, instance, suspended);
-                }
-                return self.ended(me, instance, result, suspended);
-            },
-            .finished => return shown.raiseAwaitedBefore(@tagName(self.kind), self.descriptor),
-        }
+    pub const noun = "an operation";
+
+    fn row(self: *const PyOp) *const Row {
+        return &rows[@backingInt(self.kind)];
     }
 
-    fn twice() ?*Object {
-        return api.raise(py.PyExc_RuntimeError.*, "an operation is awaited by two tasks");
+    pub fn isShielded(self: *const PyOp) bool {
+        return self.row().shielded;
+    }
+
+    pub fn mayBegin(_: *const PyOp) bool {
+        return true;
+    }
+
+    pub fn cancelledBefore(self: *PyOp, me: *PyTask) ?*Object {
+        _ = me.raiseCancel();
+        if (self.writesAll()) callbacks.sayWritten(0);
+        return null;
+    }
+
+    pub fn awaitedBefore(self: *const PyOp) ?*Object {
+        return shown.raiseAwaitedBefore(@tagName(self.kind), self.descriptor);
+    }
+
+    pub fn begin(self: *PyOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+        if (!self.enter(me)) return self.finished();
+        // A receive of nothing would wait for data all the same. An empty message is one.
+        if (self.length == 0 and self.row().transfers and !self.isOfMessages()) return self.succeeded(0);
+        if (self.kind == .accept) if (self.acceptedAhead()) |fd| return self.succeeded(fd);
+        if (self.reads()) {
+            if (!self.takeLeftover()) return self.finished();
+            if (self.progress == self.length) return self.succeeded(self.progress);
+            if (self.progress > 0 and self.kind != .read_exactly) return self.succeeded(self.progress);
+        }
+        if (self.fromCache()) |count| return self.succeeded(count);
+        return self.fly(me, instance, suspended);
+    }
+
+    pub fn completed(self: *PyOp, me: *PyTask, op: *CoreOp, instance: *Object, suspended: *bool) ?*Object {
+        const shard = Shard.current().?;
+        const provided = provided_buffers.idOf(op.cqe_flags);
+        const recalled = self.kind == .accept and op.cancel_sent;
+        const result = shard.ops.consume(op);
+        me.op = null;
+        if (provided) |id| {
+            const taken = result < 0 or self.takeProvided(shard, id, @intCast(result));
+            shard.buffers.ready.giveBack(id);
+            if (!taken) return self.finished();
+        }
+        if (result < 0 and recalled and !me.cancelWanted() and !self.isClosing()) {
+            if (self.acceptedAhead()) |fd| return self.succeeded(fd);
+            return self.fly(me, instance, suspended);
+        }
+        return self.ended(me, instance, result, suspended);
     }
 
     /// Before the first launch. False: it is over already, with an exception or with None.
-    fn begin(self: *PyOp, me: *PyTask) bool {
+    fn enter(self: *PyOp, me: *PyTask) bool {
         const instance = self.descriptor orelse return true;
         const descriptor = Descriptor.Type.body(instance);
         if (self.kind == .close) {
@@ -149,17 +185,13 @@ pub const PyOp = struct {
         }
         if (!descriptor.acquire()) return false;
         self.counted = true;
-        if (!self.writes() or descriptor.claimWriter(me, &self.claimed)) return true;
+        if (!self.row().writes or descriptor.claimWriter(me, &self.claimed)) return true;
         self.finish();
         return false;
     }
 
-    fn writes(self: *const PyOp) bool {
-        return self.kind == .send or self.kind == .write_at or self.writesAll();
-    }
-
     fn isSocketTransfer(self: *const PyOp) bool {
-        const of_sockets = self.kind == .accept or self.transfers();
+        const of_sockets = self.kind == .accept or self.row().transfers;
         return of_sockets and Descriptor.Type.body(self.descriptor.?).kind.isSocket();
     }
 
@@ -172,26 +204,15 @@ pub const PyOp = struct {
         return @intCast(Descriptor.Type.body(self.descriptor.?).takeAccepted() orelse return null);
     }
 
-    fn transfers(self: *const PyOp) bool {
-        return switch (self.kind) {
-            .sleep, .nop, .open, .fsync, .accept, .shutdown, .close => false,
-            else => true,
-        };
-    }
-
-    /// Goes on until all is written: where it is cut short, it is told how much was.
     fn writesAll(self: *const PyOp) bool {
-        return switch (self.kind) {
-            .write_all, .write_all_zero_copy, .write_all_at => true,
-            else => false,
-        };
+        return self.row().writes and self.row().whole;
     }
 
     fn reads(self: *const PyOp) bool {
-        return switch (self.kind) {
-            .recv, .recv_into, .read_exactly => true,
-            .read_at, .read_at_into => Descriptor.Type.body(self.descriptor.?).kind == .pipe,
-            else => false,
+        return switch (self.row().reads) {
+            .never => false,
+            .of_pipes => Descriptor.Type.body(self.descriptor.?).kind == .pipe,
+            .always => true,
         };
     }
 
@@ -249,7 +270,7 @@ pub const PyOp = struct {
         };
         if (self.counted) op.descriptor_users = &Descriptor.Type.body(self.descriptor.?).users;
         suspended.* = true;
-        return me.suspendForOp(op, instance, self.kind == .close);
+        return me.suspendForOp(op, instance, self.isShielded());
     }
 
     /// Another round. Those under way were ended by the close, so that one begun after it would not be.
@@ -261,7 +282,7 @@ pub const PyOp = struct {
     fn launch(self: *PyOp, task: *Task) fs.Error!*CoreOp {
         const shard = Shard.current().?;
         const fd = if (self.descriptor) |d| Descriptor.Type.body(d).fd else -1;
-        if (self.polls) return net.poll(shard, task, fd, if (self.writes()) linux.POLL.OUT else linux.POLL.IN);
+        if (self.polls) return net.poll(shard, task, fd, if (self.row().writes) linux.POLL.OUT else linux.POLL.IN);
         if (self.selects_buffer) {
             if (shard.providedBuffers() != null) return net.recvProvided(shard, task, fd, self.length, self.drained());
             if (!self.makeRoom()) return error.OutOfMemory;
@@ -307,34 +328,29 @@ pub const PyOp = struct {
             self.finish();
             return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
         }
-        switch (self.kind) {
-            .write_all, .write_all_zero_copy, .write_all_at, .read_exactly => {
-                self.progress += count;
-                if (self.progress == self.length) return self.succeeded(count);
-                if (count > 0) {
-                    if (me.cancelWanted()) return self.cancelled(me);
-                    return self.again(me, instance, suspended);
-                }
-                if (self.kind == .read_exactly) return self.incomplete();
-                // A write that takes nothing would go round for ever.
-                return self.failed(me, instance, @backingInt(linux.E.IO), suspended);
-            },
-            else => return self.succeeded(count),
+        if (!self.row().whole) return self.succeeded(count);
+        self.progress += count;
+        if (self.progress == self.length) return self.succeeded(count);
+        if (count > 0) {
+            if (me.cancelWanted()) return self.cancelled(me);
+            return self.again(me, instance, suspended);
         }
+        if (self.kind == .read_exactly) return self.incomplete();
+        // A write that takes nothing would go round for ever.
+        return self.failed(me, instance, @backingInt(linux.E.IO), suspended);
     }
 
     fn succeeded(self: *PyOp, count: usize) ?*Object {
-        switch (self.kind) {
-            .recv, .recv_into, .read_exactly => Descriptor.Type.body(self.descriptor.?).received(count, self.length),
-            else => {},
-        }
-        const value: ?*Object = switch (self.kind) {
-            .sleep, .nop, .fsync, .shutdown, .close, .write_all, .write_all_zero_copy, .write_all_at => api.none(),
-            .send, .write_at, .recv_into, .read_at_into => py.PyLong_FromLongLong(@intCast(count)),
-            .recv, .read_at => self.takeBytes(count),
-            .read_exactly => self.takeBytes(self.length),
-            .accept => Descriptor.create(@intCast(count), .stream, null),
-            .open => Descriptor.create(@intCast(count), .file, self.held),
+        const kind = self.row();
+        if (kind.reads == .always) Descriptor.Type.body(self.descriptor.?).received(count, self.length);
+        const value: ?*Object = switch (kind.result) {
+            .none => api.none(),
+            .count => py.PyLong_FromLongLong(@intCast(count)),
+            .bytes => self.takeBytes(if (kind.whole) self.length else count),
+            .descriptor => if (self.kind == .accept)
+                Descriptor.create(@intCast(count), .stream, null)
+            else
+                Descriptor.create(@intCast(count), .file, self.held),
         };
         self.finish();
         return value;
@@ -383,7 +399,7 @@ pub const PyOp = struct {
     fn failed(self: *PyOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
         const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
         switch (number) {
-            .CANCELED => if (me.cancelWanted()) return self.cancelled(me),
+            .CANCELED => if (me.cancelReached()) return self.cancelled(me),
             .INTR => {
                 if (me.cancelWanted()) return self.cancelled(me);
                 return self.again(me, instance, suspended);
@@ -444,7 +460,7 @@ pub const PyOp = struct {
     }
 
     /// The kernel is done with it, for good.
-    fn finish(self: *PyOp) void {
+    pub fn finish(self: *PyOp) void {
         self.state = .finished;
         if (self.counted) {
             self.counted = false;
@@ -457,12 +473,6 @@ pub const PyOp = struct {
         }
         self.view = null;
         api.drop(&self.held);
-    }
-
-    /// close(): it is not to be awaited.
-    fn giveUp(instance: *Object) void {
-        const self = Type.body(instance);
-        if (single_await.claim(&self.state)) self.finish();
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -554,7 +564,8 @@ pub fn giveBack(awaitable: *Object, value: *Object) void {
 }
 
 pub fn define() bool {
-    const Kinds = object.Coroutine(PyOp.step, PyOp.giveUp);
+    const Single = single_await.SingleOp(PyOp);
+    const Kinds = object.Coroutine(Single.step, Single.giveUp);
     const S = struct {
         var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
     };

@@ -1,5 +1,12 @@
 //! What an await starts and no second one may: the first to claim it owns it. Without an interpreter's
-//! lock, tasks of two shards may await one object at the same time.
+//! lock, tasks of two shards may await one object at the same time. `SingleOp` is the whole of that for an
+//! object that is one operation at a time.
+
+const api = @import("../cpython/api.zig");
+const CoreOp = @import("../../task/op.zig").Op;
+const PyTask = @import("../task/py_task.zig").PyTask;
+const Object = api.Object;
+const py = &api.py;
 
 /// `asked`: awaited, by a task that was cancelled at once. It may be awaited again.
 pub const State = enum(u8) { new, asked, flying, finished };
@@ -21,4 +28,60 @@ pub fn ask(state: *State) void {
 
 fn swap(state: *State, from: State, to: State) bool {
     return @cmpxchgStrong(State, state, from, to, .acq_rel, .acquire) == null;
+}
+
+/// The step of an object that one task awaits once. `Body`: an object's, with a `state`, and
+/// - `noun`: "an operation", for errors;
+/// - `isShielded()`: it is not to be cancelled;
+/// - `cancelledBefore(me)`: the task was cancelled before it began; raises that;
+/// - `mayBegin()`: false with an exception set: it may be awaited again;
+/// - `begin(me, instance, suspended)`: it is this task's: starts it, or ends it;
+/// - `completed(me, op, instance, suspended)`: its operation has ended: a value, an exception, or another round;
+/// - `awaitedBefore()`: raises that;
+/// - `finish()`: the kernel is done with it, for good.
+pub fn SingleOp(comptime Body: type) type {
+    return struct {
+        pub fn step(instance: *Object, suspended: *bool) ?*Object {
+            const self = Body.Type.body(instance);
+            const me = PyTask.demand("await of " ++ Body.noun) orelse {
+                ask(&self.state);
+                return null;
+            };
+            switch (seen(&self.state)) {
+                .new, .asked => {
+                    if (!self.isShielded() and me.cancelWanted()) {
+                        ask(&self.state);
+                        return self.cancelledBefore(me);
+                    }
+                    if (!self.mayBegin()) {
+                        ask(&self.state);
+                        return null;
+                    }
+                    if (!claim(&self.state)) return twice();
+                    return self.begin(me, instance, suspended);
+                },
+                .flying => {
+                    // The task that started it, and no later one at the same address, owns it.
+                    if (me.op_owner != instance) return twice();
+                    const op: *CoreOp = me.op orelse return twice();
+                    if (op.phase == .flying) { // Resumed by something else than its completion.
+                        suspended.* = true;
+                        return me.suspendForOp(op, instance, self.isShielded());
+                    }
+                    return self.completed(me, op, instance, suspended);
+                },
+                .finished => return self.awaitedBefore(),
+            }
+        }
+
+        fn twice() ?*Object {
+            return api.raise(py.PyExc_RuntimeError.*, Body.noun ++ " is awaited by two tasks");
+        }
+
+        /// close(): it is not to be awaited.
+        pub fn giveUp(instance: *Object) void {
+            const self = Body.Type.body(instance);
+            if (claim(&self.state)) self.finish();
+        }
+    };
 }

@@ -12,6 +12,7 @@ const single_await = @import("single_await.zig");
 const shown = @import("shown.zig");
 const user_sqe = @import("../../ops/user_sqe.zig");
 const PyRuntime = @import("../task/py_runtime.zig").PyRuntime;
+const CoreOp = @import("../../task/op.zig").Op;
 const PyTask = @import("../task/py_task.zig").PyTask;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Sqe = @import("../../ring/ring.zig").Sqe;
@@ -24,60 +25,52 @@ const Submission = struct {
     /// A tuple of what the kernel reads and writes.
     keep: ?*Object,
 
-    const Type = object.TypeOf(Submission);
+    pub const Type = object.TypeOf(Submission);
 
-    fn step(instance: *Object, suspended: *bool) ?*Object {
-        const self = Type.body(instance);
-        const me = PyTask.demand("await of an SQE") orelse {
-            single_await.ask(&self.state);
-            return null;
-        };
-        switch (single_await.seen(&self.state)) {
-            .new, .asked => {
-                single_await.ask(&self.state);
-                if (me.cancelWanted()) return me.raiseCancel();
-                if (!user_sqe.supported(Shard.current().?, &self.sqe)) {
-                    var text: [96]u8 = undefined;
-                    const opcode = self.sqe.opcode;
-                    const said = std.fmt.bufPrint(&text, "opcode {d} (IORING_OP_{t}) needs io_uring: the backend " ++
-                        "is epoll", .{ @backingInt(opcode), opcode }) catch unreachable;
-                    return callbacks.raiseErrno(@backingInt(linux.E.OPNOTSUPP), said, null);
-                }
-                if (!single_await.claim(&self.state)) return twice();
-                const op = user_sqe.submit(Shard.current().?, &me.task, &self.sqe) catch {
-                    self.state = .finished;
-                    return py.PyErr_NoMemory();
-                };
-                suspended.* = true;
-                return me.suspendForOp(op, instance, false);
-            },
-            .flying => {
-                if (me.op_owner != instance or me.op == null) return twice();
-                const op = me.op.?;
-                if (op.phase == .flying) { // Resumed by something else than its completion.
-                    suspended.* = true;
-                    return me.suspendForOp(op, instance, false);
-                }
-                return self.finish(me);
-            },
-            .finished => return api.raise(py.PyExc_RuntimeError.*, "an SQE can be awaited once"),
-        }
+    pub const noun = "an SQE";
+
+    pub fn isShielded(_: *const Submission) bool {
+        return false;
     }
 
-    fn twice() ?*Object {
-        return api.raise(py.PyExc_RuntimeError.*, "an SQE is awaited by two tasks");
+    pub fn mayBegin(self: *const Submission) bool {
+        if (user_sqe.supported(Shard.current().?, &self.sqe)) return true;
+        var text: [96]u8 = undefined;
+        const opcode = self.sqe.opcode;
+        const said = std.fmt.bufPrint(&text, "opcode {d} (IORING_OP_{t}) needs io_uring: the backend is epoll", .{
+            @backingInt(opcode), opcode,
+        }) catch unreachable;
+        _ = callbacks.raiseErrno(@backingInt(linux.E.OPNOTSUPP), said, null);
+        return false;
+    }
+
+    pub fn cancelledBefore(_: *Submission, me: *PyTask) ?*Object {
+        return me.raiseCancel();
+    }
+
+    pub fn awaitedBefore(_: *const Submission) ?*Object {
+        return api.raise(py.PyExc_RuntimeError.*, "an SQE can be awaited once");
+    }
+
+    pub fn begin(self: *Submission, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+        const op = user_sqe.submit(Shard.current().?, &me.task, &self.sqe) catch {
+            self.state = .finished;
+            return py.PyErr_NoMemory();
+        };
+        suspended.* = true;
+        return me.suspendForOp(op, instance, false);
     }
 
     /// (res, flags), or the cancellation where that is what ended it.
-    fn finish(self: *Submission, me: *PyTask) ?*Object {
-        const flags = me.op.?.cqe_flags;
-        const result = Shard.current().?.ops.consume(me.op.?);
+    pub fn completed(self: *Submission, me: *PyTask, op: *CoreOp, _: *Object, _: *bool) ?*Object {
+        const flags = op.cqe_flags;
+        const result = Shard.current().?.ops.consume(op);
         me.op = null;
-        self.state = .finished;
-        api.drop(&self.keep);
+        self.finish();
         const cancelled = errors.negative(.CANCELED);
         const interrupted = errors.negative(.INTR);
-        if ((result == cancelled or result == interrupted) and me.cancelWanted()) return me.raiseCancel();
+        if ((result == cancelled and me.cancelReached()) or (result == interrupted and me.cancelWanted()))
+            return me.raiseCancel();
         const tuple = py.PyTuple_New(2) orelse return null;
         for ([_]i64{ result, flags }, 0..) |part, i| {
             const number = py.PyLong_FromLongLong(part) orelse {
@@ -89,10 +82,7 @@ const Submission = struct {
         return tuple;
     }
 
-    /// close(): it is not to be awaited.
-    fn giveUp(instance: *Object) void {
-        const self = Type.body(instance);
-        if (!single_await.claim(&self.state)) return;
+    pub fn finish(self: *Submission) void {
         self.state = .finished;
         api.drop(&self.keep);
     }
@@ -171,7 +161,8 @@ pub fn countViolation(_: ?*Object, given: *Object) callconv(.c) ?*Object {
 }
 
 pub fn define() bool {
-    const Kinds = object.Coroutine(Submission.step, Submission.giveUp);
+    const Single = single_await.SingleOp(Submission);
+    const Kinds = object.Coroutine(Single.step, Single.giveUp);
     const S = struct {
         var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
     };

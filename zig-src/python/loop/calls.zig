@@ -40,7 +40,7 @@ pub fn callSoon(instance: *Object, args: [*]const *Object, count: isize, names: 
 /// By far the most: nothing to be checked, and the caller's context.
 fn callPlainly(self: *Loop, args: []const *Object) ?*Object {
     const context = py.PyContext_CopyCurrent() orelse return null;
-    const handle = Handle.make(self, args[0], args[1..], context) orelse return null;
+    const handle = Handle.makeQueued(self, args[0], args[1..], context) orelse return null;
     if (!interpreter.locked and self.hasInbox()) self.takeInbox(); // What came before stays before.
     if (!pushHandle(self, handle)) return null;
     return handle.objectOf();
@@ -115,7 +115,7 @@ pub fn handleOf(
     const given = contextOf(name, args + n, names) orelse return null;
     if ((self.closed or self.debug) and !check(self, name, args[0])) return null;
     const context = if (given == py._Py_NoneStruct) py.PyContext_CopyCurrent() orelse return null else api.ref(given);
-    return Handle.make(self, args[0], args[1..n], context);
+    return Handle.makeQueued(self, args[0], args[1..n], context);
 }
 
 /// Borrowed: the keyword `context`, or None.

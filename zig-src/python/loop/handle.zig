@@ -17,6 +17,10 @@ const py = &api.py;
 
 pub const inline_args = 3;
 
+/// The loop that lets go of a handle which has run: one that nobody else has goes to its list of free ones.
+/// Guarded by the interpreter's lock, and unused without one.
+var releasing: ?*Loop = null;
+
 /// A run handle has given up callback, arguments and context. One of a descriptor runs again and again.
 /// Who moves it away from `pending` is the one that empties it.
 pub const State = enum(u8) { pending, running, done };
@@ -60,16 +64,45 @@ pub const Handle = extern struct {
 
     /// Takes over the reference to the context, the others are borrowed; null with the exception set.
     pub fn make(loop: *Loop, callback: *Object, args: []const *Object, context: *Object) ?*Handle {
-        const instance = loop.takeFree() orelse Type.create() orelse {
+        const self = makeQueued(loop, callback, args, context) orelse return null;
+        self.track();
+        return self;
+    }
+
+    /// For the queue of the loop. While the loop runs, the collector need not know of it: the loop holds it
+    /// until its run, after which it holds nothing. Many that wait would be gone through again and again.
+    pub fn makeQueued(loop: *Loop, callback: *Object, args: []const *Object, context: *Object) ?*Handle {
+        const instance = loop.takeFree() orelse create() orelse {
             py.Py_DecRef(context);
             return null;
         };
         const self = of(instance);
-        if (!self.fill(loop, callback, args, context)) {
-            py.Py_DecRef(instance);
-            return null;
-        }
-        return self;
+        const filled = self.fill(loop, callback, args, context);
+        if (!loop.driving or !interpreter.locked or !filled) self.track();
+        if (filled) return self;
+        py.Py_DecRef(instance);
+        return null;
+    }
+
+    fn create() ?*Object {
+        const instance = Type.create() orelse return null;
+        py.PyObject_GC_UnTrack(instance);
+        return instance;
+    }
+
+    pub fn track(self: *Handle) void {
+        if (py.PyObject_GC_IsTracked(self.objectOf()) == 0) py.PyObject_GC_Track(self.objectOf());
+    }
+
+    /// After its run. The loop's reference goes, and the handle's to the loop: it holds nothing any more.
+    pub fn release(instance: *Object, loop: *Loop) void {
+        const self = of(instance);
+        if (self.lasting or !interpreter.locked) return py.Py_DecRef(instance);
+        const outer = releasing;
+        releasing = loop;
+        defer releasing = outer;
+        api.drop(&self.loop); // The loop runs, so it stays.
+        py.Py_DecRef(instance);
     }
 
     fn fill(self: *Handle, loop: *Loop, callback: *Object, args: []const *Object, context: *Object) bool {
@@ -161,9 +194,10 @@ pub const Handle = extern struct {
     pub fn cancelNow(instance: *Object) bool {
         const self = of(instance);
         if (self.isCancelledNow()) return true;
-        const loop = Loop.of(self.loop.?);
+        const owner: ?*Object = @atomicLoad(?*Object, &self.loop, .monotonic); // Null once it has run.
+        const loop: ?*Loop = if (owner) |one| Loop.of(one) else null;
         var text: ?*Object = null;
-        if (loop.debug) text = py.PyObject_Repr(instance) orelse return false;
+        if (loop != null and loop.?.debug) text = py.PyObject_Repr(instance) orelse return false;
         defer api.drop(&text);
         self.acquire();
         if (self.cancelled) {
@@ -176,7 +210,7 @@ pub const Handle = extern struct {
         if (pending) self.state = .done;
         self.giveUp();
         if (!pending) return true;
-        if (self.is_timer) loop.timerCancelled();
+        if (self.is_timer) if (loop) |one| one.timerCancelled();
         self.empty();
         return true;
     }
@@ -193,7 +227,7 @@ pub const Handle = extern struct {
     /// _run(): for debuggers and subclasses of the loop; the loop itself does not call it.
     fn runNow(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
-        const loop = Loop.of(self.loop.?);
+        const loop = Loop.of(self.loop orelse return api.none()); // Null once it has run.
         const outer = loop.entered; // That of the callback which calls this goes on afterwards.
         loop.entered = null;
         const went_well = loop.runHandle(instance);
@@ -302,7 +336,8 @@ pub const Handle = extern struct {
         const loop = self.loop;
         self.loop = null;
         const is_timer = self.is_timer;
-        const kept = if (loop) |one| !is_timer and Loop.of(one).keepFree(instance) else false;
+        const owner = if (loop) |one| Loop.of(one) else releasing;
+        const kept = if (owner) |one| !is_timer and one.keepFree(instance) else false;
         if (!kept) if (is_timer) Timer.Type.free(instance, true) else Type.free(instance, true);
         if (loop) |one| py.Py_DecRef(one);
     }

@@ -14,6 +14,7 @@ const sync = @import("../../base/sync.zig");
 const task_module = @import("../../task/task.zig");
 pub const gpa = @import("../../base/memory.zig").gpa;
 const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
+const binding = @import("binding.zig");
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const turn = @import("turn.zig");
@@ -65,6 +66,10 @@ pub const Loop = struct {
     /// Tasks are not plain ones.
     task_factory: bool,
     stopping: bool,
+    /// In a run.
+    driving: bool,
+    /// No more turns in this run: what is under way comes back.
+    ending: bool,
     /// Ends the driving of the shard.
     done: bool,
     in_turn: bool,
@@ -84,6 +89,8 @@ pub const Loop = struct {
     lock: sync.Lock,
     /// What other threads scheduled. // any thread
     inbox: Queue,
+    /// The thread of the ring.
+    thread: u64,
     /// The task is known to the shard. // any thread
     spawned: std.atomic.Value(bool),
 
@@ -178,6 +185,7 @@ pub const Loop = struct {
         if (!PyRuntime.Type.is(runtime)) return api.raise(py.PyExc_TypeError.*, "_attach() takes a Runtime");
         if (self.runtime != null) return api.raise(py.PyExc_RuntimeError.*, "the loop has a runtime");
         self.runtime = api.ref(runtime);
+        self.thread = binding.thisThread();
         self.shard = &PyRuntime.of(runtime).runtime.scheduler.shards[0];
         return api.none();
     }
@@ -205,17 +213,21 @@ pub const Loop = struct {
         const self = of(instance);
         const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
         if (!mayRunHere()) return null;
-        if (!self.wakeOrSpawn(shard)) return null;
+        if (!binding.bindHere(self) or !self.wakeOrSpawn(shard)) return null;
         self.done = false;
+        self.ending = false;
         self.takeInbox(); // Scheduled before the run: before what the kernel has by now.
         shard.interruptible = true;
         running = self;
         PyRuntime.of(self.runtime.?).loop = &self.link;
         shard.interpreter.data = py.PyEval_SaveThread();
+        self.driving = true;
         shard.runUntil(&self.done);
         shard.acquireInterpreter();
         shard.interpreter.held = false;
         running = null;
+        self.driving = false;
+        self.trackQueued();
         self.stopping = false;
         if (self.fatal != null) return self.raiseFatal();
         if (!self.done) return api.raise(
@@ -241,6 +253,13 @@ pub const Loop = struct {
         return api.none();
     }
 
+    /// The collector learns of the handles that wait for the next run.
+    fn trackQueued(self: *Loop) void {
+        for (0..self.queue.len) |i| if (self.queue.at(i).handle) |handle| {
+            if (py.PyObject_GC_IsTracked(handle) == 0) py.PyObject_GC_Track(handle);
+        };
+    }
+
     fn wakeOrSpawn(self: *Loop, shard: *Shard) bool {
         if (self.spawned.load(.acquire)) {
             Shard.wake(&self.task);
@@ -261,7 +280,7 @@ pub const Loop = struct {
         const self: *Loop = @alignCast(@fieldParentPtr("link", link));
         if (self.fatal) |before| py.Py_DecRef(before);
         self.fatal = exception;
-        self.done = true;
+        Shard.wake(&self.task);
     }
 
     /// stop(): the loop ends after this turn.
@@ -277,6 +296,7 @@ pub const Loop = struct {
         const self = of(instance);
         self.closed = true;
         self.forget();
+        if (self.runtime != null and !binding.bindHere(self)) return null;
         self.endRuntime();
         self.forget(); // What the last operations scheduled at their ends.
         return api.none();
@@ -285,6 +305,12 @@ pub const Loop = struct {
     /// The shard runs a last time, here, until all that it had has ended.
     fn endRuntime(self: *Loop) void {
         const runtime = self.runtime orelse return;
+        if (!binding.bindHere(self)) {
+            // A loop that nobody closed, dropped by another thread: what the kernel has stays for ever.
+            py.PyErr_WriteUnraisable(null);
+            self.runtime = null;
+            return;
+        }
         PyRuntime.of(runtime).loop = null;
         PyRuntime.of(runtime).end();
         self.shard = null;
@@ -406,7 +432,6 @@ pub const Loop = struct {
         self.free_count -= 1;
         const instance = self.free[self.free_count];
         py.Py_IncRef(instance); // From none: what CPython's own lists of free objects do.
-        py.PyObject_GC_Track(instance);
         return instance;
     }
 

@@ -14,6 +14,8 @@ const loop_helpers = &@import("handle.zig").loop_helpers;
 const Op = @import("../../task/op.zig").Op;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Sqe = @import("../../ring/ring.zig").Sqe;
+const object = @import("../cpython/object.zig");
+const reader = @import("reader.zig");
 const method_names = @import("method_names.zig");
 const Stream = @import("stream.zig").Stream;
 const gpa = loop_module.gpa;
@@ -25,6 +27,8 @@ pub const large_bytes = 256 * 1024;
 /// So many full buffers in a row are a large flow; so many short reads are none.
 const full_before_large = 4;
 const short_before_small = 8;
+
+const feed_text = "Fatal error: protocol.data_received() call failed.";
 
 const Chunk = union(enum) {
     provided: struct { id: u16, size: u32 },
@@ -57,6 +61,15 @@ pub const Receiver = struct {
     received: ?*Object = null,
     get_buffer: ?*Object = null,
     updated: ?*Object = null,
+    /// A weak reference to a reader of asyncio's, which is fed without the protocol.
+    reader: ?*Object = null,
+    reader_limit: usize = 0,
+    /// Its bytearray.
+    reader_buffer: ?*Object = null,
+    /// It has an exception, or its end.
+    reader_changed: bool = false,
+    /// The future of a `read` that waits.
+    read_waiter: ?*Object = null,
 
     pub fn setProtocol(self: *Receiver, protocol: *Object) bool {
         const buffered = py.PyObject_IsInstance(protocol, loop_helpers.BufferedProtocol);
@@ -77,6 +90,7 @@ pub const Receiver = struct {
         api.drop(&self.received);
         api.drop(&self.get_buffer);
         api.drop(&self.updated);
+        api.drop(&self.reader); // The buffer stays, for a `read` under way.
     }
 
     fn wants(self: *const Receiver, stream: *const Stream) bool {
@@ -189,6 +203,12 @@ pub const Receiver = struct {
             .provided => |piece| {
                 const shard = Shard.current().?;
                 const memory = shard.buffers.ready.all(piece.id)[0..piece.size];
+                if (self.reader) |reference| {
+                    const fed = reader.feed(stream, reference, memory);
+                    shard.buffers.ready.giveBack(piece.id);
+                    if (!fed) stream.fatal(feed_text);
+                    return piece.size;
+                }
                 if (self.received == null) {
                     self.giveInto(stream, memory);
                     shard.buffers.ready.giveBack(piece.id);
@@ -306,6 +326,10 @@ pub const Receiver = struct {
         const memory = stream.loopOf().largeBuffer() orelse
             return stream.fatalErrno(.NOMEM, "Fatal read error on socket transport");
         const count = self.receiveNow(stream, memory) orelse return;
+        if (self.reader) |reference| {
+            if (!reader.feed(stream, reference, memory[0..count])) stream.fatal(feed_text);
+            return;
+        }
         const data = py.PyBytes_FromStringAndSize(memory.ptr, @intCast(count)) orelse
             return stream.fatal("Fatal read error on socket transport");
         defer py.Py_DecRef(data);
@@ -353,7 +377,7 @@ pub const Receiver = struct {
     // ---- pause, stop ----
 
     /// Buffers of the shard are few: what a paused stream has moves into memory of its own.
-    fn settle(self: *Receiver) void {
+    pub fn settle(self: *Receiver) void {
         const shard = Shard.current() orelse return;
         shard.acquireInterpreter();
         for (self.chunks.items[self.next..]) |*chunk| switch (chunk.*) {
@@ -396,8 +420,24 @@ pub const Receiver = struct {
         self.drop(stream);
         self.chunks.deinit(gpa);
         self.forgetProtocol();
+        api.drop(&self.reader_buffer);
+        api.drop(&self.read_waiter);
     }
 };
+
+/// _feed(reference, buffer, limit)
+pub fn feedReader(instance: *Object, args: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("_feed", count, 3)) return null;
+    const limit = object.unsigned(args[2], "limit", std.math.maxInt(i64) / 4) orelse return null;
+    const self = &Stream.of(instance).receiver;
+    api.drop(&self.reader);
+    self.reader = api.ref(args[0]);
+    api.drop(&self.reader_buffer);
+    self.reader_buffer = api.ref(args[1]);
+    self.reader_changed = false;
+    self.reader_limit = @intCast(limit);
+    return api.none();
+}
 
 /// _start_reading(): scheduled behind connection_made().
 pub fn start(instance: *Object, _: ?*Object) callconv(.c) ?*Object {

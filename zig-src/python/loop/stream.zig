@@ -7,6 +7,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
+const reader = @import("reader.zig");
 const receive = @import("receive.zig");
 const send = @import("send.zig");
 const Entry = @import("queue.zig").Entry;
@@ -164,7 +165,7 @@ pub const Stream = struct {
             return py.PyErr_WriteUnraisable(self.me());
         defer py.Py_DecRef(method);
         const argument: *Object = exception orelse py._Py_NoneStruct;
-        const handle = Handle.make(loop, method, &.{argument}, api.ref(self.context.?)) orelse
+        const handle = Handle.makeQueued(loop, method, &.{argument}, api.ref(self.context.?)) orelse
             return py.PyErr_WriteUnraisable(self.me());
         loop.push(.{ .handle = handle.objectOf() }) catch py.Py_DecRef(handle.objectOf());
     }
@@ -254,8 +255,9 @@ pub const Stream = struct {
         const class = py.PyObject_Type(instance);
         py.Py_DecRef(class);
         for ([_]?*Object{
-            class,                  self.loop,                self.protocol,         self.context,
-            self.receiver.received, self.receiver.get_buffer, self.receiver.updated,
+            class,                       self.loop,                 self.protocol,         self.context,
+            self.receiver.received,      self.receiver.get_buffer,  self.receiver.updated, self.receiver.reader,
+            self.receiver.reader_buffer, self.receiver.read_waiter,
         }) |one| {
             if (one == null) continue;
             const status = visit(one, arg);
@@ -373,6 +375,22 @@ pub const Stream = struct {
             api.meth_noargs | api.meth_class,
             "($type, /)",
             "Descriptors of its own for a class of transports.",
+        ),
+        object.method(
+            "_feed",
+            &receive.feedReader,
+            api.meth_fastcall,
+            "($self, reference, buffer, limit, /)",
+            "What comes goes to the reader of asyncio's behind the weak reference.",
+        ),
+        object.method("_reader_changed", &reader.changed, api.meth_noargs, "($self, /)", "It has ended, or failed."),
+        object.method("_is_read", &reader.isRead, api.meth_noargs, "($self, /)", "Whether a read() waits."),
+        object.method(
+            "_stream_methods",
+            &reader.install,
+            api.meth_fastcall | api.meth_static,
+            "(reader, protocol, /)",
+            "Native methods for the subclasses of asyncio's.",
         ),
         object.method("_release", &release, api.meth_noargs, "($self, /)", "Before the socket is closed."),
     };

@@ -4,6 +4,7 @@
 const std = @import("std");
 const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
+const binding = @import("binding.zig");
 const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const receive = @import("receive.zig");
@@ -38,21 +39,23 @@ pub fn poll(task: *Task) task_module.Poll {
     defer self.in_turn = false;
     if (self.alarm.isSet()) shard.timers.cancel(&self.alarm);
     var turns: usize = 0;
-    while (true) {
+    while (!self.ending and self.fatal == null) {
         turn(self);
         turns += 1;
-        if (self.stopping or self.fatal != null) {
-            self.done = true;
-            break;
-        }
+        if (self.stopping) break;
         if (self.queue.len == 0 and !hasInbox(self) and self.streams.items.len == 0) break;
         if (turns == turns_max or shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork() or
             shard.hasReady()) break;
     }
     exitContext(self);
     if (isForked(self)) return .pending;
+    self.ending = self.ending or self.stopping or self.fatal != null;
+    if (self.ending) {
+        self.done = binding.settled(self, shard);
+        return if (self.done) .yield else .pending; // An operation that ends wakes the loop.
+    }
     self.readiness.arm(self, shard);
-    if (self.done or self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
+    if (self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
     const verdict = rest(self, shard);
     // A timer that goes away may run Python, in which another thread schedules something without a wake-up.
     return if (self.queue.len > 0 or hasInbox(self)) .yield else verdict;
@@ -75,7 +78,6 @@ pub fn rest(self: *Loop, shard: *Shard) task_module.Poll {
 
 pub fn failedClock(self: *Loop) task_module.Poll {
     self.fatal = api.takeException();
-    self.done = true;
     return .yield;
 }
 
@@ -162,7 +164,7 @@ pub fn takeDue(self: *Loop) void {
 
 pub fn runAndDrop(self: *Loop, instance: *Object) bool {
     const went_well = runHandle(self, instance);
-    py.Py_DecRef(instance);
+    Handle.release(instance, self);
     return went_well;
 }
 

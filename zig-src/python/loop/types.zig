@@ -3,6 +3,7 @@
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const handle = @import("handle.zig");
+const reader = @import("reader.zig");
 const Waiter = @import("waiter.zig").Waiter;
 const Stream = @import("stream.zig").Stream;
 const Loop = @import("loop.zig").Loop;
@@ -23,7 +24,7 @@ pub fn make(_: ?*Object, dict: *Object) callconv(.c) ?*Object {
         @field(handle.loop_helpers, name) = api.ref(found);
     }
     if (!handle.Handle.define() or !handle.Timer.define()) return null;
-    if (!Loop.define() or !Stream.define() or !Waiter.define()) return null;
+    if (!Loop.define() or !Stream.define() or !Waiter.define() or !reader.define()) return null;
     const result = py.PyDict_New() orelse return null;
     inline for (.{
         .{ "LoopCore", Loop.Type },

@@ -58,7 +58,7 @@ pub const Future = struct {
     fn step(instance: *Object, suspended: *bool) ?*Object {
         const self = Type.body(instance);
         const me = PyTask.demand("await of a future") orelse return null;
-        if (!self.latch.isDone() and me.cancelWanted()) {
+        if ((!self.latch.isDone() and me.cancelWanted()) or me.wasCutOff(&self.latch)) {
             me.endWait();
             return me.raiseCancel();
         }

@@ -133,6 +133,7 @@ pub const CancelScope = struct {
             return api.none();
         };
         defer api.drop(&scope);
+        if (named == py._Py_NoneStruct) return api.none(); // Held: the next await raises it anyway.
         if (!Type.is(named)) return api.raise(py.PyExc_TypeError.*, "redeliver() takes a CancelledError");
         Type.body(named).delivered = false; // Where the block was left meanwhile nobody asks.
         return api.none();

@@ -16,7 +16,7 @@ const Ended = struct {
         const handle = Type.body(instance).handle.?;
         const me = PyTask.demand("await of an end") orelse return null;
         const task = PyTask.Type.body(handle);
-        if (!task.task.isDone() and me.cancelWanted()) {
+        if ((!task.task.isDone() and me.cancelWanted()) or me.wasCutOff(&task.task.latch)) {
             me.endWait();
             return me.raiseCancel();
         }

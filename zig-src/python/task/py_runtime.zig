@@ -11,6 +11,7 @@ const callbacks = @import("../cpython/callbacks.zig");
 const interpreter_module = @import("py_interpreter.zig");
 const interpreter = &interpreter_module.interpreter;
 const NativeJoin = @import("native_join.zig").NativeJoin;
+const inspect = @import("inspect.zig");
 const object = @import("../cpython/object.zig");
 const Options = @import("../../base/options.zig").Options;
 const options_module = @import("../../base/options.zig");
@@ -256,6 +257,33 @@ pub const PyRuntime = struct {
         if (!self.stop(std.math.maxInt(u64), true)) return null;
         if (self.fatal != null) task.retrieved = true; // What is raised instead of its outcome.
         return self.takeFatal();
+    }
+
+    /// drive_until(job): runs shard 0 on this thread until that task has ended. The same thread may come back;
+    /// shutdown() runs it for the last time.
+    fn driveUntil(instance: *Object, job: *Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (!PyTask.Type.is(job)) return api.raise(py.PyExc_TypeError.*, "drive_until() takes a Task");
+        if (Shard.current() != null)
+            return api.raise(py.PyExc_RuntimeError.*, "a spargio task runs in this thread: await the coroutine");
+        if (self.driving or !self.runtime.driven)
+            return api.raise(py.PyExc_RuntimeError.*, "this runtime is not to be driven");
+        self.driving = true;
+        defer self.driving = false;
+        const task = PyTask.Type.body(job);
+        var done = false;
+        if (!task.task.isDone()) {
+            task.ended_hook = .{ .function = jobEnded, .owner = @ptrCast(&done) };
+            self.runtime.driveUntil(&done);
+        }
+        if (self.fatal != null) task.retrieved = true;
+        return self.takeFatal();
+    }
+
+    fn jobEnded(owner: *Object) void {
+        const done: *bool = @ptrCast(owner);
+        done.* = true;
+        Shard.current().?.idle.check_interrupts = true; // So that the shard does not sleep first.
     }
 
     /// signal_fd(fd): what a signal handler writes there ends a wait of shard 0. Before `drive`.
@@ -517,6 +545,13 @@ pub const PyRuntime = struct {
             "Run shard 0 here until all has ended.",
         ),
         object.method(
+            "drive_until",
+            &driveUntil,
+            api.meth_one,
+            "($self, job, /)",
+            "Run shard 0 here until that task has ended.",
+        ),
+        object.method(
             "shutdown",
             &shutdown,
             api.meth_one,
@@ -561,6 +596,9 @@ pub const PyRuntime = struct {
             "($self, /)",
             "A shard that is blocked, or None.",
         ),
+        object.method("progress", &inspect.progress, api.meth_one, "($self, wait_ns, /)", "How far shards have come."),
+        object.method("monitor_open", &inspect.monitorOpen, api.meth_noargs, "($self, /)", "The socket's name."),
+        object.method("monitor_next", &inspect.monitorNext, api.meth_noargs, "($self, /)", "(fd, request), or None."),
         object.method("shard_count", &shardCount, api.meth_noargs, "($self, /)", "Number of shards."),
         .{},
     };

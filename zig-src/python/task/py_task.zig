@@ -7,6 +7,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const api = @import("../cpython/api.zig");
+const clock = @import("../../base/clock.zig");
 const errors = @import("../../base/errors.zig");
 const trashcan = @import("../cpython/trashcan.zig");
 const core_task = @import("../../task/task.zig");
@@ -15,6 +16,7 @@ const callbacks = @import("../cpython/callbacks.zig");
 const interpreter = &@import("py_interpreter.zig").interpreter;
 const lookAtHandlers = @import("py_interpreter.zig").lookAtHandlers;
 const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
+const inspect = @import("inspect.zig");
 const repr = @import("repr.zig");
 const result_wait = @import("result_wait.zig");
 const Op = @import("../../task/op.zig").Op;
@@ -22,6 +24,7 @@ const Poll = core_task.Poll;
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Task = core_task.Task;
+const Alarm = @import("alarm.zig").Alarm;
 const CancelScope = @import("cancel_scope.zig").CancelScope;
 const StallWatchdog = @import("stall_watchdog.zig").StallWatchdog;
 const Latch = @import("../../task/latch.zig").Latch;
@@ -57,6 +60,16 @@ pub const PyTask = struct {
     failed: bool,
     retrieved: bool,
     scopes: ?*CancelScope,
+    /// It is cancelled at every await, for as long as this is set, and not once. // any thread
+    held: std.atomic.Value(bool),
+    /// But not while this is above 0: it waits for what must have ended first.
+    kept_back: u32,
+    /// What it waits for was cut off because of `held`, which may be taken back before that has ended.
+    cut: bool,
+    /// Of `held`: time limits of a library that stands on this one.
+    alarms: ?*Alarm,
+    /// What such a library keeps about the task.
+    companion: ?*Object,
     runtime: ?*Object,
     coroutine: ?*Object,
     context: ?*Object,
@@ -70,6 +83,8 @@ pub const PyTask = struct {
     raised_by: u32,
     /// Of a write that the cancellation of the task cut short; -1: there was none.
     bytes_written: i64,
+    /// When it was spawned: the beginning of the spawner's pass, if that is a shard.
+    born_ns: u64,
     /// Called once, at the end, in the interpreter.
     ended_hook: ?Hook,
 
@@ -92,6 +107,7 @@ pub const PyTask = struct {
         self.task = .{ .vtable = &vtable, .kind = kind, .preferred = preferred };
         self.waiter = .{ .task = &self.task };
         self.bytes_written = -1;
+        self.born_ns = if (Shard.current()) |shard| shard.now_ns else clock.nowNs();
         self.has_watchdog = PyRuntime.of(runtime).watchdog != null;
         self.runtime = api.ref(runtime);
         self.coroutine = api.ref(coroutine);
@@ -105,6 +121,11 @@ pub const PyTask = struct {
         return @fieldParentPtr("task", task);
     }
 
+    /// The same, or null for a task of another language.
+    pub fn ofAny(task: *Task) ?*PyTask {
+        return if (task.vtable == &vtable) of(task) else null;
+    }
+
     /// The shard it was started on. (Not the current one: in a child that forked in a task there is
     /// none.)
     pub fn home(self: *const PyTask) *Shard {
@@ -114,8 +135,7 @@ pub const PyTask = struct {
     /// The Python task that this thread is in the middle of.
     pub fn current() ?*PyTask {
         const shard = Shard.current() orelse return null;
-        const task = shard.current_task orelse return null;
-        return if (task.vtable == &vtable) of(task) else null;
+        return ofAny(shard.current_task orelse return null);
     }
 
     /// The same, or RuntimeError.
@@ -137,7 +157,10 @@ pub const PyTask = struct {
     fn poll(task: *Task) Poll {
         const self = of(task);
         if (self.op) |op| if (op.phase == .flying) {
-            if (!self.shielded and self.cancelWanted()) Shard.current().?.cancelOp(op);
+            if (!self.shielded and self.cancelWanted()) {
+                self.cut = self.heldNow();
+                Shard.current().?.cancelOp(op);
+            }
             return .pending; // Resumed by its completion; a cancelled one has one too.
         };
         if (self.between) |between| if (between(self.op_owner.?, self)) |verdict| return verdict;
@@ -275,11 +298,13 @@ pub const PyTask = struct {
     /// The coroutine will not run again: what it held is let go on this thread.
     fn settle(self: *PyTask) void {
         while (self.scopes) |scope| scope.detach();
+        while (self.alarms) |alarm| alarm.detach();
         self.endWait();
         self.dropOwner();
         self.op = null;
         api.drop(&self.coroutine);
         api.drop(&self.context);
+        api.drop(&self.companion);
         if (self.is_main) PyRuntime.of(self.runtime.?).closeRuntime();
     }
 
@@ -297,19 +322,35 @@ pub const PyTask = struct {
     // ---- what awaitables use ----
 
     pub fn cancelWanted(self: *const PyTask) bool {
-        if (self.task.cancel_requested.load(.acquire)) return true;
+        if (self.task.cancel_requested.load(.acquire) or self.heldNow()) return true;
         var scope = self.scopes;
         while (scope) |s| : (scope = s.next) if (s.expired.load(.acquire) and !s.delivered) return true;
         return false;
     }
 
+    /// Whether each await is cancelled now.
+    pub fn heldNow(self: *const PyTask) bool {
+        // Acquire pairs with the release store of who holds it, and wakes the task afterwards.
+        return self.held.load(.acquire) and self.kept_back == 0;
+    }
+
+    /// Of an operation that the kernel says was cancelled: also where nobody wants that any more.
+    pub fn cancelReached(self: *const PyTask) bool {
+        return self.cancelWanted() or self.cut;
+    }
+
     /// Raises the cancellation that is wanted, once. One from outside goes before a time limit, so
-    /// that no time limit can swallow it.
+    /// that no time limit can swallow it; so does one that is held, which is not used up by it and whose
+    /// exception has None as its scope.
     pub fn raiseCancel(self: *PyTask) ?*Object {
+        const asked = self.task.cancel_requested.swap(false, .acq_rel);
+        const told = asked or self.endIsNews();
+        const by_library = !told and (self.heldNow() or self.cut);
+        self.cut = false;
+        if (by_library) return self.raiseHeld();
         const exception = api.call(callbacks.table.CancelledError, &.{}) orelse return null;
         defer py.Py_DecRef(exception);
-        const asked = self.task.cancel_requested.swap(false, .acq_rel);
-        if (asked or self.endIsNews()) {
+        if (told) {
             const closing = self.home().scheduler.closing.load(.seq_cst);
             if (closing and !self.task.cleanup) self.task.told_of_close.store(true, .monotonic);
         } else {
@@ -325,10 +366,27 @@ pub const PyTask = struct {
         return null;
     }
 
+    /// Its text is what the companion says of the reason.
+    fn raiseHeld(self: *PyTask) ?*Object {
+        var reason: ?*Object = null;
+        if (self.companion) |companion| {
+            reason = py.PyObject_GetAttrString(companion, "reason") orelse return null;
+        }
+        const exception = if (reason) |text|
+            api.call(callbacks.table.CancelledError, &.{text}) orelse return null
+        else
+            api.call(callbacks.table.CancelledError, &.{}) orelse return null;
+        defer py.Py_DecRef(exception);
+        if (py.PyObject_SetAttrString(exception, "_scope", py._Py_NoneStruct) != 0) return null;
+        api.raiseObject(exception);
+        return null;
+    }
+
     /// Suspends until `op` has ended; `owner` (borrowed) owns what the kernel touches meanwhile.
     pub fn suspendForOp(self: *PyTask, op: *Op, owner: *Object, shielded: bool) ?*Object {
         self.own(owner);
         self.op = op;
+        self.cut = false;
         self.shielded = shielded;
         return self.suspendNow();
     }
@@ -395,9 +453,16 @@ pub const PyTask = struct {
     pub fn awaitLatch(self: *PyTask, target: *Latch, owner: *Object) bool {
         self.endWait();
         if (!target.addWaiter(&self.waiter)) return false;
+        self.cut = false;
         self.waits_for = target;
         self.waits_owner = api.ref(owner);
         return true;
+    }
+
+    /// Whether it was cancelled before `target` was done, however that is now: who hands something over after
+    /// a cancellation finds nobody.
+    pub fn wasCutOff(self: *const PyTask, target: *const Latch) bool {
+        return self.cut and self.waits_for == target;
     }
 
     pub fn endWait(self: *PyTask) void {
@@ -414,7 +479,9 @@ pub const PyTask = struct {
         const me = demand("await of a JoinHandle") orelse return null;
         if (me == self) return api.raise(py.PyExc_RuntimeError.*, "a task cannot await itself");
         // Where both were cancelled there is no outcome to lose: who awaits is told of its own end.
-        if ((!self.task.isDone() or self.endedByCancellation()) and me.cancelWanted()) {
+        if (((!self.task.isDone() or self.endedByCancellation()) and me.cancelWanted()) or
+            me.wasCutOff(&self.task.latch))
+        {
             me.endWait();
             return me.raiseCancel();
         }
@@ -566,6 +633,7 @@ pub const PyTask = struct {
         api.drop(&self.op_owner);
         api.drop(&self.orphans);
         api.drop(&self.refused);
+        api.drop(&self.companion);
     }
 
     fn tpClear(handle: *Object) callconv(.c) c_int {
@@ -584,7 +652,7 @@ pub const PyTask = struct {
         const self = Type.body(handle);
         for ([_]?*Object{
             Type.class,     self.coroutine, self.context, self.value,
-            self.traceback, self.name,      self.runtime,
+            self.traceback, self.name,      self.runtime, self.companion,
         }) |held| {
             const one = held orelse continue;
             const status = visit(one, arg);
@@ -620,6 +688,13 @@ pub const PyTask = struct {
                     api.meth_noargs,
                     "($self, /)",
                     result_wait.cancel_doc,
+                ),
+                object.method(
+                    "stack",
+                    &inspect.stack,
+                    api.meth_noargs,
+                    "($self, /)",
+                    "Where its coroutine stands, as text, outermost call first.",
                 ),
                 object.method("done", &done, api.meth_noargs, "($self, /)", "Whether the task has ended."),
                 object.method(

@@ -8,6 +8,7 @@ const std = @import("std");
 const api = @import("../cpython/api.zig");
 const gpa = @import("../../base/memory.zig").gpa;
 const openssl = @import("openssl.zig");
+const pool = @import("pool.zig");
 const sync = @import("../../base/sync.zig");
 const Queue = @import("queue.zig").Queue;
 const Object = api.Object;
@@ -16,6 +17,9 @@ const fns = &openssl.fns;
 
 /// Plaintext bytes of one record at most.
 pub const record_max = 16384;
+
+/// From so many bytes on what is sealed lies in memory that all connections share in turn.
+const pooled_min = 24 * 1024;
 
 threadlocal var here: u8 = 0;
 
@@ -268,25 +272,40 @@ pub const Engine = struct {
     /// Of a flight, what was not sent: it goes first.
     pub fn putBack(self: *Engine, rest: []const u8) error{OutOfMemory}!void {
         if (rest.len == 0) return;
-        const joined = try gpa.alloc(u8, rest.len + self.out_len);
+        const joined = try ownOut(rest.len + self.out_len);
         @memcpy(joined[0..rest.len], rest);
-        @memcpy(joined[rest.len..], self.out[0..self.out_len]);
-        gpa.free(self.out);
+        @memcpy(joined[rest.len..][0..self.out_len], self.out[0..self.out_len]);
+        freeOut(self.out);
+        self.out_len += rest.len;
         self.out = joined;
-        self.out_len = joined.len;
     }
 
     /// So that the records of one write lie in one piece that is not moved. Without memory they tell.
     fn reserveOut(self: *Engine, size: usize) void {
-        if (self.out.len - self.out_len >= size) return;
-        self.out = gpa.realloc(self.out, self.out_len + size) catch return;
+        self.growOut(self.out_len + size) catch return;
+    }
+
+    fn growOut(self: *Engine, needed: usize) error{OutOfMemory}!void {
+        if (self.out.len >= needed) return;
+        const pooled = needed > pooled_min and needed <= pool.size;
+        const larger = if (pooled) try pool.take() else try ownOut(needed);
+        @memcpy(larger[0..self.out_len], self.out[0..self.out_len]);
+        freeOut(self.out);
+        self.out = larger;
+    }
+
+    /// Of another size than the pool's, by which they are told apart.
+    fn ownOut(needed: usize) error{OutOfMemory}![]u8 {
+        return gpa.alloc(u8, if (needed == pool.size) needed + 1 else needed);
+    }
+
+    pub fn freeOut(memory: []u8) void {
+        if (memory.len == pool.size) pool.give(memory) else gpa.free(memory);
     }
 
     fn appendOut(self: *Engine, bytes: []const u8) error{OutOfMemory}!void {
         const needed = self.out_len + bytes.len;
-        if (needed > self.out.len) {
-            self.out = try gpa.realloc(self.out, needed + needed / 2);
-        }
+        if (needed > self.out.len) try self.growOut(needed + needed / 2);
         @memcpy(self.out[self.out_len..needed], bytes);
         self.out_len = needed;
     }
@@ -334,7 +353,7 @@ pub const Engine = struct {
     pub fn deinit(self: *Engine) void {
         if (self.bio) |bio| fns.BIO_set_data(bio, null);
         self.queue.deinit();
-        gpa.free(self.out);
+        freeOut(self.out);
         self.dropAhead();
     }
 };

@@ -4,7 +4,6 @@
 const std = @import("std");
 const api = @import("../cpython/api.zig");
 const exchange_type = @import("../sync/exchange_type.zig");
-const gpa = @import("../../base/memory.zig").gpa;
 const object = @import("../cpython/object.zig");
 const openssl = @import("openssl.zig");
 const op = @import("op.zig");
@@ -38,8 +37,8 @@ pub fn make(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     if (!object.arity("tls_engine", count, 5)) return null;
     const ssl = openssl.caught() orelse return api.none();
     const lenient = py.PyObject_IsTrue(arguments[1]);
-    for (arguments[2..5]) |exchange| if (!exchange_type.Type.is(exchange))
-        return api.raise(py.PyExc_TypeError.*, "tls_engine() takes exchanges");
+    for (arguments[2..5]) |exchange| if (exchange != py._Py_NoneStruct and !exchange_type.Type.is(exchange))
+        return api.raise(py.PyExc_TypeError.*, "tls_engine() takes exchanges, or None where no task awaits it");
     const instance = Type.create() orelse return null;
     const self = Type.body(instance); // Zero bytes: nothing has come, nothing is held.
     self.queue = .{};
@@ -108,7 +107,7 @@ fn take(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     self.enter();
     const flight = self.takeOut();
     self.leave();
-    defer gpa.free(flight.memory);
+    defer Engine.freeOut(flight.memory);
     const bytes = py.PyBytes_FromStringAndSize(flight.memory.ptr, @intCast(flight.len));
     if (bytes != null) return bytes;
     self.enter();
@@ -128,6 +127,48 @@ fn putBack(instance: *Object, data: *Object) callconv(.c) ?*Object {
 
 fn hasOutput(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     return py.PyBool_FromLong(@intFromBool(@atomicLoad(usize, &Type.body(instance).out_len, .acquire) > 0));
+}
+
+/// output(): how many bytes are to be sent.
+fn output(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    return py.PyLong_FromLongLong(@intCast(@atomicLoad(usize, &Type.body(instance).out_len, .acquire)));
+}
+
+/// input(): how many bytes of ciphertext were not read.
+fn input(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    const queue = &Type.body(instance).queue;
+    return py.PyLong_FromLongLong(@intCast(queue.end - queue.start));
+}
+
+/// receive(buffer): as feed and read in one, with no copy of what came: the plaintext of its whole records,
+/// or None where there is none. An end or an error comes with the next read.
+fn receive(instance: *Object, buffer: *Object) callconv(.c) ?*Object {
+    const self = Type.body(instance);
+    var view: api.Buffer = .{};
+    if (!object.getBuffer(buffer, &view, api.buffer_simple)) return null;
+    defer py.PyBuffer_Release(&view);
+    _ = self.fed.fetchAdd(1, .acq_rel);
+    self.enter();
+    const lent = self.queue.lend(view.buf.?[0..@intCast(view.len)]);
+    self.leave();
+    lent catch return py.PyErr_NoMemory();
+    var value: ?*Object = null;
+    const outcome = op.readBytes(instance, std.math.maxInt(i32), &value);
+    self.enter();
+    const settled = self.queue.settle();
+    self.leave();
+    settled catch {
+        self.fault = .{ .kind = .failed };
+        api.drop(&value);
+        return py.PyErr_NoMemory();
+    };
+    switch (outcome) {
+        .raised => py.PyErr_Clear(),
+        .value => if (py.PyBytes_Size(value.?) > 0) return value,
+        .want => {},
+    }
+    api.drop(&value);
+    return api.none();
 }
 
 fn unused(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
@@ -273,6 +314,9 @@ pub fn define() bool {
             object.method("take", &take, api.meth_noargs, "($self, /)", "What is to be sent."),
             object.method("put_back", &putBack, api.meth_one, "($self, data, /)", "It was not sent."),
             object.method("has_output", &hasOutput, api.meth_noargs, "($self, /)", "Whether there is some."),
+            object.method("output", &output, api.meth_noargs, "($self, /)", "Bytes to be sent."),
+            object.method("input", &input, api.meth_noargs, "($self, /)", "Bytes that were not read."),
+            object.method("receive", &receive, api.meth_one, "($self, buffer, /)", "Feed and read in one."),
             object.method("unused", &unused, api.meth_noargs, "($self, /)", "Ciphertext that was not read."),
             object.method("read", &read, api.meth_one, "($self, max_bytes, /)", "Bytes, or None: feed more."),
             object.method("read_into", &readInto, api.meth_one, "($self, buffer, /)", "Or None: feed more."),

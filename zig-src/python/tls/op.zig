@@ -14,6 +14,7 @@ const callbacks = @import("../cpython/callbacks.zig");
 const py_interpreter = @import("../task/py_interpreter.zig");
 const net = @import("../../ops/net.zig");
 const object = @import("../cpython/object.zig");
+const pool = @import("pool.zig");
 const single_await = @import("../io/single_await.zig");
 const shown = @import("../io/shown.zig");
 const CoreOp = @import("../../task/op.zig").Op;
@@ -34,6 +35,12 @@ const flight_max = 64 * 1024;
 const room_max = 72 * 1024;
 /// From so many bytes on, other shards may have the interpreter while the cipher runs.
 const apart_min = 4 * 1024;
+
+/// A flight of so many bytes is tried without the ring; of so many in one pass of the shard.
+const direct_min = 16 * 1024;
+const direct_max = 32;
+threadlocal var direct_at_ns: u64 = 0;
+threadlocal var direct_count: u32 = 0;
 
 // ---- opening and sealing, attached and without the engine's lock ----
 
@@ -284,7 +291,11 @@ pub const TlsOp = struct {
             if (@atomicLoad(usize, &engine.out_len, .acquire) > 0 or self.flight.len > 0) {
                 if (!self.has_sending and !self.takeTurn(true)) return self.waitForTurn(me, suspended, true);
                 if (self.flight.len == 0) self.nextFlight();
-                if (self.flight.len > 0) return self.send(me, instance, suspended);
+                if (self.flight.len > 0) {
+                    if (!self.sendNow()) return self.send(me, instance, suspended);
+                    self.dropFlight();
+                    continue;
+                }
             }
             self.giveTurn(true);
             if (self.progress == self.length) return self.succeeded(api.none());
@@ -320,7 +331,7 @@ pub const TlsOp = struct {
     }
 
     fn dropFlight(self: *TlsOp) void {
-        gpa.free(self.flight.memory);
+        Engine.freeOut(self.flight.memory);
         self.flight = .{};
     }
 
@@ -410,8 +421,7 @@ pub const TlsOp = struct {
         const shard = Shard.current().?;
         const descriptor = self.descriptorOf();
         const drained = descriptor.drained.load(.monotonic);
-        const wanted = descriptor.room.load(.monotonic);
-        self.selects_buffer = !self.polls and wanted <= provided_buffers.size and shard.providedBuffers() != null;
+        self.selects_buffer = !self.polls and shard.providedBuffers() != null;
         if (self.polls) {
             return self.fly(me, instance, suspended, .input, net.poll(shard, &me.task, descriptor.fd, linux.POLL.IN));
         }
@@ -437,6 +447,29 @@ pub const TlsOp = struct {
         const drained = descriptor.drained.load(.monotonic);
         const op = net.recv(Shard.current().?, &me.task, descriptor.fd, self.room, 0, drained);
         return self.fly(me, instance, suspended, .input, op);
+    }
+
+    /// A large flight is tried at once: its memory, which is in the CPU's cache, is free for the next one.
+    /// Not for ever: others wait as well. Whether all of it went.
+    fn sendNow(self: *TlsOp) bool {
+        if (self.flight.len < direct_min or self.polls) return false;
+        const now_ns = Shard.current().?.now_ns;
+        if (direct_at_ns != now_ns) {
+            direct_at_ns = now_ns;
+            direct_count = 0;
+        }
+        if (direct_count == direct_max) return false;
+        direct_count += 1;
+        const rest = self.flight.memory[self.sent..self.flight.len];
+        const state = if (worthApart(rest.len)) py.PyEval_SaveThread() else null;
+        const fd = self.descriptorOf().fd;
+        const flags = linux.MSG.DONTWAIT | linux.MSG.NOSIGNAL;
+        const rc = linux.sendto(fd, rest.ptr, rest.len, flags, null, 0);
+        if (state) |one| py_interpreter.comeBack(one);
+        // An error comes again, where the ring is asked.
+        if (linux.errno(rc) != .SUCCESS) return false;
+        self.sent += rc;
+        return self.sent == self.flight.len;
     }
 
     fn send(self: *TlsOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
@@ -523,8 +556,12 @@ pub const TlsOp = struct {
         const shard = Shard.current().?;
         const engine = self.engineOf();
         self.descriptorOf().received(count, provided_buffers.size);
+        const first = shard.buffers.ready.all(id)[0..count];
+        var more: ?[]u8 = null;
+        const all = if (count == provided_buffers.size) self.takeMore(first, &more) else first;
+        defer if (more) |memory| pool.give(memory);
         engine.enter();
-        const lent = engine.queue.lend(shard.buffers.ready.all(id)[0..count]);
+        const lent = engine.queue.lend(all);
         engine.leave();
         _ = engine.fed.fetchAdd(1, .acq_rel);
         var value: ?*Object = null;
@@ -542,6 +579,23 @@ pub const TlsOp = struct {
         }
         if (self.kind == .write_all) self.giveTurn(false);
         return self.proceed(me, instance, suspended);
+    }
+
+    /// The buffer was filled, so there may be more: what is here already comes with it, into memory that
+    /// is shared and in the CPU's cache.
+    fn takeMore(self: *TlsOp, first: []u8, more: *?[]u8) []u8 {
+        const memory = pool.take() catch return first;
+        more.* = memory;
+        const state = if (worthApart(memory.len)) py.PyEval_SaveThread() else null;
+        @memcpy(memory[0..first.len], first);
+        const rest = memory[first.len..];
+        const fd = self.descriptorOf().fd;
+        const rc = linux.recvfrom(fd, rest.ptr, rest.len, linux.MSG.DONTWAIT, null, null);
+        if (state) |one| py_interpreter.comeBack(one);
+        // An end or an error comes again with the next receive.
+        const count = if (linux.errno(rc) == .SUCCESS) rc else 0;
+        self.descriptorOf().drained.store(count < rest.len, .monotonic);
+        return memory[0 .. first.len + count];
     }
 
     /// There was no memory for what came: the connection has a hole.

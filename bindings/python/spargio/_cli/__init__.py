@@ -16,13 +16,30 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C."""
-    parser = _parser()
+    parser = _parser(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args(argv)
     try:
         if arguments.command == "doctor":
             from . import doctor
 
             return doctor.run(as_json=arguments.json)
+        if arguments.command == "top":
+            from . import top
+
+            return top.run(
+                arguments.pid,
+                interval=arguments.interval,
+                once=arguments.once,
+                as_json=arguments.json,
+            )
+        if arguments.command in ("ps", "tree"):
+            from . import ps
+
+            return ps.run(arguments.pid, stacks=arguments.command == "tree", as_json=arguments.json)
+        if arguments.command == "load":
+            from . import load
+
+            return load.run(arguments)
         from . import demo
 
         return demo.run(
@@ -43,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Arguments of commands that bring much are added only if `words` name the command."""
     parser = argparse.ArgumentParser(
         prog="spargio", description="A work-stealing async runtime for Linux on io_uring."
     )
@@ -110,6 +128,33 @@ def _parser() -> argparse.ArgumentParser:
         "Exit code 0: spargio runs here.",
     )
     doctor.add_argument("--json", action="store_true", help="print the findings as one JSON object")
+
+    top = commands.add_parser("top", help="what the shards of a process do, refreshed in place")
+    ps = commands.add_parser("ps", help="the tasks of a process, and what they wait for")
+    tree = commands.add_parser("tree", help="the same with the stack of each task's awaits")
+    for one in (top, ps, tree):
+        one.add_argument(
+            "pid",
+            nargs="?",
+            metavar="PID",
+            help="a process that runs with monitor=True or SPARGIO_MONITOR=1 (default: the only "
+            "one); PID.N is a further runtime of the same",
+        )
+        one.add_argument("--json", action="store_true", help="print it as JSON")
+    top.add_argument("--once", action="store_true", help="print one second, and end")
+    top.add_argument(
+        "--interval", type=_seconds, default=1.0, metavar="S", help="default: %(default)s"
+    )
+
+    load_parser = commands.add_parser(
+        "load",
+        help="put a load on a function, a server or a folder, and report latencies",
+    )
+    if "load" in words:
+        from . import load
+
+        load_parser.description = load.DESCRIPTION
+        load.add_arguments(load_parser)
     return parser
 
 

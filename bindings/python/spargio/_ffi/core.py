@@ -29,6 +29,7 @@ class ShardHooks:
     detached: Any = None
     last_task: Any = None
     signals: Any = None
+    stack: Any = None
     join_elsewhere: Any = None
     """(JoinHandle) -> what awaits it in an asyncio loop that is not spargio's."""
 
@@ -52,6 +53,11 @@ def _detached(runtime: object, shard: int) -> None:
 def _last_task(runtime: object, shard: int) -> None:
     if ShardHooks.last_task is not None:
         ShardHooks.last_task(runtime, shard)
+
+
+def _stack(handle: object, runtime: object) -> list[str]:
+    found: list[str] = ShardHooks.stack(handle, runtime)
+    return found
 
 
 def _signals(runtime: object, shard: int) -> None:
@@ -158,6 +164,12 @@ if TYPE_CHECKING:
             """Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and give its
             result or raise its exception. ``TimeoutError``: it has not ended yet.
             ``RuntimeError`` on a shard: await the handle there."""
+
+        def stack(self) -> list[str]:
+            """Where its coroutine stands: its awaits, outermost call first, as lines of a
+            traceback; empty before it begins and after its end. Read on its own shard, so any
+            thread that is no shard may ask, and waits for at most 1 s (``TimeoutError``: the shard
+            is blocked); on a shard only for tasks of the same one, else ``RuntimeError``."""
 
         @property
         def shard(self) -> int | None:
@@ -276,6 +288,7 @@ if TYPE_CHECKING:
         ) -> NativeJoinHandle: ...
         def signal_fd(self, fd: int, /) -> None: ...
         def drive(self, main: JoinHandle[Any], /) -> None: ...
+        def drive_until(self, job: JoinHandle[Any], /) -> None: ...
         def shutdown(self, timeout_ns: int, /) -> bool: ...
         def request_stop(self) -> None: ...
         def cancel_again(self) -> None: ...
@@ -285,7 +298,71 @@ if TYPE_CHECKING:
         def debugging(self) -> bool: ...
         def watch(self) -> tuple[int, str | None, Any, int, int] | None: ...
         def shard_count(self) -> int: ...
+        def progress(self, wait_ns: int, /) -> list[tuple[int, int, bool]] | None: ...
+        def monitor_open(self) -> str: ...
+        def monitor_next(self) -> tuple[int, bytes] | None: ...
         def resting(self) -> int | None: ...
+
+    class Timing:
+        """A block that a recorder times: ``with recorder.time() as timing:``."""
+
+        def __enter__(self) -> Timing: ...
+        def __exit__(self, *exception: object) -> None: ...
+        def count(self, bytes: int, operations: int = 0, /) -> None:
+            """Add to what the block did: bytes moved, and operations beyond the one."""
+
+        def fail(self, outcome: str | BaseException, /) -> None:
+            """The block ends without an exception, and failed all the same."""
+
+    class RecorderCore:
+        @property
+        def name(self) -> str:
+            """Its name."""
+
+        def _open(self, name: str, /) -> None: ...
+        def _read(self) -> bytes: ...
+        def record_ns(
+            self,
+            ns: int,
+            /,
+            *,
+            outcome: str | BaseException = "ok",
+            bytes: int = 0,
+            operations: int = 1,
+        ) -> None:
+            """Record a duration in nanoseconds. `outcome` is ``"ok"``, ``"timeout"``,
+            ``"overloaded"``, an exception, or the name of a kind of error (at most 32 kinds, others
+            are "other"). ``ValueError`` for a negative one."""
+
+        def record_from(
+            self,
+            intended_start: float,
+            /,
+            *,
+            outcome: str | BaseException = "ok",
+            bytes: int = 0,
+            operations: int = 1,
+        ) -> None:
+            """Record the time since the operation should have begun: seconds of
+            ``time.monotonic()`` as a float, or nanoseconds of ``time.monotonic_ns()`` as an int. A
+            stalled server cannot hide its queue from this."""
+
+        def record_corrected(
+            self,
+            ns: int,
+            expected_interval_ns: int,
+            /,
+            *,
+            outcome: str | BaseException = "ok",
+            bytes: int = 0,
+            operations: int = 1,
+        ) -> None:
+            """Record a duration, and those of the operations that could not begin meanwhile, one
+            each `expected_interval_ns`. For a loop that waits for each answer before it goes on."""
+
+        def time(self, intended_start: float | None = None, /) -> Timing:
+            """``with recorder.time():`` records how long the block takes, or the time from
+            `intended_start` to its end. An exception that leaves the block is the outcome."""
 
     class Exchange:
         def put_units(self, weight: int, /) -> bool: ...
@@ -318,6 +395,9 @@ if TYPE_CHECKING:
         def take(self) -> bytes: ...
         def put_back(self, data: bytes, /) -> None: ...
         def has_output(self) -> bool: ...
+        def output(self) -> int: ...
+        def input(self) -> int: ...
+        def receive(self, buffer: Buffer, /) -> bytes | None: ...
         def unused(self) -> bytes: ...
         def read(self, max_bytes: int, /) -> bytes | None: ...
         def read_into(self, buffer: Buffer, /) -> int | None: ...
@@ -440,7 +520,17 @@ if TYPE_CHECKING:
         def yield_now(self) -> Coro[None]: ...
         def current_task(self) -> JoinHandle[Any] | None: ...
         def current_shard(self) -> int: ...
+        def tasks_here(self) -> list[tuple[JoinHandle[Any] | None, Any, str, int, int]]: ...
         def raise_if_cancelled(self) -> None: ...
+        def hold(self, handle: JoinHandle[Any], on: bool, /) -> None: ...
+        def keep_back(self, change: int, /) -> None: ...
+        def companion(self) -> Any: ...
+        def set_companion(self, companion: object, /) -> None: ...
+        def live_tasks(self) -> list[tuple[JoinHandle[Any], Any, Any]]: ...
+        def quiet(self) -> Awaitable[None]: ...
+        def alarm(
+            self, handle: JoinHandle[Any], callback: Callable[[], Any], duration_ns: int, /
+        ) -> Any: ...
         def tls_open(
             self, path: bytes, make_error: Callable[[bool, int, str | None], Exception], /
         ) -> str | None: ...
@@ -449,9 +539,9 @@ if TYPE_CHECKING:
             self,
             owner: object,
             lenient: bool,
-            receiving: Exchange,
-            sending: Exchange,
-            writing: Exchange,
+            receiving: Exchange | None,
+            sending: Exchange | None,
+            writing: Exchange | None,
             /,
         ) -> TlsEngine | None: ...
         def submits_as_other(self) -> bool: ...
@@ -515,6 +605,7 @@ _made = library.start_bridge(
         "other_loop": messages.other_loop,
         "run_twice": messages.run_twice,
         "signals": _signals,
+        "stack": _stack,
         "os_error": _os_error,
         "spargio_error": _spargio_error,
     }
@@ -528,4 +619,5 @@ if not TYPE_CHECKING:
     Descriptor = _made["Descriptor"]
     Future = _made["Future"]
     Runtime = _made["Runtime"]
+    RecorderCore = _made["RecorderCore"]
     DirEntry = _made["DirEntry"]

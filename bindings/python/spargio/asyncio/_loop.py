@@ -11,7 +11,7 @@ import stat
 import sys
 import threading
 import weakref
-from asyncio import base_events, format_helpers, sslproto, unix_events
+from asyncio import base_events, format_helpers, unix_events
 from typing import Any
 
 from .._asyncgens import local as shard_local
@@ -22,6 +22,7 @@ from . import _children
 from ._native import LoopCore, wrapped
 from ._stats import LoopStats
 from ._stream import SocketTransport
+from ._tls import ssl_protocol_class, start_tls
 
 _format_handle: Any = vars(base_events)["_format_handle"]
 
@@ -316,7 +317,7 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
         given: Any = waiter
-        ssl_protocol = sslproto.SSLProtocol(
+        ssl_protocol = ssl_protocol_class()(
             self, protocol, sslcontext, given, server_side, server_hostname, **limits
         )
         SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
@@ -337,6 +338,20 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         options |= {"shell": shell, "stdin": stdin, "stdout": stdout, "stderr": stderr}
         return await _children.make_transport(
             self, protocol, args, bufsize=bufsize, extra=extra, **options
+        )
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: Any,
+        sslcontext: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        **limits: Any,
+    ) -> Any:
+        return await start_tls(
+            self, transport, protocol, sslcontext, server_side, server_hostname, limits
         )
 
     # ---- signals: CPython's class wakes itself by a pair of sockets, made when one is wanted ----
@@ -363,8 +378,7 @@ EventLoop._own_methods()
 
 
 def _start_runtime() -> Runtime:
-    # Any thread may run and close the loop, so its ring is not bound to one.
-    builder = RuntimeBuilder().shards(1).io_uring_single_issuer(False)
+    builder = RuntimeBuilder().shards(1)
     return builder._start(driven=True)
 
 

@@ -11,6 +11,7 @@ from asyncio import base_events, constants, futures, trsock
 from typing import TYPE_CHECKING, Any
 
 from ._native import StreamCore
+from ._streams import adopt
 
 if TYPE_CHECKING:
     from ._loop import EventLoop
@@ -55,6 +56,7 @@ class SocketTransport(StreamCore):
             extra["peername"] = _name(sock.getpeername)
         self._open(loop, self._sock_fd)
         self.set_protocol(protocol)
+        adopt(self, protocol)
         if server is not None:
             _attach(server, self)
         loop._transports[self._sock_fd] = self

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import AsyncIterator
 
+from .._blocking import files, to_its_end
 from .._ffi.core import native
 from ..errors import bytes_written, say_written
 from ._atomic import on_descriptor
@@ -41,7 +43,7 @@ async def copy(source: Path, target: Path) -> int:
                 raise ValueError(f"copy: {source!r} and {target!r} are the same file")
         size = min(_PIECE_MOST, max(_PIECE_LEAST, info.size))
         options = OpenOptions().write(True).create(True).mode(0o600)
-        async with await options.open(target) as writer:
+        async with _closed_aside(await options.open(target)) as writer:
             found = os.fstat(writer.fileno())
             entry = await writers.wait((found.st_dev, found.st_ino))
             try:
@@ -49,6 +51,23 @@ async def copy(source: Path, target: Path) -> int:
                 return await _copy(reader, writer, info.permissions(), size, known)
             finally:
                 writers.end(entry)
+
+
+@contextlib.asynccontextmanager
+async def _closed_aside(file: File) -> AsyncIterator[File]:
+    """The last close of a file that was written may take the file system long: it is that of a
+    duplicate, on a thread of the pool."""
+    try:
+        spare = os.dup(file.fileno())
+    except OSError:
+        spare = -1
+    try:
+        async with file:
+            yield file
+    finally:
+        if spare >= 0:
+            answer = files.begin(os.close, spare).answer
+            await to_its_end(lambda: answer)
 
 
 class _Data:

@@ -76,6 +76,10 @@ class _ByBytes(Feed[Item]):
         self._kept: list[Item] = []
 
     @property
+    def slow(self) -> bool:  # type: ignore[override]
+        return self._items.slow
+
+    @property
     def over(self) -> bool:  # type: ignore[override]
         return not self._kept and self._items.over
 
@@ -140,30 +144,21 @@ def read_ranges(
     return _read_ranges(ranges, into, ordered, *limits)
 
 
-async def _read_ranges(
+def _read_ranges(
     ranges: Any, into: Any, ordered: bool, gap: int, largest: int, concurrency: int, most: int
 ) -> AsyncGenerator[tuple[int, RangeResult], None]:
-    news = News()
     count = 1 if concurrency == 1 else 2
     depth = min(_DEPTH_MOST, max(1, concurrency // count))
     window = _TOGETHER_MOST * max(count, concurrency // _DEPTH_MOST)
     convert = _Convert(None if into is None else _buffers(into))
-    source = _ByBytes(
-        feed(ranges, convert, news, window), max(1, most // (window // _TOGETHER_MOST))
-    )
-    results = stream(
-        source,
-        lambda items: _Ranges(items, news, depth, gap, largest),
-        news,
+    share = max(1, most // (window // _TOGETHER_MOST))
+    return stream(
+        lambda news: _ByBytes(feed(ranges, convert, news, window), share),
+        lambda items, news: _Ranges(items, news, depth, gap, largest),
         min(_TOGETHER_MOST, window),
         window,
         ordered,
     )
-    try:
-        async for pair in results:
-            yield pair
-    finally:
-        await results.aclose()
 
 
 class _Convert:

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from .._blocking import to_its_end
@@ -20,30 +20,6 @@ V = TypeVar("V")
 
 TAKEN: Any = ...
 """In the place of a result that was given out."""
-
-
-class Source(Iterator[V]):
-    """An iterator whose error waits until what came before it is done with."""
-
-    def __init__(self, items: Iterable[V]) -> None:
-        self._items = iter(items)
-        self._error: BaseException | None = None
-
-    def __next__(self) -> V:
-        if self._error is not None:
-            raise StopIteration
-        try:
-            return next(self._items)
-        except StopIteration:
-            raise
-        except BaseException as error:
-            self._error = error
-            raise StopIteration from None
-
-    def check(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
 
 
 class News:
@@ -76,15 +52,27 @@ class News:
 
 
 class Feed(Generic[V]):
-    """The items of an ordinary iterable, converted."""
+    """The items of an ordinary iterable, converted. Its error waits until what came before it is
+    done with."""
+
+    slow = False
+    """Whether it wants to be allowed each item."""
 
     def __init__(self, items: Iterable[Any], convert: Callable[[Any], V]) -> None:
-        self._source = Source(convert(item) for item in items)
+        self._left = iter(items)
+        self._convert = convert
+        self._failed: BaseException | None = None
         self.over = False
 
     def take(self, most: int) -> list[V]:
         """At most so many, now; ``over`` where there are no more."""
-        found = list(itertools.islice(self._source, most))
+        found: list[V] = []
+        try:
+            for item in itertools.islice(self._left, most):
+                found.append(self._convert(item))
+        except BaseException as error:
+            self._failed = error
+            self._left = iter(())
         self.over = len(found) < most
         return found
 
@@ -93,7 +81,9 @@ class Feed(Generic[V]):
 
     def check(self) -> None:
         """Raises what the source raised."""
-        self._source.check()
+        error, self._failed = self._failed, None
+        if error is not None:
+            raise error
 
     async def close(self) -> None:
         """What it has begun has ended."""
@@ -102,6 +92,8 @@ class Feed(Generic[V]):
 class AsyncFeed(Feed[V]):
     """Those of an asynchronous one, which a task of its own awaits: a source that is slow keeps no
     result back."""
+
+    slow = True
 
     def __init__(
         self, items: AsyncIterable[Any], convert: Callable[[Any], V], news: News, ahead: int
@@ -200,61 +192,71 @@ class Chunk(Generic[K, V]):
     def took(self, result: V) -> None:
         """A result was given out."""
 
-    def next_place(self, ordered: bool) -> int | None:
-        """Of a result that is there."""
-        if ordered:
-            return self.given if self.results[self.given] is not None else None
+    def next_done(self) -> int | None:
+        """The place of the next result in the order in which they come."""
         return self.done[self.given] if self.given < len(self.done) else None
+
+    def has_next(self, ordered: bool) -> bool:
+        """Whether the next result is there."""
+        if ordered:
+            return self.results[self.given] is not None
+        return self.given < len(self.done)
 
 
 async def stream(
-    source: Feed[Any],
-    start: Callable[[list[Any]], Chunk[K, V]],
-    news: News,
+    begin: Callable[[News], Feed[Any]],
+    start: Callable[[list[Any], News], Chunk[K, V]],
     size: int,
     window: int,
     ordered: bool,
 ) -> AsyncGenerator[tuple[K, V], None]:
-    """(key, result) of each item; chunks have at most `size`, and at most `window` items are ahead
-    of what was given out. What runs is cancelled, and has ended, when the iterator is closed or
-    raises."""
+    """(key, result) of each item of what `begin` makes; chunks have at most `size`, and at most
+    `window` items are ahead of what was given out. What runs is cancelled, and has ended, when the
+    iterator is closed or raises."""
+    news = News()
+    source = begin(news)
+    slow = source.slow
     running: list[Chunk[K, V]] = []
     room = window
 
-    def fill() -> None:
-        nonlocal room
+    def fill(room: int) -> int:
         while room >= size and not source.over and (items := source.take(size)):
             room -= len(items)
-            running.append(start(items))
+            running.append(start(items, news))
+        return room
 
     try:
         while True:
             seen = news.seen()
-            fill()
+            room = fill(room)
             if not running and source.over:
                 break
             moved = False
             for chunk in running[:1] if ordered else list(running):
-                while chunk.given < len(chunk.keys):
-                    place = chunk.next_place(ordered)
-                    if place is None:
+                keys, results = chunk.keys, chunk.results
+                result: Any
+                # The steps here are what a small file costs.
+                while (given := chunk.given) < len(keys):
+                    place = given if ordered else chunk.next_done()
+                    if place is None or (result := results[place]) is None:
                         break
-                    result: Any = chunk.results[place]
-                    chunk.results[place] = TAKEN
-                    chunk.given += 1
-                    chunk.took(result)
+                    results[place] = TAKEN
+                    chunk.given = given + 1
+                    if not chunk.over:
+                        chunk.took(result)
                     room += 1
-                    source.allow(1)
+                    if slow:
+                        source.allow(1)
                     if room >= size:
-                        fill()
+                        room = fill(room)
                     moved = True
-                    yield chunk.keys[place], result
-                    del result
-                if chunk.given == len(chunk.keys):
+                    yield keys[place], result
+                result = None
+                if chunk.given == len(keys):
                     await chunk.job
                     running.remove(chunk)
                     moved = True
-                elif chunk.over and chunk.next_place(ordered) is None:
+                elif chunk.over and not chunk.has_next(ordered):
                     await chunk.job  # Over without a result: it raises what it failed with.
                     raise RuntimeError(f"a read ended without its result: {chunk!r}")
             if not moved:

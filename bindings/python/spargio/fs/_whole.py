@@ -81,7 +81,7 @@ class _Files(Chunk[P, Result]):
             depth, share = (1, 0) if self.given < len(self.done) else (self._depth, self._share)
 
     def _starves(self) -> bool:
-        return len(self.done) < len(self.keys) and self.next_place(self._ordered) is None
+        return len(self.done) < len(self.keys) and not self.has_next(self._ordered)
 
     def took(self, result: Result) -> None:
         if self._room is None and len(self.done) == len(self.keys):
@@ -115,25 +115,17 @@ def read_many(
     return _read_many(paths, concurrency, ordered, max_bytes)
 
 
-async def _read_many(
+def _read_many(
     paths: Any, concurrency: int, ordered: bool, max_bytes: int
 ) -> AsyncGenerator[tuple[P, Result], None]:
     concurrency = at_least("concurrency", concurrency, 1)
     max_bytes = at_least("max_bytes", max_bytes, 1)
     size = max(1, min(_CHUNK_MOST, concurrency // _CHUNKS_AHEAD))
     share = max(1, max_bytes // (concurrency // size))
-    news = News()
-    source = feed(paths, lambda path: (path, encode(path)), news, concurrency)
-    results = stream(
-        source,
-        lambda items: _Files(items, news, size, share, ordered),
-        news,
+    return stream(
+        lambda news: feed(paths, lambda path: (path, encode(path)), news, concurrency),
+        lambda items, news: _Files(items, news, size, share, ordered),
         size,
         concurrency,
         ordered,
     )
-    try:
-        async for pair in results:
-            yield pair
-    finally:
-        await results.aclose()

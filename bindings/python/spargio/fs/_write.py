@@ -207,10 +207,12 @@ async def _write_many(
         _check_data(data)
         return path, data, _Turn(next(places), last)
 
-    news = News()
-    source = feed(files, convert, news, concurrency)
     written = stream(
-        source, lambda items: _Writing(items[0], news), news, 1, concurrency, ordered=True
+        lambda news: feed(files, convert, news, concurrency),
+        lambda items, news: _Writing(items[0], news),
+        1,
+        concurrency,
+        ordered=True,
     )
     async with contextlib.aclosing(written) as results:
         async for path, result in results:

@@ -60,7 +60,8 @@ class SpargioFileSystem(local.LocalFileSystem):  # type: ignore[misc]
         self, path: Any, recursive: bool = False, on_error: str = "raise", **options: Any
     ) -> Any:
         """As fsspec has it, all files in one call."""
-        paths = self.expand_path(path, recursive=recursive)
+        paths = self._plain(path) if not recursive else None
+        paths = paths or self.expand_path(path, recursive=recursive)
         several = len(paths) > 1 or isinstance(path, list) or paths[0] != self._strip_protocol(path)
         if not several:
             return self.cat_file(paths[0], **options)
@@ -77,6 +78,14 @@ class SpargioFileSystem(local.LocalFileSystem):  # type: ignore[misc]
             elif on_error == "return":
                 found[name] = result
         return found
+
+    def _plain(self, path: Any) -> list[str] | None:
+        """The names in a list without patterns."""
+        if not isinstance(path, list) or not all(type(one) is str for one in path):
+            return None
+        if any(mark in one for one in path for mark in "*?["):
+            return None
+        return sorted({self._strip_protocol(one) for one in path})
 
     def cat_ranges(
         self,
@@ -280,7 +289,8 @@ async def _whole_files(paths: list[str]) -> list[tuple[str, bytes | OSError]]:
 async def _ranges(ranges: list[Any], gap: int) -> list[Any]:
     found: list[Any] = [one if isinstance(one, OSError) else None for one in ranges]
     places = [place for place, one in enumerate(found) if one is None]
-    wanted = ranges if len(places) == len(ranges) else [ranges[place] for place in places]
+    places.sort(key=lambda place: ranges[place][0])  # Each file is opened once.
+    wanted = [ranges[place] for place in places]
     async for place, result in fs.read_ranges(wanted, max_gap=gap, concurrency=_CONCURRENCY):
         found[places[place]] = result
     return found

@@ -8,7 +8,7 @@ from .._blocking import redeliver_all
 from .._ffi.core import JoinHandle, native
 from .._shared import Shared, counted
 from .._validate import at_least
-from .._wait import ALL, MOST, wait
+from .._wait import ALL, MOST, Persistence, wait
 from ..errors import CancelledError
 
 
@@ -119,12 +119,17 @@ class Condition(Shared):
 
     async def _take_again(self) -> None:
         cancelled: list[CancelledError] = []
-        while True:
-            try:
-                await self.lock.acquire()
-                break
-            except CancelledError as error:
-                cancelled.append(error)
+        persistence = Persistence()
+        try:
+            while True:
+                try:
+                    await self.lock.acquire()
+                    break
+                except CancelledError as error:
+                    persistence.told(error)
+                    cancelled.append(error)
+        finally:
+            persistence.end()
         redeliver_all(cancelled)
 
     def notify(self, count: int = 1) -> None:

@@ -11,6 +11,7 @@ from .._blocking import redeliver_all
 from .._ffi import constants
 from .._ffi.core import JoinHandle, native
 from .._ffi.types import Buffer
+from .._wait import Persistence
 from ..errors import CancelledError, TaskCancelled
 from ._state import State
 
@@ -185,18 +186,24 @@ class NativeOp(Generic[T]):
         """The operation is asked to end, and the task waits until it has."""
         job.cancel()
         late = [first]
-        while True:
-            try:
-                value = await job
-            except CancelledError as error:
-                late.append(error)
-                continue
-            except TaskCancelled:
-                late.pop(0)
+        persistence = Persistence()
+        persistence.told(first)
+        try:
+            while True:
+                try:
+                    value = await job
+                except CancelledError as error:
+                    persistence.told(error)
+                    late.append(error)
+                    continue
+                except TaskCancelled:
+                    late.pop(0)
+                    redeliver_all(late)
+                    raise first from None
+                except Exception:
+                    redeliver_all(late)
+                    raise
                 redeliver_all(late)
-                raise first from None
-            except Exception:
-                redeliver_all(late)
-                raise
-            redeliver_all(late)
-            return value
+                return value
+        finally:
+            persistence.end()

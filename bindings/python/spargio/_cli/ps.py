@@ -1,0 +1,54 @@
+"""`spargio ps` and `spargio tree`: the tasks of a process, and what they wait for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from spargio import monitor
+
+from .top import chosen
+
+
+def run(name: str | None, *, stacks: bool, as_json: bool) -> int:
+    """Exit code 0, or 1 where nothing could be asked."""
+    name = chosen(name)
+    if name is None:
+        return 1
+    try:
+        tasks = monitor.read_tasks(name)
+    except (LookupError, OSError) as error:
+        print(f"spargio: {error}")
+        return 1
+    if as_json:
+        print(json.dumps(tasks))
+        return 0
+    tasks.sort(key=lambda one: (one["shard"], -one["age"]))
+    for line in lines(tasks, stacks=stacks):
+        print(line)
+    return 0
+
+
+def lines(tasks: list[dict[str, Any]], *, stacks: bool) -> list[str]:
+    """In 80 columns; a stack below each task if wanted, and always below a blocked shard."""
+    found = [f"{'TASK':26} {'SHARD':>5} {'STATE':8} {'AGE':>9}  WAITS FOR"]
+    for one in tasks:
+        age = show_seconds(one["age"])
+        found.append(
+            f"{one['name'][:26]:26} {one['shard']:5} {one['state']:8} {age:>9}  "
+            f"{one['waits_for']}".rstrip()
+        )
+        if stacks or one["state"] == "blocked":
+            found += [line for text in one["stack"] for line in text.rstrip().split("\n")]
+            if one["spawned_at"]:
+                found.append("  spawned at:")
+                found += [line for text in one["spawned_at"] for line in text.rstrip().split("\n")]
+    return found
+
+
+def show_seconds(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.2f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,38 @@
+"""The thread that answers who looks at a runtime from outside, while shards are blocked too.
+Requests for the statistics are served by the library, without Python; the others here."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from . import _watchdog
+from ._ffi.core import Runtime
+
+
+def start(runtime: Runtime) -> None:
+    """``OSError`` where the socket cannot be had."""
+    runtime.monitor_open()
+    _watchdog.beside(runtime, _serve, "spargio-monitor")
+
+
+def _serve(runtime: Runtime) -> None:
+    while (found := runtime.monitor_next()) is not None:
+        fd, request = found
+        try:
+            data = _answer(runtime, request.decode("ascii", "replace").strip())
+            while data:
+                data = data[os.write(fd, data) :]
+        except Exception:
+            pass  # Who asked is gone, or the runtime is about to stop: there is nobody to tell.
+        finally:
+            os.close(fd)
+
+
+def _answer(runtime: Runtime, request: str) -> bytes:
+    if request == "tasks":
+        from ._tasks import collect
+
+        found = [one._asdict() for one in collect(runtime, 1.0)]
+        return json.dumps({"pid": os.getpid(), "tasks": found}).encode()
+    return json.dumps({"error": f"a request must be stats or tasks, got {request!r}"}).encode()

@@ -1,0 +1,307 @@
+"""The class that anyio calls."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
+from signal import Signals
+from time import monotonic
+from typing import IO, Any, TypeVar
+
+from anyio import TaskInfo, abc
+from anyio.abc import AsyncBackend
+from anyio.abc import TestRunner as BaseTestRunner
+from anyio.abc._tasks import get_callable_name
+
+from .._ffi.core import native
+from ..errors import CancelledError
+from ..options import RuntimeBuilder
+from ..runtime import RuntimeHandle, _drive
+from . import _files, _process, _sockets, _sync, _threads, _unix
+from ._group import TaskGroup
+from ._loop import Loop, checkpoint, current_loop, ns, shielded_checkpoint
+from ._scope import CancelScope, effective_deadline
+from ._signals import SignalReceiver
+from ._testing import TestRunner, current_info, running_tasks
+
+T = TypeVar("T")
+
+_POLLIN, _POLLOUT = 1, 4
+
+
+class _Main:
+    """What `_drive` runs."""
+
+    def __init__(self, function: Callable[..., Awaitable[Any]], arguments: tuple[Any, ...]) -> None:
+        self.name = get_callable_name(function)
+        self._function = function
+        self._arguments = arguments
+
+    def call(self, handle: RuntimeHandle) -> Awaitable[Any]:
+        return self._function(*self._arguments)
+
+
+class SpargioBackend(AsyncBackend):
+    """Tasks, sockets, processes and files of spargio under anyio's interface."""
+
+    @classmethod
+    def run(
+        cls,
+        func: Callable[..., Awaitable[T]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any],
+    ) -> T:
+        """`options` are those of :func:`spargio.run`; ``shards`` is 1 unless it says otherwise."""
+        builder = RuntimeBuilder().apply(**{"shards": 1, **options})
+        result: T = _drive(builder, _Main(func, args))  # type: ignore[arg-type]
+        return result
+
+    @classmethod
+    def current_token(cls) -> Loop:
+        return current_loop()
+
+    @classmethod
+    def current_time(cls) -> float:
+        return monotonic()
+
+    @classmethod
+    def cancelled_exception_class(cls) -> type[BaseException]:
+        return CancelledError
+
+    # ---- checkpoints and time ----
+
+    @classmethod
+    async def checkpoint(cls) -> None:
+        await checkpoint()
+
+    @classmethod
+    async def checkpoint_if_cancelled(cls) -> None:
+        native.raise_if_cancelled()
+
+    @classmethod
+    async def cancel_shielded_checkpoint(cls) -> None:
+        await shielded_checkpoint()
+
+    @classmethod
+    async def sleep(cls, delay: float) -> None:
+        if delay <= 0:
+            await checkpoint()
+        else:
+            await native.sleep(ns(delay))
+
+    @classmethod
+    def create_cancel_scope(
+        cls, *, deadline: float = math.inf, shield: bool = False
+    ) -> CancelScope:
+        return CancelScope(deadline=deadline, shield=shield)
+
+    @classmethod
+    def current_effective_deadline(cls) -> float:
+        return effective_deadline()
+
+    @classmethod
+    def create_task_group(cls) -> TaskGroup:
+        return TaskGroup()
+
+    # ---- synchronization ----
+
+    @classmethod
+    def create_event(cls) -> _sync.Event:
+        return _sync.Event()
+
+    @classmethod
+    def create_lock(cls, *, fast_acquire: bool) -> _sync.Lock:
+        return _sync.Lock(fast_acquire=fast_acquire)
+
+    @classmethod
+    def create_semaphore(
+        cls, initial_value: int, *, max_value: int | None = None, fast_acquire: bool = False
+    ) -> _sync.Semaphore:
+        return _sync.Semaphore(initial_value, max_value=max_value, fast_acquire=fast_acquire)
+
+    @classmethod
+    def create_capacity_limiter(cls, total_tokens: float) -> _sync.CapacityLimiter:
+        return _sync.CapacityLimiter(total_tokens)
+
+    # ---- threads ----
+
+    @classmethod
+    async def run_sync_in_worker_thread(
+        cls,
+        func: Callable[..., T],
+        args: tuple[Any, ...],
+        abandon_on_cancel: bool = False,
+        limiter: Any = None,
+    ) -> T:
+        if limiter is None and (work := _files.instead(func, args)) is not None:
+            result: T = await work
+            return result
+        return await _threads.run_sync(cls, func, args, abandon_on_cancel, limiter)
+
+    @classmethod
+    def current_default_thread_limiter(cls) -> _sync.CapacityLimiter:
+        return _threads.default_limiter()
+
+    @classmethod
+    def check_cancelled(cls) -> None:
+        _threads.check_cancelled()
+
+    @classmethod
+    def run_async_from_thread(
+        cls, func: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], token: object
+    ) -> T:
+        return _threads.run_async_from_thread(func, args, token)
+
+    @classmethod
+    def run_sync_from_thread(
+        cls, func: Callable[..., T], args: tuple[Any, ...], token: object
+    ) -> T:
+        return _threads.run_sync_from_thread(func, args, token)
+
+    @classmethod
+    def run_sync_soon(
+        cls, func: Callable[..., object], args: tuple[Any, ...], token: object
+    ) -> None:
+        _threads._loop_of(token).call_soon(func, *args)
+
+    # ---- processes and signals ----
+
+    @classmethod
+    async def open_process(
+        cls,
+        command: Any,
+        *,
+        stdin: int | IO[Any] | None,
+        stdout: int | IO[Any] | None,
+        stderr: int | IO[Any] | None,
+        **kwargs: Any,
+    ) -> _process.Process:
+        return await _process.open_process(command, stdin, stdout, stderr, kwargs)
+
+    @classmethod
+    def setup_process_pool_exit_at_shutdown(cls, workers: set[abc.Process]) -> None:
+        current_loop().spawn(_process.kill_at_the_end(workers), "AnyIO process pool shutdown task")
+
+    @classmethod
+    def open_signal_receiver(
+        cls, *signals: Signals
+    ) -> AbstractContextManager[AsyncIterator[Signals]]:
+        return SignalReceiver(signals)
+
+    # ---- sockets ----
+
+    @classmethod
+    async def connect_tcp(
+        cls, host: str, port: int, local_address: Any = None
+    ) -> _sockets.SocketStream:
+        return await _sockets.connect_tcp(host, port, local_address)
+
+    @classmethod
+    async def connect_unix(cls, path: str | bytes, kind: Any) -> _unix.UNIXSocketStream:
+        return await _unix.connect_unix(path, kind)
+
+    @classmethod
+    def create_tcp_listener(cls, sock: socket.socket) -> _sockets.TCPListener:
+        return _sockets.TCPListener(sock)
+
+    @classmethod
+    def create_unix_listener(cls, sock: socket.socket) -> _unix.UNIXListener:
+        return _unix.UNIXListener(sock)
+
+    @classmethod
+    async def create_udp_socket(
+        cls, family: Any, local_address: Any, remote_address: Any, reuse_port: bool
+    ) -> Any:
+        return await _sockets.create_udp_socket(family, local_address, remote_address, reuse_port)
+
+    @classmethod
+    async def create_unix_datagram_socket(
+        cls, raw_socket: socket.socket, remote_path: str | bytes | None
+    ) -> Any:
+        return await _sockets.create_unix_datagram_socket(raw_socket, remote_path)
+
+    @classmethod
+    async def getaddrinfo(
+        cls,
+        host: bytes | str | None,
+        port: str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        return await _sockets.getaddrinfo(host, port, family, type, proto, flags)
+
+    @classmethod
+    async def getnameinfo(cls, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+        return await _sockets.getnameinfo(sockaddr, flags)
+
+    @classmethod
+    async def wait_readable(cls, obj: Any) -> None:
+        await _sockets.wait_ready(current_loop().reads, obj, _POLLIN, "reading from")
+
+    @classmethod
+    async def wait_writable(cls, obj: Any) -> None:
+        await _sockets.wait_ready(current_loop().writes, obj, _POLLOUT, "writing to")
+
+    @classmethod
+    def notify_closing(cls, obj: Any) -> None:
+        number = obj if isinstance(obj, int) else obj.fileno()
+        loop = current_loop()
+        for waiting in (loop.reads, loop.writes):
+            if number in waiting:
+                waiting[number].cancel()
+
+    @classmethod
+    async def wrap_listener_socket(cls, sock: socket.socket) -> abc.SocketListener:
+        if sock.family == socket.AF_UNIX:
+            return _unix.UNIXListener(sock)
+        return _sockets.TCPListener(sock)
+
+    @classmethod
+    async def wrap_stream_socket(cls, sock: socket.socket) -> _sockets.SocketStream:
+        return _sockets.SocketStream(sock)
+
+    @classmethod
+    async def wrap_unix_stream_socket(cls, sock: socket.socket) -> _unix.UNIXSocketStream:
+        return _unix.UNIXSocketStream(sock)
+
+    @classmethod
+    async def wrap_udp_socket(cls, sock: socket.socket) -> _sockets.UDPSocket:
+        return _sockets.UDPSocket(sock)
+
+    @classmethod
+    async def wrap_connected_udp_socket(cls, sock: socket.socket) -> _sockets.ConnectedUDPSocket:
+        return _sockets.ConnectedUDPSocket(sock)
+
+    @classmethod
+    async def wrap_unix_datagram_socket(cls, sock: socket.socket) -> _sockets.UNIXDatagramSocket:
+        return _sockets.UNIXDatagramSocket(sock)
+
+    @classmethod
+    async def wrap_connected_unix_datagram_socket(
+        cls, sock: socket.socket
+    ) -> _sockets.ConnectedUNIXDatagramSocket:
+        return _sockets.ConnectedUNIXDatagramSocket(sock)
+
+    # ---- introspection ----
+
+    @classmethod
+    def get_current_task(cls) -> TaskInfo:
+        return current_info()
+
+    @classmethod
+    def get_running_tasks(cls) -> Sequence[TaskInfo]:
+        return running_tasks()
+
+    @classmethod
+    async def wait_all_tasks_blocked(cls) -> None:
+        await native.quiet()
+
+    @classmethod
+    def create_test_runner(cls, options: dict[str, Any]) -> BaseTestRunner:
+        return TestRunner(**options)

@@ -1,0 +1,66 @@
+"""Asks a runtime of another process how it is, as ``spargio top`` and ``spargio ps`` do. The other
+one runs with ``monitor=True`` or ``SPARGIO_MONITOR=1``, by the same user or asked by root."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any
+
+from .stats import RuntimeStats
+
+__all__ = ("ask", "find", "read_stats", "read_tasks")
+
+
+def find() -> list[str]:
+    """Names of the runtimes on this machine that can be asked: ``"PID"``, or ``"PID.N"`` for a
+    further one of the same process. From /proc/net/unix; another's are among them."""
+    found = set()
+    with open("/proc/net/unix") as lines:
+        for line in lines:
+            name = line.split()[-1]
+            if name.startswith("@spargio."):
+                found.add(name.removeprefix("@spargio."))
+    return sorted(found, key=lambda name: [int(part) for part in name.split(".")])
+
+
+def ask(name: str | int, request: str, timeout: float = 5.0) -> bytes:
+    """The answer to ``"stats"`` (CBOR, docs/stats.cddl) or ``"tasks"`` (JSON). ``LookupError``:
+    nothing of that name can be asked; ``PermissionError``: it is another user's;
+    ``TimeoutError``."""
+    parts: list[bytes] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(timeout)
+        try:
+            sock.connect(f"\0spargio.{name}")
+        except ConnectionRefusedError:
+            raise LookupError(
+                f"no runtime of process {name} can be asked: start it with monitor=True or "
+                "SPARGIO_MONITOR=1"
+            ) from None
+        try:
+            sock.sendall(request.encode() + b"\n")
+            while data := sock.recv(1 << 16):
+                parts.append(data)
+        except ConnectionError:
+            parts.clear()
+    if not parts:
+        raise PermissionError(
+            f"process {name} gave no answer: it is another user's (this is user {os.geteuid()}), "
+            "or it just ended"
+        )
+    return b"".join(parts)
+
+
+def read_stats(name: str | int, timeout: float = 5.0) -> RuntimeStats:
+    """A snapshot of it. Raises as :func:`ask` does."""
+    return RuntimeStats.from_cbor(ask(name, "stats", timeout))
+
+
+def read_tasks(name: str | int, timeout: float = 5.0) -> list[dict[str, Any]]:
+    """Its tasks, with the fields of ``TaskInfo`` (:meth:`RuntimeHandle.tasks`). A C program has
+    none to show. Raises as :func:`ask` does."""
+    answer = json.loads(ask(name, "tasks", timeout))
+    found: list[dict[str, Any]] = answer["tasks"]
+    return found

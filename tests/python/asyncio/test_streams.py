@@ -1,0 +1,158 @@
+"""asyncio's streams on the loop: `read` is native, and the rest is asyncio's, on the same state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from spargio.asyncio import run
+
+Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter, socket.socket]
+LIMIT_S = 30.0
+
+
+def on_pair(body: Callable[..., Awaitable[Any]], **options: Any) -> Any:
+    """`body(reader, writer, peer)`, with a socket at the other end."""
+
+    async def main() -> Any:
+        near, far = socket.socketpair()
+        far.settimeout(LIMIT_S)
+        reader, writer = await asyncio.open_connection(sock=near, **options)
+        with far:
+            try:
+                return await asyncio.wait_for(body(reader, writer, far), LIMIT_S)
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):  # What ended the connection.
+                    await writer.wait_closed()
+
+    return run(main())
+
+
+def test_reads_in_pieces_and_mixed_with_lines() -> None:
+    async def body(reader: Any, writer: Any, far: socket.socket) -> list[bytes]:
+        far.sendall(b"0123456789line\nrest")
+        found = [await reader.read(4), await reader.readexactly(6), await reader.readline()]
+        found.append(await reader.read(100))
+        far.shutdown(socket.SHUT_WR)
+        found += [await reader.read(10), await reader.read(), await reader.read(0)]
+        assert reader.at_eof()
+        return found
+
+    assert on_pair(body) == [b"0123", b"456789", b"line\n", b"rest", b"", b"", b""]
+
+
+def test_a_read_is_taken_where_a_coroutine_is() -> None:
+    async def body(reader: Any, writer: Any, far: socket.socket) -> list[bytes]:
+        waiting = reader.read(1)
+        assert asyncio.iscoroutine(waiting)
+        found = []
+        for start in (asyncio.create_task, asyncio.ensure_future, asyncio.gather):
+            task = start(waiting)
+            await asyncio.sleep(0)
+            far.sendall(b"x")
+            found.append(await task)
+            waiting = reader.read(1)
+        far.sendall(b"y")
+        found.append(await waiting)
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await waiting
+        return found
+
+    assert on_pair(body) == [b"x", b"x", [b"x"], b"y"]
+
+
+def test_a_cancelled_read_loses_nothing() -> None:
+    async def body(reader: Any, writer: Any, far: socket.socket) -> bytes:
+        for _ in range(3):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(reader.read(10), 0.001)
+        task = asyncio.ensure_future(reader.read(10))
+        await asyncio.sleep(0)
+        far.sendall(b"kept")
+        while not reader._buffer:
+            await asyncio.sleep(0)
+        task.cancel()  # Its data has come, and it was told so.
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return bytes(await reader.read(10))
+
+    assert on_pair(body) == b"kept"
+
+
+def test_one_reads_at_a_time() -> None:
+    async def body(reader: Any, writer: Any, far: socket.socket) -> bytes:
+        first = asyncio.ensure_future(reader.read(10))
+        await asyncio.sleep(0)
+        for other in (reader.read(10), reader.readline(), reader.readexactly(3)):
+            with pytest.raises(RuntimeError, match="already waiting for incoming data"):
+                await other
+        far.sendall(b"a")
+        assert await first == b"a"
+        line = asyncio.ensure_future(reader.readline())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match=r"read\(\) called while another coroutine"):
+            await reader.read(10)
+        far.sendall(b"b\n")
+        return bytes(await line)
+
+    assert on_pair(body) == b"b\n"
+
+
+def test_a_reader_that_lags_stops_the_peer() -> None:
+    async def body(reader: Any, writer: Any, far: socket.socket) -> int:
+        whole = b"z" * 4_000_000
+        sending = asyncio.get_running_loop().run_in_executor(None, far.sendall, whole)
+        while writer.transport.is_reading():
+            await asyncio.sleep(0)
+        assert len(reader._buffer) <= 2 * 4096 + 256 * 1024
+        size = 0
+        while size < len(whole):
+            piece = await reader.read(1 << 20)
+            assert piece == b"z" * len(piece)
+            size += len(piece)
+        await sending
+        return size
+
+    assert on_pair(body, limit=4096) == 4_000_000
+
+
+def test_an_exception_of_the_reader_ends_a_read() -> None:
+    async def body(reader: Any, writer: Any, far: socket.socket) -> None:
+        task = asyncio.ensure_future(reader.read(10))
+        await asyncio.sleep(0)
+        reader.set_exception(ValueError("gone"))
+        for waiting in (task, reader.read(10), reader.readline()):
+            with pytest.raises(ValueError, match="gone"):
+                await waiting
+
+    on_pair(body)
+
+
+def test_drain_waits_for_a_peer_that_lags_and_says_that_it_is_gone() -> None:
+    async def body(reader: Any, writer: Any, far: socket.socket) -> None:
+        await writer.drain()
+        writer.write(b"q" * 8_000_000)
+        task = asyncio.ensure_future(writer.drain())
+        await asyncio.sleep(0)
+        assert not task.done()
+        size = 0
+        loop = asyncio.get_running_loop()
+        while size < 8_000_000:
+            size += len(await loop.run_in_executor(None, far.recv, 1 << 20))
+        await task
+        far.close()
+        assert await reader.read(10) == b""
+        writer.write(b"lost")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            while True:
+                writer.write(b"lost")
+                await writer.drain()
+                await asyncio.sleep(0)
+
+    on_pair(body)

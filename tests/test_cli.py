@@ -110,6 +110,16 @@ def test_demo_verifies_every_file(
     assert report["mib_per_second"] > 0
 
 
+def test_demo_on_an_asyncio_loop(capfd: pytest.CaptureFixture[str], corpus_folder: Path) -> None:
+    arguments = ("--corpus", str(corpus_folder), "--connections", "8", "--asyncio", "--json")
+    run = Run(capfd, "demo", *arguments)
+    assert run.code == 0, run.err
+    report = json.loads(run.out)
+    assert report["ok"] and report["failures"] == []
+    assert (report["loop"], report["shards"]) == ("asyncio", 1)
+    assert report["files"] == report["corpus"]["files"] == sent_files(corpus_folder)
+
+
 def test_demo_prints_all_figures(corpus_folder: Path) -> None:
     done = subprocess.run(
         command("demo", "--corpus", str(corpus_folder), "--shards", "2", "--connections", "4"),

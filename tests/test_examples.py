@@ -378,3 +378,45 @@ def _until_heard(speaker: socket.socket, listener: socket.socket, line: bytes) -
         speaker.sendall(line)
         if select.select([listener], [], [], 0.1)[0]:
             heard += listener.recv(4096)
+
+
+def test_asyncio_files_serves_and_hashes(tmp_path: Path) -> None:
+    """Without a server: asked as ASGI asks. tests/conformance runs it under uvicorn."""
+    script = """
+import asyncio, hashlib, json, os, sys
+from pathlib import Path
+import spargio.asyncio
+from asyncio_files import app
+
+async def get(path):
+    sent = []
+    async def send(message):
+        sent.append(message)
+    await app({"type": "http", "path": path}, None, send)
+    return sent[0]["status"], b"".join(message["body"] for message in sent[1:])
+
+async def main():
+    data = {name: Path(os.environ["FOLDER"], name).read_bytes() for name in ("small", "large", "empty")}
+    wanted = {name: hashlib.sha256(content).hexdigest() for name, content in data.items()}
+    for name, content in data.items():
+        assert await get(f"/file/{name}") == (200, content)
+        assert await get(f"/hash/{name}") == (200, wanted[name].encode())
+    assert json.loads((await get("/hashes"))[1]) == wanted
+    for path in ("/file/none", "/nothing", "/file/a/b", "/hash/"):
+        assert (await get(path))[0] == 404, path
+
+spargio.asyncio.run(main())
+"""
+    (tmp_path / "small").write_bytes(b"x")
+    (tmp_path / "large").write_bytes(os.urandom(700_000))
+    (tmp_path / "empty").write_bytes(b"")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=EXAMPLES,
+        env={**os.environ, "FOLDER": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

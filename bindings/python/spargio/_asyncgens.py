@@ -78,6 +78,9 @@ def _detached(runtime: Runtime, shard: int) -> None:
 def _forget() -> None:
     if getattr(local, "runtime", None) is None:
         return  # A forked child that came back to run().
+    if not hasattr(local, "saved_hooks"):  # A fork in an asyncio loop, whose hooks are asyncio's.
+        del local.runtime
+        return
     sys.set_asyncgen_hooks(*local.saved_hooks)
     sys.set_coroutine_origin_tracking_depth(local.saved_depth)
     if _sniffio is not None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from ._blocking import to_its_end
+from ._carried import in_a_task
 from ._children import Process, Start, end
 from ._ffi.core import Descriptor, native
 from ._ffi.types import Buffer, Coro
@@ -384,6 +385,7 @@ class Command:
             **options,
         )
 
+    @in_a_task
     async def status(self) -> int | None:
         """Run it to its end; gives what :meth:`Child.wait` does. Pipes are closed at once, for
         nobody has their other ends. Where this is cancelled it is killed, with its process group if
@@ -392,6 +394,7 @@ class Command:
             await child.close_pipes()
             return await child.wait()
 
+    @in_a_task
     async def output(self, data: Buffer | None = None, *, limit: int | None = None) -> Output:
         """Run it to its end, with `data` as its input; gives all that it wrote to stdout and
         stderr (to where they go unless they were left to INHERIT). ``ValueError`` where more than

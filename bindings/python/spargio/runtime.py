@@ -304,6 +304,15 @@ def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
         _watchdog.join(runtime)
 
 
+def _join_elsewhere(job: JoinHandle[Any]) -> Any:
+    from ._elsewhere import awaited  # Knows asyncio, which few programs with a Runtime use.
+
+    return awaited(job)
+
+
+ShardHooks.join_elsewhere = staticmethod(_join_elsewhere)
+
+
 def current_handle() -> RuntimeHandle:
     """The handle of the runtime that runs this task; ``RuntimeError`` elsewhere."""
     return RuntimeHandle(current_runtime())

@@ -29,6 +29,8 @@ const Table = struct {
     last_task: *Object,
     /// (what) -> RuntimeError: there is no task here
     outside: *Object,
+    /// (JoinHandle) -> what awaits it in an asyncio loop that is not ours, or None where there is none
+    join_elsewhere: *Object,
     /// () -> RuntimeError where another event loop runs on this thread, else None
     other_loop: *Object,
     /// (exception, object, whether it had to be writable) -> the exception for what exports no such buffer

@@ -1,14 +1,16 @@
 //! asyncio.Handle and asyncio.TimerHandle as the loop makes them: callback, context and up to three
 //! arguments lie in the object. They are types of their own that answer `__class__` with asyncio's, so
 //! `isinstance` holds and the attributes of asyncio's slots need no storage of theirs.
-//! Only the loop's thread touches one, but for `cancel` and the deallocator.
+//! Only the loop's thread touches one, but for `cancel`, the getters and the deallocator: without a lock of the
+//! interpreter those and the run exclude each other by the handle's own.
 
 const std = @import("std");
 const assert = std.debug.assert;
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
-const interpreter = &@import("../task/py_interpreter.zig").interpreter;
 const gpa = @import("../../base/memory.zig").gpa;
+const interpreter = &@import("../task/py_interpreter.zig").interpreter;
+const Lock = @import("../../base/sync.zig").Lock;
 const Loop = @import("loop.zig").Loop;
 const Object = api.Object;
 const py = &api.py;
@@ -20,6 +22,7 @@ pub const inline_args = 3;
 var releasing: ?*Loop = null;
 
 /// A run handle has given up callback, arguments and context. One of a descriptor runs again and again.
+/// Who moves it away from `pending` is the one that empties it.
 pub const State = enum(u8) { pending, running, done };
 
 pub const Handle = extern struct {
@@ -38,6 +41,8 @@ pub const Handle = extern struct {
     /// It stays in use after a run: that of a reader or writer.
     lasting: bool,
     is_timer: bool,
+    /// The word of a lock, for builds without a lock of the interpreter. // any thread
+    lock_word: u32,
     /// The word before the arguments is one that a vectorcall may overwrite.
     room: [1 + inline_args]?*Object,
 
@@ -119,60 +124,130 @@ pub const Handle = extern struct {
         return true;
     }
 
-    /// Lets go of callback and arguments; the context is the caller's to take before.
+    fn acquire(self: *Handle) void {
+        if (interpreter.locked) return;
+        const lock: *Lock = @ptrCast(&self.lock_word);
+        lock.lock();
+    }
+
+    fn giveUp(self: *Handle) void {
+        if (interpreter.locked) return;
+        const lock: *Lock = @ptrCast(&self.lock_word);
+        lock.unlock();
+    }
+
+    /// The loop is about to run it; false if there is nothing to run.
+    pub fn begin(self: *Handle) bool {
+        self.acquire();
+        defer self.giveUp();
+        if (self.cancelled or self.callback == null) return false;
+        self.state = .running;
+        return true;
+    }
+
+    /// Its context, which the loop had taken, for the report that it failed.
+    pub fn lend(self: *Handle, context: ?*Object) void {
+        if (self.context != null) return;
+        self.acquire();
+        self.context = if (context) |one| api.ref(one) else null;
+        self.giveUp();
+    }
+
+    /// It has run.
+    pub fn end(self: *Handle) void {
+        self.acquire();
+        const over = !self.lasting or self.cancelled;
+        self.state = if (over) .done else .pending;
+        self.giveUp();
+        if (over) self.empty();
+    }
+
+    /// Lets go of callback, arguments and context.
     pub fn empty(self: *Handle) void {
-        if (self.callback == null and self.count == 0) return;
-        const place = self.arguments();
+        if (self.callback == null and self.count == 0 and self.context == null) return;
+        self.acquire();
         const count = self.count;
-        self.count = 0;
         const array = self.more;
+        var few = self.room;
+        const place = if (array) |memory| memory else &few;
+        var callback = self.callback;
+        var context = self.context;
+        self.count = 0;
         self.more = null;
-        api.drop(&self.callback);
-        for (0..count) |i| api.drop(&place[i]);
+        self.callback = null;
+        self.context = null;
+        @memset(&self.room, null);
+        self.giveUp();
+        api.drop(&callback);
+        for (1..count + 1) |i| api.drop(&place[i]);
         if (array) |memory| gpa.free(memory[0 .. count + 1]);
+        api.drop(&context);
     }
 
     // ---- what Python sees ----
 
-    /// cancel(): the callback will not run. Idempotent, and harmless after the run.
+    /// cancel(): the callback will not run. Idempotent, and harmless after the run. Any thread.
     fn cancel(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return if (cancelNow(instance)) api.none() else null;
     }
 
     pub fn cancelNow(instance: *Object) bool {
         const self = of(instance);
-        if (self.cancelled) return true;
-        self.cancelled = true;
-        const loop = Loop.of(self.loop orelse return true); // It has run.
-        self.cancelled = false; // For its text.
-        if (loop.debug and self.shown == null) self.shown = py.PyObject_Repr(instance) orelse return false;
-        self.cancelled = true;
-        if (self.is_timer and self.state == .pending) loop.timerCancelled();
-        // The callee of a run borrows the arguments.
-        if (self.state != .running) {
-            self.empty();
-            api.drop(&self.context);
+        if (self.isCancelledNow()) return true;
+        const owner: ?*Object = @atomicLoad(?*Object, &self.loop, .monotonic); // Null once it has run.
+        const loop: ?*Loop = if (owner) |one| Loop.of(one) else null;
+        var text: ?*Object = null;
+        if (loop != null and loop.?.debug) text = py.PyObject_Repr(instance) orelse return false;
+        defer api.drop(&text);
+        self.acquire();
+        if (self.cancelled) {
+            self.giveUp();
+            return true;
         }
+        @atomicStore(bool, &self.cancelled, true, .monotonic);
+        std.mem.swap(?*Object, &self.shown, &text);
+        const pending = self.state == .pending; // The callee of a run borrows the arguments.
+        if (pending) self.state = .done;
+        self.giveUp();
+        if (!pending) return true;
+        if (self.is_timer) if (loop) |one| one.timerCancelled();
+        self.empty();
         return true;
     }
 
+    /// Monotonic: only `cancelled` itself is looked at; `begin` decides under the lock.
+    pub fn isCancelledNow(self: *const Handle) bool {
+        return @atomicLoad(bool, &self.cancelled, .monotonic);
+    }
+
     fn isCancelled(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(of(instance).cancelled));
+        return py.PyBool_FromLong(@intFromBool(of(instance).isCancelledNow()));
     }
 
     /// _run(): for debuggers and subclasses of the loop; the loop itself does not call it.
     fn runNow(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
-        if (self.loop) |loop| if (!Loop.of(loop).runHandle(instance)) return null;
-        return api.none();
+        const loop = Loop.of(self.loop orelse return api.none()); // Null once it has run.
+        const outer = loop.entered; // That of the callback which calls this goes on afterwards.
+        loop.entered = null;
+        const went_well = loop.runHandle(instance);
+        loop.exitContext();
+        loop.entered = outer;
+        return if (went_well) api.none() else loop.raiseFatal();
     }
 
     fn getContext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return held(of(instance).context);
+        return of(instance).held(.context);
     }
 
-    fn held(what: ?*Object) *Object {
-        return if (what) |one| api.ref(one) else api.none();
+    const Field = enum { context, callback, source_traceback, shown };
+
+    fn held(self: *Handle, comptime field: Field) *Object {
+        self.acquire();
+        const found = @field(self, @tagName(field));
+        const result = if (found) |one| api.ref(one) else api.none();
+        self.giveUp();
+        return result;
     }
 
     fn repr(instance: *Object) callconv(.c) ?*Object {
@@ -187,35 +262,45 @@ pub const Handle = extern struct {
     }
 
     fn callbackOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        return held(of(instance).callback);
+        return of(instance).held(.callback);
     }
 
     fn argsOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
         const self = of(instance);
-        if (self.callback == null) return api.none();
-        const tuple = py.PyTuple_New(self.count) orelse return null;
-        for (0..self.count) |i| _ = py.PyTuple_SetItem(tuple, @intCast(i), api.ref(self.arguments()[i].?));
-        return tuple;
+        while (true) {
+            const count = @atomicLoad(u32, &self.count, .monotonic);
+            const tuple = py.PyTuple_New(count) orelse return null;
+            self.acquire();
+            if (self.count == count and self.callback != null) {
+                for (0..count) |i| _ = py.PyTuple_SetItem(tuple, @intCast(i), api.ref(self.arguments()[i].?));
+                self.giveUp();
+                return tuple;
+            }
+            const gone = self.callback == null;
+            self.giveUp();
+            py.Py_DecRef(tuple);
+            if (gone) return api.none();
+        }
     }
 
     fn contextOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        return held(of(instance).context);
+        return of(instance).held(.context);
     }
 
     fn loopOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        return held(of(instance).loop);
+        return if (of(instance).loop) |one| api.ref(one) else api.none();
     }
 
     fn cancelledOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(of(instance).cancelled));
+        return py.PyBool_FromLong(@intFromBool(of(instance).isCancelledNow()));
     }
 
     fn tracebackOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        return held(of(instance).source_traceback);
+        return of(instance).held(.source_traceback);
     }
 
     fn shownOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        return held(of(instance).shown);
+        return of(instance).held(.shown);
     }
 
     pub fn traverse(instance: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_int {
@@ -237,7 +322,6 @@ pub const Handle = extern struct {
     fn tpClear(instance: *Object) callconv(.c) c_int {
         const self = of(instance);
         self.empty();
-        api.drop(&self.context);
         api.drop(&self.source_traceback);
         return 0;
     }
@@ -247,7 +331,6 @@ pub const Handle = extern struct {
         py.PyObject_GC_UnTrack(instance);
         if (self.weakrefs != null) py.PyObject_ClearWeakRefs(instance);
         self.empty();
-        api.drop(&self.context);
         api.drop(&self.source_traceback);
         api.drop(&self.shown);
         const loop = self.loop;

@@ -55,6 +55,8 @@ pub const Loop = struct {
     alarm: CoreTimer,
     /// The context that is entered; it stays so for the next callback, which often has the same.
     entered: ?*Object,
+    /// A callback runs: `entered` is its own.
+    calling: bool,
     /// SystemExit or KeyboardInterrupt of a callback.
     fatal: ?*Object,
     free: [free_max]*Object,
@@ -147,7 +149,8 @@ pub const Loop = struct {
     }
 
     pub fn timerCancelled(self: *Loop) void {
-        self.schedule.countCancelled();
+        // The heap is the loop's thread's: one that was cancelled elsewhere goes when it is due.
+        if (interpreter.locked or self.isRunningHere()) self.schedule.countCancelled();
     }
 
     /// The loop's clock, in seconds; null with the exception set.
@@ -187,18 +190,29 @@ pub const Loop = struct {
         return api.none();
     }
 
-    /// _run(): drives the shard until the loop stops; raises what ended it.
-    fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        const self = of(instance);
-        const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
+    fn mayRunHere() bool {
         if (running) |outer| if (outer.isForked()) {
             running = null;
         };
-        if (running != null or Shard.current() != null) return api.raise(
+        if (running == null and Shard.current() == null) return true;
+        _ = api.raise(
             py.PyExc_RuntimeError.*,
             "an asyncio loop cannot run in a spargio task: await the coroutine there, or run the loop " ++
                 "on a thread of its own",
         );
+        return false;
+    }
+
+    /// _check_place(): RuntimeError on a shard's thread.
+    fn checkPlace(_: *Object, _: ?*Object) callconv(.c) ?*Object {
+        return if (mayRunHere()) api.none() else null;
+    }
+
+    /// _run(): drives the shard until the loop stops; raises what ended it.
+    fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
+        if (!mayRunHere()) return null;
         if (!binding.bindHere(self) or !self.wakeOrSpawn(shard)) return null;
         self.done = false;
         self.ending = false;
@@ -215,16 +229,27 @@ pub const Loop = struct {
         self.driving = false;
         self.trackQueued();
         self.stopping = false;
-        if (self.fatal) |exception| {
-            self.fatal = null;
-            api.raiseObject(exception);
-            py.Py_DecRef(exception);
-            return null;
-        }
+        if (self.fatal != null) return self.raiseFatal();
         if (!self.done) return api.raise(
             py.PyExc_RuntimeError.*,
             "the loop's process has forked: this loop is the parent's",
         );
+        return api.none();
+    }
+
+    /// Raises what ends the run, or None.
+    pub fn raiseFatal(self: *Loop) ?*Object {
+        const exception = self.fatal orelse return api.none();
+        self.fatal = null;
+        api.raiseObject(exception);
+        py.Py_DecRef(exception);
+        return null;
+    }
+
+    /// _leave_context(): of a callback that has returned; between callbacks one stays entered.
+    fn leaveContext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (self.isRunningHere() and !self.calling) self.exitContext();
         return api.none();
     }
 
@@ -535,7 +560,15 @@ pub const Loop = struct {
         object.method("time", &time, api.meth_noargs, "($self, /)", "Seconds of the monotonic clock."),
         object.method("stop", &stop, api.meth_noargs, "($self, /)", "End run_forever() after this turn."),
         object.method("_attach", &attach, api.meth_one, "($self, runtime, /)", "The runtime that it runs on."),
+        object.method("_check_place", &checkPlace, api.meth_noargs, "($self, /)", "RuntimeError on a shard's thread."),
         object.method("_run", &run, api.meth_noargs, "($self, /)", "Run until stop()."),
+        object.method(
+            "_leave_context",
+            &leaveContext,
+            api.meth_noargs,
+            "($self, /)",
+            "Leave the context of a callback that has returned.",
+        ),
         object.method("_close", &close, api.meth_noargs, "($self, /)", "Let go of all that was scheduled."),
         object.method(
             "_learn",

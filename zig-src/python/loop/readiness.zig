@@ -33,16 +33,11 @@ pub const Readiness = struct {
     /// To be armed at the end of a poll.
     unarmed: std.ArrayList(*Watch) = .empty,
 
-    /// Takes over the reference of `handle`, unless there is no memory. One that was there is cancelled.
+    /// Takes over the reference of `handle`, unless there is no memory. One that was there is cancelled,
+    /// with its operation: the number may be another file's by now.
     pub fn add(self: *Readiness, loop: *Loop, fd: i32, is_writer: bool, handle: *Object) error{OutOfMemory}!void {
+        _ = self.remove(loop, fd, is_writer);
         const place = try self.watches.getOrPut(gpa, .{ .fd = fd, .is_writer = is_writer });
-        if (place.found_existing) {
-            const watch = place.value_ptr.*;
-            const before = watch.handle.?;
-            watch.handle = handle;
-            cancelHandle(before);
-            return;
-        }
         errdefer _ = self.watches.remove(.{ .fd = fd, .is_writer = is_writer });
         const watch = try gpa.create(Watch);
         errdefer gpa.destroy(watch);
@@ -64,7 +59,11 @@ pub const Readiness = struct {
         const handle = watch.handle.?;
         watch.handle = null;
         if (watch.op) |op| {
-            if (Shard.current() == loop.shard) loop.shard.?.cancelOp(op) else self.list(watch) catch {};
+            if (Shard.current() == loop.shard) {
+                // At once: the ring's hold on a socket would keep it open, and its port bound, after a close().
+                loop.shard.?.cancelOp(op);
+                loop.shard.?.submit();
+            } else self.list(watch) catch {};
         } else if (!watch.listed) gpa.destroy(watch);
         cancelHandle(handle);
         return true;

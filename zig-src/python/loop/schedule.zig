@@ -38,7 +38,7 @@ pub const Schedule = struct {
     /// The earliest deadline, or the end of time.
     pub fn next(self: *Schedule) u64 {
         while (self.heap.peek()) |entry| {
-            if (!Timer.of(entry.timer).handle.cancelled) return entry.deadline_ns;
+            if (!Timer.of(entry.timer).handle.isCancelledNow()) return entry.deadline_ns;
             py.Py_DecRef(self.remove());
         }
         return std.math.maxInt(u64);
@@ -66,7 +66,7 @@ pub const Schedule = struct {
         const timer = self.heap.pop().?.timer;
         const body = Timer.of(timer);
         body.scheduled = false;
-        if (body.handle.cancelled) self.cancelled -|= 1;
+        if (body.handle.isCancelledNow()) self.cancelled -|= 1;
         return timer;
     }
 
@@ -77,7 +77,7 @@ pub const Schedule = struct {
         dead.ensureTotalCapacity(gpa, self.cancelled) catch return; // They go when they are due.
         var kept: usize = 0;
         for (self.heap.items) |entry| {
-            if (Timer.of(entry.timer).handle.cancelled and dead.items.len < dead.capacity) {
+            if (Timer.of(entry.timer).handle.isCancelledNow() and dead.items.len < dead.capacity) {
                 Timer.of(entry.timer).scheduled = false;
                 dead.appendAssumeCapacity(entry.timer);
                 continue;

@@ -175,7 +175,12 @@ pub const Sender = struct {
         const protocol = stream.protocol orelse return;
         const method = py.PyObject_GetAttrString(protocol, name);
         defer if (method) |one| py.Py_DecRef(one);
-        var result = if (method) |one| py.PyObject_CallObject(one, null) else null;
+        // In a callback that writes it is part of that; else it is one of its own.
+        const within = !stream.loopOf().isRunningHere() or stream.loopOf().calling;
+        var result = if (method) |one|
+            if (within) py.PyObject_CallObject(one, null) else stream.callProtocol(one, null)
+        else
+            null;
         defer api.drop(&result);
         if (result != null) return;
         const exception = api.takeException();

@@ -16,6 +16,8 @@ const Loop = @import("loop.zig").Loop;
 const method_names = @import("method_names.zig");
 const loop_module = @import("loop.zig");
 const loop_helpers = &@import("handle.zig").loop_helpers;
+const clock = @import("../../base/clock.zig");
+const turn = @import("turn.zig");
 const raiseErrno = @import("../cpython/callbacks.zig").raiseErrno;
 const Object = api.Object;
 const py = &api.py;
@@ -113,7 +115,22 @@ pub const Stream = struct {
         if (!self.loopOf().enterContext(api.ref(self.context.?))) return null;
         var room = [2]?*Object{ null, argument };
         const count: usize = @intFromBool(argument != null);
-        return py.PyObject_VectorcallDict(method, room[1..].ptr, count | api.arguments_offset, null);
+        const loop = self.loopOf();
+        const began_ns = if (loop.debug) clock.nowNs() else 0;
+        loop.calling = true;
+        const result = py.PyObject_VectorcallDict(method, room[1..].ptr, count | api.arguments_offset, null);
+        loop.calling = false;
+        if (loop.debug and result != null) tellSlow(loop, method, argument, began_ns);
+        return result;
+    }
+
+    /// In debug mode, after each call of the protocol: the same report as of any callback.
+    fn tellSlow(loop: *Loop, method: *Object, argument: ?*Object, began_ns: u64) void {
+        @branchHint(.cold);
+        const entry: Entry = .{ .callback = method, .argument = argument };
+        const shown = turn.shownHandle(loop, entry, loop.entered) orelse return py.PyErr_WriteUnraisable(method);
+        _ = turn.tellSlow(loop, shown, began_ns);
+        py.Py_DecRef(shown);
     }
 
     /// The exception that is set ends the connection; SystemExit and KeyboardInterrupt end the run.

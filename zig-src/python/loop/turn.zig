@@ -34,6 +34,7 @@ pub fn poll(task: *Task) task_module.Poll {
         self.forget();
         return .ended;
     }
+    if (self.done) return .yield; // The run ends with this pass: what is left is the next one's.
     self.in_turn = true;
     defer self.in_turn = false;
     if (self.alarm.isSet()) shard.timers.cancel(&self.alarm);
@@ -170,23 +171,20 @@ pub fn runAndDrop(self: *Loop, instance: *Object) bool {
 /// False where the loop has to end: the exception is in `fatal`.
 pub fn runHandle(self: *Loop, instance: *Object) bool {
     const handle = Handle.of(instance);
-    if (handle.cancelled or handle.callback == null) return true;
+    if (!handle.begin()) return true;
+    defer handle.end();
     // The context moves into `entered`, unless the handle runs again.
     const context = handle.context.?;
     if (handle.lasting) py.Py_IncRef(context) else handle.context = null;
     if (!enterContext(self, context)) return failed(self, instance, .{});
-    handle.state = .running;
     const began_ns = if (self.debug) clock.nowNs() else 0;
     const flags = handle.count | api.arguments_offset;
+    self.calling = true;
     var result = vectorcall(handle.callback.?, handle.arguments(), flags);
+    self.calling = false;
     var went_well = true;
     if (result == null) went_well = failed(self, instance, .{}) else api.drop(&result);
     if (self.debug and went_well) went_well = tellSlow(self, instance, began_ns);
-    handle.state = if (handle.lasting) .pending else .done;
-    if (!handle.lasting or handle.cancelled) {
-        handle.empty();
-        api.drop(&handle.context);
-    }
     return went_well;
 }
 
@@ -197,7 +195,9 @@ pub fn runPrivate(self: *Loop, entry: *Entry) bool {
     if (!enterContext(self, context)) return failed(self, null, entry.*);
     var room = [2]?*Object{ null, entry.argument };
     const count: usize = @intFromBool(entry.argument != null);
+    self.calling = true;
     var result = vectorcall(entry.callback.?, room[1..].ptr, count | api.arguments_offset);
+    self.calling = false;
     if (result == null) return failed(self, null, entry.*);
     api.drop(&result);
     return true;
@@ -241,8 +241,12 @@ pub fn failed(self: *Loop, instance: ?*Object, entry: Entry) bool {
     const exception = api.takeException();
     defer py.Py_DecRef(exception);
     if (endsRun(self, exception)) return false;
+    // The report runs in the context of what failed, and finds it at the handle.
+    var context: ?*Object = if (self.entered) |one| api.ref(one) else null;
+    defer api.drop(&context);
     exitContext(self);
-    var shown: ?*Object = if (instance) |one| api.ref(one) else shownHandle(self, entry);
+    if (instance) |one| Handle.of(one).lend(context);
+    var shown: ?*Object = if (instance) |one| api.ref(one) else shownHandle(self, entry, context);
     defer api.drop(&shown);
     const handle = shown orelse return fatalOf(self);
     var result = method_names.callMethod(self.me(), &method_names.callback_failed, &.{ handle, exception });
@@ -252,9 +256,9 @@ pub fn failed(self: *Loop, instance: ?*Object, entry: Entry) bool {
 }
 
 /// What asyncio would have had, for the one who reads the report.
-pub fn shownHandle(self: *Loop, entry: Entry) ?*Object {
+pub fn shownHandle(self: *Loop, entry: Entry, entered: ?*Object) ?*Object {
     const args: []const *Object = if (entry.argument) |*one| one[0..1] else &.{};
-    const context = py.PyContext_CopyCurrent() orelse return null;
+    const context = if (entered) |one| api.ref(one) else py.PyContext_CopyCurrent() orelse return null;
     return (Handle.make(self, entry.callback.?, args, context) orelse return null).objectOf();
 }
 

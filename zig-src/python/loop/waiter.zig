@@ -73,7 +73,6 @@ pub const Waiter = struct {
         };
         self.task = handle;
         py.Py_IncRef(handle); // The scheduler's, given back by `release`.
-        loop.exitContext();
         const outer = shard.current_task;
         shard.poll(&task.task);
         shard.current_task = outer;

@@ -671,6 +671,23 @@ pub const PyTask = struct {
         return 0;
     }
 
+    /// In an asyncio loop that is not ours a future of that loop stands for the handle.
+    fn awaitHere(handle: *Object) callconv(.c) ?*Object {
+        if (current() != null) return api.ref(handle);
+        if (object.foreign_await) |function| {
+            if (function(handle)) |waiter| return waiter;
+            if (py.PyErr_Occurred() != null) return null;
+        }
+        const found = api.call(callbacks.table.join_elsewhere, &.{api.ref(handle)}) orelse return null;
+        if (found != py._Py_NoneStruct) return found;
+        py.Py_DecRef(found);
+        return api.ref(handle);
+    }
+
+    fn runtimeOf(handle: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
+        return api.ref(Type.body(handle).runtime.?);
+    }
+
     pub fn define() bool {
         const awaitable = object.Awaitable(step);
         const S = struct {
@@ -716,10 +733,13 @@ pub const PyTask = struct {
             var properties = [_]api.GetSetDef{
                 .{ .name = "shard", .get = &shardOf, .doc = "Shard it started on, or None." },
                 .{ .name = "name", .get = &nameOf, .doc = "Name, or None." },
+                .{ .name = "_runtime", .get = &runtimeOf },
                 .{},
             };
         };
-        var slots = awaitable.slots() ++ [_]api.TypeSlot{
+        var way = awaitable.slots();
+        way[0] = object.slotOf(api.slot.am_await, &awaitHere);
+        var slots = way ++ [_]api.TypeSlot{
             object.docSlot("A spawned task: await it in a spargio task, or ask its result() on an ordinary thread.\n" ++
                 "Any thread may use it. An exception that nobody asks for goes to sys.unraisablehook."),
             object.slotOf(api.slot.methods, &S.methods),

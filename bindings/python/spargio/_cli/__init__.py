@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 connections=arguments.connections,
                 queue=arguments.queue,
                 port=arguments.port,
+                asyncio=arguments.asyncio,
             ),
             as_json=arguments.json,
         )
@@ -111,6 +112,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         default=0,
         metavar="P",
         help="loopback port of the service (default: any free one)",
+    )
+    demo.add_argument(
+        "--asyncio",
+        action="store_true",
+        help="run the service on an asyncio loop of spargio's, on one shard: asyncio's streams, "
+        "spargio's files",
     )
     demo.add_argument("--json", action="store_true", help="print the result as one JSON object")
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -34,7 +34,8 @@ from .demo_service import Service
 _HOST = "127.0.0.1"
 _TICK_S = 0.05
 
-_Acceptor = spargio.JoinHandle[None]
+# Both can be asked whether they are done, and awaited.
+_Acceptor = Any
 _Show = Callable[[int, int], None]
 
 
@@ -49,6 +50,8 @@ class Settings:
     connections: int = 32
     queue: Literal["mutex", "lock_free"] = "mutex"
     port: int = 0
+    asyncio: bool = False
+    """The service runs on an asyncio loop of spargio's, on one shard."""
 
 
 def run(settings: Settings, *, as_json: bool) -> int:
@@ -84,9 +87,19 @@ def _measure(settings: Settings, corpus: Corpus, messages: Console) -> Outcome:
         _CtrlC() as ctrl_c,
         termination.let_through(),
     ):
+        if settings.asyncio:
+            from . import demo_asyncio
+
+            work = _AsyncioDemo(settings, corpus, Path(folder), 1, ctrl_c).run(messages)
+            found, stats = demo_asyncio.run(work)
+            found.stats = stats
+            return found
 
         async def entry(handle: spargio.RuntimeHandle) -> Outcome:
-            return await _Demo(settings, corpus, Path(folder), handle, ctrl_c).run(messages)
+            shards = handle.shard_count()
+            outcome = await _Demo(settings, corpus, Path(folder), shards, ctrl_c).run(messages)
+            outcome.stats = handle.stats_snapshot()
+            return outcome
 
         return spargio.run(entry, **options)
 
@@ -174,22 +187,22 @@ class _Demo:
         settings: Settings,
         corpus: Corpus,
         folder: Path,
-        handle: spargio.RuntimeHandle,
+        shards: int,
         ctrl_c: _CtrlC,
     ) -> None:
         self._settings = settings
         self._corpus = corpus
         self._folder = folder
-        self._handle = handle
         self._ctrl_c = ctrl_c
         store = folder / "store"
         store.mkdir()
         self._service = Service(store)
-        self._outcome = Outcome(corpus, settings.queue, settings.connections, handle.shard_count())
+        self._outcome = Outcome(corpus, settings.queue, settings.connections, shards)
+        self._outcome.asyncio = settings.asyncio
 
     async def run(self, messages: Console) -> Outcome:
         listener = await net.TcpListener.bind(_HOST, self._settings.port)
-        acceptor = self._handle.spawn_pinned(0, self._service.serve(listener))
+        acceptor = spargio.current_handle().spawn_pinned(0, self._service.serve(listener))
         try:
             with _progress_line(messages) as show:
                 await self._rounds(int(listener.local_addr[1]), acceptor, show)
@@ -198,7 +211,6 @@ class _Demo:
             with contextlib.suppress(spargio.TaskCancelled):
                 await acceptor
             await listener.close()
-        self._outcome.stats = self._handle.stats_snapshot()
         return self._outcome
 
     async def _rounds(self, port: int, acceptor: _Acceptor, show: _Show) -> None:
@@ -258,6 +270,20 @@ class _Demo:
         entries = [(entry.index, entry.path, entry.size) for entry in corpus.entries]
         root = os.path.abspath(corpus.root)
         return Task(_HOST, port, self._settings.connections, seconds, root, entries)
+
+
+class _AsyncioDemo(_Demo):
+    async def run(self, messages: Console) -> Outcome:
+        from .demo_asyncio import Acceptor
+
+        acceptor = Acceptor(self._service)
+        port = await acceptor.begin(_HOST, self._settings.port)
+        try:
+            with _progress_line(messages) as show:
+                await self._rounds(port, acceptor.failed, show)
+        finally:
+            await acceptor.end()
+        return self._outcome
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ class Outcome:
     latencies_ns: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     stats: spargio.RuntimeStats | None = None
+    asyncio: bool = False
 
     def add(self, result: Result) -> None:
         self.seconds += result.seconds
@@ -74,6 +75,7 @@ def as_dict(outcome: Outcome) -> dict[str, Any]:
             "files_found": outcome.corpus.files_found,
             "bytes": outcome.corpus.bytes_total,
         },
+        "loop": "asyncio" if outcome.asyncio else "spargio",
         "shards": outcome.shards,
         "queue": outcome.queue,
         "connections": outcome.connections,
@@ -128,7 +130,10 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
     rounds = "" if outcome.rounds == 1 else f", {outcome.rounds} times"
     say(f"corpus      {chosen} of {corpus['folder']}, {corpus['bytes'] / _MIB:.1f} MiB{rounds}")
     connections = f"{outcome.connections} connections"
-    say(f"runtime     {outcome.shards} shards, {outcome.queue} queues, {connections}")
+    runtime = f"{outcome.shards} shards, {outcome.queue} queues"
+    if outcome.asyncio:
+        runtime = "an asyncio loop on one shard"
+    say(f"runtime     {runtime}, {connections}")
     rates = f"{report['files_per_second']:,.0f} files/s, {report['mib_per_second']:.1f} MiB/s"
     say(f"throughput  {rates} in {outcome.seconds:.2f} s, each file fsynced")
     say("latency     " + ", ".join(f"{name} {value:.2f} ms" for name, value in latency.items()))

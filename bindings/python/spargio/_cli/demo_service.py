@@ -10,10 +10,19 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from spargio import fs, net
 
 from .demo_wire import CHUNK_BYTES, HEADER, WireError, check_name
+
+
+class Stream(Protocol):
+    """What the service uses of a connection."""
+
+    async def read_exactly(self, size: int, /) -> bytes: ...
+    async def recv_into(self, buffer: memoryview, /) -> int: ...
+    async def write_all(self, data: bytes, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,10 @@ class Service:
 
     async def serve(self, listener: net.TcpListener) -> None:
         """Until it is cancelled."""
-        await net.serve(listener, self._receive)
+        await net.serve(listener, self.receive)
 
-    async def _receive(self, stream: net.TcpStream) -> None:
+    async def receive(self, stream: Stream) -> None:
+        """One file of one connection."""
         name = b"?"
         with self._lock:
             number = next(self._numbers)
@@ -64,7 +74,7 @@ class Service:
         self.stored.clear()
 
 
-async def _receive(stream: net.TcpStream, path: Path, size: int) -> bytes:
+async def _receive(stream: Stream, path: Path, size: int) -> bytes:
     """Stores `size` bytes of the stream; they are on disk when it returns. Gives their SHA-256."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(min(size, CHUNK_BYTES)))

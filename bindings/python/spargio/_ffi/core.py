@@ -30,6 +30,14 @@ class ShardHooks:
     last_task: Any = None
     signals: Any = None
     stack: Any = None
+    join_elsewhere: Any = None
+    """(JoinHandle) -> what awaits it in an asyncio loop that is not spargio's."""
+
+
+def _join_elsewhere(job: object) -> Any:
+    if not messages.in_asyncio() or ShardHooks.join_elsewhere is None:
+        return None
+    return ShardHooks.join_elsewhere(job)
 
 
 def _attached(runtime: object, shard: int, name: str | None) -> None:
@@ -133,7 +141,8 @@ def _spargio_error(code: int) -> BaseException:
 if TYPE_CHECKING:
 
     class JoinHandle(Generic[T_co]):
-        """A spawned task: await it in a spargio task, or wait for it on an ordinary thread.
+        """A spawned task: await it in a spargio task or in an asyncio task, or wait for it on an
+        ordinary thread.
 
         All methods may be called from any thread. An exception that nobody asks for is reported
         through ``sys.unraisablehook`` when the handle goes away.
@@ -169,6 +178,9 @@ if TYPE_CHECKING:
         @property
         def name(self) -> str | None:
             """The name it was spawned with."""
+
+        @property
+        def _runtime(self) -> Runtime: ...
 
     class NativeJoinHandle(JoinHandle[int]):
         """A spawned C function; its result is the `*result` that it set."""
@@ -587,6 +599,7 @@ _made = library.start_bridge(
         "last_task": _last_task,
         "place": messages.place,
         "outside": messages.outside,
+        "join_elsewhere": _join_elsewhere,
         "foreign": messages.foreign,
         "no_buffer": messages.no_buffer,
         "other_loop": messages.other_loop,

@@ -31,26 +31,27 @@ def outside(what: str) -> RuntimeError:
         "spawn method runs"
     )
     handle = any(word in what for word in ("JoinHandle", "native task", "future"))
-    if _in_asyncio():
-        text += ". An asyncio loop runs here: " + (
+    if in_asyncio():
+        text += ". An asyncio loop of another kind runs here: " + (
             "`await asyncio.to_thread(handle.result)` has the outcome"
             if handle
-            else "handle.spawn() runs a coroutine on a spargio.Runtime beside it, spargio.run() in "
-            "place of asyncio.run() the program"
+            else "run the program on spargio's, asyncio.run(main(), "
+            "loop_factory=spargio.asyncio.new_event_loop), or the coroutine on a spargio.Runtime "
+            "beside it, `await handle.spawn(coroutine)`"
         )
     elif handle:
         text += ". On an ordinary thread call result()"
     return RuntimeError(text)
 
 
-def _in_asyncio() -> bool:
+def in_asyncio() -> bool:
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def other_loop() -> RuntimeError | None:
     """A task awaits in a loop of its own, which keeps the shard: it would wait for ever."""
-    if not _in_asyncio():
+    if not in_asyncio():
         return None
     return RuntimeError(
         "a spargio task runs an asyncio loop, which cannot wait for spargio's awaitables: call "

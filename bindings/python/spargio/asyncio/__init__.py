@@ -10,5 +10,6 @@ from __future__ import annotations
 
 from ._loop import EventLoop, new_event_loop
 from ._run import run
+from ._stats import LoopStats
 
-__all__ = ("EventLoop", "new_event_loop", "run")
+__all__ = ("EventLoop", "LoopStats", "new_event_loop", "run")

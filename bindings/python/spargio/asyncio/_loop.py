@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import errno
+import os
 import selectors
 import socket
+import stat
 import sys
 import threading
 import weakref
@@ -15,11 +17,13 @@ from typing import Any
 from .._asyncgens import local as shard_local
 from .._ffi.core import Runtime
 from ..options import RuntimeBuilder
+from ..stats import RuntimeStats
+from . import _children
 from ._native import LoopCore, wrapped
+from ._stats import LoopStats
 from ._stream import SocketTransport
 from ._tls import ssl_protocol_class, start_tls
 
-_log = logging.getLogger("asyncio")
 _format_handle: Any = vars(base_events)["_format_handle"]
 
 
@@ -43,7 +47,31 @@ class _Selector:
 
 
 def _descriptor(fileobj: Any) -> int:
-    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+    if isinstance(fileobj, int):
+        return fileobj
+    try:
+        return int(fileobj.fileno())
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"Invalid file object: {fileobj!r}") from None
+
+
+def _check_watchable(fd: int) -> None:
+    """As epoll would: the ring tells it to the callback alone, again and again."""
+    if fd < 0:
+        raise ValueError(f"Invalid file descriptor: {fd}")
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        raise PermissionError(errno.EPERM, "a file is always ready: it cannot be watched")
+
+
+class _Given:
+    """Makes the protocol of a socket that the caller handed in, and keeps if it cannot be made."""
+
+    def __init__(self, factory: Any) -> None:
+        self.factory = factory
+
+    def __call__(self) -> Any:
+        return self.factory()
 
 
 # What it uses of that class is not in the stubs of the standard library.
@@ -95,6 +123,8 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
+        self._objects: dict[int, Any] = {}
+        self._children: dict[int, int | None] = {}
         super().__init__(_Selector(self))
 
     # ---- running ----
@@ -103,6 +133,7 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         """Run until :meth:`stop` is called."""
         self._check_closed()
         self._check_running()
+        self._check_place()
         self._set_coroutine_origin_tracking(self._debug)
         hooks = sys.get_asyncgen_hooks()
         if self._runtime is None:
@@ -128,8 +159,23 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         if self.is_closed():
             return
         super().close()
-        self._close()
+        if getattr(shard_local, "runtime", None) is None:
+            self._close()
+        else:  # In a spargio task: a shard's thread does not run the last turns of another.
+            thread = threading.Thread(target=self._close)
+            thread.start()
+            thread.join()
+        _children.forget(self)
         self._runtime = None
+
+    def stats_snapshot(self) -> LoopStats:
+        """The loop's counters now, and those of its shard. Monotonic; take two and subtract. On the
+        loop's thread, or while it does not run. ``RuntimeError`` if the loop is closed."""
+        self._check_closed()
+        shard = None
+        if self._runtime is not None:
+            shard = RuntimeStats.from_cbor(self._runtime.stats()).shards[0]
+        return LoopStats(self._callbacks_run(), len(self._transports), shard)
 
     # ---- debug mode, and what went wrong ----
 
@@ -160,28 +206,89 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     def _callback_ran(self, handle: asyncio.Handle, seconds: float) -> None:
         """In debug mode, after each callback."""
         if seconds >= self.slow_callback_duration:
-            _log.warning(
+            base_events.logger.warning(  # type: ignore[attr-defined]
                 "Executing %s took %.3f seconds",
                 _format_handle(handle),
+                seconds,
             )
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        # What asyncio reports in a finalizer comes when the callback's context is still entered.
+        self._leave_context()
+        super().call_exception_handler(context)
 
     # ---- descriptors ----
 
-    def _add_reader(self, fd: int, callback: Any, *args: Any) -> asyncio.Handle:
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        _check_watchable(self._number(fd))
+        super().add_reader(fd, callback, *args)
+
+    def add_writer(self, fd: Any, callback: Any, *args: Any) -> None:
+        _check_watchable(self._number(fd))
+        super().add_writer(fd, callback, *args)
+
+    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> asyncio.Handle:
         self._check_closed()
-        return self._add_watch(_descriptor(fd), 0, callback, *args)
+        return self._add_watch(self._number(fd), 0, callback, *args)
 
-    def _remove_reader(self, fd: int) -> bool:
-        return not self.is_closed() and self._remove_watch(_descriptor(fd), 0)
+    def _remove_reader(self, fd: Any) -> bool:
+        return self._unwatch(fd, 0)
 
-    def _add_writer(self, fd: int, callback: Any, *args: Any) -> asyncio.Handle:
+    def _add_writer(self, fd: Any, callback: Any, *args: Any) -> asyncio.Handle:
         self._check_closed()
-        return self._add_watch(_descriptor(fd), 1, callback, *args)
+        return self._add_watch(self._number(fd), 1, callback, *args)
 
-    def _remove_writer(self, fd: int) -> bool:
-        return not self.is_closed() and self._remove_watch(_descriptor(fd), 1)
+    def _remove_writer(self, fd: Any) -> bool:
+        return self._unwatch(fd, 1)
+
+    def _unwatch(self, fd: Any, is_writer: int) -> bool:
+        if self.is_closed():
+            return False
+        number = self._number(fd)
+        removed = self._remove_watch(number, is_writer)
+        if self._objects and not self._watched(number):
+            self._objects.pop(number, None)
+        return removed
+
+    def _number(self, fileobj: Any) -> int:
+        """The descriptor of `fileobj`. An object that is closed by now has none any more, but may
+        have to be removed: those that are watched are remembered."""
+        if isinstance(fileobj, int):
+            return fileobj
+        if (number := _descriptor(fileobj)) >= 0:
+            self._objects[number] = fileobj
+            return number
+        for number, known in self._objects.items():
+            if known is fileobj:
+                return number
+        raise ValueError(f"Invalid file descriptor: {number}")
 
     # ---- transports ----
+
+    async def create_connection(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:
+        if options.get("sock") is not None:
+            protocol_factory = _Given(protocol_factory)
+        return await super().create_connection(protocol_factory, *args, **options)
+
+    async def create_unix_connection(
+        self, protocol_factory: Any, *args: Any, **options: Any
+    ) -> Any:
+        if options.get("sock") is not None:
+            protocol_factory = _Given(protocol_factory)
+        return await super().create_unix_connection(protocol_factory, *args, **options)
+
+    async def _create_connection_transport(
+        self, sock: socket.socket, protocol_factory: Any, *args: Any, **options: Any
+    ) -> Any:
+        def make() -> Any:
+            try:
+                return protocol_factory()
+            except BaseException:
+                if not isinstance(protocol_factory, _Given):
+                    sock.close()
+                raise
+
+        return await super()._create_connection_transport(sock, make, *args, **options)
 
     def _make_socket_transport(
         self,
@@ -215,6 +322,23 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         )
         SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        options |= {"shell": shell, "stdin": stdin, "stdout": stdout, "stderr": stderr}
+        return await _children.make_transport(
+            self, protocol, args, bufsize=bufsize, extra=extra, **options
+        )
 
     async def start_tls(
         self,

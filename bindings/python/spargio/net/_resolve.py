@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from .._blocking import pool
+from .._carried import in_a_task
 from .._ffi.core import Future, JoinHandle, native
 from ..errors import TaskCancelled
 from ..runtime import current_handle, current_shard
@@ -73,6 +74,7 @@ def _other_numeric(host: str) -> str | None:
         return None
 
 
+@in_a_task
 async def race(
     addresses: list[Found],
     connect: Callable[[int, Address], Awaitable[T]],

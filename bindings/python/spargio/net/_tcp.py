@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
+from .._carried import in_a_task
 from .._ffi.core import Descriptor
 from .._validate import within
 from ..time import timeout as time_limit
@@ -44,6 +45,7 @@ class TcpStream(Stream):
         def peer_addr(self) -> InetAddress: ...
 
     @classmethod
+    @in_a_task
     async def connect(
         cls,
         host: str,
@@ -70,6 +72,7 @@ class TcpStream(Stream):
             return await race(addresses, _opener(local_addr), TcpStream.close)
 
     @classmethod
+    @in_a_task
     async def connect_addr(
         cls,
         address: InetAddress,
@@ -82,6 +85,7 @@ class TcpStream(Stream):
             return await _opener(local_addr)(family_of(check_pair(address)[0]), address)
 
     @classmethod
+    @in_a_task
     async def connect_socket(
         cls, sock: socket.socket, address: InetAddress, *, timeout: float | None = None
     ) -> TcpStream:
@@ -248,6 +252,7 @@ class TcpListener(Listener):
         check_kind(sock, _INET, socket.SOCK_STREAM, "a listening TCP socket")
         check_listens(sock, "a listening TCP socket")
 
+    @in_a_task
     async def accept(self, *, timeout: float | None = None) -> tuple[TcpStream, InetAddress]:
         """The next connection and the peer's address. ``IORING_OP_ACCEPT``, Linux 5.5.
         ``TimeoutError`` after `timeout` seconds."""

@@ -7,6 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from .._carried import in_a_task
 from .._records import dataclass
 from ..time import timeout as time_limit
 from ._addresses import UnixAddress, encode, unix_name
@@ -41,6 +42,7 @@ class UnixStream(Stream):
         def peer_addr(self) -> str | bytes: ...
 
     @classmethod
+    @in_a_task
     async def connect(
         cls,
         path: UnixAddress,
@@ -58,6 +60,7 @@ class UnixStream(Stream):
         return cls(descriptor)
 
     @classmethod
+    @in_a_task
     async def connect_socket(
         cls, sock: socket.socket, path: UnixAddress, *, timeout: float | None = None
     ) -> UnixStream:
@@ -108,6 +111,7 @@ class UnixListener(Listener):
         check_kind(sock, (socket.AF_UNIX,), socket.SOCK_STREAM, "a listening Unix socket")
         check_listens(sock, "a listening Unix socket")
 
+    @in_a_task
     async def accept(self, *, timeout: float | None = None) -> tuple[UnixStream, str | bytes]:
         """The next connection and the peer's address, "" where it has none."""
         with time_limit(timeout):

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from .._carried import in_a_task
 from .._validate import wrong
 from ..io import AsyncStream
 from ..net import TcpStream
@@ -135,6 +136,7 @@ async def wrap(
     return made
 
 
+@in_a_task
 async def connect(
     host: str,
     port: int,

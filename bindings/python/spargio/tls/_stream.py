@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .._carried import in_a_task
 from .._ffi.core import native
 from .._ffi.types import Buffer, Coro
 from .._hints import Hints
@@ -139,6 +140,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
 
     # ---- the handshake ----
 
+    @in_a_task
     async def handshake(self) -> None:
         """Do the handshake, if it is not done: the first read or write does it otherwise. One task
         does it, others wait. ``ssl.SSLError`` where the peer or this side refuses (a
@@ -432,6 +434,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
             self._engine.close()
             await self._transport.close()
 
+    @in_a_task
     async def _say_goodbye(self) -> None:
         if not self._writing.take_units(1):
             return  # A write is cut: the peer is to know that this is no proper end.
@@ -451,6 +454,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         finally:
             self._writing.put_units(1)
 
+    @in_a_task
     async def unwrap(self) -> S:
         """End TLS and give the transport back, still open: send close_notify and wait for the
         peer's, for at most the `shutdown_timeout` of the stream (``TimeoutError``). What the peer

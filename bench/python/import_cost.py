@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-LIMIT: Final = 0.58
+LIMIT: Final = 0.6
 RUN_LIMIT_S: Final = 120
 
 

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import importlib
 import json
+import signal
 import sys
 import unittest
 from asyncio import base_events
@@ -102,6 +103,8 @@ def main() -> int:
     parser.add_argument("--report", type=Path)
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args()
+    # A program in the background may ignore it, and so do its children: the tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     made = _count_loops()
     _replace(given.name)
     told: dict[str, Any] = {"passed": 0, "failed": 0, "skipped": 0, "problem": ""}

@@ -165,9 +165,11 @@ def _command(suite: Suite, patterns: list[str], part: bool, jobs: int) -> list[s
 
 
 def _has_ipv6() -> bool:
+    """An address, and a name that has it."""
     try:
         with socket.socket(socket.AF_INET6) as sock:
             sock.bind(("::1", 0))
+        socket.getaddrinfo("localhost", 80, socket.AF_INET6)
     except OSError:
         return False
     return True

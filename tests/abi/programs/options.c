@@ -72,7 +72,7 @@ int main(void) {
     REFUSED(ring_entries, 100u);
     REFUSED(idle_strategy, 4u);
     REFUSED(idle_sleep_ns, 999u);
-    REFUSED(flags, 8u);
+    REFUSED(flags, 16u);
     REFUSED(hot_msg_tags_count, 1u); /* With hot_msg_tags NULL. */
     REFUSED(coalesced_hot_msg_tags_count, 255u);
     REFUSED(hot_counter_wake_threshold, 0u);

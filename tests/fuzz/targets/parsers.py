@@ -212,7 +212,7 @@ def wire(data: Data) -> None:
 
             async def served() -> None:  # As net.serve does it.
                 async with theirs:
-                    await service._receive(theirs)  # type: ignore[arg-type]
+                    await service.receive(theirs)  # type: ignore[arg-type]
 
             job = spargio.current_handle().spawn_stealable(served())
             with contextlib.suppress(OSError):  # It may leave early.

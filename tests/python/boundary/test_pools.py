@@ -286,8 +286,8 @@ def test_a_finalizer_may_begin_a_call_at_any_moment() -> None:
             answers.append(spargio.spawn_blocking(int))
     finally:
         gc.set_threshold(*before)
-    gc.collect()
-    assert len(answers) == 600
+    # Another thread may be collecting just now, and then a call here returns at once.
+    support.eventually(lambda: gc.collect() >= 0 and len(answers) == 600)
     for answer in answers:
         answer.result(support.LIMIT_S)
 

@@ -233,13 +233,12 @@ def test_what_belongs_to_another_runtime() -> None:
         two.spawn_pinned(1, end()).result(support.LIMIT_S)
 
 
-@pytest.mark.parametrize("what", ["JoinHandle", "future", "an operation"])
+@pytest.mark.parametrize("what", ["future", "an operation"])
 def test_what_is_awaited_in_asyncio_says_so(what: str) -> None:
     with spargio.Runtime.builder().shards(1).build() as handle:
 
         async def main() -> None:
             awaitable: Any = {
-                "JoinHandle": lambda: handle.spawn_stealable(value(5)),
                 "future": lambda: handle.spawn_blocking(int),
                 "an operation": lambda: spargio.sleep(0),
             }[what]()

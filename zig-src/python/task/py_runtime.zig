@@ -232,7 +232,7 @@ pub const PyRuntime = struct {
         const ctx = py.PyLong_AsUnsignedLongLong(arguments[1]);
         if (py.PyErr_Occurred() != null) return null;
         if (address == 0)
-            return api.raise(py.PyExc_ValueError.*, "address is 0: allowed is the address of a C function");
+            return api.raise(py.PyExc_ValueError.*, "address must be that of a C function, got 0");
         const placement = self.readPlacement(arguments[2], arguments[3]) orelse return null;
         return NativeJoin.spawn(instance, placement, address, ctx);
     }
@@ -381,11 +381,12 @@ pub const PyRuntime = struct {
         return api.none();
     }
 
-    /// Any thread; after request_stop().
+    /// Any thread; does nothing before request_stop().
     fn cancelAgain(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         if (self.forked()) return callbacks.raiseCode(errors.fromError(error.Forked));
-        self.runtime.scheduler.cancelAgain();
+        const scheduler = &self.runtime.scheduler;
+        if (scheduler.closing.load(.seq_cst)) scheduler.cancelAgain();
         return api.none();
     }
 

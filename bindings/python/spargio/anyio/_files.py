@@ -194,7 +194,9 @@ async def _stat(path: Any) -> os.stat_result:
         return os.stat(path)  # Devices have a number more, and wait for nothing.
     times = found.accessed_ns, found.modified_ns, found.changed_ns
     names = ("st_atime", "st_mtime", "st_ctime")
-    more: dict[str, float] = {name: ns / 1e9 for name, ns in zip(names, times, strict=True)}
+    more: dict[str, float] = {
+        name: ns // 10**9 + 1e-9 * (ns % 10**9) for name, ns in zip(names, times, strict=True)
+    }
     more |= {f"{name}_ns": ns for name, ns in zip(names, times, strict=True)}
     more |= {"st_blksize": found.block_size, "st_blocks": found.blocks, "st_rdev": 0}
     first = (found.mode, found.inode, found.device, found.links, found.uid, found.gid, found.size)

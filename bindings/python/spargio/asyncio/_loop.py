@@ -87,6 +87,7 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     __slots__ = (
         "_asyncgens",
         "_asyncgens_shutdown_called",
+        "_children",
         "_clock_resolution",
         "_closed",
         "_coroutine_origin_tracking_enabled",
@@ -98,6 +99,7 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         "_exception_handler",
         "_executor_shutdown_called",
         "_internal_fds",
+        "_objects",
         "_old_agen_hooks",
         "_ready",
         "_runtime",

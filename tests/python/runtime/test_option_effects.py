@@ -506,6 +506,8 @@ def setup_flags(**options: Any) -> int:
         [*command, program], capture_output=True, text=True, timeout=support.LIMIT_S, check=True
     )
     calls = re.findall(r"io_uring_setup\(\w+, \{flags=(\w+)", done.stderr)
+    if not calls:
+        pytest.skip("the backend is not io_uring")
     return int(calls[-1], 0)
 
 

@@ -272,10 +272,9 @@ pub const Tree = struct {
                 return .ALREADY;
             }
         };
-        const items = self.path.items;
-        try self.path.ensureUnusedCapacity(gpa, name.len + 1);
+        try self.path.ensureUnusedCapacity(gpa, name.len + 1); // The path may lie elsewhere from here on.
         try self.levels.ensureUnusedCapacity(gpa, 1);
-        if (items.len == 0 or items[items.len - 1] != '/') self.path.appendAssumeCapacity('/');
+        if (!std.mem.endsWith(u8, self.path.items, "/")) self.path.appendAssumeCapacity('/');
         const start = self.path.items.len;
         self.path.appendSliceAssumeCapacity(name);
         self.levels.appendAssumeCapacity(.{ .fd = below, .name_start = start, .end = self.path.items.len });

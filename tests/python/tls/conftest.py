@@ -12,14 +12,11 @@ from wire import Names
 
 from spargio.tls import _choice
 
-trustme = pytest.importorskip(
-    "trustme", reason="trustme makes the certificates: pip install trustme"
-)
-
 
 @pytest.fixture(scope="session")
 def authority() -> Any:
-    return trustme.CA()
+    reason = "trustme makes the certificates: pip install trustme"
+    return pytest.importorskip("trustme", reason=reason).CA()
 
 
 @pytest.fixture(scope="session")

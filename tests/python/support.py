@@ -257,10 +257,3 @@ ON_EPOLL = os.environ.get("SPARGIO_BACKEND") == "epoll"
 """The tests run on the other backend."""
 
 needs_io_uring = pytest.mark.skipif(ON_EPOLL, reason="io_uring's own: the backend is epoll")
-
-
-def __getattr__(name: str) -> Any:
-    """What moved to programs.py, for tests written before."""
-    import programs
-
-    return getattr(programs, name)

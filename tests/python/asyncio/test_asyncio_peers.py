@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -16,7 +17,6 @@ from typing import Any
 
 import aio
 import pytest
-import support
 
 from spargio.asyncio import EventLoop, new_event_loop, run
 
@@ -287,7 +287,7 @@ def test_unix_datagrams(abstract: bool, tmp_path: Path) -> None:
 def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """A server's and a client's; the certificate is made by openssl."""
     place = tmp_path_factory.mktemp("tls")
-    openssl = support.shutil.which("openssl")
+    openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed")
     command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]

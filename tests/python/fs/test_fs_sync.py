@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
-import support
 
 import spargio
 from spargio import fs
@@ -154,7 +154,7 @@ def test_a_forked_child_has_a_background_of_its_own(tmp_path: Path) -> None:
 
 def test_it_ends_at_the_interpreters_exit_without_a_word(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"data")
-    done = support.run_program(
+    done = programs.run_program(
         f"""
         from spargio.fs import sync
         found = sync.read_many([{str(tmp_path / "file")!r}] * 3)

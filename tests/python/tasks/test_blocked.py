@@ -10,6 +10,7 @@ import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import programs
 import pytest
@@ -424,7 +425,7 @@ def test_nobody_starves(
 
 def test_ctrl_c_beside_native_tasks_that_are_always_ready() -> None:
     """Shard 0 is the main thread, and never idle."""
-    source = support.Path(support.__file__).with_name("native.c")
+    source = Path(support.__file__).with_name("native.c")
     process = programs.start_program(
         f"""
         import contextlib, ctypes, subprocess, sys, tempfile, spargio

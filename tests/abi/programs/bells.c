@@ -33,7 +33,9 @@ static int32_t boss(void *ctx, int64_t *result) {
         const spargio_placement other = place(SPARGIO_PLACE_PINNED, 1);
         CHECK_IS(spargio_spawn(rt, &other, child, NULL, NULL), SPARGIO_OK);
         double began = seconds();
-        while (atomic_load(&ran) == round && seconds() - began < LONG_MS / 1e3) nanosleep(&tick, NULL);
+        do { /* At least once: a short poll says that the next bell may wait for its poll's end. */
+            nanosleep(&tick, NULL);
+        } while (atomic_load(&ran) == round && seconds() - began < LONG_MS / 1e3);
         CHECK(round == 0 || atomic_load(&ran) == round + 1);
     }
     *result = 0;

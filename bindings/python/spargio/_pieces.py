@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from itertools import islice
+from typing import Protocol
 
 from ._blocking import files
+from ._validate import at_least, check_separator
+from .errors import IncompleteReadError
 
 IOV_MAX = 1024
 
@@ -51,3 +54,38 @@ async def joined(parts: list[bytes]) -> bytes:
     if sum(map(len, parts)) < _JOIN_ASIDE:
         return b"".join(parts)
     return await files.call(b"".join, parts)
+
+
+class Readable(Protocol):
+    """What a line is read from."""
+
+    def recv(self, size: int, /) -> Awaitable[bytes]: ...
+    def unread(self, data: bytes, /) -> None: ...
+
+
+async def read_until(source: Readable, separator: bytes, limit: int, piece: int) -> bytes:
+    """All up to and with `separator`, in receives of `piece` bytes. What is read too far is unread,
+    also after a cancellation; what came before an early end is in the ``IncompleteReadError``."""
+    check_separator(separator)
+    limit = at_least("limit", limit, 0)
+    data = b""
+    try:
+        while True:
+            searched = max(0, len(data) - len(separator) + 1)
+            more = await source.recv(piece)
+            if not more:
+                raise IncompleteReadError(data, len(data) + len(separator))
+            data += more
+            at = data.find(separator, searched)
+            end = at + len(separator) if at >= 0 else len(data)
+            if end > limit:
+                raise ValueError(f"no {separator!r} within limit = {limit} bytes")
+            if at >= 0:
+                line, data = data[:end], data[end:]
+                return line
+    except IncompleteReadError:
+        data = b""
+        raise
+    finally:
+        if data:
+            source.unread(data)

@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 from .._ffi import opcodes
 from .._ffi.core import Descriptor, JoinHandle, native
 from .._ffi.types import Buffer, Coro
-from .._pieces import Unsent, one_call
-from .._validate import at_least, check_separator, view_of
+from .._pieces import Unsent, one_call, read_until
+from .._validate import view_of
 from .._writing import writing
-from ..errors import IncompleteReadError
 from ..runtime import current_handle
 from ._socket import BaseSocket
 
@@ -137,32 +136,10 @@ class Stream(BaseSocket):
         ``IORING_OP_RECV`` with MSG_WAITALL."""
         return self._io.read_exactly(size)
 
-    async def read_until(self, separator: bytes = b"\n", *, limit: int = _PIECE) -> bytes:
+    def read_until(self, separator: bytes = b"\n", *, limit: int = _PIECE) -> Coro[bytes]:
         """All up to and with `separator`. :class:`IncompleteReadError` where the stream ends first;
         ``ValueError`` where it does not come within `limit` bytes: they stay readable."""
-        check_separator(separator)
-        limit = at_least("limit", limit, 0)
-        data = b""
-        try:
-            while True:
-                searched = max(0, len(data) - len(separator) + 1)
-                piece = await self._io.recv(_PIECE)
-                if not piece:
-                    raise IncompleteReadError(data, len(data) + len(separator))
-                data += piece
-                at = data.find(separator, searched)
-                end = at + len(separator) if at >= 0 else len(data)
-                if end > limit:
-                    raise ValueError(f"no {separator!r} within limit = {limit} bytes")
-                if at >= 0:
-                    line, data = data[:end], data[end:]
-                    return line
-        except IncompleteReadError:
-            data = b""
-            raise
-        finally:
-            if data:
-                self._io.unread(data)
+        return read_until(self._io, separator, limit, _PIECE)
 
     # ---- writing ----
 

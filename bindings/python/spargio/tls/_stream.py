@@ -13,8 +13,9 @@ from .._carried import in_a_task
 from .._ffi.core import native
 from .._ffi.types import Buffer, Coro
 from .._hints import Hints
+from .._pieces import read_until
 from .._resource import AsyncCloseable
-from .._validate import at_least, check_separator, view_of, wrong
+from .._validate import at_least, view_of, wrong
 from ..errors import (
     BusyError,
     ClosedError,
@@ -259,32 +260,10 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
             raise
         return b"".join(parts)
 
-    async def read_until(self, separator: bytes = b"\n", *, limit: int = _FLIGHT) -> bytes:
+    def read_until(self, separator: bytes = b"\n", *, limit: int = _FLIGHT) -> Coro[bytes]:
         """All up to and with `separator`. :class:`IncompleteReadError` where the stream ends first;
         ``ValueError`` where it does not come within `limit` bytes: they stay readable."""
-        check_separator(separator)
-        limit = at_least("limit", limit, 0)
-        data = b""
-        try:
-            while True:
-                searched = max(0, len(data) - len(separator) + 1)
-                piece = await self.recv(_FLIGHT)
-                if not piece:
-                    raise IncompleteReadError(data, len(data) + len(separator))
-                data += piece
-                at = data.find(separator, searched)
-                end = at + len(separator) if at >= 0 else len(data)
-                if end > limit:
-                    raise ValueError(f"no {separator!r} within limit = {limit} bytes")
-                if at >= 0:
-                    line, data = data[:end], data[end:]
-                    return line
-        except IncompleteReadError:
-            data = b""
-            raise
-        finally:
-            if data:
-                self.unread(data)
+        return read_until(self, separator, limit, _FLIGHT)
 
     def unread(self, data: bytes) -> None:
         """Reads get `data` first. For the one task that reads, and has read too far."""

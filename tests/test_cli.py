@@ -135,7 +135,7 @@ def test_demo_prints_all_figures(corpus_folder: Path) -> None:
     assert (
         f"{sent_files(corpus_folder):,} files: every stored file equals its source" in done.stdout
     )
-    assert done.stderr == ""  # No progress line where there is no terminal.
+    assert done.stderr == ""  # No progress line without a terminal.
     assert "\x1b" not in done.stdout
 
 
@@ -679,5 +679,5 @@ def test_where_io_uring_is_forbidden(tmp_path: Path, number: int) -> None:
     (tmp_path / "a").write_bytes(b"a")
     demo_run = run("demo", "--corpus", str(tmp_path))
     assert demo_run.returncode == 0, demo_run.stderr
-    assert "running on epoll" in demo_run.stderr
+    assert "using the slower epoll backend" in demo_run.stderr
     assert "Traceback" not in demo_run.stderr

@@ -1,5 +1,5 @@
-//! The library that tests/fuzz works on: all of the Python package's, and entry points to what neither
-//! the C ABI nor Python reaches with free values. Never shipped.
+//! The library that tests/fuzz works on: all of the Python package's library, and entry points to
+//! code that neither the C ABI nor Python reaches with free values. Never shipped.
 
 const std = @import("std");
 const runtime_handle = @import("runtime/runtime_handle.zig");
@@ -43,7 +43,7 @@ pub export fn fuzz_register(counters: *const Range, places: *const Range) usize 
 
 pub const Item = extern struct { kind: u64, value: u64 };
 
-/// Kinds: 0 number, 1 text (that many bytes of `text`), 2 array, 3 map. Gives the size, also where it
+/// Kinds: 0 number, 1 text (that many bytes of `text`), 2 array, 3 map. Gives the size, also if it
 /// does not fit.
 pub export fn fuzz_cbor(
     items: [*]const Item,

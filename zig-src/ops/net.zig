@@ -27,8 +27,8 @@ pub const Address = struct {
         return whole[0..self.len];
     }
 
-    /// Numeric addresses only: names are resolved elsewhere, because that waits. The C library says what
-    /// is one; std.Io.net takes some that are none (1:2:3:4::5:6:7:8).
+    /// Numeric addresses only: names are resolved elsewhere, because that waits. The C library says
+    /// what is one; std.Io.net takes some that are invalid (1:2:3:4::5:6:7:8).
     pub fn parse(text: [*:0]const u8, port: u16) error{Invalid}!Address {
         var result: Address = .{ .storage = std.mem.zeroes(linux.sockaddr.in6), .len = 0 };
         const big_port = std.mem.nativeToBig(u16, port);

@@ -1,6 +1,6 @@
-//! Recorders as Python sees them: a base type for `spargio.latency.Recorder`, and what its `time()`
-//! returns. A recorder lives as long as the process, so the objects here own nothing. Any thread may
-//! use a recorder; a Timing belongs to one thread at a time.
+//! Recorders as Python sees them: a base type for `spargio.latency.Recorder`, and the object that
+//! its `time()` returns. A recorder lives as long as the process, so the objects here own nothing.
+//! Any thread may use a recorder; a Timing belongs to one thread at a time.
 
 const std = @import("std");
 const api = @import("cpython/api.zig");

@@ -1,9 +1,8 @@
 //! Messages to one shard: a bounded ring of words, many producers, one consumer, each producer's
 //! order kept. A cell of 0 is empty, so fresh pages are a valid ring and cost nothing until used.
-//!
-//! Two ways in: `push`, which refuses what would go beyond the capacity, and `admit` + `land` for
-//! messages that travel by the kernel and need their place when they arrive. The ring has room for
-//! twice the capacity: at most that much was pushed, and at most as much again was admitted.
+//! There are two ways in: `push`, which refuses a message beyond the capacity, and `admit` + `land`
+//! for messages that travel by the kernel and need their place when they arrive. The ring has room
+//! for twice the capacity: at most that much was pushed, and at most as much again was admitted.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -115,7 +114,8 @@ pub const Lane = struct {
         return self.cell(self.head.load(.monotonic)).load(.seq_cst) != 0;
     }
 
-    /// The consumer: the oldest one, or null where there is none, or it is being written.
+    /// The consumer: the oldest one, or null if the lane is empty, or that message is being
+    /// written.
     pub fn pop(self: *Lane) ?Message {
         const head = self.head.load(.monotonic);
         const bits = self.cell(head).load(.acquire);

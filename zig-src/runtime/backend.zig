@@ -1,4 +1,4 @@
-//! Which backend a runtime gets: io_uring, or epoll(7) and threads where that is not to be had.
+//! Which backend a runtime gets: io_uring, or epoll(7) and threads if io_uring is not available.
 
 const std = @import("std");
 const attempts = @import("../epoll/attempt.zig");
@@ -11,7 +11,7 @@ pub const Wanted = options_module.Backend;
 
 pub const Chosen = options_module.ChosenBackend;
 
-/// What the options say; where they leave it open, the environment.
+/// What the options say; if they leave it open, the environment.
 pub fn wanted(options: *const Options) Wanted {
     const given: Wanted = @fromBackingInt(@intCast(options.backend));
     return switch (given) {
@@ -38,8 +38,8 @@ pub fn tell(failure: *const Failure) void {
     if (failure.errno == 0) return;
     var buffer: [384]u8 = undefined;
     const number: std.os.linux.E = @fromBackingInt(@as(u16, @intCast(failure.errno)));
-    const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not to be had ({t} of {t}): running on epoll, " ++
-        "which is slower. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{
+    const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not available ({t} of {t}); using the slower " ++
+        "epoll backend instead. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{
         number, failure.call, failure.advice(),
     }) catch return;
     _ = std.os.linux.write(2, line.ptr, line.len);

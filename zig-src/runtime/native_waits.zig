@@ -1,5 +1,5 @@
-//! Which tasks a task of C waits for. It keeps nothing of those that have ended, and looks nothing up by
-//! walking a list. On the shard of the one that waits; others only push to `woken`.
+//! The tasks that a C task waits for. It keeps nothing of ended tasks, and never walks a list to
+//! find one. On the shard of the waiting task; other threads only push to `woken`.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -33,7 +33,7 @@ pub const Counter = struct {
     }
 };
 
-/// What is counted where it is asked for: on a shard, or on a thread that is none.
+/// Counted where it is asked for: on a shard, or on another thread.
 pub const SpawnCounters = struct {
     spawn_accepted: Counter = .{},
     spawn_refused: Counter = .{},

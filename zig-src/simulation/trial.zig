@@ -1,4 +1,4 @@
-//! One seed: a runtime, threads that give it work, and its end; and the checks that are of the whole.
+//! One seed: a runtime, threads that spawn work on it, its end, and the checks of the whole run.
 
 const std = @import("std");
 const arena = @import("arena.zig");

@@ -1,5 +1,5 @@
-"""The thread that answers who looks at a runtime from outside, while shards are blocked too.
-Requests for the statistics are served by the library, without Python; the others here."""
+"""The thread that answers programs that look at a runtime from outside, also while shards are
+blocked. Requests for the statistics are served by the library, without Python; the others here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._ffi.core import Runtime
 
 
 def start(runtime: Runtime) -> None:
-    """``OSError`` where the socket cannot be had."""
+    """``OSError`` if the socket cannot be made."""
     runtime.monitor_open()
     _watchdog.beside(runtime, _serve, "spargio-monitor")
 

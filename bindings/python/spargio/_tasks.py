@@ -109,7 +109,7 @@ def _words(awaited: object, coroutine: object) -> str:
 
 
 def _entry(coroutine: object) -> str:
-    """The function of spargio's that the program awaits: ``Lock.acquire``."""
+    """The spargio function that the program awaits: ``Lock.acquire``."""
     link: object = coroutine
     for _ in range(DEPTH_MAX):
         frame, below = _link(link)

@@ -13,7 +13,7 @@ from .errors import CancelledError
 T = TypeVar("T")
 
 ALL = (1 << 63) - 1
-"""So many are served where all are."""
+"""So many are served if all are."""
 
 MOST = (1 << 62) - 1
 """More than this no exchange counts, or needs to."""
@@ -42,7 +42,7 @@ class Persistence:
 
 
 def nothing(_: object) -> None:
-    """What there is to give back where nothing was taken."""
+    """What there is to give back if nothing was taken."""
 
 
 async def wait(
@@ -50,9 +50,9 @@ async def wait(
     leave: Callable[[Future[T]], bool],
     give_back: Callable[[T], object] = nothing,
 ) -> T:
-    """Await what somebody hands over; `leave` takes the future out of its queue. Where something
+    """Await what somebody hands over; `leave` takes the future out of its queue. If something
     comes in the moment of a cancellation it is taken, and the cancellation comes at the next await;
-    where the wait ends in another way (a coroutine that is closed, an await outside a task) it goes
+    if the wait ends in another way (a coroutine that is closed, an await outside a task) it goes
     to `give_back`."""
     try:
         return await future

@@ -147,7 +147,7 @@ class timeout(_Limit):
 
 
 class move_on_after(_Limit):
-    """:class:`timeout`, but where the limit passes the block just ends::
+    """:class:`timeout`, but if the limit passes the block just ends::
 
     with spargio.move_on_after(1.5) as limit:
         data = await stream.recv(4096)

@@ -396,8 +396,8 @@ def test_loops_that_come_and_go_leave_nothing() -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # It leaves open what it is about.
 def test_a_loop_that_is_closed_in_the_middle_holds_nothing(tmp_path: Path) -> None:
-    """Data on its way to a protocol, a write that waits for room, an await of spargio's: the operations
-    end with the loop, and nothing of them keeps it alive."""
+    """Data on its way to a protocol, a write that waits for room, an await of spargio's operations:
+    the operations end with the loop, and nothing of them keeps it alive."""
 
     async def main(streams: list[socket.socket]) -> None:
         loop = asyncio.get_running_loop()

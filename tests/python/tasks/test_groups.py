@@ -266,7 +266,7 @@ def test_a_time_limit_does_not_swallow_a_cancellation_from_outside(
 
 
 def test_races_of_limits_failures_and_cancellations(options: dict[str, Any]) -> None:
-    """A cancellation that is lost would leave its task waiting for ever."""
+    """A cancellation that is lost would leave its task waiting forever."""
     seed = random.randrange(1 << 30)
     print("seed", seed)
     chosen = random.Random(seed)

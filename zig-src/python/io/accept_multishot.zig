@@ -1,6 +1,7 @@
-//! One accept that goes on (IORING_ACCEPT_MULTISHOT, 5.19): each await gives the next connection.
-//! The kernel's operation holds this object; a consumer that lags stops it, and it begins anew when
-//! all were taken. What is accepted and never taken is closed.
+//! One accept for many connections (IORING_ACCEPT_MULTISHOT, 5.19): each await returns the next
+//! one. The kernel's operation holds this object. If the consumer lags, the operation stops, and
+//! begins anew when all connections were taken. A connection that is accepted and never taken is
+//! closed.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -84,7 +85,7 @@ pub const AcceptMultishot = struct {
         return Descriptor.Type.body(self.descriptor.?).takeAccepted();
     }
 
-    /// After the operation's end. False, with the exception set, where that was an error: the next
+    /// After the operation's end. False, with the exception set, if that was an error: the next
     /// await tries again.
     fn goesOn(self: *AcceptMultishot) bool {
         const last = self.last orelse return true;

@@ -1,5 +1,5 @@
-//! One awaited operation: what it was called with, the memory the kernel works on, and what its
-//! completion means in Python. Started at the await, on the shard of the task that awaits; it can be
+//! One awaited operation: its arguments, the memory that the kernel works on, and the meaning of
+//! its completion in Python. Started at the await, on the shard of the task that awaits; it can be
 //! awaited once. The kernel's part is in ../ops/.
 
 const std = @import("std");
@@ -322,7 +322,7 @@ pub const PyOp = struct {
             return self.again(me, instance, suspended);
         }
         const count: usize = @intCast(result);
-        // A close elsewhere ends the receive as the end of the stream would: it is none.
+        // A close elsewhere ends the receive as the end of the stream would, but is not its end.
         if (count == 0 and self.reads() and self.isClosing()) {
             if (me.cancelWanted()) return self.cancelled(me);
             self.finish();
@@ -336,7 +336,7 @@ pub const PyOp = struct {
             return self.again(me, instance, suspended);
         }
         if (self.kind == .read_exactly) return self.incomplete();
-        // A write that takes nothing would go round for ever.
+        // A write that takes nothing would be repeated forever.
         return self.failed(me, instance, @backingInt(linux.E.IO), suspended);
     }
 
@@ -358,7 +358,7 @@ pub const PyOp = struct {
 
     /// The bytes object that was read into, cut to what arrived.
     fn takeBytes(self: *PyOp, count: usize) ?*Object {
-        if (self.selects_buffer) { // Made when it came; there is none where nothing did.
+        if (self.selects_buffer) { // Made when it came; there is none if nothing did.
             const value = self.held orelse return py.PyBytes_FromStringAndSize(null, 0);
             self.held = null;
             return value;
@@ -520,7 +520,7 @@ pub const PyOp = struct {
             return false;
         }
         self.view = view;
-        self.data = view.buf orelse @ptrCast(self); // NULL only where the length is 0.
+        self.data = view.buf orelse @ptrCast(self); // NULL only if the length is 0.
         self.length = @intCast(view.len);
         return true;
     }

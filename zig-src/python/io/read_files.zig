@@ -34,7 +34,7 @@ const Slot = struct {
     bytes: ?*Object = null,
     room: usize = 0,
     filled: usize = 0,
-    /// As the file says it; 0 where it does not.
+    /// As the file says it; 0 if it does not.
     size: usize = 0,
 };
 
@@ -44,7 +44,7 @@ const ReadFiles = struct {
     paths: ?*Object,
     names: ?*Object,
     results: ?*Object,
-    /// Called without arguments whenever results have come; None where nobody waits for single ones.
+    /// Called without arguments whenever results have come; None if nobody waits for single ones.
     told: ?*Object,
     /// List of the places of results that are there, or None.
     done: ?*Object,

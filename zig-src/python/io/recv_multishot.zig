@@ -1,5 +1,5 @@
-//! One receive that goes on (IORING_RECV_MULTISHOT, 6.0): the kernel picks a buffer for each piece
-//! that comes, without being asked again. Each await gives the next piece, b"" at the end.
+//! One receive for many pieces (IORING_RECV_MULTISHOT, 6.0): the kernel picks a buffer for each
+//! piece that comes, without a new request. Each await returns the next piece, b"" at the end.
 //!
 //! Pieces lie in the shard's buffers only while the kernel has the operation, which holds this
 //! object meanwhile; at its end they become bytes objects, so that no buffer can be forgotten. A
@@ -23,7 +23,7 @@ const py = &api.py;
 /// Pieces that wait for their consumer before the kernel is asked to stop.
 const lag_max = 16;
 
-/// Where the kernel cannot pick a buffer: a single receive of so many bytes.
+/// If the kernel cannot pick a buffer: a single receive of so many bytes.
 const own_bytes = 16 * 1024;
 
 const Piece = struct { buffer: u16, size: u32 };
@@ -91,7 +91,7 @@ pub const RecvMultishot = struct {
         return me.suspendNow();
     }
 
-    /// False with an exception set; where the descriptor was closed, the next await says so again.
+    /// False with an exception set; if the descriptor was closed, the next await says so again.
     fn begin(self: *RecvMultishot) bool {
         const descriptor = Descriptor.Type.body(self.descriptor.?);
         self.counted = descriptor.acquire();
@@ -131,8 +131,8 @@ pub const RecvMultishot = struct {
         return bytes;
     }
 
-    /// After the operation's end, with nothing left: b"" or an exception where that was the end of
-    /// all; null without one where it goes on.
+    /// After the operation's end, with nothing left: b"" or an exception if that was the end of
+    /// all; null without one if it goes on.
     fn over(self: *RecvMultishot) ?*Object {
         const last = self.last orelse return null;
         const closing = Descriptor.Type.body(self.descriptor.?).isClosing();
@@ -206,7 +206,7 @@ pub const RecvMultishot = struct {
         py.Py_DecRef(instance);
     }
 
-    /// All pieces become bytes objects. False, with an exception, where memory is short.
+    /// All pieces become bytes objects. False, with an exception, if memory is short.
     fn settle(self: *RecvMultishot, result: i32) bool {
         var complete = true;
         if (self.own != null and result > 0) {

@@ -1,4 +1,4 @@
-//! Memory that a shard's ring knows beforehand, as Python registers it. For the shard of the current task.
+//! Memory that Python registers with a shard's ring beforehand. For the shard of the current task.
 
 const api = @import("../cpython/api.zig");
 const registered_buffers = @import("../../ring/registered_buffers.zig");

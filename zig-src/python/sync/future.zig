@@ -1,5 +1,5 @@
 //! A value that is set once, by any thread, and awaited by tasks of any shard or waited for by
-//! ordinary threads: what locks, channels and answers of worker threads are made of.
+//! ordinary threads. Locks, channels and answers of worker threads are made of it.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -138,7 +138,7 @@ pub const Future = struct {
                     &setResult,
                     api.meth_one,
                     "($self, value, /)",
-                    "Set it; False where it was set already. Any thread.",
+                    "Set it; False if it was set already. Any thread.",
                 ),
                 object.method(
                     "set_exception",
@@ -167,7 +167,7 @@ pub const Future = struct {
         };
         var slots = awaitable.slots() ++ [_]api.TypeSlot{
             object.docSlot("A value that is set once, by any thread, and awaited by tasks of any shard. An await\n" ++
-                "that is cancelled raises only where the value is not set: nothing is lost."),
+                "that is cancelled raises only if the value is not set: nothing is lost."),
             object.slotOf(api.slot.methods, &S.methods),
             object.slotOf(api.slot.repr, &show),
             object.slotOf(api.slot.dealloc, &dealloc),

@@ -1,6 +1,6 @@
-//! Cancellation that is held: raised at each await of a task until it is taken back, as anyio and trio have
-//! it. Who holds it knows why (a tree of scopes); the task knows only that it is so. And what a library that
-//! keeps such trees must know of tasks.
+//! Cancellation that is held: raised at each await of a task until it is taken back, as in anyio
+//! and trio. The holder knows the reason (a tree of scopes); the task knows only that it is held.
+//! Also functions about tasks for a library that keeps such trees.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -41,7 +41,7 @@ pub fn keepBack(_: ?*Object, change: *Object) callconv(.c) ?*Object {
         task.kept_back -= 1;
     } else return api.raiseFormat(
         py.PyExc_ValueError.*,
-        "change is {d} of {d}: allowed is 1, and -1 as often",
+        "change must be 1, or -1 once for each 1, got {d} after {d}",
         .{ by, task.kept_back },
     );
     return api.none();

@@ -1,4 +1,5 @@
-//! The runtime object of Python: starts, drives and stops the core's, spawns coroutines on it.
+//! Python's runtime object: it starts, drives and stops the core's runtime, and spawns coroutines
+//! on it.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -77,7 +78,7 @@ pub const PyRuntime = struct {
             };
             forgotten.trackMore();
         }
-        // Threads of ours attach to the interpreter while they start: let them.
+        // Our threads attach to the interpreter while they start: let them.
         const state = py.PyEval_SaveThread();
         var failure: Failure = .{};
         const result = self.open(&options, driven == 1, &failure);
@@ -87,7 +88,8 @@ pub const PyRuntime = struct {
             if (failure.errno == 0) return callbacks.raiseCode(result);
             return callbacks.raiseErrno(failure.errno, @tagName(failure.call), null);
         }
-        // One for each thread of ours, whether or not it came into the interpreter yet; given back when it leaves.
+        // One for each of our threads, whether or not it came into the interpreter yet; given back
+        // when it leaves.
         for (self.runtime.scheduler.shards) |*shard| if (shard.thread != null) py.Py_IncRef(instance);
         return instance;
     }
@@ -304,7 +306,7 @@ pub const PyRuntime = struct {
 
     /// Takes over the reference. The last one counts: a second Ctrl-C replaces the first.
     pub fn stopWith(self: *PyRuntime, exception: *Object) void {
-        // In the background nobody raises it: kept, its traceback could hold this object for ever.
+        // In the background nobody raises it: kept, its traceback could hold this object forever.
         if (!self.runtime.driven) {
             py.Py_DecRef(exception);
             return self.closeRuntime();
@@ -329,7 +331,7 @@ pub const PyRuntime = struct {
         return py.PyBool_FromLong(1);
     }
 
-    /// Where nobody ran shard 0 yet, which is the caller's: tasks that wait there end as cancelled.
+    /// If nobody ran shard 0 yet, which is the caller's: tasks that wait there end as cancelled.
     fn driveToEnd(self: *PyRuntime) void {
         if (!self.runtime.driven or self.driving) return;
         self.driving = true;
@@ -344,7 +346,7 @@ pub const PyRuntime = struct {
         if (!self.stop(std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);
     }
 
-    /// False: not in time, or with an exception set. A signal handler's is one only where it may be.
+    /// False: not in time, or with an exception set. A signal handler's is one only if it may be.
     fn stop(self: *PyRuntime, deadline_ns: u64, interruptible: bool) bool {
         if (self.forked()) {
             _ = callbacks.raiseCode(errors.fromError(error.Forked));
@@ -441,8 +443,8 @@ pub const PyRuntime = struct {
         return tuple;
     }
 
-    /// resting() -> polls of tasks so far, if all its shards sleep now; else None. Two equal answers:
-    /// no task ran in between. One whose tasks have all ended rests for ever.
+    /// resting() -> polls of tasks so far, if all its shards sleep now; else None. Two equal
+    /// answers: no task ran in between. One whose tasks have all ended sleeps from then on.
     fn resting(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const scheduler = &of(instance).runtime.scheduler;
         var polls: u64 = 0;

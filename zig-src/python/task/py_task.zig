@@ -1,7 +1,7 @@
 //! A Python task: a coroutine on a shard. The object is its JoinHandle, and the core's Task lies
-//! inside it, so a spawn is one allocation. The executor only resumes the coroutine; whatever it
-//! awaits (an op, another task, a yield) decides in its own step what comes of the resumption,
-//! a cancellation included. The shard's thread, attached to the interpreter, owns all fields but
+//! inside it, so a spawn is one allocation. The executor only resumes the coroutine; the awaited
+//! object (an op, another task, a yield) decides in its own step what the resumption means, a
+//! cancellation included. The shard's thread, attached to the interpreter, owns all fields, except
 //! those of `task` that say otherwise.
 
 const std = @import("std");
@@ -48,7 +48,7 @@ pub const PyTask = struct {
     orphans: ?*Object,
     /// The op is not to be cancelled (a close).
     shielded: bool,
-    /// A step of ours suspended the coroutine; otherwise something foreign was awaited.
+    /// One of our steps suspended the coroutine; otherwise something foreign was awaited.
     suspended: bool,
     yielded: bool,
     in_yield: bool,
@@ -90,7 +90,7 @@ pub const PyTask = struct {
 
     pub const Hook = struct { function: *const fn (owner: *Object) void, owner: *Object };
 
-    /// Of the owner that the coroutine waits for: goes on without it; null where it is to be resumed.
+    /// Of the owner that the coroutine waits for: goes on without it; null if it is to be resumed.
     pub const Between = *const fn (owner: *Object, me: *PyTask) ?Poll;
 
     const vtable: core_task.VTable = .{ .interpreted = true, .poll = poll, .abandon = abandon, .release = release };
@@ -205,7 +205,7 @@ pub const PyTask = struct {
         defer py.Py_DecRef(throw);
         const exception = api.call(callbacks.table.foreign, &.{api.ref(value)}) orelse return self.fail();
         const next = api.call(throw, &.{exception}) orelse return self.afterThrow();
-        // It caught the error. Where it awaits something foreign again, the next poll tells it again.
+        // It caught the error. If it awaits something foreign again, the next poll tells it again.
         if (self.suspended) return self.afterSuspension(next);
         self.refused = next;
         return .yield;
@@ -309,7 +309,7 @@ pub const PyTask = struct {
     }
 
     fn release(task: *Task) void {
-        // Reached from a completion too, where the shard is not in the interpreter.
+        // Reached from a completion too, if the shard is not in the interpreter.
         Shard.current().?.acquireInterpreter();
         const self = of(task);
         if (self.ended_hook) |hook| {
@@ -334,7 +334,7 @@ pub const PyTask = struct {
         return self.held.load(.acquire) and self.kept_back == 0;
     }
 
-    /// Of an operation that the kernel says was cancelled: also where nobody wants that any more.
+    /// Of an operation that the kernel says was cancelled: also if nobody wants that any more.
     pub fn cancelReached(self: *const PyTask) bool {
         return self.cancelWanted() or self.cut;
     }
@@ -431,8 +431,8 @@ pub const PyTask = struct {
         return api.none();
     }
 
-    /// Resumed again within one poll: an event loop that the task runs would do so for ever, and keep the
-    /// shard from what it waits for. True with the exception set.
+    /// Resumed again within one poll: an event loop that the task runs would do so forever, and
+    /// keep the shard from what it waits for. True with the exception set.
     fn drivenByAnother(_: *PyTask) bool {
         @branchHint(.cold);
         const exception = api.call(callbacks.table.other_loop, &.{}) orelse return true;
@@ -449,7 +449,7 @@ pub const PyTask = struct {
         return api.none();
     }
 
-    /// Suspends until `target` is done, false where it is; `owner` (borrowed) keeps it in memory.
+    /// Suspends until `target` is done, false if it is; `owner` (borrowed) keeps it in memory.
     pub fn awaitLatch(self: *PyTask, target: *Latch, owner: *Object) bool {
         self.endWait();
         if (!target.addWaiter(&self.waiter)) return false;
@@ -500,7 +500,8 @@ pub const PyTask = struct {
             return me.raiseCancel();
         }
         if (me.untilDone(&self.task.latch, handle, suspended)) |answer| return answer;
-        // The close has ended it, and is about to end who awaits: that one is told so, and can clean up.
+        // The close has ended it, and is about to end the awaiting task: that one gets the
+        // cancellation, and can clean up.
         if (self.endedByCancellation() and me.endIsNews()) return me.raiseCancel();
         return self.outcome();
     }
@@ -598,7 +599,7 @@ pub const PyTask = struct {
         return self.outcome();
     }
 
-    /// False, with the exception set, where a forked child asks: the task is its parent's.
+    /// False, with the exception set, if a forked child asks: the task is its parent's.
     pub fn isHere(runtime: *Object) bool {
         if (!PyRuntime.of(runtime).forked()) return true;
         _ = raiseCode(errors.fromError(error.Forked));

@@ -1,8 +1,8 @@
-//! One TLS connection over OpenSSL's own functions: the `SSL*` of CPython's SSLObject, with a BIO of ours
-//! under it, which reads from a queue of ciphertext and appends to one. The SSLObject stays, so that
-//! callbacks, sessions and certificates are CPython's. Any thread, under `lock`: OpenSSL's objects have
-//! none. The lock is never waited for while attached to the interpreter, because callbacks of the context
-//! attach while it is held.
+//! One TLS connection over OpenSSL's own functions: the `SSL*` of CPython's SSLObject, with our own
+//! BIO under it, which reads from one queue of ciphertext and appends to another. The SSLObject
+//! stays, so that callbacks, sessions and certificates are CPython's. Any thread, under `lock`:
+//! OpenSSL's objects have no lock. No thread waits for the lock while attached to the interpreter,
+//! because callbacks of the context attach while it is held.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -177,7 +177,7 @@ pub const Engine = struct {
         }
     }
 
-    /// Seals `data` in records; how much. Less where something has to be fed first, or it has failed.
+    /// Seals `data` in records; how much. Less if something has to be fed first, or it has failed.
     pub fn seal(self: *Engine, data: []const u8) usize {
         var count: usize = 0;
         self.reserveOut(data.len + (data.len / record_max + 1) * 64);

@@ -1,6 +1,7 @@
-//! A read or write of a TLS connection over a socket of ours: an awaitable that opens what is here, or
-//! receives more; that seals, and sends. It can be awaited once, by a task of any shard. Who receives and
-//! who sends is settled by exchanges of one unit, which Python's half uses as well.
+//! A read or write of a TLS connection over a spargio socket. The awaitable of a read decrypts what
+//! is here, or receives more; that of a write encrypts, and sends. It can be awaited once, by a
+//! task of any shard. Exchanges of one unit, which Python's half uses as well, decide which task
+//! receives and which one sends.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -449,8 +450,9 @@ pub const TlsOp = struct {
         return self.fly(me, instance, suspended, .input, op);
     }
 
-    /// A large flight is tried at once: its memory, which is in the CPU's cache, is free for the next one.
-    /// Not for ever: others wait as well. Whether all of it went.
+    /// A large flight is tried at once: its memory, which is in the CPU's cache, is free for the
+    /// next one. It stops after a while, because others wait as well. Returns whether all of it
+    /// went out.
     fn sendNow(self: *TlsOp) bool {
         if (self.flight.len < direct_min or self.polls) return false;
         const now_ns = Shard.current().?.now_ns;
@@ -466,7 +468,7 @@ pub const TlsOp = struct {
         const flags = linux.MSG.DONTWAIT | linux.MSG.NOSIGNAL;
         const rc = linux.sendto(fd, rest.ptr, rest.len, flags, null, 0);
         if (state) |one| py_interpreter.comeBack(one);
-        // An error comes again, where the ring is asked.
+        // An error comes again, if the ring is asked.
         if (linux.errno(rc) != .SUCCESS) return false;
         self.sent += rc;
         return self.sent == self.flight.len;
@@ -766,7 +768,7 @@ pub const TlsOp = struct {
             return false;
         }
         self.view = view;
-        self.data = view.buf orelse @ptrCast(self); // NULL only where the length is 0.
+        self.data = view.buf orelse @ptrCast(self); // NULL only if the length is 0.
         self.length = @intCast(view.len);
         return true;
     }

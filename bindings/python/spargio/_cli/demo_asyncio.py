@@ -1,5 +1,5 @@
-"""The demo's service on an asyncio loop of spargio's: connections are asyncio's streams, files are
-read and written by spargio.fs in the same tasks."""
+"""The demo's service on spargio's asyncio loop: connections are asyncio's streams, files are read
+and written by spargio.fs in the same tasks."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from spargio import workload
 
 DEFAULT_RATE = 1000.0
 DESCRIPTION = """Puts a load on TARGET and reports latencies from the moment at which each operation
-should have begun. TARGET is module:function (a coroutine function of yours), tcp://host:port (an
-echo server), http://host:port/path, or dir:/folder (its files are read). Exit code 0: all
-operations went well; 1: some failed, or the load itself was the limit."""
+should have begun. TARGET is module:function (your coroutine function), tcp://host:port (an echo
+server), http://host:port/path, or dir:/folder (its files are read). Exit code 0: all operations
+went well; 1: some failed, or the load itself was the limit."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -125,7 +125,7 @@ class File(Hints, AsyncCloseable):
 
     def read_at(self, offset: int, size: int) -> Coro[bytes]:
         """At most `size` bytes from byte `offset`: what one pread(2) gives. Fewer near the end, and
-        where the file system hands out less at a time (/proc, /sys, FUSE); ``b""`` at the end only.
+        if the file system hands out less at a time (/proc, /sys, FUSE); ``b""`` at the end only.
         ``IORING_OP_READ``, Linux 5.6."""
         return self._io.read_at(offset, size)
 
@@ -179,7 +179,7 @@ class File(Hints, AsyncCloseable):
         size = _READ_STEP
         while part := await self.read_at(offset, size):
             if not parts and len(part) == size:
-                # There is more: in one piece, where the file says how much.
+                # There is more: in one piece, if the file says how much.
                 info = await self.metadata()
                 if info.is_file() and info.size - offset > size:
                     part = await self.read_at(offset, min(info.size - offset + 1, _READ_MOST))
@@ -217,7 +217,7 @@ class File(Hints, AsyncCloseable):
 
     async def allocate(self, offset: int, size: int, *, keep_size: bool = False) -> None:
         """Reserve the disk's blocks for `size` bytes from `offset`; the file grows to that, unless
-        `keep_size`. ``IORING_OP_FALLOCATE``, Linux 5.6; ``OSError`` EOPNOTSUPP where the file
+        `keep_size`. ``IORING_OP_FALLOCATE``, Linux 5.6; ``OSError`` EOPNOTSUPP if the file
         system has no such thing."""
         offset, size = (
             within("offset", offset, 0, _OFFSET_MOST),

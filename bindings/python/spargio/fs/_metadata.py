@@ -23,7 +23,7 @@ _NUMBERS = struct.Struct("=IIII")
 
 @dataclass(frozen=True)
 class Metadata:
-    """Times are nanoseconds since 1970; `created_ns` is None where the file system has none."""
+    """Times are nanoseconds since 1970; `created_ns` is None if the file system has none."""
 
     mode: int
     size: int

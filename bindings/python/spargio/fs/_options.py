@@ -48,11 +48,11 @@ class OpenOptions:
         return replace(self, _truncate=yes)
 
     def create(self, yes: bool) -> OpenOptions:
-        """Make the file where there is none; needs :meth:`write` or :meth:`append`."""
+        """Make the file if it is missing; needs :meth:`write` or :meth:`append`."""
         return replace(self, _create=yes)
 
     def create_new(self, yes: bool) -> OpenOptions:
-        """Make the file; ``FileExistsError`` where there is one. Needs :meth:`write` or append."""
+        """Make the file; ``FileExistsError`` if there is one. Needs :meth:`write` or append."""
         return replace(self, _create_new=yes)
 
     def direct(self, yes: bool) -> OpenOptions:

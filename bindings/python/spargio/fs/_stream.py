@@ -65,7 +65,7 @@ class Feed(Generic[V]):
         self.over = False
 
     def take(self, most: int) -> list[V]:
-        """At most so many, now; ``over`` where there are no more."""
+        """At most so many, now; ``over`` if there are no more."""
         found: list[V] = []
         try:
             for item in itertools.islice(self._left, most):
@@ -161,7 +161,7 @@ async def end(jobs: list[JoinHandle[Any]]) -> None:
 
 
 class Chunk(Generic[K, V]):
-    """Items that one task works on; each result can be had when it is there. A subclass starts
+    """Items that one task works on; each result can be taken when it is there. A subclass starts
     the task, which puts results into `results`, and their places into `done`, and tells."""
 
     job: JoinHandle[Any]

@@ -44,7 +44,7 @@ async def copy_tree(
 ) -> CopySummary:
     """Copy a directory and all below it to `target`, which is made: files as :func:`copy` does, at
     most `concurrency` at a time, on all shards; symbolic links as links, and permissions. A FIFO,
-    socket or device in it is an ``OSError`` EINVAL. ``FileExistsError`` where `target` is there,
+    socket or device in it is an ``OSError`` EINVAL. ``FileExistsError`` if `target` is there,
     unless `exist_ok`: then files in it are written over. `target` inside `source` is a
     ``ValueError``.
 

@@ -132,13 +132,13 @@ class Stream(BaseSocket):
         return self._io.recv_into(buffer)
 
     def read_exactly(self, size: int) -> Coro[bytes]:
-        """`size` bytes; :class:`IncompleteReadError` with what came where the stream ends first.
+        """`size` bytes; :class:`IncompleteReadError` with what came if the stream ends first.
         ``IORING_OP_RECV`` with MSG_WAITALL."""
         return self._io.read_exactly(size)
 
     def read_until(self, separator: bytes = b"\n", *, limit: int = _PIECE) -> Coro[bytes]:
-        """All up to and with `separator`. :class:`IncompleteReadError` where the stream ends first;
-        ``ValueError`` where it does not come within `limit` bytes: they stay readable."""
+        """All up to and with `separator`. :class:`IncompleteReadError` if the stream ends first;
+        ``ValueError`` if it does not come within `limit` bytes: they stay readable."""
         return read_until(self._io, separator, limit, _PIECE)
 
     # ---- writing ----
@@ -193,7 +193,7 @@ class Stream(BaseSocket):
     # ---- sessions ----
 
     def spawn_on_session(self, coroutine: Coroutine[Any, Any, T]) -> JoinHandle[T]:
-        """Run `coroutine` on the session's shard; on this one where there is none."""
+        """Run `coroutine` on the session's shard; without a session on this shard."""
         shard = self._shard()
         return current_handle().spawn_pinned(shard, coroutine)
 

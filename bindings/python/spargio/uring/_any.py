@@ -40,7 +40,7 @@ _WITHOUT_DESCRIPTOR = frozenset(
 
 class UringNativeAny:
     """Operations of io_uring that belong to no shard yet: each goes to the one that a lease of its
-    descriptor names, else to the preferred one where that is at most one operation deeper than the
+    descriptor names, else to the preferred one if that is at most one operation deeper than the
     least busy, else to the least busy; of equals the caller's own goes first.
 
     From :meth:`RuntimeHandle.uring_native_unbound`. Descriptors are plain numbers, and the
@@ -62,7 +62,7 @@ class UringNativeAny:
         return self._preferred
 
     def with_preferred_shard(self, shard: int) -> UringNativeAny:
-        """A copy that prefers `shard`; ``ValueError`` where there is no such shard."""
+        """A copy that prefers `shard`; ``ValueError`` if there is no such shard."""
         self._state.check_shard(shard)
         return self._copy(shard)
 
@@ -281,7 +281,7 @@ class UringNativeAny:
     def submit_unsafe_on_shard(
         self, shard: int, sqe: Sqe, keep: Sequence[object] = ()
     ) -> NativeOp[Completion]:
-        """The same on `shard`. :class:`AffinityViolation` at the await where a hard lease binds the
+        """The same on `shard`. :class:`AffinityViolation` at the await if a hard lease binds the
         descriptor to another."""
         return self._unsafe(sqe, keep, self._state.check_shard(shard))
 
@@ -342,7 +342,7 @@ def _submit(
 
 
 def _held(kept: object) -> object:
-    """A view, where there is one: what is exported cannot be resized."""
+    """A view, if there is one: what is exported cannot be resized."""
     try:
         return memoryview(kept), kept  # type: ignore[arg-type]
     except (TypeError, BufferError, ValueError):

@@ -291,7 +291,7 @@ def machine() -> dict[str, Any]:
 
 
 async def _until(instant_ns: int) -> bool:
-    """False where there was nothing to wait for. Timers are rounded up by a sixteenth of the time
+    """False if there was nothing to wait for. Timers are rounded up by a sixteenth of the time
     until then, so the last sixteenth is a sleep of its own."""
     waited = False
     while (left := instant_ns - time.monotonic_ns()) > 0:

@@ -10,7 +10,6 @@ import signal
 import socket
 import threading
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,6 @@ from spargio import fs, net
 from spargio.asyncio import EventLoop, new_event_loop, run
 
 LIMIT_S = 30.0
-
-
-@pytest.fixture
-def loop() -> Iterator[EventLoop]:
-    made = new_event_loop()
-    yield made
-    made.close()
 
 
 # ---- spargio's awaitables in tasks of asyncio's ----

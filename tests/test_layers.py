@@ -128,6 +128,20 @@ def test_errors_of_arguments_have_one_form() -> None:
     ] == []
 
 
+# ---- tests ----
+
+TEST_FILE_LIMIT = 500
+
+
+def test_no_file_of_tests_is_long() -> None:
+    long = [
+        f"{path.relative_to(ROOT)} has {lines}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if (lines := len(path.read_text().splitlines())) > TEST_FILE_LIMIT
+    ]
+    assert long == []
+
+
 # ---- the voice ----
 
 # CONTRIBUTING.md, Voice: what readers from elsewhere stumble over. In its place stands what is meant.

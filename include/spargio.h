@@ -69,7 +69,7 @@ extern "C" {
 #define SPARGIO_E_NOT_ON_SHARD (-7) /**< allowed only inside a poll function of a task */
 #define SPARGIO_E_ON_SHARD (-8)     /**< would block a shard: not allowed inside a task */
 #define SPARGIO_E_INVALID_SHARD (-9) /**< no shard has this number */
-#define SPARGIO_E_BUFFER (-10)      /**< the buffer is too small; *needed tells the size */
+#define SPARGIO_E_BUFFER (-10)      /**< the buffer is too small; *needed is the size */
 #define SPARGIO_E_UNSUPPORTED (-11) /**< the kernel or the epoll backend lacks something needed */
 #define SPARGIO_E_FORKED (-12)      /**< the runtime belongs to the parent of this process */
 
@@ -310,7 +310,7 @@ int32_t spargio_join_cancel(spargio_join join);
 /** The shard the task started on; SPARGIO_PENDING while it is still queued. */
 int32_t spargio_join_shard(spargio_join join, uint32_t *shard);
 
-/** Gives the handle back; the task goes on. Later use of the handle is SPARGIO_E_CLOSED. */
+/** Releases the handle; the task goes on. Later use of the handle is SPARGIO_E_CLOSED. */
 int32_t spargio_join_release(spargio_join join);
 
 /** Inside a task: the shard's number. Elsewhere SPARGIO_E_NOT_ON_SHARD. */

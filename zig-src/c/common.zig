@@ -18,7 +18,7 @@ pub fn currentTask() ?*Task {
     return if (NativeTask.isNative(task)) task else null;
 }
 
-/// Runs one of the functions of ops/ for the current task and gives out the op's handle.
+/// Runs one of the functions of ops/ for the current task and returns the op's handle.
 pub fn launch(out: ?*u64, comptime function: anytype, arguments: anytype) i32 {
     const handle = out orelse return fail(error.Invalid);
     const task = currentTask() orelse return fail(error.NotOnShard);

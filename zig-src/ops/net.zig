@@ -46,7 +46,7 @@ pub const Address = struct {
 
 extern "c" fn inet_pton(family: c_int, text: [*:0]const u8, address: *anyopaque) c_int;
 
-/// Gives a descriptor that is bound to a sockaddr of any family, or -errno.
+/// Returns a descriptor that is bound to a sockaddr of any family, or -errno.
 pub fn bind(address: []align(4) const u8, kind: u32) i32 {
     const given: *const linux.sockaddr = @ptrCast(address.ptr);
     const rc = linux.socket(given.family, kind | linux.SOCK.CLOEXEC, 0);
@@ -58,7 +58,7 @@ pub fn bind(address: []align(4) const u8, kind: u32) i32 {
     return errors.negative(errno);
 }
 
-/// Gives the descriptor, or -errno.
+/// Returns the descriptor, or -errno.
 pub fn listen(address: *const Address, backlog: u32, reuse_port: bool) i32 {
     const fd = socket(address);
     if (fd < 0) return fd;

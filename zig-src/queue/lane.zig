@@ -57,7 +57,7 @@ pub const Lane = struct {
         return self.tail.load(.seq_cst) - head; // Never negative: the tail is read later.
     }
 
-    /// Any thread: as many as there is room for, in their order; gives how many. The first is written
+    /// Any thread: as many as there is room for, in their order; returns how many. The first is written
     /// last: who has read it sees the others too. That one store is sequentially consistent, as the other
     /// half of the doorbell's handshake is, which looks at the oldest cell.
     pub fn push(self: *Lane, messages: []const Message) usize {
@@ -109,7 +109,7 @@ pub const Lane = struct {
         _ = self.landed.fetchAdd(1, .seq_cst);
     }
 
-    /// The consumer: whether `pop` gives something. Its half of the handshake: park, then look here.
+    /// The consumer: whether `pop` returns something. Its half of the handshake: park, then look here.
     pub fn ready(self: *const Lane) bool {
         return self.cell(self.head.load(.monotonic)).load(.seq_cst) != 0;
     }

@@ -17,7 +17,7 @@ const Shard = @import("shard.zig").Shard;
 
 pub const Message = lane.Message;
 
-/// From any thread: as many as there is room for, in their order; gives how many. The sender's
+/// From any thread: as many as there is room for, in their order; returns how many. The sender's
 /// number is filled in.
 pub fn send(scheduler: *Scheduler, target: *Shard, messages: []Message) usize {
     const from = Shard.currentOf(scheduler);

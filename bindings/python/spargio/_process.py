@@ -155,10 +155,10 @@ class Child(AsyncCloseable):
         return f"<Child {self.pid}, {state}>"
 
     async def wait(self) -> int | None:
-        """Wait for its end; gives the exit status, or minus the signal. ``IORING_OP_WAITID`` of its
-        pidfd, Linux 6.7; before, ``IORING_OP_POLL_ADD``. Any number of tasks may wait, also after
-        :meth:`close`. None if the status is lost: SIGCHLD is ignored, or something else in the
-        program waits for all children.
+        """Wait for its end; returns the exit status, or minus the signal. ``IORING_OP_WAITID`` of
+        its pidfd, Linux 6.7; before, ``IORING_OP_POLL_ADD``. Any number of tasks may wait, also
+        after :meth:`close`. None if the status is lost: SIGCHLD is ignored, or something else in
+        the program waits for all children.
 
         Closes :attr:`stdin` first (after a write that is under way), or a child that reads to the
         end would never end. Take it out before to go on writing:
@@ -247,7 +247,7 @@ class _Settings:
 
 
 class Command:
-    """What to run, and how. Immutable: each method gives a changed copy::
+    """What to run, and how. Immutable: each method returns a changed copy::
 
     output = await Command("git", "status").cwd(path).output()
     """
@@ -387,7 +387,7 @@ class Command:
 
     @in_a_task
     async def status(self) -> int | None:
-        """Run it to its end; gives what :meth:`Child.wait` does. Pipes are closed at once, for
+        """Run it to its end; returns what :meth:`Child.wait` does. Pipes are closed at once, for
         nobody has their other ends. If this is cancelled it is killed, with its process group if
         it has one of its own."""
         async with await self.kill_on_drop(True).spawn() as child:
@@ -396,7 +396,7 @@ class Command:
 
     @in_a_task
     async def output(self, data: Buffer | None = None, *, limit: int | None = None) -> Output:
-        """Run it to its end, with `data` as its input; gives all that it wrote to stdout and
+        """Run it to its end, with `data` as its input; returns all that it wrote to stdout and
         stderr (to if they go unless they were left to INHERIT). ``ValueError`` if more than
         `limit` bytes come from one of them. If this fails or is cancelled it is killed, with its
         process group if it has one of its own, and the exception has what had come until then as

@@ -21,7 +21,7 @@ MOST = (1 << 62) - 1
 
 class Persistence:
     """Of a wait that goes on although its task is cancelled. A cancellation that is held (anyio's)
-    would come at each of its awaits: it is told once, and then kept back until :meth:`end`."""
+    would come at each of its awaits: it is reported once, and then kept back until :meth:`end`."""
 
     __slots__ = ("_task",)
 

@@ -51,8 +51,8 @@ class Scope:
 
 
 class CancellationToken(Shared):
-    """A wish to stop that is told once, from any thread, and heard by whoever holds the token or a
-    child of it."""
+    """A wish to stop that is reported once, from any thread, and heard by whoever holds the token
+    or a child of it."""
 
     def __init__(self) -> None:
         # A signal handler may cancel between any two steps of this very thread, and the collector
@@ -84,7 +84,7 @@ class CancellationToken(Shared):
         return self._cancelled
 
     def _on_cancel(self, call: Callable[[], Any]) -> object | None:
-        """Calls it once; at once, and gives None, if it is cancelled already."""
+        """Calls it once; at once, and returns None, if it is cancelled already."""
         key = object()
         self._calls[key] = call
         if not self._cancelled:  # Looked at last: who cancels looks at the calls last.

@@ -223,7 +223,7 @@ class TaskGroup(Shared):
         name: str | None = None,
     ) -> Any:
         """Spawn ``function(*arguments, task_status=status)`` and wait until it calls
-        ``status.started(value)``; gives that value, and the child goes on in the group. If it
+        ``status.started(value)``; returns that value, and the child goes on in the group. If it
         fails before that, its error is raised here and not by the group; if it ends,
         ``RuntimeError``. If this wait is cancelled, the child is too, and has ended when the
         cancellation goes on."""
@@ -349,7 +349,7 @@ class TaskGroup(Shared):
         elif not (
             exception is None
             or isinstance(exception, (*_ENDS_PROGRAM, GeneratorExit))
-            # One that it had from awaiting a child is told once.
+            # One that it had from awaiting a child is reported once.
             or any(error is exception for error in self._errors)
         ):
             self._errors.insert(0, exception)

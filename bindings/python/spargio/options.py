@@ -123,7 +123,7 @@ class Options(TypedDict, total=False):
 
 
 class RuntimeBuilder:
-    """Collects options; each method sets one and gives the builder. Values are checked at once:
+    """Collects options; each method sets one and returns the builder. Values are checked at once:
     ``ValueError`` names option, value and range, ``TypeError`` the wrong type."""
 
     def __init__(self) -> None:

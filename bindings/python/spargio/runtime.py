@@ -81,7 +81,7 @@ ShardHooks.stack = staticmethod(_stack)
 class RuntimeHandle(Hints):
     """What spawns. Any thread may use it, for as long as the runtime is up; then spawns raise
     :class:`spargio.RuntimeClosed`, but for those of the runtime's own tasks, which clean up. Every
-    spawn gives a :class:`JoinHandle`."""
+    spawn returns a :class:`JoinHandle`."""
 
     __slots__ = ("_runtime", "_spawn")
     _instead = {  # noqa: RUF012

@@ -306,7 +306,7 @@ class Interval:
         return self._period
 
     async def tick(self) -> float:
-        """Wait for the next tick; gives the instant it was due, of ``time.monotonic()``. A wait
+        """Wait for the next tick; returns the instant it was due, of ``time.monotonic()``. A wait
         that is cancelled takes no tick."""
         due = self._next
         await sleep_until(due)

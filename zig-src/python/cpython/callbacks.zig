@@ -14,7 +14,7 @@ const Table = struct {
     BusyError: *Object,
     SpargioError: *Object,
     IncompleteReadError: *Object,
-    /// What an exchange gives: there is nothing now; there never will be.
+    /// What an exchange returns: there is nothing now; there never will be.
     NOTHING: *Object,
     CLOSED: *Object,
     /// (from_shard or None, tag, value): a message that was received.

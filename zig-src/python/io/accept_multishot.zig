@@ -144,7 +144,7 @@ pub const AcceptMultishot = struct {
         py.Py_DecRef(instance);
     }
 
-    /// stop(): the next await waits for the end, leaves what was not taken, and gives None.
+    /// stop(): the next await waits for the end, leaves what was not taken, and returns None.
     fn stop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         Type.body(instance).stopping = true;
         return api.none();

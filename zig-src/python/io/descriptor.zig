@@ -222,7 +222,7 @@ pub const Descriptor = struct {
         return self.users.load(.acquire) & closing_bit != 0;
     }
 
-    /// On a shard: sets the closing bit. Gives the number if the caller is to close it: nothing is
+    /// On a shard: sets the closing bit. Returns the number if the caller is to close it: nothing is
     /// under way. Otherwise the last operation closes it.
     pub fn beginClose(self: *Descriptor) ?i32 {
         // Counted in, so that the number is ours until those that wait are told.

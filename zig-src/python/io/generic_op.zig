@@ -312,7 +312,7 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
 }
 
 /// message(opcode, descriptor, buffers: tuple, address, control, flags): sendmsg or recvmsg.
-/// Gives (bytes, length of the address, length of the control data, flags).
+/// Returns (bytes, length of the address, length of the control data, flags).
 pub fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("message", count, 6)) return null;
     const opcode = object.unsigned(arguments[0], "opcode", std.math.maxInt(u8)) orelse return null;

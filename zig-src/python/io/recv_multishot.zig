@@ -226,7 +226,7 @@ pub const RecvMultishot = struct {
         return complete;
     }
 
-    /// stop(): the next await waits for the end and gives None; what came is for the next read.
+    /// stop(): the next await waits for the end and returns None; what came is for the next read.
     fn stop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         Type.body(instance).stopping = true;
         return api.none();

@@ -315,7 +315,7 @@ pub const Exchange = struct {
         step.serveAll(&self.takers, callbacks.table.CLOSED);
     }
 
-    /// No more is taken either; gives the values that nobody will have.
+    /// No more is taken either; returns the values that nobody will have.
     pub fn breakOff(self: *Exchange) Left {
         var step: Step = .begin(self);
         defer step.end();

@@ -14,8 +14,8 @@ pub const cancel_doc =
     "never does. False if it has ended already. Any thread.";
 
 pub const result_doc =
-    "Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and give what an await\n" ++
-    "gives, or raise. TimeoutError: it has not ended yet. RuntimeError on a shard: await it there.";
+    "Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and return what an await\n" ++
+    "returns, or raise. TimeoutError: it has not ended yet. RuntimeError on a shard: await it there.";
 
 /// The one argument of `result`, seconds or None, as nanoseconds.
 pub fn timeLimit(arguments: [*]const *Object, count: isize, names: ?*Object) ?u64 {

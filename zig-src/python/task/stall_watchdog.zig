@@ -91,7 +91,7 @@ pub const StallWatchdog = struct {
     }
 
     /// Waits for a shard that is in one poll for as long as the threshold, each poll told once.
-    /// Gives (shard, name, coroutine, thread, ns): the name is None for a C function, the coroutine
+    /// Returns (shard, name, coroutine, thread, ns): the name is None for a C function, the coroutine
     /// as well if the poll was over before this thread got the interpreter. None: the runtime has
     /// stopped.
     pub fn next(self: *StallWatchdog, scheduler: *Scheduler) ?*Object {

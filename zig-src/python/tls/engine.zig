@@ -112,7 +112,7 @@ pub const Engine = struct {
     pub const Status = enum { data, want, ended, failed };
     pub const Opened = struct { count: usize, status: Status };
 
-    /// Whether a read may give something now.
+    /// Whether a read may return something now.
     pub fn mayRead(self: *Engine) bool {
         return self.ahead.len > 0 or self.ended or self.fault.kind != .none or self.queue.hasWhole() or
             self.at_eof or fns.SSL_pending(self.ssl.?) > 0;

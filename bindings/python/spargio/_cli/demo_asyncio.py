@@ -68,7 +68,7 @@ class Acceptor:
 
 
 def run(work: Coroutine[Any, Any, T]) -> tuple[T, spargio.RuntimeStats]:
-    """Runs it on a new loop; gives its result and the counters of the loop's shard."""
+    """Runs it on a new loop; returns its result and the counters of the loop's shard."""
     loop = new_event_loop()
     try:
         result = loop.run_until_complete(work)

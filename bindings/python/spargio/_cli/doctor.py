@@ -20,7 +20,7 @@ _STYLES = {"ok": "green", "note": "yellow", "missing": "bold red"}
 
 
 def run(*, as_json: bool) -> int:
-    """Gives the exit code: 0 if spargio can run, else 1."""
+    """Returns the exit code: 0 if spargio can run, else 1."""
     info, facts = spargio.probe(), gather()
     findings = diagnose(info, facts)
     findings.append(try_runtime())

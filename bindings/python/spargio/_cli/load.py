@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", metavar="BYTES", help="payload: 256, 64-4096, lognormal:MEDIAN or @FILE")
     add("--keys", metavar="N", help="keys: 1000, zipf:1000:1.1 or hot:1000:0.01:0.9")
     add("--window", type=float, metavar="S", help="interval of the report (default: 1)")
-    add("--seed", type=int, metavar="N", help="the same seed gives the same load (default: 1)")
+    add("--seed", type=int, metavar="N", help="the same seed makes the same load (default: 1)")
     add("--shards", type=int, metavar="N", help="shards of the generator (default: 1)")
     add("--json", type=Path, metavar="FILE", help="write the report as JSON; - for the terminal")
     add("--html", type=Path, metavar="FILE", help="write the report with its plots")

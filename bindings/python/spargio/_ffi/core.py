@@ -573,7 +573,7 @@ if not TYPE_CHECKING:
 
 NOTHING: Any = Sign("NOTHING")
 CLOSED: Any = Sign("CLOSED")
-"""What an exchange gives: there is nothing now; there never will be."""
+"""What an exchange returns: there is nothing now; there never will be."""
 
 
 class _Namespace:

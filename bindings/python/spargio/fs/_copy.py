@@ -28,7 +28,7 @@ _PIECE_MOST = 1 << 20
 async def copy(source: Path, target: Path) -> int:
     """Copy a file's bytes and permissions over `target`, which it makes if it is missing; returns
     the number of bytes. On a thread of the pool: a clone if the file system shares blocks, else
-    copy_file_range(2); holes stay holes. What is no regular file, or does not tell its size, is
+    copy_file_range(2); holes stay holes. What is no regular file, or does not report its size, is
     read and written by the ring. The permissions are exactly the source's, whatever the umask and
     those of an existing target, before the first byte is there; ``PermissionError``, and `target`
     as it was, if they cannot be given. The same file twice is ``ValueError``. What ends it early

@@ -98,7 +98,7 @@ class Cursor:
         return await joined(parts)
 
     async def recv(self, max_bytes: int) -> bytes:
-        """At least one byte and at most `max_bytes`, what one read gives; ``b""`` at the end."""
+        """At least one byte and at most `max_bytes`, what one read returns; ``b""`` at the end."""
         max_bytes = at_least("max_bytes", max_bytes, 1)
         if not self._ahead:
             await self._more(min(max_bytes, _READ_MOST))
@@ -137,7 +137,7 @@ class Cursor:
         return True
 
     async def write(self, data: Buffer) -> int:
-        """All of `data`; gives its number of bytes. In a file that is opened to append it goes to
+        """All of `data`; returns its number of bytes. In a file that is opened to append it goes to
         the end, and the position is the end after it. An error, a cancellation or a time limit has
         in ``bytes_written`` how many bytes the file took."""
         count = memoryview(data).nbytes

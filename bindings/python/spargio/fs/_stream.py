@@ -1,5 +1,5 @@
 """Many items in one stream: they are taken from an ordinary or asynchronous source, read by tasks
-on all shards in chunks, and given out in the order of the source or as they come."""
+on all shards in chunks, and yielded in the order of the source or as they come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 TAKEN: Any = ...
-"""In the place of a result that was given out."""
+"""In the place of a result that was yielded."""
 
 
 class News:
@@ -211,7 +211,7 @@ async def stream(
     ordered: bool,
 ) -> AsyncGenerator[tuple[K, V], None]:
     """(key, result) of each item of what `begin` makes; chunks have at most `size`, and at most
-    `window` items are ahead of what was given out. What runs is cancelled, and has ended, when the
+    `window` items are ahead of what was yielded. What runs is cancelled, and has ended, when the
     iterator is closed or raises."""
     news = News()
     source = begin(news)

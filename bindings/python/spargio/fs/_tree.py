@@ -31,7 +31,7 @@ class CopySummary:
     symlinks: int = 0
     bytes: int = 0
     errors: int = 0
-    """Entries that were left out, as `on_error` was told."""
+    """Entries that were left out, as `on_error` was called."""
 
 
 async def copy_tree(
@@ -48,8 +48,8 @@ async def copy_tree(
     unless `exist_ok`: then files in it are written over. `target` inside `source` is a
     ``ValueError``.
 
-    Without `on_error` the first error is raised after the copies under way have ended; with it
-    each error is told, and all else is copied. What was copied before an error, or a cancellation,
+    Without `on_error` the first error is raised after the copies under way have ended; with it each
+    error is reported, and all else is copied. What was copied before an error, or a cancellation,
     stays."""
     concurrency = at_least("concurrency", concurrency, 1)
     top, goal = os.fsdecode(encode(source)), os.fsdecode(encode(target))

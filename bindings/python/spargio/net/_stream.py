@@ -127,7 +127,7 @@ class Stream(BaseSocket):
     recv_owned = recv
 
     def recv_into(self, buffer: Buffer) -> Coro[int]:
-        """The same into a writable buffer; gives the number of bytes, 0 at the end. The buffer
+        """The same into a writable buffer; returns the number of bytes, 0 at the end. The buffer
         stays exported until the operation has ended."""
         return self._io.recv_into(buffer)
 
@@ -144,7 +144,7 @@ class Stream(BaseSocket):
     # ---- writing ----
 
     def send(self, data: Buffer) -> Coro[int]:
-        """Gives the number of bytes taken, which may be fewer. ``IORING_OP_SEND``, Linux 5.6."""
+        """Returns the number of bytes taken, which may be fewer. ``IORING_OP_SEND``, Linux 5.6."""
         return self._io.send(data)
 
     send_owned = send
@@ -164,8 +164,8 @@ class Stream(BaseSocket):
         return self._io.write_all_zero_copy(data)
 
     async def write_vectored(self, buffers: Sequence[Buffer]) -> int:
-        """Send several buffers with one call; gives the number of bytes taken, which may be fewer.
-        Of more than 1,024 buffers the first 1,024 that hold a byte are taken.
+        """Send several buffers with one call; returns the number of bytes taken, which may be
+        fewer. Of more than 1,024 buffers the first 1,024 that hold a byte are taken.
         ``IORING_OP_SENDMSG``, Linux 5.3."""
         flags = socket.MSG_NOSIGNAL
         sent = await native.message(opcodes.SENDMSG, self._io, one_call(buffers), None, None, flags)

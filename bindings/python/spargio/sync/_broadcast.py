@@ -150,7 +150,7 @@ class Watcher(Shared, Generic[T]):
         return self._source.borrow()
 
     async def changed(self) -> T:
-        """Wait for a change that this watcher has not seen; gives the latest value.
+        """Wait for a change that this watcher has not seen; returns the latest value.
         :class:`ChannelClosed` if there will be none."""
         while True:
             try:

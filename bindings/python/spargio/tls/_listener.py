@@ -80,7 +80,7 @@ class TlsListener(AsyncCloseable):
 
     @property
     def local_addr(self) -> Any:
-        """The address here; tells the port if 0 was asked for."""
+        """The address here; with the port if 0 was asked for."""
         return self._listener.local_addr
 
     async def accept(self, *, timeout: float | None = None) -> tuple[TlsStream[Any], Any]:

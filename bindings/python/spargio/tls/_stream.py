@@ -76,7 +76,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         "_writing",
     )
     _instead = {  # noqa: RUF012
-        "pending": "recv(max_bytes), which gives what is there first",
+        "pending": "recv(max_bytes), which returns what is there first",
         "do_handshake": "handshake()",
         "read": "recv(max_bytes) or read_exactly(size)",
         "readexactly": "read_exactly(size)",
@@ -201,7 +201,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         return await self._reading(lambda: self._engine.read(size)) if size else b""
 
     def recv_into(self, buffer: Buffer) -> Coro[int]:
-        """The same into a writable buffer; gives the number of bytes, 0 at the end."""
+        """The same into a writable buffer; returns the number of bytes, 0 at the end."""
         core, io = self._core, self._io
         if core is not None and io is not None and len(memoryview(buffer)):
             return core.recv_into(io, buffer)
@@ -277,7 +277,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
     # ---- writing ----
 
     async def send(self, data: Buffer) -> int:
-        """Seal and send at most 64 KiB of `data`; gives the number of bytes taken."""
+        """Seal and send at most 64 KiB of `data`; returns the number of bytes taken."""
         view = view_of(data)[:_FLIGHT]
         await self.write_all(view)
         return len(view)
@@ -323,8 +323,8 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
             raise ClosedError("the TLS stream is shut down for writing")
 
     async def write_vectored(self, buffers: Sequence[Buffer]) -> int:
-        """Send several buffers, small ones in records together; gives the number of bytes, which is
-        that of all. What ends it early has ``bytes_written``."""
+        """Send several buffers, small ones in records together; returns the number of bytes, which
+        is that of all. What ends it early has ``bytes_written``."""
         views = [view_of(buffer) for buffer in buffers]
         total = sum(map(len, views))
         if total <= _FLIGHT:

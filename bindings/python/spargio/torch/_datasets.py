@@ -105,7 +105,7 @@ class Progress:
     """How far an iteration is."""
 
     files: int
-    """Samples that were given out."""
+    """Samples that were yielded."""
     total: int
     """Files of this process's part."""
     bytes: int

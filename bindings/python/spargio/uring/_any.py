@@ -136,13 +136,13 @@ class UringNativeAny:
         return self._file(fd, read)
 
     def read_at_into(self, fd: int, offset: int, buffer: Buffer) -> NativeOp[int]:
-        """The same into a writable buffer; gives the number of bytes."""
+        """The same into a writable buffer; returns the number of bytes."""
         at_least("offset", offset, 0)
         view = _writable(buffer)
         return self._file(fd, lambda: _submit(Opcode.READ, fd, offset, view))
 
     def write_at(self, fd: int, offset: int, data: Buffer) -> NativeOp[int]:
-        """Gives the number of bytes taken, which may be fewer. ``IORING_OP_WRITE``, Linux 5.6."""
+        """Returns the number of bytes taken, which may be fewer. ``IORING_OP_WRITE``, Linux 5.6."""
         at_least("offset", offset, 0)
         view = _readable(data)
         return self._file(fd, lambda: _submit(Opcode.WRITE, fd, offset, view))
@@ -202,12 +202,12 @@ class UringNativeAny:
     recv_owned = recv
 
     def recv_into(self, fd: int, buffer: Buffer, flags: int = 0) -> NativeOp[int]:
-        """The same into a writable buffer; gives the number of bytes."""
+        """The same into a writable buffer; returns the number of bytes."""
         view = _writable(buffer)
         return self._stream(fd, lambda: _submit(Opcode.RECV, fd, 0, view, None, flags))
 
     def recv_batch_into(self, fd: int, buffers: Sequence[Buffer], flags: int = 0) -> NativeOp[int]:
-        """recvmsg(2): fills the buffers one after the other; gives the number of bytes in all.
+        """recvmsg(2): fills the buffers one after the other; returns the number of bytes in all.
         ``IORING_OP_RECVMSG``, Linux 5.3."""
         views = _batch(buffers, _writable)
 
@@ -218,7 +218,7 @@ class UringNativeAny:
         return self._stream(fd, receive)
 
     def send(self, fd: int, data: Buffer, flags: int = 0) -> NativeOp[int]:
-        """send(2) with MSG_NOSIGNAL; gives the number of bytes taken, which may be fewer.
+        """send(2) with MSG_NOSIGNAL; returns the number of bytes taken, which may be fewer.
         ``IORING_OP_SEND``, Linux 5.6."""
         view = _readable(data)
         return self._stream(
@@ -229,7 +229,7 @@ class UringNativeAny:
     send_owned = send
 
     def send_batch(self, fd: int, buffers: Sequence[Buffer], flags: int = 0) -> NativeOp[int]:
-        """Several buffers (at most 1,024) with one sendmsg(2); gives the number of bytes taken,
+        """Several buffers (at most 1,024) with one sendmsg(2); returns the number of bytes taken,
         which may be fewer. ``IORING_OP_SENDMSG``, Linux 5.3."""
         views = _batch(buffers, _readable)
 

@@ -85,7 +85,7 @@ class NativeOp(Generic[T]):
             self.start()
 
     def start(self) -> NativeOp[T]:
-        """Begin now, as a task of its own on the chosen shard; gives the operation itself, which
+        """Begin now, as a task of its own on the chosen shard; returns the operation itself, which
         may be awaited later, and more than once. For several at a time::
 
             ops = [uring.read_at(fd, offset, 4096).start() for offset in offsets]

@@ -18,7 +18,7 @@ CONNECTIONS_MAX = 65536
 
 
 class Load:
-    """A load on a target. The same seed gives the same arrivals, names, sizes and keys.
+    """A load on a target. The same seed makes the same arrivals, names, sizes and keys.
 
     `target`: a :class:`Target`, its name (``module:function``, ``tcp://host:port``,
     ``http://host/path``, ``dir:/folder``), or a coroutine function. `arrivals`: see

@@ -128,6 +128,15 @@ def test_errors_of_arguments_have_one_form() -> None:
     ] == []
 
 
+# ---- C ----
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "include").glob("*.h")), ids=lambda path: path.name)
+def test_the_headers_have_at_most_100_columns(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert [n for n, line in enumerate(lines, 1) if len(line) > 100] == []
+
+
 # ---- tests ----
 
 TEST_FILE_LIMIT = 500

@@ -1,5 +1,6 @@
 //! Messages to one shard: a bounded ring of words, many producers, one consumer, each producer's
 //! order kept. A cell of 0 is empty, so fresh pages are a valid ring and cost nothing until used.
+//!
 //! There are two ways in: `push`, which refuses a message beyond the capacity, and `admit` + `land`
 //! for messages that travel by the kernel and need their place when they arrive. The ring has room
 //! for twice the capacity: at most that much was pushed, and at most as much again was admitted.

@@ -1,5 +1,6 @@
 //! When a shard without work looks at others, which ones it looks at, and whether a move pays:
 //! plain state and arithmetic of one shard, no queue and no clock, so that each rule can be tested.
+//!
 //! The gate: estimated time saved > estimated migration cost + locality margin. The time saved is
 //! how long the newest queued task of the victim would still wait: depth x its usual task time +
 //! the time that the victim has spent in its present task. The cost grows with each low-value scan

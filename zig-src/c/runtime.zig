@@ -46,8 +46,8 @@ pub export fn spargio_probe(out: ?*probe.Info) i32 {
 /// What the struct was in version 0.2: programs of then have room for no more.
 const first_options_size = @offsetOf(Options, "blocked_threshold_ms");
 
-/// For who cannot see the header's macro (dlsym, other languages): the struct of this header. When it
-/// grows again, this becomes one more old version, of the size it has now.
+/// For callers that cannot see the header's macro (dlsym, other languages): the struct of this
+/// header. When it grows again, this becomes one more old version, of the size it has now.
 pub export fn spargio_runtime_options_init(out: ?*Options) i32 {
     return spargio_runtime_options_init_sized(out, @sizeOf(Options));
 }

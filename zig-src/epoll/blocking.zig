@@ -28,7 +28,7 @@ pub fn descriptors(sqe: *const Sqe) [2]i32 {
     return .{ sqe.fd, second };
 }
 
-/// Whether the call may last until somebody else does something: who opens the other end of a FIFO,
+/// Whether the call may last until somebody else does something: opens the other end of a FIFO,
 /// accepts, connects, or reads. (Only such ones on sockets are handed to the pool.)
 pub fn mayLast(sqe: *const Sqe) bool {
     if (lastsAlways(sqe)) return true;

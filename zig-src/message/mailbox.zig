@@ -80,8 +80,8 @@ pub const Mailbox = struct {
         return self.counters[counter].load(.seq_cst) >= self.threshold;
     }
 
-    /// Wakes who listens to what is there: as many as there are messages, the oldest listeners first.
-    /// One that takes nothing leaves the message to the next.
+    /// Wakes listeners of the messages that are there: as many as there are messages, the oldest
+    /// listeners first. One that takes nothing leaves the message to the next.
     pub fn deliver(self: *Mailbox, wake: *const fn (*Task) void) void {
         if (!self.isDue()) return;
         const listeners = &self.listeners;

@@ -58,9 +58,10 @@ pub const Lane = struct {
         return self.tail.load(.seq_cst) - head; // Never negative: the tail is read later.
     }
 
-    /// Any thread: as many as there is room for, in their order; returns how many. The first is written
-    /// last: who has read it sees the others too. That one store is sequentially consistent, as the other
-    /// half of the doorbell's handshake is, which looks at the oldest cell.
+    /// Any thread: as many as there is room for, in their order; returns how many. The first is
+    /// written last: a reader that has read it sees the others too. That one store is sequentially
+    /// consistent, as the other half of the doorbell's handshake is, which looks at the oldest
+    /// cell.
     pub fn push(self: *Lane, messages: []const Message) usize {
         assert(messages.len > 0);
         var tail = self.tail.load(.monotonic);

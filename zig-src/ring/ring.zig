@@ -175,8 +175,8 @@ pub const Ring = struct {
         return self.uring.flags & linux.IORING_SETUP_SQPOLL != 0;
     }
 
-    /// What this thread submitted would be done with another's rights. Two calls of the kernel, of polled
-    /// rings only: the others take the rights of who submits.
+    /// What this thread submitted would be done with another's rights. Two calls of the kernel, of
+    /// polled rings only: the others take the rights of the submitting thread.
     pub fn submitsAsOther(self: *const Ring) bool {
         assert(self.polls_as == null or self.isPolled());
         const made_by = self.polls_as orelse return false;

@@ -53,7 +53,7 @@ pub fn cancelClosed(self: *Shard, task: *Task) void {
     while (next) |op| {
         next = op.next;
         const word = op.descriptor_users orelse continue;
-        // Flying: who counted it in holds the word until then.
+        // Flying: its owner holds the word until then.
         if (op.phase == .flying and word.load(.seq_cst) & ending_bits != 0) self.cancelOp(op);
     }
 }

@@ -58,8 +58,8 @@ pub fn wait(shard: *Shard) void {
     }
 }
 
-/// True if something came up. Not if another shard would have to answer on the same CPU. Gives its
-/// CPU to whoever else wants it: that may be who answers.
+/// True if something came up. Not if another shard would have to answer on the same CPU. It yields
+/// its CPU now and then: the thread that answers may need it.
 fn spin(shard: *Shard) bool {
     assert(!shard.hasReady());
     const idle = &shard.idle;

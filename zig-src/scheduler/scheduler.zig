@@ -167,7 +167,7 @@ pub const Scheduler = struct {
         for (self.shards) |*shard| _ = self.notify(shard);
     }
 
-    /// Whoever holds it may spawn although no task that counts is running, and looks with `allowStop`
+    /// Its holder may spawn although no task that counts is running, and looks with `allowStop`
     /// whether all has ended meanwhile. False: somebody else holds it, or the end is near.
     pub fn preventStop(self: *Scheduler) bool {
         return !self.held_open.swap(true, .seq_cst);

@@ -19,7 +19,7 @@ pub const Counter = struct {
         _ = self.value.fetchAdd(n, .seq_cst);
     }
 
-    /// Who sees this sees what its writer counted before.
+    /// Release store: a reader that sees this value also sees the writer's earlier counts.
     pub fn addReleased(self: *Counter, n: u64) void {
         self.value.store(self.value.raw +% n, .release);
     }

@@ -186,7 +186,7 @@ pub const Job = struct {
         return true;
     }
 
-    /// What somebody who joined it was told.
+    /// The outcome that a join of it reported.
     pub fn checkOutcome(self: *Job, said: i32, result: i64) void {
         if (said == errors.ok) {
             expect(self.ended and result == self.number, "job {d} gave {d}", .{ self.number, result });

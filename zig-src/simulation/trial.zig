@@ -170,7 +170,7 @@ fn drawOptions() Options {
     };
     if (r.uintLessThan(u8, 4) == 0) {
         options.idle_strategy = r.uintLessThan(u32, 4);
-        machine.pace.step_ns = @max(machine.pace.step_ns, 1000); // Who never sleeps takes many steps.
+        machine.pace.step_ns = @max(machine.pace.step_ns, 1000); // A shard that never sleeps takes many steps.
         options.idle_sleep_ns = 1000 + machine.magnitude(std.time.ns_per_ms);
     }
     return options;

@@ -55,7 +55,7 @@ pub const Latch = struct {
         if (self.thread_waiters.load(.seq_cst) > 0) sync.wake(&self.done, std.math.maxInt(i32));
     }
 
-    /// The last touch of the waiter: who empties the list may free it.
+    /// The last touch of the waiter: the thread that empties the list may free it.
     fn pushWoken(woken: *Atomic(?*Waiter), waiter: *Waiter) void {
         assert(waiter.place == null);
         var first = woken.load(.monotonic);

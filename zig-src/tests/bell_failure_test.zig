@@ -103,7 +103,7 @@ fn ring(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
     if (!target.park_state.notify()) return @backingInt(errors.Code.invalid);
     switch (trial.refusal) {
         .of_descriptor => |number| {
-            var unreachable_target: Shard = undefined; // Only where to and who is looked at.
+            var unreachable_target: Shard = undefined; // Only its target and its sender are read.
             unreachable_target.id = target.id;
             unreachable_target.ring.uring.fd = number;
             trial.shard(0).ringBell(&unreachable_target);

@@ -248,12 +248,12 @@ class Ticket(Shared):
             del self
 
     async def _in_loop(self) -> Any:
-        import asyncio  # Whoever has a loop has it; nobody else pays for it.
+        import asyncio  # A program with a loop has imported it; nobody else pays for it.
 
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wakers[waiter] = _bridge(waiter.get_loop())
         try:
-            # Looked at last: who answers wakes those that it finds there.
+            # Checked last: the answering side wakes the waiters that it finds there.
             if not self._answer.done():
                 await asyncio.wait_for(waiter, self._left())
         except asyncio.TimeoutError:

@@ -217,8 +217,8 @@ def end(popen: subprocess.Popen[bytes]) -> None:
 
 
 class Start:
-    """The start of a child on a thread of the pool. Exactly one side has what was started: who
-    awaits it, or, if that went away, the one that finds it and ends it. Each step is one `pop`
+    """The start of a child on a thread of the pool. Exactly one side has what was started: the task
+    that awaits it, or, if that went away, the one that finds it and ends it. Each step is one `pop`
     and no lock: a coroutine may be closed by a finalizer, on the thread that would hold it."""
 
     def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:

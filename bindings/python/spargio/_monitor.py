@@ -24,7 +24,7 @@ def _serve(runtime: Runtime) -> None:
             while data:
                 data = data[os.write(fd, data) :]
         except Exception:
-            pass  # Who asked is gone, or the runtime is about to stop: there is nobody to tell.
+            pass  # The client is gone, or the runtime is about to stop: nobody reads an answer.
         finally:
             os.close(fd)
 

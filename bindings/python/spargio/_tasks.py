@@ -96,7 +96,8 @@ def _info(
 
 
 def _words(awaited: object, coroutine: object) -> str:
-    """Its repr without what says that it is one; of a future, also who made it wait."""
+    """Its repr without what says that it is one; of a future, also the function that made it
+    wait."""
     try:
         text = repr(awaited)
     except Exception as error:  # Of a class of the program's.

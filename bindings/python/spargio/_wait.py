@@ -1,6 +1,6 @@
-"""The one rule of all that waits here: a future leaves the queue of its exchange in one step, by
-who serves it or by its own cancellation. So each thing handed over is had by exactly one side. No
-step can be interrupted: a finalizer or a signal handler comes before it or after it."""
+"""The one rule of all waits here: a future leaves the queue of its exchange in one step, by the
+task that serves it or by its own cancellation. So exactly one side has each thing that is handed
+over. No step can be interrupted: a finalizer or a signal handler comes before it or after it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Persistence:
 
 
 def nothing(_: object) -> None:
-    """What there is to give back if nothing was taken."""
+    """Default `give_back`: does nothing."""
 
 
 async def wait(

@@ -28,7 +28,7 @@ class Scope:
 
     def enter(self) -> None:
         self._limit.arm(FOREVER_NS)
-        # The address only, which keeps nothing. Whoever has it next, after that task has ended,
+        # The address only, which keeps nothing. The next owner of it, after that task has ended,
         # takes a scope for its own that is in no use any more.
         self._task = id(native.current_task())
 
@@ -87,7 +87,7 @@ class CancellationToken(Shared):
         """Calls it once; at once, and returns None, if it is cancelled already."""
         key = object()
         self._calls[key] = call
-        if not self._cancelled:  # Looked at last: who cancels looks at the calls last.
+        if not self._cancelled:  # Checked last: the canceller checks the calls last.
             return key
         if self._calls.pop(key, None) is not None:
             call()

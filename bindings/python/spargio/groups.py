@@ -105,7 +105,7 @@ class TaskGroup(Shared):
         self.token = CancellationToken()
         """Cancelling it cancels the group. It is cancelled with the group, and at its end."""
         # No lock: a signal handler or a finalizer may cancel or spawn between any two steps of this
-        # very thread. Who changes something looks afterwards at what it must not have missed.
+        # very thread. Code that changes something checks afterwards what it must not have missed.
         self._scope = Scope()
         self._entered = False
         self._open = False
@@ -150,9 +150,9 @@ class TaskGroup(Shared):
         placement: TaskPlacement = TaskPlacement.Stealable,
         name: str | None = None,
     ) -> JoinHandle[T]:
-        """:meth:`spawn`, after a wait while the queue is full: whoever spawns many goes no faster
-        than they begin. One that is cancelled meanwhile has spawned nothing; the coroutine is
-        closed."""
+        """:meth:`spawn`, after a wait while the queue is full: a task that spawns many goes no
+        faster than they begin. One that is cancelled meanwhile has spawned nothing; the coroutine
+        is closed."""
         try:
             at = self._handle._settled(placement) if self._entered else placement
             while True:

@@ -78,7 +78,7 @@ pub const Descriptor = struct {
     kind: Kind,
     /// The task that writes to a stream. Only compared; any thread.
     writer: std.atomic.Value(?*PyTask),
-    /// Connections that were accepted ahead, and left by who asked for them.
+    /// Connections that were accepted ahead, and left by their consumer.
     spare: Spare,
     /// The last receive took all there was. A hint; any thread.
     drained: std.atomic.Value(bool),

@@ -423,7 +423,7 @@ pub const PyOp = struct {
         }
         const descriptor = if (self.descriptor) |d| Descriptor.Type.body(d) else null;
         const closed = self.kind != .close and self.isClosing();
-        if (closed and me.cancelWanted()) return self.cancelled(me); // Who is to end is told that first.
+        if (closed and me.cancelWanted()) return self.cancelled(me); // A cancelled task gets its cancellation first.
         const name = if (self.kind == .open) self.held else if (descriptor) |d| d.name else null;
         const filename = if (name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);

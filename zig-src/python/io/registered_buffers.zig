@@ -15,7 +15,7 @@ pub fn register(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     const shard = Shard.current().?;
     var view: api.Buffer = .{};
     if (py.PyObject_GetBuffer(given, &view, api.buffer_writable) != 0) return null;
-    defer py.PyBuffer_Release(&view); // Whoever registers it keeps it.
+    defer py.PyBuffer_Release(&view); // The caller keeps the object.
     const slot = shard.fixed.register(shard.ring.registrable(), view.buf.?[0..@intCast(view.len)]);
     return if (slot < 0) callbacks.raiseErrno(-slot, null, null) else py.PyLong_FromLongLong(slot);
 }

@@ -21,8 +21,8 @@ pub const inline_args = 3;
 /// Guarded by the interpreter's lock, and unused without one.
 var releasing: ?*Loop = null;
 
-/// A run handle has given up callback, arguments and context. One of a descriptor runs again and again.
-/// Who moves it away from `pending` is the one that empties it.
+/// A run handle has given up callback, arguments and context. One of a descriptor runs again and
+/// again. The thread that moves it away from `pending` empties it.
 pub const State = enum(u8) { pending, running, done };
 
 pub const Handle = extern struct {

@@ -61,7 +61,7 @@ pub fn poll(task: *Task) task_module.Poll {
     return if (self.queue.len > 0 or hasInbox(self)) .yield else verdict;
 }
 
-/// Nothing is ready: the first timer wakes the loop, or whoever schedules something.
+/// Nothing is ready: the first timer wakes the loop, or a thread that schedules something.
 pub fn rest(self: *Loop, shard: *Shard) task_module.Poll {
     const next = self.schedule.next();
     if (next == std.math.maxInt(u64)) return .pending;

@@ -183,7 +183,8 @@ pub const Exchange = struct {
         step.dropped = value; // The future has its own reference.
     }
 
-    /// Who it was handed to cannot take it: to the next, or to the front again, beyond `most` if need be.
+    /// The receiver cannot take it: it goes to the next one, or to the front again, beyond `most`
+    /// if need be.
     pub fn putBack(self: *Exchange, value: *Object) error{OutOfMemory}!void {
         var step: Step = .begin(self);
         defer step.end();

@@ -17,7 +17,7 @@ pub fn hold(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     const task = PyTask.Type.body(arguments[0]);
     const on = py.PyObject_IsTrue(arguments[1]);
     if (on < 0) return null;
-    // Release pairs with the acquire in `heldNow`: who was woken sees it.
+    // Release pairs with the acquire in `heldNow`: the woken task sees it.
     task.held.store(on == 1, .release);
     if (on == 0 or task.task.isDone()) return api.none();
     const shard = Shard.current();

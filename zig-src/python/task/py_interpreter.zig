@@ -130,8 +130,9 @@ fn release(shard: *Shard) void {
     const give_way = wanted(shard);
     shard.interpreter.data = py.PyEval_SaveThread();
     if (!give_way) return;
-    // The interpreter lets whoever comes first have the lock, and that is always this thread, awake
-    // as it is: it waits until another one has it. (One that is gone meanwhile costs a millisecond.)
+    // The interpreter gives the lock to the thread that comes first, and that is always this one,
+    // awake as it is: it waits until another one has it. (One that is gone meanwhile costs a
+    // millisecond.)
     pressed_ns = 0;
     _ = giving_way.fetchAdd(1, .seq_cst);
     sync.wait(&entered, seen, clock.deadlineNs(std.time.ns_per_ms));

@@ -330,7 +330,7 @@ pub const PyTask = struct {
 
     /// Whether each await is cancelled now.
     pub fn heldNow(self: *const PyTask) bool {
-        // Acquire pairs with the release store of who holds it, and wakes the task afterwards.
+        // Acquire pairs with the release store of the holder, which wakes the task afterwards.
         return self.held.load(.acquire) and self.kept_back == 0;
     }
 

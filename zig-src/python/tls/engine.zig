@@ -61,7 +61,7 @@ pub const Engine = struct {
     closing: std.atomic.Value(bool),
     /// close_notify was sent.
     shut: std.atomic.Value(bool),
-    /// Exchanges of one unit each: who receives, who sends, who writes.
+    /// Exchanges of one unit each: the right to receive, to send, to write.
     receiving: ?*Object,
     sending: ?*Object,
     writing: ?*Object,

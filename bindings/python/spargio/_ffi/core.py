@@ -102,7 +102,7 @@ def _kind(given: object) -> str:
 def _os_error(number: int, text: str | None, filename: object) -> OSError:
     if number == errno_module.EPERM and text is None and native.submits_as_other():
         text = (
-            "io_uring_sqpoll's thread of the kernel keeps the rights of who started the runtime, "
+            "io_uring_sqpoll's kernel thread keeps the rights of the one that started the runtime, "
             "and this thread's user or group is another one now: start it after that change, or "
             "without io_uring_sqpoll"
         )

@@ -126,7 +126,7 @@ class TaskGroup(abc.TaskGroup):
         except BaseException as error:
             self._ended(loop, state, starting, error)
             if isinstance(error, CancelledError) and not is_of_scope(error):
-                raise  # The runtime ends: the task says so to who knows its handle.
+                raise  # The runtime ends: the task reports it through its handle.
         else:
             self._ended(loop, state, starting, None)
         finally:

@@ -52,7 +52,7 @@ def label(path: Path) -> object:
     kind = type(path)
     if kind in (str, bytes):
         return path
-    pathlib = sys.modules.get("pathlib")  # Who has such a path has imported it.
+    pathlib = sys.modules.get("pathlib")  # A program with such a path has imported it.
     if pathlib is not None and kind is pathlib.PosixPath:
         return path
     name = os.fspath(path)

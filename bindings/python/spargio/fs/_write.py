@@ -96,7 +96,7 @@ class _Writers:
             if turn is None:
                 continue  # That write has just ended.
             await turn.acquire()
-            # Who has the turn may put the entry back, with all who wait there.
+            # The task that has the turn may put the entry back, with all tasks that wait there.
             if self._entries.setdefault(identity, entry) is entry:
                 return entry
             turn.release()  # Another write has begun: all of them wait for that one.
@@ -127,7 +127,7 @@ class _Turn:
         self._last = last
 
     def take(self, identity: Identity) -> bool:
-        """False if a later one has written it. By who has the file alone."""
+        """False if a later one has written it. Only the task that has the file calls it."""
         if self._last.get(identity, -1) > self._place:
             return False
         self._last[identity] = self._place

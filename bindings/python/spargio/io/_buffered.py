@@ -175,7 +175,7 @@ class BufWriter(Shared):
         try:
             await self._writer.write_all(data)
         except BaseException as error:
-            # Its words only: the error's traceback holds who holds this.
+            # Its words only: the error's traceback would hold the owner of this.
             self._failed = repr(error)
             raise
         finally:
@@ -205,7 +205,7 @@ class BufWriter(Shared):
         if exception is None:
             await self.flush()
         else:
-            self._buffer.clear()  # Whoever left the block by an error is told by that.
+            self._buffer.clear()  # The error that left the block says it already.
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         if self._buffer:

@@ -50,7 +50,7 @@ class Datagrams(BaseSocket, Generic[A, Found]):
         return sent[0]
 
     async def recv_from(self, max_bytes: int = MAX_DATAGRAM) -> tuple[bytes, Found]:
-        """One datagram and who sent it (None if the sender has no address)."""
+        """One datagram and its sender's address (None if the sender has none)."""
         max_bytes = within("max_bytes", max_bytes, 0, 1 << 30)
         room, name = bytearray(max_bytes), bytearray(ROOM)
         count, length, _, _ = await native.message(

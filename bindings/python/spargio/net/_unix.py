@@ -22,7 +22,7 @@ _UCRED = struct.Struct("=iII")
 
 @dataclass(frozen=True)
 class PeerCredentials:
-    """Who is at the other end, as of its connect or listen (SO_PEERCRED)."""
+    """The process at the other end, as of its connect or listen (SO_PEERCRED)."""
 
     pid: int
     uid: int

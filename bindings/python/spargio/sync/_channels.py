@@ -88,7 +88,7 @@ class Receiver(_End, Generic[T]):
         return item
 
     def _give_back(self, item: Any) -> None:
-        """To the next receiver: who it was handed to cannot take it."""
+        """To the next receiver: the one that it was handed to cannot take it."""
         if item is not CLOSED:
             self._values.put_back(item)
 
@@ -134,7 +134,7 @@ class Receiver(_End, Generic[T]):
 
 def _check(value: Any) -> Any:
     if value is CLOSED:
-        native.raise_if_cancelled()  # Who was cancelled before the close is told of that.
+        native.raise_if_cancelled()  # A task that was cancelled before the close gets that.
         raise ChannelClosed("the channel was closed")
     return value
 

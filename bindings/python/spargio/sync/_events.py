@@ -66,7 +66,7 @@ class Barrier(Shared):
 
 
 class OnceCell(Shared, Generic[T]):
-    """A value that is made once, by the first who needs it."""
+    """A value that is made once, by the first task that needs it."""
 
     def __init__(self) -> None:
         self._lock = Lock()

@@ -90,7 +90,7 @@ class Lease:
 
 class LeaseTable:
     """The leases of one runtime. What operations take by themselves is held here; the others belong
-    to who asked for them."""
+    to their callers."""
 
     def __init__(self, lock: object) -> None:
         # Re-entrant: the end of an operation may run in a finalizer, anywhere.

@@ -74,8 +74,8 @@ class Generator:
             first = await generator.round()
             second = await generator.round(duration=0.25, seed=2)
 
-    For who measures two servers in turns. One round at a time. On the shards of the runtime that
-    enters it: `load.shards` of them are used."""
+    For programs that measure two servers in turns. One round at a time. On the shards of the
+    runtime that enters it: `load.shards` of them are used."""
 
     def __init__(self, load: Load, handle: spargio.RuntimeHandle | None = None) -> None:
         self.load = load

@@ -29,6 +29,7 @@ const exchange_type = @import("sync/exchange_type.zig");
 const ended = @import("task/ended.zig");
 const room = @import("task/room.zig");
 const inspect = @import("task/inspect.zig");
+const join_handle = @import("task/join_handle.zig");
 const Future = @import("sync/future.zig").Future;
 const NativeJoin = @import("task/native_join.zig").NativeJoin;
 const PyRecorder = @import("py_recorder.zig").PyRecorder;
@@ -328,7 +329,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     object.header_size = std.mem.alignForward(usize, header_size, 16);
     interpreter.locked = locked != 0;
     if (!callbacks.load(dict)) return null;
-    if (!PyTask.define() or !operation.define() or !descriptor_type.define() or !CancelScope.define() or
+    if (!join_handle.define() or !operation.define() or !descriptor_type.define() or !CancelScope.define() or
         !Future.define() or !exchange_type.define() or !ended.define() or !room.define() or !generic_op.define() or
         !py_messages.define() or !user_sqe.define() or !RecvMultishot.define() or !AcceptMultishot.define() or
         !read_files.define() or !read_many.define() or !ranges.define() or !walker.define() or

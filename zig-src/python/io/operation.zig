@@ -7,7 +7,6 @@ const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
 const provided_buffers = @import("../../ring/provided_buffers.zig");
 const page_cache = @import("page_cache.zig");
-const clock = @import("../../base/clock.zig");
 const exported = @import("exported.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");

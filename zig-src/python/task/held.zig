@@ -2,7 +2,6 @@
 //! it. Who holds it knows why (a tree of scopes); the task knows only that it is so. And what a library that
 //! keeps such trees must know of tasks.
 
-const std = @import("std");
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const PyTask = @import("py_task.zig").PyTask;

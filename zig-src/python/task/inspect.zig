@@ -76,7 +76,7 @@ pub fn stack(handle: *Object, _: ?*Object) callconv(.c) ?*Object {
 
 /// progress(wait_ns) -> [(poll sequence, passes, whether it sleeps), ...] of the shards, after a wait; None
 /// when the runtime has stopped.
-pub fn progress(instance: *Object, wait: *Object) callconv(.c) ?*Object {
+fn progress(instance: *Object, wait: *Object) callconv(.c) ?*Object {
     const wait_ns = object.unsigned(wait, "wait_ns", std.math.maxInt(i64)) orelse return null;
     const scheduler = &PyRuntime.of(instance).runtime.scheduler;
     const state = py.PyEval_SaveThread();
@@ -106,7 +106,7 @@ fn threeOf(first: ?*Object, second: ?*Object, third: ?*Object) ?*Object {
 }
 
 /// monitor_open() -> the socket's name, without the zero byte. Once, before `monitor_next`.
-pub fn monitorOpen(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+fn monitorOpen(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     const runtime = PyRuntime.of(instance).runtime;
     if (runtime.monitor == null) {
         var errno: i32 = 0;
@@ -119,7 +119,7 @@ pub fn monitorOpen(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
 
 /// monitor_next() -> (fd, request), or None when the runtime has stopped. Statistics are answered in here,
 /// without the interpreter.
-pub fn monitorNext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+fn monitorNext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     const runtime = PyRuntime.of(instance).runtime;
     const state = py.PyEval_SaveThread();
     const found = runtime.monitor.?.next(runtime);
@@ -136,3 +136,10 @@ fn dropped(tuple: *Object) ?*Object {
     py.Py_DecRef(tuple);
     return null;
 }
+
+/// Of the Runtime.
+pub const methods = [_]api.MethodDef{
+    object.method("progress", &progress, api.meth_one, "($self, wait_ns, /)", "How far shards have come."),
+    object.method("monitor_open", &monitorOpen, api.meth_noargs, "($self, /)", "The socket's name."),
+    object.method("monitor_next", &monitorNext, api.meth_noargs, "($self, /)", "(fd, request), or None."),
+};

@@ -1,7 +1,6 @@
 //! room(shard): waits until that shard's stealable queue is not full. No promise: who comes first takes
 //! the place.
 
-const std = @import("std");
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const PyRuntime = @import("py_runtime.zig").PyRuntime;

@@ -340,7 +340,7 @@ const ReadRanges = struct {
 /// done: list or None, told) -> `results`, in which each item has become bytes (the number of bytes, with `into`)
 /// or an OSError; its place is put into `done` meanwhile. Each path has one range at the least. The lists are the
 /// operation's from now on.
-pub fn readRanges(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+fn readRanges(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("read_ranges", count, 12)) return null;
     const gap = object.unsigned(arguments[6], "max_gap", gap_max) orelse return null;
     const largest = object.unsigned(arguments[7], "max_size", fs.transfer_max) orelse return null;
@@ -380,17 +380,23 @@ fn fill(self: *ReadRanges, arguments: [*]const *Object, paths: usize) bool {
     return self.split(paths);
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "read_ranges",
+        &readRanges,
+        api.meth_fastcall,
+        "(paths, labels, files, offsets, lengths, into, gap, largest, depth, results, done, told, /)",
+        "An awaitable of a list of bytes, or numbers of bytes, and OSErrors.",
+    ),
+};
+
 pub fn define() bool {
-    const Work = batch.Batch(ReadRanges);
-    const Kinds = object.Coroutine(Work.step, batch.Told(ReadRanges).giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &batch.Told(ReadRanges).show),
-        object.slotOf(api.slot.dealloc, &ReadRanges.dealloc),
-        .{},
-    };
-    return ReadRanges.Type.define("ReadRanges", 0, &slots);
+    const Told = batch.Told(ReadRanges);
+    return object.define(ReadRanges.Type, "ReadRanges", .{
+        .step = batch.Batch(ReadRanges).step,
+        .give_up = Told.giveUp,
+        .repr = &Told.show,
+        .dealloc = &ReadRanges.dealloc,
+    });
 }

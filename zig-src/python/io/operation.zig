@@ -543,15 +543,10 @@ pub fn giveBack(awaitable: *Object, value: *Object) void {
 
 pub fn define() bool {
     const Single = single_await.SingleOp(PyOp);
-    const Kinds = object.Coroutine(Single.step, Single.giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &PyOp.show),
-        object.slotOf(api.slot.dealloc, &PyOp.dealloc),
-        .{},
-    };
-    return PyOp.Type.define("Operation", 0, &slots);
+    return object.define(PyOp.Type, "Operation", .{
+        .step = Single.step,
+        .give_up = Single.giveUp,
+        .repr = &PyOp.show,
+        .dealloc = &PyOp.dealloc,
+    });
 }

@@ -234,30 +234,13 @@ const ReadFiles = struct {
         api.drop(&self.done);
         Type.free(instance, false);
     }
-
-    pub fn define() bool {
-        const Work = batch.Batch(ReadFiles);
-        const Kinds = object.Coroutine(Work.step, batch.Told(ReadFiles).giveUp);
-        const S = struct {
-            var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-        };
-        var slots = Kinds.slots() ++ [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.repr, &batch.Told(ReadFiles).show),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("ReadFiles", 0, &slots);
-    }
 };
-
-pub const define = ReadFiles.define;
 
 /// read_files(paths: list of bytes, names: list, depth, results: list, told, budget, done) -> `results`, in which
 /// each None has become bytes or an OSError, unless all that is read would be more than `budget` bytes: some stay
 /// None then, at least one does not. The other lists are the operation's from now on. `told` is called on the shard
 /// when some of the results are there, and their places are in the list `done`; both may be None.
-pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("read_files", count, 7)) return null;
     const depth = object.unsigned(arguments[2], "depth", depth_max) orelse return null;
     const budget = object.unsigned(arguments[5], "budget", std.math.maxInt(i64)) orelse return null;
@@ -285,4 +268,25 @@ pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callcon
     self.progress.count = @intCast(length);
     self.depth = @max(1, depth);
     return instance;
+}
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "read_files",
+        &readFiles,
+        api.meth_fastcall,
+        "(paths, names, depth, results, told, budget, done, /)",
+        "An awaitable of a list of bytes and OSErrors.",
+    ),
+};
+
+pub fn define() bool {
+    const Told = batch.Told(ReadFiles);
+    return object.define(ReadFiles.Type, "ReadFiles", .{
+        .step = batch.Batch(ReadFiles).step,
+        .give_up = Told.giveUp,
+        .repr = &Told.show,
+        .dealloc = &ReadFiles.dealloc,
+    });
 }

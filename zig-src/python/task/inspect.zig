@@ -18,7 +18,7 @@ const py = &api.py;
 /// tasks_here() -> [(JoinHandle, coroutine or None, state, age in ns, ns until its timer or -1), ...]: those
 /// that began on this shard and have not ended, in the order of their beginning. C functions are (None,
 /// None, ...).
-pub fn tasksHere(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+fn tasksHere(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     const shard = Shard.current() orelse
         return api.raise(py.PyExc_RuntimeError.*, "tasks_here() outside a shard");
     const list = py.PyList_New(0) orelse return null;
@@ -142,4 +142,15 @@ pub const methods = [_]api.MethodDef{
     object.method("progress", &progress, api.meth_one, "($self, wait_ns, /)", "How far shards have come."),
     object.method("monitor_open", &monitorOpen, api.meth_noargs, "($self, /)", "The socket's name."),
     object.method("monitor_next", &monitorNext, api.meth_noargs, "($self, /)", "(fd, request), or None."),
+};
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "tasks_here",
+        &tasksHere,
+        api.meth_noargs,
+        "()",
+        "[(JoinHandle, coroutine, state, age in ns, ns until its timer), ...] of this shard.",
+    ),
 };

@@ -159,8 +159,12 @@ fn traverse(handle: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_
 
 pub fn define() bool {
     const Methods = HandleMethods(PyTask);
-    const S = struct {
-        var methods = Methods.methods ++ [_]api.MethodDef{
+    return object.define(PyTask.Type, "JoinHandle", .{
+        .doc = "A spawned task: await it in a spargio task, or ask its result() on an ordinary thread.\n" ++
+            "Any thread may use it. An exception that nobody asks for goes to sys.unraisablehook.",
+        .step = step,
+        .on_await = &awaitHere,
+        .methods = &(Methods.methods ++ [_]api.MethodDef{
             object.method(
                 "stack",
                 &inspect.stack,
@@ -175,28 +179,16 @@ pub fn define() bool {
                 "($type, item, /)",
                 "JoinHandle[T], for annotations.",
             ),
-            .{},
-        };
-        var properties = [_]api.GetSetDef{
+        }),
+        .properties = &.{
             .{ .name = "shard", .get = &Methods.shardOf, .doc = "Shard it started on, or None." },
             .{ .name = "name", .get = &nameOf, .doc = "Name, or None." },
             .{ .name = "_runtime", .get = &runtimeOf },
-            .{},
-        };
-    };
-    var way = object.Awaitable(step).slots();
-    way[0] = object.slotOf(api.slot.am_await, &awaitHere);
-    var slots = way ++ [_]api.TypeSlot{
-        object.docSlot("A spawned task: await it in a spargio task, or ask its result() on an ordinary thread.\n" ++
-            "Any thread may use it. An exception that nobody asks for goes to sys.unraisablehook."),
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.getset, &S.properties),
-        object.slotOf(api.slot.dealloc, &dealloc),
-        object.slotOf(api.slot.repr, &repr.ofTask),
-        object.slotOf(api.slot.traverse, &traverse),
-        object.slotOf(api.slot.clear, &tpClear),
-        object.slotOf(api.slot.finalize, &finalize),
-        .{},
-    };
-    return PyTask.Type.define("JoinHandle", api.flag_gc, &slots);
+        },
+        .repr = &repr.ofTask,
+        .dealloc = &dealloc,
+        .traverse = &traverse,
+        .clear = &tpClear,
+        .finalize = &finalize,
+    });
 }

@@ -78,25 +78,19 @@ pub const NativeJoin = struct {
         api.drop(&self.runtime);
         Type.free(instance, false);
     }
-
-    pub fn define() bool {
-        const Methods = HandleMethods(NativeJoin);
-        const S = struct {
-            var methods = Methods.methods ++ [_]api.MethodDef{.{}};
-            var properties = [_]api.GetSetDef{
-                .{ .name = "name", .get = &nameOf, .doc = "None: C functions have no name." },
-                .{ .name = "shard", .get = &Methods.shardOf, .doc = "Shard it started on, or None." },
-                .{},
-            };
-        };
-        var slots = object.Awaitable(step).slots() ++ [_]api.TypeSlot{
-            object.docSlot("A spawned C function; its result is the `*result` that it set. See JoinHandle."),
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.repr, &show),
-            object.slotOf(api.slot.getset, &S.properties),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("NativeJoinHandle", 0, &slots);
-    }
 };
+
+pub fn define() bool {
+    const Methods = HandleMethods(NativeJoin);
+    return object.define(NativeJoin.Type, "NativeJoinHandle", .{
+        .doc = "A spawned C function; its result is the `*result` that it set. See JoinHandle.",
+        .step = NativeJoin.step,
+        .methods = &Methods.methods,
+        .properties = &.{
+            .{ .name = "name", .get = &NativeJoin.nameOf, .doc = "None: C functions have no name." },
+            .{ .name = "shard", .get = &Methods.shardOf, .doc = "Shard it started on, or None." },
+        },
+        .repr = &NativeJoin.show,
+        .dealloc = &NativeJoin.dealloc,
+    });
+}

@@ -247,64 +247,72 @@ pub const PyRuntime = struct {
         }
         Type.free(instance, false);
     }
-
-    var methods = spawn.methods ++ drive.methods ++ inspect.methods ++ [_]api.MethodDef{
-        object.method(
-            "room",
-            &room.room,
-            api.meth_one,
-            "($self, shard, /)",
-            "An awaitable: until there is room in its queue.",
-        ),
-        object.method(
-            "request_stop",
-            &requestStop,
-            api.meth_noargs,
-            "($self, /)",
-            "Cancel everything; does not wait.",
-        ),
-        object.method(
-            "cancel_again",
-            &cancelAgain,
-            api.meth_noargs,
-            "($self, /)",
-            "The same for those that went on.",
-        ),
-        object.method("closing", &closing, api.meth_noargs, "($self, /)", "Whether it is going down."),
-        object.method("stats", &stats, api.meth_noargs, "($self, /)", "A snapshot, CBOR."),
-        object.method("backend", &backend, api.meth_noargs, "($self, /)", "(number, errno, ring entries, call)"),
-        object.method(
-            "debugging",
-            &debugging,
-            api.meth_noargs,
-            "($self, /)",
-            "Whether it is in debug mode.",
-        ),
-        object.method(
-            "resting",
-            &resting,
-            api.meth_noargs,
-            "($self, /)",
-            "Polls of tasks so far, if all shards sleep; else None.",
-        ),
-        object.method(
-            "watch",
-            &watchNext,
-            api.meth_noargs,
-            "($self, /)",
-            "A shard that is blocked, or None.",
-        ),
-        object.method("shard_count", &shardCount, api.meth_noargs, "($self, /)", "Number of shards."),
-        .{},
-    };
-
-    pub fn define() bool {
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &methods),
-            object.slotOf(api.slot.repr, &show),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("Runtime", 0, &slots);
-    }
 };
+
+const methods = spawn.methods ++ drive.methods ++ inspect.methods ++ [_]api.MethodDef{
+    object.method(
+        "room",
+        &room.room,
+        api.meth_one,
+        "($self, shard, /)",
+        "An awaitable: until there is room in its queue.",
+    ),
+    object.method(
+        "request_stop",
+        &PyRuntime.requestStop,
+        api.meth_noargs,
+        "($self, /)",
+        "Cancel everything; does not wait.",
+    ),
+    object.method(
+        "cancel_again",
+        &PyRuntime.cancelAgain,
+        api.meth_noargs,
+        "($self, /)",
+        "The same for those that went on.",
+    ),
+    object.method("closing", &PyRuntime.closing, api.meth_noargs, "($self, /)", "Whether it is going down."),
+    object.method("stats", &PyRuntime.stats, api.meth_noargs, "($self, /)", "A snapshot, CBOR."),
+    object.method("backend", &PyRuntime.backend, api.meth_noargs, "($self, /)", "(number, errno, ring entries, call)"),
+    object.method(
+        "debugging",
+        &PyRuntime.debugging,
+        api.meth_noargs,
+        "($self, /)",
+        "Whether it is in debug mode.",
+    ),
+    object.method(
+        "resting",
+        &PyRuntime.resting,
+        api.meth_noargs,
+        "($self, /)",
+        "Polls of tasks so far, if all shards sleep; else None.",
+    ),
+    object.method(
+        "watch",
+        &PyRuntime.watchNext,
+        api.meth_noargs,
+        "($self, /)",
+        "A shard that is blocked, or None.",
+    ),
+    object.method("shard_count", &PyRuntime.shardCount, api.meth_noargs, "($self, /)", "Number of shards."),
+};
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "start",
+        &PyRuntime.start,
+        api.meth_fastcall,
+        "(options_address, driven, debug, /)",
+        "Start a runtime.",
+    ),
+};
+
+pub fn define() bool {
+    return object.define(PyRuntime.Type, "Runtime", .{
+        .methods = &methods,
+        .repr = &PyRuntime.show,
+        .dealloc = &PyRuntime.dealloc,
+    });
+}

@@ -60,31 +60,6 @@ fn setCompanion(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     return api.none();
 }
 
-/// live_tasks(): (handle, coroutine, companion or None) of each task that has begun on this shard and not
-/// ended, the youngest first.
-fn liveTasks(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
-    const shard = Shard.current() orelse
-        return api.raise(py.PyExc_RuntimeError.*, "live_tasks() outside a shard");
-    const list = py.PyList_New(0) orelse return null;
-    var next = shard.live;
-    while (next) |one| : (next = one.live_next) {
-        const task = PyTask.ofAny(one) orelse continue;
-        const coroutine = task.coroutine orelse continue;
-        if (!append(list, .{ PyTask.Type.objectOf(task), coroutine, task.companion orelse py._Py_NoneStruct })) {
-            py.Py_DecRef(list);
-            return null;
-        }
-    }
-    return list;
-}
-
-fn append(list: *Object, parts: [3]*Object) bool {
-    const tuple = py.PyTuple_New(parts.len) orelse return false;
-    defer py.Py_DecRef(tuple);
-    for (parts, 0..) |part, i| _ = py.PyTuple_SetItem(tuple, @intCast(i), api.ref(part));
-    return py.PyList_Append(list, tuple) == 0;
-}
-
 /// Of Python's `native`.
 pub const functions = [_]api.MethodDef{
     object.method("hold", &hold, api.meth_fastcall, "(handle, on, /)", "Cancels each await of the task, or not."),
@@ -97,11 +72,4 @@ pub const functions = [_]api.MethodDef{
     ),
     object.method("companion", &companion, api.meth_noargs, "()", "What a library keeps about this task."),
     object.method("set_companion", &setCompanion, api.meth_one, "(companion, /)", "Until the task ends."),
-    object.method(
-        "live_tasks",
-        &liveTasks,
-        api.meth_noargs,
-        "()",
-        "(handle, coroutine, companion) of the tasks that have begun on this shard.",
-    ),
 };

@@ -15,9 +15,8 @@ const Task = @import("../../task/task.zig").Task;
 const Object = api.Object;
 const py = &api.py;
 
-/// tasks_here() -> [(JoinHandle, coroutine or None, state, age in ns, ns until its timer or -1), ...]: those
-/// that began on this shard and have not ended, in the order of their beginning. C functions are (None,
-/// None, ...).
+/// tasks_here() -> [(JoinHandle, coroutine, companion or None, state, age in ns, ns until its timer or -1), ...]:
+/// those that began on this shard and have not ended, the youngest first. C functions are (None, None, None, ...).
 fn tasksHere(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     const shard = Shard.current() orelse
         return api.raise(py.PyExc_RuntimeError.*, "tasks_here() outside a shard");
@@ -50,11 +49,12 @@ fn describe(task: *Task, now_ns: u64) ?*Object {
     if (python) |one| if (one.op) |op| {
         if (op.is_timer and op.timer.isSet()) until = @intCast(op.timer.deadline_ns -| now_ns);
     };
-    const tuple = py.PyTuple_New(5) orelse return null;
+    const tuple = py.PyTuple_New(6) orelse return null;
     const age_ns = if (python) |one| now_ns -| one.born_ns else 0;
     const items = [_]?*Object{
         if (python) |one| api.ref(PyTask.Type.objectOf(one)) else api.none(),
-        if (python) |one| if (one.coroutine) |coroutine| api.ref(coroutine) else api.none() else api.none(),
+        orNone(if (python) |one| one.coroutine else null),
+        orNone(if (python) |one| one.companion else null),
         api.string(state),
         py.PyLong_FromLongLong(@intCast(age_ns)),
         py.PyLong_FromLongLong(until),
@@ -64,6 +64,20 @@ fn describe(task: *Task, now_ns: u64) ?*Object {
         return null;
     });
     return tuple;
+}
+
+fn orNone(held: ?*Object) *Object {
+    return if (held) |one| api.ref(one) else api.none();
+}
+
+/// coroutine_of(handle): of a task that began on this shard and has not ended; else None.
+fn coroutineOf(_: ?*Object, handle: *Object) callconv(.c) ?*Object {
+    if (!PyTask.Type.is(handle)) return api.raise(py.PyExc_TypeError.*, "coroutine_of() takes a JoinHandle");
+    const task = PyTask.Type.body(handle);
+    const shard = Shard.current();
+    // Elsewhere its own shard may let go of it at any time.
+    const is_here = shard != null and task.task.home == @as(?*anyopaque, shard.?);
+    return orNone(if (is_here) task.coroutine else null);
 }
 
 /// stack(): where the coroutine of a task stands, outermost call first. Any thread.
@@ -151,6 +165,7 @@ pub const functions = [_]api.MethodDef{
         &tasksHere,
         api.meth_noargs,
         "()",
-        "[(JoinHandle, coroutine, state, age in ns, ns until its timer), ...] of this shard.",
+        "[(JoinHandle, coroutine, companion, state, age in ns, ns until its timer), ...] of this shard.",
     ),
+    object.method("coroutine_of", &coroutineOf, api.meth_one, "(handle, /)", "Of a task of this shard, else None."),
 };

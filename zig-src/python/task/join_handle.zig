@@ -25,7 +25,9 @@ fn step(handle: *Object, suspended: *bool) ?*Object {
         me.endWait();
         return me.raiseCancel();
     }
-    if (me.untilDone(&self.task.latch, handle, suspended)) |answer| return answer;
+    // Twice for each task that is awaited: of a function apart it is a tenth of what a join costs.
+    const answer = @call(.always_inline, PyTask.untilDone, .{ me, &self.task.latch, handle, suspended });
+    if (answer) |one| return one;
     // The close has ended it, and is about to end who awaits: that one is told so, and can clean up.
     if (endedByCancellation(self) and me.endIsNews()) return me.raiseCancel();
     return outcome(self);

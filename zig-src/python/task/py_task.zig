@@ -93,8 +93,15 @@ pub const PyTask = struct {
     const vtable: core_task.VTable = .{ .interpreted = true, .poll = poll, .abandon = abandon, .release = release };
     pub const Type = object.TypeOf(PyTask);
 
-    /// References to `runtime`, `coroutine` and `name` are borrowed.
-    pub fn create(runtime: *Object, coroutine: *Object, name: ?*Object, kind: core_task.Kind, preferred: u16) ?*PyTask {
+    /// References to `runtime`, `coroutine` and `name` are borrowed. `from`: the shard that spawns it, if one does.
+    pub fn create(
+        runtime: *Object,
+        coroutine: *Object,
+        name: ?*Object,
+        kind: core_task.Kind,
+        preferred: u16,
+        from: ?*const Shard,
+    ) ?*PyTask {
         const context = py.PyContext_CopyCurrent() orelse return null;
         const self = Type.body(Type.create() orelse {
             py.Py_DecRef(context);
@@ -104,7 +111,7 @@ pub const PyTask = struct {
         self.task = .{ .vtable = &vtable, .kind = kind, .preferred = preferred };
         self.waiter = .{ .task = &self.task };
         self.bytes_written = -1;
-        self.born_ns = if (Shard.current()) |shard| shard.now_ns else clock.nowNs();
+        self.born_ns = if (from) |shard| shard.now_ns else clock.nowNs();
         self.has_watchdog = PyRuntime.of(runtime).watchdog != null;
         self.runtime = api.ref(runtime);
         self.coroutine = api.ref(coroutine);

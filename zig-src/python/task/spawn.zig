@@ -16,7 +16,12 @@ const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 
-const Target = struct { kind: Kind, shard: *Shard };
+const Target = struct {
+    kind: Kind,
+    shard: *Shard,
+    /// The runtime's shard that spawns, if one does.
+    from: ?*Shard,
+};
 
 /// spawn(kind, value, coroutine, name) -> Task
 fn spawn(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
@@ -51,7 +56,7 @@ fn spawnCleanup(instance: *Object, arguments: [*]const *Object, count: isize) ca
         return api.raise(py.PyExc_RuntimeError.*, "spawn_cleanup() outside a shard");
     const coroutine = adopt(arguments[0]) orelse return null;
     defer py.Py_DecRef(coroutine);
-    return submit(self, instance, coroutine, arguments[1], .{ .kind = .pinned, .shard = shard }, true);
+    return submit(self, instance, coroutine, arguments[1], .{ .kind = .pinned, .shard = shard, .from = shard }, true);
 }
 
 fn submit(
@@ -62,11 +67,11 @@ fn submit(
     target: Target,
     cleanup: bool,
 ) ?*Object {
-    const task = PyTask.create(instance, coroutine, name, target.kind, target.shard.id) orelse return null;
+    const task = PyTask.create(instance, coroutine, name, target.kind, target.shard.id, target.from) orelse return null;
     task.task.cleanup = cleanup;
     const handle = PyTask.Type.objectOf(task);
     py.Py_IncRef(handle); // The scheduler's, given back by `release`.
-    hand(self, task, target.shard) catch |err| {
+    hand(self, task, target) catch |err| {
         if (err == error.Closed) task.closeCoroutine(); // It can never run; a full queue may empty.
         py.Py_DecRef(handle);
         py.Py_DecRef(handle);
@@ -77,13 +82,13 @@ fn submit(
 
 /// Of a runtime that closes its own tasks may spawn: to clean up. What one spawns that was not told yet is
 /// cancelled as all that was there: it ends before it begins.
-fn hand(self: *PyRuntime, task: *PyTask, target: *Shard) errors.Error!void {
-    self.runtime.submit(&task.task, target) catch |err| {
-        if (err != error.Closed or Shard.currentOf(&self.runtime.scheduler) == null) return err;
+fn hand(self: *PyRuntime, task: *PyTask, target: Target) errors.Error!void {
+    self.runtime.submitFrom(target.from, &task.task, target.shard) catch |err| {
+        if (err != error.Closed or target.from == null) return err;
         const me = PyTask.current() orelse return err;
         task.task.cleanup = true;
         if (me.endIsNews()) task.task.cancel_requested.store(true, .seq_cst);
-        return self.runtime.submit(&task.task, target);
+        return self.runtime.submitFrom(target.from, &task.task, target.shard);
     };
 }
 
@@ -96,13 +101,14 @@ fn placeOf(instance: *Object, arguments: [*]const *Object, count: isize) callcon
 
 fn place(self: *PyRuntime, kind: *Object, value: *Object) ?Target {
     const placement = readPlacement(self, kind, value) orelse return null;
+    const from = Shard.currentOf(&self.runtime.scheduler);
     if (placement.kind == .stealable and interpreter.locked) {
         // Shards that share a lock run one after the other, and a hand-over takes tens of microseconds:
         // the task stays here until this shard is stuck outside the interpreter, which thieves see.
-        if (Shard.currentOf(&self.runtime.scheduler)) |own| return .{ .kind = .stealable, .shard = own };
+        if (from) |own| return .{ .kind = .stealable, .shard = own, .from = own };
     }
     const shard = self.runtime.place(placement) catch unreachable; // Its shard was checked.
-    return .{ .kind = placement.kind, .shard = shard };
+    return .{ .kind = placement.kind, .shard = shard, .from = from };
 }
 
 /// Does not take a turn of the round robin.

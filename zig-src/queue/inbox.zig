@@ -47,6 +47,7 @@ pub fn InboxType(comptime T: type) type {
                 list.pushBack(item);
                 count += 1;
             }
+            assert(count > 0);
             return count;
         }
     };

@@ -1,5 +1,5 @@
-"""The HTTP responder of http_row in C: a task per connection on spargio, a loop on epoll(7) by hand,
-one on liburing, and nginx. What counts is the server's CPU time per request."""
+"""The HTTP responder of http_row in C: a task per connection on spargio, a loop on epoll(7) by
+hand, one on liburing, and nginx. What counts is the server's CPU time per request."""
 
 from __future__ import annotations
 

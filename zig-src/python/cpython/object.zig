@@ -169,6 +169,13 @@ pub fn getBuffer(source: *Object, view: *api.Buffer, flags: c_int) bool {
     return false;
 }
 
+/// A bytes object, and of no class of its own, which might export something else.
+pub fn isExactBytes(given: *Object) bool {
+    const class = py.PyObject_Type(given);
+    py.Py_DecRef(class);
+    return class == py.PyBytes_Type;
+}
+
 pub fn arity(comptime name: []const u8, given: isize, wanted: isize) bool {
     if (given == wanted) return true;
     _ = api.raiseFormat(py.PyExc_TypeError.*, "{s}() takes {d} arguments ({d} given)", .{ name, wanted, given });

@@ -10,6 +10,7 @@ const gpa = @import("../../base/memory.zig").gpa;
 const callbacks = @import("../cpython/callbacks.zig");
 const object = @import("../cpython/object.zig");
 const single_await = @import("single_await.zig");
+const retry = @import("retry.zig");
 const shown = @import("shown.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
@@ -136,15 +137,13 @@ const GenericOp = struct {
     }
 
     fn failed(self: *GenericOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
-        const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
-        if ((number == .CANCELED and me.cancelReached()) or
-            ((number == .INTR or self.isClosing()) and me.cancelWanted()))
-        {
+        const closed = self.isClosing();
+        const next = retry.next(errno, me, false, false);
+        if (next == .cancel or (closed and me.cancelWanted())) {
             self.finish();
             return me.raiseCancel();
         }
-        const closed = self.isClosing();
-        if (number == .INTR and !closed) return self.fly(me, instance, suspended);
+        if (next == .again and !closed) return self.fly(me, instance, suspended);
         const filename = if (self.name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);
         self.finish();

@@ -8,12 +8,13 @@ const api = @import("../cpython/api.zig");
 const provided_buffers = @import("../../ring/provided_buffers.zig");
 const page_cache = @import("page_cache.zig");
 const clock = @import("../../base/clock.zig");
+const exported = @import("exported.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
-const gpa = @import("../../base/memory.zig").gpa;
 const callbacks = @import("../cpython/callbacks.zig");
 const net = @import("../../ops/net.zig");
 const object = @import("../cpython/object.zig");
+const retry = @import("retry.zig");
 const shown = @import("shown.zig");
 const timer = @import("../../ops/timer.zig");
 const single_await = @import("single_await.zig");
@@ -397,29 +398,23 @@ pub const PyOp = struct {
     }
 
     fn failed(self: *PyOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
-        const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
-        switch (number) {
-            .CANCELED => if (me.cancelReached()) return self.cancelled(me),
-            .INTR => {
-                if (me.cancelWanted()) return self.cancelled(me);
-                return self.again(me, instance, suspended);
-            },
-            // A nonblocking socket, which io_uring does not wait for before 5.19.
-            .AGAIN => if (!self.polls and self.isSocketTransfer()) {
+        switch (retry.next(errno, me, !self.polls and self.isSocketTransfer(), self.selects_buffer)) {
+            .cancel => return self.cancelled(me),
+            .again => return self.again(me, instance, suspended),
+            .poll => {
                 self.polls = true;
                 return self.again(me, instance, suspended);
             },
-            // All buffers of the shard are in hands: this receive brings its own.
-            .NOBUFS => if (self.selects_buffer) {
+            .own_memory => {
                 if (!self.makeRoom()) return self.finished();
                 return self.again(me, instance, suspended);
             },
-            // A kind of socket that has no such thing.
-            .OPNOTSUPP => if (self.kind == .write_all_zero_copy) {
-                self.kind = .write_all;
-                return self.again(me, instance, suspended);
-            },
-            else => {},
+            .fail => {},
+        }
+        // A kind of socket that has no such thing.
+        if (errno == @backingInt(linux.E.OPNOTSUPP) and self.kind == .write_all_zero_copy) {
+            self.kind = .write_all;
+            return self.again(me, instance, suspended);
         }
         const descriptor = if (self.descriptor) |d| Descriptor.Type.body(d) else null;
         const closed = self.kind != .close and self.isClosing();
@@ -467,11 +462,7 @@ pub const PyOp = struct {
             if (self.claimed) Descriptor.Type.body(self.descriptor.?).endWriter();
             Descriptor.Type.body(self.descriptor.?).release();
         }
-        if (self.view) |view| {
-            py.PyBuffer_Release(view);
-            gpa.destroy(view);
-        }
-        self.view = null;
+        exported.letGo(&self.view);
         api.drop(&self.held);
     }
 
@@ -500,7 +491,7 @@ pub const PyOp = struct {
     /// The op with a buffer of the caller's; it stays exported until the kernel is done.
     pub fn withBuffer(kind: Kind, descriptor: *Object, source: *Object, flags: c_int) ?*PyOp {
         const self = create(kind, descriptor) orelse return null;
-        if (flags == api.buffer_simple and isBytes(source)) {
+        if (flags == api.buffer_simple and object.isExactBytes(source)) {
             self.held = api.ref(source);
             self.data = py.PyBytes_AsString(source).?;
             self.length = @intCast(py.PyBytes_Size(source));
@@ -513,15 +504,10 @@ pub const PyOp = struct {
 
     /// Exports the memory of `source`. False with an exception set.
     pub fn lend(self: *PyOp, source: *Object, flags: c_int) bool {
-        const view = gpa.create(api.Buffer) catch return py.PyErr_NoMemory() != null; // It never is.
-        view.* = .{};
-        if (!object.getBuffer(source, view, flags)) {
-            gpa.destroy(view);
-            return false;
-        }
-        self.view = view;
-        self.data = view.buf orelse @ptrCast(self); // NULL only where the length is 0.
-        self.length = @intCast(view.len);
+        self.view = exported.from(source, flags);
+        const memory = exported.bytes(self.view orelse return false);
+        self.data = memory.ptr;
+        self.length = memory.len;
         return true;
     }
 
@@ -545,13 +531,6 @@ pub const PyOp = struct {
         return self;
     }
 };
-
-/// A bytes object, and of no class of its own, which might export something else.
-fn isBytes(given: *Object) bool {
-    const class = py.PyObject_Type(given);
-    py.Py_DecRef(class);
-    return class == py.PyBytes_Type;
-}
 
 /// A result that nobody takes: data that was received is for the next receive.
 pub fn giveBack(awaitable: *Object, value: *Object) void {

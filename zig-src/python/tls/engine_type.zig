@@ -1,12 +1,16 @@
 //! An engine (engine.zig) as a Python object: its steps for what is not often done, which Python does
-//! itself, and the awaitables of op.zig for what is.
+//! itself, and the awaitables of tls_op.zig for what is.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
+const cipher = @import("cipher.zig");
 const exchange_type = @import("../sync/exchange_type.zig");
 const object = @import("../cpython/object.zig");
 const openssl = @import("openssl.zig");
-const op = @import("op.zig");
+const recvInto = @import("recv_into.zig").recvInto;
+const recv = @import("recv.zig").recv;
+const tls_op = @import("tls_op.zig");
+const writeAll = @import("write_all.zig").writeAll;
 const Engine = @import("engine.zig").Engine;
 const Object = api.Object;
 const py = &api.py;
@@ -153,7 +157,7 @@ fn receive(instance: *Object, buffer: *Object) callconv(.c) ?*Object {
     self.leave();
     lent catch return py.PyErr_NoMemory();
     var value: ?*Object = null;
-    const outcome = op.readBytes(instance, std.math.maxInt(i32), &value);
+    const outcome = cipher.readBytes(instance, std.math.maxInt(i32), &value);
     self.enter();
     const settled = self.queue.settle();
     self.leave();
@@ -189,7 +193,7 @@ fn unused(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
 fn read(instance: *Object, size: *Object) callconv(.c) ?*Object {
     const most = object.unsigned(size, "max_bytes", std.math.maxInt(isize)) orelse return null;
     var value: ?*Object = null;
-    return switch (op.readBytes(instance, most, &value)) {
+    return switch (cipher.readBytes(instance, most, &value)) {
         .value => value,
         .raised => null,
         .want => api.none(),
@@ -201,12 +205,11 @@ fn readInto(instance: *Object, buffer: *Object) callconv(.c) ?*Object {
     var view: api.Buffer = .{};
     if (!object.getBuffer(buffer, &view, api.buffer_writable)) return null;
     defer py.PyBuffer_Release(&view);
-    const room = view.buf.?[0..@intCast(view.len)];
-    const opened = op.openInto(Type.body(instance), room);
-    return switch (opened.status) {
-        .data, .ended => py.PyLong_FromLongLong(@intCast(opened.count)),
+    var value: ?*Object = null;
+    return switch (cipher.readInto(Type.body(instance), view.buf.?[0..@intCast(view.len)], &value)) {
+        .value => value,
+        .raised => null,
         .want => api.none(),
-        .failed => raiseFault(Type.body(instance)),
     };
 }
 
@@ -217,7 +220,7 @@ fn write(instance: *Object, buffer: *Object) callconv(.c) ?*Object {
     if (!object.getBuffer(buffer, &view, api.buffer_simple)) return null;
     defer py.PyBuffer_Release(&view);
     if (view.len == 0) return py.PyLong_FromLongLong(0);
-    const count = op.sealFrom(self, view.buf.?[0..@intCast(view.len)]);
+    const count = cipher.sealFrom(self, view.buf.?[0..@intCast(view.len)]);
     if (count == 0 and self.fault.kind != .none) return raiseFault(self);
     return py.PyLong_FromLongLong(@intCast(count));
 }
@@ -329,9 +332,9 @@ pub fn define() bool {
             object.method("unlock", &unlock, api.meth_noargs, "($self, /)", "Afterwards."),
             object.method("close", &close, api.meth_noargs, "($self, /)", "Operations end."),
             object.method("set_aside", &setAside, api.meth_one, "($self, function, /)", "Sends aside."),
-            object.method("recv", &op.recv, api.meth_fastcall, "($self, descriptor, max_bytes, /)", "An awaitable."),
-            object.method("recv_into", &op.recvInto, api.meth_fastcall, "($self, descriptor, buffer, /)", "Another."),
-            object.method("write_all", &op.writeAll, api.meth_fastcall, "($self, descriptor, data, /)", "Another."),
+            object.method("recv", &recv, api.meth_fastcall, "($self, descriptor, max_bytes, /)", "An awaitable."),
+            object.method("recv_into", &recvInto, api.meth_fastcall, "($self, descriptor, buffer, /)", "Another."),
+            object.method("write_all", &writeAll, api.meth_fastcall, "($self, descriptor, data, /)", "Another."),
             .{},
         };
     };
@@ -342,5 +345,5 @@ pub fn define() bool {
         object.slotOf(api.slot.clear, &clear),
         .{},
     };
-    return Type.define("TlsEngine", api.flag_gc, &slots) and op.define();
+    return Type.define("TlsEngine", api.flag_gc, &slots) and tls_op.define();
 }

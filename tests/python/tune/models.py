@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from spargio.latency import Latencies
@@ -77,6 +78,7 @@ class ModelLab:
         self.broken: Callable[[Mapping[str, Any]], str] = lambda options: ""
         self.interrupt_at = -1
         self.closed = False
+        self.capacity = 20_000.0
 
     def settings(self) -> dict[str, Any]:
         return dict(self.machine)
@@ -98,7 +100,17 @@ class ModelLab:
         self.closed = True
 
     def load(self, side: str, load: Any) -> Any:
-        raise AssertionError("the rate is given")
+        """A step of the search for the knee: beyond `capacity` the queue grows."""
+        assert side in self.sides
+        behind = load.arrivals.rate > self.capacity
+        latency = held([(100_000, 990), (10**9 if behind else 200_000, 20)], 0)
+        return SimpleNamespace(
+            latency=latency,
+            late_share=0.0,
+            cpu_share=0.1,
+            busy_share=0.1,
+            completed_share=0.5 if behind else 1.0,
+        )
 
     def round(self, side: str, shape: Any, seed: int) -> Round:
         self.rounds += 1

@@ -145,3 +145,13 @@ def test_a_climb_doubles_faster_and_faster_and_then_refines() -> None:
     assert all_of(climb(1, 1, 8, up=False), {}) == []
     assert all_of(climb(4, 1, 64, up=True), {}) == [8]
     assert all_of(listed([1, 0]), {1: True}) == [1, 0]
+
+
+def test_counters_of_rounds_add_up_and_maxima_do_not() -> None:
+    one = Counters(1.0, {"polls": 3, "stealable_queue_high_water": 9}, [{"busy_ns": 1}], {"x": 1})
+    other = Counters(2.0, {"polls": 4, "stealable_queue_high_water": 5}, [{"busy_ns": 2}], {"x": 1})
+    both = Counters() + one + other
+    assert both.seconds == 3.0
+    assert both.total == {"polls": 7, "stealable_queue_high_water": 9}
+    assert both.shards == [{"busy_ns": 3}]
+    assert both.outside == {"x": 2}

@@ -182,6 +182,21 @@ def test_what_does_not_hold_together_is_taken_back(tmp_path: Path) -> None:
     assert found.kept == {"program.one": "b"}  # The stronger one stays.
 
 
+@pytest.mark.parametrize(("cpus", "share"), [(2, 0.4), (4, 0.6)])
+def test_the_load_is_a_part_of_the_knee(cpus: int, share: float, tmp_path: Path) -> None:
+    lab = ModelLab(plain)
+    lab.machine["affinity"] = list(range(cpus))
+    found = tuned(lab, tmp_path, rate=None)
+    assert 0.94 * lab.capacity * share <= found.rate <= lab.capacity * share
+
+
+def test_a_program_without_a_knee_is_refused(tmp_path: Path) -> None:
+    lab = ModelLab(plain)
+    lab.capacity = 0.0
+    with pytest.raises(Refused, match=r"no rate is served well \(completed\), from 100/s on"):
+        tuned(lab, tmp_path, rate=None)
+
+
 def test_a_candidate_that_does_not_run_is_not_kept(tmp_path: Path) -> None:
     lab = ModelLab(spinning, {"idle_strategy": "spin"})
     lab.broken = lambda options: "no such thing" if options.get("idle_strategy") == "park" else ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from spargio.latency._latencies import show_ns
 
 from ._options import as_code
+from ._rounds import NOT_SUMMED
 from ._session import counters_of
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def moved(outcome: Outcome) -> list[tuple[str, float, float]]:
     before, after = counters_of(measured.a), counters_of(measured.b)
     found = []
     for name in before.total:
+        if name in NOT_SUMMED:
+            continue
         a, b = _rate(before, name), _rate(after, name)
         if max(a, b) >= _MOVED_RATE and not 1 / _MOVED < (b + 1e-9) / (a + 1e-9) < _MOVED:
             found.append((name, a, b))

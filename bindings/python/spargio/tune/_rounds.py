@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from spargio._counters import GAUGES, MAXIMA
 from spargio.latency import Latencies
 
 from ._comparison import COUNTED
@@ -24,6 +25,7 @@ WINDOW_OPERATIONS = 1000
 """A window with so many operations has tails of its own."""
 _POOL_OPERATIONS = 10_000
 POOL_BLOCKS_MAX = 4
+NOT_SUMMED = GAUGES | MAXIMA
 _OF_SHARD = ("busy_ns", "idle_ns", "polls", "passes", "stealable_executed")
 
 
@@ -49,7 +51,7 @@ class Counters:
         )
 
     def __add__(self, other: Counters) -> Counters:
-        """Gauges and maxima add up too: nothing reads them from a sum."""
+        """Of gauges and maxima the greater one."""
         if not self.total:
             return other
         return Counters(
@@ -66,7 +68,11 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+    found = {}
+    for name in {**one, **other}:
+        both = one.get(name, 0), other.get(name, 0)
+        found[name] = max(both) if name in NOT_SUMMED else sum(both)
+    return found
 
 
 @dataclass(frozen=True)

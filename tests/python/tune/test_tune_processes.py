@@ -70,7 +70,7 @@ def test_a_server_is_measured_with_the_options_of_its_side(server: Machine) -> N
     for side, budget in (("A", 5), ("B", 9)):
         found = server.round(side, SHAPE, 1)
         assert found.counters.options["steal_budget"] == budget
-        assert found.latency.ok == found.latency.count == found.offered - 4  # The warm-up's.
+        assert found.latency.ok == found.latency.count == found.operations - 4  # The warm-up's.
         assert found.latency.count in (40, 41)
         assert found.completed == 1.0
         assert found.cpu_ns > 0
@@ -108,6 +108,7 @@ def test_a_function_is_measured_in_its_own_process(
     finally:
         machine.close()
     assert found.counters.options["steal_batch_size"] == 3
+    assert found.operations == found.latency.count
     assert found.counters.total["stealable_executed"] >= 40
     assert found.cpu_ns > 0
 

@@ -7,10 +7,9 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from spargio import RuntimeStats
-from spargio.latency import Latencies
 from spargio.workload import Load, LoadReport
 
 from . import _choice, _options, _usage
@@ -120,20 +119,29 @@ class Machine:
         one.resume()
         try:
             time.sleep(_SETTLE_S)
-            pids = one.tuned_pids()
-            stats = None if self._subject.hosts else one.stats()
-            before, began = self._usage(), _cpu_ns(pids)
-            answer = one.ask(changes)
-            cpu_ns, usage = _cpu_ns(pids) - began, self._usage() - before
-            if self._subject.hosts:
-                cpu_ns = answer["cpu_ns"]
-                first, last = (RuntimeStats.from_cbor(bytes.fromhex(x)) for x in answer["stats"])
-                counters = Counters.of(last - first)
-            else:
-                counters = Counters.of(self._after(one) - stats) if stats else Counters()
+            before = self._usage()
+            measure = self._hosted if self._subject.hosts else self._served
+            report, work = measure(one, changes)
+            usage = self._usage() - before
         finally:
             one.pause()
-        return round_of(LoadReport.from_dict(answer["report"]), cpu_ns, usage, counters)
+        return round_of(report, work, usage)
+
+    def _hosted(self, one: Side, changes: Mapping[str, Any]) -> tuple[LoadReport, Work]:
+        """The generator counted itself, without what it did before and after."""
+        answer = one.ask(changes)
+        report = LoadReport.from_dict(answer["report"])
+        first, last = (RuntimeStats.from_cbor(bytes.fromhex(data)) for data in answer["stats"])
+        cpu_ns = round(report.cpu_seconds * 1e9)
+        return report, Work(cpu_ns, report.latency.count, Counters.of(last - first))
+
+    def _served(self, one: Side, changes: Mapping[str, Any]) -> tuple[LoadReport, Work]:
+        pids, stats = one.tuned_pids(), one.stats()
+        began = _cpu_ns(pids)
+        report = LoadReport.from_dict(one.ask(changes)["report"])
+        cpu_ns = _cpu_ns(pids) - began
+        counters = Counters.of(self._after(one) - stats) if stats else Counters()
+        return report, Work(cpu_ns, report.offered, counters)
 
     def choices(self) -> dict[str, Mapping[str, Any]]:
         return _choice.declared(self._choices("A"))
@@ -159,22 +167,29 @@ def _cpu_ns(pids: list[int]) -> int:
     return sum(_usage.cpu_ns(pid) for pid in pids)
 
 
-def round_of(report: LoadReport, cpu_ns: int, usage: _usage.Usage, counters: Counters) -> Round:
+class Work(NamedTuple):
+    """What the tuned process did."""
+
+    cpu_ns: int
+    operations: int
+    counters: Counters
+
+
+def round_of(report: LoadReport, work: Work, usage: _usage.Usage) -> Round:
     """What a comparison keeps of a report."""
     tails = [
         (window.latency.p95_ns, window.latency.p99_ns)
         for window in report.windows
         if window.latency.count >= WINDOW_OPERATIONS and window.seconds >= WINDOW_S * 0.9
     ]
-    latency: Latencies = report.latency
     return Round(
-        latency,
-        tails,
-        report.offered,
-        report.completed_share,
-        cpu_ns,
-        report.late_share,
-        usage.foreign,
-        usage.stolen,
-        counters,
+        latency=report.latency,
+        tails=tails,
+        operations=work.operations,
+        completed=report.completed_share,
+        cpu_ns=work.cpu_ns,
+        late=report.late_share,
+        foreign=usage.foreign,
+        stolen=usage.stolen,
+        counters=work.counters,
     )

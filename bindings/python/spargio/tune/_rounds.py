@@ -82,12 +82,13 @@ class Round:
     latency: Latencies
     tails: Sequence[tuple[int, int]]
     """p95 and p99 of each window of 100 ms that has 1000 operations."""
-    offered: int
-    """Arrivals, those of the warm-up included."""
+    operations: int
+    """Those that `cpu_ns` was spent on. A server's are all that were offered; a function's, whose
+    process is the generator too, are those after the warm-up."""
     completed: float
     """The part of the arrivals that ended in time."""
     cpu_ns: int
-    """Of the tuned process and its children, for all that was offered."""
+    """Of the tuned process and its children."""
     late: float
     """The part that the generator began more than 1 ms late, with a free connection."""
     foreign: float
@@ -101,7 +102,7 @@ class Round:
 
     @property
     def cpu_per_operation_ns(self) -> float:
-        return self.cpu_ns / max(self.offered, 1)
+        return self.cpu_ns / max(self.operations, 1)
 
     def counted(self, name: str) -> int:
         """Errors, or refusals for want of room, by the runtime's count or the client's."""

@@ -58,7 +58,7 @@ pub fn build(b: *std.Build) void {
 
     b.installArtifact(shared);
     b.getInstallStep().dependOn(&static.step);
-    for ([_][]const u8{ "spargio.h", "spargio_counters.h" }) |name| b.getInstallStep().dependOn(
+    for ([_][]const u8{ "spargio.h", "spargio_await.h", "spargio_counters.h" }) |name| b.getInstallStep().dependOn(
         &b.addInstallHeaderFile(b.path(b.fmt("include/{s}", .{name})), name).step,
     );
     const pkg_config = b.addWriteFiles().add("spargio.pc", pkg_config_text);

@@ -43,8 +43,8 @@ def install_c(prefix: Path, optimize: str, *, checking_allocator: bool = False) 
     shared(prefix / "lib/libspargio.so.0", "root", "spargio", "-fsoname=libspargio.so.0", **how)
     (prefix / "lib/libspargio.so").symlink_to("libspargio.so.0")
     archive(prefix / "lib/libspargio.a", **how)
-    for name in ("spargio.h", "spargio_counters.h"):
-        (prefix / "include" / name).write_bytes((ROOT / "include" / name).read_bytes())
+    for header in (ROOT / "include").glob("*.h*"):
+        (prefix / "include" / header.name).write_bytes(header.read_bytes())
 
 
 def shared(

@@ -1,4 +1,4 @@
-//! A ring without io_uring: the queues of a `Ring` in memory of ours, and who does the kernel's part. The
+//! A ring without io_uring: the queues of a `Ring` in our memory, and what does the kernel's part. The
 //! epoll backend and the simulation do it. The contract:
 //!
 //! - `enter` is called on the ring's thread only, wherever the kernel would be: at each submission and wait.
@@ -18,8 +18,8 @@ const Ring = @import("ring.zig").Ring;
 const Sqe = @import("ring.zig").Sqe;
 const Wake = @import("ring.zig").Wake;
 
-/// What does the kernel's part where io_uring is not to be had: it takes SQEs from the same queue and
-/// posts CQEs to the same other one, so that nothing above the ring knows the difference. Called on the
+/// Does the kernel's part if io_uring is not available: it takes SQEs from the same queue and posts
+/// CQEs to the same other one, so that nothing above the ring knows the difference. Called on the
 /// ring's thread only.
 pub const StandIn = struct {
     ctx: *anyopaque,
@@ -28,7 +28,7 @@ pub const StandIn = struct {
     destroy: *const fn (ctx: *anyopaque) void,
 };
 
-/// Queues in memory of ours, for a stand-in. `descriptor` becomes the ring's.
+/// Queues in our memory, for a stand-in. `descriptor` becomes the ring's.
 pub fn makeRing(entries: u32, descriptor: i32, stand_in: StandIn) error{OutOfMemory}!Ring {
     const head_bytes = 64; // The four words of each queue.
     const cq_entries = entries * 4;
@@ -86,7 +86,7 @@ pub fn takeSubmission(self: *Ring) ?Sqe {
     return sqe;
 }
 
-/// A stand-in's side: false where the queue is full.
+/// A stand-in's side: false if the queue is full.
 pub fn postCompletion(self: *Ring, cqe: Cqe) bool {
     assert(self.stand_in != null);
     const cq = &self.uring.cq;

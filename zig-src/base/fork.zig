@@ -35,7 +35,7 @@ pub fn registerAtfork(in_child: *const fn () void) void {
 /// A dlclose of the shared object that holds this code leaves it in memory from here on: nobody can take
 /// fork handlers back, and threads may still run in it. Weak, because only a program that has dlopen can
 /// unload anything; a static one has not.
-fn keepLoaded() void {
+pub fn keepLoaded() void {
     const dladdr = weak.function(DlAddr, "dladdr") orelse return;
     const dlopen = weak.function(DlOpen, "dlopen") orelse return;
     var info: DlInfo = undefined;

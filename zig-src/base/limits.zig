@@ -9,6 +9,10 @@ pub const counters_max = 254;
 /// around the values that came are ever written.
 pub const recorders_max = 256;
 
+/// Threads that are no shards and have a tally of their own in each recorder, in one process; the others share
+/// one. See `recorders_max` for what that takes.
+pub const recording_threads_max = 32;
+
 /// Shards of one runtime; also the width of the parked-shard bitmap.
 pub const shards_max = 256;
 

@@ -359,22 +359,6 @@ def test_rounds_on_the_same_connections() -> None:
     assert first.latency.count == second.latency.count == 20
 
 
-@pytest.mark.parametrize("shards", [1, 2])
-def test_a_stall_is_seen_from_the_intended_start(shards: int) -> None:
-    """Coordinated omission: of each second the server stalls for 0.5 s. A closed loop waits with it and
-    has seen two slow answers; users who come meanwhile have waited."""
-    with echo_server(stall=0.5, every=1.0) as port:
-        base = workload.Load(
-            f"tcp://127.0.0.1:{port}", 200, duration=2, connections=2 * shards, shards=shards
-        )
-        open_loop = base.run()
-        closed = base.changed(arrivals=workload.Closed(0.002)).run()
-    assert open_loop.latency.percentile_ns(80) > 200_000_000
-    assert open_loop.latency.p99_ns > 400_000_000
-    assert closed.latency.percentile_ns(80) < 50_000_000
-    assert any("closed loop" in one for one in closed.warnings)
-
-
 def test_a_load_that_is_the_limit_says_so() -> None:
     async def burn() -> None:
         end = time.thread_time() + 0.002

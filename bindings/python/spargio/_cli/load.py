@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--window", type=float, metavar="S", help="interval of the report (default: 1)")
     add("--seed", type=int, metavar="N", help="the same seed makes the same load (default: 1)")
     add("--shards", type=int, metavar="N", help="shards of the generator (default: 1)")
+    add(
+        "--server",
+        metavar="PID",
+        help="the server, if it runs here with SPARGIO_MONITOR=1: the report has its counters",
+    )
     add("--json", type=Path, metavar="FILE", help="write the report as JSON; - for the terminal")
     add("--html", type=Path, metavar="FILE", help="write the report with its plots")
     add("--hdr", type=Path, metavar="FILE", help="write the windows as an HdrHistogram log")
@@ -64,7 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.knee:
             return _knee(load, arguments)
-        report = load.run(None if arguments.quiet else _live)
+        report = load.run(None if arguments.quiet else _live, server=arguments.server)
+    except LookupError as error:
+        print(f"spargio load: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"spargio load: {load.target.name}: {error}", file=sys.stderr)
         return 1

@@ -146,13 +146,25 @@ class Load:
         }
         return Load(changes.pop("target", self.target), arrivals, **{**values, **changes})
 
-    def run(self, live: Callable[[str], None] | None = None) -> LoadReport:
+    def run(
+        self, live: Callable[[str], None] | None = None, *, server: str | int | None = None
+    ) -> LoadReport:
         """Carry it out on a runtime of its own, and report. `live` gets a line per window. On an
         ordinary thread; ``RuntimeError`` in a spargio task, see :class:`Generator`. An error of the
-        first connection is raised."""
+        first connection is raised. `server` is the PID of the server, if it runs here with
+        ``monitor=True`` or ``SPARGIO_MONITOR=1``: the report has its counters too. Raises as
+        :func:`spargio.monitor.ask` does."""
         from ._runner import run
 
-        return run(self, live)
+        if server is None:
+            return run(self, live)
+        from dataclasses import replace
+
+        from ._server import ServerWatch
+
+        with ServerWatch(server) as watch:
+            report = run(self, live)
+        return replace(report, server_counters=watch.counters())
 
 
 def _at_least_0(name: str, value: float) -> float:

@@ -704,6 +704,61 @@ int32_t spargio_recorder_record_outcome(spargio_recorder recorder, uint64_t ns, 
  */
 int32_t spargio_recorders_cbor(uint8_t *buffer, size_t capacity, size_t *needed);
 
+/* ---- trace -----------------------------------------------------------------------------
+ *
+ * What the shards did last: spawns, polls, steals, bells, parks, wake-ups, operations. Each shard
+ * has a ring of events, whose oldest are overwritten. Off, it costs a look at one word at each of
+ * these places. docs/performance.md says what it costs when it is on. */
+
+/**
+ * Turns the trace on. `events` is the size of each ring: 64..4194304, rounded up to a power of two;
+ * 0: 65536, of 24 bytes each. Callers are counted: it is on until each has stopped it. A ring that
+ * is in use already stays as it is. `*since`, which may be NULL, names the moment for
+ * spargio_trace_write. SPARGIO_E_INVALID, _NOMEM, _CLOSED, _FORKED. Any thread. Since 0.4.
+ */
+int32_t spargio_trace_start(spargio_runtime runtime, uint32_t events, uint64_t *since);
+
+/**
+ * Undoes one start; what was traced can still be written. SPARGIO_E_INVALID: it is not on. Any
+ * thread. Since 0.4.
+ */
+int32_t spargio_trace_stop(spargio_runtime runtime);
+
+/**
+ * Writes the events since `since` (0: all that are there) to `fd` as Chrome's trace events (JSON),
+ * for https://ui.perfetto.dev and chrome://tracing. "overwritten" in "otherData" says for each
+ * shard how many events were lost. Also while shards run. SPARGIO_E_INVALID: it was never on;
+ * _NOMEM; the error number of the write. Any thread but a shard's, which would wait meanwhile.
+ * Since 0.4.
+ */
+int32_t spargio_trace_write(spargio_runtime runtime, uint64_t since, int fd);
+
+/** When a trace writes itself. Fields that are 0 or NULL: never for that reason. Since 0.4. */
+typedef struct spargio_flight_options {
+    uint32_t struct_size;
+    uint32_t events;      /**< as in spargio_trace_start */
+    const char *folder;   /**< of the files spargio-PID-NUMBER-REASON.json; copied */
+    uint64_t blocked_ns;  /**< one poll, or more in one pass of a shard, lasts so long: "blocked" */
+    const char *recorder; /**< name of a recorder whose p99, over each 100 records or more, ... */
+    uint64_t p99_ns;      /**< ... is above this: "p99" */
+    uint32_t signal;      /**< number of a signal that asks for a file: "signal" */
+    uint32_t files;       /**< at most so many are written, 1..10000; 0: 16 */
+} spargio_flight_options;
+
+/**
+ * Keeps the trace on, and writes it to a file when one of the reasons comes up, from a thread of
+ * its own; until spargio_flight_stop, or the end of the runtime. `options->struct_size` must be
+ * set. SPARGIO_E_INVALID: no folder, no reason, or a value out of range; SPARGIO_E_OVERLOADED: the
+ * runtime has a flight recorder. Any thread. Since 0.4.
+ */
+int32_t spargio_flight_start(spargio_runtime runtime, const spargio_flight_options *options);
+
+/**
+ * Stops it, and waits for a file that is being written. SPARGIO_E_INVALID: there is none. Any
+ * thread. Since 0.4.
+ */
+int32_t spargio_flight_stop(spargio_runtime runtime);
+
 #ifdef __cplusplus
 }
 #endif

@@ -15,6 +15,7 @@ test {
     _ = @import("scheduler/histogram.zig");
     _ = @import("scheduler/park_state.zig");
     _ = @import("scheduler/recorders.zig");
+    _ = @import("scheduler/recording.zig");
     _ = @import("base/errno_text.zig");
     _ = @import("base/errors.zig");
     _ = @import("base/handle_table.zig");
@@ -44,6 +45,9 @@ test {
     _ = @import("epoll/users.zig");
     _ = @import("epoll/iovecs.zig");
     _ = @import("base/sync.zig");
+    _ = @import("base/ticks.zig");
+    _ = @import("scheduler/trace_ring.zig");
+    _ = @import("runtime/json_sink.zig");
     _ = @import("message/tags.zig");
     _ = @import("task/timers.zig");
     _ = @import("task/unclaimed.zig");

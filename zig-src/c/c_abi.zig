@@ -10,5 +10,6 @@ comptime {
     _ = @import("runtime.zig");
     _ = @import("stats.zig");
     _ = @import("task.zig");
+    _ = @import("trace.zig");
     _ = @import("user_sqe.zig");
 }

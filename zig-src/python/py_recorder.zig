@@ -219,11 +219,19 @@ fn duration(given: *Object, comptime name: []const u8) ?u64 {
 
 /// An int in nanoseconds, or a float in seconds.
 fn instant(given: *Object) ?u64 {
+    const class = py.PyObject_Type(given);
+    defer py.Py_DecRef(class);
+    // Asked first: the error that a float is no integer takes as long as a whole record.
+    if (class == py.PyFloat_Type) return instantOf(given, py.PyFloat_AsDouble(given));
     const number = py.PyLong_AsLongLong(given);
     if (number != -1 or py.PyErr_Occurred() == null) return if (number < 0) 0 else @intCast(number);
     py.PyErr_Clear();
     const seconds = py.PyFloat_AsDouble(given);
     if (seconds == -1 and py.PyErr_Occurred() != null) return null;
+    return instantOf(given, seconds);
+}
+
+fn instantOf(given: *Object, seconds: f64) ?u64 {
     if (seconds >= 0 and seconds < 1e9) return @trunc(seconds * std.time.ns_per_s);
     _ = api.raiseValue(py.PyExc_ValueError.*, "intended_start", given, "an instant of time.monotonic()");
     return null;

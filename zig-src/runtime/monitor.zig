@@ -6,10 +6,16 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const assert = std.debug.assert;
+const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
 const gpa = @import("../base/memory.zig").gpa;
 const runtime_handle = @import("runtime_handle.zig");
+const Atomic = std.atomic.Value;
+const JsonSink = @import("json_sink.zig").JsonSink;
 const Runtime = @import("runtime.zig").Runtime;
+const sync = @import("../base/sync.zig");
+const trace_export = @import("trace_export.zig");
 
 /// Runtimes of one process that can be looked at.
 const names_max = 64;
@@ -35,6 +41,7 @@ pub const Monitor = struct {
     name: [32]u8,
     name_size: usize,
     thread: ?std.Thread = null,
+    tracer: Tracer = .{},
 
     /// The errno of what failed, or the monitor.
     pub fn open(errno: *i32) ?Monitor {
@@ -69,6 +76,7 @@ pub const Monitor = struct {
         _ = linux.shutdown(self.listener, linux.SHUT.RDWR);
         if (self.thread) |thread| thread.join();
         self.thread = null;
+        self.tracer.stop();
     }
 
     /// After `stop`, when nobody is in `next` any more.
@@ -76,8 +84,8 @@ pub const Monitor = struct {
         _ = linux.close(self.listener);
     }
 
-    /// Serves the statistics; another request is the caller's. Null once the runtime has stopped.
-    pub fn next(self: *const Monitor, runtime: *Runtime) ?Request {
+    /// Serves the statistics and traces; another request is the caller's. Null once the runtime has stopped.
+    pub fn next(self: *Monitor, runtime: *Runtime) ?Request {
         while (true) {
             const rc = linux.accept4(self.listener, null, null, linux.SOCK.CLOEXEC);
             switch (linux.errno(rc)) {
@@ -96,8 +104,11 @@ pub const Monitor = struct {
                 continue;
             }
             const text = request.text[0..request.size];
-            if (text.len > 0 and !std.mem.eql(u8, text, "stats")) return request;
-            answer(request.fd, runtime);
+            if (std.mem.startsWith(u8, text, "trace ")) {
+                self.tracer.begin(runtime, request.fd, text["trace ".len..]);
+            } else if (text.len == 0 or std.mem.eql(u8, text, "stats")) {
+                answer(request.fd, runtime);
+            } else return request;
         }
     }
 
@@ -164,8 +175,123 @@ pub const Monitor = struct {
         self.thread = try .spawn(.{ .stack_size = 256 * 1024 }, serve, .{ self, runtime });
     }
 
-    fn serve(self: *const Monitor, runtime: *Runtime) void {
+    fn serve(self: *Monitor, runtime: *Runtime) void {
         _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr("spargio-monitor"), 0, 0, 0);
         while (self.next(runtime)) |request| _ = linux.close(request.fd);
+    }
+};
+
+/// Answers `trace MILLISECONDS EVENTS`: turns the trace on for so long, or until the client has nothing more to
+/// say (shutdown(2)), and writes it. `trace 0 0`: what a trace that is on has so far. One at a time, on a
+/// thread of its own, so that others are answered meanwhile.
+const Tracer = struct {
+    /// Of the fields below. The monitor's thread may be at a request when the runtime stops.
+    lock: sync.Lock = .{},
+    ended: bool = false,
+    thread: ?std.Thread = null,
+    asked: Asked = .{},
+    /// Its client. Closed by who joins the thread, so that its number is nobody else's before.
+    fd: i32 = -1,
+    done: Atomic(bool) = .init(false),
+
+    const Asked = struct { milliseconds: u31 = 0, events: u32 = 0 };
+
+    /// On the monitor's thread.
+    fn begin(self: *Tracer, runtime: *Runtime, fd: i32, text: []const u8) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        if (self.take(runtime, fd, text)) |why| {
+            say(fd, why);
+            _ = linux.close(fd);
+        }
+    }
+
+    /// Why not.
+    fn take(self: *Tracer, runtime: *Runtime, fd: i32, text: []const u8) ?[]const u8 {
+        const asked = parse(text) orelse return "a trace must be asked for as `trace MILLISECONDS EVENTS`";
+        if (self.ended) return "the runtime has stopped";
+        // Acquire: pairs with the release in `run`.
+        if (self.thread != null and !self.done.load(.acquire)) return "somebody else is tracing it: try again";
+        self.join();
+        self.asked = asked;
+        self.done.store(false, .monotonic);
+        self.fd = fd;
+        self.thread = std.Thread.spawn(.{ .stack_size = 256 * 1024 }, run, .{ self, runtime }) catch {
+            self.fd = -1;
+            return "no thread can be started for it";
+        };
+        return null;
+    }
+
+    fn join(self: *Tracer) void {
+        if (self.thread) |thread| thread.join();
+        self.thread = null;
+        if (self.fd >= 0) _ = linux.close(self.fd);
+        self.fd = -1;
+    }
+
+    fn parse(text: []const u8) ?Asked {
+        var words = std.mem.tokenizeScalar(u8, text, ' ');
+        const asked: Asked = .{
+            .milliseconds = std.fmt.parseInt(u31, words.next() orelse return null, 10) catch return null,
+            .events = std.fmt.parseInt(u32, words.next() orelse return null, 10) catch return null,
+        };
+        return if (words.next() == null) asked else null;
+    }
+
+    fn say(fd: i32, why: []const u8) void {
+        var sink: JsonSink = .{ .fd = fd, .is_socket = true };
+        sink.print("{{\"error\":\"{s}\"}}", .{why});
+        sink.flush();
+    }
+
+    fn run(self: *Tracer, runtime: *Runtime) void {
+        const fd = self.fd;
+        assert(fd >= 0);
+        if (self.trace(runtime, fd)) |why| say(fd, why);
+        // First, so that the next one may ask once this one sees the end. Release: pairs with the acquire in `take`.
+        self.done.store(true, .release);
+        _ = linux.shutdown(fd, linux.SHUT.RDWR);
+    }
+
+    fn trace(self: *Tracer, runtime: *Runtime, fd: i32) ?[]const u8 {
+        const scheduler = &runtime.scheduler;
+        var since: u64 = 0;
+        const on = self.asked.milliseconds > 0;
+        if (on) since = scheduler.tracing.start(scheduler, self.asked.events) catch |err| return switch (err) {
+            error.Invalid => "events must be between 64 and 4194304",
+            error.OutOfMemory => "no memory for the events",
+        };
+        if (on) wait(fd, self.asked.milliseconds);
+        defer if (on) {
+            _ = scheduler.tracing.stop(scheduler);
+        };
+        _ = trace_export.write(scheduler, since, fd, .socket) catch |err| return switch (err) {
+            error.NotTraced => "it is not traced",
+            error.OutOfMemory => "no memory for the trace",
+        };
+        return null;
+    }
+
+    const pollrdhup = 0x2000; // POLLRDHUP, poll(2)
+
+    /// Until the client ends its side, or the runtime stops.
+    fn wait(fd: i32, milliseconds: u31) void {
+        const end_ns = clock.deadlineNs(@as(u64, milliseconds) * std.time.ns_per_ms);
+        var polled: [1]linux.pollfd = .{.{ .fd = fd, .events = linux.POLL.IN | pollrdhup, .revents = 0 }};
+        while (true) {
+            const left_ns = end_ns -| clock.nowNs();
+            const left_ms = std.math.divCeil(u64, left_ns, std.time.ns_per_ms) catch unreachable;
+            const rc = linux.poll(&polled, 1, @intCast(left_ms));
+            if (linux.errno(rc) != .INTR) return;
+        }
+    }
+
+    fn stop(self: *Tracer) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        self.ended = true;
+        if (self.fd >= 0) _ = linux.shutdown(self.fd, linux.SHUT.RDWR);
+        self.join();
     }
 };

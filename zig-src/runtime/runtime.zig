@@ -19,6 +19,9 @@ const signal_mask = @import("../base/signal_mask.zig");
 const sync = @import("../base/sync.zig");
 const Latency = @import("../scheduler/latency.zig").Latency;
 const Monitor = @import("monitor.zig").Monitor;
+const flight_recorder = @import("flight_recorder.zig");
+const FlightRecorder = flight_recorder.FlightRecorder;
+const tracing = @import("../scheduler/tracing.zig");
 const search = @import("../scheduler/search.zig");
 const Scheduler = @import("../scheduler/scheduler.zig").Scheduler;
 const Mailbox = @import("../message/mailbox.zig").Mailbox;
@@ -51,6 +54,8 @@ pub const Runtime = struct {
     monitor: ?Monitor = null,
     /// With the option `scheduler_latency`.
     latency: ?Latency = null,
+    /// Under `joining`.
+    flight: ?*FlightRecorder = null,
     prefix: [16]u8 = @splat(0),
 
     /// `NoRing` and `SetupFailed` come with a `Failure`: io_uring said no; something else did that every
@@ -344,7 +349,31 @@ pub const Runtime = struct {
         self.pool.end();
         for (self.scheduler.shards) |*shard| shard.closeRing();
         if (self.monitor) |*monitor| monitor.stop();
+        if (self.flight) |flight| flight.stop();
+        self.flight = null;
         self.joined = true;
+        return true;
+    }
+
+    pub const FlightError = flight_recorder.StartError || error{ Forked, Closed };
+
+    /// One at a time: `Overloaded`. It ends with the runtime, or by `stopFlight`. Any thread.
+    pub fn startFlight(self: *Runtime, options: *const flight_recorder.Options, errno: *i32) FlightError!void {
+        if (self.scheduler.forked()) return error.Forked;
+        self.joining.lock();
+        defer self.joining.unlock();
+        if (self.joined) return error.Closed;
+        if (self.flight != null) return error.Overloaded;
+        self.flight = try .start(&self.scheduler, options, errno);
+    }
+
+    /// False if there is none.
+    pub fn stopFlight(self: *Runtime) bool {
+        self.joining.lock();
+        defer self.joining.unlock();
+        const flight = self.flight orelse return false;
+        flight.stop();
+        self.flight = null;
         return true;
     }
 
@@ -354,6 +383,7 @@ pub const Runtime = struct {
         if (self.monitor) |*monitor| monitor.close();
         for (self.scheduler.shards) |*shard| destroyShard(shard);
         self.scheduler.tags.deinit();
+        self.scheduler.tracing.deinit();
         gpa.free(self.scheduler.shards);
         gpa.destroy(self);
     }
@@ -387,6 +417,7 @@ pub const Runtime = struct {
         const closed = scheduler.closing.load(.seq_cst) and !task.cleanup;
         if (closed) return refuse(scheduler, from, .spawn_refused, error.Closed);
         if (target.latency != null) task.queued_ns = clock.nowNs();
+        if (target.trace.isOn()) tracing.record(scheduler, .spawn, @intFromBool(task.stealable()), task, target.id);
         if (!task.stealable()) {
             if (from == target) {
                 target.enqueueLocal(task);
@@ -410,6 +441,7 @@ pub const Runtime = struct {
         assert(Shard.currentOf(scheduler) == shard and task.kind == .pinned);
         countBegun(scheduler, shard, task.kind);
         if (scheduler.closing.load(.seq_cst)) return refuse(scheduler, shard, .spawn_refused, error.Closed);
+        shard.trace.note(.spawn, 0, task, shard.id);
         scheduler.countSpawn(shard, .spawn_accepted);
     }
 

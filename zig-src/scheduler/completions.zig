@@ -13,6 +13,7 @@ const limits = @import("../base/limits.zig");
 const messages = @import("messages.zig");
 const platform = @import("../base/platform.zig");
 const provided_buffers = @import("../ring/provided_buffers.zig");
+const trace_ring = @import("trace_ring.zig");
 const user_data = @import("../ring/user_data.zig");
 const without_worker = @import("without_worker.zig");
 const Cqe = @import("../ring/ring.zig").Cqe;
@@ -28,6 +29,7 @@ pub fn launch(self: *Shard, op: *Op, sqe: Sqe) void {
     assert(self.isHere() and op.phase == .flying);
     op.sqe = sqe;
     op.sqe.user_data = op.id();
+    self.trace.noteOp(.submit, @backingInt(op.sqe.opcode), op, op.sqe.fd);
     if (self.ring.submitsAsOther()) return failUnsubmitted(self, op, .PERM);
     self.ring.push(&op.sqe) catch failUnsubmitted(self, op, .NOMEM); // Of the backlog.
 }
@@ -45,6 +47,7 @@ pub fn launchTimer(self: *Shard, op: *Op, deadline_ns: u64) void {
     assert(self.isHere() and op.phase == .flying and !op.timer.isSet());
     op.is_timer = true;
     op.timer.fire = timerFired;
+    self.trace.noteOp(.submit, trace_ring.timer_opcode, op, -1);
     self.timers.set(&op.timer, Timers.rounded(deadline_ns, self.now_ns)) catch
         endOp(self, op, errors.negative(.NOMEM), 0);
 }
@@ -59,6 +62,7 @@ fn timerFired(timer: *Timer) void {
 pub fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
     assert(self.isHere() and op.phase == .flying);
     const task = op.task;
+    self.trace.noteOp(.complete, 0, op, result);
     if (op.timer.isSet()) self.timers.cancel(&op.timer); // It would have asked for this end again.
     self.ops.end(op, result, cqe_flags);
     if (op.complete) |function| {
@@ -66,7 +70,7 @@ pub fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
         _ = self.ops.consume(op);
         function(ctx, result, cqe_flags);
     } else if (task.draining) discard(self, op);
-    if (!task.draining) return Shard.wake(task);
+    if (!task.draining) return self.wakeByOp(task);
     if (task.flying == 0) self.completeTask(task);
 }
 

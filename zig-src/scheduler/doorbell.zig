@@ -7,6 +7,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const platform = @import("../base/platform.zig");
 const stats = @import("stats.zig");
+const tracing = @import("tracing.zig");
 const Cqe = @import("../ring/ring.zig").Cqe;
 const Scheduler = @import("scheduler.zig").Scheduler;
 const Internal = @import("../ring/user_data.zig").Internal;
@@ -39,6 +40,7 @@ fn bellSqe(target: *const Shard) Sqe {
 /// From this shard to another; goes out before the next task runs (`Shard.bellQueued`).
 pub fn ring(self: *Shard, target: *Shard) void {
     assert(Shard.current() == self and target != self);
+    self.trace.note(.doorbell, 0, null, target.id);
     if (self.scheduler.usesMsgRing()) {
         var sqe = bellSqe(target);
         // Only a failure is told to the sender; a success is the target's completion.
@@ -56,6 +58,7 @@ pub fn ring(self: *Shard, target: *Shard) void {
 /// From a thread that is no shard of this scheduler.
 pub fn ringFromOutside(self: *Scheduler, target: *Shard) void {
     assert(Shard.currentOf(self) == null);
+    if (target.trace.isOn()) tracing.record(self, .doorbell, 0, null, target.id);
     if (self.usesSendMsgRing()) {
         self.outside.ring_msgs_submitted.addShared(1);
         const sqe = bellSqe(target);

@@ -132,8 +132,10 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     const backstop = shard.accounted_ns + longest;
     const deadline = @min(@min(not_after_ns, backstop), @min(shard.timers.next(), search_ns));
     shard.bell.queued = false;
+    shard.trace.note(.park, 0, null, 0);
     const woke = shard.ring.wait(deadline);
     shard.search.rung = shard.park_state.resumed();
+    shard.trace.note(.unpark, @backingInt(woke), null, 0);
     const now = clock.nowNs();
     const slept_ns = now - shard.accounted_ns;
     // Several at once: more is under way than one conversation, and the shard is no wait for anybody.

@@ -2,6 +2,7 @@
 //! that language's rules. The core knows nothing else of the language.
 
 const Shard = @import("shard.zig").Shard;
+const Task = @import("../task/task.zig").Task;
 
 pub const Interpreter = struct {
     /// All shards share one lock while they run interpreted tasks (an interpreter lock).
@@ -19,6 +20,8 @@ pub const Interpreter = struct {
     last_task: *const fn (*Shard) void,
     /// On the shard that a caller's thread drives, when a wait ended early or at its backstop.
     interrupted: *const fn (*Shard) void,
+    /// Inside: what a task that has not run yet is called, cut to the buffer.
+    name: *const fn (*Task, []u8) []const u8,
 };
 
 /// A shard's.

@@ -33,6 +33,7 @@ const Interpreter = @import("interpreter.zig").Interpreter;
 const Shard = @import("shard.zig").Shard;
 const signal_mask = @import("../base/signal_mask.zig");
 const stats = @import("stats.zig");
+const Tracing = @import("tracing.zig").Tracing;
 const Tags = @import("../message/tags.zig").Tags;
 const sync = @import("../base/sync.zig");
 const limits = @import("../base/limits.zig");
@@ -79,6 +80,7 @@ pub const Scheduler = struct {
     /// Counters of these threads.
     outside: stats.SpawnCounters = .{},
     outside_errnos: stats.ErrnoCounters = @splat(.{}),
+    tracing: Tracing = .{},
 
     /// Doorbells go by MSG_RING; else by eventfd.
     pub fn usesMsgRing(self: *const Scheduler) bool {

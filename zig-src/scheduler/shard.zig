@@ -36,6 +36,7 @@ const idle = @import("idle.zig");
 const interpreter = @import("interpreter.zig");
 const search = @import("search.zig");
 const steal = @import("steal.zig");
+const tracing = @import("tracing.zig");
 const platform = @import("../base/platform.zig");
 const Atomic = platform.Atomic;
 
@@ -105,6 +106,7 @@ pub const Shard = struct {
     seats: Seats = .{},
     /// With the option `scheduler_latency`. Never changes after the start. // any thread
     latency: ?*const Latency = null,
+    trace: tracing.Switch = .{}, // any thread
 
     /// The shard that this thread runs, if any.
     pub fn current() ?*Shard {
@@ -278,14 +280,15 @@ pub const Shard = struct {
     /// One step of a task: started here if it was not, and put where it belongs afterwards.
     pub fn poll(self: *Shard, task: *Task) void {
         // The step with the times is a function of its own, so that this one pays no more than the look.
-        if (self.latency) |latency| self.pollTimed(task, latency) else self.pollOnce(task, null);
+        const ring = self.trace.on();
+        if (self.latency != null or ring != null) self.pollTimed(task, ring) else self.pollOnce(task, null, null);
     }
 
-    noinline fn pollTimed(self: *Shard, task: *Task, latency: *const Latency) void {
-        self.pollOnce(task, latency);
+    noinline fn pollTimed(self: *Shard, task: *Task, ring: ?*tracing.Ring) void {
+        self.pollOnce(task, self.latency, ring);
     }
 
-    inline fn pollOnce(self: *Shard, task: *Task, latency: ?*const Latency) void {
+    inline fn pollOnce(self: *Shard, task: *Task, latency: ?*const Latency, ring: ?*tracing.Ring) void {
         if (self.scheduler.forked()) return; // It runs in the parent.
         if (task.vtable.interpreted) self.acquireInterpreter() else self.releaseInterpreter();
         self.published.runs_interpreted.store(task.vtable.interpreted, .monotonic);
@@ -295,7 +298,9 @@ pub const Shard = struct {
         // A bell that waits for the end of the pass would wait for all tasks before it.
         defer if (self.bell.rang_ns != 0) self.sendBells();
         const began_ns = if (latency) |one| one.begin(self, task) else 0;
-        if (!task.started and !self.start(task)) return;
+        const first = !task.started;
+        if (first and !self.start(task)) return;
+        if (ring) |one| tracing.recordBegin(self, one, task, first);
         const sequence = self.published.poll_sequence.load(.monotonic);
         self.published.poll_sequence.store(sequence +% 1, .monotonic);
         self.current_task = task;
@@ -305,6 +310,7 @@ pub const Shard = struct {
         self.published.poll_sequence.store(sequence +% 2, .monotonic);
         if (self.scheduler.forked()) return; // The poll forked, and came back in the child.
         if (latency) |one| one.end(self, task, began_ns);
+        if (ring) |one| one.write(.poll_end, @backingInt(outcome), task, 0);
         switch (outcome) {
             .ended => self.finish(task),
             .yield => self.requeue(task),
@@ -430,6 +436,22 @@ pub const Shard = struct {
         if (!task.claimWake()) return;
         assert(task.started); // Only a task that was polled is idle.
         const home: *Shard = @ptrCast(@alignCast(task.home.?));
+        if (home.trace.isOn()) return wakeTraced(home, task);
+        queueWoken(home, task);
+    }
+
+    noinline fn wakeTraced(home: *Shard, task: *Task) void {
+        tracing.record(home.scheduler, .wake, 0, task, home.id);
+        queueWoken(home, task);
+    }
+
+    /// On its shard, after the trace has the end of the operation that it is for.
+    pub fn wakeByOp(self: *Shard, task: *Task) void {
+        assert(self.isHere());
+        if (task.claimWake()) queueWoken(self, task);
+    }
+
+    inline fn queueWoken(home: *Shard, task: *Task) void {
         if (home.latency != null) task.queued_ns = clock.nowNs();
         if (current_shard == home) return home.enqueueLocal(task);
         home.inbox.push(task);
@@ -534,9 +556,14 @@ pub const Shard = struct {
         const now = clock.nowNs();
         const pass_ns = now -| @max(self.accounted_ns, self.now_ns);
         if (pass_ns >= self.scheduler.options.blocked_threshold_ms * std.time.ns_per_ms)
-            self.counters.blocked_passes.add(1);
+            self.countBlocked(pass_ns);
         self.counters.busy_ns.add(now - self.accounted_ns);
         self.accounted_ns = now;
+    }
+
+    fn countBlocked(self: *Shard, pass_ns: u64) void {
+        self.counters.blocked_passes.add(1);
+        self.trace.note(.blocked, 0, null, pass_ns);
     }
 
     fn publishGauges(self: *Shard) void {

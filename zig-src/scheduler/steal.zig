@@ -159,6 +159,7 @@ fn take(shard: *Shard, victim: *Shard) usize {
     shard.counters.steal_success.add(1);
     shard.counters.steal_tasks_moved.add(count);
     if (shard.search.searching) search.end(shard);
+    for (tasks[0..count]) |task| shard.trace.note(.steal, 0, task, victim.id);
     // One to run now; the others stay open to thieves, in case it takes long.
     shard.enqueueLocal(tasks[0]);
     for (tasks[1..count]) |task| {

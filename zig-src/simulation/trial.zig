@@ -14,6 +14,7 @@ const mail = @import("mail.zig");
 const Options = @import("../base/options.zig").Options;
 const report = @import("report.zig");
 const Runtime = @import("../runtime/runtime.zig").Runtime;
+const trace_check = @import("trace_check.zig");
 const Shard = @import("../scheduler/shard.zig").Shard;
 
 const expect = report.expect;
@@ -188,6 +189,7 @@ fn main(_: *anyopaque) void {
         return checkMemory();
     }
     the_runtime = runtime_handle.pinRuntime(handle).?;
+    trace_check.begin(&runtime().scheduler, jobs_most % 4 == 0);
     running = true;
     machine.pace.thread_fails_every = 0;
     const r = machine.random();
@@ -340,6 +342,7 @@ fn checkAtEnd() void {
         totals.backstop_finds += found;
         totals.stolen += shard.counters.stealable_stolen.get();
     }
+    trace_check.atEnd(scheduler);
     mail.checkAtEnd(scheduler.shards);
     runtime_handle.runtimes.unpin(handle);
     the_runtime = null;

@@ -23,6 +23,7 @@ test "structs" {
     try sameLayout(header.spargio_runtime_options, @import("../base/options.zig").Options);
     try sameLayout(header.spargio_probe_info, @import("../ring/probe.zig").Info);
     try sameLayout(header.spargio_placement, @import("../c/task.zig").PlacementC);
+    try sameLayout(header.spargio_flight_options, @import("../runtime/flight_recorder.zig").Options);
     try sameLayout(header.spargio_msg, @import("../queue/lane.zig").Message);
 }
 

@@ -3,6 +3,7 @@ one runs with ``monitor=True`` or ``SPARGIO_MONITOR=1``, by the same user or ask
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -29,28 +30,45 @@ def ask(name: str | int, request: str, timeout: float = 5.0) -> bytes:
     """The answer to ``"stats"`` (CBOR, docs/stats.cddl) or ``"tasks"`` (JSON). ``LookupError``:
     nothing of that name can be asked; ``PermissionError``: it is another user's;
     ``TimeoutError``."""
+    data = b""
+    with connect(name, timeout) as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(request.encode() + b"\n")
+        data = read_all(sock)
+    if not data:
+        raise no_answer(name)
+    return data
+
+
+def connect(name: str | int, timeout: float = 5.0) -> socket.socket:
+    """To its monitor. ``LookupError`` if there is none."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(timeout)
+    try:
+        sock.connect(f"\0spargio.{name}")
+    except BaseException as error:
+        sock.close()
+        if not isinstance(error, ConnectionRefusedError):
+            raise
+        raise LookupError(
+            f"no runtime of process {name} can be asked: start it with monitor=True or "
+            "SPARGIO_MONITOR=1"
+        ) from None
+    return sock
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """To the end of the answer."""
     parts: list[bytes] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(timeout)
-        try:
-            sock.connect(f"\0spargio.{name}")
-        except ConnectionRefusedError:
-            raise LookupError(
-                f"no runtime of process {name} can be asked: start it with monitor=True or "
-                "SPARGIO_MONITOR=1"
-            ) from None
-        try:
-            sock.sendall(request.encode() + b"\n")
-            while data := sock.recv(1 << 16):
-                parts.append(data)
-        except ConnectionError:
-            parts.clear()
-    if not parts:
-        raise PermissionError(
-            f"process {name} gave no answer: it is another user's (this is user {os.geteuid()}), "
-            "or it just ended"
-        )
+    while data := sock.recv(1 << 16):
+        parts.append(data)
     return b"".join(parts)
+
+
+def no_answer(name: str | int) -> PermissionError:
+    return PermissionError(
+        f"process {name} gave no answer: it is another user's (this is user {os.geteuid()}), "
+        "or it just ended"
+    )
 
 
 def read_stats(name: str | int, timeout: float = 5.0) -> RuntimeStats:

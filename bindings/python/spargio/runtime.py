@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from ._tasks import TaskInfo
     from .options import Options
+    from .trace import FlightRecorder, Trace
     from .uring import UringNativeAny
 
     Ts = TypeVarTuple("Ts")
@@ -224,6 +225,44 @@ class RuntimeHandle(Hints):
         from ._tasks import tasks
 
         return tasks(self._runtime, timeout)
+
+    def trace(self, events: int = 65_536) -> Trace:
+        """Begin to note what the shards do, event by event: spawns, polls, steals, wake-ups,
+        operations. The last `events` of each shard are kept (64 to 4194304, rounded up to a power
+        of two). ``with handle.trace() as trace: ...``, then ``trace.write("run.json")`` for
+        https://ui.perfetto.dev. docs/operations.md says what it costs."""
+        from .trace import Trace
+
+        return Trace(self._runtime, events)
+
+    def flight_recorder(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        blocked: float | None = 0.1,
+        recorder: str | None = None,
+        p99: float | None = None,
+        signal: int | None = None,
+        events: int = 65_536,
+        files: int = 16,
+    ) -> FlightRecorder:
+        """A trace that stays on, and is written to `folder` when a shard is blocked for `blocked`
+        seconds (None: never for that), when the p99 of the recorder of that name, over 100 records
+        or more, is above `p99` seconds, or when the process gets `signal`; at most `files` times.
+        It is written by a thread that needs no shard and no GIL. ``Overloaded``: the runtime has
+        one."""
+        from .trace import FlightRecorder
+
+        return FlightRecorder(
+            self._runtime,
+            folder,
+            blocked=blocked,
+            recorder=recorder,
+            p99=p99,
+            signal=signal,
+            events=events,
+            files=files,
+        )
 
     def shutdown(self) -> None:
         """Refuse new tasks and cancel those that run; does not wait. Idempotent."""

@@ -162,6 +162,7 @@ const Api = struct {
     PyLong_FromUnsignedLongLong: *const fn (c_ulonglong) callconv(.c) ?*Object,
     PyLong_AsLongLong: *const fn (*Object) callconv(.c) c_longlong,
     PyLong_AsUnsignedLongLong: *const fn (*Object) callconv(.c) c_ulonglong,
+    PyFloat_Type: *Object,
     PyFloat_FromDouble: *const fn (f64) callconv(.c) ?*Object,
     PyFloat_AsDouble: *const fn (*Object) callconv(.c) f64,
     PyTuple_New: *const fn (isize) callconv(.c) ?*Object,

@@ -12,7 +12,9 @@ const yield = @import("yield.zig");
 const Scheduler = @import("../../scheduler/scheduler.zig").Scheduler;
 const Interpreter = @import("../../scheduler/interpreter.zig").Interpreter;
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
+const PyTask = @import("py_task.zig").PyTask;
 const Shard = @import("../../scheduler/shard.zig").Shard;
+const Task = @import("../../task/task.zig").Task;
 const Object = api.Object;
 const py = &api.py;
 
@@ -26,6 +28,7 @@ pub var interpreter: Interpreter = .{
     .wanted = wanted,
     .last_task = lastTask,
     .interrupted = interrupted,
+    .name = nameOf,
 };
 
 /// The shard that this thread was started for.
@@ -62,6 +65,24 @@ fn detach(shard: *Shard) void {
     if (runtime.started) py.Py_DecRef(PyRuntime.Type.objectOf(runtime));
     // 1 is PyGILState_UNLOCKED, what Ensure gave: the thread had no state before.
     py.PyGILState_Release(1);
+}
+
+fn nameOf(task: *Task, into: []u8) []const u8 {
+    const self = PyTask.of(task);
+    var given = if (self.name) |name| api.ref(name) else if (self.coroutine) |coroutine|
+        py.PyObject_GetAttrString(coroutine, "__qualname__")
+    else
+        null;
+    defer api.drop(&given);
+    var size: isize = 0;
+    const text = if (given) |name| py.PyUnicode_AsUTF8AndSize(name, &size) else null;
+    const bytes = text orelse {
+        py.PyErr_Clear();
+        return "";
+    };
+    const cut = @min(@as(usize, @intCast(size)), into.len);
+    @memcpy(into[0..cut], bytes[0..cut]);
+    return into[0..cut];
 }
 
 /// Before a runtime goes away: a thread of its own, which dropped it at the end, cannot wait for itself.

@@ -12,6 +12,7 @@ const callbacks = @import("../cpython/callbacks.zig");
 const interpreter_module = @import("py_interpreter.zig");
 const interpreter = &interpreter_module.interpreter;
 const inspect = @import("inspect.zig");
+const py_trace = @import("py_trace.zig");
 const object = @import("../cpython/object.zig");
 const Options = @import("../../base/options.zig").Options;
 const options_module = @import("../../base/options.zig");
@@ -251,7 +252,7 @@ pub const PyRuntime = struct {
     }
 };
 
-const methods = spawn.methods ++ drive.methods ++ inspect.methods ++ [_]api.MethodDef{
+const methods = spawn.methods ++ drive.methods ++ inspect.methods ++ py_trace.methods ++ [_]api.MethodDef{
     object.method(
         "room",
         &room.room,

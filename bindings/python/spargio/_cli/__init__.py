@@ -36,6 +36,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import ps
 
             return ps.run(arguments.pid, stacks=arguments.command == "tree", as_json=arguments.json)
+        if arguments.command == "profile":
+            from . import profile
+
+            return profile.run(arguments.words, rate=arguments.rate)
+        if arguments.command == "trace":
+            from . import trace
+
+            return trace.run(
+                arguments.pid,
+                seconds=0.0 if arguments.last else arguments.seconds,
+                output=arguments.output,
+                events=arguments.events,
+            )
         if arguments.command == "load":
             from . import load
 
@@ -149,6 +162,45 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     top.add_argument(
         "--interval", type=_seconds, default=1.0, metavar="S", help="default: %(default)s"
     )
+
+    trace = commands.add_parser(
+        "trace", help="what the shards of a process do, event by event, as a file for Perfetto"
+    )
+    trace.add_argument("pid", nargs="?", metavar="PID", help="as of top")
+    trace.add_argument(
+        "--seconds", type=_seconds, default=1.0, metavar="S", help="default: %(default)s"
+    )
+    trace.add_argument(
+        "--last",
+        action="store_true",
+        help="what a trace that is on there (a flight recorder's) has, without a wait",
+    )
+    trace.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="default: spargio-PID.json; open it at https://ui.perfetto.dev",
+    )
+    trace.add_argument(
+        "--events",
+        type=_Whole(64, 4_194_304),
+        default=65_536,
+        metavar="N",
+        help="kept of each shard, the last ones (default: %(default)s)",
+    )
+
+    profile = commands.add_parser(
+        "profile", help="run a command, and say where its shards spend their time and wait"
+    )
+    profile.add_argument(
+        "--rate",
+        type=_Whole(1, 10_000),
+        default=199,
+        metavar="N",
+        help="samples a second (default: %(default)s)",
+    )
+    profile.add_argument("words", nargs="+", metavar="-- COMMAND", help="with its arguments")
 
     load_parser = commands.add_parser(
         "load",

@@ -143,6 +143,7 @@ fn addModule(b: *std.Build, root: []const u8, settings: Settings) *std.Build.Mod
         .target = settings.target,
         .optimize = settings.optimize,
         .strip = !settings.debug_info,
+        .omit_frame_pointer = if (settings.debug_info) false else null,
         .sanitize_thread = settings.sanitize_thread,
         .fuzz = settings.fuzz,
         // A runtime asks at its start whether it runs under valgrind (runtime/backend.zig).

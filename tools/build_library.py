@@ -3,6 +3,8 @@
     python tools/build_library.py            # bindings/python/spargio/_lib/libspargio_python.so
     python tools/build_library.py FILE [TARGET]      # such as aarch64-linux-musl
 
+    SPARGIO_SYMBOLS=1 python tools/build_library.py   # with symbols, lines and frame pointers
+
 The file is the one that `zig build python` makes, bit for bit (tests/test_packaging.py). With no
 cache this takes a ninth of the CPU time: `zig build` compiles its own build program first, fast.
 """
@@ -85,8 +87,11 @@ def module(
     old_glibc = target + ".2.17" if target.endswith("-gnu") else target
     aimed = ["-target", old_glibc, "-mcpu", "baseline"] if target else []
     asks = "-fvalgrind" if target.startswith(MACHINES) else "-fno-valgrind"
+    stripped = ["-fstrip"]
+    if os.environ.get("SPARGIO_SYMBOLS", "0") not in ("", "0"):  # For profilers: docs/profiling.md.
+        stripped = ["-fno-strip", "-fno-omit-frame-pointer"]
     return [
-        *("-fstrip", *more, asks, "-fno-sanitize-thread", "-fno-fuzz", "-fPIC", f"-O{optimize}"),
+        *(*stripped, *more, asks, "-fno-sanitize-thread", "-fno-fuzz", "-fPIC", f"-O{optimize}"),
         *aimed,
         *("--dep", "build_options", f"-Mroot={ROOT}/zig-src/{root}.zig"),
         *(f"-Mbuild_options={options_file(checking_allocator)}", "-lc"),

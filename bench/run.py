@@ -26,6 +26,7 @@ import markdown
 import memory
 import native
 import native_http
+import observing
 import plots
 import read_4k
 import report
@@ -54,6 +55,7 @@ GROUPS: Final[Sequence[harness.Group]] = (
     *memory.GROUPS,
     *tls_rows.GROUPS,
     idle.GROUP,
+    *observing.GROUPS,
     *shards.GROUPS,
     *asyncio_calls.GROUPS,
     *asyncio_echo.GROUPS,

@@ -67,6 +67,7 @@ def test_nothing_in_the_package_uses_the_command_line() -> None:
 # Imports back, which wait for a call or are for type checkers only: who makes what from whom.
 BACK = {
     ("workload._load", "workload._report"): "a type, for what `Load.run` returns",
+    ("workload._load", "workload._server"): "`Load.run` loads what asks the server",
     ("workload._load", "workload._runner"): "`Load.run` loads what carries it out",
     ("workload._report", "workload._html"): "a report loads what draws it when it is asked to",
     ("_main", "runtime"): "the type of the handle that main gets",

@@ -20,6 +20,8 @@ const generic_op = @import("io/generic_op.zig");
 const read_files = @import("io/read_files.zig");
 const read_many = @import("io/read_many.zig");
 const copy = @import("files/copy.zig");
+const entry_stream = @import("files/stream.zig");
+const listing = @import("files/listing.zig");
 const ranges = @import("files/ranges.zig");
 const walker = @import("files/walker.zig");
 const DirEntry = @import("files/entry.zig").DirEntry;
@@ -134,6 +136,8 @@ var functions = [_]api.MethodDef{
         "Blocks: (offset, errno).",
     ),
     object.method("walker", &walker.make, api.meth_fastcall, "(path, options, metadata, /)", "A walk."),
+    object.method("entry_stream", &entry_stream.make, api.meth_one, "(source, /)", "Entries one after the other."),
+    object.method("list_directories", &listing.listDirectories, api.meth_one, "(names, /)", "What is in each."),
     object.method("signal_add", &py_signals.add, api.meth_fastcall, "(number, eventfd, /)", "A key."),
     object.method("signal_take", &py_signals.take, api.meth_one, "(key, /)", "How often it came."),
     object.method("signal_watched", &py_signals.watched, api.meth_one, "(number, /)", "Whether it is awaited."),

@@ -1,4 +1,4 @@
-//! What a start failed at: the call of the kernel and its errno. Different limits stand behind one errno.
+//! Why a start failed: the system call and its errno. One errno may stand for different limits.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -18,6 +18,8 @@ pub const Failure = struct {
         eventfd,
         /// The start of a thread.
         clone,
+        /// None: the process runs under valgrind, which io_uring stops.
+        valgrind,
     };
 
     pub fn set(self: *Failure, call: Call, errno: linux.E) void {

@@ -1,4 +1,4 @@
-//! Operations as system calls that may block: on a thread of the pool.
+//! Operations as system calls that may block. Run on a thread of the pool.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -28,7 +28,7 @@ pub fn descriptors(sqe: *const Sqe) [2]i32 {
     return .{ sqe.fd, second };
 }
 
-/// Whether the call may last until somebody else does something: who opens the other end of a FIFO,
+/// Whether the call may last until somebody else does something: opens the other end of a FIFO,
 /// accepts, connects, or reads. (Only such ones on sockets are handed to the pool.)
 pub fn mayLast(sqe: *const Sqe) bool {
     if (lastsAlways(sqe)) return true;
@@ -49,7 +49,7 @@ pub fn lastsAlways(sqe: *const Sqe) bool {
 
 const mode_wanted: u32 = @bitCast(linux.STATX{ .TYPE = true });
 
-/// The result as io_uring would give it. An interruption ends it where it is not wanted any more.
+/// The result as io_uring would give it. An interruption ends it if it is not wanted any more.
 pub fn perform(pending: *Pending, unwanted: *const std.atomic.Value(bool)) i32 {
     if (!transfers(pending.sqe.opcode)) return performCall(&pending.sqe, unwanted);
     while (!unwanted.load(.seq_cst)) {
@@ -164,8 +164,8 @@ pub fn wanted(sqe: *const Sqe) u32 {
     return if (isMany(sqe)) iovecs.total(list(sqe)) else @min(sqe.len, limits.transfer_max);
 }
 
-/// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes.
-/// Where there is no position to read at, as in a pipe, none is used.
+/// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes. If the file has
+/// no position, as a pipe, none is used.
 pub fn vectored(sqe: *const Sqe, done: u32, flags: u32) usize {
     if (isMany(sqe)) {
         if (done > 0) return rest(sqe, done, flags);
@@ -194,7 +194,11 @@ fn at(reads: bool, fd: i32, pieces: usize, count: usize, offset: u64, flags: u32
     // The kernel takes the offset in two words; a 64-bit one looks at the first alone.
     const high: usize = if (@sizeOf(usize) == 8) 0 else @intCast(offset >> 32);
     const low: usize = @truncate(offset);
-    return linux.syscall6(if (reads) .preadv2 else .pwritev2, word(fd), pieces, count, low, high, flags);
+    const rc = linux.syscall6(if (reads) .preadv2 else .pwritev2, word(fd), pieces, count, low, high, flags);
+    if (flags != 0 or linux.errno(rc) != .NOSYS) return rc;
+    // Linux before 4.6, and qemu-user. What asks for no flag has calls without them.
+    if (offset == std.math.maxInt(u64)) return linux.syscall3(if (reads) .readv else .writev, word(fd), pieces, count);
+    return linux.syscall5(if (reads) .preadv else .pwritev, word(fd), pieces, count, low, high);
 }
 
 fn word(fd: i32) usize {

@@ -1,5 +1,5 @@
-//! A runtime: starts and stops the shards, places work on them. Spawning may be done from any
-//! thread; starting and stopping belongs to whoever holds the runtime.
+//! A runtime: starts and stops the shards, places work on them. Any thread may spawn; only the
+//! holder of the runtime starts and stops it.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -47,7 +47,7 @@ pub const Runtime = struct {
     epolls: Epoll.Group = .{},
     /// The caller runs shard 0 by `drive`.
     driven: bool,
-    /// For who looks from outside. Set by the front end, after the start.
+    /// For a view from outside. The front end sets it, after the start.
     monitor: ?Monitor = null,
     /// With the option `scheduler_latency`.
     latency: ?Latency = null,
@@ -70,6 +70,11 @@ pub const Runtime = struct {
     pub fn start(asked: Start, failure: *Failure) StartError!*Runtime {
         const wanted = backend.wanted(asked.options);
         if (wanted == .epoll) return startOn(.epoll, backend.epollInfo(), asked, failure);
+        if (wanted == .automatic and backend.underValgrind()) {
+            const self = try startOn(.epoll, backend.epollInfo(), asked, failure);
+            self.scheduler.refused_ring.set(.valgrind, .OPNOTSUPP);
+            return self;
+        }
         if (startOnRings(asked, failure)) |self| {
             return self;
         } else |err| {
@@ -170,7 +175,7 @@ pub const Runtime = struct {
             .thief = .{ .policy = .init(options, id), .poll_clock = .{ .seen = seen } },
             .latency = if (self.latency) |*latency| latency else null,
         };
-        // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
+        // Also if bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
         // of the thread that rings.
         const rc = platform.system.eventfd(0, linux.EFD.CLOEXEC);
         if (linux.errno(rc) != .SUCCESS) {
@@ -221,8 +226,8 @@ pub const Runtime = struct {
             failure.* = .{ .errno = self.refused.load(.seq_cst), .call = .io_uring_register };
             return error.NoRing;
         }
-        // Also until the threads are in the interpreter: a child that is forked while one enters CPython finds a lock
-        // held for ever (HEAD_LOCK, up to 3.11; its issue 112275).
+        // Also until the threads are in the interpreter: a child that is forked while one enters
+        // CPython finds a lock held forever (HEAD_LOCK, up to 3.11; its issue 112275).
         const entering = if (self.scheduler.interpreter == null) 0 else shards.len - first;
         self.awaitReady(shards.len + entering);
     }
@@ -369,9 +374,14 @@ pub const Runtime = struct {
     /// Takes over `task`, whose kind and preferred shard are set by `place`: it runs once, or is
     /// cancelled. On an error the caller keeps it.
     pub fn submit(self: *Runtime, task: *Task, target: *Shard) errors.Error!void {
+        return self.submitFrom(Shard.currentOf(&self.scheduler), task, target);
+    }
+
+    /// `from`: the shard of this runtime that the caller is on, if any.
+    pub fn submitFrom(self: *Runtime, from: ?*Shard, task: *Task, target: *Shard) errors.Error!void {
         const scheduler = &self.scheduler;
         if (scheduler.forked()) return error.Forked;
-        const from = Shard.currentOf(scheduler);
+        assert(from == Shard.currentOf(scheduler));
         assert(!task.cleanup or from != null);
         countBegun(scheduler, from, task.kind);
         const closed = scheduler.closing.load(.seq_cst) and !task.cleanup;
@@ -433,6 +443,6 @@ fn bindTo(cpu: u32) void {
     var set: linux.cpu_set_t = @splat(0);
     const bits = @bitSizeOf(usize);
     set[cpu / bits] |= @as(usize, 1) << @intCast(cpu % bits);
-    // Checked against the affinity mask at the start; where it changed since, the shard runs unbound.
+    // Checked against the affinity mask at the start; if it changed since, the shard runs unbound.
     linux.sched_setaffinity(0, &set) catch {};
 }

@@ -1,5 +1,6 @@
-//! How operations begin and end on a shard: an SQE into the ring, a CQE out of it, and what one of several
-//! completions means. Each operation ends exactly once, by `endOp`. On the shard's thread only.
+//! How operations begin and end on a shard: an SQE into the ring, a CQE out of it, and the meaning
+//! of one of several completions. Each operation ends exactly once, by `endOp`. On the shard's
+//! thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -51,6 +52,7 @@ pub fn launchTimer(self: *Shard, op: *Op, deadline_ns: u64) void {
 fn timerFired(timer: *Timer) void {
     const op: *Op = @fieldParentPtr("timer", timer);
     const self: *Shard = @ptrCast(@alignCast(op.shard));
+    assert(self.isHere() and op.is_timer);
     endOp(self, op, 0, 0);
 }
 

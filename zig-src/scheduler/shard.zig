@@ -1,7 +1,8 @@
-//! A shard: one thread, one ring, one scheduler. This file is its loop:
-//! reap completions -> drain the inbox -> timers -> local tasks (budget) -> own stealable queue
-//! (budget) -> steal when there is nothing left -> submit -> park.
-//! All fields belong to the shard's thread but for those marked "any thread".
+//! A shard: one thread, one ring, one scheduler. This file is its loop: reap completions -> drain
+//! the inbox -> timers -> local tasks (budget) -> own stealable queue (budget) -> steal when there
+//! is nothing left -> submit -> park. All fields belong to the shard's thread, except those marked
+//! "any thread". How all shards of a runtime stop is written at the head of scheduler.zig, step by
+//! step.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -56,7 +57,7 @@ pub const Shard = struct {
     park_state: ParkState align(std.atomic.cache_line) = .{}, // any thread
     inbox: InboxType(Task) = .{}, // any thread
     stealable: StealableType(Task), // any thread
-    /// Who waits until `stealable` has room.
+    /// Tasks that wait until `stealable` has room.
     room: Room = .{}, // any thread
     mailbox: Mailbox,
     /// The greatest depth that `stealable` had.
@@ -135,7 +136,7 @@ pub const Shard = struct {
         self.accounted_ns = clock.nowNs();
         while (self.scheduler.stop.load(.acquire) == 0) self.pass();
         if (self.scheduler.forked()) return;
-        // The last task may have ended here: the bells that tell the others must still go out, also where
+        // The last task may have ended here: the bells that tell the others must still go out, also if
         // the kernel takes a part at a time, and one that it refuses is rung another way.
         while (true) {
             _ = completions.reapReady(self);
@@ -225,6 +226,7 @@ pub const Shard = struct {
     }
 
     fn runLocal(self: *Shard) void {
+        assert(self.isHere() and self.current_task == null);
         self.runList(&self.native);
         self.runList(&self.interpreted);
     }
@@ -253,6 +255,7 @@ pub const Shard = struct {
         // Two clock reads are a good part of a short pass: most passes go unmeasured.
         const measured = before_ns == 0 or self.counters.passes.get() % 8 == 0;
         const began_ns = if (measured) clock.nowNs() else 0;
+        assert(self.scheduler.options.steal_budget > 0);
         var count: u64 = 0;
         while (count < self.scheduler.options.steal_budget) : (count += 1)
             self.poll(self.stealable.popOwner() orelse break);
@@ -313,7 +316,7 @@ pub const Shard = struct {
     }
 
     /// A bell, or a message, lies in the ring's queue. It goes out after the poll, with those that follow: a
-    /// task that spawns many mostly waits for them next. Where the last such poll had more to do, the bells
+    /// task that spawns many mostly waits for them next. If the last such poll had more to do, the bells
     /// of the next one go out at once.
     pub fn bellQueued(self: *Shard) void {
         assert(self.isHere());
@@ -323,6 +326,7 @@ pub const Shard = struct {
 
     fn sendBells(self: *Shard) void {
         if (self.scheduler.forked()) return;
+        assert(self.isHere() and self.bell.rang_ns != 0);
         self.bell.at_once = clock.nowNs() - self.bell.rang_ns > limits.bell_delay_ns;
         self.bell.rang_ns = 0;
         if (self.bell.queued) self.submit();
@@ -334,7 +338,7 @@ pub const Shard = struct {
         self.enqueueLocal(task);
     }
 
-    /// False where the task was cancelled before it began; it is done then.
+    /// False if the task was cancelled before it began; it is done then.
     inline fn start(self: *Shard, task: *Task) bool {
         assert(task.home == null or task.home == @as(?*anyopaque, self)); // A loop names its shard before it starts.
         assert(!task.started and task.live_next == null and task.live_prev == null);
@@ -424,6 +428,7 @@ pub const Shard = struct {
     /// Any thread: the task is to be polled (again) on its shard.
     pub fn wake(task: *Task) void {
         if (!task.claimWake()) return;
+        assert(task.started); // Only a task that was polled is idle.
         const home: *Shard = @ptrCast(@alignCast(task.home.?));
         if (home.latency != null) task.queued_ns = clock.nowNs();
         if (current_shard == home) return home.enqueueLocal(task);
@@ -443,6 +448,7 @@ pub const Shard = struct {
     /// up and taken again at once is one that waiting threads never get: a language hands its lock
     /// over while it is held.
     fn keepsInterpreter(self: *Shard) bool {
+        assert(self.current_task == null);
         return self.interpreter.held and self.interpreted.head != null and !self.scheduler.forked() and
             !self.ring.hasUnsubmitted() and !self.scheduler.interpreter.?.wanted(self);
     }
@@ -470,7 +476,7 @@ pub const Shard = struct {
     pub const cancelOp = cancel.cancelOp;
     pub const cancelOps = cancel.cancelOps;
 
-    /// Null where the kernel cannot pick buffers.
+    /// Null if the kernel cannot pick buffers.
     pub fn providedBuffers(self: *Shard) ?*Buffers {
         assert(self.isHere());
         if (self.buffers == .unasked) {
@@ -524,6 +530,7 @@ pub const Shard = struct {
 
     /// Adds the time since the last call to the busy time; called at the end of a pass that was long.
     pub fn account(self: *Shard) void {
+        assert(self.isHere());
         const now = clock.nowNs();
         const pass_ns = now -| @max(self.accounted_ns, self.now_ns);
         if (pass_ns >= self.scheduler.options.blocked_threshold_ms * std.time.ns_per_ms)

@@ -1,4 +1,5 @@
-//! Tasks that wait until a shard's stealable queue has room again, the longest first. Any thread.
+//! Tasks that wait until a shard's stealable queue has room again; the one that waits longest goes
+//! first. Any thread.
 
 const std = @import("std");
 const sync = @import("../base/sync.zig");
@@ -42,6 +43,7 @@ pub const Room = struct {
         defer self.lock.unlock();
         for (0..free) |_| {
             const waiter = self.waiters.popFront() orelse return;
+            std.debug.assert(!waiter.link.linked);
             _ = self.waiting.fetchSub(1, .seq_cst);
             wake(waiter.task); // Under the lock: it cannot vanish before.
         }

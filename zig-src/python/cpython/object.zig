@@ -1,5 +1,5 @@
-//! Python types made at run time: the fields of ours start where the interpreter's header ends,
-//! whose size the interpreter tells (`object.__basicsize__`).
+//! Python types made at run time. Our fields start at the end of the interpreter's header; the
+//! interpreter reports its size (`object.__basicsize__`).
 
 const std = @import("std");
 const api = @import("api.zig");
@@ -41,29 +41,78 @@ pub fn TypeOf(comptime Body: type) type {
 
         /// A type that Python classes may inherit from.
         pub fn defineBase(comptime name: [:0]const u8, slots: []api.TypeSlot) bool {
-            comptime std.debug.assert(@alignOf(Body) <= 16);
-            var spec: api.TypeSpec = .{
-                .name = "spargio._core." ++ name,
-                .basicsize = @intCast(header_size + @sizeOf(Body)),
-                .flags = api.flag_basetype | api.flag_gc | api.flag_immutable,
-                .slots = slots.ptr,
-            };
-            class = py.PyType_FromSpec(&spec) orelse return false;
-            return true;
+            return make(name, api.flag_basetype | api.flag_gc, slots);
         }
 
         pub fn define(comptime name: [:0]const u8, flags: c_uint, slots: []api.TypeSlot) bool {
+            return make(name, flags | api.flag_disallow_instantiation, slots);
+        }
+
+        fn make(comptime name: [:0]const u8, flags: c_uint, slots: []api.TypeSlot) bool {
             comptime std.debug.assert(@alignOf(Body) <= 16);
             var spec: api.TypeSpec = .{
                 .name = "spargio._core." ++ name,
                 .basicsize = @intCast(header_size + @sizeOf(Body)),
-                .flags = flags | api.flag_disallow_instantiation | api.flag_immutable,
+                .flags = flags | api.flag_immutable,
                 .slots = slots.ptr,
             };
             class = py.PyType_FromSpec(&spec) orelse return false;
             return true;
         }
     };
+}
+
+/// What a type has; the rest it has not.
+pub const Parts = struct {
+    doc: [:0]const u8 = "",
+    /// Its instances can be awaited: see `Awaitable`.
+    step: ?fn (*Object, *bool) ?*Object = null,
+    /// They are coroutines as well: see `Coroutine`.
+    give_up: ?fn (*Object) void = null,
+    /// In place of the `__await__` that comes with `step`.
+    on_await: ?*const fn (*Object) callconv(.c) ?*Object = null,
+    methods: []const api.MethodDef = &.{},
+    properties: []const api.GetSetDef = &.{},
+    repr: ?*const fn (*Object) callconv(.c) ?*Object = null,
+    dealloc: *const fn (*Object) callconv(.c) void,
+    /// The collector knows its instances.
+    traverse: ?*const fn (*Object, api.Visit, ?*anyopaque) callconv(.c) c_int = null,
+    clear: ?*const fn (*Object) callconv(.c) c_int = null,
+    finalize: ?*const fn (*Object) callconv(.c) void = null,
+    /// Python classes inherit from it, and make instances by it.
+    new: ?*const fn (*Object, *Object, ?*Object) callconv(.c) ?*Object = null,
+};
+
+/// Makes the type, once. False with an exception set.
+pub fn define(comptime Type: type, comptime name: [:0]const u8, comptime parts: Parts) bool {
+    const Awaited = if (parts.give_up) |giveUp|
+        Coroutine(parts.step.?, giveUp)
+    else if (parts.step) |step| Awaitable(step) else struct {};
+    const more = comptime if (parts.give_up != null) Awaited.methods else [_]api.MethodDef{};
+    const S = struct {
+        var methods = more ++ parts.methods[0..parts.methods.len].* ++ [_]api.MethodDef{.{}};
+        var properties = parts.properties[0..parts.properties.len].* ++ [_]api.GetSetDef{.{}};
+    };
+    var slots: [16]api.TypeSlot = undefined;
+    var count: usize = 0;
+    if (parts.step != null) for (Awaited.slots()) |slot| append(&slots, &count, slot);
+    if (parts.on_await) |function| slots[0] = slotOf(api.slot.am_await, function);
+    if (parts.doc.len > 0) append(&slots, &count, .{ .slot = api.slot.doc, .function = parts.doc.ptr });
+    if (S.methods.len > 1) append(&slots, &count, slotOf(api.slot.methods, &S.methods));
+    if (S.properties.len > 1) append(&slots, &count, slotOf(api.slot.getset, &S.properties));
+    inline for (.{ "repr", "dealloc", "traverse", "clear", "finalize", "new" }) |part| {
+        const function: ?*const anyopaque = @ptrCast(@field(parts, part));
+        if (function != null) append(&slots, &count, .{ .slot = @field(api.slot, part), .function = function });
+    }
+    append(&slots, &count, .{}); // The end of the list.
+    if (parts.new != null) return Type.defineBase(name, &slots);
+    return Type.define(name, if (parts.traverse != null) api.flag_gc else 0, &slots);
+}
+
+inline fn append(slots: *[16]api.TypeSlot, count: *usize, slot: api.TypeSlot) void {
+    std.debug.assert(count.* < slots.len);
+    slots[count.*] = slot;
+    count.* += 1;
 }
 
 /// `signature` as `inspect.signature` reads it: "($self, data, /)".
@@ -134,7 +183,7 @@ pub fn classGetItem(class: *Object, parameter: *Object) callconv(.c) ?*Object {
 pub fn unsigned(object: *Object, comptime name: []const u8, max: u64) ?u64 {
     const value = integer(object, name) orelse return null;
     if (value < 0 or value > max) {
-        _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} is {d}: allowed is 0 to {d}", .{ name, value, max });
+        _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} must be between 0 and {d}, got {d}", .{ name, max, value });
         return null;
     }
     return @intCast(value);
@@ -169,6 +218,13 @@ pub fn getBuffer(source: *Object, view: *api.Buffer, flags: c_int) bool {
     return false;
 }
 
+/// A bytes object, and of no class of its own, which might export something else.
+pub fn isExactBytes(given: *Object) bool {
+    const class = py.PyObject_Type(given);
+    py.Py_DecRef(class);
+    return class == py.PyBytes_Type;
+}
+
 pub fn arity(comptime name: []const u8, given: isize, wanted: isize) bool {
     if (given == wanted) return true;
     _ = api.raiseFormat(py.PyExc_TypeError.*, "{s}() takes {d} arguments ({d} given)", .{ name, wanted, given });
@@ -189,7 +245,8 @@ fn failed() ?*Object {
     return null;
 }
 
-/// Set when spargio.asyncio is imported: null without an exception where no loop of ours is in a turn.
+/// Set when spargio.asyncio is imported: null without an exception if none of our loops is in a
+/// turn.
 pub var foreign_await: ?*const fn (*Object) ?*Object = null;
 
 /// Slots of a type whose instances can be awaited. `step` is called at the await and at each
@@ -197,7 +254,7 @@ pub var foreign_await: ?*const fn (*Object) ?*Object = null;
 pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
     return struct {
         fn await_(self: *Object) callconv(.c) ?*Object {
-            // In a task of asyncio's, on a loop of ours, another object awaits it.
+            // In an asyncio task, on our loop, another object awaits it.
             const function = foreign_await orelse return api.ref(self);
             if (function(self)) |waiter| return waiter;
             return if (py.PyErr_Occurred() == null) api.ref(self) else null;
@@ -230,7 +287,7 @@ pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
 }
 
 /// The rest of what `collections.abc.Coroutine` asks for, so that one is taken where a coroutine is, and a
-/// type checker may call it one. `giveUp` makes sure that it is not begun any more; nothing where it was.
+/// type checker may call it one. `giveUp` makes sure that it is not begun any more; nothing if it was.
 pub fn Coroutine(comptime step: fn (*Object, *bool) ?*Object, comptime giveUp: fn (*Object) void) type {
     return struct {
         pub const slots = Awaitable(step).slots;

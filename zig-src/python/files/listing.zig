@@ -110,9 +110,14 @@ const Listing = struct {
     }
 };
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("list_directories", &listDirectories, api.meth_one, "(names, /)", "What is in each."),
+};
+
 /// list_directories(names: list of bytes, /) -> a list, maybe for fewer of the names: what each has as (list of
 /// directories, list of all else), or (errno, path). One at the least.
-pub fn listDirectories(_: ?*Object, names: *Object) callconv(.c) ?*Object {
+fn listDirectories(_: ?*Object, names: *Object) callconv(.c) ?*Object {
     const count = py.PyList_Size(names);
     if (count < 0) return null;
     const texts = gpa.alloc([]const u8, @intCast(count)) catch return py.PyErr_NoMemory();

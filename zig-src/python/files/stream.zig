@@ -199,8 +199,13 @@ const Stream = struct {
     }
 };
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("entry_stream", &make, api.meth_one, "(source, /)", "Entries one after the other."),
+};
+
 /// entry_stream(source, /) -> asynchronous iterator. `source` has the coroutines `more(stream)` and `aclose()`.
-pub fn make(_: ?*Object, source: *Object) callconv(.c) ?*Object {
+fn make(_: ?*Object, source: *Object) callconv(.c) ?*Object {
     const instance = Stream.Type.create() orelse return null;
     Stream.Type.body(instance).* = .{
         .source = api.ref(source),

@@ -1,6 +1,6 @@
-//! A walk as Python sees it. Its methods block, so they are for threads of a pool, one at a time; the interpreter is
-//! given up while the kernel is asked, and whole blocks of entries are handed back. `stop` may be called by any
-//! thread.
+//! A walk as Python sees it. Its methods block, so they are for threads of a pool, one at a time.
+//! They release the interpreter during system calls, and return whole blocks of entries. `stop` may
+//! be called by any thread.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -12,7 +12,6 @@ const callbacks = @import("../cpython/callbacks.zig");
 const object = @import("../cpython/object.zig");
 const stream = @import("stream.zig");
 const work = @import("work.zig");
-const DirEntry = @import("entry.zig").DirEntry;
 const entry_module = @import("entry.zig");
 const Found = found_module.Found;
 const Tree = @import("tree.zig").Tree;
@@ -102,7 +101,7 @@ const Walker = struct {
         return stream.Block.make(&self.found);
     }
 
-    /// count(one_file_system, links_once): what `Sums` has, as a tuple; None where it was stopped.
+    /// count(one_file_system, links_once): what `Sums` has, as a tuple; None if it was stopped.
     fn count(instance: *Object, arguments: [*]const *Object, given: isize) callconv(.c) ?*Object {
         if (!object.arity("count", given, 2)) return null;
         const one_file_system = object.unsigned(arguments[0], "one_file_system", 1) orelse return null;
@@ -129,7 +128,7 @@ const Walker = struct {
         return tuple;
     }
 
-    /// remove(): whether it came to its end, which it does not where it was stopped.
+    /// remove(): whether it came to its end, which it does not if it was stopped.
     fn remove(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         if (!self.enter()) return null;
@@ -170,30 +169,6 @@ const Walker = struct {
         api.drop(&self.path);
         Type.free(instance, false);
     }
-
-    pub fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("block", &block, api.meth_noargs, "($self, /)", "The next entries; None at the end."),
-                object.method(
-                    "count",
-                    &count,
-                    api.meth_fastcall,
-                    "($self, one_file_system, links_once, /)",
-                    "The sums over the tree.",
-                ),
-                object.method("remove", &remove, api.meth_noargs, "($self, /)", "Remove the tree."),
-                object.method("stop", &stop, api.meth_noargs, "($self, /)", "End it soon. Any thread."),
-                .{},
-            };
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("Walker", 0, &slots);
-    }
 };
 
 fn raiseAbout(errno: linux.E, path: *Object) ?*Object {
@@ -229,6 +204,25 @@ pub fn make(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     return instance;
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("walker", &make, api.meth_fastcall, "(path, options, metadata, /)", "A walk."),
+};
+
 pub fn define() bool {
-    return DirEntry.define() and stream.define() and Walker.define();
+    return object.define(Walker.Type, "Walker", .{
+        .methods = &.{
+            object.method("block", &Walker.block, api.meth_noargs, "($self, /)", "The next entries; None at the end."),
+            object.method(
+                "count",
+                &Walker.count,
+                api.meth_fastcall,
+                "($self, one_file_system, links_once, /)",
+                "The sums over the tree.",
+            ),
+            object.method("remove", &Walker.remove, api.meth_noargs, "($self, /)", "Remove the tree."),
+            object.method("stop", &Walker.stop, api.meth_noargs, "($self, /)", "End it soon. Any thread."),
+        },
+        .dealloc = &Walker.dealloc,
+    });
 }

@@ -10,6 +10,7 @@ const gpa = @import("../../base/memory.zig").gpa;
 const callbacks = @import("../cpython/callbacks.zig");
 const object = @import("../cpython/object.zig");
 const single_await = @import("single_await.zig");
+const retry = @import("retry.zig");
 const shown = @import("shown.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const Descriptor = @import("descriptor.zig").Descriptor;
@@ -95,7 +96,7 @@ const GenericOp = struct {
         return me.suspendForOp(op, instance, false);
     }
 
-    /// How many bytes of a file it is for; null where it is something else.
+    /// How many bytes of a file it is for; null if it is something else.
     fn transferred(self: *const GenericOp) ?usize {
         return switch (self.sqe.opcode) {
             .READ, .WRITE => self.sqe.len,
@@ -105,7 +106,7 @@ const GenericOp = struct {
     }
 
     fn succeeded(self: *GenericOp, me: *PyTask, count: usize) ?*Object {
-        // A close elsewhere ends a receive as the end of the stream would: it is none.
+        // A close elsewhere ends a receive as the end of the stream would, but is not its end.
         if (self.outcome == .message and count == 0 and self.isClosing()) {
             self.finish();
             if (me.cancelWanted()) return me.raiseCancel();
@@ -136,15 +137,13 @@ const GenericOp = struct {
     }
 
     fn failed(self: *GenericOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
-        const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
-        if ((number == .CANCELED and me.cancelReached()) or
-            ((number == .INTR or self.isClosing()) and me.cancelWanted()))
-        {
+        const closed = self.isClosing();
+        const next = retry.next(errno, me, false, false);
+        if (next == .cancel or (closed and me.cancelWanted())) {
             self.finish();
             return me.raiseCancel();
         }
-        const closed = self.isClosing();
-        if (number == .INTR and !closed) return self.fly(me, instance, suspended);
+        if (next == .again and !closed) return self.fly(me, instance, suspended);
         const filename = if (self.name) |n| api.ref(n) else null;
         defer if (filename) |f| py.Py_DecRef(f);
         self.finish();
@@ -202,7 +201,7 @@ const GenericOp = struct {
         return if (py.PyErr_Occurred() != null) null else number;
     }
 
-    /// A number is used as it is; an open file or socket of ours is held open meanwhile.
+    /// A number is used as it is; our open file or socket is held open meanwhile.
     fn target(self: *GenericOp, given: *Object) bool {
         if (Descriptor.Type.is(given)) {
             self.descriptor = api.ref(given);
@@ -268,7 +267,9 @@ fn isTuple(given: *Object) bool {
 fn integer(given: *Object, comptime name: []const u8, min: i64, max: i64) ?i64 {
     const value = object.integer(given, name) orelse return null;
     if (value < min or value > max) {
-        _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} is {d}: allowed is {d} to {d}", .{ name, value, min, max });
+        _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} must be between {d} and {d}, got {d}", .{
+            name, min, max, value,
+        });
         return null;
     }
     return value;
@@ -309,8 +310,8 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
 }
 
 /// message(opcode, descriptor, buffers: tuple, address, control, flags): sendmsg or recvmsg.
-/// Gives (bytes, length of the address, length of the control data, flags).
-pub fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+/// Returns (bytes, length of the address, length of the control data, flags).
+fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("message", count, 6)) return null;
     const opcode = object.unsigned(arguments[0], "opcode", std.math.maxInt(u8)) orelse return null;
     const flags = object.unsigned(arguments[5], "flags", std.math.maxInt(u32)) orelse return null;
@@ -337,17 +338,30 @@ pub fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(
     return GenericOp.Type.objectOf(self);
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "submit",
+        &submit,
+        api.meth_fastcall,
+        "(opcode, fd, off, addr, length, op_flags, extra, name, outcome, /)",
+        "An awaitable of the result.",
+    ),
+    object.method(
+        "message",
+        &message,
+        api.meth_fastcall,
+        "(opcode, fd, buffers, address, control, flags, /)",
+        "sendmsg or recvmsg: an awaitable of (bytes, length of the address, length of the control data, flags).",
+    ),
+};
+
 pub fn define() bool {
     const Single = single_await.SingleOp(GenericOp);
-    const Kinds = object.Coroutine(Single.step, Single.giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &GenericOp.show),
-        object.slotOf(api.slot.dealloc, &GenericOp.dealloc),
-        .{},
-    };
-    return GenericOp.Type.define("RawOperation", 0, &slots);
+    return object.define(GenericOp.Type, "RawOperation", .{
+        .step = Single.step,
+        .give_up = Single.giveUp,
+        .repr = &GenericOp.show,
+        .dealloc = &GenericOp.dealloc,
+    });
 }

@@ -1,4 +1,4 @@
-//! Memory that a shard's ring knows beforehand, as Python registers it. For the shard of the current task.
+//! Memory that Python registers with a shard's ring beforehand. For the shard of the current task.
 
 const api = @import("../cpython/api.zig");
 const registered_buffers = @import("../../ring/registered_buffers.zig");
@@ -10,20 +10,38 @@ const Object = api.Object;
 const py = &api.py;
 
 /// register_buffer(buffer): its place in the table of this task's shard.
-pub fn register(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+fn register(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     _ = PyTask.demand("registered buffers") orelse return null;
     const shard = Shard.current().?;
     var view: api.Buffer = .{};
     if (py.PyObject_GetBuffer(given, &view, api.buffer_writable) != 0) return null;
-    defer py.PyBuffer_Release(&view); // Whoever registers it keeps it.
+    defer py.PyBuffer_Release(&view); // The caller keeps the object.
     const slot = shard.fixed.register(shard.ring.registrable(), view.buf.?[0..@intCast(view.len)]);
     return if (slot < 0) callbacks.raiseErrno(-slot, null, null) else py.PyLong_FromLongLong(slot);
 }
 
 /// unregister_buffer(place), on the same shard.
-pub fn unregister(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+fn unregister(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     _ = PyTask.demand("registered buffers") orelse return null;
     const slot = object.unsigned(given, "place", registered_buffers.slots - 1) orelse return null;
     Shard.current().?.unregister(@intCast(slot));
     return api.none();
 }
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "register_buffer",
+        &register,
+        api.meth_one,
+        "(buffer, /)",
+        "Its place in the ring of this task's shard.",
+    ),
+    object.method(
+        "unregister_buffer",
+        &unregister,
+        api.meth_one,
+        "(place, /)",
+        "The other way round.",
+    ),
+};

@@ -1,5 +1,5 @@
-//! An exchange (exchange.zig) as a Python object. What waits is a future: joining gives one, which may
-//! be settled already.
+//! An exchange (exchange.zig) as a Python object. A waiter is a future: joining returns one, which
+//! may be settled already.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -233,13 +233,24 @@ fn traverse(instance: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) 
     return status;
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "exchange",
+        &make,
+        api.meth_fastcall,
+        "(has_values, most, units, /)",
+        "An Exchange.",
+    ),
+};
+
 pub fn define() bool {
-    const S = struct {
-        var methods = [_]api.MethodDef{
-            object.method("put_units", &putUnits, api.meth_one, "($self, weight, /)", "False where full."),
-            object.method("take_units", &takeUnits, api.meth_one, "($self, weight, /)", "False where not there."),
+    return object.define(Type, "Exchange", .{
+        .methods = &.{
+            object.method("put_units", &putUnits, api.meth_one, "($self, weight, /)", "False if full."),
+            object.method("take_units", &takeUnits, api.meth_one, "($self, weight, /)", "False if not there."),
             object.method("join_for_units", &joinForUnits, api.meth_one, "($self, weight, /)", "A future."),
-            object.method("put", &put, api.meth_one, "($self, value, /)", "False where full, or CLOSED."),
+            object.method("put", &put, api.meth_one, "($self, value, /)", "False if full, or CLOSED."),
             object.method("join_to_put", &joinToPut, api.meth_one, "($self, value, /)", "A future."),
             object.method("take", &take, api.meth_noargs, "($self, /)", "A value, NOTHING or CLOSED."),
             object.method("join_to_take", &joinToTake, api.meth_noargs, "($self, /)", "A future."),
@@ -257,21 +268,15 @@ pub fn define() bool {
                 &leaveAs(.takers),
                 api.meth_one,
                 "($self, future, /)",
-                "False where it was served.",
+                "False if it was served.",
             ),
             object.method("leave_put", &leaveAs(.putters), api.meth_one, "($self, future, /)", "The same."),
             object.method("close", &close, api.meth_noargs, "($self, /)", "No more is put."),
             object.method("break_off", &breakOff, api.meth_noargs, "($self, /)", "No more is taken: what is left."),
             object.method("state", &state, api.meth_noargs, "($self, /)", "(there, takers, putters, closed)"),
-            .{},
-        };
-    };
-    var slots = [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.dealloc, &dealloc),
-        object.slotOf(api.slot.traverse, &traverse),
-        object.slotOf(api.slot.clear, &clear),
-        .{},
-    };
-    return Type.define("Exchange", api.flag_gc, &slots);
+        },
+        .dealloc = &dealloc,
+        .traverse = &traverse,
+        .clear = &clear,
+    });
 }

@@ -1,5 +1,5 @@
-//! A function that a shard calls at a time, for a library that keeps time limits of its own. It belongs
-//! to a task and ends with it, at the latest. The task's shard only.
+//! A function that a shard calls at a given time, for a library that keeps its own time limits. It
+//! belongs to a task, and ends with it at the latest. On the task's shard only.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -96,26 +96,31 @@ pub const Alarm = struct {
         if (status != 0) return status;
         return if (Type.body(instance).callback) |callback| visit(callback, arg) else 0;
     }
-
-    pub fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method(
-                    "cancel",
-                    &cancel,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "It does not come; nothing where it has.",
-                ),
-                .{},
-            };
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            object.slotOf(api.slot.traverse, &traverse),
-            .{},
-        };
-        return Type.define("Alarm", api.flag_gc, &slots);
-    }
 };
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "alarm",
+        &Alarm.make,
+        api.meth_fastcall,
+        "(handle, callback, duration_ns, /)",
+        "Calls it then, unless the task has ended.",
+    ),
+};
+
+pub fn define() bool {
+    return object.define(Alarm.Type, "Alarm", .{
+        .methods = &.{
+            object.method(
+                "cancel",
+                &Alarm.cancel,
+                api.meth_noargs,
+                "($self, /)",
+                "It does not come; nothing if it has.",
+            ),
+        },
+        .dealloc = &Alarm.dealloc,
+        .traverse = &Alarm.traverse,
+    });
+}

@@ -1,5 +1,6 @@
-//! ended(handle): waits for the end of a task without its outcome, which counts as asked for. For a group,
-//! which has the outcome already: an exception that is raised where the handle is held holds itself.
+//! ended(handle): waits for the end of a task without its outcome, which then counts as retrieved.
+//! It is for a group, which has the outcome already: an exception that is raised in a frame that
+//! holds the handle would hold itself.
 
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
@@ -34,11 +35,14 @@ pub fn ended(_: ?*Object, handle: *Object) callconv(.c) ?*Object {
     return instance;
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("ended", &ended, api.meth_one, "(handle, /)", "Waits for a task's end, without its outcome."),
+};
+
 pub fn define() bool {
-    const awaitable = object.Awaitable(Ended.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.dealloc, &Ended.dealloc),
-        .{},
-    };
-    return Ended.Type.define("Ended", 0, &slots);
+    return object.define(Ended.Type, "Ended", .{
+        .step = Ended.step,
+        .dealloc = &Ended.dealloc,
+    });
 }

@@ -1,7 +1,6 @@
-//! room(shard): waits until that shard's stealable queue is not full. No promise: who comes first takes
-//! the place.
+//! room(shard): waits until that shard's stealable queue is not full. It reserves nothing: the
+//! first spawn takes the place.
 
-const std = @import("std");
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
@@ -14,7 +13,7 @@ const py = &api.py;
 const Wait = struct {
     waiter: Room.Waiter,
     shard: *Shard,
-    /// Keeps the shard; null where it was awaited to its end.
+    /// Keeps the shard; null if it was awaited to its end.
     runtime: ?*Object,
     suspended: bool,
 
@@ -63,10 +62,8 @@ pub fn room(runtime: *Object, argument: *Object) callconv(.c) ?*Object {
 }
 
 pub fn define() bool {
-    const awaitable = object.Awaitable(Wait.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.dealloc, &Wait.dealloc),
-        .{},
-    };
-    return Wait.Type.define("Room", 0, &slots);
+    return object.define(Wait.Type, "Room", .{
+        .step = Wait.step,
+        .dealloc = &Wait.dealloc,
+    });
 }

@@ -1,5 +1,5 @@
-//! `yield_now()`. Each call gives an object of its own, which knows whether it was awaited; the last one
-//! that went away is kept for the next call.
+//! `yield_now()`. Each call returns an object of its own, which knows whether it was awaited. The
+//! last object that was freed is kept for the next call.
 
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
@@ -17,9 +17,9 @@ const Spare = struct {
     /// Without a reference, as a free list has it.
     instance: ?*Object = null,
 };
-/// Guarded by the interpreter's lock, where there is one.
+/// Guarded by the interpreter's lock, if there is one.
 var shared: Spare = .{ .kept = true };
-/// Where there is none: on a shard's thread, which empties it at its end.
+/// Without that lock: one per shard thread, which empties it at its end.
 threadlocal var own: Spare = .{ .kept = false };
 
 fn spare() *Spare {
@@ -38,7 +38,7 @@ fn step(instance: *Object, suspended: *bool) ?*Object {
     return me.suspendYield();
 }
 
-pub fn yieldNow(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+fn yieldNow(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     const mine = spare();
     const instance = if (mine.instance) |one| again: {
         mine.instance = null;
@@ -74,16 +74,22 @@ pub fn keepSpare(yes: bool) void {
     own.instance = null;
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "yield_now",
+        &yieldNow,
+        api.meth_noargs,
+        "()",
+        "``await yield_now()`` lets the other tasks that are ready on this shard run first.",
+    ),
+};
+
 pub fn define() bool {
-    const Kinds = object.Coroutine(step, giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &show),
-        object.slotOf(api.slot.dealloc, &dealloc),
-        .{},
-    };
-    return Type.define("Yield", 0, &slots);
+    return object.define(Type, "Yield", .{
+        .step = step,
+        .give_up = giveUp,
+        .repr = &show,
+        .dealloc = &dealloc,
+    });
 }

@@ -40,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import load
 
             return load.run(arguments)
+        if arguments.command == "tune":
+            from . import tune
+
+            return tune.run(arguments)
         from . import demo
 
         return demo.run(
@@ -116,14 +120,14 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     demo.add_argument(
         "--asyncio",
         action="store_true",
-        help="run the service on an asyncio loop of spargio's, on one shard: asyncio's streams, "
+        help="run the service on spargio's asyncio loop, on one shard: asyncio's streams, "
         "spargio's files",
     )
     demo.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
     doctor = commands.add_parser(
         "doctor",
-        help="say whether spargio can run here, and what to do where it cannot",
+        help="say whether spargio can run here, and what to do if it cannot",
         description="Looks at the kernel, the limits of this process and the Python build. "
         "Exit code 0: spargio runs here.",
     )
@@ -150,11 +154,20 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         "load",
         help="put a load on a function, a server or a folder, and report latencies",
     )
-    if "load" in words:
+    if "load" in words[:1]:
         from . import load
 
         load_parser.description = load.DESCRIPTION
         load.add_arguments(load_parser)
+    tune_parser = commands.add_parser(
+        "tune",
+        help="measure a program, change one option at a time, and keep what helps",
+    )
+    if "tune" in words[:1]:
+        from . import tune
+
+        tune_parser.description = tune.DESCRIPTION
+        tune.add_arguments(tune_parser)
     return parser
 
 

@@ -136,7 +136,7 @@ async def _number_of(path: Any, plain: str) -> int:
 
 async def _open(path: Any, mode: str, plain: str) -> RingFile:
     number = await _number_of(path, plain)
-    # Where this fails (a directory), it closes the number: the opener's result is its own.
+    # If this fails (a directory), it closes the number: the opener's result is its own.
     return RingFile(path, mode, opener=lambda *_: number)
 
 

@@ -1,5 +1,5 @@
 """Many items in one stream: they are taken from an ordinary or asynchronous source, read by tasks
-on all shards in chunks, and given out in the order of the source or as they come."""
+on all shards in chunks, and yielded in the order of the source or as they come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 TAKEN: Any = ...
-"""In the place of a result that was given out."""
+"""In the place of a result that was yielded."""
 
 
 class News:
@@ -65,11 +65,12 @@ class Feed(Generic[V]):
         self.over = False
 
     def take(self, most: int) -> list[V]:
-        """At most so many, now; ``over`` where there are no more."""
+        """At most so many, now; ``over`` if there are no more."""
         found: list[V] = []
         try:
+            convert = self._convert
             for item in itertools.islice(self._left, most):
-                found.append(self._convert(item))
+                found.append(convert(item))
         except BaseException as error:
             self._failed = error
             self._left = iter(())
@@ -161,7 +162,7 @@ async def end(jobs: list[JoinHandle[Any]]) -> None:
 
 
 class Chunk(Generic[K, V]):
-    """Items that one task works on; each result can be had when it is there. A subclass starts
+    """Items that one task works on; each result can be taken when it is there. A subclass starts
     the task, which puts results into `results`, and their places into `done`, and tells."""
 
     job: JoinHandle[Any]
@@ -211,13 +212,14 @@ async def stream(
     ordered: bool,
 ) -> AsyncGenerator[tuple[K, V], None]:
     """(key, result) of each item of what `begin` makes; chunks have at most `size`, and at most
-    `window` items are ahead of what was given out. What runs is cancelled, and has ended, when the
+    `window` items are ahead of what was yielded. What runs is cancelled, and has ended, when the
     iterator is closed or raises."""
     news = News()
     source = begin(news)
     slow = source.slow
     running: list[Chunk[K, V]] = []
     room = window
+    taken = TAKEN
 
     def fill(room: int) -> int:
         while room >= size and not source.over and (items := source.take(size)):
@@ -235,12 +237,22 @@ async def stream(
             for chunk in running[:1] if ordered else list(running):
                 keys, results = chunk.keys, chunk.results
                 result: Any
-                # The steps here are what a small file costs.
+                # The steps here are what a small file costs. Mostly all of a chunk is there.
+                if ordered and not slow and len(chunk.done) == len(keys):
+                    for place in range(chunk.given, len(keys)):
+                        result = results[place]
+                        results[place] = taken
+                        room += 1
+                        if room >= size:
+                            room = fill(room)
+                        yield keys[place], result
+                    chunk.given = len(keys)
+                    moved = True
                 while (given := chunk.given) < len(keys):
                     place = given if ordered else chunk.next_done()
                     if place is None or (result := results[place]) is None:
                         break
-                    results[place] = TAKEN
+                    results[place] = taken
                     chunk.given = given + 1
                     if not chunk.over:
                         chunk.took(result)

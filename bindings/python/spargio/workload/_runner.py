@@ -74,8 +74,8 @@ class Generator:
             first = await generator.round()
             second = await generator.round(duration=0.25, seed=2)
 
-    For who measures two servers in turns. One round at a time. On the shards of the runtime that
-    enters it: `load.shards` of them are used."""
+    For programs that measure two servers in turns. One round at a time. On the shards of the
+    runtime that enters it: `load.shards` of them are used."""
 
     def __init__(self, load: Load, handle: spargio.RuntimeHandle | None = None) -> None:
         self.load = load
@@ -83,6 +83,8 @@ class Generator:
         self._sessions: list[Session] = []
         self._recorders = _Recorders(list(load.mix.weights))
         self._live: Callable[[str], None] | None = None
+        self.ends: tuple[bytes, bytes] | None = None
+        """Snapshots of the runtime (CBOR) where what counts of the last round began and ended."""
 
     async def __aenter__(self) -> Generator:
         self._handle = self._handle or spargio.current_handle()
@@ -157,6 +159,8 @@ class _Round:
         await watcher
         self._count_unstarted()
         self._take(last=True)
+        assert self.raw[0].stats is not None and self.raw[-1].stats is not None
+        self.generator.ends = self.raw[0].stats, self.raw[-1].stats
         return LoadReport.from_raw(load, self.raw, self._facts())
 
     async def _finish(self, workers: list[spargio.JoinHandle[None]]) -> None:
@@ -291,7 +295,7 @@ def machine() -> dict[str, Any]:
 
 
 async def _until(instant_ns: int) -> bool:
-    """False where there was nothing to wait for. Timers are rounded up by a sixteenth of the time
+    """False if there was nothing to wait for. Timers are rounded up by a sixteenth of the time
     until then, so the last sixteenth is a sleep of its own."""
     waited = False
     while (left := instant_ns - time.monotonic_ns()) > 0:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PACKAGE = Path(spargio.__file__).parent.parent
 LIMIT_S = 50
+COLUMNS = 100
 
 
 def blocks(page: str) -> list[str]:
@@ -72,3 +73,22 @@ def test_the_tables_of_signatures_are_fresh() -> None:
     command = [sys.executable, ROOT / "tools" / "generate_signatures.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+PAGES = [*DOCS.rglob("*.md"), *(ROOT / "bench").rglob("*.md"), *ROOT.glob("*.md")]
+
+
+def can_be_wrapped(line: str) -> bool:
+    """Whether it is prose of several words: no row of a table, not one long name or link."""
+    return not line.lstrip().startswith("|") and " " in re.sub(r"`[^`]+`", "", line).strip()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_prose_has_at_most_100_columns(page: Path) -> None:
+    code = False
+    long = []
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        code ^= line.lstrip().startswith("```")
+        if not code and len(line) > COLUMNS and can_be_wrapped(line):
+            long.append(f"{page.name}:{number} has {len(line)}")
+    assert long == []

@@ -68,10 +68,10 @@ def markdown() -> str:
     parts = [
         "# Counters\n",
         f"<!-- {NOTE} -->\n",
-        "Every number of a statistics snapshot. The name is the key of the CBOR map "
-        "([stats.cddl](stats.cddl)), the attribute in Python (`handle.stats_snapshot().polls`, "
-        "`snapshot.shards[0].polls`) and, in capitals, the macro of `spargio_counters.h` "
-        "(`SPARGIO_COUNTER_POLLS`). Counters only grow: take two snapshots and subtract. "
+        "Every number of a statistics snapshot. The name is the key of the CBOR map\n"
+        "([stats.cddl](stats.cddl)), the attribute in Python (`handle.stats_snapshot().polls`,\n"
+        "`snapshot.shards[0].polls`) and, in capitals, the macro of `spargio_counters.h`\n"
+        "(`SPARGIO_COUNTER_POLLS`). Counters only grow: take two snapshots and subtract.\n"
         "[tuning.md](tuning.md) says what to do about them.\n",
     ]
     for group in GROUPS:

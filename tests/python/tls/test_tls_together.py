@@ -69,6 +69,30 @@ def test_two_readers_share_what_comes(contexts: Contexts) -> None:
     spargio.run(main, shards=2)
 
 
+def test_one_task_waits_for_the_turn_of_a_read(contexts: Contexts, engine: str) -> None:
+    if engine != "native":
+        pytest.skip("a coroutine refuses the second task by itself")
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        async with pair(contexts) as (near, far), spargio.TaskGroup() as group:
+            first = group.spawn(near.recv(1))
+            await support.in_flight(handle, 1)
+            shared = near.recv(1)
+
+            async def wait() -> bytes:
+                return await shared
+
+            second = group.spawn(wait())
+            while "under way" not in repr(shared):
+                await spargio.yield_now()
+            with pytest.raises(RuntimeError, match="awaited by two tasks"):
+                await shared
+            await far.write_all(b"ab")
+            assert [await first, await second] == [b"a", b"b"]
+
+    spargio.run(main, shards=1)
+
+
 def test_a_cancelled_read_loses_nothing(contexts: Contexts) -> None:
     async def main() -> None:
         async with pair(contexts) as (near, far):

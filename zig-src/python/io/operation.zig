@@ -1,16 +1,16 @@
-//! One awaited operation: what it was called with, the memory the kernel works on, and what its
-//! completion means in Python. Started at the await, on the shard of the task that awaits; it can be
-//! awaited once. The kernel's part is in ../ops/.
+//! One awaited operation: what it was called with, and the memory the kernel works on. Started at the
+//! await, on the shard of the task that awaits; it can be awaited once. What its completion means in
+//! Python is in operation_end.zig, the kernel's part in ../ops/.
 
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
 const provided_buffers = @import("../../ring/provided_buffers.zig");
+const operation_end = @import("operation_end.zig");
 const page_cache = @import("page_cache.zig");
-const clock = @import("../../base/clock.zig");
+const exported = @import("exported.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
-const gpa = @import("../../base/memory.zig").gpa;
 const callbacks = @import("../cpython/callbacks.zig");
 const net = @import("../../ops/net.zig");
 const object = @import("../cpython/object.zig");
@@ -110,6 +110,10 @@ pub const PyOp = struct {
 
     pub const Type = object.TypeOf(PyOp);
 
+    const ended = operation_end.ended;
+    const succeeded = operation_end.succeeded;
+    const failed = operation_end.failed;
+
     pub fn create(kind: Kind, descriptor: ?*Object) ?*PyOp {
         const instance = Type.create() orelse return null;
         const self = Type.body(instance);
@@ -121,7 +125,7 @@ pub const PyOp = struct {
 
     pub const noun = "an operation";
 
-    fn row(self: *const PyOp) *const Row {
+    pub fn row(self: *const PyOp) *const Row {
         return &rows[@backingInt(self.kind)];
     }
 
@@ -190,7 +194,7 @@ pub const PyOp = struct {
         return false;
     }
 
-    fn isSocketTransfer(self: *const PyOp) bool {
+    pub fn isSocketTransfer(self: *const PyOp) bool {
         const of_sockets = self.kind == .accept or self.row().transfers;
         return of_sockets and Descriptor.Type.body(self.descriptor.?).kind.isSocket();
     }
@@ -204,11 +208,11 @@ pub const PyOp = struct {
         return @intCast(Descriptor.Type.body(self.descriptor.?).takeAccepted() orelse return null);
     }
 
-    fn writesAll(self: *const PyOp) bool {
+    pub fn writesAll(self: *const PyOp) bool {
         return self.row().writes and self.row().whole;
     }
 
-    fn reads(self: *const PyOp) bool {
+    pub fn reads(self: *const PyOp) bool {
         return switch (self.row().reads) {
             .never => false,
             .of_pipes => Descriptor.Type.body(self.descriptor.?).kind == .pipe,
@@ -237,7 +241,7 @@ pub const PyOp = struct {
     }
 
     /// Memory of its own, instead of a buffer that the kernel picks. False with an exception set.
-    fn makeRoom(self: *PyOp) bool {
+    pub fn makeRoom(self: *PyOp) bool {
         self.selects_buffer = false;
         self.held = py.PyBytes_FromStringAndSize(null, @intCast(self.length));
         self.data = py.PyBytes_AsString(self.held orelse return false).?;
@@ -257,7 +261,7 @@ pub const PyOp = struct {
         return page_cache.readAt(Shard.current().?, &descriptor.cache, descriptor.fd, room, self.argument);
     }
 
-    fn finished(self: *PyOp) ?*Object {
+    pub fn finished(self: *PyOp) ?*Object {
         self.state = .finished;
         return if (py.PyErr_Occurred() != null) null else api.none();
     }
@@ -274,7 +278,7 @@ pub const PyOp = struct {
     }
 
     /// Another round. Those under way were ended by the close, so that one begun after it would not be.
-    fn again(self: *PyOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+    pub fn again(self: *PyOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
         if (self.isClosing()) return self.failed(me, instance, @backingInt(linux.E.BADF), suspended);
         return self.fly(me, instance, suspended);
     }
@@ -314,144 +318,8 @@ pub const PyOp = struct {
         return Descriptor.Type.body(self.descriptor.?).drained.load(.monotonic);
     }
 
-    /// The kernel's result, as Python's: a value, an exception, or another round.
-    fn ended(self: *PyOp, me: *PyTask, instance: *Object, result: i32, suspended: *bool) ?*Object {
-        if (result < 0) return self.failed(me, instance, -result, suspended);
-        if (self.polls) {
-            self.polls = false;
-            return self.again(me, instance, suspended);
-        }
-        const count: usize = @intCast(result);
-        // A close elsewhere ends the receive as the end of the stream would: it is none.
-        if (count == 0 and self.reads() and self.isClosing()) {
-            if (me.cancelWanted()) return self.cancelled(me);
-            self.finish();
-            return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
-        }
-        if (!self.row().whole) return self.succeeded(count);
-        self.progress += count;
-        if (self.progress == self.length) return self.succeeded(count);
-        if (count > 0) {
-            if (me.cancelWanted()) return self.cancelled(me);
-            return self.again(me, instance, suspended);
-        }
-        if (self.kind == .read_exactly) return self.incomplete();
-        // A write that takes nothing would go round for ever.
-        return self.failed(me, instance, @backingInt(linux.E.IO), suspended);
-    }
-
-    fn succeeded(self: *PyOp, count: usize) ?*Object {
-        const kind = self.row();
-        if (kind.reads == .always) Descriptor.Type.body(self.descriptor.?).received(count, self.length);
-        const value: ?*Object = switch (kind.result) {
-            .none => api.none(),
-            .count => py.PyLong_FromLongLong(@intCast(count)),
-            .bytes => self.takeBytes(if (kind.whole) self.length else count),
-            .descriptor => if (self.kind == .accept)
-                Descriptor.create(@intCast(count), .stream, null)
-            else
-                Descriptor.create(@intCast(count), .file, self.held),
-        };
-        self.finish();
-        return value;
-    }
-
-    /// The bytes object that was read into, cut to what arrived.
-    fn takeBytes(self: *PyOp, count: usize) ?*Object {
-        if (self.selects_buffer) { // Made when it came; there is none where nothing did.
-            const value = self.held orelse return py.PyBytes_FromStringAndSize(null, 0);
-            self.held = null;
-            return value;
-        }
-        if (count != self.length and py._PyBytes_Resize(&self.held, @intCast(count)) != 0) return null;
-        const value = self.held;
-        self.held = null;
-        return value;
-    }
-
-    fn incomplete(self: *PyOp) ?*Object {
-        const expected = py.PyLong_FromLongLong(@intCast(self.length)) orelse return null;
-        const partial = self.takeBytes(self.progress) orelse return null;
-        self.finish();
-        const exception = api.call(callbacks.table.IncompleteReadError, &.{ partial, expected }) orelse return null;
-        api.raiseObject(exception);
-        py.Py_DecRef(exception);
-        return null;
-    }
-
-    fn cancelled(self: *PyOp, me: *PyTask) ?*Object {
-        if (self.kind == .read_exactly and self.progress > 0) {
-            var taken = self.takeBytes(self.progress);
-            defer api.drop(&taken);
-            if (taken == null or !Descriptor.Type.body(self.descriptor.?).leave(taken.?)) return null;
-        }
-        const told = self.writesAll();
-        self.finish();
-        _ = me.raiseCancel();
-        if (told) callbacks.sayWritten(self.progress);
-        return null;
-    }
-
-    fn isClosing(self: *const PyOp) bool {
+    pub fn isClosing(self: *const PyOp) bool {
         return if (self.descriptor) |d| Descriptor.Type.body(d).isClosing() else false;
-    }
-
-    fn failed(self: *PyOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
-        const number: linux.E = @fromBackingInt(@intCast(@as(u16, @intCast(errno))));
-        switch (number) {
-            .CANCELED => if (me.cancelReached()) return self.cancelled(me),
-            .INTR => {
-                if (me.cancelWanted()) return self.cancelled(me);
-                return self.again(me, instance, suspended);
-            },
-            // A nonblocking socket, which io_uring does not wait for before 5.19.
-            .AGAIN => if (!self.polls and self.isSocketTransfer()) {
-                self.polls = true;
-                return self.again(me, instance, suspended);
-            },
-            // All buffers of the shard are in hands: this receive brings its own.
-            .NOBUFS => if (self.selects_buffer) {
-                if (!self.makeRoom()) return self.finished();
-                return self.again(me, instance, suspended);
-            },
-            // A kind of socket that has no such thing.
-            .OPNOTSUPP => if (self.kind == .write_all_zero_copy) {
-                self.kind = .write_all;
-                return self.again(me, instance, suspended);
-            },
-            else => {},
-        }
-        const descriptor = if (self.descriptor) |d| Descriptor.Type.body(d) else null;
-        const closed = self.kind != .close and self.isClosing();
-        if (closed and me.cancelWanted()) return self.cancelled(me); // Who is to end is told that first.
-        const name = if (self.kind == .open) self.held else if (descriptor) |d| d.name else null;
-        const filename = if (name) |n| api.ref(n) else null;
-        defer if (filename) |f| py.Py_DecRef(f);
-        self.finish();
-        _ = self.raiseFailure(errno, closed, filename);
-        if (self.writesAll()) callbacks.sayWritten(self.progress);
-        return null;
-    }
-
-    fn raiseFailure(self: *const PyOp, errno: i32, closed: bool, filename: ?*Object) ?*Object {
-        if (closed) return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
-        const progress = self.progress;
-        if (progress == 0) return callbacks.raiseErrno(errno, wordsFor(errno, self.kind), filename);
-        var text: [96]u8 = undefined;
-        const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{
-            progress, self.length,
-        }) catch unreachable;
-        return callbacks.raiseErrno(errno, words, filename);
-    }
-
-    /// EBADF of a file that is open says something else than its words.
-    fn wordsFor(errno: i32, kind: Kind) ?[]const u8 {
-        if (errno != @backingInt(linux.E.BADF)) return null;
-        return switch (kind) {
-            .read_at, .read_at_into => "it is not open for reading",
-            .write_at, .write_all_at => "it is not open for writing",
-            else => null,
-        };
     }
 
     fn show(instance: *Object) callconv(.c) ?*Object {
@@ -467,11 +335,7 @@ pub const PyOp = struct {
             if (self.claimed) Descriptor.Type.body(self.descriptor.?).endWriter();
             Descriptor.Type.body(self.descriptor.?).release();
         }
-        if (self.view) |view| {
-            py.PyBuffer_Release(view);
-            gpa.destroy(view);
-        }
-        self.view = null;
+        exported.letGo(&self.view);
         api.drop(&self.held);
     }
 
@@ -500,7 +364,7 @@ pub const PyOp = struct {
     /// The op with a buffer of the caller's; it stays exported until the kernel is done.
     pub fn withBuffer(kind: Kind, descriptor: *Object, source: *Object, flags: c_int) ?*PyOp {
         const self = create(kind, descriptor) orelse return null;
-        if (flags == api.buffer_simple and isBytes(source)) {
+        if (flags == api.buffer_simple and object.isExactBytes(source)) {
             self.held = api.ref(source);
             self.data = py.PyBytes_AsString(source).?;
             self.length = @intCast(py.PyBytes_Size(source));
@@ -513,15 +377,10 @@ pub const PyOp = struct {
 
     /// Exports the memory of `source`. False with an exception set.
     pub fn lend(self: *PyOp, source: *Object, flags: c_int) bool {
-        const view = gpa.create(api.Buffer) catch return py.PyErr_NoMemory() != null; // It never is.
-        view.* = .{};
-        if (!object.getBuffer(source, view, flags)) {
-            gpa.destroy(view);
-            return false;
-        }
-        self.view = view;
-        self.data = view.buf orelse @ptrCast(self); // NULL only where the length is 0.
-        self.length = @intCast(view.len);
+        self.view = exported.from(source, flags);
+        const memory = exported.bytes(self.view orelse return false);
+        self.data = memory.ptr;
+        self.length = memory.len;
         return true;
     }
 
@@ -546,13 +405,6 @@ pub const PyOp = struct {
     }
 };
 
-/// A bytes object, and of no class of its own, which might export something else.
-fn isBytes(given: *Object) bool {
-    const class = py.PyObject_Type(given);
-    py.Py_DecRef(class);
-    return class == py.PyBytes_Type;
-}
-
 /// A result that nobody takes: data that was received is for the next receive.
 pub fn giveBack(awaitable: *Object, value: *Object) void {
     if (!PyOp.Type.is(awaitable)) return;
@@ -565,15 +417,10 @@ pub fn giveBack(awaitable: *Object, value: *Object) void {
 
 pub fn define() bool {
     const Single = single_await.SingleOp(PyOp);
-    const Kinds = object.Coroutine(Single.step, Single.giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &PyOp.show),
-        object.slotOf(api.slot.dealloc, &PyOp.dealloc),
-        .{},
-    };
-    return PyOp.Type.define("Operation", 0, &slots);
+    return object.define(PyOp.Type, "Operation", .{
+        .step = Single.step,
+        .give_up = Single.giveUp,
+        .repr = &PyOp.show,
+        .dealloc = &PyOp.dealloc,
+    });
 }

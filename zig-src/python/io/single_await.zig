@@ -37,6 +37,8 @@ fn swap(state: *State, from: State, to: State) bool {
 /// - `mayBegin()`: false with an exception set: it may be awaited again;
 /// - `begin(me, instance, suspended)`: it is this task's: starts it, or ends it;
 /// - `completed(me, op, instance, suspended)`: its operation has ended: a value, an exception, or another round;
+/// - `waiter()`, if it is there: the task that waits for something before the kernel is asked, or null;
+///   `resumed(me, suspended)`: that task was resumed;
 /// - `awaitedBefore()`: raises that;
 /// - `finish()`: the kernel is done with it, for good.
 pub fn SingleOp(comptime Body: type) type {
@@ -61,6 +63,8 @@ pub fn SingleOp(comptime Body: type) type {
                     return self.begin(me, instance, suspended);
                 },
                 .flying => {
+                    if (@hasDecl(Body, "waiter")) if (self.waiter()) |task|
+                        return if (task == me) self.resumed(me, suspended) else twice();
                     // The task that started it, and no later one at the same address, owns it.
                     if (me.op_owner != instance) return twice();
                     const op: *CoreOp = me.op orelse return twice();

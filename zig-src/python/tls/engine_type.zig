@@ -1,12 +1,15 @@
 //! An engine (engine.zig) as a Python object: its steps for what is not often done, which Python does
-//! itself, and the awaitables of op.zig for what is.
+//! itself, and the awaitables of tls_op.zig for what is.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
+const cipher = @import("cipher.zig");
 const exchange_type = @import("../sync/exchange_type.zig");
 const object = @import("../cpython/object.zig");
 const openssl = @import("openssl.zig");
-const op = @import("op.zig");
+const recvInto = @import("recv_into.zig").recvInto;
+const recv = @import("recv.zig").recv;
+const writeAll = @import("write_all.zig").writeAll;
 const Engine = @import("engine.zig").Engine;
 const Object = api.Object;
 const py = &api.py;
@@ -27,7 +30,7 @@ pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
 }
 
 /// tls_watch(): the SSL object that this thread makes next is the one.
-pub fn watch(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+fn watch(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     openssl.watch();
     return api.none();
 }
@@ -153,7 +156,7 @@ fn receive(instance: *Object, buffer: *Object) callconv(.c) ?*Object {
     self.leave();
     lent catch return py.PyErr_NoMemory();
     var value: ?*Object = null;
-    const outcome = op.readBytes(instance, std.math.maxInt(i32), &value);
+    const outcome = cipher.readBytes(instance, std.math.maxInt(i32), &value);
     self.enter();
     const settled = self.queue.settle();
     self.leave();
@@ -189,7 +192,7 @@ fn unused(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
 fn read(instance: *Object, size: *Object) callconv(.c) ?*Object {
     const most = object.unsigned(size, "max_bytes", std.math.maxInt(isize)) orelse return null;
     var value: ?*Object = null;
-    return switch (op.readBytes(instance, most, &value)) {
+    return switch (cipher.readBytes(instance, most, &value)) {
         .value => value,
         .raised => null,
         .want => api.none(),
@@ -201,12 +204,11 @@ fn readInto(instance: *Object, buffer: *Object) callconv(.c) ?*Object {
     var view: api.Buffer = .{};
     if (!object.getBuffer(buffer, &view, api.buffer_writable)) return null;
     defer py.PyBuffer_Release(&view);
-    const room = view.buf.?[0..@intCast(view.len)];
-    const opened = op.openInto(Type.body(instance), room);
-    return switch (opened.status) {
-        .data, .ended => py.PyLong_FromLongLong(@intCast(opened.count)),
+    var value: ?*Object = null;
+    return switch (cipher.readInto(Type.body(instance), view.buf.?[0..@intCast(view.len)], &value)) {
+        .value => value,
+        .raised => null,
         .want => api.none(),
-        .failed => raiseFault(Type.body(instance)),
     };
 }
 
@@ -217,7 +219,7 @@ fn write(instance: *Object, buffer: *Object) callconv(.c) ?*Object {
     if (!object.getBuffer(buffer, &view, api.buffer_simple)) return null;
     defer py.PyBuffer_Release(&view);
     if (view.len == 0) return py.PyLong_FromLongLong(0);
-    const count = op.sealFrom(self, view.buf.?[0..@intCast(view.len)]);
+    const count = cipher.sealFrom(self, view.buf.?[0..@intCast(view.len)]);
     if (count == 0 and self.fault.kind != .none) return raiseFault(self);
     return py.PyLong_FromLongLong(@intCast(count));
 }
@@ -306,9 +308,22 @@ fn clear(instance: *Object) callconv(.c) c_int {
     return 0;
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("tls_open", &open, api.meth_fastcall, "(path, make_error, /)", "None, or why not."),
+    object.method("tls_watch", &watch, api.meth_noargs, "()", "The next SSL object is wanted."),
+    object.method(
+        "tls_engine",
+        &make,
+        api.meth_fastcall,
+        "(owner, lenient, receiving, sending, writing, /)",
+        "A TlsEngine, or None.",
+    ),
+};
+
 pub fn define() bool {
-    const S = struct {
-        var methods = [_]api.MethodDef{
+    return object.define(Type, "TlsEngine", .{
+        .methods = &.{
             object.method("feed", &feed, api.meth_one, "($self, data, /)", "What came; b'' for the end."),
             object.method("fed", &fed, api.meth_noargs, "($self, /)", "How often something came."),
             object.method("take", &take, api.meth_noargs, "($self, /)", "What is to be sent."),
@@ -329,18 +344,12 @@ pub fn define() bool {
             object.method("unlock", &unlock, api.meth_noargs, "($self, /)", "Afterwards."),
             object.method("close", &close, api.meth_noargs, "($self, /)", "Operations end."),
             object.method("set_aside", &setAside, api.meth_one, "($self, function, /)", "Sends aside."),
-            object.method("recv", &op.recv, api.meth_fastcall, "($self, descriptor, max_bytes, /)", "An awaitable."),
-            object.method("recv_into", &op.recvInto, api.meth_fastcall, "($self, descriptor, buffer, /)", "Another."),
-            object.method("write_all", &op.writeAll, api.meth_fastcall, "($self, descriptor, data, /)", "Another."),
-            .{},
-        };
-    };
-    var slots = [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.dealloc, &dealloc),
-        object.slotOf(api.slot.traverse, &traverse),
-        object.slotOf(api.slot.clear, &clear),
-        .{},
-    };
-    return Type.define("TlsEngine", api.flag_gc, &slots) and op.define();
+            object.method("recv", &recv, api.meth_fastcall, "($self, descriptor, max_bytes, /)", "An awaitable."),
+            object.method("recv_into", &recvInto, api.meth_fastcall, "($self, descriptor, buffer, /)", "Another."),
+            object.method("write_all", &writeAll, api.meth_fastcall, "($self, descriptor, data, /)", "Another."),
+        },
+        .dealloc = &dealloc,
+        .traverse = &traverse,
+        .clear = &clear,
+    });
 }

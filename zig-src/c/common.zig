@@ -1,5 +1,5 @@
-//! What the files of the C front end share: the caller's task, the start of an operation, sizes, sentences.
-//! On the shard of the calling task, but for `fail` and `writeMessage`.
+//! What the files of the C front end share: the caller's task, the start of an operation, sizes,
+//! sentences. Runs on the shard of the calling task, except `fail` and `writeMessage`.
 
 const std = @import("std");
 const errors = @import("../base/errors.zig");
@@ -18,7 +18,7 @@ pub fn currentTask() ?*Task {
     return if (NativeTask.isNative(task)) task else null;
 }
 
-/// Runs one of the functions of ops/ for the current task and gives out the op's handle.
+/// Runs one of the functions of ops/ for the current task and returns the op's handle.
 pub fn launch(out: ?*u64, comptime function: anytype, arguments: anytype) i32 {
     const handle = out orelse return fail(error.Invalid);
     const task = currentTask() orelse return fail(error.NotOnShard);
@@ -31,7 +31,7 @@ pub fn launch(out: ?*u64, comptime function: anytype, arguments: anytype) i32 {
 /// never uses: a negative number of the caller's must not become that.
 pub const offset_max = std.math.maxInt(i64);
 
-/// NULL is a buffer only where nothing is to be transferred.
+/// NULL is a buffer only if nothing is to be transferred.
 pub fn sliceOf(comptime Slice: type, buffer: anytype, length: u32) ?Slice {
     const pointer = buffer orelse return if (length == 0) &.{} else null;
     return pointer[0..length];

@@ -1,5 +1,5 @@
-//! The C ABI of tasks, and of what all operations have in common: spawn, join, cancel, poll, sleep. Join
-//! handles are for any thread; the rest is for poll functions.
+//! The C ABI of tasks and of operations in general: spawn, join, cancel, poll, sleep. Any thread
+//! may use join handles; the rest is for poll functions.
 
 const std = @import("std");
 const clock = @import("../base/clock.zig");

@@ -1,6 +1,6 @@
 //! Addresses of sockets as Python has them: a tuple of IPv4 or IPv6, the name of a Unix socket. Those that
 //! were seen last are kept, so that an answer to one finds it again without a look into the tuple.
-//! Only the loop's thread touches it.
+//! Only the loop's thread uses it.
 
 const std = @import("std");
 const assert = std.debug.assert;

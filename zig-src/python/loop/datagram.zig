@@ -4,7 +4,7 @@
 //! A socket that waits has a poll of the ring. One that a datagram has just come to is read once more in the
 //! next turn, before it is polled again: an answer to what was sent, or the next of many, often is there
 //! already, and a poll costs more than a look. Looks that find nothing become rare (`looks_missed_max`).
-//! recvfrom(2) goes into the loop's large buffer, so that no datagram is cut. Only the loop's thread touches it.
+//! recvfrom(2) goes into the loop's large buffer, so that no datagram is cut. Only the loop's thread uses it.
 
 const std = @import("std");
 const assert = std.debug.assert;

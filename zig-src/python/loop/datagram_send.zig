@@ -1,5 +1,5 @@
 //! How a datagram transport sends: at once if the socket takes it, else in the order in which they came when
-//! there is room. Only the loop's thread touches it.
+//! there is room. Only the loop's thread uses it.
 
 const std = @import("std");
 const linux = std.os.linux;

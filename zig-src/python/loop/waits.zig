@@ -1,6 +1,6 @@
 //! Futures that end when a descriptor is ready, for `sock_recv` and its kin: a poll of the ring for each. Who
 //! waits makes the transfer itself once it runs again, so one that was cancelled has moved nothing.
-//! Only the loop's thread touches it.
+//! Only the loop's thread uses it.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,8 +1,8 @@
-//! What tasks and threads bring and take, and who waits for it: units (the permits of a lock or
-//! semaphore) or values (of a channel), what was published last (a broadcast), or nothing but a wake-up.
-//! Each function is one step: nothing of Python is made, called or let go of while the lock is held. So
-//! neither a finalizer nor a signal handler finds it held by its own thread, and none sees a half step.
-//! Any thread.
+//! Things that tasks and threads bring and take, and the futures that wait for them: units (the
+//! permits of a lock or semaphore), values (of a channel), the value published last (a broadcast),
+//! or only a wake-up. Each function is one step: it makes, calls and releases no Python object
+//! while it holds the lock. So neither a finalizer nor a signal handler finds the lock held by its
+//! own thread, and none sees a half step. Any thread.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -29,7 +29,7 @@ pub const Exchange = struct {
     /// Units, or values in `ring` from `head` on; at most `most`.
     count: u64,
     most: u64,
-    /// Of values; `ring.len` is 0 where there are units.
+    /// Of values; `ring.len` is 0 if there are units.
     ring: []*Object,
     head: usize,
     /// Values published ever.
@@ -82,7 +82,7 @@ pub const Exchange = struct {
 
     // ---- units ----
 
-    /// False where no more than `most` would fit.
+    /// False if no more than `most` would fit.
     pub fn putUnits(self: *Exchange, weight: u64) bool {
         var step: Step = .begin(self);
         defer step.end();
@@ -92,7 +92,7 @@ pub const Exchange = struct {
         return true;
     }
 
-    /// First come, first served: a newcomer does not overtake who waits.
+    /// First come, first served: a newcomer does not overtake a waiter.
     pub fn takeUnits(self: *Exchange, weight: u64) bool {
         self.lock.lock();
         defer self.lock.unlock();
@@ -122,7 +122,7 @@ pub const Exchange = struct {
 
     pub const Put = enum { done, full, closed };
 
-    /// Keeps a reference of its own where it is `done`.
+    /// Keeps a reference of its own if it is `done`.
     pub fn put(self: *Exchange, value: *Object) error{OutOfMemory}!Put {
         var step: Step = .begin(self);
         defer step.end();
@@ -154,7 +154,7 @@ pub const Exchange = struct {
         }
     }
 
-    /// A new reference; NOTHING where there is none now, CLOSED where none will come.
+    /// A new reference; NOTHING if there is none now, CLOSED if none will come.
     pub fn take(self: *Exchange) *Object {
         var step: Step = .begin(self);
         defer step.end();
@@ -183,7 +183,8 @@ pub const Exchange = struct {
         step.dropped = value; // The future has its own reference.
     }
 
-    /// Who it was handed to cannot take it: to the next, or to the front again, beyond `most` if need be.
+    /// The receiver cannot take it: it goes to the next one, or to the front again, beyond `most`
+    /// if need be.
     pub fn putBack(self: *Exchange, value: *Object) error{OutOfMemory}!void {
         var step: Step = .begin(self);
         defer step.end();
@@ -216,7 +217,7 @@ pub const Exchange = struct {
         self.count += 1;
     }
 
-    // ---- what was published: the last `most` values, for each who reads ----
+    // ---- what was published: the last `most` values, for each reader ----
 
     pub fn publish(self: *Exchange, value: *Object) error{OutOfMemory}!Put {
         var step: Step = .begin(self);
@@ -315,7 +316,7 @@ pub const Exchange = struct {
         step.serveAll(&self.takers, callbacks.table.CLOSED);
     }
 
-    /// No more is taken either; gives the values that nobody will have.
+    /// No more is taken either; returns the values that nobody will have.
     pub fn breakOff(self: *Exchange) Left {
         var step: Step = .begin(self);
         defer step.end();

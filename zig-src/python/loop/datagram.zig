@@ -133,7 +133,8 @@ pub const Datagram = struct {
         const memory = self.loopOf().largeBuffer() orelse return self.fatalErrno(.NOMEM, read_text);
         var name: Name = .{};
         name.len = name.bytes.len;
-        const rc = linux.recvfrom(self.fd, memory.ptr, memory.len, linux.MSG.DONTWAIT, @ptrCast(&name.bytes), &name.len);
+        const from: *linux.sockaddr = @ptrCast(&name.bytes);
+        const rc = linux.recvfrom(self.fd, memory.ptr, memory.len, linux.MSG.DONTWAIT, from, &name.len);
         switch (linux.errno(rc)) {
             .SUCCESS => {},
             .AGAIN, .INTR => {
@@ -374,7 +375,13 @@ pub const Datagram = struct {
         object.method("get_write_buffer_size", &send.bufferSize, api.meth_noargs, "($self, /)", "Bytes that wait."),
         object.method("set_protocol", &setProtocol, api.meth_one, "($self, protocol, /)", "Another protocol."),
         object.method("get_protocol", &getProtocol, api.meth_noargs, "($self, /)", "The protocol."),
-        object.method("_open", &open, api.meth_fastcall, "($self, loop, fd, family, connected, address, /)", "The socket."),
+        object.method(
+            "_open",
+            &open,
+            api.meth_fastcall,
+            "($self, loop, fd, family, connected, address, /)",
+            "The loop and the socket.",
+        ),
         object.method("_release", &release, api.meth_noargs, "($self, /)", "Let go of the socket."),
         object.method("_start_reading", &start, api.meth_noargs, "($self, /)", "After connection_made()."),
         object.method("_set_limits", &send.setLimits, api.meth_fastcall, "($self, high, low, /)", "Marks, bytes."),

@@ -317,7 +317,9 @@ const compare_equal: c_int = 2;
 fn nameOf(transport: *Datagram, address: ?*Object, parsed: *Name) *const Name {
     if (transport.connected) return parsed;
     const target = address orelse return parsed;
-    if (transport.loopOf().known) |known| if (known.find(target)) |name| if (name.family() == transport.family) return name;
+    if (transport.loopOf().known) |known| if (known.find(target)) |name| {
+        if (name.family() == transport.family) return name;
+    };
     if (!parsed.parse(transport.family, target)) parsed.len = 0;
     return parsed;
 }

@@ -119,7 +119,8 @@ pub const Stream = struct {
         loop.calling = true;
         const result = py.PyObject_VectorcallDict(method, room[1..].ptr, count | api.arguments_offset, null);
         loop.calling = false;
-        if (loop.debug and result != null) turn.tellSlowCall(loop, .{ .callback = method, .argument = argument }, began_ns);
+        if (loop.debug and result != null)
+            turn.tellSlowCall(loop, .{ .callback = method, .argument = argument }, began_ns);
         return result;
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,24 @@ def test_the_kernel_reports_that_nobody_listens() -> None:
         client.transport.sendto(b"now")
         await again[1].until(lambda: again[1].data)
         await end(client, again[1])
+
+    run(main())
+
+
+@pytest.mark.skipif(
+    os.environ.get("SPARGIO_BACKEND") == "epoll", reason="epoll forgets a socket that was closed"
+)
+def test_a_socket_closed_under_its_transport_ends_it() -> None:
+    async def main() -> None:
+        server = await bound()
+        client = await connected_to(server)
+        client.transport._sock.close()
+        client.transport.sendto(b"x")
+        assert [error.errno for error in client.errors] == [errno.EBADF]
+        server.transport.sendto(b"wake up", client.transport.get_extra_info("sockname"))
+        error = await client.closed
+        assert isinstance(error, OSError) and error.errno == errno.EBADF
+        await end(server)
 
     run(main())
 

@@ -141,6 +141,8 @@ pub const Datagram = struct {
                 if (looks) self.looks_missed +|= 1;
                 return;
             },
+            // It was closed under the transport: it would say so for ever.
+            .BADF, .NOTSOCK => |errno| return self.fatalErrno(errno, read_text),
             else => |errno| return self.receiveFailed(errno),
         }
         name.len = @min(name.len, name.bytes.len);
@@ -175,8 +177,6 @@ pub const Datagram = struct {
         _ = raiseErrno(@backingInt(errno), null, null);
         const exception = api.takeException();
         defer py.Py_DecRef(exception);
-        self.ready = true; // More may wait behind it.
-        self.list();
         const method = py.PyObject_GetAttrString(self.protocol.?, "error_received") orelse return self.fatal(read_text);
         defer py.Py_DecRef(method);
         self.callProtocol(method, &.{exception});

@@ -33,13 +33,16 @@ class SocketMethods:
         _wait_ready: Callable[[int, int], asyncio.Future[None]]
         _give_up: Callable[[asyncio.Future[None]], None]
 
-    def _descriptor_of(self, sock: Any) -> int:
-        """After asyncio's checks. Asked for after each wait: the socket may be closed by then, and
-        its number another one's."""
+    def _check_socket(self, sock: Any) -> None:
         if type(sock) is not socket.socket:
             base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
+
+    def _descriptor_of(self, sock: Any) -> int:
+        """After asyncio's checks. Asked for after each wait: the socket may be closed by then, and
+        its number another one's."""
+        self._check_socket(sock)
         fd: int = sock.fileno()
         if fd < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -122,7 +125,7 @@ class SocketMethods:
 
     async def sock_connect(self, sock: Any, address: Any) -> None:
         """Connects to `address`, whose name is looked up on a thread of the executor."""
-        fd = self._descriptor_of(sock)
+        self._check_socket(sock)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             found = await self._ensure_resolved(
                 address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
@@ -134,6 +137,6 @@ class SocketMethods:
             pass
         else:
             return
-        await self._until_ready(fd, 1)
+        await self._until_ready(self._descriptor_of(sock), 1)
         if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(error, f"Connect call failed {address}")

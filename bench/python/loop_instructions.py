@@ -2,7 +2,8 @@
 asyncio program, under callgrind. What the interpreter and libc do is not counted, so the figure is
 nearly the same on every Python.
 
-What an empty program takes is not counted. The baseline is bench/loop_instructions.json; bench/instructions.py compares and updates."""
+What an empty program takes is not counted. The baseline is bench/loop_instructions.json;
+bench/instructions.py compares and updates."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def test_time_limits_and_groups_name_those_of_asyncio() -> None:
             async with spargio.TaskGroup():
                 pass
         for limit in (spargio.timeout, spargio.move_on_after):
-            with pytest.raises(RuntimeError, match="own tasks, and a task of asyncio's runs here"):
+            with pytest.raises(RuntimeError, match="own tasks, and an asyncio task runs here"):
                 with limit(1):
                     pass
 

@@ -141,7 +141,7 @@ pub const Datagram = struct {
                 if (looks) self.looks_missed +|= 1;
                 return;
             },
-            // It was closed under the transport: it would say so for ever.
+            // It was closed under the transport: it would say so forever.
             .BADF, .NOTSOCK => |errno| return self.fatalErrno(errno, read_text),
             else => |errno| return self.receiveFailed(errno),
         }

@@ -52,7 +52,7 @@ def in_asyncio() -> bool:
 
 
 def in_asyncio_of_ours() -> bool:
-    """Whether an asyncio loop of spargio's runs here."""
+    """Whether spargio's asyncio loop runs here."""
     ours = sys.modules.get("spargio.asyncio")
     if ours is None:
         return False
@@ -62,11 +62,11 @@ def in_asyncio_of_ours() -> bool:
 def _in_asyncio_of_ours(what: str) -> str:
     if what == "timeout()":
         return (
-            "spargio's timeout(), move_on_after() and TaskGroup are for spargio's own tasks, and a "
-            "task of asyncio's runs here: use asyncio.timeout() and asyncio.TaskGroup"
+            "spargio's timeout(), move_on_after() and TaskGroup are for spargio's own tasks, and an "
+            "asyncio task runs here: use asyncio.timeout() and asyncio.TaskGroup"
         )
     return (
-        f"{what} outside a task: on an asyncio loop of spargio's it works in asyncio's tasks, "
+        f"{what} outside a task: on spargio's asyncio loop it works in asyncio's tasks, "
         "where it is awaited"
     )
 

@@ -3,8 +3,8 @@ per process. It is started by the first call and ended at the interpreter's exit
 one of its own. From any thread that runs no shard: of a program, of a data loader, of asyncio
 (if the calls block the loop, as any call that reads does: see :func:`submit`).
 
-In a spargio task there is :mod:`spargio.fs` itself: here these calls raise ``RuntimeError``. In a
-task of asyncio's they work on a loop of spargio's as on any other."""
+In a spargio task there is :mod:`spargio.fs` itself: here these calls raise ``RuntimeError``. In an
+asyncio task they work on a loop of spargio's as on any other."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ os.register_at_fork(after_in_child=_in_child)
 
 
 def _check(what: str) -> None:
-    """A task of asyncio's may wait, on a loop of spargio's as on any other: it blocks that loop,
+    """An asyncio task may wait, on a loop of spargio's as on any other: it blocks that loop,
     and none of the shards that do the work."""
     if getattr(_asyncgens.local, "runtime", None) is not None and not in_asyncio_of_ours():
         raise RuntimeError(
@@ -126,7 +126,7 @@ def _spawn(coroutine: Coroutine[Any, Any, T]) -> JoinHandle[T] | ConcurrentFutur
 
 
 class _Signal:
-    """What a native future is for a thread that waits, on an asyncio loop of spargio's."""
+    """What a native future is for a thread that waits, on spargio's asyncio loop."""
 
     def __init__(self) -> None:
         self._event = threading.Event()

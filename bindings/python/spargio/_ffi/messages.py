@@ -62,8 +62,8 @@ def in_asyncio_of_ours() -> bool:
 def _in_asyncio_of_ours(what: str) -> str:
     if what == "timeout()":
         return (
-            "spargio's timeout(), move_on_after() and TaskGroup are for spargio's own tasks, and an "
-            "asyncio task runs here: use asyncio.timeout() and asyncio.TaskGroup"
+            "spargio's timeout(), move_on_after() and TaskGroup are for spargio's own tasks, and "
+            "an asyncio task runs here: use asyncio.timeout() and asyncio.TaskGroup"
         )
     return (
         f"{what} outside a task: on spargio's asyncio loop it works in asyncio's tasks, "

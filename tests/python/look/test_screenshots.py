@@ -16,7 +16,7 @@ import screenshots  # noqa: E402
 SIZE_MAX = 120_000
 WORDS = {
     "top.svg": ("shard", "busy", "requests", "polls/s"),
-    "ps.svg": ("TASK", "connection", "report", "Lock.acquire", "waiting"),
+    "ps.svg": ("TASK", "connection", "report", "__aenter__", "waiting"),
     "report.svg": ("Latency by percentile", "Latency over time", "shard 1", "server"),
     "trace.svg": ("shard 0", "shard 1", "hash_payload", "marker-end"),
 }

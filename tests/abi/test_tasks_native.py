@@ -28,7 +28,16 @@ def test_behaviour(
 @pytest.mark.parametrize("program", PROGRAM_NAMES)
 def test_under_address_sanitizer(program: str, prefix: Path, tmp_path: Path) -> None:
     source, made = PROGRAMS / f"{program}.c", tmp_path / program
-    build = [compiler("c"), "-std=c11", "-D_GNU_SOURCE", *STRICT, "-O1", "-g", "-pthread", *SANITIZE]
+    build = [
+        compiler("c"),
+        "-std=c11",
+        "-D_GNU_SOURCE",
+        *STRICT,
+        "-O1",
+        "-g",
+        "-pthread",
+        *SANITIZE,
+    ]
     build += [f"-I{prefix}/include", str(source), f"{prefix}/lib/libspargio.a", "-o", str(made)]
     subprocess.run(build, check=True)
     subprocess.run([made, "2"], check=True, timeout=120)

@@ -19,9 +19,7 @@ def built(compiler: str, source: Path, made: Path, *flags: str) -> Path:
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler} on this machine")
     build = [compiler, "-std=c11", "-D_GNU_SOURCE", *STRICT, "-O1", "-g", "-pthread"]
-    subprocess.run(
-        [*build, "-fsanitize=thread", str(source), "-o", str(made), *flags], check=True
-    )
+    subprocess.run([*build, "-fsanitize=thread", str(source), "-o", str(made), *flags], check=True)
     return made
 
 

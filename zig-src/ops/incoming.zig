@@ -50,7 +50,8 @@ pub const Incoming = struct {
     fn arm(self: *Incoming, shard: *Shard) void {
         assert(self.inner == null and !self.stopping);
         // It may end at once, and is gone then.
-        const inner = net.acceptMultishot(shard, self.op.task, self.fd, .{ .each = arrived, .last = ended, .ctx = self }) catch
+        const takers: net.Takers = .{ .each = arrived, .last = ended, .ctx = self };
+        const inner = net.acceptMultishot(shard, self.op.task, self.fd, takers) catch
             return shard.endOp(self.op, errors.negative(.NOMEM), 0);
         if (inner.phase == .flying and inner.complete_ctx == @as(*anyopaque, self)) self.inner = inner;
     }

@@ -28,12 +28,7 @@ pub const eai_base = 65536;
 /// EAI_SYSTEM of both: the reason is in errno.
 const eai_system = -11;
 
-extern "c" fn getaddrinfo(
-    host: ?[*:0]const u8,
-    service: ?[*:0]const u8,
-    hints: ?*const AddressInfo,
-    found: *?*AddressInfo,
-) c_int;
+extern "c" fn getaddrinfo(?[*:0]const u8, ?[*:0]const u8, ?*const AddressInfo, found: *?*AddressInfo) c_int;
 extern "c" fn freeaddrinfo(list: *AddressInfo) void;
 
 pub const Lookup = struct {

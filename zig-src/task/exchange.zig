@@ -14,10 +14,10 @@ pub const Side = enum(u1) { putters = 0, takers = 1 };
 
 pub const Put = enum { done, full, closed };
 
-/// `Values` has the type `Value`; `done`, `closed` and `nothing` return what is given in place of a value;
-/// `isNothing` knows the last of these, `ref` returns one to keep, `drop` lets go of one. `Party` waits: it has `link`, `left_before`, `item`
-/// (what it brings) and `weight` (the units that it wants), which change under the lock; `settle` gives it a
-/// value under the lock; `retained` and `release` keep its memory meanwhile.
+/// `Values` has the type `Value`; `done`, `closed` and `nothing` return what is given in place of a value,
+/// `isNothing` knows the last of these, `ref` returns one to keep, `drop` lets go of one. `Party` waits: it
+/// has `link`, `left_before`, `item` (what it brings) and `weight` (the units that it wants), which change
+/// under the lock; `settle` gives it a value under the lock; `retained` and `release` keep its memory.
 pub fn ExchangeType(comptime Party: type, comptime Values: type) type {
     return struct {
         const Exchange = @This();

@@ -25,6 +25,7 @@ import idle
 import markdown
 import memory
 import native
+import native_http
 import plots
 import read_4k
 import report
@@ -59,6 +60,7 @@ GROUPS: Final[Sequence[harness.Group]] = (
     *asyncio_web.GROUPS,
     *asyncio_more.GROUPS,
     *native.GROUPS,
+    native_http.GROUP,
 )
 FAMILIES: Final = tuple(dict.fromkeys(group.family_name for group in GROUPS))
 RESULTS: Final = Path(__file__).resolve().parent / "results"

@@ -43,8 +43,8 @@ def install_c(prefix: Path, optimize: str, *, checking_allocator: bool = False) 
     shared(prefix / "lib/libspargio.so.0", "root", "spargio", "-fsoname=libspargio.so.0", **how)
     (prefix / "lib/libspargio.so").symlink_to("libspargio.so.0")
     archive(prefix / "lib/libspargio.a", **how)
-    for name in ("spargio.h", "spargio_counters.h"):
-        (prefix / "include" / name).write_bytes((ROOT / "include" / name).read_bytes())
+    for header in (ROOT / "include").glob("*.h*"):
+        (prefix / "include" / header.name).write_bytes(header.read_bytes())
 
 
 def shared(
@@ -69,11 +69,13 @@ def archive(output: Path, *, optimize: str = "fast", **options: bool) -> None:
 
 def module(root: str, optimize: str, *more: str, checking_allocator: bool = False) -> list[str]:
     """The flags of addModule in build.zig, in its order: those before -M are the module's."""
-    target = []
+    target, asks = [], "-fno-valgrind"
     if platform.machine() in MACHINES:
+        asks = "-fvalgrind"
         target = ["-target", f"{platform.machine()}-linux-gnu.2.17", "-mcpu", "baseline"]
     return [
-        *("-fstrip", *more, "-fno-sanitize-thread", "-fno-fuzz", "-fPIC", f"-O{optimize}", *target),
+        *("-fstrip", *more, asks, "-fno-sanitize-thread", "-fno-fuzz", "-fPIC", f"-O{optimize}"),
+        *target,
         *("--dep", "build_options", f"-Mroot={ROOT}/zig-src/{root}.zig"),
         *(f"-Mbuild_options={options_file(checking_allocator)}", "-lc"),
     ]

@@ -40,9 +40,10 @@ def server_command(peer: str) -> list[str | Path]:
 
 def check(port: int, body: bytes | None = None) -> None:
     """Whole answers, byte by byte: wrk looks at the status alone."""
-    from http_exchange import BODY
+    if body is None:
+        from http_exchange import BODY
 
-    body = BODY if body is None else body
+        body = BODY
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=processes.ANSWER_SECONDS)
     with contextlib.closing(connection):
         for _ in range(CHECKS):
@@ -122,6 +123,16 @@ def prepare(settings: Settings) -> Iterator[Measure]:
 STREAMS: Final = loops.names("-streams")
 PROTOCOLS: Final = loops.names("-protocol")
 
+METRICS: Final = (
+    Metric("cpu_us", "CPU us", 2, unit="us of CPU", headline=True),
+    Metric("user_us", "user us", 2, unit="us"),
+    Metric("system_us", "system us", 2, unit="us"),
+    Metric("requests_per_second", "requests/s", unit="1/s", better="higher"),
+    Metric("p50_us", "p50\nus", unit="us", ratio=False),
+    Metric("p99_us", "p99\nus", unit="us", ratio=False),
+    Metric("server_busy", "server\nbusy %", unit="%", ratio=False),
+)
+
 GROUP = Group(
     name="http",
     title=f"HTTP/1.1 responder, {CONNECTIONS} connections, per request",
@@ -131,15 +142,7 @@ GROUP = Group(
         Peer("trio", "trio", "httptools"),
         Peer(SPARGIO, "spargio", "httptools"),
     ),
-    metrics=(
-        Metric("cpu_us", "CPU us", 2, unit="us of CPU", headline=True),
-        Metric("user_us", "user us", 2, unit="us"),
-        Metric("system_us", "system us", 2, unit="us"),
-        Metric("requests_per_second", "requests/s", unit="1/s", better="higher"),
-        Metric("p50_us", "p50\nus", unit="us", ratio=False),
-        Metric("p99_us", "p99\nus", unit="us", ratio=False),
-        Metric("server_busy", "server\nbusy %", unit="%", ratio=False),
-    ),
+    metrics=METRICS,
     targets=(
         Target(
             "CPU, against the best peer with the same parser",

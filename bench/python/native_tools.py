@@ -18,13 +18,13 @@ HEADERS: Final = SOURCES.parent.parent / "include"
 FIND_LIBRARY: Final = "from spargio._ffi.library import PATH; print(PATH)"
 
 
-def compiler() -> list[str]:
-    """cc, or the compiler that the ziglang package brings. Raises Missing."""
-    found = shutil.which("cc")
+def compiler(language: str = "") -> list[str]:
+    """cc (c++ for "++"), or the compiler that the ziglang package brings. Raises Missing."""
+    found = shutil.which("c++" if language else "cc")
     if found:
         return [found]
     if why_missing("ziglang") is None:
-        return [sys.executable, "-m", "ziglang", "cc"]
+        return [sys.executable, "-m", "ziglang", f"c{language or 'c'}"]
     raise Missing("no cc, and no ziglang package")
 
 
@@ -33,18 +33,35 @@ def build(name: str, folder: Path) -> Path:
     return _compiled(SOURCES / f"{name}.c", folder / name, ["-std=c11"])
 
 
+def build_linked(name: str, folder: Path, *options: str) -> Path:
+    """The same with options of its own: SOURCES/`name`, with its ending."""
+    return _compiled(SOURCES / name, folder / Path(name).stem, options)
+
+
 def build_limit(name: str, folder: Path) -> Path:
-    """The same for SOURCES/limit/`name`.c, with the library that the spargio package here uses, so
-    that Python's rows and their limit have one core."""
+    """SOURCES/limit/`name`.c, with the library that the spargio package here uses, so that
+    Python's rows and their limit have one core."""
+    return build_linked(f"limit/{name}.c", folder, "-std=gnu11", *library_options())
+
+
+def library_options() -> list[str]:
+    """Header and library of the spargio package here."""
     library = Path(processes.run([sys.executable, "-c", FIND_LIBRARY], seconds=20).strip())
-    options = ["-std=gnu11", f"-I{HEADERS}", str(library), f"-Wl,-rpath,{library.parent}"]
-    return _compiled(SOURCES / "limit" / f"{name}.c", folder / name, options)
+    return [f"-I{HEADERS}", str(library), f"-Wl,-rpath,{library.parent}"]
 
 
 def _compiled(source: Path, program: Path, options: Sequence[str]) -> Path:
     if program.exists():
         return program
-    command = [*compiler(), "-O2", "-pthread", str(source), *options, "-o", str(program)]
+    command = [
+        *compiler("++" * (source.suffix == ".cpp")),
+        "-O2",
+        "-pthread",
+        str(source),
+        *options,
+        "-o",
+        str(program),
+    ]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     if outcome.returncode != 0:
         raise MeasurementFailed(f"{source.name} does not compile: {outcome.stderr.strip()}")

@@ -15,13 +15,13 @@ RUNTIMES = [(1, 0, 0), (2, 0, 0), (4, 0, 0), (2, 1, 0), (4, 1, NO_MSG_RING), (2,
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
-@pytest.mark.parametrize("program", ["tasks", "io", "more_ops", "raw"])
+@pytest.mark.parametrize("program", ["tasks", "io", "more_ops", "raw", "await"])
 def test_behaviour(run_program: Run, program: str, runtime: tuple[int, int, int]) -> None:
     run_program(PROGRAMS / f"{program}.c", *runtime)
 
 
 @pytest.mark.parametrize("shards", [1, 2, 4])
-@pytest.mark.parametrize("program", ["tasks", "io", "more_ops"])
+@pytest.mark.parametrize("program", ["tasks", "io", "more_ops", "await"])
 def test_behaviour_on_epoll(
     run_program: Run, program: str, shards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

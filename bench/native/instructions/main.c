@@ -35,7 +35,7 @@ static int32_t give_number(void *ctx, int64_t *result) {
 }
 
 static struct spawner {
-    struct task task;
+    spargio_await await;
     uint32_t kind;
     intptr_t begun;
     uint32_t next;
@@ -46,22 +46,20 @@ static struct spawner {
 static int32_t spawn_all(void *ctx, int64_t *result) {
     struct spawner *self = ctx;
     int64_t one;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     CALLGRIND_ZERO_STATS;
     while (self->begun < SPAWNS) {
         for (self->next = 0; self->next < BATCH; self->next++)
             self->joins[self->next] = start(self->kind, 0, give_number, (void *)self->begun++);
         for (self->next = 0; self->next < BATCH; self->next++) {
-            WAIT(&self->task, spargio_join_poll(self->joins[self->next], &one));
+            WAIT(spargio_join_poll(self->joins[self->next], &one));
             CHECK(spargio_join_release(self->joins[self->next]));
             self->sum += one;
         }
     }
     CALLGRIND_DUMP_STATS;
     *result = self->sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t spawn(uint32_t kind) {
@@ -73,7 +71,7 @@ static uint64_t spawn_pinned(void) { return spawn(SPARGIO_PLACE_PINNED); }
 static uint64_t spawn_stealable(void) { return spawn(SPARGIO_PLACE_STEALABLE); }
 
 static struct yielder {
-    struct task task;
+    spargio_await await;
     uint32_t count;
 } yielder;
 
@@ -93,7 +91,7 @@ static uint64_t yields(void) {
 
 /* All deadlines have passed when the last timer is set: a shard looks at them between two tasks. */
 static struct timers {
-    struct task task;
+    spargio_await await;
     uint32_t next;
     spargio_op ops[TIMERS];
 } timers;
@@ -101,18 +99,16 @@ static struct timers {
 static int32_t set_all(void *ctx, int64_t *result) {
     struct timers *self = ctx;
     int32_t value;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     CALLGRIND_ZERO_STATS;
     for (uint32_t i = 0; i < TIMERS; i++) CHECK(spargio_sleep(1 + (uint64_t)i * 7919 % 1000, &self->ops[i]));
     for (self->next = 0; self->next < TIMERS; self->next++) {
-        WAIT(&self->task, spargio_op_poll(self->ops[self->next], &value));
+        WAIT(spargio_op_poll(self->ops[self->next], &value));
         if (value != 0) die("a timer", value);
     }
     CALLGRIND_DUMP_STATS;
     *result = self->next;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t set_timers(void) {
@@ -121,7 +117,7 @@ static uint64_t set_timers(void) {
 }
 
 static struct messenger {
-    struct task task;
+    spargio_await await;
     uint32_t sent, taken;
     int64_t sum;
     spargio_msg message;
@@ -129,21 +125,19 @@ static struct messenger {
 
 static int32_t send_and_take(void *ctx, int64_t *result) {
     struct messenger *self = ctx;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     CALLGRIND_ZERO_STATS;
     while (self->sent < MESSAGES) {
         for (uint32_t i = 0; i < BATCH; i++) CHECK(spargio_msg_send(0, 0, 1, self->sent++));
         while (self->taken < self->sent) {
-            WAIT(&self->task, spargio_msg_next(&self->message));
+            WAIT(spargio_msg_next(&self->message));
             self->sum += self->message.value;
             self->taken++;
         }
     }
     CALLGRIND_DUMP_STATS;
     *result = self->sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t messages(void) {
@@ -162,7 +156,7 @@ static void open_zeros(void) {
 static void close_file(void) { close(fds[0]); }
 
 static struct reader {
-    struct task task;
+    spargio_await await;
     uint32_t begun, next;
     int64_t sum;
     spargio_op ops[DEPTH];
@@ -172,7 +166,7 @@ static struct reader {
 static int32_t read_all(void *ctx, int64_t *result) {
     struct reader *self = ctx;
     int32_t got;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     CALLGRIND_ZERO_STATS;
     for (self->begun = 0; self->begun < READS; self->begun += DEPTH) {
         for (uint32_t i = 0; i < DEPTH; i++) {
@@ -180,16 +174,14 @@ static int32_t read_all(void *ctx, int64_t *result) {
             CHECK(spargio_read_at(fds[0], self->buffers[i], BLOCK, offset, &self->ops[i]));
         }
         for (self->next = 0; self->next < DEPTH; self->next++) {
-            WAIT(&self->task, spargio_op_poll(self->ops[self->next], &got));
+            WAIT(spargio_op_poll(self->ops[self->next], &got));
             if (got != BLOCK) die("a read", got);
             self->sum += self->buffers[self->next][0];
         }
     }
     CALLGRIND_DUMP_STATS;
     *result = self->sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t reads(void) {
@@ -198,7 +190,7 @@ static uint64_t reads(void) {
 }
 
 static struct end {
-    struct task task;
+    spargio_await await;
     int fd;
     uint32_t round;
     int32_t count;
@@ -209,32 +201,28 @@ static spargio_join server_join;
 static int32_t serve(void *ctx, int64_t *result) {
     struct end *self = ctx;
     (void)result;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (;;) {
-        AWAIT(&self->task, &self->count, spargio_recv(self->fd, self->buffer, SIZE, 0, &self->task.op));
+        SPARGIO_AWAIT(self->count, spargio_recv(self->fd, self->buffer, SIZE, 0, SPARGIO_OP));
         if (self->count <= 0) return SPARGIO_READY;
-        AWAIT(&self->task, &self->count,
-              spargio_send(self->fd, self->buffer, (uint32_t)self->count, 0, &self->task.op));
+        SPARGIO_AWAIT(self->count, spargio_send(self->fd, self->buffer, (uint32_t)self->count, 0, SPARGIO_OP));
     }
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static int32_t call(void *ctx, int64_t *result) {
     struct end *self = ctx;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     CALLGRIND_ZERO_STATS;
     for (self->round = 0; self->round < ECHOES; self->round++) {
-        AWAIT(&self->task, &self->count, spargio_send(self->fd, self->buffer, SIZE, 0, &self->task.op));
+        SPARGIO_AWAIT(self->count, spargio_send(self->fd, self->buffer, SIZE, 0, SPARGIO_OP));
         if (self->count != SIZE) die("a send", self->count);
-        AWAIT(&self->task, &self->count, spargio_recv(self->fd, self->buffer, SIZE, 0, &self->task.op));
+        SPARGIO_AWAIT(self->count, spargio_recv(self->fd, self->buffer, SIZE, 0, SPARGIO_OP));
         if (self->count != SIZE) die("a receive", self->count);
     }
     CALLGRIND_DUMP_STATS;
     *result = self->round;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static void connect_pair(void) {

@@ -13,7 +13,7 @@
 enum { BUFFER_SIZE = 65536, BACKLOG = 1024 };
 
 struct connection {
-    struct task task;
+    spargio_await await;
     int fd;
     int32_t count;
     unsigned char buffer[BUFFER_SIZE];
@@ -22,24 +22,21 @@ struct connection {
 static int32_t echo(void *ctx, int64_t *result) {
     struct connection *self = ctx;
     (void)result;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (;;) {
-        AWAIT(&self->task, &self->count,
-              spargio_recv(self->fd, self->buffer, BUFFER_SIZE, 0, &self->task.op));
+        SPARGIO_AWAIT(self->count, spargio_recv(self->fd, self->buffer, BUFFER_SIZE, 0, SPARGIO_OP));
         if (self->count <= 0) break;
-        AWAIT(&self->task, &self->count,
-              spargio_send(self->fd, self->buffer, (uint32_t)self->count, MSG_WAITALL, &self->task.op));
+        SPARGIO_AWAIT(self->count,
+                      spargio_send(self->fd, self->buffer, (uint32_t)self->count, MSG_WAITALL, SPARGIO_OP));
         if (self->count <= 0) break;
     }
     close(self->fd);
     free(self);
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static struct server {
-    struct task task;
+    spargio_await await;
     int32_t listener, fd;
 } server;
 
@@ -48,7 +45,7 @@ static void begin(int fd) {
     struct connection *connection = malloc(sizeof *connection);
     if (fd < 0 || connection == NULL) die("accept", fd);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    connection->task = (struct task){0};
+    connection->await = (spargio_await){0};
     connection->fd = fd;
     CHECK(spargio_join_release(start_pinned(0, echo, connection)));
 }
@@ -56,13 +53,12 @@ static void begin(int fd) {
 static int32_t serve(void *ctx, int64_t *result) {
     struct server *self = ctx;
     (void)result;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (;;) {
-        AWAIT(&self->task, &self->fd, spargio_accept(self->listener, &self->task.op));
+        SPARGIO_AWAIT(self->fd, spargio_accept(self->listener, SPARGIO_OP));
         begin(self->fd);
     }
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 int main(void) {

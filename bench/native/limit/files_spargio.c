@@ -15,7 +15,7 @@ static char *paths[FILES_MAX];
 static uint32_t path_count;
 
 static struct reader {
-    struct task task;
+    spargio_await await;
     uint32_t next;
     int check;
     int32_t fd, got;
@@ -31,27 +31,24 @@ static void see(struct reader *self, const char *path) {
 
 static int32_t read_part(void *ctx, int64_t *result) {
     struct reader *self = ctx;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (self->next = (uint32_t)(self - readers); self->next < path_count; self->next += TASKS) {
-        AWAIT(&self->task, &self->fd, spargio_open(paths[self->next], O_RDONLY, 0, &self->task.op));
-        if (self->fd < 0) die("open", SPARGIO_E_ERRNO(-self->fd));
-        AWAIT(&self->task, &self->got,
-              spargio_read_at(self->fd, self->buffer, sizeof self->buffer, 0, &self->task.op));
+        SPARGIO_AWAIT(self->fd, spargio_open(paths[self->next], O_RDONLY, 0, SPARGIO_OP));
+        if (self->fd < 0) die("open", self->fd);
+        SPARGIO_AWAIT(self->got, spargio_read_at(self->fd, self->buffer, sizeof self->buffer, 0, SPARGIO_OP));
         if (self->got < 0 || self->got > LARGEST) die("read", self->got);
         if (self->check) see(self, paths[self->next]);
-        AWAIT(&self->task, &self->got, spargio_close(self->fd, &self->task.op));
+        SPARGIO_AWAIT(self->got, spargio_close(self->fd, SPARGIO_OP));
     }
     *result = self->checksum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint32_t run_pass(int check) {
     spargio_join joins[TASKS];
     uint32_t sum = 0;
     for (uint32_t n = 0; n < TASKS; n++) {
-        readers[n].task = (struct task){0};
+        readers[n].await = (spargio_await){0};
         readers[n].check = check;
         readers[n].checksum = 0;
         joins[n] = start_pinned(n % SHARDS, read_part, &readers[n]);

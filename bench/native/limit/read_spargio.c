@@ -15,7 +15,7 @@ static uint64_t offsets[BLOCKS];
 static int file;
 
 static struct reader {
-    struct task task;
+    spargio_await await;
     uint32_t first, step, next;
     int check;
     int32_t got;
@@ -26,21 +26,18 @@ static struct reader {
 static int32_t read_part(void *ctx, int64_t *result) {
     struct reader *self = ctx;
     (void)result;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (self->next = self->first; self->next < BLOCKS; self->next += self->step) {
-        AWAIT(&self->task, &self->got,
-              spargio_read_at(file, self->buffer, BLOCK, offsets[self->next], &self->task.op));
-        if (self->got != BLOCK) die("a read", self->got < 0 ? SPARGIO_E_ERRNO(-self->got) : self->got);
+        SPARGIO_AWAIT(self->got, spargio_read_at(file, self->buffer, BLOCK, offsets[self->next], SPARGIO_OP));
+        if (self->got != BLOCK) die("a read", self->got);
         if (self->check) self->checksum += crc32(self->buffer, BLOCK, (uint32_t)offsets[self->next]);
     }
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 /* One task starts the others, so that a pass is handed to the runtime's thread once. */
 static struct pass {
-    struct task task;
+    spargio_await await;
     uint32_t depth, next;
     int check;
     int64_t unused;
@@ -49,9 +46,9 @@ static struct pass {
 
 static int32_t read_all(void *ctx, int64_t *result) {
     struct pass *self = ctx;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (uint32_t n = 0; n < self->depth; n++) {
-        readers[n].task = (struct task){0};
+        readers[n].await = (spargio_await){0};
         readers[n].first = n;
         readers[n].step = self->depth;
         readers[n].check = self->check;
@@ -59,15 +56,13 @@ static int32_t read_all(void *ctx, int64_t *result) {
         self->joins[n] = start_pinned(0, read_part, &readers[n]);
     }
     for (self->next = 0; self->next < self->depth; self->next++) {
-        WAIT(&self->task, spargio_join_poll(self->joins[self->next], &self->unused));
+        WAIT(spargio_join_poll(self->joins[self->next], &self->unused));
         CHECK(spargio_join_release(self->joins[self->next]));
     }
     uint32_t sum = 0;
     for (uint32_t n = 0; n < self->depth; n++) sum += readers[n].checksum;
     *result = sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint32_t run_pass(uint32_t depth, int check) {

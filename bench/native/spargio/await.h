@@ -1,4 +1,5 @@
-/* How a task waits in C: for the native workloads, and for the programs of ../limit. */
+/* How a task waits in C, for the native workloads and for the programs of ../limit: the waits of
+   spargio_await.h, and any error ends the program. */
 #ifndef BENCH_AWAIT_H
 #define BENCH_AWAIT_H
 
@@ -6,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "spargio.h"
+#include "spargio_await.h"
 
 extern spargio_runtime runtime;
 
@@ -18,32 +19,12 @@ _Noreturn void die(const char *what, long number);
         if (status_ != SPARGIO_OK) die(#call, status_);                                            \
     } while (0)
 
-/* A task is a function that is called again and goes on where it waited: `line` says where that was.
-   Its variables live in the struct that starts with this one. */
-struct task {
-    int line;
-    spargio_op op;
-};
-
-#define TASK_BEGIN(task) switch ((task)->line) { case 0:
-#define TASK_END }
-
-/* Goes on when `condition` (which asks spargio, and so is told of changes) is SPARGIO_READY. */
-#define WAIT(task, condition)                                                                      \
+/* Goes on when `condition` is SPARGIO_READY. */
+#define WAIT(condition)                                                                            \
     do {                                                                                           \
-        (task)->line = __LINE__;                                                                   \
-        __attribute__((fallthrough));                                                              \
-    case __LINE__:;                                                                                \
-        int32_t status_ = (condition);                                                             \
-        if (status_ == SPARGIO_PENDING) return SPARGIO_PENDING;                                    \
+        int32_t status_;                                                                           \
+        SPARGIO_WAIT(status_, condition);                                                          \
         if (status_ != SPARGIO_READY) die(#condition, status_);                                    \
-    } while (0)
-
-/* Starts an operation of the task and goes on when it has ended. */
-#define AWAIT(task, value, call)                                                                   \
-    do {                                                                                           \
-        CHECK(call);                                                                               \
-        WAIT(task, spargio_op_poll((task)->op, value));                                            \
     } while (0)
 
 int64_t finish(spargio_join join);

@@ -14,7 +14,7 @@ static int32_t branch(void *ctx, int64_t *result) {
 }
 
 static struct fanout {
-    struct task task;
+    spargio_await await;
     int skewed;
     uint64_t request, sum;
     int next;
@@ -33,19 +33,17 @@ static void fan_out(struct fanout *self) {
 static int32_t requests(void *ctx, int64_t *result) {
     struct fanout *self = ctx;
     int64_t one;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (self->request = 0; self->request < REQUESTS; self->request++) {
         fan_out(self);
         for (self->next = 0; self->next < BRANCHES; self->next++) {
-            WAIT(&self->task, spargio_join_poll(self->joins[self->next], &one));
+            WAIT(spargio_join_poll(self->joins[self->next], &one));
             CHECK(spargio_join_release(self->joins[self->next]));
             self->sum += (uint64_t)one;
         }
     }
     *result = (int64_t)self->sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t fan(int skewed) {
@@ -62,7 +60,7 @@ static int32_t give_number(void *ctx, int64_t *result) {
 }
 
 static struct spawner {
-    struct task task;
+    spargio_await await;
     intptr_t begun, count, next;
     uint64_t sum;
     spargio_join joins[BATCH];
@@ -71,21 +69,19 @@ static struct spawner {
 static int32_t spawn_and_join(void *ctx, int64_t *result) {
     struct spawner *self = ctx;
     int64_t one;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     while (self->begun < TASKS) {
         for (self->count = 0; self->count < BATCH && self->begun < TASKS; self->count++, self->begun++)
             self->joins[self->count] =
                 start(SPARGIO_PLACE_STEALABLE_PREFERRED, 0, give_number, (void *)self->begun);
         for (self->next = 0; self->next < self->count; self->next++) {
-            WAIT(&self->task, spargio_join_poll(self->joins[self->next], &one));
+            WAIT(spargio_join_poll(self->joins[self->next], &one));
             CHECK(spargio_join_release(self->joins[self->next]));
             self->sum += (uint64_t)one;
         }
     }
     *result = (int64_t)self->sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t spawn_join(void) {
@@ -99,7 +95,7 @@ static __attribute__((noinline)) uint64_t plain(uint64_t n) {
 
 /* fib(n): the larger halves are tasks, the smaller ones are gone down to here. */
 struct fib {
-    struct task task;
+    spargio_await await;
     uint64_t n, sum;
     int children;
     spargio_join joins[16];
@@ -122,18 +118,16 @@ static void go_down(struct fib *self) {
 static int32_t fib(void *ctx, int64_t *result) {
     struct fib *self = ctx;
     int64_t one;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     go_down(self);
     while (self->children > 0) {
-        WAIT(&self->task, spargio_join_poll(self->joins[self->children - 1], &one));
+        WAIT(spargio_join_poll(self->joins[self->children - 1], &one));
         CHECK(spargio_join_release(self->joins[--self->children]));
         self->sum += (uint64_t)one;
     }
     *result = (int64_t)self->sum;
     free(self);
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t fib27(void) {
@@ -143,19 +137,17 @@ static uint64_t fib27(void) {
 }
 
 static struct sleeper {
-    struct task task;
+    spargio_await await;
     uint64_t ms;
 } sleepers[TIMERS];
 
 static int32_t sleeper(void *ctx, int64_t *result) {
     struct sleeper *self = ctx;
     int32_t value;
-    TASK_BEGIN(&self->task)
-    AWAIT(&self->task, &value, spargio_sleep(self->ms * 1000000, &self->task.op));
+    SPARGIO_BEGIN(&self->await);
+    SPARGIO_AWAIT(value, spargio_sleep(self->ms * 1000000, SPARGIO_OP));
     *result = value == 0;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t timers(void) {

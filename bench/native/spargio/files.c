@@ -12,7 +12,7 @@ static void set_up(void) { fd = file_open(); }
 static void tear_down(void) { close(fd); }
 
 static struct reader {
-    struct task task;
+    spargio_await await;
     uint32_t depth, reads, begun, next;
     uint64_t sum;
     spargio_op ops[DEPTH];
@@ -30,20 +30,18 @@ static int32_t read_all(void *ctx, int64_t *result) {
     struct reader *self = ctx;
     int32_t got;
     uint64_t first;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (self->begun = 0; self->begun < self->reads; self->begun += self->depth) {
         begin(self);
         for (self->next = 0; self->next < self->depth; self->next++) {
-            WAIT(&self->task, spargio_op_poll(self->ops[self->next], &got));
+            WAIT(spargio_op_poll(self->ops[self->next], &got));
             if (got != BLOCK) die("a read", got);
             memcpy(&first, self->buffers[self->next], sizeof first);
             self->sum += first ^ (self->begun + self->next);
         }
     }
     *result = (int64_t)self->sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t reads(uint32_t depth, uint32_t count) {

@@ -6,7 +6,7 @@ enum { ROUNDS = 256, COLD_ROUNDS = 64, SENDS = 2048 };
 
 static spargio_join responder_join;
 static struct responder {
-    struct task task;
+    spargio_await await;
     uint32_t sum;
 } responder_state;
 
@@ -39,7 +39,7 @@ static void tear_down(void) {
 }
 
 struct client {
-    struct task task;
+    spargio_await await;
     spargio_msg message;
     uint32_t round, rounds;
     uint64_t sum;
@@ -47,16 +47,14 @@ struct client {
 
 static int32_t ping(void *ctx, int64_t *result) {
     struct client *self = ctx;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (self->round = 0; self->round < self->rounds; self->round++) {
         CHECK(spargio_msg_send(0, 1, PING, self->round));
-        WAIT(&self->task, spargio_msg_next(&self->message));
+        WAIT(spargio_msg_next(&self->message));
         self->sum += self->message.value;
     }
     *result = (int64_t)self->sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t rounds_of(uint32_t rounds) {
@@ -70,15 +68,13 @@ static int32_t drain(void *ctx, int64_t *result) {
     static spargio_msg batch[SENDS + 1];
     struct client *self = ctx;
     uint32_t sent;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (uint32_t i = 0; i < SENDS; i++) batch[i] = (spargio_msg){.tag = DATA, .value = i};
     batch[SENDS] = (spargio_msg){.tag = FLUSH};
     CHECK(spargio_msg_send_many(0, 1, batch, SENDS + 1, &sent));
-    WAIT(&self->task, spargio_msg_next(&self->message));
+    WAIT(spargio_msg_next(&self->message));
     *result = self->message.value;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t send_drain(void) {

@@ -8,7 +8,7 @@
 #include "tasks.h"
 
 static struct stream {
-    struct task task;
+    spargio_await await;
     int client, server;
     uint32_t size; /* of the window in bytes */
     struct iovec vectors[WINDOW];
@@ -17,7 +17,7 @@ static struct stream {
 } streams[STREAMS];
 
 static struct server {
-    struct task task;
+    spargio_await await;
     int fd;
     int32_t got, sent;
     _Alignas(64) unsigned char buffer[READ_SIZE];
@@ -29,16 +29,15 @@ static uint32_t stream_count;
 static int32_t serve(void *ctx, int64_t *result) {
     struct server *self = ctx;
     (void)result;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (;;) {
-        AWAIT(&self->task, &self->got, spargio_recv(self->fd, self->buffer, READ_SIZE, 0, &self->task.op));
+        SPARGIO_AWAIT(self->got, spargio_recv(self->fd, self->buffer, READ_SIZE, 0, SPARGIO_OP));
         if (self->got <= 0) return SPARGIO_READY;
-        AWAIT(&self->task, &self->sent,
-              spargio_send(self->fd, self->buffer, (uint32_t)self->got, MSG_WAITALL, &self->task.op));
+        SPARGIO_AWAIT(self->sent,
+                      spargio_send(self->fd, self->buffer, (uint32_t)self->got, MSG_WAITALL, SPARGIO_OP));
         if (self->sent != self->got) die("the server's send", self->sent);
     }
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static void connect_all(uint32_t count) {
@@ -70,7 +69,7 @@ static int32_t send_window(struct stream *self) {
     for (uint32_t i = 0; i < frames->window; i++)
         self->vectors[i] = (struct iovec){frames->out + (size_t)i * frames->shape->size, frames->shape->size};
     self->message = (struct msghdr){.msg_iov = self->vectors, .msg_iovlen = frames->window};
-    return spargio_sendmsg(self->client, &self->message, MSG_WAITALL, &self->task.op);
+    return spargio_sendmsg(self->client, &self->message, MSG_WAITALL, &self->await.op);
 }
 
 static void tell_owner(const struct frames *frames) {
@@ -85,13 +84,12 @@ static int32_t talk(void *ctx, int64_t *result) {
     struct stream *self = ctx;
     struct frames *frames = &self->frames;
     int32_t count;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     for (; frames->step < frames->shape->steps; frames_step(frames, frames->step + 1)) {
         while (frames->left > 0) {
-            AWAIT(&self->task, &count, send_window(self));
+            SPARGIO_AWAIT(count, send_window(self));
             if ((uint32_t)count != self->size) die("a send", count);
-            AWAIT(&self->task, &count,
-                  spargio_recv(self->client, frames->in, self->size, MSG_WAITALL, &self->task.op));
+            SPARGIO_AWAIT(count, spargio_recv(self->client, frames->in, self->size, MSG_WAITALL, SPARGIO_OP));
             if ((uint32_t)count != self->size) die("a receive", count);
             frames_take(frames);
         }
@@ -100,13 +98,11 @@ static int32_t talk(void *ctx, int64_t *result) {
     if (frames->shape->keyed)
         for (uint32_t owner = 0; owner < 2; owner++) CHECK(spargio_msg_send(0, owner, DONE, 0));
     *result = (int64_t)frames->sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 struct all {
-    struct task task;
+    spargio_await await;
     const struct shape *shape;
     uint32_t next;
     uint64_t sum;
@@ -115,7 +111,7 @@ struct all {
 
 static void start_all(struct all *self) {
     for (uint32_t s = 0; s < stream_count; s++) {
-        streams[s].task = (struct task){0};
+        streams[s].await = (spargio_await){0};
         frames_begin(&streams[s].frames, self->shape, s);
         self->joins[s] = start(SPARGIO_PLACE_PINNED, s % 2, talk, &streams[s]);
     }
@@ -124,17 +120,15 @@ static void start_all(struct all *self) {
 static int32_t run_all(void *ctx, int64_t *result) {
     struct all *self = ctx;
     int64_t one;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     start_all(self);
     for (self->next = 0; self->next < stream_count; self->next++) {
-        WAIT(&self->task, spargio_join_poll(self->joins[self->next], &one));
+        WAIT(spargio_join_poll(self->joins[self->next], &one));
         CHECK(spargio_join_release(self->joins[self->next]));
         self->sum += (uint64_t)one;
     }
     *result = (int64_t)self->sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t run_shape(const struct shape *shape) {
@@ -149,7 +143,7 @@ static uint64_t run_rotation(void) { return run_shape(&rotation); }
 static uint64_t run_pipeline(void) { return run_shape(&pipeline); }
 
 struct owner {
-    struct task task;
+    spargio_await await;
     int streams_done;
     spargio_msg message;
 };
@@ -158,16 +152,14 @@ struct owner {
 static int32_t own(void *ctx, int64_t *result) {
     struct owner *self = ctx;
     uint64_t sum;
-    TASK_BEGIN(&self->task)
+    SPARGIO_BEGIN(&self->await);
     while (self->streams_done < STREAMS) {
-        WAIT(&self->task, spargio_msg_next(&self->message));
+        WAIT(spargio_msg_next(&self->message));
         self->streams_done++;
     }
     CHECK(spargio_msg_take_hot_count(OWNED, &sum));
     *result = (int64_t)sum;
-    return SPARGIO_READY;
-    TASK_END
-    return SPARGIO_E_INVALID;
+    SPARGIO_END;
 }
 
 static uint64_t run_keyed(void) {

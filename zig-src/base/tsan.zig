@@ -9,13 +9,23 @@ const Function = fn (address: *const anyopaque) callconv(.c) void;
 // The simulation has one thread.
 const possible = weak_names and !platform.simulated;
 
+// Variables: a name that the compiler looks at is never null to it, what the linker made of it may be.
+var release_function: ?*const Function = if (possible)
+    @extern(?*const Function, .{ .name = "__tsan_release", .linkage = .weak })
+else
+    null;
+var acquire_function: ?*const Function = if (possible)
+    @extern(?*const Function, .{ .name = "__tsan_acquire", .linkage = .weak })
+else
+    null;
+
 /// What this thread did so far comes before what follows an `acquire` of the same address.
 pub inline fn release(address: *const anyopaque) void {
     if (!possible) return;
-    if (@extern(?*const Function, .{ .name = "__tsan_release", .linkage = .weak })) |function| function(address);
+    if (release_function) |function| function(address);
 }
 
 pub inline fn acquire(address: *const anyopaque) void {
     if (!possible) return;
-    if (@extern(?*const Function, .{ .name = "__tsan_acquire", .linkage = .weak })) |function| function(address);
+    if (acquire_function) |function| function(address);
 }

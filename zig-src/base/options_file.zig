@@ -183,7 +183,7 @@ test "what is wrong is named with its line" {
     try expectWrong("idle_strategy = nap", "options file f, line 1: idle_strategy must be one of park, spin, " ++
         "yield, sleep, got \"nap\"");
     try expectWrong("backend = ", "options file f, line 1: backend must be one of io_uring, epoll, auto, got \"\"");
-    try expectWrong("shards = 0", "options file f: shards is 0: allowed is 1 to 256");
+    try expectWrong("shards = 0", "options file f: shards must be between 1 and 256, got 0");
 }
 
 test "a file that is not there is named" {

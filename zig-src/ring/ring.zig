@@ -1,6 +1,7 @@
-//! One io_uring: SQEs in, CQEs out. Knows nothing of tasks. Everything but `fd` belongs to the
-//! shard's thread. Plumbing is std.os.linux.IoUring; this file adds what it lacks: waits with a time
-//! limit, lazy submission in one enter per pass, and a backlog for a submission queue that is full.
+//! One io_uring: SQEs in, CQEs out. It does not know tasks. Everything except `fd` belongs to the
+//! shard's thread. Plumbing is std.os.linux.IoUring; this file adds what it lacks: waits with a
+//! time limit, lazy submission in one enter per pass, and a backlog for a submission queue that is
+//! full.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -22,8 +23,8 @@ pub const Cqe = linux.io_uring_cqe;
 
 pub const Wake = enum { completions, timeout, interrupted };
 
-/// What does the kernel's part where io_uring is not to be had: it takes SQEs from the same queue and
-/// posts CQEs to the same other one, so that nothing above the ring knows the difference. Called on the
+/// Does the kernel's part if io_uring is not available: it takes SQEs from the same queue and posts
+/// CQEs to the same other one, so that nothing above the ring knows the difference. Called on the
 /// ring's thread only.
 pub const StandIn = struct {
     ctx: *anyopaque,
@@ -61,9 +62,9 @@ pub const Ring = struct {
     stand_in: ?StandIn = null,
     /// What a stand-in picks from for IOSQE_BUFFER_SELECT; the kernel knows by itself.
     buffers: ?*Buffers = null,
-    /// Whose rights the kernel's polling thread has: those of who made the ring, for ever.
+    /// Whose rights the kernel's polling thread has: always those of the thread that made the ring.
     polls_as: ?Identity = null,
-    /// Threads of a stand-in's that no signal ended, and that are in their call for ever.
+    /// Threads of a stand-in that no signal ended, and that stay in their call.
     threads_left: u64 = 0,
     /// Operations under way that go on only when `submit` or `wait` is called; of a stand-in.
     ops_to_poll: u32 = 0,
@@ -93,7 +94,7 @@ pub const Ring = struct {
         // A forked child gets no copy of these shared pages: it could only do harm with them.
         for ([_][]align(std.heap.page_size_min) u8{ sq.mmap, sq.mmap_sqes }) |pages|
             _ = linux.madvise(pages.ptr, pages.len, linux.MADV.DONTFORK);
-        // The indirection of the submission queue is never used: slot i holds SQE i for ever.
+        // The indirection of the submission queue is never used: slot i always holds SQE i.
         for (sq.array, 0..) |*slot, i| slot.* = @intCast(i);
         sq.sqe_head = 0;
         return .{ .uring = .{
@@ -105,7 +106,7 @@ pub const Ring = struct {
         }, .polls_as = if (params.flags & linux.IORING_SETUP_SQPOLL != 0) .ofThread() else null };
     }
 
-    /// Queues in memory of ours, for a stand-in. `descriptor` becomes the ring's.
+    /// Queues in our memory, for a stand-in. `descriptor` becomes the ring's.
     pub fn initStandIn(entries: u32, descriptor: i32, stand_in: StandIn) error{OutOfMemory}!Ring {
         const head_bytes = 64; // The four words of each queue.
         const cq_entries = entries * 4;
@@ -174,8 +175,8 @@ pub const Ring = struct {
         return self.uring.flags & linux.IORING_SETUP_SQPOLL != 0;
     }
 
-    /// What this thread submitted would be done with another's rights. Two calls of the kernel, of polled
-    /// rings only: the others take the rights of who submits.
+    /// What this thread submitted would be done with another's rights. Two calls of the kernel, of
+    /// polled rings only: the others take the rights of the submitting thread.
     pub fn submitsAsOther(self: *const Ring) bool {
         assert(self.polls_as == null or self.isPolled());
         const made_by = self.polls_as orelse return false;
@@ -197,7 +198,7 @@ pub const Ring = struct {
         return self.uring.fd;
     }
 
-    /// For what is registered with the kernel: -1 where it knows nothing of this ring.
+    /// For what is registered with the kernel: -1 if it knows nothing of this ring.
     pub fn registrable(self: *const Ring) i32 {
         return if (self.stand_in == null) self.uring.fd else -1;
     }
@@ -239,20 +240,20 @@ pub const Ring = struct {
         return self.inline_bytes <= limits.inline_bytes_max;
     }
 
-    /// True where `push` left something that the kernel has not seen.
+    /// True if `push` left something that the kernel has not seen.
     pub fn hasUnsubmitted(self: *const Ring) bool {
         const sq = &self.uring.sq;
         const seen = if (self.isPolled()) sq.tail.* else @atomicLoad(u32, sq.head, .monotonic);
         return sq.sqe_tail != seen or self.backlog.items.len > 0;
     }
 
-    /// True where a call of `submit` would bring completions although nothing is to be submitted.
+    /// True if a call of `submit` would bring completions although nothing is to be submitted.
     pub fn hasTaskWork(self: *const Ring) bool {
         const flags = @atomicLoad(u32, self.uring.sq.flags, .monotonic);
         return flags & (linux.IORING_SQ_TASKRUN | linux.IORING_SQ_CQ_OVERFLOW) != 0;
     }
 
-    /// True where `submit` must be called now and then although the kernel asks for nothing.
+    /// True if `submit` must be called now and then although the kernel asks for nothing.
     pub fn needsPolling(self: *const Ring) bool {
         return self.ops_to_poll > 0;
     }
@@ -268,7 +269,7 @@ pub const Ring = struct {
         return sqe;
     }
 
-    /// A stand-in's side: false where the queue is full.
+    /// A stand-in's side: false if the queue is full.
     pub fn postCompletion(self: *Ring, cqe: Cqe) bool {
         assert(self.stand_in != null);
         const cq = &self.uring.cq;
@@ -377,9 +378,9 @@ pub const Ring = struct {
         return self.enterKernel(until_ns);
     }
 
-    /// The kernel queues work and then notes it, which may be after a call has done the work already: the
-    /// note would stay, and `hasTaskWork` say so for ever. Taken away before a call, which does all that is
-    /// queued by then, it is right again.
+    /// The kernel queues work and then notes it, which may be after a call has done the work
+    /// already: the note would stay, and `hasTaskWork` would always say so. Taken away before a
+    /// call, which does all that is queued by then, it is right again.
     fn clearTaskrun(self: *Ring) bool {
         assert(self.stand_in == null);
         if (@atomicLoad(u32, self.uring.sq.flags, .monotonic) & linux.IORING_SQ_TASKRUN == 0) return false;
@@ -435,13 +436,13 @@ pub const Ring = struct {
             },
             else => |errno| std.debug.panic("spargio: io_uring_enter failed with {t}: {s}", .{ errno, fatal(errno) }),
         }
-        // Where anything was submitted, its number hides how a wait ended: by a signal or the time limit.
+        // If anything was submitted, its number hides how a wait ended: by a signal or the time limit.
         if (!self.isPolled() and rc < queued) self.submits_short += 1;
         if (wanted == 0 or self.ready()) return .completions;
         return if (clock.nowNs() >= deadline_ns.?) .timeout else .interrupted;
     }
 
-    /// Where a wait did not wait: so that being short of memory does not take the CPU as well.
+    /// If a wait did not wait: so that being short of memory does not take the CPU as well.
     pub fn pause() void {
         const ts = clock.toTimespec(limits.refused_pause_ns);
         _ = linux.nanosleep(&ts, null);

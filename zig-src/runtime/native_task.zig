@@ -61,7 +61,7 @@ pub const NativeTask = struct {
         .release = released,
     };
 
-    /// `runtime_handle` is pinned by the caller. `join`, where wanted, gets the handle, or 0 if there is
+    /// `runtime_handle` is pinned by the caller. `join`, if wanted, gets the handle, or 0 if there is
     /// none because the task was refused.
     pub fn spawn(
         runtime: *Runtime,
@@ -135,7 +135,7 @@ pub const NativeTask = struct {
             errors.yield => return .yield,
             else => {},
         }
-        // A positive status that means nothing is the task's mistake, told where it is joined.
+        // A positive status that means nothing is the task's mistake, told if it is joined.
         task.status = if (status > 0) @backingInt(errors.Code.invalid) else status;
         task.result = result;
         if (self.waits) |waits| waits.destroy();

@@ -1,7 +1,7 @@
 //! Many ranges of many files in one await. Each file is opened once; ranges that lie close to each
-//! other are one read, into the memory of each (readv): a gap between them goes to memory that nobody
-//! looks at. The coroutine is resumed once, with all of them. Between the operations no Python runs.
-//! On the shard of the task that awaits, attached to the interpreter.
+//! other are one read, into the memory of each (readv). The bytes of a gap between them go to
+//! memory that nobody reads. The coroutine is resumed once, with all of them. Between the
+//! operations no Python runs. On the shard of the task that awaits, attached to the interpreter.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -102,7 +102,7 @@ const ReadRanges = struct {
         return self.results.take();
     }
 
-    /// The next read of a file that is open, else the opening of the next one, where there is room.
+    /// The next read of a file that is open, else the opening of the next one, if there is room.
     pub fn begin(self: *ReadRanges, shard: *Shard, me: *PyTask, slot: *Slot) void {
         while (slot.op == null and self.progress.open()) {
             if (self.readable()) |index| {

@@ -20,7 +20,7 @@ suggest, and keeps a change only if it is shown to help without hurting p95, p99
 refusals or CPU. The program is module:workload (a coroutine function, or a spargio.workload.Load of
 one), or COMMAND, a server that reads its port from the environment's PORT or has {port} among its
 arguments. It is not changed: candidates reach it by the environment's SPARGIO_OPTIONS_FILE. Exit
-code 0: it came to its end; 1: the program failed; 3: refused, because no honest answer can be had
+code 0: it came to its end; 1: the program failed; 3: refused, because no honest answer is possible
 here; 130: Ctrl-C, go on with --resume."""
 _PERCENT = 100
 

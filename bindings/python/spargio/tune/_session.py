@@ -87,8 +87,8 @@ class Outcome:
 
 
 class Session:
-    """``Session(subject, lab, settings, journal_path).run()``. :exc:`Refused` if no honest answer
-    can be had. `tell` gets lines for people."""
+    """``Session(subject, lab, settings, journal_path).run()``. :exc:`Refused` if no honest
+    answer is possible. `tell` gets lines for people."""
 
     def __init__(
         self,

@@ -73,7 +73,12 @@ pub const NativeTask = struct {
         const target = try runtime.place(placement);
         const self = try gpa.create(NativeTask);
         self.* = .{
-            .task = .{ .vtable = &vtable, .kind = placement.kind, .preferred = target.id },
+            .task = .{
+                .vtable = &vtable,
+                .kind = placement.kind,
+                .preferred = target.id,
+                .tells_end = work.drop_fn != null or work.group != null,
+            },
             .work = work,
             .runtime = runtime_handle,
         };
@@ -135,6 +140,7 @@ pub const NativeTask = struct {
             errors.yield => return .yield,
             else => {},
         }
+        tsan.release(task); // For those that join it.
         // A positive status that means nothing is the task's mistake, told if it is joined.
         task.status = if (status > 0) @backingInt(errors.Code.invalid) else status;
         task.result = result;
@@ -176,6 +182,7 @@ pub const NativeTask = struct {
         self.retain();
         errdefer self.drop();
         self.self_handle = try selves.insert(self);
+        self.task.tells_end = true;
         return self.self_handle;
     }
 

@@ -406,7 +406,7 @@ pub const Shard = struct {
         assert(task.flying == 0 and task.ops == null);
         self.mailbox.forget(task);
         self.unlink(task);
-        if (task.vtable.finished) |finished| finished(task);
+        if (task.tells_end) task.vtable.finished.?(task);
         task.latch.publish(wake);
         task.vtable.release(task);
         // Sequentially consistent: counted first, then `closing` is looked at (see Scheduler.liveTasks).

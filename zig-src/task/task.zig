@@ -42,6 +42,8 @@ pub const Task = struct {
     /// Since when it waits for its poll, if the scheduler's latencies are recorded.
     queued_ns: u64 = 0,
     draining: bool = false,
+    /// `VTable.finished` is to be called.
+    tells_end: bool = false,
     /// Runs although the runtime closes, and is not cancelled by that, but when all are cancelled again:
     /// it cleans up after a task that is still counted when it is spawned.
     cleanup: bool = false,

@@ -39,10 +39,13 @@ const flags = [_]Flag{
     .{ .name = "scheduler_latency", .bit = options_module.flag_scheduler_latency, .set_when = true },
 };
 
+/// Null in a program with more rights than its caller: what is wrong with a file is said with its text.
+extern "c" fn secure_getenv(name: [*:0]const u8) ?[*:0]const u8;
+
 /// Sets what the file that the environment's SPARGIO_OPTIONS_FILE names has; nothing if it is not set.
 /// Null, or a sentence in `message` that names the file.
 pub fn fromEnvironment(options: *Options, message: []u8) ?[]const u8 {
-    const path = std.c.getenv("SPARGIO_OPTIONS_FILE") orelse return null;
+    const path = secure_getenv("SPARGIO_OPTIONS_FILE") orelse return null;
     return if (path[0] == 0) null else read(options, path, message);
 }
 

@@ -14,6 +14,8 @@ const gpa = @import("../base/memory.zig").gpa;
 const limits = @import("../base/limits.zig");
 const probe = @import("probe.zig");
 const Info = probe.Info;
+const stand_in = @import("stand_in.zig");
+pub const StandIn = stand_in.StandIn;
 const platform = @import("../base/platform.zig");
 const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
@@ -22,16 +24,6 @@ pub const Sqe = linux.io_uring_sqe;
 pub const Cqe = linux.io_uring_cqe;
 
 pub const Wake = enum { completions, timeout, interrupted };
-
-/// Does the kernel's part if io_uring is not available: it takes SQEs from the same queue and posts
-/// CQEs to the same other one, so that nothing above the ring knows the difference. Called on the
-/// ring's thread only.
-pub const StandIn = struct {
-    ctx: *anyopaque,
-    /// Takes what is queued, posts what is complete; with a deadline it waits for a completion.
-    enter: *const fn (ctx: *anyopaque, ring: *Ring, deadline_ns: ?u64) Wake,
-    destroy: *const fn (ctx: *anyopaque) void,
-};
 
 /// What decides about access to files, of a thread.
 const Identity = struct {
@@ -68,6 +60,10 @@ pub const Ring = struct {
     threads_left: u64 = 0,
     /// Operations under way that go on only when `submit` or `wait` is called; of a stand-in.
     ops_to_poll: u32 = 0,
+
+    pub const initStandIn = stand_in.makeRing;
+    pub const takeSubmission = stand_in.takeSubmission;
+    pub const postCompletion = stand_in.postCompletion;
 
     pub const InitError = error{NoRing};
 
@@ -106,53 +102,6 @@ pub const Ring = struct {
         }, .polls_as = if (params.flags & linux.IORING_SETUP_SQPOLL != 0) .ofThread() else null };
     }
 
-    /// Queues in our memory, for a stand-in. `descriptor` becomes the ring's.
-    pub fn initStandIn(entries: u32, descriptor: i32, stand_in: StandIn) error{OutOfMemory}!Ring {
-        const head_bytes = 64; // The four words of each queue.
-        const cq_entries = entries * 4;
-        const pages = try anonymous(head_bytes + cq_entries * @sizeOf(Cqe));
-        errdefer std.posix.munmap(pages);
-        const sqe_pages = try anonymous(entries * @sizeOf(Sqe));
-        const words: [*]u32 = @ptrCast(pages.ptr);
-        return .{
-            .uring = .{
-                .fd = descriptor,
-                .flags = 0,
-                .features = 0,
-                .sq = .{
-                    .head = &words[0],
-                    .tail = &words[1],
-                    .flags = &words[2],
-                    .dropped = &words[3],
-                    .mask = entries - 1,
-                    .array = &.{},
-                    .sqes = @as([*]Sqe, @ptrCast(sqe_pages.ptr))[0..entries],
-                    .mmap = pages,
-                    .mmap_sqes = sqe_pages,
-                },
-                .cq = .{
-                    .head = &words[4],
-                    .tail = &words[5],
-                    .overflow = &words[6],
-                    .mask = cq_entries - 1,
-                    .cqes = @as([*]Cqe, @ptrCast(@alignCast(pages.ptr + head_bytes)))[0..cq_entries],
-                },
-            },
-            .stand_in = stand_in,
-        };
-    }
-
-    fn anonymous(bytes: usize) error{OutOfMemory}![]align(std.heap.page_size_min) u8 {
-        return std.posix.mmap(
-            null,
-            bytes,
-            .{ .READ = true, .WRITE = true },
-            .{ .TYPE = .PRIVATE, .ANONYMOUS = true },
-            -1,
-            0,
-        ) catch error.OutOfMemory;
-    }
-
     /// The best that the kernel has, but for what the options ask.
     fn setupFlags(options: *const Options, info: *const Info) u32 {
         const deferred: u32 = linux.IORING_SETUP_DEFER_TASKRUN;
@@ -186,7 +135,7 @@ pub const Ring = struct {
     pub fn deinit(self: *Ring) void {
         self.backlog.deinit(gpa); // What is left there nobody waits for.
         self.backlog = .empty;
-        if (self.stand_in) |stand_in| stand_in.destroy(stand_in.ctx);
+        if (self.stand_in) |one| one.destroy(one.ctx);
         self.uring.deinit();
     }
 
@@ -256,28 +205,6 @@ pub const Ring = struct {
     /// True if `submit` must be called now and then although the kernel asks for nothing.
     pub fn needsPolling(self: *const Ring) bool {
         return self.ops_to_poll > 0;
-    }
-
-    /// A stand-in's side: the next SQE, if there is one.
-    pub fn takeSubmission(self: *Ring) ?Sqe {
-        assert(self.stand_in != null);
-        const sq = &self.uring.sq;
-        const head = sq.head.*;
-        if (head == sq.tail.*) return null;
-        const sqe = sq.sqes[head & sq.mask];
-        sq.head.* = head +% 1;
-        return sqe;
-    }
-
-    /// A stand-in's side: false if the queue is full.
-    pub fn postCompletion(self: *Ring, cqe: Cqe) bool {
-        assert(self.stand_in != null);
-        const cq = &self.uring.cq;
-        const tail = cq.tail.*;
-        if (tail -% cq.head.* > cq.mask) return false;
-        cq.cqes[tail & cq.mask] = cqe;
-        @atomicStore(u32, cq.tail, tail +% 1, .release);
-        return true;
     }
 
     pub fn hasOverflow(self: *const Ring) bool {
@@ -374,7 +301,7 @@ pub const Ring = struct {
         }
         // What did not fit goes with the next call, and nobody sleeps before that.
         const until_ns = if (self.backlog.items.len > 0) null else deadline_ns;
-        if (self.stand_in) |stand_in| return stand_in.enter(stand_in.ctx, self, until_ns);
+        if (self.stand_in) |one| return one.enter(one.ctx, self, until_ns);
         return self.enterKernel(until_ns);
     }
 

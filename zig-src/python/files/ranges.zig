@@ -7,6 +7,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
+const errors = @import("../../base/errors.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
 const gpa = @import("../../base/memory.zig").gpa;
@@ -179,7 +180,7 @@ const ReadRanges = struct {
 
     /// An operation of the slot has ended.
     pub fn advance(self: *ReadRanges, shard: *Shard, me: *PyTask, slot: *Slot, result: i32) void {
-        const errno: linux.E = if (result < 0) @fromBackingInt(@intCast(-result)) else .SUCCESS;
+        const errno: linux.E = if (result < 0) errors.ofResult(result) else .SUCCESS;
         if (slot.opening) {
             slot.opening = false;
             if (errno != .SUCCESS) return self.giveUp(shard, slot.file, errno);

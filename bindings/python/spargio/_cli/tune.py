@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--comparisons", type=int, default=20, metavar="N", help="at most (default: %(default)s)")
     add("--options", type=Path, metavar="FILE", help="options of the baseline")
     add("--journal", type=Path, default=Path("spargio-tune.journal"), metavar="FILE")
+    add("--wait", type=float, default=0.0, metavar="S", help="wait so long for a quiet machine")
     add("--resume", action="store_true", help="go on where the journal ends")
     add("--seed", type=int, default=1, metavar="N")
     add("--out", type=Path, metavar="FILE", help="write what is kept as an options file")
@@ -65,6 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         subject, settings = _subject(arguments), _settings(arguments)
         with tempfile.TemporaryDirectory(prefix="spargio-tune-") as folder:
             return _run(arguments, subject, settings, Path(folder))
+    except KeyboardInterrupt:
+        print(f"spargio tune: --resume --journal {arguments.journal} goes on", file=sys.stderr)
+        raise
     except tune.Refused as error:
         print(f"spargio tune: refused: {error}", file=sys.stderr)
         return REFUSED
@@ -95,10 +99,7 @@ def _run(
         tell=(lambda line: None) if arguments.quiet else _tell,
     )
     try:
-        outcome = session.run()
-    except KeyboardInterrupt:
-        print(f"spargio tune: --resume --journal {arguments.journal} goes on", file=sys.stderr)
-        raise
+        outcome = session.run(arguments.wait)
     finally:
         session.close()
     _show(arguments, outcome)

@@ -239,13 +239,13 @@ async def stream(
                 result: Any
                 # The steps here are what a small file costs. Mostly all of a chunk is there.
                 if ordered and not slow and len(chunk.done) == len(keys):
-                    for place in range(chunk.given, len(keys)):
-                        result = results[place]
-                        results[place] = taken
+                    for index in range(chunk.given, len(keys)):
+                        result = results[index]
+                        results[index] = taken
                         room += 1
                         if room >= size:
                             room = fill(room)
-                        yield keys[place], result
+                        yield keys[index], result
                     chunk.given = len(keys)
                     moved = True
                 while (given := chunk.given) < len(keys):

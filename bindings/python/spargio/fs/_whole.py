@@ -47,7 +47,7 @@ def no_path(name: str, given: object) -> None:
         raise TypeError(wrong(name, "an iterable of them, such as a list", given))
 
 
-def _named(path: P) -> tuple[P, bytes]:
+def _named(path: Any) -> tuple[Any, bytes]:
     """With its name for the kernel; the usual case without a call."""
     if type(path) is str and b"\0" not in (name := path.encode(ENCODING, ERRORS)):
         return path, name

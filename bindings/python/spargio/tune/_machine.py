@@ -86,7 +86,7 @@ def check_same(before: dict[str, Any], after: dict[str, Any]) -> None:
         raise Refused(f"the machine's settings changed between runs: {'; '.join(found)}")
 
 
-def check_quiet(measure: Callable[[float], Usage], seconds: float = 5.0) -> Usage:
+def check_quiet(measure: Callable[[float], Usage], seconds: float) -> Usage:
     """:exc:`Refused` if others use more than a tenth of the machine, or the host takes more than a
     fiftieth, while none of our processes runs."""
     usage = measure(seconds)

@@ -534,7 +534,7 @@ int32_t spargio_process_start(const spargio_process_options *options, int32_t *p
 
 /**
  * Operation: waits for the end of a child, and reaps it. The result is its status for WIFEXITED,
- * WEXITSTATUS, WIFSIGNALED and WTERMSIG of wait(2). -ECHILD: it is no child of ours any more.
+ * WEXITSTATUS, WIFSIGNALED and WTERMSIG of wait(2). -ECHILD: it is not our child any more.
  * Several may wait; one gets the status. IORING_OP_POLL_ADD, 5.3 (pidfd). Since 0.4.
  */
 int32_t spargio_process_wait(int32_t pidfd, spargio_op *op);
@@ -824,7 +824,7 @@ int32_t spargio_poll(int32_t fd, uint32_t events, spargio_op *op);
  * Semaphores, channels and groups, for tasks of any shards and runtimes of the process, and for
  * threads. The waits are operations: time limits, spargio_wait_any and callbacks work with them, and
  * one that is cancelled took nothing. A result that nobody takes because the task ended goes back:
- * permits, and the value of a channel. Handles are closed once; who waits then gets -EPIPE.
+ * permits, and the value of a channel. Handles are closed once; those that wait then get -EPIPE.
  */
 
 typedef uint64_t spargio_semaphore;

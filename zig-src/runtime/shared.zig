@@ -1,5 +1,5 @@
 //! What tasks of C share and wait for: semaphores, channels, groups. Each is an exchange with a count of
-//! those that need its memory; who waits in it is an operation, which ends when it was served. Any thread.
+//! those that need its memory; an operation waits in it, and ends when it was served. Any thread.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -96,7 +96,7 @@ pub const Shared = struct {
         gpa.destroy(self);
     }
 
-    /// The handle is gone: who waits is told, and what nobody will have is dropped.
+    /// The handle is gone: waiters are told, and what nobody will have is dropped.
     pub fn handleClosed(self: *Shared) void {
         const left = self.exchange.breakOff();
         for (0..left.count) |i| self.dropValue(left.ring[(left.head + i) % left.ring.len]);

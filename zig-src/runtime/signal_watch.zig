@@ -24,7 +24,7 @@ pub const Watch = struct {
     left: [most]u32 = @splat(0),
     count: usize = 0,
 
-    /// -errno where there is no descriptor.
+    /// `errno` is set if there is no descriptor.
     pub fn create(given: []const i32, errno: *i32) errors.Error!*Watch {
         const rc = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
         errno.* = @backingInt(linux.errno(rc));

@@ -88,7 +88,10 @@ pub const Shared = struct {
 
     pub fn drop(self: *Shared) void {
         // Acquire-release: the last one sees all that the others wrote.
-        if (self.refs.fetchSub(1, .acq_rel) == 1) self.destroy(self);
+        tsan.release(self);
+        if (self.refs.fetchSub(1, .acq_rel) != 1) return;
+        tsan.acquire(self);
+        self.destroy(self);
     }
 
     fn destroyPlain(self: *Shared) void {
@@ -183,7 +186,10 @@ pub const Waiter = struct {
 
     pub fn release(self: *Waiter) void {
         // Acquire-release: the last one sees all that the others wrote.
-        if (self.refs.fetchSub(1, .acq_rel) == 1) gpa.destroy(self);
+        tsan.release(self);
+        if (self.refs.fetchSub(1, .acq_rel) != 1) return;
+        tsan.acquire(self);
+        gpa.destroy(self);
     }
 
     fn cancel(source: *Source, op: *Op) void {

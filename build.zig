@@ -1,6 +1,6 @@
 //! Builds libspargio (shared and static), the library of the Python package, and the unit tests.
 //!
-//!     zig build install --prefix DIR      libspargio.{so,a}, spargio.h, spargio.pc
+//!     zig build install --prefix DIR      libspargio.{so,a}, headers, files of pkg-config and CMake
 //!     zig build static --prefix DIR       lib/libspargio.a alone
 //!     zig build python --prefix DIR       lib/libspargio_python.so, which the wheel ships
 //!     zig build test | check              unit tests | compile only
@@ -58,13 +58,7 @@ pub fn build(b: *std.Build) void {
 
     b.installArtifact(shared);
     b.getInstallStep().dependOn(&static.step);
-    for ([_][]const u8{ "spargio.h", "spargio_await.h", "spargio_counters.h" }) |name| b.getInstallStep().dependOn(
-        &b.addInstallHeaderFile(b.path(b.fmt("include/{s}", .{name})), name).step,
-    );
-    const pkg_config = b.addWriteFiles().add("spargio.pc", pkg_config_text);
-    b.getInstallStep().dependOn(
-        &b.addInstallLibFile(pkg_config, "pkgconfig/spargio.pc").step,
-    );
+    addDevelopment(b);
 
     const static_step = b.step("static", "Install the static library alone");
     static_step.dependOn(&static.step);
@@ -187,6 +181,8 @@ fn addPython(b: *std.Build, settings: Settings) *std.Build.Step.Compile {
 fn linked(library: *std.Build.Step.Compile, settings: Settings) *std.Build.Step.Compile {
     if (settings.optimize == .fast and !settings.sanitize_thread) library.bundle_compiler_rt = false;
     library.link_z_defs = true;
+    // Debuggers and profilers know a stripped library by it.
+    library.build_id = .sha1;
     return library;
 }
 
@@ -205,20 +201,26 @@ fn addArchive(b: *std.Build, root: []const u8, name: []const u8, settings: Setti
     return b.addInstallLibFile(made, file);
 }
 
-/// Relative to the file itself, because --prefix is not known while this script runs; the
-/// installed tree can be moved as well.
-const pkg_config_text =
-    \\prefix=${pcfiledir}/../..
-    \\libdir=${prefix}/lib
-    \\includedir=${prefix}/include
-    \\
-    \\Name: spargio
-    \\Description: Work-stealing async runtime for Linux on io_uring
-    \\Version:
-++ " " ++ manifest.version ++
-    \\
-    \\Cflags: -I${includedir}
-    \\Libs: -L${libdir} -lspargio
-    \\Libs.private: -pthread
-    \\
-;
+/// What programs are built with: headers, and the files of pkg-config and CMake, which find everything
+/// relative to themselves, because --prefix is not known here; the installed tree can be moved as well.
+fn addDevelopment(b: *std.Build) void {
+    const install = b.getInstallStep();
+    for ([_][]const u8{ "spargio.h", "spargio_await.h", "spargio_counters.h", "spargio.hpp" }) |name| {
+        install.dependOn(&b.addInstallHeaderFile(b.path(b.fmt("include/{s}", .{name})), name).step);
+    }
+    install.dependOn(&b.addInstallDirectory(.{
+        .source_dir = b.path("include/spargio"),
+        .install_dir = .header,
+        .install_subdir = "spargio",
+    }).step);
+    const texts = b.addWriteFiles();
+    for ([_]struct { []const u8, []const u8 }{
+        .{ @embedFile("packaging/spargio.pc.in"), "pkgconfig/spargio.pc" },
+        .{ @embedFile("packaging/spargioConfig.cmake"), "cmake/spargio/spargioConfig.cmake" },
+        .{ @embedFile("packaging/spargioConfigVersion.cmake.in"), "cmake/spargio/spargioConfigVersion.cmake" },
+    }) |entry| {
+        const template, const path = entry;
+        const text = std.mem.replaceOwned(u8, b.allocator, template, "@VERSION@", manifest.version) catch @panic("OOM");
+        install.dependOn(&b.addInstallLibFile(texts.add(path, text), path).step);
+    }
+}

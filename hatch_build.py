@@ -8,6 +8,7 @@ Zig sources, build it again there without pip:
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -20,8 +21,15 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARY = "libspargio_python.so"
-# The glibc that build.zig targets by default on these machines.
-MACHINES = {"x86_64": "manylinux_2_17_x86_64", "aarch64": "manylinux_2_17_aarch64"}
+# What a wheel can be built for. With glibc: the oldest one that build.zig asks for.
+TARGETS = {
+    "x86_64-linux-gnu": "manylinux_2_17_x86_64",
+    "aarch64-linux-gnu": "manylinux_2_17_aarch64",
+    "x86_64-linux-musl": "musllinux_1_2_x86_64",
+    "aarch64-linux-musl": "musllinux_1_2_aarch64",
+}
+TARGET = "SPARGIO_WHEEL_TARGET"
+"""In the environment: one of these, for a wheel of another machine (tools/release.py)."""
 
 
 class SpargioBuildHook(BuildHookInterface[Any]):
@@ -30,7 +38,8 @@ class SpargioBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it writes a wheel; `version` is "standard" or "editable"."""
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{platform_tag()}"
+        self._target = target()
+        build_data["tag"] = f"py3-none-{TARGETS[self._target]}"
         if version == "editable":
             self._compile(Path(self.root, "bindings/python/spargio/_lib", LIBRARY))
             return
@@ -39,6 +48,12 @@ class SpargioBuildHook(BuildHookInterface[Any]):
         library = Path(self._folder.name, LIBRARY)
         self._compile(library)
         build_data["force_include"][str(library)] = f"spargio/_lib/{LIBRARY}"
+        # For C extensions: `python -m spargio.config` says where they are.
+        for header in [
+            *Path(self.root, "include").glob("*.h*"),
+            Path(self.root, "include/spargio"),
+        ]:
+            build_data["force_include"][str(header)] = f"spargio/_include/{header.name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         if version != "editable":
@@ -46,7 +61,7 @@ class SpargioBuildHook(BuildHookInterface[Any]):
 
     def _compile(self, library: Path) -> None:
         """pip shows what this says with -v only, at once or when the build has failed."""
-        command = [sys.executable, "tools/build_library.py", str(library)]
+        command = [sys.executable, "tools/build_library.py", str(library), self._target]
         self.app.display_info(
             "spargio: compiling the library with Zig, some 20 s if nothing is cached"
         )
@@ -68,15 +83,19 @@ class SpargioBuildHook(BuildHookInterface[Any]):
         self.app.display_info(f"spargio: {size} KiB after {time.monotonic() - began:.0f} s")
 
 
-def platform_tag() -> str:
+def target() -> str:
+    asked = os.environ.get(TARGET)
+    if asked is not None:
+        if asked not in TARGETS:
+            abort(f"{TARGET} must be one of {', '.join(TARGETS)}, got {asked}")
+        return asked
     if sys.platform != "linux":
         abort(f"spargio needs Linux (io_uring); this is {sys.platform}")
-    if "musl" in (sysconfig.get_config_var("HOST_GNU_TYPE") or ""):
-        abort("spargio's wheel is for glibc; this Python is built with musl")
-    machine = platform.machine()
-    if machine not in MACHINES or sys.maxsize < 2**32:
-        abort(f"spargio is built for 64-bit {' and '.join(MACHINES)}; this is {machine}")
-    return MACHINES[machine]
+    musl = "musl" in (sysconfig.get_config_var("HOST_GNU_TYPE") or "")
+    found = f"{platform.machine()}-linux-{'musl' if musl else 'gnu'}"
+    if found not in TARGETS or sys.maxsize < 2**32:
+        abort(f"spargio is built for 64-bit x86_64 and aarch64; this is {platform.machine()}")
+    return found
 
 
 def abort(message: str) -> None:

@@ -94,6 +94,7 @@ def test_wheel_has_the_package_and_the_library_and_nothing_else(wheel: Path) -> 
         for name in names
         if not name.startswith(f"spargio-{VERSION}.dist-info/")
         and not (name.startswith("spargio/") and name.endswith((".py", "/py.typed")))
+        and not (name.startswith("spargio/_include/") and name.endswith((".h", ".hpp")))
         and name not in (LIBRARY, "pytest_spargio.py")
     ]
     assert not strange
@@ -251,7 +252,9 @@ def test_install_gives_library_header_and_pkg_config(prefix: Path) -> None:
     assert shared.resolve() == prefix / f"lib/libspargio.so.{VERSION}"
     assert (prefix / "lib/libspargio.a").is_file()
     header = prefix / "include/spargio.h"
-    assert header.read_bytes() == (ROOT / "include/spargio.h").read_bytes()
+    for source in (ROOT / "include").rglob("*.h*"):
+        copy = header.parent / source.relative_to(ROOT / "include")
+        assert copy.read_bytes() == source.read_bytes()
     assert pkg_config(prefix, "--modversion", "spargio") == [VERSION]
     (folder,) = pkg_config(prefix, "--variable=includedir", "spargio")
     assert Path(folder).resolve() == header.parent
@@ -278,18 +281,55 @@ def test_the_commands_of_the_page_give_a_program_that_starts(prefix: Path, tmp_p
     assert run("sh", "-ec", script, cwd=tmp_path).strip() == VERSION
 
 
-def test_cmake(prefix: Path, tmp_path: Path) -> None:
+CMAKE_HEAD = (
+    "cmake_minimum_required(VERSION 3.13)\nproject(p C)\nadd_executable(program program.c)\n"
+)
+
+
+def build_by_cmake(folder: Path, lines: str, **environment: str | Path) -> str:
+    """What the program says."""
     if shutil.which("cmake") is None:
         pytest.skip("no cmake on this machine")
-    text = (ROOT / "docs/abi.md").read_text()
-    (lines,) = re.findall(r"```cmake\n(.*?)```", text, re.DOTALL)
-    head = "cmake_minimum_required(VERSION 3.10)\nproject(p C)\nadd_executable(program program.c)\n"
-    (tmp_path / "CMakeLists.txt").write_text(head + lines)
+    (folder / "CMakeLists.txt").write_text(CMAKE_HEAD + lines)
+    (folder / "program.c").write_text(HELLO)
+    run("cmake", "-S", folder, "-B", folder / "made", **environment)
+    run("cmake", "--build", folder / "made", **environment)
+    return run(folder / "made/program").strip()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_cmake_as_the_page_says(number: int, prefix: Path, tmp_path: Path) -> None:
+    """By find_package(spargio), and by pkg-config."""
+    blocks = re.findall(r"```cmake\n(.*?)```", (ROOT / "docs/abi.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    found = {"PKG_CONFIG_PATH": prefix / "lib/pkgconfig", "CMAKE_PREFIX_PATH": prefix}
+    assert build_by_cmake(tmp_path, blocks[number], **found) == VERSION
+
+
+@pytest.mark.parametrize("target", ["spargio::static", "spargio::shared"])
+def test_cmake_targets(target: str, prefix: Path, tmp_path: Path) -> None:
+    """Also after the installed tree was moved."""
+    moved = tmp_path / "elsewhere/deeper"
+    shutil.copytree(prefix, moved, symlinks=True)
+    lines = f"find_package(spargio 0.2 CONFIG REQUIRED)\ntarget_link_libraries(program {target})\n"
+    assert build_by_cmake(tmp_path, lines, CMAKE_PREFIX_PATH=moved) == VERSION
+    needed = run("readelf", "-d", tmp_path / "made/program")
+    assert ("libspargio.so.0" in needed) == (target == "spargio::shared")
+
+
+@pytest.mark.parametrize("version", ["99.0", "1.0"])
+def test_cmake_refuses_versions_it_is_not(version: str, prefix: Path, tmp_path: Path) -> None:
+    if shutil.which("cmake") is None:
+        pytest.skip("no cmake on this machine")
+    lines = f"find_package(spargio {version} CONFIG QUIET)\n"
+    lines += 'if(spargio_FOUND)\nmessage(FATAL_ERROR "found")\nendif()\n'
+    (tmp_path / "CMakeLists.txt").write_text(CMAKE_HEAD + lines)
     (tmp_path / "program.c").write_text(HELLO)
-    found = {"PKG_CONFIG_PATH": prefix / "lib/pkgconfig"}
-    run("cmake", "-S", tmp_path, "-B", tmp_path / "made", **found)
-    run("cmake", "--build", tmp_path / "made", **found)
-    assert run(tmp_path / "made/program").strip() == VERSION
+    run("cmake", "-S", tmp_path, "-B", tmp_path / "made", CMAKE_PREFIX_PATH=prefix)
+
+
+def test_shared_libraries_have_a_build_id(prefix: Path) -> None:
+    assert re.search(r"Build ID: [0-9a-f]{40}", run("readelf", "-n", prefix / "lib/libspargio.so"))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Compiles the library by single calls of Zig's compiler.
 
     python tools/build_library.py            # bindings/python/spargio/_lib/libspargio_python.so
-    python tools/build_library.py FILE
+    python tools/build_library.py FILE [TARGET]      # such as aarch64-linux-musl
 
 The file is the one that `zig build python` makes, bit for bit (tests/test_packaging.py). With no
 cache this takes a ninth of the CPU time: `zig build` compiles its own build program first, fast.
@@ -25,13 +25,14 @@ MACHINES = ("x86_64", "aarch64")
 ZIG = (sys.executable, "-m", "ziglang")
 
 
-def build(output: Path = IN_TREE) -> None:
-    """The library of the Python package. Replaces the file in one step: a process may have the old
-    one mapped. Raises CalledProcessError; the compiler's words are on stderr."""
+def build(output: Path = IN_TREE, target: str = "") -> None:
+    """The library of the Python package, for this machine or for `target`. Replaces the file in one
+    step: a process may have the old one mapped. Raises CalledProcessError; the compiler's words are
+    on stderr."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".build-") as folder:
         made = Path(folder, output.name)
-        shared(made, "root_python", "spargio_python")
+        shared(made, "root_python", "spargio_python", target=target)
         os.replace(made, output)
 
 
@@ -48,13 +49,19 @@ def install_c(prefix: Path, optimize: str, *, checking_allocator: bool = False) 
 
 
 def shared(
-    output: Path, root: str, name: str, *more: str, optimize: str = "fast", **options: bool
+    output: Path,
+    root: str,
+    name: str,
+    *more: str,
+    optimize: str = "fast",
+    target: str = "",
+    **options: bool,
 ) -> None:
     """The flags of addShared and addPython in build.zig."""
     alone = ["-fno-compiler-rt"] if optimize == "fast" else []
     script = f"{ROOT}/include/{name}.map"
-    link = ["-dynamic", *alone, "-z", "defs", "--version-script", script, *more]
-    flags = [*module(root, optimize, **options), *link]
+    link = ["-dynamic", *alone, "-z", "defs", "--build-id=sha1", "--version-script", script, *more]
+    flags = [*module(root, optimize, target=target, **options), *link]
     run("build-lib", *flags, "--name", name, f"-femit-bin={output}")
 
 
@@ -67,13 +74,16 @@ def archive(output: Path, *, optimize: str = "fast", **options: bool) -> None:
         run("ar", "rcsD", str(output), str(member))
 
 
-def module(root: str, optimize: str, *more: str, checking_allocator: bool = False) -> list[str]:
+def module(
+    root: str, optimize: str, *more: str, target: str = "", checking_allocator: bool = False
+) -> list[str]:
     """The flags of addModule in build.zig, in its order: those before -M are the module's."""
-    target = []
-    if platform.machine() in MACHINES:
-        target = ["-target", f"{platform.machine()}-linux-gnu.2.17", "-mcpu", "baseline"]
+    if not target and platform.machine() in MACHINES:
+        target = f"{platform.machine()}-linux-gnu"
+    old_glibc = target + ".2.17" if target.endswith("-gnu") else target
+    aimed = ["-target", old_glibc, "-mcpu", "baseline"] if target else []
     return [
-        *("-fstrip", *more, "-fno-sanitize-thread", "-fno-fuzz", "-fPIC", f"-O{optimize}", *target),
+        *("-fstrip", *more, "-fno-sanitize-thread", "-fno-fuzz", "-fPIC", f"-O{optimize}", *aimed),
         *("--dep", "build_options", f"-Mroot={ROOT}/zig-src/{root}.zig"),
         *(f"-Mbuild_options={options_file(checking_allocator)}", "-lc"),
     ]
@@ -103,6 +113,6 @@ def run(*arguments: str) -> None:
 
 if __name__ == "__main__":
     try:
-        build(*(Path(word).resolve() for word in sys.argv[1:2]))
+        build(*(Path(word).resolve() for word in sys.argv[1:2]), *sys.argv[2:3])
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)

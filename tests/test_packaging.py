@@ -273,8 +273,8 @@ def test_c_program_runs(linking: str, prefix: Path, tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_page_give_a_program_that_starts(prefix: Path, tmp_path: Path) -> None:
-    """docs/abi.md, word for word but for the folder."""
-    text = (ROOT / "docs/abi.md").read_text()
+    """docs/c/linking.md, word for word but for the folder."""
+    text = (ROOT / "docs/c/linking.md").read_text()
     export, compile_ = re.findall(r"^(?:export|cc) .*$", text, re.MULTILINE)
     (tmp_path / "program.c").write_text(HELLO)
     script = f"{export}\n{compile_}\n./a.out".replace("DIR", str(prefix))
@@ -300,7 +300,7 @@ def build_by_cmake(folder: Path, lines: str, **environment: str | Path) -> str:
 @pytest.mark.parametrize("number", [0, 1])
 def test_cmake_as_the_page_says(number: int, prefix: Path, tmp_path: Path) -> None:
     """By find_package(spargio), and by pkg-config."""
-    blocks = re.findall(r"```cmake\n(.*?)```", (ROOT / "docs/abi.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```cmake\n(.*?)```", (ROOT / "docs/c/linking.md").read_text(), re.DOTALL)
     assert len(blocks) == 2
     found = {"PKG_CONFIG_PATH": prefix / "lib/pkgconfig", "CMAKE_PREFIX_PATH": prefix}
     assert build_by_cmake(tmp_path, blocks[number], **found) == VERSION

@@ -75,7 +75,7 @@ public:
 
     /** `co_await`: closes it and reports the kernel's error. The destructor does so without a report. */
     auto close() {
-        return operate<void, cancellable::no>(
+        return operate<void, ended_by::nothing>(
             [fd = release()](spargio_op *op) { return spargio_close(fd, op); });
     }
 

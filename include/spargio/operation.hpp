@@ -44,7 +44,8 @@ template <class T> T adopt(int32_t value) {
 
 } // namespace detail
 
-enum class cancellable : bool { no, yes };
+/** What ends an operation early. */
+enum class ended_by { limit, cancellation, nothing };
 
 /**
  * One operation of the C interface, started when it is awaited: `co_await` returns result<T>. Memory
@@ -56,12 +57,13 @@ enum class cancellable : bool { no, yes };
  * `co_await op<void>([&](spargio_op *op) { return spargio_mkdir(path, 0755, op); })`. If it has a member
  * `finish`, that makes the result from the number: the kernel's, or a negative SPARGIO_E_*.
  */
-template <class T, class Start, cancellable Cancellable = cancellable::yes> class [[nodiscard]] operation {
+template <class T, class Start, ended_by By = ended_by::limit> class [[nodiscard]] operation {
 public:
     explicit operation(Start start) : start_(std::move(start)) {}
 
     /** It is cancelled when it has taken so long, and its error is then errc::timeout. */
     template <class Rep, class Period>
+        requires(By == ended_by::limit)
     operation within(std::chrono::duration<Rep, Period> limit) && {
         limit_ns_ = detail::nanoseconds(limit);
         return std::move(*this);
@@ -70,7 +72,7 @@ public:
     bool await_ready() const noexcept { return false; }
 
     template <class Promise> bool await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
-        if (Cancellable == cancellable::yes && stop_requested()) value_ = SPARGIO_E_CANCELLED;
+        if (By != ended_by::nothing && stop_requested()) value_ = SPARGIO_E_CANCELLED;
         else value_ = start_(&op_);
         if (value_ != SPARGIO_OK) return false;
         if (limit_ns_ != SPARGIO_FOREVER) limit();
@@ -122,8 +124,8 @@ struct yielding {
 };
 
 /** operation<T> of a lambda. */
-template <class T, cancellable Cancellable = cancellable::yes, class Start> auto operate(Start start) {
-    return operation<T, Start, Cancellable>(std::move(start));
+template <class T, ended_by By = ended_by::limit, class Start> auto operate(Start start) {
+    return operation<T, Start, By>(std::move(start));
 }
 
 } // namespace detail
@@ -134,13 +136,14 @@ template <class T, class Start> auto op(Start start) { return detail::operate<T>
 /** Sleeps, late by at most 1/16 of the time and 0.26 ms. */
 template <class Rep, class Period> auto sleep_for(std::chrono::duration<Rep, Period> duration) {
     uint64_t ns = detail::nanoseconds(duration);
-    return detail::operate<void>([ns](spargio_op *op) { return spargio_sleep(ns, op); });
+    return detail::operate<void, ended_by::cancellation>(
+        [ns](spargio_op *op) { return spargio_sleep(ns, op); });
 }
 
 /** Sleeps until then on the steady clock, which is CLOCK_MONOTONIC. */
 template <class Duration>
 auto sleep_until(std::chrono::time_point<std::chrono::steady_clock, Duration> when) {
-    return detail::operate<void>([when](spargio_op *op) {
+    return detail::operate<void, ended_by::cancellation>([when](spargio_op *op) {
         return spargio_sleep(detail::nanoseconds(when - std::chrono::steady_clock::now()), op);
     });
 }
@@ -148,8 +151,8 @@ auto sleep_until(std::chrono::time_point<std::chrono::steady_clock, Duration> wh
 /** `co_await yield_now();` lets the other tasks run that are ready now. */
 inline auto yield_now() noexcept { return detail::yielding{}; }
 
-/** `co_await poll(fd, POLLIN)`: the events that are ready, for descriptors of other libraries. */
-inline auto poll(int fd, uint32_t events) {
+/** `co_await poll_events(fd, POLLIN)`: the events that are ready, for descriptors of other libraries. */
+inline auto poll_events(int fd, uint32_t events) {
     return detail::operate<uint32_t>([=](spargio_op *op) { return spargio_poll(fd, events, op); });
 }
 

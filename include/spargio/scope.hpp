@@ -296,8 +296,8 @@ task<detail::flat_t<T>> timeout(std::chrono::duration<Rep, Period> limit, task<T
 }
 
 /** The same for a single operation, without a task of its own. */
-template <class Rep, class Period, class T, class Start, cancellable Cancellable>
-auto timeout(std::chrono::duration<Rep, Period> limit, operation<T, Start, Cancellable> one) {
+template <class Rep, class Period, class T, class Start>
+auto timeout(std::chrono::duration<Rep, Period> limit, operation<T, Start> one) {
     return std::move(one).within(limit);
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
-NAMES = ("tasks", "scopes", "io", "channels")
+NAMES = ("tasks", "scopes", "io", "channels", "trees")
 STRICT = ("-Wall", "-Wextra", "-Wshadow", "-Werror", "-pedantic")
 # The second compiler is the newest clang of the machine, or one of those that Debian names.
 CLANGS = ("clang++", "clang++-19", "clang++-16")

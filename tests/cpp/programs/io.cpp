@@ -66,7 +66,7 @@ task<> errors_and_limits() {
     CHECK((co_await stream.recv(buffer).within(2ms)).error() == std::errc::timed_out);
     CHECK(unwrap(co_await peer.send("late")) == 4);
     CHECK(unwrap(co_await stream.recv(buffer).within(1h)) == 4);
-    CHECK(unwrap(co_await spargio::poll(stream.native_handle(), POLLOUT)) & POLLOUT);
+    CHECK(unwrap(co_await poll_events(stream.native_handle(), POLLOUT)) & POLLOUT);
     CHECK((co_await tcp_stream().recv(buffer)).error() == std::errc::bad_file_descriptor);
     CHECK((co_await tcp_stream::connect("nowhere", 1)).error() == errc::invalid);
     CHECK(tcp_listener::listen("127.0.0.1", port).error() == std::errc::address_in_use);

@@ -194,7 +194,11 @@ fn at(reads: bool, fd: i32, pieces: usize, count: usize, offset: u64, flags: u32
     // The kernel takes the offset in two words; a 64-bit one looks at the first alone.
     const high: usize = if (@sizeOf(usize) == 8) 0 else @intCast(offset >> 32);
     const low: usize = @truncate(offset);
-    return linux.syscall6(if (reads) .preadv2 else .pwritev2, word(fd), pieces, count, low, high, flags);
+    const rc = linux.syscall6(if (reads) .preadv2 else .pwritev2, word(fd), pieces, count, low, high, flags);
+    if (flags != 0 or linux.errno(rc) != .NOSYS) return rc;
+    // Linux before 4.6, and qemu-user. What asks for no flag has calls without them.
+    if (offset == std.math.maxInt(u64)) return linux.syscall3(if (reads) .readv else .writev, word(fd), pieces, count);
+    return linux.syscall5(if (reads) .preadv else .pwritev, word(fd), pieces, count, low, high);
 }
 
 fn word(fd: i32) usize {

@@ -2,6 +2,7 @@
 //! generation it was made in and refuses to work in another.
 
 const std = @import("std");
+const weak = @import("weak.zig");
 const signal_mask = @import("signal_mask.zig");
 const Lock = @import("sync.zig").Lock;
 
@@ -35,17 +36,12 @@ pub fn registerAtfork(in_child: *const fn () void) void {
 /// fork handlers back, and threads may still run in it. Weak, because only a program that has dlopen can
 /// unload anything; a static one has not.
 fn keepLoaded() void {
-    const dladdr = linked(DlAddr, &@extern(?*const DlAddr, .{ .name = "dladdr", .linkage = .weak })) orelse return;
-    const dlopen = linked(DlOpen, &@extern(?*const DlOpen, .{ .name = "dlopen", .linkage = .weak })) orelse return;
+    const dladdr = weak.function(DlAddr, "dladdr") orelse return;
+    const dlopen = weak.function(DlOpen, "dlopen") orelse return;
     var info: DlInfo = undefined;
     if (dladdr(&watching, &info) == 0) return;
     // Null for the program itself, which stays anyway. The reference is never given back.
     _ = dlopen(info.fname, .{ .LAZY = true, .NOLOAD = true, .NODELETE = true });
-}
-
-/// Read at run time: the compiler takes the address of a weak function for one that is never null.
-fn linked(comptime Function: type, address: *const volatile ?*const Function) ?*const Function {
-    return address.*;
 }
 
 const DlInfo = extern struct { fname: ?[*:0]const u8, fbase: ?*anyopaque, sname: ?[*:0]const u8, saddr: ?*anyopaque };

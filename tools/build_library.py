@@ -44,8 +44,10 @@ def install_c(prefix: Path, optimize: str, *, checking_allocator: bool = False) 
     shared(prefix / "lib/libspargio.so.0", "root", "spargio", "-fsoname=libspargio.so.0", **how)
     (prefix / "lib/libspargio.so").symlink_to("libspargio.so.0")
     archive(prefix / "lib/libspargio.a", **how)
-    for header in (ROOT / "include").glob("*.h*"):
-        (prefix / "include" / header.name).write_bytes(header.read_bytes())
+    for header in (ROOT / "include").rglob("*.h*"):
+        copy = prefix / header.relative_to(ROOT)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(header.read_bytes())
 
 
 def shared(

@@ -86,10 +86,11 @@ def test_without_exceptions(prefix: Path, tmp_path: Path) -> None:
     run(program, prefix)
 
 
-def test_the_size_of_a_frame_that_echoes(prefix: Path, tmp_path: Path) -> None:
-    """Nothing is allocated but frames: one per connection, and its size is known."""
+def test_nothing_is_allocated_but_frames(prefix: Path, tmp_path: Path) -> None:
     program = tmp_path / "frames"
-    build(PROGRAMS / "frames.cpp", program, prefix, "gcc", "-std=c++20", "-O2")
+    # gcc looks at the replaced operator delete and takes its free() for a mistake.
+    flags = ("-std=c++20", "-O2", "-Wno-mismatched-new-delete")
+    build(PROGRAMS / "frames.cpp", program, prefix, "gcc", *flags)
     run(program, prefix)
 
 

@@ -13,7 +13,7 @@
  *     spargio::task<> listen(spargio::tcp_listener listener) {
  *         co_await spargio::with_scope([&](spargio::async_scope &scope) -> spargio::task<> {
  *             while (auto client = co_await listener.accept())
- *                 scope.spawn_or_fail(serve(std::move(*client)), spargio::stealable);
+ *                 co_await scope.spawn_wait(serve(std::move(*client)));
  *         });
  *     }
  *

@@ -155,13 +155,11 @@ private:
 
 template <class T>
 result<join_handle<T>> detail::spawn_in(spargio_runtime runtime, task<T> work, placement where) {
-    auto frame = work.release();
-    root &own = frame.promise().own;
+    root &own = work.native_handle().promise().own;
     own.owners.store(2, std::memory_order_relaxed);
-    int32_t status = launch(own, frame, runtime, where, root::drop);
-    if (status == SPARGIO_OK) return join_handle<T>(frame);
-    frame.destroy();
-    return failure(status);
+    int32_t status = launch(own, work.native_handle(), runtime, where, root::drop);
+    if (status != SPARGIO_OK) return failure(status);
+    return join_handle<T>(work.release());
 }
 
 /**

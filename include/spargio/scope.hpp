@@ -37,19 +37,25 @@ public:
      * cancelled. An error means that the runtime accepts no more; then the task never runs.
      */
     result<void> spawn(task<void> work, placement where = here) {
-        auto frame = work.release();
-        detail::root &own = frame.promise().own;
-        own.scope = this;
-        int32_t status;
-        {
-            // Under the lock, because the task may end before this function does.
-            std::lock_guard guard(lock_);
-            status = detail::launch(own, frame, runtime_, where, ended);
-            if (status == SPARGIO_OK) link(own);
+        int32_t status = attempt(work, where);
+        if (status != SPARGIO_OK) return failure(status);
+        return {};
+    }
+
+    /**
+     * Inside a task, for servers: the same, and if the shards' queues are full (errc::overloaded) it
+     * waits for room.
+     */
+    task<result<void>> spawn_wait(task<void> work, placement where = stealable) {
+        for (;;) {
+            int32_t status = attempt(work, where);
+            if (status == SPARGIO_OK) co_return result<void>();
+            if (status != SPARGIO_E_OVERLOADED) co_return failure(status);
+            spargio_placement to = detail::placed(where);
+            result<void> room =
+                co_await op<void>([&](spargio_op *handle) { return spargio_room(runtime_, &to, handle); });
+            if (!room) co_return room;
         }
-        if (status == SPARGIO_OK) return {};
-        frame.destroy();
-        return failure(status);
     }
 
     /** The same, and an error stops the scope and comes out of join(). */
@@ -137,6 +143,20 @@ public:
     }
 
 private:
+    /** After an error the task is still the caller's. */
+    int32_t attempt(task<void> &work, placement where) {
+        detail::root &own = work.native_handle().promise().own;
+        own.scope = this;
+        // Under the lock, because the task may end before this function does.
+        std::lock_guard guard(lock_);
+        int32_t status = detail::launch(own, work.native_handle(), runtime_, where, ended);
+        if (status == SPARGIO_OK) {
+            link(own);
+            (void)work.release();
+        }
+        return status;
+    }
+
     void link(detail::root &own) noexcept {
         own.next = first_;
         if (first_ != nullptr) first_->previous = &own;

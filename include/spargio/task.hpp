@@ -168,6 +168,8 @@ public:
 
     auto operator co_await() && noexcept { return awaiter{frame_}; }
 
+    std::coroutine_handle<promise_type> native_handle() const noexcept { return frame_; }
+
     /** For those who start it by other means: the frame is theirs from now on. */
     std::coroutine_handle<promise_type> release() noexcept { return std::exchange(frame_, nullptr); }
 

@@ -175,6 +175,33 @@ void a_member_scope(runtime &rt) {
     CHECK(server.served == 100);
 }
 
+// A queue of 4 tasks: who cannot wait is refused, who can is served.
+void small_queues(const options &with) {
+    options small = with;
+    small.stealable_queue_capacity = 4;
+    runtime rt(small);
+    std::atomic<int> ran{0};
+    auto count = [&]() -> task<> {
+        counted mine;
+        ran++;
+        co_return;
+    };
+    int refused = rt.run([](auto &one) -> task<int> {
+        int overloaded = 0;
+        co_await with_scope([&](async_scope &scope) -> task<> {
+            for (int i = 0; i < 1000; i++) {
+                auto spawned = scope.spawn(one(), stealable);
+                if (!spawned) CHECK(spawned.error() == errc::overloaded);
+                overloaded += !spawned;
+            }
+            for (int i = 0; i < 1000; i++) CHECK(co_await scope.spawn_wait(one()));
+        });
+        co_return overloaded;
+    }(count));
+    CHECK(refused > 0 && ran == 2000 - refused);
+    CHECK(counted::alive == 0);
+}
+
 void spawned_by_many(runtime &rt) {
     async_scope scope(rt);
     std::vector<std::thread> threads;
@@ -205,6 +232,7 @@ int main(int argc, char **argv) {
     rt.run(tokens());
     a_member_scope(rt);
     spawned_by_many(rt);
+    small_queues(with);
 
     std::atomic<int> step{0};
     join_handle<> handle = rt.spawn(cancelled_outside(step));

@@ -133,7 +133,7 @@ fn listenTo(shard: ?*Shard, interest: Interest) ?*Object {
 }
 
 /// next_event(runtime, shard, hot): for tasks of that shard.
-pub fn nextEvent(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+fn nextEvent(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("next_event", count, 3)) return null;
     const hot = object.unsigned(arguments[2], "hot", 1) orelse return null;
     if (!isHere(arguments[0], arguments[1])) return null;
@@ -171,13 +171,13 @@ fn counterOf(tag_object: *Object, comptime what: []const u8) ?u8 {
 }
 
 /// next_hot_count(tag)
-pub fn nextHotCount(_: ?*Object, tag: *Object) callconv(.c) ?*Object {
+fn nextHotCount(_: ?*Object, tag: *Object) callconv(.c) ?*Object {
     const counter = counterOf(tag, "next_hot_count()") orelse return null;
     return listenTo(Shard.current(), .{ .counter = counter });
 }
 
 /// take_hot_count(tag) -> the sum now, maybe 0
-pub fn takeHotCount(_: ?*Object, tag: *Object) callconv(.c) ?*Object {
+fn takeHotCount(_: ?*Object, tag: *Object) callconv(.c) ?*Object {
     const counter = counterOf(tag, "try_take_hot_count()") orelse return null;
     return py.PyLong_FromUnsignedLongLong(Shard.current().?.mailbox.takeCount(counter, 0).?);
 }
@@ -238,7 +238,7 @@ pub fn send(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
 }
 
 /// send_many(runtime, shard, [(tag, value), ...], direct) -> how many there was room for
-pub fn sendMany(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+fn sendMany(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("send_many", count, 4)) return null;
     const target = targetOf(arguments[0], arguments[1]) orelse return null;
     const direct = object.unsigned(arguments[3], "direct", 1) orelse return null;
@@ -277,16 +277,53 @@ fn pairAt(tuple: *Object, index: usize) ?Message {
     return messageOf(py.PyTuple_GetItem(pair, 0).?, py.PyTuple_GetItem(pair, 1).?);
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "send",
+        &send,
+        api.meth_fastcall,
+        "(runtime, shard, tag, value, direct, /)",
+        "Whether there was room.",
+    ),
+    object.method(
+        "send_many",
+        &sendMany,
+        api.meth_fastcall,
+        "(runtime, shard, pairs, direct, /)",
+        "How many there was room for.",
+    ),
+    object.method("flush", &flush, api.meth_noargs, "()", "A ticket for all that this shard has sent."),
+    object.method(
+        "sent",
+        &sent,
+        api.meth_noargs,
+        "()",
+        "The same after a send: nothing is lost where nobody awaits it.",
+    ),
+    object.method(
+        "here",
+        &here,
+        api.meth_fastcall,
+        "(runtime, shard, /)",
+        "RuntimeError where this thread runs another shard or none.",
+    ),
+    object.method(
+        "next_event",
+        &nextEvent,
+        api.meth_fastcall,
+        "(runtime, shard, hot, /)",
+        "An awaitable of the next message.",
+    ),
+    object.method("next_hot_count", &nextHotCount, api.meth_one, "(tag, /)", "An awaitable of the sum."),
+    object.method("take_hot_count", &takeHotCount, api.meth_one, "(tag, /)", "The sum now."),
+};
+
 pub fn define() bool {
-    const Kinds = object.Coroutine(Listen.step, Listen.giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &Listen.show),
-        object.slotOf(api.slot.dealloc, &Listen.dealloc),
-        .{},
-    };
-    return Listen.Type.define("Listen", 0, &slots);
+    return object.define(Listen.Type, "Listen", .{
+        .step = Listen.step,
+        .give_up = Listen.giveUp,
+        .repr = &Listen.show,
+        .dealloc = &Listen.dealloc,
+    });
 }

@@ -137,42 +137,6 @@ pub const PyRecorder = extern struct {
         py.Py_DecRef(class);
         py.Py_DecRef(class);
     }
-
-    const keywords = api.meth_fastcall | api.meth_keywords;
-    const more = ", /, *, outcome='ok', bytes=0, operations=1)";
-
-    pub fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("_open", &open, api.meth_one, "($self, name, /)", "Before anything else."),
-                object.method("_read", &read, api.meth_noargs, "($self, /)", "All that it holds, as CBOR."),
-                object.method("record_ns", &recordNs, keywords, "($self, ns" ++ more, record_doc),
-                object.method("record_from", &recordFrom, keywords, "($self, intended_start" ++ more, from_doc),
-                object.method(
-                    "record_corrected",
-                    &recordCorrected,
-                    keywords,
-                    "($self, ns, expected_interval_ns" ++ more,
-                    corrected_doc,
-                ),
-                object.method("time", &time, api.meth_fastcall, "($self, intended_start=None, /)", time_doc),
-                .{},
-            };
-            var properties = [_]api.GetSetDef{
-                .{ .name = "name", .get = &nameOf, .doc = "Its name." },
-                .{},
-            };
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.new, &new),
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.getset, &S.properties),
-            object.slotOf(api.slot.traverse, &traverse),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.defineBase("RecorderCore", &slots) and Timing.define();
-    }
 };
 
 const record_doc = "Record a duration in nanoseconds. `outcome` is \"ok\", \"timeout\", \"overloaded\", an " ++
@@ -242,25 +206,6 @@ const Timing = extern struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         Type.free(instance, false);
-    }
-
-    fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("__enter__", &enter, api.meth_noargs, "($self, /)", "Itself."),
-                object.method("__exit__", &exit, api.meth_fastcall, "($self, /, *exception)", "Records, once."),
-                object.method("count", &addCount, api.meth_fastcall, "($self, bytes, operations=0, /)", "Add to both."),
-                object.method("fail", &fail, api.meth_one, "($self, outcome, /)", "It failed without an exception."),
-                .{},
-            };
-        };
-        var slots = [_]api.TypeSlot{
-            object.docSlot("A block that a Recorder times."),
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("Timing", 0, &slots);
     }
 };
 
@@ -344,4 +289,57 @@ fn textOf(given: *Object, comptime name: []const u8) ?[]const u8 {
 fn failText(given: *Object, comptime name: []const u8, class: *Object) ?[]const u8 {
     _ = api.raiseValue(class, name, given, "a str");
     return null;
+}
+
+const keywords = api.meth_fastcall | api.meth_keywords;
+const record_more = ", /, *, outcome='ok', bytes=0, operations=1)";
+
+pub fn define() bool {
+    return defineTiming() and object.define(PyRecorder.Type, "RecorderCore", .{
+        .methods = &.{
+            object.method("_open", &PyRecorder.open, api.meth_one, "($self, name, /)", "Before anything else."),
+            object.method("_read", &PyRecorder.read, api.meth_noargs, "($self, /)", "All that it holds, as CBOR."),
+            object.method("record_ns", &PyRecorder.recordNs, keywords, "($self, ns" ++ record_more, record_doc),
+            object.method(
+                "record_from",
+                &PyRecorder.recordFrom,
+                keywords,
+                "($self, intended_start" ++ record_more,
+                from_doc,
+            ),
+            object.method(
+                "record_corrected",
+                &PyRecorder.recordCorrected,
+                keywords,
+                "($self, ns, expected_interval_ns" ++ record_more,
+                corrected_doc,
+            ),
+            object.method("time", &PyRecorder.time, api.meth_fastcall, "($self, intended_start=None, /)", time_doc),
+        },
+        .properties = &.{
+            .{ .name = "name", .get = &PyRecorder.nameOf, .doc = "Its name." },
+        },
+        .dealloc = &PyRecorder.dealloc,
+        .traverse = &PyRecorder.traverse,
+        .new = &PyRecorder.new,
+    });
+}
+
+fn defineTiming() bool {
+    return object.define(Timing.Type, "Timing", .{
+        .doc = "A block that a Recorder times.",
+        .methods = &.{
+            object.method("__enter__", &Timing.enter, api.meth_noargs, "($self, /)", "Itself."),
+            object.method("__exit__", &Timing.exit, api.meth_fastcall, "($self, /, *exception)", "Records, once."),
+            object.method(
+                "count",
+                &Timing.addCount,
+                api.meth_fastcall,
+                "($self, bytes, operations=0, /)",
+                "Add to both.",
+            ),
+            object.method("fail", &Timing.fail, api.meth_one, "($self, outcome, /)", "It failed without an exception."),
+        },
+        .dealloc = &Timing.dealloc,
+    });
 }

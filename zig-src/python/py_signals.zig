@@ -40,7 +40,15 @@ pub fn remove(_: ?*Object, key: *Object) callconv(.c) ?*Object {
 }
 
 /// signal_watched(number) -> whether a key for it is in use
-pub fn watched(_: ?*Object, number: *Object) callconv(.c) ?*Object {
+fn watched(_: ?*Object, number: *Object) callconv(.c) ?*Object {
     const signal = object.unsigned(number, "signal", 64) orelse return null;
     return py.PyBool_FromLong(@intFromBool(signals.isWatched(@intCast(signal))));
 }
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("signal_add", &add, api.meth_fastcall, "(number, eventfd, /)", "A key."),
+    object.method("signal_take", &take, api.meth_one, "(key, /)", "How often it came."),
+    object.method("signal_watched", &watched, api.meth_one, "(number, /)", "Whether it is awaited."),
+    object.method("signal_remove", &remove, api.meth_one, "(key, /)", "The handler of before comes back."),
+};

@@ -46,6 +46,7 @@ pub fn InboxType(comptime T: type) type {
                 list.pushBack(item);
                 count += 1;
             }
+            assert(count > 0);
             return count;
         }
     };

@@ -40,6 +40,7 @@ pub fn LockFreeType(comptime T: type) type {
 
         /// The new depth, or null where the queue is full.
         pub fn push(self: *Self, item: *T) ?usize {
+            assert(self.cells.len == self.mask + 1 and self.cells.len >= self.capacity);
             const taken = self.len.fetchAdd(1, .seq_cst);
             if (taken >= self.capacity) {
                 _ = self.len.fetchSub(1, .seq_cst);

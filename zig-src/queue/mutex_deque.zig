@@ -37,6 +37,7 @@ pub fn MutexDequeType(comptime T: type) type {
             defer self.lock.unlock();
             const len = self.len.load(.monotonic);
             if (len == self.items.len) return null;
+            assert(len < self.items.len and self.head < self.items.len);
             self.items[(self.head + len) % self.items.len] = item;
             self.len.store(len + 1, .seq_cst);
             return len + 1;
@@ -48,6 +49,7 @@ pub fn MutexDequeType(comptime T: type) type {
             defer self.lock.unlock();
             const len = self.len.load(.monotonic);
             if (len == 0) return null;
+            assert(len <= self.items.len);
             const item = self.items[self.head];
             self.head = (self.head + 1) % self.items.len;
             self.len.store(len - 1, .seq_cst);
@@ -63,6 +65,7 @@ pub fn MutexDequeType(comptime T: type) type {
             defer self.lock.unlock();
             const len = self.len.load(.monotonic);
             const count = @min(out.len, (len + 1) / 2);
+            assert(count <= len);
             for (out[0..count], len - count..) |*slot, i| {
                 slot.* = self.items[(self.head + i) % self.items.len];
             }

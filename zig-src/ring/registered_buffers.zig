@@ -2,6 +2,7 @@
 //! that a transfer to or from it need not look them up each time. On the shard's thread only.
 
 const std = @import("std");
+const assert = std.debug.assert;
 const linux = std.os.linux;
 const errors = @import("../base/errors.zig");
 
@@ -21,6 +22,7 @@ pub const Fixed = struct {
     /// The place it got, or -errno: ENOBUFS where all are taken, ENOMEM beyond the memlock limit,
     /// EINVAL before Linux 5.19.
     pub fn register(self: *Fixed, ring: i32, memory: []u8) i32 {
+        assert(self.used <= slots);
         if (!self.has_table and ring != no_ring) {
             var table = std.mem.zeroes(linux.io_uring_rsrc_register);
             table.nr = slots;
@@ -43,6 +45,7 @@ pub const Fixed = struct {
     /// Transfers under way keep its pages.
     pub fn unregister(self: *Fixed, ring: i32, slot: usize) void {
         if (self.regions[slot].length == 0) return;
+        assert(self.used > 0);
         self.regions[slot] = .{};
         self.used -= 1;
         _ = update(ring, @intCast(slot), null, 0);

@@ -369,9 +369,14 @@ pub const Runtime = struct {
     /// Takes over `task`, whose kind and preferred shard are set by `place`: it runs once, or is
     /// cancelled. On an error the caller keeps it.
     pub fn submit(self: *Runtime, task: *Task, target: *Shard) errors.Error!void {
+        return self.submitFrom(Shard.currentOf(&self.scheduler), task, target);
+    }
+
+    /// `from`: the shard of this runtime that the caller is on, if any.
+    pub fn submitFrom(self: *Runtime, from: ?*Shard, task: *Task, target: *Shard) errors.Error!void {
         const scheduler = &self.scheduler;
         if (scheduler.forked()) return error.Forked;
-        const from = Shard.currentOf(scheduler);
+        assert(from == Shard.currentOf(scheduler));
         assert(!task.cleanup or from != null);
         countBegun(scheduler, from, task.kind);
         const closed = scheduler.closing.load(.seq_cst) and !task.cleanup;

@@ -51,6 +51,7 @@ pub fn launchTimer(self: *Shard, op: *Op, deadline_ns: u64) void {
 fn timerFired(timer: *Timer) void {
     const op: *Op = @fieldParentPtr("timer", timer);
     const self: *Shard = @ptrCast(@alignCast(op.shard));
+    assert(self.isHere() and op.is_timer);
     endOp(self, op, 0, 0);
 }
 

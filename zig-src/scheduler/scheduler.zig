@@ -7,6 +7,7 @@
 //!  2. `cancelAgain` raises `end_rounds` and `cancel_rounds`, and wakes all shards. Each one, at its next
 //!     pass, cancels all that it has (`Shard.cancelLive`): operations end, tasks are polled once more.
 //!     Tasks that clean up, and those that were told of the end already, are left alone the first time.
+//!     A task that has not begun is abandoned before its first poll (`Shard.start`).
 //!  3. Each task ends, drains its operations, and is counted in `tasks_ended` before its shard looks at
 //!     `closing` (`Shard.completeTask`). Each spawn was counted as begun before it looked. Both are
 //!     sequentially consistent, so whoever makes the two sums equal sees it: `liveTasks` is 0.
@@ -16,7 +17,8 @@
 //!  5. `stop` becomes 1, once. Threads that wait in `Runtime.shutdown` are woken, and all shards.
 //!  6. Each shard leaves its loop, sends its last bells, and drains its ring (`Shard.run`).
 //!  7. `Runtime.shutdown` joins the threads, waits until nobody rings (`ringing`), ends the pool of the
-//!     epoll backend, and closes the rings. A second caller waits for the first (`joining`).
+//!     epoll backend, closes the rings, and stops the monitor. A second caller waits for the first
+//!     (`joining`).
 //!  8. The memory goes with the last pin of the runtime's handle (`Runtime.destroy`).
 
 const std = @import("std");
@@ -95,6 +97,7 @@ pub const Scheduler = struct {
 
     /// After publishing something for `target`: wakes it where it sleeps. True where a bell was rung.
     pub fn notify(self: *Scheduler, target: *Shard) bool {
+        assert(target.scheduler == self);
         const from = Shard.currentOf(self);
         if (self.forked()) return false;
         // Counted in before the look at the doorbell, which a shard that has left never sets again.
@@ -111,6 +114,7 @@ pub const Scheduler = struct {
     }
 
     pub fn setParked(self: *Scheduler, id: u16, value: bool) void {
+        assert(id < self.shards.len);
         const bit = @as(u64, 1) << @intCast(id % 64);
         const word = &self.parked[id / 64];
         _ = if (value) word.fetchOr(bit, .seq_cst) else word.fetchAnd(~bit, .seq_cst);
@@ -123,6 +127,7 @@ pub const Scheduler = struct {
             var bits = word.load(.seq_cst);
             if (i == first / 64) bits &= @as(u64, std.math.maxInt(u64)) << @intCast(first % 64);
             while (bits != 0) : (bits &= bits - 1) {
+                assert(i * 64 + @ctz(bits) < self.shards.len);
                 const shard = &self.shards[i * 64 + @ctz(bits)];
                 if (shard != except and shard.park_state.sleeps()) return shard;
             }
@@ -174,6 +179,7 @@ pub const Scheduler = struct {
     }
 
     pub fn allowStop(self: *Scheduler, on: *Shard) void {
+        assert(on.isHere() and on.scheduler == self);
         self.held_open.store(false, .seq_cst);
         if (self.closing.load(.seq_cst)) self.stopIfDone(on);
     }

@@ -67,6 +67,7 @@ pub fn takeGrant(shard: *Shard) bool {
 /// parked -> granted. A stealable task was queued at `except`, which is awake: lets one parked shard look for
 /// work, unless somebody does already.
 pub fn wakeOne(self: *Scheduler, except: *const Shard) void {
+    assert(except.scheduler == self);
     if (self.shards.len == 1) return;
     // Sequentially consistent, as the searcher's last look at the queues is: one sees the other.
     if (self.searchers.load(.seq_cst) != 0) return;

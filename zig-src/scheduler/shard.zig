@@ -2,6 +2,7 @@
 //! reap completions -> drain the inbox -> timers -> local tasks (budget) -> own stealable queue
 //! (budget) -> steal when there is nothing left -> submit -> park.
 //! All fields belong to the shard's thread but for those marked "any thread".
+//! How all shards of a runtime stop is written at the head of scheduler.zig, step by step.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -225,6 +226,7 @@ pub const Shard = struct {
     }
 
     fn runLocal(self: *Shard) void {
+        assert(self.isHere() and self.current_task == null);
         self.runList(&self.native);
         self.runList(&self.interpreted);
     }
@@ -253,6 +255,7 @@ pub const Shard = struct {
         // Two clock reads are a good part of a short pass: most passes go unmeasured.
         const measured = before_ns == 0 or self.counters.passes.get() % 8 == 0;
         const began_ns = if (measured) clock.nowNs() else 0;
+        assert(self.scheduler.options.steal_budget > 0);
         var count: u64 = 0;
         while (count < self.scheduler.options.steal_budget) : (count += 1)
             self.poll(self.stealable.popOwner() orelse break);
@@ -323,6 +326,7 @@ pub const Shard = struct {
 
     fn sendBells(self: *Shard) void {
         if (self.scheduler.forked()) return;
+        assert(self.isHere() and self.bell.rang_ns != 0);
         self.bell.at_once = clock.nowNs() - self.bell.rang_ns > limits.bell_delay_ns;
         self.bell.rang_ns = 0;
         if (self.bell.queued) self.submit();
@@ -424,6 +428,7 @@ pub const Shard = struct {
     /// Any thread: the task is to be polled (again) on its shard.
     pub fn wake(task: *Task) void {
         if (!task.claimWake()) return;
+        assert(task.started); // Only a task that was polled is idle.
         const home: *Shard = @ptrCast(@alignCast(task.home.?));
         if (home.latency != null) task.queued_ns = clock.nowNs();
         if (current_shard == home) return home.enqueueLocal(task);
@@ -443,6 +448,7 @@ pub const Shard = struct {
     /// up and taken again at once is one that waiting threads never get: a language hands its lock
     /// over while it is held.
     fn keepsInterpreter(self: *Shard) bool {
+        assert(self.current_task == null);
         return self.interpreter.held and self.interpreted.head != null and !self.scheduler.forked() and
             !self.ring.hasUnsubmitted() and !self.scheduler.interpreter.?.wanted(self);
     }
@@ -524,6 +530,7 @@ pub const Shard = struct {
 
     /// Adds the time since the last call to the busy time; called at the end of a pass that was long.
     pub fn account(self: *Shard) void {
+        assert(self.isHere());
         const now = clock.nowNs();
         const pass_ns = now -| @max(self.accounted_ns, self.now_ns);
         if (pass_ns >= self.scheduler.options.blocked_threshold_ms * std.time.ns_per_ms)

@@ -77,6 +77,7 @@ pub const Listeners = struct {
             there.interest = interest;
             return self.enqueue(there);
         }
+        assert(interest != .counter or interest.counter < self.counters.len);
         const listener = if (self.spare) |one| one else try gpa.create(Listener);
         if (self.spare != null) self.spare = listener.next;
         listener.* = .{ .task = task, .interest = interest, .sibling = task.listeners };
@@ -95,6 +96,7 @@ pub const Listeners = struct {
     }
 
     fn enqueue(self: *Listeners, listener: *Listener) void {
+        assert(listener.task.listeners != null);
         const queue = self.queueOf(listener.interest);
         var before = queue.last;
         if (listener.interest == .flushed) while (before) |one| : (before = one.prev) {
@@ -133,6 +135,7 @@ pub const Listeners = struct {
 
     fn drop(self: *Listeners, listener: *Listener) void {
         self.queueOf(listener.interest).remove(listener);
+        assert(listener.interest != .counter or self.counting > 0);
         if (listener.interest == .counter) self.counting -= 1;
         listener.next = self.spare;
         self.spare = listener;

@@ -115,6 +115,7 @@ pub const OpTable = struct {
         if (index / limits.op_slab >= self.slabs.items.len) return null;
         const op = self.at(index);
         if (op.generation != id >> 32 or op.phase == .free) return null;
+        assert(op.id() == id);
         return op;
     }
 

@@ -42,6 +42,7 @@ pub const Room = struct {
         defer self.lock.unlock();
         for (0..free) |_| {
             const waiter = self.waiters.popFront() orelse return;
+            std.debug.assert(!waiter.link.linked);
             _ = self.waiting.fetchSub(1, .seq_cst);
             wake(waiter.task); // Under the lock: it cannot vanish before.
         }

@@ -5,21 +5,17 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const c_runtime = @import("../c/runtime.zig");
-const c_task = @import("../c/task.zig");
-const runtime_handle = @import("../runtime/runtime_handle.zig");
 const c_messages = @import("../c/messages.zig");
 const errors = @import("../base/errors.zig");
+const harness = @import("harness.zig");
 const messages = @import("../scheduler/messages.zig");
 const stats = @import("../scheduler/stats.zig");
 const Internal = @import("../ring/user_data.zig").Internal;
 const Options = @import("../base/options.zig").Options;
-const Runtime = @import("../runtime/runtime.zig").Runtime;
 const Shard = @import("../scheduler/shard.zig").Shard;
 const Atomic = std.atomic.Value;
 
 const testing = std.testing;
-const limit_ns = 20 * std.time.ns_per_s;
 const rounds = 3;
 const closed_descriptor = 1 << 20;
 
@@ -32,8 +28,7 @@ const Refusal = union(enum) {
 
 /// Shard 0 sends, shard 1 listens.
 const Trial = struct {
-    runtime: *Runtime,
-    handle: u64,
+    whole: harness.Whole,
     refusal: Refusal,
     received: Atomic(u32) = .init(0),
     in_order: bool = true,
@@ -43,37 +38,22 @@ const Trial = struct {
     let_go: Atomic(bool) = .init(false),
 
     fn shard(self: *Trial, number: usize) *Shard {
-        return &self.runtime.scheduler.shards[number];
+        return self.whole.shard(number);
     }
 
-    fn spawn(self: *Trial, number: u64, poll: *const fn (?*anyopaque, *i64) callconv(.c) i32) !u64 {
-        const placement: c_task.PlacementC = .{ .kind = 0, .value = number };
-        var join: u64 = 0;
-        try testing.expectEqual(errors.ok, c_task.spargio_spawn(self.handle, &placement, poll, self, &join));
-        return join;
+    fn spawn(self: *Trial, number: u64, poll: harness.Poll) !u64 {
+        return self.whole.spawn(number, poll, self);
     }
 
     /// Posted where the kernel's refusal would have come.
     fn post(self: *Trial, errno: linux.E, user_data: u64) !void {
-        var sqe = std.mem.zeroes(linux.io_uring_sqe);
-        sqe.opcode = .MSG_RING;
-        sqe.fd = self.shard(0).ring.fd();
-        sqe.len = @bitCast(errors.negative(errno));
-        sqe.off = user_data;
-        const rc = linux.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
-        try testing.expectEqual(linux.E.SUCCESS, linux.errno(rc));
+        try self.whole.post(0, errno, user_data);
     }
 
     fn of(ctx: ?*anyopaque) *Trial {
         return @ptrCast(@alignCast(ctx.?));
     }
 };
-
-fn joined(join: u64) !void {
-    var result: i64 = 0;
-    try testing.expectEqual(errors.ok, c_task.spargio_join_wait(join, limit_ns, &result));
-    try testing.expectEqual(errors.ok, c_task.spargio_join_release(join));
-}
 
 fn listen(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
     const trial = Trial.of(ctx);
@@ -122,13 +102,11 @@ fn started() !Trial {
     var options: Options = .init();
     options.shards = 2;
     options.backend = 1;
-    var handle: u64 = 0;
-    try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_start(&options, &handle));
-    return .{ .handle = handle, .runtime = runtime_handle.pinRuntime(handle).?, .refusal = undefined };
+    return .{ .whole = try .start(&options), .refusal = undefined };
 }
 
 fn checkCounts(trial: *Trial, errno: linux.E) !void {
-    try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_shutdown(trial.handle, limit_ns));
+    try trial.whole.shutdown();
     const sender = trial.shard(0);
     try testing.expectEqual(rounds, trial.received.load(.acquire));
     try testing.expect(trial.in_order);
@@ -139,12 +117,12 @@ fn checkCounts(trial: *Trial, errno: linux.E) !void {
 
 fn bells(refusal: Refusal, errno: linux.E) !void {
     var trial = try started();
-    defer runtime_handle.runtimes.unpin(trial.handle);
+    defer trial.whole.forget();
     trial.refusal = refusal;
     const listener = try trial.spawn(1, listen);
     const ringer = try trial.spawn(0, ring);
-    try joined(listener);
-    try joined(ringer);
+    _ = try harness.joined(listener);
+    _ = try harness.joined(ringer);
     try checkCounts(&trial, errno);
     const found = trial.shard(1).counters.backstop_finds.get();
     try testing.expectEqual(rounds, trial.shard(0).spawn_counters.eventfd_wakes.get());
@@ -197,7 +175,7 @@ fn sendDirect(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
 
 /// What `messages.sendDirect` does, with another end.
 fn sendRefused(trial: *Trial, message: messages.Message, errno: linux.E) bool {
-    const capacity = trial.runtime.scheduler.options.msg_ring_queue_capacity;
+    const capacity = trial.whole.runtime.scheduler.options.msg_ring_queue_capacity;
     if (!trial.shard(1).mailbox.regular.admit()) return false;
     const sequence = trial.shard(0).mailbox.outbox.add(message, 1, capacity) catch return false;
     trial.post(errno, @backingInt(Internal.message_sent) | @as(u64, sequence) << 8) catch return false;
@@ -206,14 +184,14 @@ fn sendRefused(trial: *Trial, message: messages.Message, errno: linux.E) bool {
 
 fn directs(refusal: Refusal, errno: linux.E) !void {
     var trial = try started();
-    defer runtime_handle.runtimes.unpin(trial.handle);
+    defer trial.whole.forget();
     trial.refusal = refusal;
     const listener = try trial.spawn(1, listen);
     const holder = try trial.spawn(1, hold);
     const sender = try trial.spawn(0, sendDirect);
-    try joined(sender);
-    try joined(listener);
-    try joined(holder);
+    _ = try harness.joined(sender);
+    _ = try harness.joined(listener);
+    _ = try harness.joined(holder);
     try checkCounts(&trial, errno);
     const lane = &trial.shard(1).mailbox.regular;
     try testing.expectEqual(0, lane.depth());

@@ -5,22 +5,19 @@
 const std = @import("std");
 const linux = std.os.linux;
 const c_fs = @import("../c/fs.zig");
-const c_runtime = @import("../c/runtime.zig");
 const c_task = @import("../c/task.zig");
 const c_user_sqe = @import("../c/user_sqe.zig");
-const runtime_handle = @import("../runtime/runtime_handle.zig");
 const errors = @import("../base/errors.zig");
+const harness = @import("harness.zig");
 const Options = @import("../base/options.zig").Options;
-const Runtime = @import("../runtime/runtime.zig").Runtime;
 const Sqe = @import("../ring/ring.zig").Sqe;
 
 const testing = std.testing;
-const forever = std.math.maxInt(u64);
 const interruptions = 5;
 
 /// One task on one shard waits for one operation.
 const Trial = struct {
-    runtime: *Runtime,
+    whole: harness.Whole,
     verbatim: bool,
     pipe: [2]i32,
     op: u64 = 0,
@@ -54,52 +51,39 @@ const Trial = struct {
     /// As the kernel would post the operation's end.
     fn interrupt(self: *Trial) !void {
         while (self.begun.load(.acquire) == 0) std.atomic.spinLoopHint();
-        var sqe = std.mem.zeroes(linux.io_uring_sqe);
-        sqe.opcode = .MSG_RING;
-        sqe.fd = self.runtime.scheduler.shards[0].ring.fd();
-        sqe.len = @bitCast(errors.negative(.INTR));
-        sqe.off = self.begun.load(.acquire);
-        const rc = linux.io_uring_register(-1, .REGISTER_SEND_MSG_RING, &sqe, 1);
-        try testing.expectEqual(linux.E.SUCCESS, linux.errno(rc));
+        try self.whole.post(0, .INTR, self.begun.load(.acquire));
     }
 
     fn reaped(self: *Trial) u64 {
-        return self.runtime.scheduler.shards[0].counters.cqes_reaped.get();
+        return self.whole.shard(0).counters.cqes_reaped.get();
     }
 };
 
 fn interrupted(verbatim: bool) !i64 {
     const options: Options = .{ .shards = 1, .ring_entries = 8 };
-    var handle: u64 = 0;
-    try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_start(&options, &handle));
-    defer _ = c_runtime.spargio_runtime_shutdown(handle, forever);
-    const runtime = runtime_handle.pinRuntime(handle).?;
-    defer runtime_handle.runtimes.unpin(handle);
-    if (!runtime.scheduler.usesSendMsgRing()) return error.SkipZigTest;
-    var trial: Trial = .{ .runtime = runtime, .verbatim = verbatim, .pipe = undefined };
+    const whole: harness.Whole = try .start(&options);
+    defer whole.forget();
+    defer whole.shutdown() catch unreachable;
+    if (!whole.runtime.scheduler.usesSendMsgRing()) return error.SkipZigTest;
+    var trial: Trial = .{ .whole = whole, .verbatim = verbatim, .pipe = undefined };
     try testing.expectEqual(linux.E.SUCCESS, linux.errno(linux.pipe2(&trial.pipe, .{ .CLOEXEC = true })));
     defer for (trial.pipe) |fd| {
         _ = linux.close(fd);
     };
-    var join: u64 = 0;
-    const placement: c_task.PlacementC = .{ .kind = 0 };
-    try testing.expectEqual(errors.ok, c_task.spargio_spawn(handle, &placement, Trial.poll, &trial, &join));
+    const join = try whole.spawn(0, Trial.poll, &trial);
     for (0..if (verbatim) 1 else interruptions) |_| {
         const before = trial.reaped();
         try trial.interrupt();
         while (trial.reaped() == before) _ = linux.sched_yield();
     }
-    var result: i64 = 0;
-    if (verbatim) try testing.expectEqual(errors.ok, c_task.spargio_join_wait(join, forever, &result));
+    const result: ?i64 = if (verbatim) try harness.joined(join) else null;
     // Each of the reads that are under way takes one: nothing is left behind in the kernel.
     for (0..interruptions + 1) |_| try testing.expectEqual(1, linux.write(trial.pipe[1], "x", 1));
-    if (verbatim) {
-        // The read that the kernel still has ends now, and is nobody's.
-        const stale = &runtime.scheduler.shards[0].counters.stale_completions;
-        while (stale.get() == 0) _ = linux.sched_yield();
-    } else try testing.expectEqual(errors.ok, c_task.spargio_join_wait(join, forever, &result));
-    try testing.expectEqual(errors.ok, c_task.spargio_join_release(join));
-    return result;
+    const ended = result orelse return harness.joined(join);
+    // The read that the kernel still has ends now, and is nobody's.
+    const stale = &whole.shard(0).counters.stale_completions;
+    while (stale.get() == 0) _ = linux.sched_yield();
+    return ended;
 }
 
 test "an interrupted operation goes on, the caller's own SQE tells" {

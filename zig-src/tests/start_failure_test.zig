@@ -8,11 +8,11 @@ const c_task = @import("../c/task.zig");
 const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
 const AllocationCounter = @import("../base/memory.zig").AllocationCounter;
+const harness = @import("harness.zig");
 const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
 
 const testing = std.testing;
-const forever = std.math.maxInt(u64);
 
 /// Descriptors and threads of the process, and memory of the library.
 const Held = struct {
@@ -64,19 +64,13 @@ const Held = struct {
 /// A task runs on each shard, and all goes down.
 fn expectWhole(handle: u64, shards: u32) !void {
     for (0..shards) |shard| {
-        var join: u64 = 0;
-        const placement: c_task.PlacementC = .{ .kind = 0, .value = shard };
-        try testing.expectEqual(errors.ok, c_task.spargio_spawn(handle, &placement, nothing, null, &join));
-        try joined(join);
+        try expectSeven(try harness.spawnOn(handle, .pinned, shard, nothing, null));
     }
-    try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_shutdown(handle, forever));
+    try harness.shutdownOf(handle);
 }
 
-fn joined(join: u64) !void {
-    var result: i64 = 0;
-    try testing.expectEqual(errors.ok, c_task.spargio_join_wait(join, forever, &result));
-    try testing.expectEqual(7, result);
-    try testing.expectEqual(errors.ok, c_task.spargio_join_release(join));
+fn expectSeven(join: u64) !void {
+    try testing.expectEqual(7, try harness.joined(join));
 }
 
 fn nothing(_: ?*anyopaque, result: *i64) callconv(.c) i32 {
@@ -189,7 +183,7 @@ test "a spawn without memory at any point is an error, and its runtime goes on" 
             const said = c_task.spargio_spawn(handle, &placement, nothing, null, &join);
             const reached = AllocationCounter.until_failure.swap(-1, .monotonic) < 0;
             if (said == errors.ok) {
-                try joined(join);
+                try expectSeven(join);
             } else {
                 try testing.expectEqual(errors.fromError(error.OutOfMemory), said);
                 try testing.expectEqual(0, join);

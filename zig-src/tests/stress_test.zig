@@ -3,8 +3,8 @@
 //! share is gone through, the way down included.
 
 const std = @import("std");
-const c_runtime = @import("../c/runtime.zig");
 const c_task = @import("../c/task.zig");
+const harness = @import("harness.zig");
 const runtime_handle = @import("../runtime/runtime_handle.zig");
 const errors = @import("../base/errors.zig");
 const Kind = @import("../task/task.zig").Kind;
@@ -13,7 +13,6 @@ const joins = &@import("../runtime/native_task.zig").joins;
 const Atomic = std.atomic.Value;
 
 const testing = std.testing;
-const forever = std.math.maxInt(u64);
 
 /// What became of the tasks of one runtime.
 const Tally = struct {
@@ -100,8 +99,8 @@ test "each accepted task starts at most once while threads spawn, cancel, wait a
         options.stealable_queue_backend = @intCast(round % 2);
         options.stealable_queue_capacity = 64;
         options.flags = @intCast(round / 2 % 2); // Doorbells by MSG_RING, and by eventfd.
-        var tally: Tally = .{ .runtime = 0 };
-        try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_start(&options, &tally.runtime));
+        const whole: harness.Whole = try .start(&options);
+        var tally: Tally = .{ .runtime = whole.handle };
 
         const works = try testing.allocator.alloc(Work, 4 * per_thread);
         defer testing.allocator.free(works);
@@ -117,7 +116,8 @@ test "each accepted task starts at most once while threads spawn, cancel, wait a
         // Every other round stops it while they still spawn.
         if (round % 2 == 0) for (threads) |thread| thread.join();
         while (tally.accepted.load(.monotonic) < per_thread / 4) std.Thread.yield() catch {};
-        try testing.expectEqual(errors.ok, c_runtime.spargio_runtime_shutdown(tally.runtime, forever));
+        try whole.shutdown();
+        whole.forget();
         if (round % 2 == 1) for (threads) |thread| thread.join();
 
         for (works) |*work| {

@@ -72,9 +72,9 @@ def collect(runtime: Runtime, timeout: float) -> list[TaskInfo]:
 async def _tasks_here(shard: int) -> list[TaskInfo]:
     own = native.current_task()
     return [
-        _info(shard, *one)
-        for one in native.tasks_here()
-        if one[0] is not own and (one[0] is None or one[0].name != _COLLECTOR)
+        _info(shard, handle, coroutine, state, age_ns, until)
+        for handle, coroutine, _, state, age_ns, until in native.tasks_here()
+        if handle is not own and (handle is None or handle.name != _COLLECTOR)
     ]
 
 
@@ -198,20 +198,20 @@ def stack_of_task(handle: JoinHandle[Any], runtime: Runtime) -> list[str]:
 
 
 def _stack_here(handle: JoinHandle[Any]) -> list[str]:
-    for one, coroutine, *_ in native.tasks_here():
-        if one is not handle:
-            continue
-        if one is native.current_task():  # It asks for itself.
-            first = getattr(coroutine, "cr_frame", None)
-            lines: list[str] = []
-            frame: FrameType | None = sys._getframe()
-            while frame is not None:
-                if lines or not frame.f_code.co_filename.startswith(_PACKAGE):
-                    code = frame.f_code
-                    lines.append(_line(code.co_filename, frame.f_lineno, _function(code)))
-                if frame is first:
-                    break
-                frame = frame.f_back
-            return lines[::-1]
+    coroutine = native.coroutine_of(handle)
+    if coroutine is None:
+        return []
+    if handle is not native.current_task():
         return _chain(coroutine)[0]
-    return []
+    # It asks for itself.
+    first = getattr(coroutine, "cr_frame", None)
+    lines: list[str] = []
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if lines or not frame.f_code.co_filename.startswith(_PACKAGE):
+            code = frame.f_code
+            lines.append(_line(code.co_filename, frame.f_lineno, _function(code)))
+        if frame is first:
+            break
+        frame = frame.f_back
+    return lines[::-1]

@@ -41,29 +41,78 @@ pub fn TypeOf(comptime Body: type) type {
 
         /// A type that Python classes may inherit from.
         pub fn defineBase(comptime name: [:0]const u8, slots: []api.TypeSlot) bool {
-            comptime std.debug.assert(@alignOf(Body) <= 16);
-            var spec: api.TypeSpec = .{
-                .name = "spargio._core." ++ name,
-                .basicsize = @intCast(header_size + @sizeOf(Body)),
-                .flags = api.flag_basetype | api.flag_gc | api.flag_immutable,
-                .slots = slots.ptr,
-            };
-            class = py.PyType_FromSpec(&spec) orelse return false;
-            return true;
+            return make(name, api.flag_basetype | api.flag_gc, slots);
         }
 
         pub fn define(comptime name: [:0]const u8, flags: c_uint, slots: []api.TypeSlot) bool {
+            return make(name, flags | api.flag_disallow_instantiation, slots);
+        }
+
+        fn make(comptime name: [:0]const u8, flags: c_uint, slots: []api.TypeSlot) bool {
             comptime std.debug.assert(@alignOf(Body) <= 16);
             var spec: api.TypeSpec = .{
                 .name = "spargio._core." ++ name,
                 .basicsize = @intCast(header_size + @sizeOf(Body)),
-                .flags = flags | api.flag_disallow_instantiation | api.flag_immutable,
+                .flags = flags | api.flag_immutable,
                 .slots = slots.ptr,
             };
             class = py.PyType_FromSpec(&spec) orelse return false;
             return true;
         }
     };
+}
+
+/// What a type has; the rest it has not.
+pub const Parts = struct {
+    doc: [:0]const u8 = "",
+    /// Its instances can be awaited: see `Awaitable`.
+    step: ?fn (*Object, *bool) ?*Object = null,
+    /// They are coroutines as well: see `Coroutine`.
+    give_up: ?fn (*Object) void = null,
+    /// In place of the `__await__` that comes with `step`.
+    on_await: ?*const fn (*Object) callconv(.c) ?*Object = null,
+    methods: []const api.MethodDef = &.{},
+    properties: []const api.GetSetDef = &.{},
+    repr: ?*const fn (*Object) callconv(.c) ?*Object = null,
+    dealloc: *const fn (*Object) callconv(.c) void,
+    /// The collector knows its instances.
+    traverse: ?*const fn (*Object, api.Visit, ?*anyopaque) callconv(.c) c_int = null,
+    clear: ?*const fn (*Object) callconv(.c) c_int = null,
+    finalize: ?*const fn (*Object) callconv(.c) void = null,
+    /// Python classes inherit from it, and make instances by it.
+    new: ?*const fn (*Object, *Object, ?*Object) callconv(.c) ?*Object = null,
+};
+
+/// Makes the type, once. False with an exception set.
+pub fn define(comptime Type: type, comptime name: [:0]const u8, comptime parts: Parts) bool {
+    const Awaited = if (parts.give_up) |giveUp|
+        Coroutine(parts.step.?, giveUp)
+    else if (parts.step) |step| Awaitable(step) else struct {};
+    const more = comptime if (parts.give_up != null) Awaited.methods else [_]api.MethodDef{};
+    const S = struct {
+        var methods = more ++ parts.methods[0..parts.methods.len].* ++ [_]api.MethodDef{.{}};
+        var properties = parts.properties[0..parts.properties.len].* ++ [_]api.GetSetDef{.{}};
+    };
+    var slots: [16]api.TypeSlot = undefined;
+    var count: usize = 0;
+    if (parts.step != null) for (Awaited.slots()) |slot| append(&slots, &count, slot);
+    if (parts.on_await) |function| slots[0] = slotOf(api.slot.am_await, function);
+    if (parts.doc.len > 0) append(&slots, &count, .{ .slot = api.slot.doc, .function = parts.doc.ptr });
+    if (S.methods.len > 1) append(&slots, &count, slotOf(api.slot.methods, &S.methods));
+    if (S.properties.len > 1) append(&slots, &count, slotOf(api.slot.getset, &S.properties));
+    inline for (.{ "repr", "dealloc", "traverse", "clear", "finalize", "new" }) |part| {
+        const function: ?*const anyopaque = @ptrCast(@field(parts, part));
+        if (function != null) append(&slots, &count, .{ .slot = @field(api.slot, part), .function = function });
+    }
+    append(&slots, &count, .{}); // The end of the list.
+    if (parts.new != null) return Type.defineBase(name, &slots);
+    return Type.define(name, if (parts.traverse != null) api.flag_gc else 0, &slots);
+}
+
+inline fn append(slots: *[16]api.TypeSlot, count: *usize, slot: api.TypeSlot) void {
+    std.debug.assert(count.* < slots.len);
+    slots[count.*] = slot;
+    count.* += 1;
 }
 
 /// `signature` as `inspect.signature` reads it: "($self, data, /)".

@@ -117,7 +117,7 @@ const Copy = struct {
 /// copy_data(source, target, offset, size, most) -> (offset, errno): both are descriptors of regular files, of which
 /// the first has `size` bytes. It copies at most `most` bytes of data, and stops before the end of the file where
 /// that has fewer bytes than it says.
-pub fn copyData(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+fn copyData(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("copy_data", count, 5)) return null;
     const fd_max = std.math.maxInt(i32);
     const number_max = std.math.maxInt(i64);
@@ -140,3 +140,14 @@ pub fn copyData(_: ?*Object, arguments: [*]const *Object, count: isize) callconv
     }
     return pair;
 }
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "copy_data",
+        &copyData,
+        api.meth_fastcall,
+        "(source, target, offset, size, most, /)",
+        "Blocks: (offset, errno).",
+    ),
+};

@@ -104,44 +104,40 @@ pub const DirEntry = struct {
         api.drop(&self.numbers);
         Type.free(instance, false);
     }
-
-    pub fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("is_file", &isFile, api.meth_noargs, "($self, /)", "Whether it is a regular file."),
-                object.method("is_dir", &isDir, api.meth_noargs, "($self, /)", "Whether it is a directory."),
-                object.method(
-                    "is_symlink",
-                    &isSymlink,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "Whether it is a symbolic link, which is neither a file nor a directory.",
-                ),
-                object.method(
-                    "metadata",
-                    &metadata,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "Its Metadata; None unless it was asked for, or where it could not be looked at.",
-                ),
-                object.method("__fspath__", &path, api.meth_noargs, "($self, /)", "The path."),
-                .{},
-            };
-            var getset = [_]api.GetSetDef{
-                .{ .name = "name", .get = @ptrCast(&getName), .doc = "Its name in the directory." },
-                .{ .name = "path", .get = @ptrCast(&getPath), .doc = "The directory as it was given, and the name." },
-                .{ .name = "inode", .get = @ptrCast(&getInode), .doc = "Its inode number." },
-                .{},
-            };
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.getset, &S.getset),
-            object.slotOf(api.slot.repr, &show),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            object.docSlot("A name in a directory. Its type is the directory's word for it."),
-            .{},
-        };
-        return Type.define("DirEntry", 0, &slots);
-    }
 };
+
+pub fn define() bool {
+    return object.define(DirEntry.Type, "DirEntry", .{
+        .doc = "A name in a directory. Its type is the directory's word for it.",
+        .methods = &.{
+            object.method("is_file", &DirEntry.isFile, api.meth_noargs, "($self, /)", "Whether it is a regular file."),
+            object.method("is_dir", &DirEntry.isDir, api.meth_noargs, "($self, /)", "Whether it is a directory."),
+            object.method(
+                "is_symlink",
+                &DirEntry.isSymlink,
+                api.meth_noargs,
+                "($self, /)",
+                "Whether it is a symbolic link, which is neither a file nor a directory.",
+            ),
+            object.method(
+                "metadata",
+                &DirEntry.metadata,
+                api.meth_noargs,
+                "($self, /)",
+                "Its Metadata; None unless it was asked for, or where it could not be looked at.",
+            ),
+            object.method("__fspath__", &DirEntry.path, api.meth_noargs, "($self, /)", "The path."),
+        },
+        .properties = &.{
+            .{ .name = "name", .get = @ptrCast(&DirEntry.getName), .doc = "Its name in the directory." },
+            .{
+                .name = "path",
+                .get = @ptrCast(&DirEntry.getPath),
+                .doc = "The directory as it was given, and the name.",
+            },
+            .{ .name = "inode", .get = @ptrCast(&DirEntry.getInode), .doc = "Its inode number." },
+        },
+        .repr = &DirEntry.show,
+        .dealloc = &DirEntry.dealloc,
+    });
+}

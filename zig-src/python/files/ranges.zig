@@ -10,12 +10,12 @@ const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
 const gpa = @import("../../base/memory.zig").gpa;
-const callbacks = &@import("../cpython/callbacks.zig").table;
 const batch = @import("../io/batch.zig");
 const object = @import("../cpython/object.zig");
 const targets = @import("targets.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const PyTask = @import("../task/py_task.zig").PyTask;
+const Results = @import("../io/results.zig").Results;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const Target = targets.Target;
@@ -57,14 +57,9 @@ const Slot = struct {
 
 const ReadRanges = struct {
     progress: batch.Progress,
-    /// Lists: paths as bytes, what errors call them, results, and the places of those that are there (or None).
+    results: Results,
+    /// List of paths as bytes.
     paths: ?*Object,
-    labels: ?*Object,
-    results: ?*Object,
-    done: ?*Object,
-    /// Called without arguments whenever results have come, or None.
-    told: ?*Object,
-    news: bool,
     /// By file and offset.
     targets: []Target,
     files: []File,
@@ -104,9 +99,7 @@ const ReadRanges = struct {
     }
 
     pub fn outcome(self: *ReadRanges) ?*Object {
-        const results = self.results;
-        self.results = null;
-        return results;
+        return self.results.take();
     }
 
     /// The next read of a file that is open, else the opening of the next one, where there is room.
@@ -235,7 +228,7 @@ const ReadRanges = struct {
                 self.fail(target, errno);
             } else {
                 const value = target.finish(start_offset, slot.filled);
-                if (value) |v| self.put(target.place, v) else self.fail(target, .NOMEM);
+                if (value) |v| self.results.put(target.place, v) else self.fail(target, .NOMEM);
             }
         }
         slot.first += 1;
@@ -272,37 +265,12 @@ const ReadRanges = struct {
             self.progress.cut = true;
             return;
         }
-        const label = py.PyList_GetItem(self.labels.?, @intCast(target.file)).?;
-        const number = py.PyLong_FromLongLong(@backingInt(errno));
-        const exception = if (number) |n|
-            api.call(callbacks.os_error, &.{ n, api.none(), api.ref(label) })
-        else
-            null;
-        if (exception) |e| return self.put(target.place, e);
-        py.PyErr_WriteUnraisable(null);
-        self.put(target.place, api.none());
-    }
-
-    fn put(self: *ReadRanges, place: u32, value: *Object) void {
-        self.news = true;
-        _ = py.PyList_SetItem(self.results.?, place, value);
-        const done = self.done.?;
-        if (done == py._Py_NoneStruct) return;
-        const number = py.PyLong_FromLongLong(place);
-        if (number) |n| {
-            defer py.Py_DecRef(n);
-            if (py.PyList_Append(done, n) == 0) return;
-        }
-        py.PyErr_WriteUnraisable(null);
+        self.results.fail(target.place, target.file, errno);
     }
 
     /// After each round.
     pub fn tell(self: *ReadRanges) void {
-        if (!self.news or self.told.? == py._Py_NoneStruct) return;
-        self.news = false;
-        var nothing = api.call(self.told.?, &.{});
-        if (nothing == null) py.PyErr_WriteUnraisable(self.told.?);
-        api.drop(&nothing);
+        self.results.tell();
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -317,7 +285,8 @@ const ReadRanges = struct {
         gpa.free(self.files);
         gpa.free(self.slots);
         gpa.free(self.unwanted);
-        inline for (.{ &self.paths, &self.labels, &self.results, &self.done, &self.told }) |place| api.drop(place);
+        self.results.drop();
+        api.drop(&self.paths);
         Type.free(instance, false);
     }
 
@@ -340,7 +309,7 @@ const ReadRanges = struct {
 /// done: list or None, told) -> `results`, in which each item has become bytes (the number of bytes, with `into`)
 /// or an OSError; its place is put into `done` meanwhile. Each path has one range at the least. The lists are the
 /// operation's from now on.
-pub fn readRanges(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+fn readRanges(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("read_ranges", count, 12)) return null;
     const gap = object.unsigned(arguments[6], "max_gap", gap_max) orelse return null;
     const largest = object.unsigned(arguments[7], "max_size", fs.transfer_max) orelse return null;
@@ -352,10 +321,7 @@ pub fn readRanges(_: ?*Object, arguments: [*]const *Object, count: isize) callco
     forgotten.made(instance);
     const self = ReadRanges.Type.body(instance);
     self.paths = api.ref(arguments[0]);
-    self.labels = api.ref(arguments[1]);
-    self.results = api.ref(arguments[9]);
-    self.done = api.ref(arguments[10]);
-    self.told = api.ref(arguments[11]);
+    self.results = .init(arguments[9], arguments[1], arguments[10], arguments[11]);
     self.targets = &.{};
     self.files = &.{};
     self.slots = &.{};
@@ -380,17 +346,23 @@ fn fill(self: *ReadRanges, arguments: [*]const *Object, paths: usize) bool {
     return self.split(paths);
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "read_ranges",
+        &readRanges,
+        api.meth_fastcall,
+        "(paths, labels, files, offsets, lengths, into, gap, largest, depth, results, done, told, /)",
+        "An awaitable of a list of bytes, or numbers of bytes, and OSErrors.",
+    ),
+};
+
 pub fn define() bool {
-    const Work = batch.Batch(ReadRanges);
-    const Kinds = object.Coroutine(Work.step, batch.Told(ReadRanges).giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &batch.Told(ReadRanges).show),
-        object.slotOf(api.slot.dealloc, &ReadRanges.dealloc),
-        .{},
-    };
-    return ReadRanges.Type.define("ReadRanges", 0, &slots);
+    const Told = batch.Told(ReadRanges);
+    return object.define(ReadRanges.Type, "ReadRanges", .{
+        .step = batch.Batch(ReadRanges).step,
+        .give_up = Told.giveUp,
+        .repr = &Told.show,
+        .dealloc = &ReadRanges.dealloc,
+    });
 }

@@ -290,30 +290,6 @@ const Walker = struct {
         api.drop(&self.path);
         Type.free(instance, false);
     }
-
-    pub fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("block", &block, api.meth_noargs, "($self, /)", "The next entries; [] at the end."),
-                object.method(
-                    "count",
-                    &count,
-                    api.meth_fastcall,
-                    "($self, one_file_system, links_once, /)",
-                    "The sums over the tree.",
-                ),
-                object.method("remove", &remove, api.meth_noargs, "($self, /)", "Remove the tree."),
-                object.method("stop", &stop, api.meth_noargs, "($self, /)", "End it soon. Any thread."),
-                .{},
-            };
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("Walker", 0, &slots);
-    }
 };
 
 /// As os.fsdecode. ASCII is the same in each encoding that a file system's names may have, and has a faster way.
@@ -399,6 +375,25 @@ pub fn make(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     return instance;
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("walker", &make, api.meth_fastcall, "(path, options, metadata, /)", "A walk."),
+};
+
 pub fn define() bool {
-    return DirEntry.define() and Walker.define();
+    return object.define(Walker.Type, "Walker", .{
+        .methods = &.{
+            object.method("block", &Walker.block, api.meth_noargs, "($self, /)", "The next entries; [] at the end."),
+            object.method(
+                "count",
+                &Walker.count,
+                api.meth_fastcall,
+                "($self, one_file_system, links_once, /)",
+                "The sums over the tree.",
+            ),
+            object.method("remove", &Walker.remove, api.meth_noargs, "($self, /)", "Remove the tree."),
+            object.method("stop", &Walker.stop, api.meth_noargs, "($self, /)", "End it soon. Any thread."),
+        },
+        .dealloc = &Walker.dealloc,
+    });
 }

@@ -69,8 +69,8 @@ pub const AcceptMultishot = struct {
     }
 
     pub fn drop(_: *AcceptMultishot) void {}
-
-    pub fn define() bool {
-        return Shot.define("Incoming");
-    }
 };
+
+pub fn define() bool {
+    return AcceptMultishot.Shot.define("Incoming");
+}

@@ -7,7 +7,6 @@ const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const single_await = @import("single_await.zig");
 const shown = @import("shown.zig");
-const CoreOp = @import("../../task/op.zig").Op;
 const Poll = @import("../../task/task.zig").Poll;
 const PyTask = @import("../task/py_task.zig").PyTask;
 const Shard = @import("../../scheduler/shard.zig").Shard;

@@ -372,3 +372,14 @@ pub fn adopt(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c
     const kind = object.unsigned(arguments[1], "kind", @backingInt(Kind.pipe)) orelse return null;
     return Descriptor.create(@intCast(fd), @fromBackingInt(@intCast(kind)), null);
 }
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "adopt",
+        &adopt,
+        api.meth_fastcall,
+        "(fd, kind, /)",
+        "A Descriptor that owns `fd`.",
+    ),
+};

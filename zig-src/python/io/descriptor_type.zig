@@ -8,7 +8,7 @@ const read_many = @import("read_many.zig");
 const socket_names = @import("socket_names.zig");
 const Descriptor = @import("descriptor.zig").Descriptor;
 
-var methods = [_]api.MethodDef{
+const methods = [_]api.MethodDef{
     object.method("fileno", &Descriptor.fileno, api.meth_noargs, "($self, /)", "The number, -1 when closed."),
     object.method(
         "detach",
@@ -68,14 +68,12 @@ var methods = [_]api.MethodDef{
         "($self, offsets, size, /)",
         "An awaitable of a list of bytes.",
     ),
-} ++ operation_methods.descriptor_methods ++ [_]api.MethodDef{.{}};
+} ++ operation_methods.descriptor_methods;
 
 pub fn define() bool {
-    var slots = [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &methods),
-        object.slotOf(api.slot.repr, &Descriptor.show),
-        object.slotOf(api.slot.dealloc, &Descriptor.dealloc),
-        .{},
-    };
-    return Descriptor.Type.define("Descriptor", 0, &slots);
+    return object.define(Descriptor.Type, "Descriptor", .{
+        .methods = &methods,
+        .repr = &Descriptor.show,
+        .dealloc = &Descriptor.dealloc,
+    });
 }

@@ -309,7 +309,7 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
 
 /// message(opcode, descriptor, buffers: tuple, address, control, flags): sendmsg or recvmsg.
 /// Gives (bytes, length of the address, length of the control data, flags).
-pub fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("message", count, 6)) return null;
     const opcode = object.unsigned(arguments[0], "opcode", std.math.maxInt(u8)) orelse return null;
     const flags = object.unsigned(arguments[5], "flags", std.math.maxInt(u32)) orelse return null;
@@ -336,17 +336,30 @@ pub fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(
     return GenericOp.Type.objectOf(self);
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "submit",
+        &submit,
+        api.meth_fastcall,
+        "(opcode, fd, off, addr, length, op_flags, extra, name, outcome, /)",
+        "An awaitable of the result.",
+    ),
+    object.method(
+        "message",
+        &message,
+        api.meth_fastcall,
+        "(opcode, fd, buffers, address, control, flags, /)",
+        "sendmsg or recvmsg: an awaitable of (bytes, length of the address, length of the control data, flags).",
+    ),
+};
+
 pub fn define() bool {
     const Single = single_await.SingleOp(GenericOp);
-    const Kinds = object.Coroutine(Single.step, Single.giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &GenericOp.show),
-        object.slotOf(api.slot.dealloc, &GenericOp.dealloc),
-        .{},
-    };
-    return GenericOp.Type.define("RawOperation", 0, &slots);
+    return object.define(GenericOp.Type, "RawOperation", .{
+        .step = Single.step,
+        .give_up = Single.giveUp,
+        .repr = &GenericOp.show,
+        .dealloc = &GenericOp.dealloc,
+    });
 }

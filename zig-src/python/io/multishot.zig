@@ -172,18 +172,11 @@ pub fn Multishot(comptime Body: type) type {
         }
 
         pub fn define(comptime name: [:0]const u8) bool {
-            const S = struct {
-                var methods = [_]api.MethodDef{
-                    object.method("stop", &stop, api.meth_noargs, "($self, /)", "The next await ends it."),
-                    .{},
-                };
-            };
-            var slots = object.Awaitable(step).slots() ++ [_]api.TypeSlot{
-                object.slotOf(api.slot.methods, &S.methods),
-                object.slotOf(api.slot.dealloc, &dealloc),
-                .{},
-            };
-            return Body.Type.define(name, 0, &slots);
+            return object.define(Body.Type, name, .{
+                .step = step,
+                .methods = &.{object.method("stop", &stop, api.meth_noargs, "($self, /)", "The next await ends it.")},
+                .dealloc = &dealloc,
+            });
         }
     };
 }

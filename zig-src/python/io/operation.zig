@@ -1,20 +1,19 @@
-//! One awaited operation: what it was called with, the memory the kernel works on, and what its
-//! completion means in Python. Started at the await, on the shard of the task that awaits; it can be
-//! awaited once. The kernel's part is in ../ops/.
+//! One awaited operation: what it was called with, and the memory the kernel works on. Started at the
+//! await, on the shard of the task that awaits; it can be awaited once. What its completion means in
+//! Python is in operation_end.zig, the kernel's part in ../ops/.
 
 const std = @import("std");
 const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
 const provided_buffers = @import("../../ring/provided_buffers.zig");
+const operation_end = @import("operation_end.zig");
 const page_cache = @import("page_cache.zig");
-const clock = @import("../../base/clock.zig");
 const exported = @import("exported.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
 const callbacks = @import("../cpython/callbacks.zig");
 const net = @import("../../ops/net.zig");
 const object = @import("../cpython/object.zig");
-const retry = @import("retry.zig");
 const shown = @import("shown.zig");
 const timer = @import("../../ops/timer.zig");
 const single_await = @import("single_await.zig");
@@ -111,6 +110,10 @@ pub const PyOp = struct {
 
     pub const Type = object.TypeOf(PyOp);
 
+    const ended = operation_end.ended;
+    const succeeded = operation_end.succeeded;
+    const failed = operation_end.failed;
+
     pub fn create(kind: Kind, descriptor: ?*Object) ?*PyOp {
         const instance = Type.create() orelse return null;
         const self = Type.body(instance);
@@ -122,7 +125,7 @@ pub const PyOp = struct {
 
     pub const noun = "an operation";
 
-    fn row(self: *const PyOp) *const Row {
+    pub fn row(self: *const PyOp) *const Row {
         return &rows[@backingInt(self.kind)];
     }
 
@@ -191,7 +194,7 @@ pub const PyOp = struct {
         return false;
     }
 
-    fn isSocketTransfer(self: *const PyOp) bool {
+    pub fn isSocketTransfer(self: *const PyOp) bool {
         const of_sockets = self.kind == .accept or self.row().transfers;
         return of_sockets and Descriptor.Type.body(self.descriptor.?).kind.isSocket();
     }
@@ -205,11 +208,11 @@ pub const PyOp = struct {
         return @intCast(Descriptor.Type.body(self.descriptor.?).takeAccepted() orelse return null);
     }
 
-    fn writesAll(self: *const PyOp) bool {
+    pub fn writesAll(self: *const PyOp) bool {
         return self.row().writes and self.row().whole;
     }
 
-    fn reads(self: *const PyOp) bool {
+    pub fn reads(self: *const PyOp) bool {
         return switch (self.row().reads) {
             .never => false,
             .of_pipes => Descriptor.Type.body(self.descriptor.?).kind == .pipe,
@@ -238,7 +241,7 @@ pub const PyOp = struct {
     }
 
     /// Memory of its own, instead of a buffer that the kernel picks. False with an exception set.
-    fn makeRoom(self: *PyOp) bool {
+    pub fn makeRoom(self: *PyOp) bool {
         self.selects_buffer = false;
         self.held = py.PyBytes_FromStringAndSize(null, @intCast(self.length));
         self.data = py.PyBytes_AsString(self.held orelse return false).?;
@@ -258,7 +261,7 @@ pub const PyOp = struct {
         return page_cache.readAt(Shard.current().?, &descriptor.cache, descriptor.fd, room, self.argument);
     }
 
-    fn finished(self: *PyOp) ?*Object {
+    pub fn finished(self: *PyOp) ?*Object {
         self.state = .finished;
         return if (py.PyErr_Occurred() != null) null else api.none();
     }
@@ -275,7 +278,7 @@ pub const PyOp = struct {
     }
 
     /// Another round. Those under way were ended by the close, so that one begun after it would not be.
-    fn again(self: *PyOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
+    pub fn again(self: *PyOp, me: *PyTask, instance: *Object, suspended: *bool) ?*Object {
         if (self.isClosing()) return self.failed(me, instance, @backingInt(linux.E.BADF), suspended);
         return self.fly(me, instance, suspended);
     }
@@ -315,138 +318,8 @@ pub const PyOp = struct {
         return Descriptor.Type.body(self.descriptor.?).drained.load(.monotonic);
     }
 
-    /// The kernel's result, as Python's: a value, an exception, or another round.
-    fn ended(self: *PyOp, me: *PyTask, instance: *Object, result: i32, suspended: *bool) ?*Object {
-        if (result < 0) return self.failed(me, instance, -result, suspended);
-        if (self.polls) {
-            self.polls = false;
-            return self.again(me, instance, suspended);
-        }
-        const count: usize = @intCast(result);
-        // A close elsewhere ends the receive as the end of the stream would: it is none.
-        if (count == 0 and self.reads() and self.isClosing()) {
-            if (me.cancelWanted()) return self.cancelled(me);
-            self.finish();
-            return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
-        }
-        if (!self.row().whole) return self.succeeded(count);
-        self.progress += count;
-        if (self.progress == self.length) return self.succeeded(count);
-        if (count > 0) {
-            if (me.cancelWanted()) return self.cancelled(me);
-            return self.again(me, instance, suspended);
-        }
-        if (self.kind == .read_exactly) return self.incomplete();
-        // A write that takes nothing would go round for ever.
-        return self.failed(me, instance, @backingInt(linux.E.IO), suspended);
-    }
-
-    fn succeeded(self: *PyOp, count: usize) ?*Object {
-        const kind = self.row();
-        if (kind.reads == .always) Descriptor.Type.body(self.descriptor.?).received(count, self.length);
-        const value: ?*Object = switch (kind.result) {
-            .none => api.none(),
-            .count => py.PyLong_FromLongLong(@intCast(count)),
-            .bytes => self.takeBytes(if (kind.whole) self.length else count),
-            .descriptor => if (self.kind == .accept)
-                Descriptor.create(@intCast(count), .stream, null)
-            else
-                Descriptor.create(@intCast(count), .file, self.held),
-        };
-        self.finish();
-        return value;
-    }
-
-    /// The bytes object that was read into, cut to what arrived.
-    fn takeBytes(self: *PyOp, count: usize) ?*Object {
-        if (self.selects_buffer) { // Made when it came; there is none where nothing did.
-            const value = self.held orelse return py.PyBytes_FromStringAndSize(null, 0);
-            self.held = null;
-            return value;
-        }
-        if (count != self.length and py._PyBytes_Resize(&self.held, @intCast(count)) != 0) return null;
-        const value = self.held;
-        self.held = null;
-        return value;
-    }
-
-    fn incomplete(self: *PyOp) ?*Object {
-        const expected = py.PyLong_FromLongLong(@intCast(self.length)) orelse return null;
-        const partial = self.takeBytes(self.progress) orelse return null;
-        self.finish();
-        const exception = api.call(callbacks.table.IncompleteReadError, &.{ partial, expected }) orelse return null;
-        api.raiseObject(exception);
-        py.Py_DecRef(exception);
-        return null;
-    }
-
-    fn cancelled(self: *PyOp, me: *PyTask) ?*Object {
-        if (self.kind == .read_exactly and self.progress > 0) {
-            var taken = self.takeBytes(self.progress);
-            defer api.drop(&taken);
-            if (taken == null or !Descriptor.Type.body(self.descriptor.?).leave(taken.?)) return null;
-        }
-        const told = self.writesAll();
-        self.finish();
-        _ = me.raiseCancel();
-        if (told) callbacks.sayWritten(self.progress);
-        return null;
-    }
-
-    fn isClosing(self: *const PyOp) bool {
+    pub fn isClosing(self: *const PyOp) bool {
         return if (self.descriptor) |d| Descriptor.Type.body(d).isClosing() else false;
-    }
-
-    fn failed(self: *PyOp, me: *PyTask, instance: *Object, errno: i32, suspended: *bool) ?*Object {
-        switch (retry.next(errno, me, !self.polls and self.isSocketTransfer(), self.selects_buffer)) {
-            .cancel => return self.cancelled(me),
-            .again => return self.again(me, instance, suspended),
-            .poll => {
-                self.polls = true;
-                return self.again(me, instance, suspended);
-            },
-            .own_memory => {
-                if (!self.makeRoom()) return self.finished();
-                return self.again(me, instance, suspended);
-            },
-            .fail => {},
-        }
-        // A kind of socket that has no such thing.
-        if (errno == @backingInt(linux.E.OPNOTSUPP) and self.kind == .write_all_zero_copy) {
-            self.kind = .write_all;
-            return self.again(me, instance, suspended);
-        }
-        const descriptor = if (self.descriptor) |d| Descriptor.Type.body(d) else null;
-        const closed = self.kind != .close and self.isClosing();
-        if (closed and me.cancelWanted()) return self.cancelled(me); // Who is to end is told that first.
-        const name = if (self.kind == .open) self.held else if (descriptor) |d| d.name else null;
-        const filename = if (name) |n| api.ref(n) else null;
-        defer if (filename) |f| py.Py_DecRef(f);
-        self.finish();
-        _ = self.raiseFailure(errno, closed, filename);
-        if (self.writesAll()) callbacks.sayWritten(self.progress);
-        return null;
-    }
-
-    fn raiseFailure(self: *const PyOp, errno: i32, closed: bool, filename: ?*Object) ?*Object {
-        if (closed) return Descriptor.Type.body(self.descriptor.?).raiseClosedMeanwhile();
-        const progress = self.progress;
-        if (progress == 0) return callbacks.raiseErrno(errno, wordsFor(errno, self.kind), filename);
-        var text: [96]u8 = undefined;
-        const words = std.fmt.bufPrint(&text, "failed after {d} of {d} bytes", .{
-            progress, self.length,
-        }) catch unreachable;
-        return callbacks.raiseErrno(errno, words, filename);
-    }
-
-    /// EBADF of a file that is open says something else than its words.
-    fn wordsFor(errno: i32, kind: Kind) ?[]const u8 {
-        if (errno != @backingInt(linux.E.BADF)) return null;
-        return switch (kind) {
-            .read_at, .read_at_into => "it is not open for reading",
-            .write_at, .write_all_at => "it is not open for writing",
-            else => null,
-        };
     }
 
     fn show(instance: *Object) callconv(.c) ?*Object {
@@ -544,15 +417,10 @@ pub fn giveBack(awaitable: *Object, value: *Object) void {
 
 pub fn define() bool {
     const Single = single_await.SingleOp(PyOp);
-    const Kinds = object.Coroutine(Single.step, Single.giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &PyOp.show),
-        object.slotOf(api.slot.dealloc, &PyOp.dealloc),
-        .{},
-    };
-    return PyOp.Type.define("Operation", 0, &slots);
+    return object.define(PyOp.Type, "Operation", .{
+        .step = Single.step,
+        .give_up = Single.giveUp,
+        .repr = &PyOp.show,
+        .dealloc = &PyOp.dealloc,
+    });
 }

@@ -168,3 +168,22 @@ pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     op.mode = @intCast(mode);
     return op.asObject();
 }
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "open",
+        &open,
+        api.meth_fastcall,
+        "(path, name, flags, mode, /)",
+        "An awaitable of the Descriptor.",
+    ),
+    object.method("sleep", &sleep, api.meth_one, "(duration_ns, /)", "An awaitable."),
+    object.method(
+        "nop",
+        &nop,
+        api.meth_noargs,
+        "()",
+        "An awaitable that goes through the ring and does nothing.",
+    ),
+};

@@ -8,11 +8,11 @@ const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
-const callbacks = @import("../cpython/callbacks.zig");
 const batch = @import("batch.zig");
 const object = @import("../cpython/object.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const PyTask = @import("../task/py_task.zig").PyTask;
+const Results = @import("results.zig").Results;
 const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
@@ -40,15 +40,9 @@ const Slot = struct {
 
 const ReadFiles = struct {
     progress: batch.Progress,
-    /// List of paths as bytes, list of what errors call them, list of results.
+    results: Results,
+    /// List of paths as bytes.
     paths: ?*Object,
-    names: ?*Object,
-    results: ?*Object,
-    /// Called without arguments whenever results have come; None where nobody waits for single ones.
-    told: ?*Object,
-    /// List of the places of results that are there, or None.
-    done: ?*Object,
-    news: bool,
     depth: usize,
     /// Bytes of memory that it may take; one file may always.
     budget: usize,
@@ -73,9 +67,7 @@ const ReadFiles = struct {
     }
 
     pub fn outcome(self: *ReadFiles) ?*Object {
-        const results = self.results;
-        self.results = null;
-        return results;
+        return self.results.take();
     }
 
     /// Takes the next path into a free slot, as long as there is one.
@@ -83,7 +75,7 @@ const ReadFiles = struct {
         while (slot.op == null and self.progress.open()) {
             slot.* = .{ .index = self.progress.next };
             self.progress.next += 1;
-            if (self.full or self.has(slot.index)) continue;
+            if (self.full or self.results.has(slot.index)) continue;
             const path = py.PyList_GetItem(self.paths.?, @intCast(slot.index)).?;
             const text = py.PyBytes_AsString(path).?[0..@intCast(py.PyBytes_Size(path))];
             slot.op = fs.open(shard, &me.task, text, @bitCast(linux.O{ .ACCMODE = .RDONLY }), 0) catch {
@@ -92,11 +84,6 @@ const ReadFiles = struct {
             };
             self.progress.busy += 1;
         }
-    }
-
-    /// Of an earlier operation on the same lists.
-    fn has(self: *ReadFiles, index: usize) bool {
-        return py.PyList_GetItem(self.results.?, @intCast(index)).? != py._Py_NoneStruct;
     }
 
     /// Whether there is room for so many bytes more; they are taken then.
@@ -178,44 +165,19 @@ const ReadFiles = struct {
             py.PyErr_Clear();
             return self.fail(slot, .NOMEM);
         }
-        self.put(slot, slot.bytes.?);
+        self.results.put(slot.index, slot.bytes.?);
         slot.bytes = null;
     }
 
     fn fail(self: *ReadFiles, slot: *Slot, errno: linux.E) void {
         api.drop(&slot.bytes);
         if (self.progress.cancelling and (errno == .CANCELED or errno == .INTR)) self.progress.cut = true;
-        const name = py.PyList_GetItem(self.names.?, @intCast(slot.index)).?;
-        const number = py.PyLong_FromLongLong(@backingInt(errno));
-        const exception = if (number) |n|
-            api.call(callbacks.table.os_error, &.{ n, api.none(), api.ref(name) })
-        else
-            null;
-        if (exception) |e| return self.put(slot, e);
-        py.PyErr_WriteUnraisable(null);
-        self.put(slot, api.none());
-    }
-
-    fn put(self: *ReadFiles, slot: *Slot, value: *Object) void {
-        self.news = true;
-        _ = py.PyList_SetItem(self.results.?, @intCast(slot.index), value);
-        const done = self.done.?;
-        if (done == py._Py_NoneStruct) return;
-        const number = py.PyLong_FromLongLong(@intCast(slot.index));
-        if (number) |place| {
-            defer py.Py_DecRef(place);
-            if (py.PyList_Append(done, place) == 0) return;
-        }
-        py.PyErr_WriteUnraisable(null);
+        self.results.fail(slot.index, slot.index, errno);
     }
 
     /// After each round.
     pub fn tell(self: *ReadFiles) void {
-        if (!self.news or self.told.? == py._Py_NoneStruct) return;
-        self.news = false;
-        var nothing = api.call(self.told.?, &.{});
-        if (nothing == null) py.PyErr_WriteUnraisable(self.told.?);
-        api.drop(&nothing);
+        self.results.tell();
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
@@ -228,36 +190,16 @@ const ReadFiles = struct {
             api.drop(&slot.bytes);
         }
         api.drop(&self.paths);
-        api.drop(&self.names);
-        api.drop(&self.results);
-        api.drop(&self.told);
-        api.drop(&self.done);
+        self.results.drop();
         Type.free(instance, false);
     }
-
-    pub fn define() bool {
-        const Work = batch.Batch(ReadFiles);
-        const Kinds = object.Coroutine(Work.step, batch.Told(ReadFiles).giveUp);
-        const S = struct {
-            var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-        };
-        var slots = Kinds.slots() ++ [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.repr, &batch.Told(ReadFiles).show),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("ReadFiles", 0, &slots);
-    }
 };
-
-pub const define = ReadFiles.define;
 
 /// read_files(paths: list of bytes, names: list, depth, results: list, told, budget, done) -> `results`, in which
 /// each None has become bytes or an OSError, unless all that is read would be more than `budget` bytes: some stay
 /// None then, at least one does not. The other lists are the operation's from now on. `told` is called on the shard
 /// when some of the results are there, and their places are in the list `done`; both may be None.
-pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("read_files", count, 7)) return null;
     const depth = object.unsigned(arguments[2], "depth", depth_max) orelse return null;
     const budget = object.unsigned(arguments[5], "budget", std.math.maxInt(i64)) orelse return null;
@@ -277,12 +219,30 @@ pub fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callcon
     const self = ReadFiles.Type.body(instance);
     for (&self.slots) |*slot| slot.* = .{};
     self.paths = api.ref(arguments[0]);
-    self.names = api.ref(arguments[1]);
-    self.results = api.ref(arguments[3]);
-    self.told = api.ref(arguments[4]);
+    self.results = .init(arguments[3], arguments[1], arguments[6], arguments[4]);
     self.budget = budget;
-    self.done = api.ref(arguments[6]);
     self.progress.count = @intCast(length);
     self.depth = @max(1, depth);
     return instance;
+}
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "read_files",
+        &readFiles,
+        api.meth_fastcall,
+        "(paths, names, depth, results, told, budget, done, /)",
+        "An awaitable of a list of bytes and OSErrors.",
+    ),
+};
+
+pub fn define() bool {
+    const Told = batch.Told(ReadFiles);
+    return object.define(ReadFiles.Type, "ReadFiles", .{
+        .step = batch.Batch(ReadFiles).step,
+        .give_up = Told.giveUp,
+        .repr = &Told.show,
+        .dealloc = &ReadFiles.dealloc,
+    });
 }

@@ -288,16 +288,11 @@ fn abandon(offsets: []u64) ?*Object {
 }
 
 pub fn define() bool {
-    const Work = batch.Batch(ReadMany);
-    const Kinds = object.Coroutine(Work.step, batch.Told(ReadMany).giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &batch.Told(ReadMany).show),
-        object.slotOf(api.slot.dealloc, &ReadMany.dealloc),
-        .{},
-    };
-    return ReadMany.Type.define("ReadMany", 0, &slots);
+    const Told = batch.Told(ReadMany);
+    return object.define(ReadMany.Type, "ReadMany", .{
+        .step = batch.Batch(ReadMany).step,
+        .give_up = Told.giveUp,
+        .repr = &Told.show,
+        .dealloc = &ReadMany.dealloc,
+    });
 }

@@ -165,8 +165,8 @@ pub const RecvMultishot = struct {
         api.drop(&self.own);
         api.drop(&self.list);
     }
-
-    pub fn define() bool {
-        return Shot.define("Segments");
-    }
 };
+
+pub fn define() bool {
+    return RecvMultishot.Shot.define("Segments");
+}

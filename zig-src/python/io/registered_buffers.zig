@@ -10,7 +10,7 @@ const Object = api.Object;
 const py = &api.py;
 
 /// register_buffer(buffer): its place in the table of this task's shard.
-pub fn register(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+fn register(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     _ = PyTask.demand("registered buffers") orelse return null;
     const shard = Shard.current().?;
     var view: api.Buffer = .{};
@@ -21,9 +21,27 @@ pub fn register(_: ?*Object, given: *Object) callconv(.c) ?*Object {
 }
 
 /// unregister_buffer(place), on the same shard.
-pub fn unregister(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+fn unregister(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     _ = PyTask.demand("registered buffers") orelse return null;
     const slot = object.unsigned(given, "place", registered_buffers.slots - 1) orelse return null;
     Shard.current().?.unregister(@intCast(slot));
     return api.none();
 }
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "register_buffer",
+        &register,
+        api.meth_one,
+        "(buffer, /)",
+        "Its place in the ring of this task's shard.",
+    ),
+    object.method(
+        "unregister_buffer",
+        &unregister,
+        api.meth_one,
+        "(place, /)",
+        "The other way round.",
+    ),
+};

@@ -128,7 +128,7 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
 }
 
 /// address_of(buffer) -> a number. The caller sees to it that the memory stays.
-pub fn addressOf(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+fn addressOf(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     var view: api.Buffer = .{};
     if (py.PyObject_GetBuffer(given, &view, api.buffer_simple) != 0) return null;
     defer py.PyBuffer_Release(&view);
@@ -136,7 +136,7 @@ pub fn addressOf(_: ?*Object, given: *Object) callconv(.c) ?*Object {
 }
 
 /// ops_in_flight(runtime) -> one number per shard, as of its last pass; of the current shard, as of now.
-pub fn opsInFlight(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+fn opsInFlight(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "ops_in_flight() takes a Runtime");
     const scheduler = &PyRuntime.of(given).runtime.scheduler;
     const here = Shard.currentOf(scheduler);
@@ -153,24 +153,33 @@ pub fn opsInFlight(_: ?*Object, given: *Object) callconv(.c) ?*Object {
 }
 
 /// count_affinity_violation(runtime)
-pub fn countViolation(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+fn countViolation(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     if (!PyRuntime.Type.is(given)) return api.raise(py.PyExc_TypeError.*, "count_affinity_violation() takes a Runtime");
     const scheduler = &PyRuntime.of(given).runtime.scheduler;
     scheduler.countSpawn(Shard.currentOf(scheduler), .native_affinity_violations);
     return api.none();
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("submit_sqe", &submit, api.meth_fastcall, "(sqe, keep, /)", "An awaitable of (res, flags)."),
+    object.method("address_of", &addressOf, api.meth_one, "(buffer, /)", "Where its bytes lie."),
+    object.method(
+        "ops_in_flight",
+        &opsInFlight,
+        api.meth_one,
+        "(runtime, /)",
+        "A list, one number per shard.",
+    ),
+    object.method("count_affinity_violation", &countViolation, api.meth_one, "(runtime, /)", "Count one."),
+};
+
 pub fn define() bool {
     const Single = single_await.SingleOp(Submission);
-    const Kinds = object.Coroutine(Single.step, Single.giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &Submission.show),
-        object.slotOf(api.slot.dealloc, &Submission.dealloc),
-        .{},
-    };
-    return Submission.Type.define("Submission", 0, &slots);
+    return object.define(Submission.Type, "Submission", .{
+        .step = Single.step,
+        .give_up = Single.giveUp,
+        .repr = &Submission.show,
+        .dealloc = &Submission.dealloc,
+    });
 }

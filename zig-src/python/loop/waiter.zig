@@ -63,7 +63,7 @@ pub const Waiter = struct {
         const loop = Loop.of(self.loop.?);
         const shard = loop.shard.?;
         const runtime = loop.runtime.?;
-        const task = PyTask.create(runtime, self.awaitable.?, null, .pinned, shard.id) orelse return false;
+        const task = PyTask.create(runtime, self.awaitable.?, null, .pinned, shard.id, shard) orelse return false;
         const handle = PyTask.Type.objectOf(task);
         task.retrieved = true; // Its failure is the awaiter's.
         PyRuntime.of(runtime).runtime.begin(&task.task, shard) catch |err| {

@@ -233,9 +233,20 @@ fn traverse(instance: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) 
     return status;
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "exchange",
+        &make,
+        api.meth_fastcall,
+        "(has_values, most, units, /)",
+        "An Exchange.",
+    ),
+};
+
 pub fn define() bool {
-    const S = struct {
-        var methods = [_]api.MethodDef{
+    return object.define(Type, "Exchange", .{
+        .methods = &.{
             object.method("put_units", &putUnits, api.meth_one, "($self, weight, /)", "False where full."),
             object.method("take_units", &takeUnits, api.meth_one, "($self, weight, /)", "False where not there."),
             object.method("join_for_units", &joinForUnits, api.meth_one, "($self, weight, /)", "A future."),
@@ -263,15 +274,9 @@ pub fn define() bool {
             object.method("close", &close, api.meth_noargs, "($self, /)", "No more is put."),
             object.method("break_off", &breakOff, api.meth_noargs, "($self, /)", "No more is taken: what is left."),
             object.method("state", &state, api.meth_noargs, "($self, /)", "(there, takers, putters, closed)"),
-            .{},
-        };
-    };
-    var slots = [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.dealloc, &dealloc),
-        object.slotOf(api.slot.traverse, &traverse),
-        object.slotOf(api.slot.clear, &clear),
-        .{},
-    };
-    return Type.define("Exchange", api.flag_gc, &slots);
+        },
+        .dealloc = &dealloc,
+        .traverse = &traverse,
+        .clear = &clear,
+    });
 }

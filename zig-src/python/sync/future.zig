@@ -128,53 +128,52 @@ pub const Future = struct {
         trashcan.drop(&Type.body(instance).value);
         return 0;
     }
-
-    pub fn define() bool {
-        const awaitable = object.Awaitable(step);
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method(
-                    "set_result",
-                    &setResult,
-                    api.meth_one,
-                    "($self, value, /)",
-                    "Set it; False where it was set already. Any thread.",
-                ),
-                object.method(
-                    "set_exception",
-                    &setException,
-                    api.meth_one,
-                    "($self, exception, /)",
-                    "The same with an exception, which is raised to those who await it.",
-                ),
-                object.method("done", &done, api.meth_noargs, "($self, /)", "Whether it is set."),
-                object.method(
-                    "result",
-                    &result,
-                    api.meth_fastcall | api.meth_keywords,
-                    "($self, timeout=None)",
-                    result_wait.result_doc,
-                ),
-                object.method(
-                    "__class_getitem__",
-                    &object.classGetItem,
-                    api.meth_one | api.meth_class,
-                    "($type, item, /)",
-                    "Future[T], for annotations.",
-                ),
-                .{},
-            };
-        };
-        var slots = awaitable.slots() ++ [_]api.TypeSlot{
-            object.docSlot("A value that is set once, by any thread, and awaited by tasks of any shard. An await\n" ++
-                "that is cancelled raises only where the value is not set: nothing is lost."),
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.repr, &show),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            object.slotOf(api.slot.traverse, &traverse),
-            object.slotOf(api.slot.clear, &clear),
-            .{},
-        };
-        return Type.define("Future", api.flag_gc, &slots);
-    }
 };
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("future", &Future.make, api.meth_noargs, "()", "A Future that is not set."),
+};
+
+pub fn define() bool {
+    return object.define(Future.Type, "Future", .{
+        .doc = "A value that is set once, by any thread, and awaited by tasks of any shard. An await\n" ++
+            "that is cancelled raises only where the value is not set: nothing is lost.",
+        .step = Future.step,
+        .methods = &.{
+            object.method(
+                "set_result",
+                &Future.setResult,
+                api.meth_one,
+                "($self, value, /)",
+                "Set it; False where it was set already. Any thread.",
+            ),
+            object.method(
+                "set_exception",
+                &Future.setException,
+                api.meth_one,
+                "($self, exception, /)",
+                "The same with an exception, which is raised to those who await it.",
+            ),
+            object.method("done", &Future.done, api.meth_noargs, "($self, /)", "Whether it is set."),
+            object.method(
+                "result",
+                &Future.result,
+                api.meth_fastcall | api.meth_keywords,
+                "($self, timeout=None)",
+                result_wait.result_doc,
+            ),
+            object.method(
+                "__class_getitem__",
+                &object.classGetItem,
+                api.meth_one | api.meth_class,
+                "($type, item, /)",
+                "Future[T], for annotations.",
+            ),
+        },
+        .repr = &Future.show,
+        .dealloc = &Future.dealloc,
+        .traverse = &Future.traverse,
+        .clear = &Future.clear,
+    });
+}

@@ -96,26 +96,31 @@ pub const Alarm = struct {
         if (status != 0) return status;
         return if (Type.body(instance).callback) |callback| visit(callback, arg) else 0;
     }
-
-    pub fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method(
-                    "cancel",
-                    &cancel,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "It does not come; nothing where it has.",
-                ),
-                .{},
-            };
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            object.slotOf(api.slot.traverse, &traverse),
-            .{},
-        };
-        return Type.define("Alarm", api.flag_gc, &slots);
-    }
 };
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "alarm",
+        &Alarm.make,
+        api.meth_fastcall,
+        "(handle, callback, duration_ns, /)",
+        "Calls it then, unless the task has ended.",
+    ),
+};
+
+pub fn define() bool {
+    return object.define(Alarm.Type, "Alarm", .{
+        .methods = &.{
+            object.method(
+                "cancel",
+                &Alarm.cancel,
+                api.meth_noargs,
+                "($self, /)",
+                "It does not come; nothing where it has.",
+            ),
+        },
+        .dealloc = &Alarm.dealloc,
+        .traverse = &Alarm.traverse,
+    });
+}

@@ -124,7 +124,7 @@ pub const CancelScope = struct {
 
     /// redeliver(error): a cancellation that came too late for what was awaited; it is raised again at
     /// the next await of this task.
-    pub fn redeliver(_: ?*Object, exception: *Object) callconv(.c) ?*Object {
+    fn redeliver(_: ?*Object, exception: *Object) callconv(.c) ?*Object {
         const task = PyTask.demand("redeliver()") orelse return null;
         var scope = py.PyObject_GetAttrString(exception, "_scope");
         py.PyErr_Clear(); // One without a scope came from outside.
@@ -142,47 +142,59 @@ pub const CancelScope = struct {
     fn dealloc(instance: *Object) callconv(.c) void {
         Type.free(instance, false);
     }
-
-    pub fn define() bool {
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("arm", &arm, api.meth_one, "($self, duration_ns, /)", "Start, for the current task."),
-                object.method(
-                    "rearm",
-                    &rearm,
-                    api.meth_one,
-                    "($self, duration_ns, /)",
-                    "Start anew, for the same task.",
-                ),
-                object.method(
-                    "expired",
-                    &hasExpired,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "Whether the time has passed.",
-                ),
-                object.method(
-                    "expire",
-                    &expire,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "As if the time had passed; any thread.",
-                ),
-                object.method(
-                    "disarm",
-                    &disarm,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "Stop; whether the time had passed.",
-                ),
-                .{},
-            };
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("Timeout", 0, &slots);
-    }
 };
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("timeout", &CancelScope.make, api.meth_noargs, "()", "A time limit that is not armed."),
+    object.method(
+        "redeliver",
+        &CancelScope.redeliver,
+        api.meth_one,
+        "(error, /)",
+        "Raise this CancelledError again, at the next await.",
+    ),
+};
+
+pub fn define() bool {
+    return object.define(CancelScope.Type, "Timeout", .{
+        .methods = &.{
+            object.method(
+                "arm",
+                &CancelScope.arm,
+                api.meth_one,
+                "($self, duration_ns, /)",
+                "Start, for the current task.",
+            ),
+            object.method(
+                "rearm",
+                &CancelScope.rearm,
+                api.meth_one,
+                "($self, duration_ns, /)",
+                "Start anew, for the same task.",
+            ),
+            object.method(
+                "expired",
+                &CancelScope.hasExpired,
+                api.meth_noargs,
+                "($self, /)",
+                "Whether the time has passed.",
+            ),
+            object.method(
+                "expire",
+                &CancelScope.expire,
+                api.meth_noargs,
+                "($self, /)",
+                "As if the time had passed; any thread.",
+            ),
+            object.method(
+                "disarm",
+                &CancelScope.disarm,
+                api.meth_noargs,
+                "($self, /)",
+                "Stop; whether the time had passed.",
+            ),
+        },
+        .dealloc = &CancelScope.dealloc,
+    });
+}

@@ -34,11 +34,14 @@ pub fn ended(_: ?*Object, handle: *Object) callconv(.c) ?*Object {
     return instance;
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("ended", &ended, api.meth_one, "(handle, /)", "Waits for a task's end, without its outcome."),
+};
+
 pub fn define() bool {
-    const awaitable = object.Awaitable(Ended.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.dealloc, &Ended.dealloc),
-        .{},
-    };
-    return Ended.Type.define("Ended", 0, &slots);
+    return object.define(Ended.Type, "Ended", .{
+        .step = Ended.step,
+        .dealloc = &Ended.dealloc,
+    });
 }

@@ -2,7 +2,6 @@
 //! it. Who holds it knows why (a tree of scopes); the task knows only that it is so. And what a library that
 //! keeps such trees must know of tasks.
 
-const std = @import("std");
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const PyTask = @import("py_task.zig").PyTask;
@@ -11,7 +10,7 @@ const Object = api.Object;
 const py = &api.py;
 
 /// hold(handle, on): from now on each await of the task is cancelled, or no more. Any thread.
-pub fn hold(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
+fn hold(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("hold", count, 2)) return null;
     if (!PyTask.Type.is(arguments[0])) return api.raise(py.PyExc_TypeError.*, "hold() takes a JoinHandle");
     const task = PyTask.Type.body(arguments[0]);
@@ -32,7 +31,7 @@ pub fn hold(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
 
 /// keep_back(change): +1 before what must end first, -1 afterwards; in between nothing that is held reaches
 /// this task.
-pub fn keepBack(_: ?*Object, change: *Object) callconv(.c) ?*Object {
+fn keepBack(_: ?*Object, change: *Object) callconv(.c) ?*Object {
     const task = PyTask.demand("keep_back()") orelse return null;
     const by = object.integer(change, "change") orelse return null;
     if (by == 1) {
@@ -53,7 +52,7 @@ pub fn companion(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     return if (task.companion) |one| api.ref(one) else api.none();
 }
 
-pub fn setCompanion(_: ?*Object, given: *Object) callconv(.c) ?*Object {
+fn setCompanion(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     const task = PyTask.demand("set_companion()") orelse return null;
     var before = task.companion;
     task.companion = api.ref(given);
@@ -61,27 +60,16 @@ pub fn setCompanion(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     return api.none();
 }
 
-/// live_tasks(): (handle, coroutine, companion or None) of each task that has begun on this shard and not
-/// ended, the youngest first.
-pub fn liveTasks(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
-    const shard = Shard.current() orelse
-        return api.raise(py.PyExc_RuntimeError.*, "live_tasks() outside a shard");
-    const list = py.PyList_New(0) orelse return null;
-    var next = shard.live;
-    while (next) |one| : (next = one.live_next) {
-        const task = PyTask.ofAny(one) orelse continue;
-        const coroutine = task.coroutine orelse continue;
-        if (!append(list, .{ PyTask.Type.objectOf(task), coroutine, task.companion orelse py._Py_NoneStruct })) {
-            py.Py_DecRef(list);
-            return null;
-        }
-    }
-    return list;
-}
-
-fn append(list: *Object, parts: [3]*Object) bool {
-    const tuple = py.PyTuple_New(parts.len) orelse return false;
-    defer py.Py_DecRef(tuple);
-    for (parts, 0..) |part, i| _ = py.PyTuple_SetItem(tuple, @intCast(i), api.ref(part));
-    return py.PyList_Append(list, tuple) == 0;
-}
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("hold", &hold, api.meth_fastcall, "(handle, on, /)", "Cancels each await of the task, or not."),
+    object.method(
+        "keep_back",
+        &keepBack,
+        api.meth_one,
+        "(change, /)",
+        "+1: nothing that is held reaches this task; -1: it does again.",
+    ),
+    object.method("companion", &companion, api.meth_noargs, "()", "What a library keeps about this task."),
+    object.method("set_companion", &setCompanion, api.meth_one, "(companion, /)", "Until the task ends."),
+};

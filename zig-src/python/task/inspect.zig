@@ -15,10 +15,9 @@ const Task = @import("../../task/task.zig").Task;
 const Object = api.Object;
 const py = &api.py;
 
-/// tasks_here() -> [(JoinHandle, coroutine or None, state, age in ns, ns until its timer or -1), ...]: those
-/// that began on this shard and have not ended, in the order of their beginning. C functions are (None,
-/// None, ...).
-pub fn tasksHere(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+/// tasks_here() -> [(JoinHandle, coroutine, companion or None, state, age in ns, ns until its timer or -1), ...]:
+/// those that began on this shard and have not ended, the youngest first. C functions are (None, None, None, ...).
+fn tasksHere(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     const shard = Shard.current() orelse
         return api.raise(py.PyExc_RuntimeError.*, "tasks_here() outside a shard");
     const list = py.PyList_New(0) orelse return null;
@@ -50,11 +49,12 @@ fn describe(task: *Task, now_ns: u64) ?*Object {
     if (python) |one| if (one.op) |op| {
         if (op.is_timer and op.timer.isSet()) until = @intCast(op.timer.deadline_ns -| now_ns);
     };
-    const tuple = py.PyTuple_New(5) orelse return null;
+    const tuple = py.PyTuple_New(6) orelse return null;
     const age_ns = if (python) |one| now_ns -| one.born_ns else 0;
     const items = [_]?*Object{
         if (python) |one| api.ref(PyTask.Type.objectOf(one)) else api.none(),
-        if (python) |one| if (one.coroutine) |coroutine| api.ref(coroutine) else api.none() else api.none(),
+        orNone(if (python) |one| one.coroutine else null),
+        orNone(if (python) |one| one.companion else null),
         api.string(state),
         py.PyLong_FromLongLong(@intCast(age_ns)),
         py.PyLong_FromLongLong(until),
@@ -64,6 +64,20 @@ fn describe(task: *Task, now_ns: u64) ?*Object {
         return null;
     });
     return tuple;
+}
+
+fn orNone(held: ?*Object) *Object {
+    return if (held) |one| api.ref(one) else api.none();
+}
+
+/// coroutine_of(handle): of a task that began on this shard and has not ended; else None.
+fn coroutineOf(_: ?*Object, handle: *Object) callconv(.c) ?*Object {
+    if (!PyTask.Type.is(handle)) return api.raise(py.PyExc_TypeError.*, "coroutine_of() takes a JoinHandle");
+    const task = PyTask.Type.body(handle);
+    const shard = Shard.current();
+    // Elsewhere its own shard may let go of it at any time.
+    const is_here = shard != null and task.task.home == @as(?*anyopaque, shard.?);
+    return orNone(if (is_here) task.coroutine else null);
 }
 
 /// stack(): where the coroutine of a task stands, outermost call first. Any thread.
@@ -76,7 +90,7 @@ pub fn stack(handle: *Object, _: ?*Object) callconv(.c) ?*Object {
 
 /// progress(wait_ns) -> [(poll sequence, passes, whether it sleeps), ...] of the shards, after a wait; None
 /// when the runtime has stopped.
-pub fn progress(instance: *Object, wait: *Object) callconv(.c) ?*Object {
+fn progress(instance: *Object, wait: *Object) callconv(.c) ?*Object {
     const wait_ns = object.unsigned(wait, "wait_ns", std.math.maxInt(i64)) orelse return null;
     const scheduler = &PyRuntime.of(instance).runtime.scheduler;
     const state = py.PyEval_SaveThread();
@@ -106,7 +120,7 @@ fn threeOf(first: ?*Object, second: ?*Object, third: ?*Object) ?*Object {
 }
 
 /// monitor_open() -> the socket's name, without the zero byte. Once, before `monitor_next`.
-pub fn monitorOpen(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+fn monitorOpen(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     const runtime = PyRuntime.of(instance).runtime;
     if (runtime.monitor == null) {
         var errno: i32 = 0;
@@ -119,7 +133,7 @@ pub fn monitorOpen(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
 
 /// monitor_next() -> (fd, request), or None when the runtime has stopped. Statistics are answered in here,
 /// without the interpreter.
-pub fn monitorNext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+fn monitorNext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     const runtime = PyRuntime.of(instance).runtime;
     const state = py.PyEval_SaveThread();
     const found = runtime.monitor.?.next(runtime);
@@ -136,3 +150,22 @@ fn dropped(tuple: *Object) ?*Object {
     py.Py_DecRef(tuple);
     return null;
 }
+
+/// Of the Runtime.
+pub const methods = [_]api.MethodDef{
+    object.method("progress", &progress, api.meth_one, "($self, wait_ns, /)", "How far shards have come."),
+    object.method("monitor_open", &monitorOpen, api.meth_noargs, "($self, /)", "The socket's name."),
+    object.method("monitor_next", &monitorNext, api.meth_noargs, "($self, /)", "(fd, request), or None."),
+};
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "tasks_here",
+        &tasksHere,
+        api.meth_noargs,
+        "()",
+        "[(JoinHandle, coroutine, companion, state, age in ns, ns until its timer), ...] of this shard.",
+    ),
+    object.method("coroutine_of", &coroutineOf, api.meth_one, "(handle, /)", "Of a task of this shard, else None."),
+};

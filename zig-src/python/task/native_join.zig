@@ -6,12 +6,11 @@ const callbacks = @import("../cpython/callbacks.zig");
 const native = @import("../../runtime/native_task.zig");
 const object = @import("../cpython/object.zig");
 const repr = @import("repr.zig");
-const result_wait = @import("result_wait.zig");
 const Placement = @import("../../runtime/runtime.zig").Placement;
+const HandleMethods = @import("handle_methods.zig").HandleMethods;
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
 const PyTask = @import("py_task.zig").PyTask;
-const Shard = @import("../../scheduler/shard.zig").Shard;
-const shard_none = @import("../../task/task.zig").shard_none;
+const Task = @import("../../task/task.zig").Task;
 const Object = api.Object;
 const py = &api.py;
 
@@ -49,7 +48,11 @@ pub const NativeJoin = struct {
         return me.untilDone(&self.task.task.latch, instance, suspended) orelse self.outcome();
     }
 
-    fn outcome(self: *NativeJoin) ?*Object {
+    pub fn coreTask(self: *NativeJoin) *Task {
+        return &self.task.task;
+    }
+
+    pub fn outcome(self: *NativeJoin) ?*Object {
         const task = &self.task.task;
         if (task.status == errors.ok) return py.PyLong_FromLongLong(task.result);
         if (task.status == @backingInt(errors.Code.cancelled))
@@ -57,40 +60,8 @@ pub const NativeJoin = struct {
         return callbacks.raiseCode(task.status);
     }
 
-    fn result(instance: *Object, arguments: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
-        const self = Type.body(instance);
-        const limit = result_wait.timeLimit(arguments, count, names) orelse return null;
-        if (!self.task.task.isDone() and !PyTask.isHere(self.runtime.?)) return null;
-        if (!result_wait.waitDone(&self.task.task.latch, limit)) return null;
-        return self.outcome();
-    }
-
-    fn cancel(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        const task = &Type.body(instance).task.task;
-        if (task.isDone()) return py.PyBool_FromLong(0);
-        if (!PyTask.isHere(Type.body(instance).runtime.?)) return null;
-        task.cancel_requested.store(true, .seq_cst);
-        Shard.wake(task);
-        return py.PyBool_FromLong(1);
-    }
-
-    fn done(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(Type.body(instance).task.task.isDone()));
-    }
-
-    fn cancelled(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        const task = &Type.body(instance).task.task;
-        const by_cancellation = task.isDone() and task.status == @backingInt(errors.Code.cancelled);
-        return py.PyBool_FromLong(@intFromBool(by_cancellation));
-    }
-
     fn nameOf(_: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
         return api.none();
-    }
-
-    fn shardOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        const id = Type.body(instance).task.task.home_id.load(.acquire);
-        return if (id == shard_none) api.none() else py.PyLong_FromLongLong(id);
     }
 
     fn show(instance: *Object) callconv(.c) ?*Object {
@@ -107,49 +78,19 @@ pub const NativeJoin = struct {
         api.drop(&self.runtime);
         Type.free(instance, false);
     }
-
-    pub fn define() bool {
-        const awaitable = object.Awaitable(step);
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method(
-                    "cancel",
-                    &cancel,
-                    api.meth_noargs,
-                    "($self, /)",
-                    result_wait.cancel_doc,
-                ),
-                object.method(
-                    "cancelled",
-                    &cancelled,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "Whether it ended by cancellation.",
-                ),
-                object.method("done", &done, api.meth_noargs, "($self, /)", "Whether the task has ended."),
-                object.method(
-                    "result",
-                    &result,
-                    api.meth_fastcall | api.meth_keywords,
-                    "($self, timeout=None)",
-                    result_wait.result_doc,
-                ),
-                .{},
-            };
-            var properties = [_]api.GetSetDef{
-                .{ .name = "name", .get = &nameOf, .doc = "None: C functions have no name." },
-                .{ .name = "shard", .get = &shardOf, .doc = "Shard it started on, or None." },
-                .{},
-            };
-        };
-        var slots = awaitable.slots() ++ [_]api.TypeSlot{
-            object.docSlot("A spawned C function; its result is the `*result` that it set. See JoinHandle."),
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.repr, &show),
-            object.slotOf(api.slot.getset, &S.properties),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("NativeJoinHandle", 0, &slots);
-    }
 };
+
+pub fn define() bool {
+    const Methods = HandleMethods(NativeJoin);
+    return object.define(NativeJoin.Type, "NativeJoinHandle", .{
+        .doc = "A spawned C function; its result is the `*result` that it set. See JoinHandle.",
+        .step = NativeJoin.step,
+        .methods = &Methods.methods,
+        .properties = &.{
+            .{ .name = "name", .get = &NativeJoin.nameOf, .doc = "None: C functions have no name." },
+            .{ .name = "shard", .get = &Methods.shardOf, .doc = "Shard it started on, or None." },
+        },
+        .repr = &NativeJoin.show,
+        .dealloc = &NativeJoin.dealloc,
+    });
+}

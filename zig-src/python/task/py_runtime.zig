@@ -3,24 +3,21 @@
 const std = @import("std");
 const api = @import("../cpython/api.zig");
 const runtime_handle = @import("../../runtime/runtime_handle.zig");
-const clock = @import("../../base/clock.zig");
+const drive = @import("drive.zig");
 const errors = @import("../../base/errors.zig");
 const Failure = @import("../../base/failure.zig").Failure;
 const forgotten = @import("../cpython/forgotten.zig");
 const callbacks = @import("../cpython/callbacks.zig");
 const interpreter_module = @import("py_interpreter.zig");
 const interpreter = &interpreter_module.interpreter;
-const NativeJoin = @import("native_join.zig").NativeJoin;
 const inspect = @import("inspect.zig");
 const object = @import("../cpython/object.zig");
 const Options = @import("../../base/options.zig").Options;
 const options_module = @import("../../base/options.zig");
 const core = @import("../../runtime/runtime.zig");
 const Scheduler = @import("../../scheduler/scheduler.zig").Scheduler;
-const Kind = @import("../../task/task.zig").Kind;
-const PyTask = @import("py_task.zig").PyTask;
-const room_module = @import("room.zig");
-const Shard = @import("../../scheduler/shard.zig").Shard;
+const room = @import("room.zig");
+const spawn = @import("spawn.zig");
 const StallWatchdog = @import("stall_watchdog.zig").StallWatchdog;
 const Object = api.Object;
 const py = &api.py;
@@ -113,260 +110,11 @@ pub const PyRuntime = struct {
         return errors.ok;
     }
 
-    /// spawn(kind, value, coroutine, name) -> Task
-    fn spawn(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-        if (!object.arity("spawn", count, 4)) return null;
-        const self = of(instance);
-        const target = self.place(arguments[0], arguments[1]) orelse return null;
-        const coroutine = adopt(arguments[2]) orelse return null;
-        defer py.Py_DecRef(coroutine);
-        const name = if (arguments[3] == py._Py_NoneStruct) null else arguments[3];
-        if (name) |given| if (!isText(given)) return null;
-        return self.submit(instance, coroutine, name, target, false);
-    }
-
-    /// False, with the exception set, for a name that could not be shown.
-    fn isText(name: *Object) bool {
-        var size: isize = 0;
-        if (py.PyUnicode_AsUTF8AndSize(name, &size) != null) return true;
-        const exception = api.takeException();
-        defer py.Py_DecRef(exception);
-        if (py.PyErr_GivenExceptionMatches(exception, py.PyExc_TypeError.*) == 0)
-            api.raiseObject(exception) // Text that is not Unicode.
-        else
-            _ = api.raiseValue(py.PyExc_TypeError.*, "name", name, "a str or None");
-        return false;
-    }
-
-    /// spawn_cleanup(coroutine, name) -> Task: on the current shard, also while the runtime closes.
-    fn spawnCleanup(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-        if (!object.arity("spawn_cleanup", count, 2)) return null;
-        const self = of(instance);
-        const shard = Shard.currentOf(&self.runtime.scheduler) orelse
-            return api.raise(py.PyExc_RuntimeError.*, "spawn_cleanup() outside a shard");
-        const coroutine = adopt(arguments[0]) orelse return null;
-        defer py.Py_DecRef(coroutine);
-        return self.submit(instance, coroutine, arguments[1], .{ .kind = .pinned, .shard = shard }, true);
-    }
-
-    fn submit(
-        self: *PyRuntime,
-        instance: *Object,
-        coroutine: *Object,
-        name: ?*Object,
-        target: Target,
-        cleanup: bool,
-    ) ?*Object {
-        const task = PyTask.create(instance, coroutine, name, target.kind, target.shard.id) orelse return null;
-        task.task.cleanup = cleanup;
-        const handle = PyTask.Type.objectOf(task);
-        py.Py_IncRef(handle); // The scheduler's, given back by `release`.
-        self.hand(task, target.shard) catch |err| {
-            if (err == error.Closed) task.closeCoroutine(); // It can never run; a full queue may empty.
-            py.Py_DecRef(handle);
-            py.Py_DecRef(handle);
-            return callbacks.raiseCode(errors.fromError(err));
-        };
-        return handle;
-    }
-
-    /// Of a runtime that closes its own tasks may spawn: to clean up. What one spawns that was not told yet is
-    /// cancelled as all that was there: it ends before it begins.
-    fn hand(self: *PyRuntime, task: *PyTask, target: *Shard) errors.Error!void {
-        self.runtime.submit(&task.task, target) catch |err| {
-            if (err != error.Closed or Shard.currentOf(&self.runtime.scheduler) == null) return err;
-            const me = PyTask.current() orelse return err;
-            task.task.cleanup = true;
-            if (me.endIsNews()) task.task.cancel_requested.store(true, .seq_cst);
-            return self.runtime.submit(&task.task, target);
-        };
-    }
-
-    /// place(kind, value) -> the shard that a placement means now.
-    fn placeOf(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-        if (!object.arity("place", count, 2)) return null;
-        const target = of(instance).place(arguments[0], arguments[1]) orelse return null;
-        return py.PyLong_FromLongLong(target.shard.id);
-    }
-
-    const Target = struct { kind: Kind, shard: *Shard };
-
-    fn place(self: *PyRuntime, kind: *Object, value: *Object) ?Target {
-        const placement = self.readPlacement(kind, value) orelse return null;
-        if (placement.kind == .stealable and interpreter.locked) {
-            // Shards that share a lock run one after the other, and a hand-over takes tens of microseconds:
-            // the task stays here until this shard is stuck outside the interpreter, which thieves see.
-            if (Shard.currentOf(&self.runtime.scheduler)) |own| return .{ .kind = .stealable, .shard = own };
-        }
-        const shard = self.runtime.place(placement) catch unreachable; // Its shard was checked.
-        return .{ .kind = placement.kind, .shard = shard };
-    }
-
-    /// Does not take a turn of the round robin.
-    fn readPlacement(self: *PyRuntime, kind_object: *Object, value_object: *Object) ?core.Placement {
-        const number = object.unsigned(kind_object, "placement", @backingInt(Kind.stealable_preferred)) orelse
-            return null;
-        const kind: Kind = @fromBackingInt(@intCast(number));
-        const shards = self.runtime.scheduler.shards.len;
-        const value = switch (kind) {
-            .pinned, .stealable_preferred => object.unsigned(value_object, "shard", shards - 1),
-            .sticky => object.unsigned(value_object, "the key", std.math.maxInt(i64)),
-            .round_robin, .stealable => 0,
-        };
-        return .{ .kind = kind, .value = value orelse return null };
-    }
-
-    /// A new reference to something PyIter_Send can drive.
-    fn adopt(given: *Object) ?*Object {
-        const class = py.PyObject_Type(given);
-        defer py.Py_DecRef(class);
-        if (class == py.PyCoro_Type) return api.ref(given);
-        return api.call(callbacks.table.adopt, &.{api.ref(given)});
-    }
-
-    /// spawn_native(address, ctx, kind, value) -> NativeTask
-    fn spawnNative(instance: *Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
-        if (!object.arity("spawn_native", count, 4)) return null;
-        const self = of(instance);
-        const address = py.PyLong_AsUnsignedLongLong(arguments[0]);
-        const ctx = py.PyLong_AsUnsignedLongLong(arguments[1]);
-        if (py.PyErr_Occurred() != null) return null;
-        if (address == 0)
-            return api.raise(py.PyExc_ValueError.*, "address must be that of a C function, got 0");
-        const placement = self.readPlacement(arguments[2], arguments[3]) orelse return null;
-        return NativeJoin.spawn(instance, placement, address, ctx);
-    }
-
-    /// drive(main: Task): runs shard 0 on this thread until main and all others have ended.
-    fn drive(instance: *Object, main: *Object) callconv(.c) ?*Object {
-        const self = of(instance);
-        if (!PyTask.Type.is(main)) return api.raise(py.PyExc_TypeError.*, "drive() takes a Task");
-        if (Shard.current() != null)
-            return api.raise(
-                py.PyExc_RuntimeError.*,
-                "spargio.run() inside a spargio task: await the coroutine instead",
-            );
-        if (self.driving or !self.runtime.driven)
-            return api.raise(py.PyExc_RuntimeError.*, "this runtime is not to be driven");
-        self.driving = true;
-        const task = PyTask.Type.body(main);
-        // Not run yet: shard 0 is this thread's.
-        task.is_main = true;
-        self.runtime.drive();
-        if (self.forked() and self.fatal != null) return self.takeFatal(); // A child that exits.
-        if (!self.stop(std.math.maxInt(u64), true)) return null;
-        if (self.fatal != null) task.retrieved = true; // What is raised instead of its outcome.
-        return self.takeFatal();
-    }
-
-    /// drive_until(job): runs shard 0 on this thread until that task has ended. The same thread may come back;
-    /// shutdown() runs it for the last time.
-    fn driveUntil(instance: *Object, job: *Object) callconv(.c) ?*Object {
-        const self = of(instance);
-        if (!PyTask.Type.is(job)) return api.raise(py.PyExc_TypeError.*, "drive_until() takes a Task");
-        if (Shard.current() != null)
-            return api.raise(py.PyExc_RuntimeError.*, "a spargio task runs in this thread: await the coroutine");
-        if (self.driving or !self.runtime.driven)
-            return api.raise(py.PyExc_RuntimeError.*, "this runtime is not to be driven");
-        self.driving = true;
-        defer self.driving = false;
-        const task = PyTask.Type.body(job);
-        var done = false;
-        if (!task.task.isDone()) {
-            task.ended_hook = .{ .function = jobEnded, .owner = @ptrCast(&done) };
-            self.runtime.driveUntil(&done);
-        }
-        if (self.fatal != null) task.retrieved = true;
-        return self.takeFatal();
-    }
-
-    fn jobEnded(owner: *Object) void {
-        const done: *bool = @ptrCast(owner);
-        done.* = true;
-        Shard.current().?.idle.check_interrupts = true; // So that the shard does not sleep first.
-    }
-
-    /// signal_fd(fd): what a signal handler writes there ends a wait of shard 0. Before `drive`.
-    fn signalFd(instance: *Object, number: *Object) callconv(.c) ?*Object {
-        const fd = object.unsigned(number, "fd", std.math.maxInt(i32)) orelse return null;
-        of(instance).runtime.scheduler.shards[0].idle.signal_fd = @intCast(fd);
-        return api.none();
-    }
-
-    /// None, or raises what ended the program.
-    fn takeFatal(self: *PyRuntime) ?*Object {
-        const exception = self.fatal orelse return api.none();
-        self.fatal = null;
-        api.raiseObject(exception);
-        py.Py_DecRef(exception);
-        return null;
-    }
-
-    /// Takes over the reference. The last one counts: a second Ctrl-C replaces the first.
-    pub fn stopWith(self: *PyRuntime, exception: *Object) void {
-        // In the background nobody raises it: kept, its traceback could hold this object for ever.
-        if (!self.runtime.driven) {
-            py.Py_DecRef(exception);
-            return self.closeRuntime();
-        }
-        // Tasks of two shards may come here at once.
-        if (@atomicRmw(?*Object, &self.fatal, .Xchg, exception, .acq_rel)) |before| py.Py_DecRef(before);
-        const scheduler = &self.runtime.scheduler;
-        if (scheduler.closing.load(.seq_cst)) scheduler.cancelAgain() else self.closeRuntime();
-    }
+    pub const stopWith = drive.stopWith;
+    pub const end = drive.end;
 
     pub fn closeRuntime(self: *PyRuntime) void {
         self.runtime.scheduler.close();
-    }
-
-    /// shutdown(timeout_ns) -> whether all has ended.
-    fn shutdown(instance: *Object, timeout: *Object) callconv(.c) ?*Object {
-        const self = of(instance);
-        const ns = object.unsigned(timeout, "timeout_ns", std.math.maxInt(i64)) orelse return null;
-        if (Shard.current() == null and !self.forked()) self.driveToEnd();
-        if (!self.stop(if (ns == std.math.maxInt(i64)) std.math.maxInt(u64) else clock.deadlineNs(ns), true))
-            return if (py.PyErr_Occurred() != null) null else py.PyBool_FromLong(0);
-        return py.PyBool_FromLong(1);
-    }
-
-    /// Where nobody ran shard 0 yet, which is the caller's: tasks that wait there end as cancelled.
-    fn driveToEnd(self: *PyRuntime) void {
-        if (!self.runtime.driven or self.driving) return;
-        self.driving = true;
-        self.closeRuntime();
-        self.runtime.drive();
-    }
-
-    /// Ends all that runs, for the one that has it alone; what a signal brings is for later.
-    pub fn end(self: *PyRuntime) void {
-        if (self.forked()) return;
-        self.driveToEnd();
-        if (!self.stop(std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);
-    }
-
-    /// False: not in time, or with an exception set. A signal handler's is one only where it may be.
-    fn stop(self: *PyRuntime, deadline_ns: u64, interruptible: bool) bool {
-        if (self.forked()) {
-            _ = callbacks.raiseCode(errors.fromError(error.Forked));
-            return false;
-        }
-        while (true) {
-            const slice = @min(deadline_ns, clock.deadlineNs(50 * std.time.ns_per_ms));
-            const state = py.PyEval_SaveThread();
-            const result = self.runtime.shutdown(slice);
-            py.PyEval_RestoreThread(state);
-            if (result) |finished| {
-                if (finished) {
-                    _ = runtime_handle.runtimes.close(self.handle);
-                    return true;
-                }
-            } else |err| {
-                _ = callbacks.raiseCode(errors.fromError(err));
-                return false;
-            }
-            if (clock.nowNs() >= deadline_ns) return false;
-            if (interruptible and py.PyErr_CheckSignals() != 0) return false;
-        }
     }
 
     /// In a forked child there are no shards, and the rings are the parent's.
@@ -374,18 +122,23 @@ pub const PyRuntime = struct {
         return self.runtime.scheduler.forked();
     }
 
+    /// False, with the exception set, if a forked child asks: what runs here is its parent's.
+    pub fn isHere(instance: *Object) bool {
+        if (!of(instance).forked()) return true;
+        _ = callbacks.raiseCode(errors.fromError(error.Forked));
+        return false;
+    }
+
     fn requestStop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        const self = of(instance);
-        if (self.forked()) return callbacks.raiseCode(errors.fromError(error.Forked));
-        self.closeRuntime();
+        if (!isHere(instance)) return null;
+        of(instance).closeRuntime();
         return api.none();
     }
 
     /// Any thread; does nothing before request_stop().
     fn cancelAgain(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        const self = of(instance);
-        if (self.forked()) return callbacks.raiseCode(errors.fromError(error.Forked));
-        const scheduler = &self.runtime.scheduler;
+        if (!isHere(instance)) return null;
+        const scheduler = &of(instance).runtime.scheduler;
         if (scheduler.closing.load(.seq_cst)) scheduler.cancelAgain();
         return api.none();
     }
@@ -399,10 +152,10 @@ pub const PyRuntime = struct {
         var size: usize = 0;
         _ = runtime_handle.statsInto(self.runtime, null, 0, &size);
         while (true) {
-            const room = size;
-            var bytes = py.PyBytes_FromStringAndSize(null, @intCast(room));
+            const size_max = size;
+            var bytes = py.PyBytes_FromStringAndSize(null, @intCast(size_max));
             const buffer = py.PyBytes_AsString(bytes orelse return null).?;
-            const result = runtime_handle.statsInto(self.runtime, buffer, room, &size);
+            const result = runtime_handle.statsInto(self.runtime, buffer, size_max, &size);
             if (result == errors.ok) {
                 if (py._PyBytes_Resize(&bytes, @intCast(size)) != 0) return null;
                 return bytes;
@@ -480,10 +233,10 @@ pub const PyRuntime = struct {
         if (self.started) {
             if (!self.runtime.joined and !self.forked()) {
                 self.dying = true;
-                self.driveToEnd();
+                drive.driveToEnd(self);
                 interpreter_module.leaveUnjoined(&self.runtime.scheduler);
                 // Whatever a signal brings is for later: there must be no shard after this.
-                if (!self.stop(std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);
+                if (!drive.stop(self, std.math.maxInt(u64), false)) py.PyErr_WriteUnraisable(null);
             }
             if (self.runtime.joined) runtime_handle.runtimes.unpin(self.handle);
         }
@@ -494,123 +247,72 @@ pub const PyRuntime = struct {
         }
         Type.free(instance, false);
     }
-
-    var methods = [_]api.MethodDef{
-        object.method(
-            "spawn",
-            &spawn,
-            api.meth_fastcall,
-            "($self, kind, value, coroutine, name, /)",
-            "A JoinHandle.",
-        ),
-        object.method(
-            "place",
-            &placeOf,
-            api.meth_fastcall,
-            "($self, kind, value, /)",
-            "The shard that a placement means now.",
-        ),
-        object.method(
-            "room",
-            &room_module.room,
-            api.meth_one,
-            "($self, shard, /)",
-            "An awaitable: until there is room in its queue.",
-        ),
-        object.method(
-            "spawn_cleanup",
-            &spawnCleanup,
-            api.meth_fastcall,
-            "($self, coroutine, name, /)",
-            "The same on this shard, also while the runtime closes.",
-        ),
-        object.method(
-            "spawn_native",
-            &spawnNative,
-            api.meth_fastcall,
-            "($self, address, ctx, kind, value, /)",
-            "A NativeJoinHandle.",
-        ),
-        object.method(
-            "signal_fd",
-            &signalFd,
-            api.meth_one,
-            "($self, fd, /)",
-            "Read it for wake-ups by signals.",
-        ),
-        object.method(
-            "drive",
-            &drive,
-            api.meth_one,
-            "($self, main, /)",
-            "Run shard 0 here until all has ended.",
-        ),
-        object.method(
-            "drive_until",
-            &driveUntil,
-            api.meth_one,
-            "($self, job, /)",
-            "Run shard 0 here until that task has ended.",
-        ),
-        object.method(
-            "shutdown",
-            &shutdown,
-            api.meth_one,
-            "($self, timeout_ns, /)",
-            "Whether all has ended in time.",
-        ),
-        object.method(
-            "request_stop",
-            &requestStop,
-            api.meth_noargs,
-            "($self, /)",
-            "Cancel everything; does not wait.",
-        ),
-        object.method(
-            "cancel_again",
-            &cancelAgain,
-            api.meth_noargs,
-            "($self, /)",
-            "The same for those that went on.",
-        ),
-        object.method("closing", &closing, api.meth_noargs, "($self, /)", "Whether it is going down."),
-        object.method("stats", &stats, api.meth_noargs, "($self, /)", "A snapshot, CBOR."),
-        object.method("backend", &backend, api.meth_noargs, "($self, /)", "(number, errno, ring entries, call)"),
-        object.method(
-            "debugging",
-            &debugging,
-            api.meth_noargs,
-            "($self, /)",
-            "Whether it is in debug mode.",
-        ),
-        object.method(
-            "resting",
-            &resting,
-            api.meth_noargs,
-            "($self, /)",
-            "Polls of tasks so far, if all shards sleep; else None.",
-        ),
-        object.method(
-            "watch",
-            &watchNext,
-            api.meth_noargs,
-            "($self, /)",
-            "A shard that is blocked, or None.",
-        ),
-        object.method("progress", &inspect.progress, api.meth_one, "($self, wait_ns, /)", "How far shards have come."),
-        object.method("monitor_open", &inspect.monitorOpen, api.meth_noargs, "($self, /)", "The socket's name."),
-        object.method("monitor_next", &inspect.monitorNext, api.meth_noargs, "($self, /)", "(fd, request), or None."),
-        object.method("shard_count", &shardCount, api.meth_noargs, "($self, /)", "Number of shards."),
-        .{},
-    };
-
-    pub fn define() bool {
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &methods),
-            object.slotOf(api.slot.repr, &show),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("Runtime", 0, &slots);
-    }
 };
+
+const methods = spawn.methods ++ drive.methods ++ inspect.methods ++ [_]api.MethodDef{
+    object.method(
+        "room",
+        &room.room,
+        api.meth_one,
+        "($self, shard, /)",
+        "An awaitable: until there is room in its queue.",
+    ),
+    object.method(
+        "request_stop",
+        &PyRuntime.requestStop,
+        api.meth_noargs,
+        "($self, /)",
+        "Cancel everything; does not wait.",
+    ),
+    object.method(
+        "cancel_again",
+        &PyRuntime.cancelAgain,
+        api.meth_noargs,
+        "($self, /)",
+        "The same for those that went on.",
+    ),
+    object.method("closing", &PyRuntime.closing, api.meth_noargs, "($self, /)", "Whether it is going down."),
+    object.method("stats", &PyRuntime.stats, api.meth_noargs, "($self, /)", "A snapshot, CBOR."),
+    object.method("backend", &PyRuntime.backend, api.meth_noargs, "($self, /)", "(number, errno, ring entries, call)"),
+    object.method(
+        "debugging",
+        &PyRuntime.debugging,
+        api.meth_noargs,
+        "($self, /)",
+        "Whether it is in debug mode.",
+    ),
+    object.method(
+        "resting",
+        &PyRuntime.resting,
+        api.meth_noargs,
+        "($self, /)",
+        "Polls of tasks so far, if all shards sleep; else None.",
+    ),
+    object.method(
+        "watch",
+        &PyRuntime.watchNext,
+        api.meth_noargs,
+        "($self, /)",
+        "A shard that is blocked, or None.",
+    ),
+    object.method("shard_count", &PyRuntime.shardCount, api.meth_noargs, "($self, /)", "Number of shards."),
+};
+
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "start",
+        &PyRuntime.start,
+        api.meth_fastcall,
+        "(options_address, driven, debug, /)",
+        "Start a runtime.",
+    ),
+};
+
+pub fn define() bool {
+    return object.define(PyRuntime.Type, "Runtime", .{
+        .methods = &methods,
+        .repr = &PyRuntime.show,
+        .dealloc = &PyRuntime.dealloc,
+    });
+}

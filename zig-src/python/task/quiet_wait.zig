@@ -40,15 +40,18 @@ const Wait = struct {
     }
 };
 
-pub fn quiet(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+fn quiet(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     return Wait.Type.create();
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("quiet", &quiet, api.meth_noargs, "()", "Waits until all other tasks of this shard wait."),
+};
+
 pub fn define() bool {
-    const awaitable = object.Awaitable(Wait.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.dealloc, &Wait.dealloc),
-        .{},
-    };
-    return Wait.Type.define("Quiet", 0, &slots);
+    return object.define(Wait.Type, "Quiet", .{
+        .step = Wait.step,
+        .dealloc = &Wait.dealloc,
+    });
 }

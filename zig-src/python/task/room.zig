@@ -1,7 +1,6 @@
 //! room(shard): waits until that shard's stealable queue is not full. No promise: who comes first takes
 //! the place.
 
-const std = @import("std");
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const PyRuntime = @import("py_runtime.zig").PyRuntime;
@@ -63,10 +62,8 @@ pub fn room(runtime: *Object, argument: *Object) callconv(.c) ?*Object {
 }
 
 pub fn define() bool {
-    const awaitable = object.Awaitable(Wait.step);
-    var slots = awaitable.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.dealloc, &Wait.dealloc),
-        .{},
-    };
-    return Wait.Type.define("Room", 0, &slots);
+    return object.define(Wait.Type, "Room", .{
+        .step = Wait.step,
+        .dealloc = &Wait.dealloc,
+    });
 }

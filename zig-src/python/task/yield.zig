@@ -38,7 +38,7 @@ fn step(instance: *Object, suspended: *bool) ?*Object {
     return me.suspendYield();
 }
 
-pub fn yieldNow(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+fn yieldNow(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     const mine = spare();
     const instance = if (mine.instance) |one| again: {
         mine.instance = null;
@@ -74,16 +74,22 @@ pub fn keepSpare(yes: bool) void {
     own.instance = null;
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method(
+        "yield_now",
+        &yieldNow,
+        api.meth_noargs,
+        "()",
+        "``await yield_now()`` lets the other tasks that are ready on this shard run first.",
+    ),
+};
+
 pub fn define() bool {
-    const Kinds = object.Coroutine(step, giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &show),
-        object.slotOf(api.slot.dealloc, &dealloc),
-        .{},
-    };
-    return Type.define("Yield", 0, &slots);
+    return object.define(Type, "Yield", .{
+        .step = step,
+        .give_up = giveUp,
+        .repr = &show,
+        .dealloc = &dealloc,
+    });
 }

@@ -9,7 +9,6 @@ const object = @import("../cpython/object.zig");
 const openssl = @import("openssl.zig");
 const recvInto = @import("recv_into.zig").recvInto;
 const recv = @import("recv.zig").recv;
-const tls_op = @import("tls_op.zig");
 const writeAll = @import("write_all.zig").writeAll;
 const Engine = @import("engine.zig").Engine;
 const Object = api.Object;
@@ -31,7 +30,7 @@ pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
 }
 
 /// tls_watch(): the SSL object that this thread makes next is the one.
-pub fn watch(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
+fn watch(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     openssl.watch();
     return api.none();
 }
@@ -309,9 +308,22 @@ fn clear(instance: *Object) callconv(.c) c_int {
     return 0;
 }
 
+/// Of Python's `native`.
+pub const functions = [_]api.MethodDef{
+    object.method("tls_open", &open, api.meth_fastcall, "(path, make_error, /)", "None, or why not."),
+    object.method("tls_watch", &watch, api.meth_noargs, "()", "The next SSL object is wanted."),
+    object.method(
+        "tls_engine",
+        &make,
+        api.meth_fastcall,
+        "(owner, lenient, receiving, sending, writing, /)",
+        "A TlsEngine, or None.",
+    ),
+};
+
 pub fn define() bool {
-    const S = struct {
-        var methods = [_]api.MethodDef{
+    return object.define(Type, "TlsEngine", .{
+        .methods = &.{
             object.method("feed", &feed, api.meth_one, "($self, data, /)", "What came; b'' for the end."),
             object.method("fed", &fed, api.meth_noargs, "($self, /)", "How often something came."),
             object.method("take", &take, api.meth_noargs, "($self, /)", "What is to be sent."),
@@ -335,15 +347,9 @@ pub fn define() bool {
             object.method("recv", &recv, api.meth_fastcall, "($self, descriptor, max_bytes, /)", "An awaitable."),
             object.method("recv_into", &recvInto, api.meth_fastcall, "($self, descriptor, buffer, /)", "Another."),
             object.method("write_all", &writeAll, api.meth_fastcall, "($self, descriptor, data, /)", "Another."),
-            .{},
-        };
-    };
-    var slots = [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.dealloc, &dealloc),
-        object.slotOf(api.slot.traverse, &traverse),
-        object.slotOf(api.slot.clear, &clear),
-        .{},
-    };
-    return Type.define("TlsEngine", api.flag_gc, &slots) and tls_op.define();
+        },
+        .dealloc = &dealloc,
+        .traverse = &traverse,
+        .clear = &clear,
+    });
 }

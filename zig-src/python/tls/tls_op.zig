@@ -300,15 +300,10 @@ pub const TlsOp = struct {
 
 pub fn define() bool {
     const Single = single_await.SingleOp(TlsOp);
-    const Kinds = object.Coroutine(Single.step, Single.giveUp);
-    const S = struct {
-        var methods = Kinds.methods ++ [_]api.MethodDef{.{}};
-    };
-    var slots = Kinds.slots() ++ [_]api.TypeSlot{
-        object.slotOf(api.slot.methods, &S.methods),
-        object.slotOf(api.slot.repr, &TlsOp.show),
-        object.slotOf(api.slot.dealloc, &TlsOp.dealloc),
-        .{},
-    };
-    return TlsOp.Type.define("TlsOperation", 0, &slots);
+    return object.define(TlsOp.Type, "TlsOperation", .{
+        .step = Single.step,
+        .give_up = Single.giveUp,
+        .repr = &TlsOp.show,
+        .dealloc = &TlsOp.dealloc,
+    });
 }

@@ -122,8 +122,7 @@ def _new_state() -> TaskState:
     handle = native.current_task()
     if handle is None:
         raise RuntimeError("not in a spargio task")
-    coro = next((one[1] for one in native.live_tasks() if one[0] is handle), None)
-    state = TaskState(handle.name, coro)
+    state = TaskState(handle.name, native.coroutine_of(handle))
     state.handle = handle
     native.set_companion(state)
     return state

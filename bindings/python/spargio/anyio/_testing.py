@@ -41,12 +41,10 @@ def current_info() -> TaskInfo:
 
 def info_of(task: JoinHandle[Any]) -> TaskInfo:
     """Of a task of this shard."""
-    for handle, coroutine, state in native.live_tasks():
+    for handle, coroutine, state, *_ in native.tasks_here():
         if handle is task:
             return _info(handle, coroutine, state)
-    state = TaskState(task.name, None)
-    state.handle = task
-    return SpargioTaskInfo(state)
+    return _info(task, None, None)
 
 
 def _info(handle: JoinHandle[Any], coroutine: Any, state: TaskState | None) -> TaskInfo:
@@ -59,7 +57,11 @@ def _info(handle: JoinHandle[Any], coroutine: Any, state: TaskState | None) -> T
 def running_tasks() -> list[TaskInfo]:
     """Those of this shard that have not ended, the oldest first."""
     current_state()
-    found = {id(one[0]): _info(*one) for one in reversed(native.live_tasks())}
+    found = {
+        id(handle): _info(handle, coroutine, state)
+        for handle, coroutine, state, *_ in reversed(native.tasks_here())
+        if handle is not None and coroutine is not None
+    }
     for state in list(current_loop().states):  # Also those that have not begun.
         found.setdefault(state.id, SpargioTaskInfo(state))
     return list(found.values())

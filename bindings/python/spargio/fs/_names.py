@@ -16,8 +16,8 @@ AT_REMOVEDIR = 0x200
 AT_EMPTY_PATH = 0x1000
 AT_STATX_DONT_SYNC = 0x4000
 
-_ENCODING = sys.getfilesystemencoding()
-_ERRORS = sys.getfilesystemencodeerrors()
+ENCODING = sys.getfilesystemencoding()
+ERRORS = sys.getfilesystemencodeerrors()
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -26,7 +26,7 @@ def encode(path: Any) -> bytes:
     """Without the closing NUL. ``ValueError`` where one is inside."""
     try:
         # As os.fsencode does, without its calls.
-        name = path.encode(_ENCODING, _ERRORS) if type(path) is str else os.fsencode(path)
+        name = path.encode(ENCODING, ERRORS) if type(path) is str else os.fsencode(path)
     except TypeError:
         way = "; File.from_fd() takes a descriptor" if isinstance(path, int) else ""
         raise TypeError(wrong("path", "a str, bytes or os.PathLike", path, way)) from None

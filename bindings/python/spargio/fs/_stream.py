@@ -68,8 +68,9 @@ class Feed(Generic[V]):
         """At most so many, now; ``over`` where there are no more."""
         found: list[V] = []
         try:
+            convert = self._convert
             for item in itertools.islice(self._left, most):
-                found.append(self._convert(item))
+                found.append(convert(item))
         except BaseException as error:
             self._failed = error
             self._left = iter(())
@@ -218,6 +219,7 @@ async def stream(
     slow = source.slow
     running: list[Chunk[K, V]] = []
     room = window
+    taken = TAKEN
 
     def fill(room: int) -> int:
         while room >= size and not source.over and (items := source.take(size)):
@@ -235,12 +237,22 @@ async def stream(
             for chunk in running[:1] if ordered else list(running):
                 keys, results = chunk.keys, chunk.results
                 result: Any
-                # The steps here are what a small file costs.
+                # The steps here are what a small file costs. Mostly all of a chunk is there.
+                if ordered and not slow and len(chunk.done) == len(keys):
+                    for place in range(chunk.given, len(keys)):
+                        result = results[place]
+                        results[place] = taken
+                        room += 1
+                        if room >= size:
+                            room = fill(room)
+                        yield keys[place], result
+                    chunk.given = len(keys)
+                    moved = True
                 while (given := chunk.given) < len(keys):
                     place = given if ordered else chunk.next_done()
                     if place is None or (result := results[place]) is None:
                         break
-                    results[place] = TAKEN
+                    results[place] = taken
                     chunk.given = given + 1
                     if not chunk.over:
                         chunk.took(result)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from .._ffi.core import Future, native
 from .._validate import at_least, wrong
-from ._names import Path, encode
+from ._names import ENCODING, ERRORS, Path, encode
 from ._stream import Chunk, News, feed, stream
 
 _CHUNK_MOST = 64
@@ -47,6 +47,13 @@ def no_path(name: str, given: object) -> None:
         raise TypeError(wrong(name, "an iterable of them, such as a list", given))
 
 
+def _named(path: P) -> tuple[P, bytes]:
+    """With its name for the kernel; the usual case without a call."""
+    if type(path) is str and b"\0" not in (name := path.encode(ENCODING, ERRORS)):
+        return path, name
+    return path, encode(path)
+
+
 class _Files(Chunk[P, Result]):
     """Files that one task reads: as many at a time as their bytes allow, more when the consumer has
     nothing left that it could take."""
@@ -54,8 +61,9 @@ class _Files(Chunk[P, Result]):
     def __init__(
         self, items: list[tuple[P, bytes]], news: News, depth: int, share: int, ordered: bool
     ) -> None:
-        super().__init__([path for path, _ in items], news)
-        self._names = [name for _, name in items]
+        paths, names = zip(*items, strict=True)
+        super().__init__(list(paths), news)
+        self._names = list(names)
         self._depth = depth
         self._share = share
         self._ordered = ordered
@@ -123,7 +131,7 @@ def _read_many(
     size = max(1, min(_CHUNK_MOST, concurrency // _CHUNKS_AHEAD))
     share = max(1, max_bytes // (concurrency // size))
     return stream(
-        lambda news: feed(paths, lambda path: (path, encode(path)), news, concurrency),
+        lambda news: feed(paths, _named, news, concurrency),
         lambda items, news: _Files(items, news, size, share, ordered),
         size,
         concurrency,

@@ -2,7 +2,9 @@
 //! On the shard of the calling task, but for `fail` and `writeMessage`.
 
 const std = @import("std");
+const builtin = @import("builtin");
 const errors = @import("../base/errors.zig");
+const Op = @import("../task/op.zig").Op;
 const NativeTask = @import("../runtime/native_task.zig").NativeTask;
 const Shard = @import("../scheduler/shard.zig").Shard;
 const Task = @import("../task/task.zig").Task;
@@ -16,6 +18,20 @@ pub fn currentTask() ?*Task {
     const shard = Shard.current() orelse return null;
     const task = shard.current_task orelse return null;
     return if (NativeTask.isNative(task)) task else null;
+}
+
+/// What a function was up to a release, for programs that were linked then: "NAME@NODE".
+pub fn exportVersion(comptime function: anytype, comptime name: []const u8) void {
+    const shared = builtin.output_mode == .Lib and builtin.link_mode == .dynamic;
+    // Zig's own linker writes no versions.
+    if (shared and builtin.zig_backend == .stage2_llvm) @export(function, .{ .name = name });
+}
+
+/// An op of the current task; another's handle is as good as stale.
+pub fn findOp(handle: u64) errors.Error!*Op {
+    const task = currentTask() orelse return error.NotOnShard;
+    const op = Shard.current().?.ops.find(handle) orelse return error.Closed;
+    return if (op.task == task) op else error.Closed;
 }
 
 /// Runs one of the functions of ops/ for the current task and gives out the op's handle.

@@ -338,8 +338,9 @@ pub const Loop = struct {
         }
     }
 
-    fn abandon(task: *Task) void {
+    fn abandon(task: *Task) bool {
         task.status = @backingInt(errors.Code.cancelled);
+        return true;
     }
 
     fn release(task: *Task) void {

@@ -25,13 +25,11 @@ public:
     explicit offload(Function from) : function(std::move(from)) {}
 
     int32_t operator()(spargio_op *op) {
-        released(this);
         return spargio_blocking(run, this, op);
     }
 
     flat_t<value_type> finish(int32_t status) {
         if (status < 0) return failure(status);
-        acquired(this);
         if (error) std::rethrow_exception(std::exchange(error, nullptr));
         if constexpr (std::is_void_v<value_type>) return {};
         else return *std::move(value);
@@ -40,7 +38,6 @@ public:
 private:
     static int32_t run(void *ctx) {
         offload &self = *static_cast<offload *>(ctx);
-        acquired(ctx);
 #if defined(__cpp_exceptions)
         try {
             self.call();
@@ -50,7 +47,6 @@ private:
 #else
         self.call();
 #endif
-        released(ctx);
         return 0;
     }
 

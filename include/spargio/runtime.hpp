@@ -50,7 +50,6 @@ inline int32_t launch(root &self, std::coroutine_handle<> frame, spargio_runtime
     spargio_placement to = placed(where);
     self.frame = self.resume = frame;
     self.runtime = runtime;
-    released(&self);
     return spargio_spawn_owned(runtime, &to, root::poll, &self, drop, &self.join);
 }
 
@@ -137,7 +136,6 @@ private:
             ~last() { self.release(); }
         } last{*this};
         if (status < 0) return failure(status);
-        detail::acquired(&own());
         if constexpr (std::is_void_v<T>) {
             frame_.promise().take();
             return {};

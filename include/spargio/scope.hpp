@@ -179,7 +179,6 @@ private:
     /** Called by the runtime when it is done with a task. */
     static void ended(void *ctx) {
         detail::root &own = *static_cast<detail::root *>(ctx);
-        detail::acquired(ctx);
         async_scope &scope = *own.scope;
         std::exception_ptr error = std::move(own.error);
         {

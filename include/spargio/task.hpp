@@ -14,18 +14,6 @@
 
 #include "result.hpp"
 
-#if defined(__SANITIZE_THREAD__)
-#define SPARGIO_THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SPARGIO_THREAD_SANITIZER 1
-#endif
-#endif
-#if defined(SPARGIO_THREAD_SANITIZER)
-extern "C" void __tsan_acquire(void *);
-extern "C" void __tsan_release(void *);
-#endif
-
 namespace spargio {
 
 template <class T = void> class task;
@@ -33,18 +21,6 @@ template <class T = void> class join_handle;
 class async_scope;
 
 namespace detail {
-
-/** Tell ThreadSanitizer, which sees nothing inside of the library, that a task is handed over. */
-inline void released([[maybe_unused]] void *what) noexcept {
-#if defined(SPARGIO_THREAD_SANITIZER)
-    __tsan_release(what);
-#endif
-}
-inline void acquired([[maybe_unused]] void *what) noexcept {
-#if defined(SPARGIO_THREAD_SANITIZER)
-    __tsan_acquire(what);
-#endif
-}
 
 /**
  * In each coroutine's promise; used in the one that was spawned. All coroutines that it awaits, one
@@ -68,16 +44,13 @@ struct root {
 
     static int32_t poll(void *ctx, int64_t *) {
         root &self = *static_cast<root *>(ctx);
-        acquired(ctx);
         if (self.ask != nullptr) {
             if (self.ask(self.waits) == SPARGIO_PENDING) return SPARGIO_PENDING;
             self.ask = nullptr;
         }
         self.status = SPARGIO_PENDING;
         self.resume.resume();
-        int32_t status = self.status;
-        released(ctx);
-        return status;
+        return self.status;
     }
 
     /** One owner less; the last one frees the frame. */
@@ -86,10 +59,7 @@ struct root {
         if (owners.fetch_sub(1, std::memory_order_acq_rel) == 1) frame.destroy();
     }
 
-    static void drop(void *ctx) {
-        acquired(ctx);
-        static_cast<root *>(ctx)->leave();
-    }
+    static void drop(void *ctx) { static_cast<root *>(ctx)->leave(); }
 
     void wait(int32_t (*question)(void *), void *about, std::coroutine_handle<> then) {
         ask = question;

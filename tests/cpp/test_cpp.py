@@ -74,9 +74,7 @@ def test_under_a_sanitizer(
     program = tmp_path / name
     flags = ("-std=c++20", "-g", "-O1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")
     build(PROGRAMS / f"{name}.cpp", program, prefix, using, *flags)
-    # What the library itself does with memory: docs/c/sanitizers.md.
-    (tmp_path / "suppressions").write_text("called_from_lib:libspargio.so\n")
-    run(program, prefix, 2, TSAN_OPTIONS="halt_on_error=1 suppressions=suppressions")
+    run(program, prefix, 2, TSAN_OPTIONS="halt_on_error=1")
 
 
 def test_without_exceptions(prefix: Path, tmp_path: Path) -> None:

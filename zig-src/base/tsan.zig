@@ -3,6 +3,7 @@
 
 const weak_names = @import("root_settings.zig").weak_names;
 const platform = @import("platform.zig");
+const weak = @import("weak.zig");
 
 const Function = fn (address: *const anyopaque) callconv(.c) void;
 
@@ -12,10 +13,10 @@ const possible = weak_names and !platform.simulated;
 /// What this thread did so far comes before what follows an `acquire` of the same address.
 pub inline fn release(address: *const anyopaque) void {
     if (!possible) return;
-    if (@extern(?*const Function, .{ .name = "__tsan_release", .linkage = .weak })) |function| function(address);
+    if (weak.function(Function, "__tsan_release")) |call| call(address);
 }
 
 pub inline fn acquire(address: *const anyopaque) void {
     if (!possible) return;
-    if (@extern(?*const Function, .{ .name = "__tsan_acquire", .linkage = .weak })) |function| function(address);
+    if (weak.function(Function, "__tsan_acquire")) |call| call(address);
 }

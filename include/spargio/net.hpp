@@ -177,6 +177,54 @@ private:
     bool drained_ = false;
 };
 
+/**
+ * The connections of a listener, one after the other, however many come at a time: one operation of
+ * the kernel's accepts until it is ended, and a task takes all that have queued up in one pass. For
+ * one task, which has to be the one that made it; the listener must outlive it.
+ */
+class incoming {
+public:
+    explicit incoming(int listener) noexcept : listener_(listener) {}
+    incoming(incoming &&other) noexcept
+        : listener_(other.listener_), op_(std::exchange(other.op_, 0)) {}
+    ~incoming() {
+        if (op_ != 0) spargio_op_cancel(op_); // What nobody took is closed when the task ends.
+    }
+
+    /** `co_await`: the next connection. After an error the next call begins anew. */
+    auto next() noexcept { return taking{*this}; }
+
+private:
+    struct taking {
+        incoming &from;
+        int32_t value = SPARGIO_E_CANCELLED;
+
+        bool await_ready() noexcept {
+            if (stop_requested()) return true;
+            if (from.op_ == 0) value = spargio_accept_multishot(from.listener_, &from.op_);
+            return from.op_ == 0 || ask(this) != SPARGIO_PENDING;
+        }
+        template <class Promise> void await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
+            detail::root_of(waiting).wait(ask, this, waiting);
+        }
+        result<tcp_stream> await_resume() noexcept {
+            if (value < 0) return failure(value);
+            return tcp_stream(value);
+        }
+        static int32_t ask(void *self_) noexcept {
+            taking &self = *static_cast<taking *>(self_);
+            int32_t taken = 0, status = spargio_accept_next(self.from.op_, &taken);
+            if (status == SPARGIO_PENDING) return status;
+            self.value = status != SPARGIO_READY ? status : taken < 0 ? SPARGIO_E_ERRNO(-taken) : taken;
+            if (self.value < 0) self.from.op_ = 0;
+            return SPARGIO_READY;
+        }
+    };
+
+    int listener_;
+    spargio_op op_ = 0;
+};
+
 /** A listening socket. */
 class tcp_listener : public detail::descriptor {
 public:
@@ -190,7 +238,10 @@ public:
         return tcp_listener(fd);
     }
 
-    /** `co_await`: the next connection. */
+    /** For servers: all that come, with less work for each. */
+    auto incoming() const noexcept { return spargio::incoming(native_handle()); }
+
+    /** `co_await`: one connection. */
     auto accept() {
         return detail::operate<tcp_stream>(
             [fd = native_handle()](spargio_op *op) { return spargio_accept(fd, op); });

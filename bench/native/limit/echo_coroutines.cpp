@@ -24,7 +24,8 @@ spargio::task<> echo(spargio::tcp_stream stream) {
 
 spargio::task<> serve(spargio::tcp_listener listener) {
     co_await spargio::with_scope([&](spargio::async_scope &scope) -> spargio::task<> {
-        while (auto client = co_await listener.accept()) {
+        auto clients = listener.incoming();
+        while (auto client = co_await clients.next()) {
             (void)client->set_nodelay(true);
             scope.spawn_or_fail(echo(std::move(*client)));
         }

@@ -23,7 +23,8 @@ task<std::size_t> echo(tcp_stream stream) {
 task<> serve(tcp_listener &listener) {
     co_await with_scope([&](async_scope &scope) -> task<> {
         auto one = [](tcp_stream stream) -> task<> { (void)co_await echo(std::move(stream)); };
-        while (auto client = co_await listener.accept()) {
+        auto clients = listener.incoming();
+        while (auto client = co_await clients.next()) {
             CHECK(client->set_nodelay(true));
             scope.spawn_or_fail(one(std::move(*client)), stealable);
         }

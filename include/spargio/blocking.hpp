@@ -24,9 +24,7 @@ template <class Function> class offload {
 public:
     explicit offload(Function from) : function(std::move(from)) {}
 
-    int32_t operator()(spargio_op *op) {
-        return spargio_blocking(run, this, op);
-    }
+    int32_t operator()(spargio_op *op) { return spargio_blocking(run, this, op); }
 
     flat_t<value_type> finish(int32_t status) {
         if (status < 0) return failure(status);
@@ -65,16 +63,17 @@ private:
 } // namespace detail
 
 /**
- * `co_await blocking([&] { return slow(); })`: calls it on a thread of the runtime, at most 32 of them.
- * Its value comes as a result, and what it throws is thrown here. A cancellation comes in time only
- * until a thread took it; after that the wait goes on until it returns.
+ * `co_await blocking([&] { return slow(); })`: calls it on a thread of the runtime, at most 32 of
+ * them. Its value comes as a result, and what it throws is thrown here. A cancellation comes in
+ * time only until a thread took it; after that the wait goes on until it returns.
  */
 template <class Function> auto blocking(Function function) {
     return detail::operate<void>(detail::offload<Function>(std::move(function)));
 }
 
 /** The addresses that a name has; free with the object. */
-using address_list = std::unique_ptr<addrinfo, decltype([](addrinfo *list) { freeaddrinfo(list); })>;
+using address_list =
+    std::unique_ptr<addrinfo, decltype([](addrinfo *list) { freeaddrinfo(list); })>;
 
 namespace detail {
 
@@ -93,8 +92,8 @@ struct lookup {
 } // namespace detail
 
 /**
- * `co_await resolve("example.org", "443")`: getaddrinfo(3) for stream sockets. Errors of names are in
- * resolve_category(). The texts must live until then.
+ * `co_await resolve("example.org", "443")`: getaddrinfo(3) for stream sockets. Errors of names are
+ * in resolve_category(). The texts must live until then.
  */
 inline auto resolve(const char *host, const char *service) {
     detail::lookup what{host, service};
@@ -107,7 +106,8 @@ class signal_set {
 public:
     static result<signal_set> open(std::initializer_list<int32_t> signals) {
         signal_set made;
-        int32_t status = spargio_signal_open(signals.begin(), static_cast<uint32_t>(signals.size()), &made.handle_);
+        int32_t status = spargio_signal_open(signals.begin(), static_cast<uint32_t>(signals.size()),
+                                             &made.handle_);
         if (status != SPARGIO_OK) return failure(status);
         return made;
     }
@@ -123,7 +123,8 @@ public:
 
     /** `co_await`: the number of the next signal that came. */
     auto next() {
-        return detail::operate<int>([handle = handle_](spargio_op *op) { return spargio_signal_next(handle, op); });
+        return detail::operate<int>(
+            [handle = handle_](spargio_op *op) { return spargio_signal_next(handle, op); });
     }
 
 private:

@@ -139,7 +139,8 @@ public:
         return *std::move(self.value);
     }
 
-    /** Senders are refused from now on; receivers get what is there, then errc::closed. Any thread. */
+    /** Senders are refused from now on; receivers get what is there, then errc::closed. Any thread.
+     */
     void close() {
         {
             std::lock_guard guard(lock_);
@@ -205,8 +206,12 @@ private:
         }
     }
 
-    T *place(std::size_t index) noexcept { return reinterpret_cast<T *>(places_) + index % Capacity; }
-    void store(T value) noexcept { ::new (static_cast<void *>(place(head_ + count_++))) T(std::move(value)); }
+    T *place(std::size_t index) noexcept {
+        return reinterpret_cast<T *>(places_) + index % Capacity;
+    }
+    void store(T value) noexcept {
+        ::new (static_cast<void *>(place(head_ + count_++))) T(std::move(value));
+    }
     T take() noexcept {
         T *at = place(head_);
         T value(std::move(*at));

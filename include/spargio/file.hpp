@@ -17,9 +17,11 @@ public:
     using descriptor::descriptor;
     static file adopt(int fd) noexcept { return file(fd); }
 
-    /** `co_await`: opens it with the flags and the mode of open(2). The path must live until then. */
+    /** `co_await`: opens it with the flags and the mode of open(2). The path must live until then.
+     */
     static auto open(const char *path, int flags, uint32_t mode = 0666) {
-        return detail::operate<file>([=](spargio_op *op) { return spargio_open(path, flags, mode, op); });
+        return detail::operate<file>(
+            [=](spargio_op *op) { return spargio_open(path, flags, mode, op); });
     }
 
     /** `co_await`: at most the buffer; 0 is the end of the file. */
@@ -51,14 +53,16 @@ public:
 
     /** `co_await`: fsync(2), or fdatasync(2). */
     auto sync(bool data_only = false) {
-        return detail::operate<void>(
-            [fd = native_handle(), data_only](spargio_op *op) { return spargio_fsync(fd, data_only, op); });
+        return detail::operate<void>([fd = native_handle(), data_only](spargio_op *op) {
+            return spargio_fsync(fd, data_only, op);
+        });
     }
 
     /** `co_await`: ftruncate(2). Linux 6.9. */
     auto truncate(uint64_t length) {
-        return detail::operate<void>(
-            [fd = native_handle(), length](spargio_op *op) { return spargio_truncate(fd, length, op); });
+        return detail::operate<void>([fd = native_handle(), length](spargio_op *op) {
+            return spargio_truncate(fd, length, op);
+        });
     }
 };
 

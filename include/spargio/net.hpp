@@ -73,7 +73,8 @@ public:
     int native_handle() const noexcept { return fd_; }
     int release() noexcept { return std::exchange(fd_, -1); }
 
-    /** `co_await`: closes it and reports the kernel's error. The destructor does so without a report. */
+    /** `co_await`: closes it and reports the kernel's error. The destructor does so without a
+     * report. */
     auto close() {
         return operate<void, ended_by::nothing>(
             [fd = release()](spargio_op *op) { return spargio_close(fd, op); });
@@ -126,7 +127,8 @@ public:
         return detail::operate<std::size_t>(detail::reception{native_handle(), into, &drained_});
     }
 
-    /** `co_await`: sends; less than all of it only if an error or a cancellation came in between. */
+    /** `co_await`: sends; less than all of it only if an error or a cancellation came in between.
+     */
     auto send(const_buffer from) {
         return detail::operate<std::size_t>([fd = native_handle(), from](spargio_op *op) {
             return spargio_send(fd, from.data, detail::length_of(from.size), MSG_WAITALL, op);
@@ -166,7 +168,8 @@ public:
 
     result<void> set_nodelay(bool on) noexcept {
         int value = on;
-        if (setsockopt(native_handle(), IPPROTO_TCP, TCP_NODELAY, &value, sizeof value) == 0) return {};
+        if (setsockopt(native_handle(), IPPROTO_TCP, TCP_NODELAY, &value, sizeof value) == 0)
+            return {};
         return failure(SPARGIO_E_ERRNO(errno));
     }
 
@@ -204,7 +207,8 @@ private:
             if (from.op_ == 0) value = spargio_accept_multishot(from.listener_, &from.op_);
             return from.op_ == 0 || ask(this) != SPARGIO_PENDING;
         }
-        template <class Promise> void await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
             detail::root_of(waiting).wait(ask, this, waiting);
         }
         result<tcp_stream> await_resume() noexcept {
@@ -215,7 +219,9 @@ private:
             taking &self = *static_cast<taking *>(self_);
             int32_t taken = 0, status = spargio_accept_next(self.from.op_, &taken);
             if (status == SPARGIO_PENDING) return status;
-            self.value = status != SPARGIO_READY ? status : taken < 0 ? SPARGIO_E_ERRNO(-taken) : taken;
+            self.value = status != SPARGIO_READY ? status
+                         : taken < 0             ? SPARGIO_E_ERRNO(-taken)
+                                                 : taken;
             if (self.value < 0) self.from.op_ = 0;
             return SPARGIO_READY;
         }
@@ -231,7 +237,8 @@ public:
     using descriptor::descriptor;
 
     /** On a numeric address; port 0: any. Does not wait; any thread. */
-    static result<tcp_listener> listen(const char *address, uint16_t port, uint32_t backlog = 1024) {
+    static result<tcp_listener> listen(const char *address, uint16_t port,
+                                       uint32_t backlog = 1024) {
         int32_t fd = -1;
         int32_t status = spargio_tcp_listen(address, port, backlog, &fd);
         if (status != SPARGIO_OK) return failure(status);
@@ -273,16 +280,19 @@ public:
     }
 
     uint16_t port() const noexcept {
-        if (storage_.ss_family == AF_INET) return ntohs(reinterpret_cast<const sockaddr_in &>(storage_).sin_port);
+        if (storage_.ss_family == AF_INET)
+            return ntohs(reinterpret_cast<const sockaddr_in &>(storage_).sin_port);
         return ntohs(reinterpret_cast<const sockaddr_in6 &>(storage_).sin6_port);
     }
 
     std::string address() const {
         char text[INET6_ADDRSTRLEN] = "";
         if (storage_.ss_family == AF_INET)
-            inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in &>(storage_).sin_addr, text, sizeof text);
+            inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in &>(storage_).sin_addr, text,
+                      sizeof text);
         else if (storage_.ss_family == AF_INET6)
-            inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6 &>(storage_).sin6_addr, text, sizeof text);
+            inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6 &>(storage_).sin6_addr, text,
+                      sizeof text);
         return text;
     }
 

@@ -22,7 +22,8 @@ constexpr uint64_t nanoseconds(std::chrono::duration<Rep, Period> duration) noex
     using limit = std::chrono::duration<double, std::nano>;
     if (duration <= duration.zero()) return 0;
     if (limit(duration).count() >= 9.2e18) return SPARGIO_FOREVER;
-    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count());
+    return static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count());
 }
 
 /** spargio_op_poll with both kinds of errors in one number: negative as SPARGIO_E_*. */
@@ -48,14 +49,15 @@ template <class T> T adopt(int32_t value) {
 enum class ended_by { limit, cancellation, nothing };
 
 /**
- * One operation of the C interface, started when it is awaited: `co_await` returns result<T>. Memory
- * that it names must live until then. If the task has been cancelled it does not start, and the result
- * is std::errc::operation_canceled; if the cancellation comes while it runs it ends early, with that
- * or with what it reached. (Closing a descriptor always happens.)
+ * One operation of the C interface, started when it is awaited: `co_await` returns result<T>.
+ * Memory that it names must live until then. If the task has been cancelled it does not start, and
+ * the result is std::errc::operation_canceled; if the cancellation comes while it runs it ends
+ * early, with that or with what it reached. (Closing a descriptor always happens.)
  *
- * `Start` is called with a spargio_op*, as the functions of the C interface are; any of them will do:
- * `co_await op<void>([&](spargio_op *op) { return spargio_mkdir(path, 0755, op); })`. If it has a member
- * `finish`, that makes the result from the number: the kernel's, or a negative SPARGIO_E_*.
+ * `Start` is called with a spargio_op*, as the functions of the C interface are; any of them will
+ * do: `co_await op<void>([&](spargio_op *op) { return spargio_mkdir(path, 0755, op); })`. If it has
+ * a member `finish`, that makes the result from the number: the kernel's, or a negative
+ * SPARGIO_E_*.
  */
 template <class T, class Start, ended_by By = ended_by::limit> class [[nodiscard]] operation {
 public:
@@ -130,8 +132,11 @@ template <class T, ended_by By = ended_by::limit, class Start> auto operate(Star
 
 } // namespace detail
 
-/** The same as a function, for those who have a Start without a name: `op<size_t>([&](auto *o) {...})`. */
-template <class T, class Start> auto op(Start start) { return detail::operate<T>(std::move(start)); }
+/** The same as a function, for those who have a Start without a name: `op<size_t>([&](auto *o)
+ * {...})`. */
+template <class T, class Start> auto op(Start start) {
+    return detail::operate<T>(std::move(start));
+}
 
 /** Sleeps, late by at most 1/16 of the time and 0.26 ms. */
 template <class Rep, class Period> auto sleep_for(std::chrono::duration<Rep, Period> duration) {
@@ -151,7 +156,8 @@ auto sleep_until(std::chrono::time_point<std::chrono::steady_clock, Duration> wh
 /** `co_await yield_now();` lets the other tasks run that are ready now. */
 inline auto yield_now() noexcept { return detail::yielding{}; }
 
-/** `co_await poll_events(fd, POLLIN)`: the events that are ready, for descriptors of other libraries. */
+/** `co_await poll_events(fd, POLLIN)`: the events that are ready, for descriptors of other
+ * libraries. */
 inline auto poll_events(int fd, uint32_t events) {
     return detail::operate<uint32_t>([=](spargio_op *op) { return spargio_poll(fd, events, op); });
 }

@@ -29,14 +29,14 @@ namespace spargio {
 
 /** Errors of the library itself. Those of the kernel are in std::system_category(). */
 enum class errc : int32_t {
-    invalid = SPARGIO_E_INVALID,         /**< an argument or option is out of range */
-    closed = SPARGIO_E_CLOSED,           /**< the runtime, the handle or the channel is closed */
-    no_memory = SPARGIO_E_NOMEM,         /**< out of memory */
-    overloaded = SPARGIO_E_OVERLOADED,   /**< the queue is full; nothing was accepted */
-    timeout = SPARGIO_E_TIMEOUT,         /**< the time limit passed */
-    cancelled = SPARGIO_E_CANCELLED,     /**< the task was cancelled */
+    invalid = SPARGIO_E_INVALID,           /**< an argument or option is out of range */
+    closed = SPARGIO_E_CLOSED,             /**< the runtime, the handle or the channel is closed */
+    no_memory = SPARGIO_E_NOMEM,           /**< out of memory */
+    overloaded = SPARGIO_E_OVERLOADED,     /**< the queue is full; nothing was accepted */
+    timeout = SPARGIO_E_TIMEOUT,           /**< the time limit passed */
+    cancelled = SPARGIO_E_CANCELLED,       /**< the task was cancelled */
     not_on_shard = SPARGIO_E_NOT_ON_SHARD, /**< allowed only inside a task */
-    on_shard = SPARGIO_E_ON_SHARD,       /**< would block a shard: not allowed inside a task */
+    on_shard = SPARGIO_E_ON_SHARD,         /**< would block a shard: not allowed inside a task */
     invalid_shard = SPARGIO_E_INVALID_SHARD, /**< no shard has this number */
     unsupported = SPARGIO_E_UNSUPPORTED, /**< the kernel or the backend lacks something needed */
     forked = SPARGIO_E_FORKED,           /**< the runtime belongs to the parent of this process */
@@ -84,7 +84,9 @@ inline const std::error_category &category() noexcept {
     return only;
 }
 
-inline std::error_code make_error_code(errc code) noexcept { return {static_cast<int>(code), category()}; }
+inline std::error_code make_error_code(errc code) noexcept {
+    return {static_cast<int>(code), category()};
+}
 
 /** A negative result of the C interface as an error. */
 inline std::error_code error_of(int32_t status) noexcept {
@@ -155,7 +157,9 @@ private:
 /** A value, or why there is none. */
 template <class T> using result = expected<T, std::error_code>;
 
-inline unexpected<std::error_code> failure(std::error_code error) { return unexpected<std::error_code>(error); }
+inline unexpected<std::error_code> failure(std::error_code error) {
+    return unexpected<std::error_code>(error);
+}
 inline unexpected<std::error_code> failure(errc code) { return failure(make_error_code(code)); }
 inline unexpected<std::error_code> failure(int32_t status) { return failure(error_of(status)); }
 
@@ -165,7 +169,8 @@ public:
     using std::system_error::system_error;
 };
 
-/** Throws cancelled_error or std::system_error; ends the program if it is built without exceptions. */
+/** Throws cancelled_error or std::system_error; ends the program if it is built without exceptions.
+ */
 [[noreturn]] inline void raise(std::error_code error) {
 #if defined(__cpp_exceptions)
     if (error == std::errc::operation_canceled) throw cancelled_error(error);
@@ -188,8 +193,12 @@ template <class T> struct is_result : std::false_type {};
 template <class T> struct is_result<result<T>> : std::true_type {};
 
 /** result<T>, or T if that is a result already. */
-template <class T> struct flat { using type = result<T>; };
-template <class T> struct flat<result<T>> { using type = result<T>; };
+template <class T> struct flat {
+    using type = result<T>;
+};
+template <class T> struct flat<result<T>> {
+    using type = result<T>;
+};
 template <class T> using flat_t = typename flat<T>::type;
 
 } // namespace detail

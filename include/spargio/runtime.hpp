@@ -16,7 +16,8 @@ struct placement {
     uint64_t value;
 };
 
-/** The shard that spawns; tasks there never run at the same time, so they share data without locks. */
+/** The shard that spawns; tasks there never run at the same time, so they share data without locks.
+ */
 inline constexpr placement here{UINT32_MAX, 0};
 /** The next shard in turn; others may take it over before it begins. */
 inline constexpr placement stealable{SPARGIO_PLACE_STEALABLE, 0};
@@ -29,7 +30,9 @@ constexpr placement preferred(uint32_t shard) { return {SPARGIO_PLACE_STEALABLE_
 
 /** The options of the C interface with their defaults: `options o; o.shards = 2;` */
 struct options : spargio_runtime_options {
-    options() noexcept { spargio_runtime_options_init(static_cast<spargio_runtime_options *>(this)); }
+    options() noexcept {
+        spargio_runtime_options_init(static_cast<spargio_runtime_options *>(this));
+    }
 };
 
 namespace detail {
@@ -39,27 +42,29 @@ inline spargio_placement placed(placement where) noexcept {
     spargio_placement to{sizeof to, where.kind, where.value};
     uint32_t shard = 0;
     if (where.kind != here.kind) return to;
-    if (spargio_current_shard(&shard) == SPARGIO_OK) to.kind = SPARGIO_PLACE_PINNED, to.value = shard;
+    if (spargio_current_shard(&shard) == SPARGIO_OK)
+        to.kind = SPARGIO_PLACE_PINNED, to.value = shard;
     else to.kind = SPARGIO_PLACE_STEALABLE;
     return to;
 }
 
 /** Hands a coroutine to the runtime. After an error it is still the caller's. */
-inline int32_t launch(root &self, std::coroutine_handle<> frame, spargio_runtime runtime, placement where,
-                      spargio_drop_fn drop) {
+inline int32_t launch(root &self, std::coroutine_handle<> frame, spargio_runtime runtime,
+                      placement where, spargio_drop_fn drop) {
     spargio_placement to = placed(where);
     self.frame = self.resume = frame;
     self.runtime = runtime;
     return spargio_spawn_owned(runtime, &to, root::poll, &self, drop, &self.join);
 }
 
-template <class T> result<join_handle<T>> spawn_in(spargio_runtime runtime, task<T> work, placement where);
+template <class T>
+result<join_handle<T>> spawn_in(spargio_runtime runtime, task<T> work, placement where);
 
 } // namespace detail
 
 /**
- * A task that was spawned. Moving it is cheap; when it goes away the task goes on. Its result can be
- * taken once.
+ * A task that was spawned. Moving it is cheap; when it goes away the task goes on. Its result can
+ * be taken once.
  */
 template <class T> class [[nodiscard]] join_handle {
 public:
@@ -85,7 +90,8 @@ public:
     detail::flat_t<T> wait(uint64_t timeout_ns = SPARGIO_FOREVER) {
         if (!frame_) return failure(errc::closed);
         int32_t status = spargio_join_wait(own().join, timeout_ns, nullptr);
-        return status == SPARGIO_E_TIMEOUT || status == SPARGIO_E_ON_SHARD ? failure(status) : take(status);
+        return status == SPARGIO_E_TIMEOUT || status == SPARGIO_E_ON_SHARD ? failure(status)
+                                                                           : take(status);
     }
 
     /** The same without a time limit; errors are thrown. */
@@ -103,7 +109,8 @@ public:
 private:
     template <class U>
     friend result<join_handle<U>> detail::spawn_in(spargio_runtime, task<U>, placement);
-    explicit join_handle(std::coroutine_handle<detail::promise<T>> frame) noexcept : frame_(frame) {}
+    explicit join_handle(std::coroutine_handle<detail::promise<T>> frame) noexcept
+        : frame_(frame) {}
 
     struct awaiter {
         join_handle &self;
@@ -113,7 +120,8 @@ private:
             if (!self.frame_) status = SPARGIO_E_CLOSED;
             return !self.frame_ || ask(this) != SPARGIO_PENDING;
         }
-        template <class Promise> void await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
             detail::root_of(waiting).wait(ask, this, waiting);
         }
         detail::flat_t<T> await_resume() {
@@ -124,7 +132,8 @@ private:
             awaiter &the = *static_cast<awaiter *>(at);
             int64_t unused = 0;
             the.status = spargio_join_poll(the.self.own().join, &unused);
-            return the.status == SPARGIO_PENDING && !stop_requested() ? SPARGIO_PENDING : SPARGIO_READY;
+            return the.status == SPARGIO_PENDING && !stop_requested() ? SPARGIO_PENDING
+                                                                      : SPARGIO_READY;
         }
     };
 
@@ -161,8 +170,8 @@ result<join_handle<T>> detail::spawn_in(spargio_runtime runtime, task<T> work, p
 }
 
 /**
- * A runtime: its threads run tasks until it goes away, which cancels what still runs and waits for it.
- * It must not go away inside one of its own tasks.
+ * A runtime: its threads run tasks until it goes away, which cancels what still runs and waits for
+ * it. It must not go away inside one of its own tasks.
  */
 class runtime {
 public:
@@ -196,7 +205,8 @@ public:
         return {};
     }
 
-    /** Any thread. Throws std::system_error if the runtime accepts no more; then the task never runs. */
+    /** Any thread. Throws std::system_error if the runtime accepts no more; then the task never
+     * runs. */
     template <class T> join_handle<T> spawn(task<T> work, placement where = stealable) {
         return unwrap(try_spawn(std::move(work), where));
     }

@@ -18,9 +18,10 @@
 namespace spargio {
 
 /**
- * Holds tasks. The first one that throws stops the others, and join() throws it again; cancelled_error
- * is no error of a scope that was stopped. Mostly made by with_scope(); one that is a member of
- * something longer lived has to be joined before it goes away, else the program is terminated.
+ * Holds tasks. The first one that throws stops the others, and join() throws it again;
+ * cancelled_error is no error of a scope that was stopped. Mostly made by with_scope(); one that is
+ * a member of something longer lived has to be joined before it goes away, else the program is
+ * terminated.
  */
 class async_scope {
 public:
@@ -43,8 +44,8 @@ public:
     }
 
     /**
-     * Inside a task, for servers: the same, and if the shards' queues are full (errc::overloaded) it
-     * waits for room.
+     * Inside a task, for servers: the same, and if the shards' queues are full (errc::overloaded)
+     * it waits for room.
      */
     task<result<void>> spawn_wait(task<void> work, placement where = stealable) {
         for (;;) {
@@ -52,8 +53,8 @@ public:
             if (status == SPARGIO_OK) co_return result<void>();
             if (status != SPARGIO_E_OVERLOADED) co_return failure(status);
             spargio_placement to = detail::placed(where);
-            result<void> room =
-                co_await op<void>([&](spargio_op *handle) { return spargio_room(runtime_, &to, handle); });
+            result<void> room = co_await op<void>(
+                [&](spargio_op *handle) { return spargio_room(runtime_, &to, handle); });
             if (!room) co_return room;
         }
     }
@@ -82,8 +83,8 @@ public:
     }
 
     /**
-     * Inside a task: waits until none is left; throws the first error. A cancellation of the awaiting
-     * task stops the scope; the wait goes on until all have ended.
+     * Inside a task: waits until none is left; throws the first error. A cancellation of the
+     * awaiting task stops the scope; the wait goes on until all have ended.
      */
     task<void> join() {
         co_await drain(*this);
@@ -93,14 +94,16 @@ public:
     /** The wait alone. After `limit_ns` the scope is stopped; it returns whether that was so. */
     class drain {
     public:
-        explicit drain(async_scope &scope, uint64_t limit_ns = SPARGIO_FOREVER, bool shielded = false) noexcept
+        explicit drain(async_scope &scope, uint64_t limit_ns = SPARGIO_FOREVER,
+                       bool shielded = false) noexcept
             : scope_(scope), limit_ns_(limit_ns), shielded_(shielded) {}
 
         bool await_ready() const noexcept { return false; }
         template <class Promise> bool await_suspend(std::coroutine_handle<Promise> waiting) {
             detail::root_of(waiting).wait(ask, this, waiting);
             // Without memory for a timer or a handle nobody would wake it.
-            if (limit_ns_ != SPARGIO_FOREVER && spargio_sleep(limit_ns_, &timer_) != SPARGIO_OK) std::terminate();
+            if (limit_ns_ != SPARGIO_FOREVER && spargio_sleep(limit_ns_, &timer_) != SPARGIO_OK)
+                std::terminate();
             std::lock_guard guard(scope_.lock_);
             if (spargio_task_self(&scope_.waiter_) != SPARGIO_OK) std::terminate();
             return scope_.count_ != 0 || timer_ != 0;
@@ -115,7 +118,8 @@ public:
 
         int32_t look() {
             if (timer_ != 0) look_at_timer();
-            if (!shielded_ && !scope_.stop_requested() && spargio::stop_requested()) scope_.request_stop();
+            if (!shielded_ && !scope_.stop_requested() && spargio::stop_requested())
+                scope_.request_stop();
             if (scope_.size() != 0) return SPARGIO_PENDING;
             if (timer_ == 0) return SPARGIO_READY;
             spargio_op_cancel(timer_);
@@ -173,7 +177,8 @@ private:
     /** Under the lock. */
     void stop() noexcept {
         stopped_.store(true, std::memory_order_relaxed);
-        for (detail::root *each = first_; each != nullptr; each = each->next) spargio_join_cancel(each->join);
+        for (detail::root *each = first_; each != nullptr; each = each->next)
+            spargio_join_cancel(each->join);
     }
 
     /** Called by the runtime when it is done with a task. */
@@ -208,8 +213,7 @@ private:
             std::rethrow_exception(error);
         } catch (const cancelled_error &) {
             return false;
-        } catch (...) {
-        }
+        } catch (...) {}
 #endif
         return true;
     }
@@ -276,14 +280,17 @@ template <class T> T finish(async_scope &scope, slot<T> &from) {
 } // namespace detail
 
 /**
- * Calls `body` with a scope and returns what its task returns, when all tasks of the scope have ended:
+ * Calls `body` with a scope and returns what its task returns, when all tasks of the scope have
+ * ended:
  *
  *     co_await with_scope([&](async_scope &scope) -> task<> {
- *         while (auto client = co_await listener.accept()) (void)scope.spawn(serve(std::move(*client)));
+ *         while (auto client = co_await listener.accept())
+ * (void)scope.spawn(serve(std::move(*client)));
  *     });
  *
- * The body is one of the scope's tasks: request_stop(), an error of another task, and the cancellation
- * of the awaiting one cancel it too. If it then has no value, cancelled_error is thrown.
+ * The body is one of the scope's tasks: request_stop(), an error of another task, and the
+ * cancellation of the awaiting one cancel it too. If it then has no value, cancelled_error is
+ * thrown.
  */
 template <class Body> auto with_scope(Body body) -> std::invoke_result_t<Body &, async_scope &> {
     using value = typename std::invoke_result_t<Body &, async_scope &>::value_type;
@@ -294,7 +301,8 @@ template <class Body> auto with_scope(Body body) -> std::invoke_result_t<Body &,
     co_return detail::finish(scope, made);
 }
 
-/** Runs a task that may take so long: its value, or errc::timeout once it was cancelled and has ended. */
+/** Runs a task that may take so long: its value, or errc::timeout once it was cancelled and has
+ * ended. */
 template <class Rep, class Period, class T>
 task<detail::flat_t<T>> timeout(std::chrono::duration<Rep, Period> limit, task<T> work) {
     async_scope scope(co_await detail::own_runtime{});
@@ -332,7 +340,8 @@ template <class T> task<T> with_stop(std::stop_token token, task<T> work) {
     co_return detail::finish(scope, made);
 }
 
-/** Runs a task that the cancellation of the awaiting one does not reach: a clean-up that has to happen. */
+/** Runs a task that the cancellation of the awaiting one does not reach: a clean-up that has to
+ * happen. */
 template <class T> task<T> shield(task<T> work) {
     async_scope scope(co_await detail::own_runtime{});
     detail::slot<T> made;
@@ -353,12 +362,14 @@ template <class T> held<T> take_held(slot<T> &from) {
     } else return from.take();
 }
 
-/** Which of several tasks ended first, whether with a value or an exception; it stops the others. */
+/** Which of several tasks ended first, whether with a value or an exception; it stops the others.
+ */
 struct race {
     static constexpr std::size_t open = SIZE_MAX;
     std::size_t winner = open;
 
-    template <class T> task<void> run(async_scope &scope, std::size_t index, task<T> work, slot<T> &into) {
+    template <class T>
+    task<void> run(async_scope &scope, std::size_t index, task<T> work, slot<T> &into) {
         struct crossing {
             race &self;
             async_scope &scope;
@@ -386,7 +397,8 @@ template <class... T> task<std::tuple<detail::held<T>...>> when_all(task<T>... w
     co_await async_scope::drain(scope);
     scope.rethrow();
     co_return std::apply(
-        [](auto &...from) { return std::tuple<detail::held<T>...>{detail::take_held(from)...}; }, made);
+        [](auto &...from) { return std::tuple<detail::held<T>...>{detail::take_held(from)...}; },
+        made);
 }
 
 /** The same for any number of equal tasks. The two vectors are memory beside the frames. */
@@ -403,9 +415,9 @@ template <class T> task<std::vector<detail::held<T>>> when_all(std::vector<task<
 }
 
 /**
- * Runs tasks on the shard of the awaiting one until the first has ended, cancels the others and waits
- * for their end. Returns its value in a variant whose index() says which it was, or throws what it
- * threw.
+ * Runs tasks on the shard of the awaiting one until the first has ended, cancels the others and
+ * waits for their end. Returns its value in a variant whose index() says which it was, or throws
+ * what it threw.
  */
 template <class... T> task<std::variant<detail::held<T>...>> when_any(task<T>... work) {
     static_assert(sizeof...(T) > 0);
@@ -419,15 +431,17 @@ template <class... T> task<std::variant<detail::held<T>...>> when_any(task<T>...
     scope.rethrow();
     std::optional<std::variant<detail::held<T>...>> first;
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-        ((I == race.winner ? void(first.emplace(std::in_place_index<I>, detail::take_held(std::get<I>(made))))
-                           : void()),
+        ((I == race.winner
+              ? void(first.emplace(std::in_place_index<I>, detail::take_held(std::get<I>(made))))
+              : void()),
          ...);
     }(std::index_sequence_for<T...>());
     co_return std::move(*first);
 }
 
 /** The same for any number of equal tasks, at least one: the place of the first, and its value. */
-template <class T> task<std::pair<std::size_t, detail::held<T>>> when_any(std::vector<task<T>> work) {
+template <class T>
+task<std::pair<std::size_t, detail::held<T>>> when_any(std::vector<task<T>> work) {
     if (work.empty()) raise(make_error_code(errc::invalid));
     async_scope scope(co_await detail::own_runtime{});
     std::vector<detail::slot<T>> made(work.size());

@@ -141,7 +141,9 @@ public:
     std::coroutine_handle<promise_type> native_handle() const noexcept { return frame_; }
 
     /** For those who start it by other means: the frame is theirs from now on. */
-    std::coroutine_handle<promise_type> release() noexcept { return std::exchange(frame_, nullptr); }
+    std::coroutine_handle<promise_type> release() noexcept {
+        return std::exchange(frame_, nullptr);
+    }
 
 private:
     friend promise_type;

@@ -58,7 +58,9 @@ task<> cancelled_receivers() {
 task<> closed_while_waiting() {
     channel<int, 1> numbers;
     co_await with_scope([&](async_scope &scope) -> task<> {
-        auto receive = [&]() -> task<> { CHECK((co_await numbers.receive()).error() == errc::closed); };
+        auto receive = [&]() -> task<> {
+            CHECK((co_await numbers.receive()).error() == errc::closed);
+        };
         for (int i = 0; i < 4; i++) scope.spawn_or_fail(receive(), i % 2 ? stealable : here);
         (void)co_await sleep_for(1ms);
         numbers.close();

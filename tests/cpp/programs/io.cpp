@@ -72,7 +72,8 @@ task<> errors_and_limits() {
     CHECK((co_await tcp_stream::connect("nowhere", 1)).error() == errc::invalid);
     CHECK(tcp_listener::listen("127.0.0.1", port).error() == std::errc::address_in_use);
     listener = {};
-    CHECK((co_await tcp_stream::connect("127.0.0.1", port)).error() == std::errc::connection_refused);
+    CHECK((co_await tcp_stream::connect("127.0.0.1", port)).error() ==
+          std::errc::connection_refused);
     bool threw = false;
     try {
         (void)unwrap(co_await tcp_stream::connect("127.0.0.1", port));
@@ -83,7 +84,8 @@ task<> errors_and_limits() {
 }
 
 task<> datagrams() {
-    udp_socket one = unwrap(udp_socket::bind("127.0.0.1", 0)), two = unwrap(udp_socket::bind("127.0.0.1", 0));
+    udp_socket one = unwrap(udp_socket::bind("127.0.0.1", 0)),
+               two = unwrap(udp_socket::bind("127.0.0.1", 0));
     endpoint to = unwrap(endpoint::make("127.0.0.1", unwrap(two.local_port()))), from;
     std::array<char, 64> buffer;
     CHECK(unwrap(co_await one.send_to("datagram", to)) == 8);
@@ -109,11 +111,13 @@ task<> files() {
     CHECK(unwrap(co_await made.read_at(found, text.size())) == 0);
     CHECK(co_await made.close());
     CHECK(!made);
-    CHECK((co_await file::open("nothing", O_RDONLY)).error() == std::errc::no_such_file_or_directory);
+    CHECK((co_await file::open("nothing", O_RDONLY)).error() ==
+          std::errc::no_such_file_or_directory);
     const char *path = "folder";
     CHECK(co_await op<void>([=](spargio_op *handle) { return spargio_mkdir(path, 0755, handle); }));
-    CHECK((co_await op<void>([=](spargio_op *handle) { return spargio_mkdir(path, 0755, handle); })).error() ==
-          std::errc::file_exists);
+    CHECK((co_await op<void>([=](spargio_op *handle) {
+              return spargio_mkdir(path, 0755, handle);
+          })).error() == std::errc::file_exists);
     CHECK(co_await op<void>([=](spargio_op *handle) { return spargio_rmdir(path, handle); }));
 }
 
@@ -122,7 +126,8 @@ task<> blocks() {
     auto self = std::this_thread::get_id();
     CHECK(unwrap(co_await blocking([self] { return std::this_thread::get_id() != self; })));
     CHECK(co_await blocking([] {}));
-    CHECK((co_await blocking([]() -> result<int> { return failure(errc::invalid); })).error() == errc::invalid);
+    CHECK((co_await blocking([]() -> result<int> { return failure(errc::invalid); })).error() ==
+          errc::invalid);
     bool threw = false;
     try {
         (void)co_await blocking([]() -> int { throw 7; });
@@ -132,7 +137,8 @@ task<> blocks() {
     CHECK(threw);
     address_list found = unwrap(co_await resolve("127.0.0.1", "80"));
     CHECK(found && found->ai_family == AF_INET);
-    CHECK((co_await resolve("not numeric", "no such service")).error().category() == resolve_category());
+    CHECK((co_await resolve("not numeric", "no such service")).error().category() ==
+          resolve_category());
 
     signal_set signals = unwrap(signal_set::open({SIGUSR1}));
     CHECK((co_await signals.next().within(1ms)).error() == errc::timeout);
@@ -150,7 +156,8 @@ task<> receives(tcp_stream &stream, std::atomic<bool> &began) {
 
 task<std::pair<tcp_stream, tcp_stream>> connected() {
     tcp_listener listener = unwrap(tcp_listener::listen("127.0.0.1", 0));
-    tcp_stream client = unwrap(co_await tcp_stream::connect("127.0.0.1", unwrap(listener.local_port())));
+    tcp_stream client =
+        unwrap(co_await tcp_stream::connect("127.0.0.1", unwrap(listener.local_port())));
     tcp_stream peer = unwrap(co_await listener.accept());
     co_return {std::move(client), std::move(peer)};
 }

@@ -81,7 +81,8 @@ task<> a_scope_that_was_stopped() {
 }
 
 task<> all() {
-    auto [one, two, nothing] = co_await when_all(after(2ms, 1), after(1ms, 2), []() -> task<> { co_return; }());
+    auto [one, two, nothing] =
+        co_await when_all(after(2ms, 1), after(1ms, 2), []() -> task<> { co_return; }());
     CHECK(one == 1 && two == 2);
     (void)nothing;
     std::vector<task<int>> many;
@@ -89,8 +90,8 @@ task<> all() {
     std::vector<int> values = co_await when_all(std::move(many));
     CHECK(values.size() == 20 && values[19] == 19);
     CHECK(co_await what_of([]() -> task<> {
-        (void)co_await when_all(after(1h, 1), fails_after(1ms));
-    }) == "failed");
+              (void)co_await when_all(after(1h, 1), fails_after(1ms));
+          }) == "failed");
     CHECK(counted::alive == 0);
 }
 
@@ -102,7 +103,9 @@ task<> any() {
     for (int i = 0; i < 5; i++) many.push_back(after(i == 3 ? 1ms : 1h, i));
     auto [index, value] = co_await when_any(std::move(many));
     CHECK(index == 3 && value == 3);
-    CHECK(co_await what_of([]() -> task<> { (void)co_await when_any(forever(), fails_after(1ms)); }) == "failed");
+    CHECK(co_await what_of([]() -> task<> {
+              (void)co_await when_any(forever(), fails_after(1ms));
+          }) == "failed");
     // The first one ends without a wait: the others may not have begun.
     auto at_once = co_await when_any([]() -> task<int> { co_return 9; }(), forever());
     CHECK(at_once.index() == 0);
@@ -119,7 +122,8 @@ task<> limits() {
     CHECK((co_await timeout(1ms, after(1h, 4))).error() == errc::timeout);
     CHECK((co_await timeout(1ms, gives_up())).error() == std::errc::timed_out);
     CHECK(co_await timeout(1h, []() -> task<> { co_return; }()));
-    CHECK(co_await what_of([]() -> task<> { (void)co_await timeout(1h, fails_after(1ms)); }) == "failed");
+    CHECK(co_await what_of([]() -> task<> { (void)co_await timeout(1h, fails_after(1ms)); }) ==
+          "failed");
     CHECK((co_await timeout(-1s, forever())).error() == errc::timeout);
     CHECK(counted::alive == 0);
 }
@@ -130,9 +134,13 @@ task<> tokens() {
         std::this_thread::sleep_for(2ms);
         source.request_stop();
     });
-    CHECK(co_await what_of([&]() -> task<> { co_await with_stop(source.get_token(), forever()); }) == "cancelled");
+    CHECK(co_await what_of([&]() -> task<> {
+              co_await with_stop(source.get_token(), forever());
+          }) == "cancelled");
     stopper.join();
-    CHECK(co_await what_of([&]() -> task<> { co_await with_stop(source.get_token(), forever()); }) == "cancelled");
+    CHECK(co_await what_of([&]() -> task<> {
+              co_await with_stop(source.get_token(), forever());
+          }) == "cancelled");
     CHECK(co_await with_stop(std::stop_token(), after(1ms, 6)) == 6);
     CHECK(counted::alive == 0);
 }
@@ -145,13 +153,13 @@ task<> cancelled_outside(std::atomic<int> &step) {
         step = 3;
     };
     CHECK(co_await what_of([&]() -> task<> {
-        co_await with_scope([&](async_scope &scope) -> task<> {
-            scope.spawn_or_fail(forever());
-            scope.spawn_or_fail(forever(), stealable);
-            step = 1;
-            co_await forever();
-        });
-    }) == "cancelled");
+              co_await with_scope([&](async_scope &scope) -> task<> {
+                  scope.spawn_or_fail(forever());
+                  scope.spawn_or_fail(forever(), stealable);
+                  step = 1;
+                  co_await forever();
+              });
+          }) == "cancelled");
     CHECK(step == 1 && stop_requested());
     step = 2;
     co_await shield(clean_up());

@@ -100,7 +100,8 @@ void values(runtime &rt) {
 }
 
 void places(runtime &rt, uint32_t shards) {
-    for (uint32_t shard = 0; shard < shards; shard++) CHECK(rt.spawn(where(), pinned(shard)).get() == shard);
+    for (uint32_t shard = 0; shard < shards; shard++)
+        CHECK(rt.spawn(where(), pinned(shard)).get() == shard);
     CHECK(rt.spawn(where(), sticky(5)).get() == rt.spawn(where(), sticky(5)).get());
     auto refused = rt.try_spawn(number(1), pinned(shards));
     CHECK(!refused && refused.error() == errc::invalid_shard);

@@ -1,5 +1,5 @@
-// Random trees of tasks, scopes, races, limits and exceptions, cancelled at random: whatever happens,
-// each tree ends, and nothing of it is left. argv: shards, trees, seed.
+// Random trees of tasks, scopes, races, limits and exceptions, cancelled at random: whatever
+// happens, each tree ends, and nothing of it is left. argv: shards, trees, seed.
 #include <random>
 #include <stdexcept>
 
@@ -28,9 +28,9 @@ task<> leaf(generator &random) {
     case 2: unwrap(co_await sleep_for(some_time(random))); break;
     case 3: co_await yield_now(); break;
     case 4: (void)co_await sleep_for(some_time(random)); break;
-    default: (void)co_await timeout(some_time(random), [](auto &in) -> task<> {
-        (void)co_await in.receive();
-    }(nothing));
+    default:
+        (void)co_await timeout(some_time(random),
+                               [](auto &in) -> task<> { (void)co_await in.receive(); }(nothing));
     }
 }
 
@@ -73,14 +73,14 @@ int main(int argc, char **argv) {
         for (auto &handle : handles) handle = rt.spawn(node(static_cast<unsigned>(random()), 0));
         for (auto &handle : handles) {
             // Some are left alone for a while; what waits for an hour ends with the rest.
-            if (random() % 2) std::this_thread::sleep_for(std::chrono::microseconds(random() % 200));
+            if (random() % 2)
+                std::this_thread::sleep_for(std::chrono::microseconds(random() % 200));
             handle.request_stop();
         }
         for (auto &handle : handles) {
             try {
                 (void)handle.wait();
-            } catch (const std::exception &) {
-            }
+            } catch (const std::exception &) {}
         }
         CHECK(counted::alive == 0);
     }

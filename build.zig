@@ -145,12 +145,21 @@ fn addModule(b: *std.Build, root: []const u8, settings: Settings) *std.Build.Mod
         .strip = !settings.debug_info,
         .sanitize_thread = settings.sanitize_thread,
         .fuzz = settings.fuzz,
+        // A runtime asks at its start whether it runs under valgrind (runtime/backend.zig).
+        .valgrind = knowsValgrind(settings),
         .link_libc = true,
         // Also the static library ends up in shared objects and in position independent programs.
         .pic = true,
     });
     module.addOptions("build_options", settings.options);
     return module;
+}
+
+fn knowsValgrind(settings: Settings) bool {
+    return switch (settings.target.result.cpu.arch) {
+        .x86_64, .aarch64 => !settings.sanitize_thread,
+        else => false,
+    };
 }
 
 fn addShared(b: *std.Build, settings: Settings) *std.Build.Step.Compile {

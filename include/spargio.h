@@ -219,7 +219,20 @@ int32_t spargio_runtime_options_check(const spargio_runtime_options *options, ch
                                       size_t capacity);
 
 /**
- * Starts a runtime: one thread and one ring per shard. `options` may be NULL for the defaults. If
+ * Sets the options that the file at `path` names, and leaves the others; docs/tuning.md, "Options
+ * from a file", has the format. With `path` NULL it is the file that SPARGIO_OPTIONS_FILE in the
+ * environment names, if that is set. SPARGIO_E_INVALID: `options` is as before, and `message`, if it
+ * is not NULL, has a sentence that names file and line, cut at `capacity` bytes. Fields that the
+ * header of the program does not have are not written. Since 0.4.
+ */
+int32_t spargio_runtime_options_load(spargio_runtime_options *options, const char *path,
+                                     char *message, size_t capacity);
+
+/**
+ * Starts a runtime: one thread and one ring per shard. `options` may be NULL for the defaults. What
+ * the file that SPARGIO_OPTIONS_FILE in the environment names has stands above `options`: it is whoever
+ * runs the program that sets it, as `spargio tune` does (since 0.4). A file that cannot be: one line on
+ * stderr, and SPARGIO_E_INVALID; spargio_runtime_options_load says why. If
  * the memlock limit (RLIMIT_MEMLOCK) is too low for the rings, they are smaller: see
  * `ring_entries` in the statistics. If no ring can be made and the backend is AUTO, it starts on
  * epoll, and one line on stderr says why. Nothing is left behind on an error: SPARGIO_E_INVALID,

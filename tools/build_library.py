@@ -84,8 +84,10 @@ def module(
         target = f"{platform.machine()}-linux-gnu"
     old_glibc = target + ".2.17" if target.endswith("-gnu") else target
     aimed = ["-target", old_glibc, "-mcpu", "baseline"] if target else []
+    asks = "-fvalgrind" if target.startswith(MACHINES) else "-fno-valgrind"
     return [
-        *("-fstrip", *more, "-fno-sanitize-thread", "-fno-fuzz", "-fPIC", f"-O{optimize}", *aimed),
+        *("-fstrip", *more, asks, "-fno-sanitize-thread", "-fno-fuzz", "-fPIC", f"-O{optimize}"),
+        *aimed,
         *("--dep", "build_options", f"-Mroot={ROOT}/zig-src/{root}.zig"),
         *(f"-Mbuild_options={options_file(checking_allocator)}", "-lc"),
     ]

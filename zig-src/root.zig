@@ -24,6 +24,7 @@ test {
     _ = @import("ring/memlock.zig");
     _ = @import("task/op.zig");
     _ = @import("base/options.zig");
+    _ = @import("base/options_file.zig");
     _ = @import("ops/user_sqe.zig");
     _ = @import("ring/probe.zig");
     _ = @import("message/outbox.zig");

@@ -62,6 +62,10 @@ def test_options_and_fork(run_program: Run) -> None:
     run_program(PROGRAMS / "options.c")
 
 
+def test_options_from_a_file(run_program: Run) -> None:
+    run_program(PROGRAMS / "options_file.c")
+
+
 def test_forks_while_others_spawn(run_program: Run) -> None:
     run_program(PROGRAMS / "fork.c")
 

@@ -18,6 +18,8 @@ pub const Failure = struct {
         eventfd,
         /// The start of a thread.
         clone,
+        /// None: the process runs under valgrind, which io_uring stops.
+        valgrind,
     };
 
     pub fn set(self: *Failure, call: Call, errno: linux.E) void {

@@ -7,6 +7,7 @@ const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
 const handles = @import("../runtime/runtime_handle.zig");
 const options_module = @import("../base/options.zig");
+const options_file = @import("../base/options_file.zig");
 const monitor = @import("../runtime/monitor.zig");
 const probe = @import("../ring/probe.zig");
 const exportVersion = @import("common.zig").exportVersion;
@@ -17,6 +18,9 @@ const writeMessage = @import("common.zig").writeMessage;
 const Options = options_module.Options;
 
 pub const abi_version = 1;
+
+/// Bytes of a sentence that says what is wrong.
+const message_max = 384;
 
 pub export fn spargio_abi_version() i32 {
     return abi_version;
@@ -77,7 +81,7 @@ pub export fn spargio_runtime_options_check(given: ?*const Options, message: ?[*
         writeMessage("options is NULL: allowed is what spargio_runtime_options_init fills", message, capacity);
         return fail(error.Invalid);
     };
-    var text: [256]u8 = undefined;
+    var text: [message_max]u8 = undefined;
     const said = if (options_module.read(Options, .init(), pointer)) |options|
         options_module.check(&options, &text) orelse return errors.ok
     else |_|
@@ -87,12 +91,51 @@ pub export fn spargio_runtime_options_check(given: ?*const Options, message: ?[*
     return fail(error.Invalid);
 }
 
+/// `path` NULL: the file that the environment names, if it names one.
+pub export fn spargio_runtime_options_load(
+    given: ?*Options,
+    path: ?[*:0]const u8,
+    message: ?[*]u8,
+    capacity: usize,
+) i32 {
+    var text: [message_max]u8 = undefined;
+    const said = load(given, path, &text) orelse return errors.ok;
+    writeMessage(said, message, capacity);
+    return fail(error.Invalid);
+}
+
+fn load(given: ?*Options, path: ?[*:0]const u8, text: []u8) ?[]const u8 {
+    const unfit = "options must be what spargio_runtime_options_init fills";
+    const pointer = given orelse return unfit;
+    var options = options_module.read(Options, .init(), pointer) catch return unfit;
+    const size = @min(pointer.struct_size, @sizeOf(Options));
+    const wrong = if (path) |name|
+        options_file.read(&options, name, text)
+    else
+        options_file.fromEnvironment(&options, text);
+    if (wrong) |said| return said;
+    options.struct_size = pointer.struct_size;
+    const bytes: [*]u8 = @ptrCast(pointer);
+    @memcpy(bytes[0..size], std.mem.asBytes(&options)[0..size]);
+    return null;
+}
+
+fn sayOnStderr(said: []const u8) void {
+    var buffer: [message_max + 16]u8 = undefined;
+    const line = std.fmt.bufPrint(&buffer, "spargio: {s}\n", .{said}) catch return;
+    _ = std.os.linux.write(2, line.ptr, line.len);
+}
+
 pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
     const handle = out orelse return fail(error.Invalid);
     var options: Options = .init();
     if (given) |pointer| options = options_module.read(Options, .init(), pointer) catch |err| return fail(err);
-    var message: [256]u8 = undefined;
+    var message: [message_max]u8 = undefined;
     if (options_module.check(&options, &message) != null) return fail(error.Invalid);
+    if (options_file.fromEnvironment(&options, &message)) |said| {
+        sayOnStderr(said); // The program cannot know it: it did not write the file.
+        return fail(error.Invalid);
+    }
     var reserved: u64 = 0;
     const owner = handles.Owner.reserve(&reserved) catch |err| return fail(err);
     defer handles.runtimes.unpin(reserved);

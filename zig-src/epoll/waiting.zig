@@ -4,6 +4,9 @@ const std = @import("std");
 const linux = std.os.linux;
 const clock = @import("../base/clock.zig");
 
+/// epoll_pwait2(2) was answered with ENOSYS. // any thread
+var lacks_pwait2: std.atomic.Value(bool) = .init(false);
+
 /// Reports of one call.
 pub const events_max = 128;
 
@@ -12,10 +15,14 @@ pub fn waitFor(epoll: i32, events: *[events_max]linux.epoll_event, deadline_ns: 
     const left_ns = if (deadline_ns == 0) 0 else deadline_ns -| clock.nowNs();
     const ts = clock.toTimespec(left_ns);
     const fd: usize = @intCast(epoll);
-    const rc = linux.syscall6(.epoll_pwait2, fd, @intFromPtr(events), events.len, @intFromPtr(&ts), 0, 0);
-    switch (linux.errno(rc)) {
-        .SUCCESS, .INTR => return rc,
-        else => {}, // A seccomp filter may say anything.
+    // Monotonic: who does not see it yet asks once in vain.
+    if (!lacks_pwait2.load(.monotonic)) {
+        const rc = linux.syscall6(.epoll_pwait2, fd, @intFromPtr(events), events.len, @intFromPtr(&ts), 0, 0);
+        switch (linux.errno(rc)) {
+            .SUCCESS, .INTR => return rc,
+            .NOSYS => lacks_pwait2.store(true, .monotonic), // An old kernel, or valgrind, which says so each time.
+            else => {}, // A seccomp filter may say anything.
+        }
     }
     const ms = std.math.divCeil(u64, left_ns, std.time.ns_per_ms) catch unreachable;
     return linux.epoll_wait(epoll, events, events.len, @intCast(@min(ms, std.math.maxInt(i32))));

@@ -5,6 +5,7 @@ const attempts = @import("../epoll/attempt.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
+const platform = @import("../base/platform.zig");
 const probe = @import("../ring/probe.zig");
 
 pub const Wanted = options_module.Backend;
@@ -19,6 +20,13 @@ pub fn wanted(options: *const Options) Wanted {
         .either => .automatic,
         .io_uring, .epoll => given,
     };
+}
+
+/// valgrind (3.19) keeps its lock, which one thread at a time has, while a thread is in io_uring_enter: a
+/// shard that sleeps there stops all others for ever. So only who asks for io_uring gets it there.
+pub fn underValgrind() bool {
+    if (comptime platform.simulated) return false;
+    return std.valgrind.runningOnValgrind() > 0;
 }
 
 /// Says what epoll and the pool can do, without asking io_uring anything.
@@ -36,12 +44,20 @@ pub fn epollInfo() probe.Info {
 /// that it could have.
 pub fn tell(failure: *const Failure) void {
     if (failure.errno == 0) return;
+    if (failure.call == .valgrind) return say(valgrind_line);
     var buffer: [384]u8 = undefined;
     const number: std.os.linux.E = @fromBackingInt(@as(u16, @intCast(failure.errno)));
     const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not to be had ({t} of {t}): running on epoll, " ++
         "which is slower. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{
         number, failure.call, failure.advice(),
     }) catch return;
+    say(line);
+}
+
+const valgrind_line = "spargio: valgrind keeps its lock while a thread is in io_uring_enter: running on epoll. " ++
+    "SPARGIO_BACKEND=epoll chooses it without this line, io_uring works with one shard that spins.\n";
+
+fn say(line: []const u8) void {
     _ = std.os.linux.write(2, line.ptr, line.len);
 }
 

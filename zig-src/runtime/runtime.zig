@@ -83,6 +83,11 @@ pub const Runtime = struct {
     pub fn start(asked: Start, failure: *Failure) StartError!*Runtime {
         const wanted = backend.wanted(asked.options);
         if (wanted == .epoll) return startOn(.epoll, backend.epollInfo(), asked, failure);
+        if (wanted == .automatic and backend.underValgrind()) {
+            const self = try startOn(.epoll, backend.epollInfo(), asked, failure);
+            self.scheduler.refused_ring.set(.valgrind, .OPNOTSUPP);
+            return self;
+        }
         if (startOnRings(asked, failure)) |self| {
             return self;
         } else |err| {

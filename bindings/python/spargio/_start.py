@@ -58,7 +58,10 @@ def _report(reason: int, entries: int, wanted: int, call: str) -> None:
     if not reason and entries >= wanted:
         return
     warning = (
-        f"io_uring is not to be had ({errno.errorcode.get(reason, reason)}: "
+        "valgrind keeps its lock while a thread is in io_uring_enter: running on epoll. "
+        "SPARGIO_BACKEND=epoll or backend='epoll' chooses it without this warning."
+        if call == "valgrind"
+        else f"io_uring is not to be had ({errno.errorcode.get(reason, reason)}: "
         f"{os.strerror(reason)}) by {call}: running on epoll, which is slower. "
         f"{_advice(reason, call)} SPARGIO_BACKEND=epoll or backend='epoll' chooses it without this "
         "warning."

@@ -86,6 +86,7 @@ else:
 class Options(TypedDict, total=False):
     """The keywords of :func:`spargio.run`: the methods of :class:`RuntimeBuilder`."""
 
+    options_file: str | os.PathLike[str]
     shards: int
     backend: Literal["auto", "io_uring", "epoll"]
     steal_budget: int
@@ -135,6 +136,13 @@ class RuntimeBuilder:
         self._monitor: bool | None = None
         self._watchdog: bool | None = None
         self._stop_signals: tuple[int, ...] = ()
+
+    def options_file(self, path: str | os.PathLike[str]) -> RuntimeBuilder:
+        """Set what a file has, as ``spargio tune`` writes it: docs/tuning.md, "Options from a
+        file". Read at once; options that are set later stand above it, and so do the other keywords
+        of :func:`spargio.run`. Above all stands, at the start of the runtime, the file that the
+        environment's SPARGIO_OPTIONS_FILE names. ``ValueError`` names file and line."""
+        return self._load(os.fsencode(path))
 
     def shards(self, count: int) -> RuntimeBuilder:
         """Number of shards, 1 to 256; default: usable CPUs."""
@@ -388,7 +396,7 @@ class RuntimeBuilder:
 
     def apply(self, **options: Unpack[Options]) -> RuntimeBuilder:
         """Set options by keyword; ``TypeError`` for a name that is none."""
-        for name, value in options.items():
+        for name, value in sorted(options.items(), key=lambda one: one[0] != "options_file"):
             if name not in OPTION_NAMES:
                 near = _nearest(name)
                 raise TypeError(
@@ -407,11 +415,19 @@ class RuntimeBuilder:
 
     def _start(self, *, driven: bool) -> NativeRuntime:
         """`driven`: by the calling thread, which is then shard 0."""
+        if not sys.flags.ignore_environment:
+            self._load(None)
         wanted = self._options.ring_entries
         runtime = start(self.address(), driven=driven, debug=self.is_debug(), ring_entries=wanted)
         blocked_ms = self._options.blocked_threshold_ms if self.is_watched() else None
         begin_beside(runtime, monitored=self.is_monitored(), blocked_ms=blocked_ms)
         return runtime
+
+    def _load(self, path: bytes | None) -> RuntimeBuilder:
+        message = library.load_options(self._options, path)
+        if message is not None:
+            raise ValueError(message)
+        return self
 
     def _set(self, field: str, value: int, name: str | None = None) -> RuntimeBuilder:
         name = name or field

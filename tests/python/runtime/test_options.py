@@ -36,6 +36,7 @@ NUMBERS = {
     "blocked_threshold_ms": (100, 1, 3_600_000),
 }
 OTHERS = {
+    "options_file",
     "backend",
     "stealable_queue_backend",
     "thread_prefix",

@@ -40,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import load
 
             return load.run(arguments)
+        if arguments.command == "tune":
+            from . import tune
+
+            return tune.run(arguments)
         from . import demo
 
         return demo.run(
@@ -150,11 +154,20 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         "load",
         help="put a load on a function, a server or a folder, and report latencies",
     )
-    if "load" in words:
+    if "load" in words[:1]:
         from . import load
 
         load_parser.description = load.DESCRIPTION
         load.add_arguments(load_parser)
+    tune_parser = commands.add_parser(
+        "tune",
+        help="measure a program, change one option at a time, and keep what helps",
+    )
+    if "tune" in words[:1]:
+        from . import tune
+
+        tune_parser.description = tune.DESCRIPTION
+        tune.add_arguments(tune_parser)
     return parser
 
 

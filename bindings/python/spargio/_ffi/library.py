@@ -46,6 +46,12 @@ plain.spargio_runtime_options_check.argtypes = (
     ctypes.c_char_p,
     ctypes.c_size_t,
 )
+plain.spargio_runtime_options_load.argtypes = (
+    ctypes.POINTER(RuntimeOptions),
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+)
 attached.spargio_python_missing_symbol.restype = ctypes.c_char_p
 attached.spargio_python_init.argtypes = (ctypes.c_uint32, ctypes.c_uint32, ctypes.py_object)
 attached.spargio_python_init.restype = ctypes.py_object
@@ -75,6 +81,14 @@ def check_options(options: RuntimeOptions) -> str | None:
     if plain.spargio_runtime_options_check(ctypes.byref(options), message, len(message)) == 0:
         return None
     return message.value.decode()
+
+
+def load_options(options: RuntimeOptions, path: bytes | None) -> str | None:
+    """Sets what a file has; without `path` the one that the environment names. What is wrong with
+    it, in a sentence, or None."""
+    message = ctypes.create_string_buffer(512)
+    found = plain.spargio_runtime_options_load(ctypes.byref(options), path, message, len(message))
+    return None if found == 0 else message.value.decode(errors="replace")
 
 
 def address_of(options: RuntimeOptions) -> int:

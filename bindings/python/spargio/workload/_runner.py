@@ -83,6 +83,8 @@ class Generator:
         self._sessions: list[Session] = []
         self._recorders = _Recorders(list(load.mix.weights))
         self._live: Callable[[str], None] | None = None
+        self.ends: tuple[bytes, bytes] | None = None
+        """Snapshots of the runtime (CBOR) where what counts of the last round began and ended."""
 
     async def __aenter__(self) -> Generator:
         self._handle = self._handle or spargio.current_handle()
@@ -157,6 +159,8 @@ class _Round:
         await watcher
         self._count_unstarted()
         self._take(last=True)
+        assert self.raw[0].stats is not None and self.raw[-1].stats is not None
+        self.generator.ends = self.raw[0].stats, self.raw[-1].stats
         return LoadReport.from_raw(load, self.raw, self._facts())
 
     async def _finish(self, workers: list[spargio.JoinHandle[None]]) -> None:

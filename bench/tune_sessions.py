@@ -80,7 +80,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], float, str]] = {
 }
 
 
-def planted(fault: str, run: int, folder: Path, redo_until_s: float) -> dict[str, Any]:
+def planted(fault: str, run: int, folder: Path, wait_s: float) -> dict[str, Any]:
     """One session. What it is: found, missed, wrong, refused or undecided."""
     server, options, load, rate, undone_by = FAULTS[fault]
     spec = {"target": "tcp://127.0.0.1:{port}", "connections": 32, "arrivals": rate, **load}
@@ -91,20 +91,16 @@ def planted(fault: str, run: int, folder: Path, redo_until_s: float) -> dict[str
     journal.unlink(missing_ok=True)
     settings = Settings(rate=rate, seed=run)
     began = time.monotonic()
-    while True:
-        session = Session(
-            subject, Machine(subject, folder / "lab"), settings, journal,
-            resume=journal.exists(), tell=lambda line: print(f"  {line}", flush=True),
-        )  # fmt: skip
-        try:
-            outcome = session.run()
-            break
-        except Refused as error:
-            if time.monotonic() - began >= redo_until_s:
-                return {"fault": fault, "run": run, "is": "refused", "why": str(error)}
-            time.sleep(5)
-        finally:
-            session.close()
+    session = Session(
+        subject, Machine(subject, folder / "lab"), settings, journal,
+        tell=lambda line: print(f"  {line}", flush=True),
+    )  # fmt: skip
+    try:
+        outcome = session.run(wait_s)
+    except Refused as error:
+        return {"fault": fault, "run": run, "is": "refused", "why": str(error)}
+    finally:
+        session.close()
     found = _report.to_dict(outcome)
     (folder / f"{fault}-{run}.html").write_text(page(outcome))
     right = undone_by in outcome.kept if undone_by else not outcome.kept
@@ -115,13 +111,13 @@ def planted(fault: str, run: int, folder: Path, redo_until_s: float) -> dict[str
     return {"fault": fault, "run": run, "is": kind, "seconds": seconds, **found}
 
 
-def sessions(faults: list[str], runs: int, folder: Path, redo_until_s: float) -> None:
+def sessions(faults: list[str], runs: int, folder: Path, wait_s: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     results = []
     for run in range(runs):
         for fault in faults or list(FAULTS):
             print(f"{fault}, run {run}", flush=True)
-            results.append(planted(fault, run, folder, redo_until_s))
+            results.append(planted(fault, run, folder, wait_s))
             print(f"{fault}, run {run}: {results[-1]['is']}", flush=True)
             (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     for fault in faults or list(FAULTS):

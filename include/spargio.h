@@ -69,7 +69,7 @@ extern "C" {
 #define SPARGIO_E_NOT_ON_SHARD (-7) /**< allowed only inside a poll function of a task */
 #define SPARGIO_E_ON_SHARD (-8)     /**< would block a shard: not allowed inside a task */
 #define SPARGIO_E_INVALID_SHARD (-9) /**< no shard has this number */
-#define SPARGIO_E_BUFFER (-10)      /**< the buffer is too small; *needed tells the size */
+#define SPARGIO_E_BUFFER (-10)      /**< the buffer is too small; *needed is the size */
 #define SPARGIO_E_UNSUPPORTED (-11) /**< the kernel or the epoll backend lacks something needed */
 #define SPARGIO_E_FORKED (-12)      /**< the runtime belongs to the parent of this process */
 
@@ -89,7 +89,7 @@ const char *spargio_version(void);
 
 /**
  * Describes a result of this library, for example "ENOENT: no such file or directory". Static text,
- * never NULL. What spargio_op_poll writes is the kernel's own: ask for SPARGIO_E_ERRNO(-result).
+ * never NULL. spargio_op_poll writes the kernel's own result: pass SPARGIO_E_ERRNO(-result) for it.
  */
 const char *spargio_strerror(int32_t result);
 
@@ -141,12 +141,13 @@ typedef uint64_t spargio_runtime;
 
 #define SPARGIO_RUNTIME_NO_MSG_RING 1u      /**< wake shards by eventfd, as older kernels do */
 #define SPARGIO_RUNTIME_NO_SINGLE_ISSUER 2u /**< rings without SINGLE_ISSUER and DEFER_TASKRUN */
-/** Flag: recorders "spargio spawn", "wake", "poll", "pass" and "steal" have the scheduler's latencies. Since 0.4. */
-#define SPARGIO_RUNTIME_SCHEDULER_LATENCY 8u
 #define SPARGIO_RUNTIME_COOP_TASKRUN 4u     /**< COOP_TASKRUN even if DEFER_TASKRUN is available */
+/** The recorders "spargio spawn", "spargio wake", "spargio poll", "spargio pass" and
+    "spargio steal" have the scheduler's latencies. Since 0.4. */
+#define SPARGIO_RUNTIME_SCHEDULER_LATENCY 8u
 
-/* AUTO is what SPARGIO_BACKEND in the environment says (auto, io_uring, epoll); if it says auto or
-   nothing: io_uring if rings can be made, else epoll. */
+/* AUTO takes what SPARGIO_BACKEND in the environment says (auto, io_uring, epoll). If it says auto
+   or nothing: io_uring if rings can be made, else epoll. */
 #define SPARGIO_BACKEND_AUTO 0u
 #define SPARGIO_BACKEND_IO_URING 1u /**< io_uring, or an error */
 #define SPARGIO_BACKEND_EPOLL 2u    /**< epoll(7), eventfd(2), threads for files; no io_uring */
@@ -221,19 +222,19 @@ int32_t spargio_runtime_options_check(const spargio_runtime_options *options, ch
 /**
  * Sets the options that the file at `path` names, and leaves the others; docs/tuning.md, "Options
  * from a file", has the format. With `path` NULL it is the file that SPARGIO_OPTIONS_FILE in the
- * environment names, if that is set. SPARGIO_E_INVALID: `options` is as before, and `message`, if it
- * is not NULL, has a sentence that names file and line, cut at `capacity` bytes. Fields that the
+ * environment names, if that is set. SPARGIO_E_INVALID: `options` is as before, and `message`, if
+ * it is not NULL, has a sentence that names file and line, cut at `capacity` bytes. Fields that the
  * header of the program does not have are not written. Since 0.4.
  */
 int32_t spargio_runtime_options_load(spargio_runtime_options *options, const char *path,
                                      char *message, size_t capacity);
 
 /**
- * Starts a runtime: one thread and one ring per shard. `options` may be NULL for the defaults. What
- * the file that SPARGIO_OPTIONS_FILE in the environment names has stands above `options`: it is whoever
- * runs the program that sets it, as `spargio tune` does (since 0.4). A file that cannot be: one line on
- * stderr, and SPARGIO_E_INVALID; spargio_runtime_options_load says why. If
- * the memlock limit (RLIMIT_MEMLOCK) is too low for the rings, they are smaller: see
+ * Starts a runtime: one thread and one ring per shard. `options` may be NULL for the defaults. The
+ * options of the file that SPARGIO_OPTIONS_FILE in the environment names win over `options`: the
+ * user of the program sets it, as `spargio tune` does (since 0.4). If that file is wrong, one line
+ * goes to stderr and the result is SPARGIO_E_INVALID; spargio_runtime_options_load says why. If the
+ * memlock limit (RLIMIT_MEMLOCK) is too low for the rings, they are smaller: see
  * `ring_entries` in the statistics. If no ring can be made and the backend is AUTO, it starts on
  * epoll, and one line on stderr says why. Nothing is left behind on an error: SPARGIO_E_INVALID,
  * _NOMEM, _UNSUPPORTED, or the kernel's error number: SPARGIO_E_ERRNO(EPERM) if io_uring is
@@ -342,7 +343,7 @@ int32_t spargio_join_cancel(spargio_join join);
 /** The shard the task started on; SPARGIO_PENDING while it is still queued. */
 int32_t spargio_join_shard(spargio_join join, uint32_t *shard);
 
-/** Gives the handle back; the task goes on. Later use of the handle is SPARGIO_E_CLOSED. */
+/** Releases the handle; the task goes on. Later use of the handle is SPARGIO_E_CLOSED. */
 int32_t spargio_join_release(spargio_join join);
 
 /**
@@ -543,7 +544,7 @@ int32_t spargio_process_signal(int32_t pidfd, int32_t signal);
 
 /* ---- files ---------------------------------------------------------------------------
  *
- * Operations, but for the registration of buffers, which is done at once.
+ * Operations, except the registration of buffers, which is done at once.
  */
 
 /** openat(2) relative to the working directory, O_CLOEXEC added. IORING_OP_OPENAT, 5.6. */
@@ -713,7 +714,7 @@ int32_t spargio_tcp_connect(const char *address, uint16_t port, spargio_op *op);
 int32_t spargio_unix_connect(const char *path, spargio_op *op);
 
 /**
- * connect(2) of a socket of the caller's to a sockaddr of `length` bytes, which is copied.
+ * connect(2) of the caller's socket to a sockaddr of `length` bytes, which is copied.
  * IORING_OP_CONNECT, 5.5. Since 0.2.
  */
 int32_t spargio_connect(int32_t fd, const void *address, uint32_t length, spargio_op *op);
@@ -924,9 +925,9 @@ int32_t spargio_group_close(spargio_group group);
  *
  * A message is a tag and a value for the tasks of one shard. It lies in a lane of that shard until
  * a task there takes it; each sender's messages arrive in the order they were sent. A lane holds
- * at most msg_ring_queue_capacity of them: what does not fit is SPARGIO_E_OVERLOADED, is not sent,
- * and counts in ring_msgs_backpressure. Messages nobody takes go away with the runtime. Hot tags
- * (options) have a lane of their own. Coalesced hot tags only add up: their values are summed,
+ * at most msg_ring_queue_capacity of them: one that does not fit is SPARGIO_E_OVERLOADED, is not
+ * sent, and counts in ring_msgs_backpressure. Messages that no task takes end with the runtime. Hot
+ * tags (options) have a lane of their own. Coalesced hot tags only add up: their values are summed,
  * without a bound on the number of messages.
  */
 
@@ -953,15 +954,15 @@ int32_t spargio_msg_send_many(spargio_runtime runtime, uint32_t shard, const spa
 
 /**
  * On a shard: sends one message as the payload of an IORING_OP_MSG_RING (5.18; without it as
- * spargio_msg_send does). Direct messages keep their order among themselves, not with others. What
- * the kernel refuses goes by the lane, late but not lost. Since 0.2.
+ * spargio_msg_send does). Direct messages keep their order among themselves, not with others. A
+ * message that the kernel refuses goes by the lane, late but not lost. Since 0.2.
  */
 int32_t spargio_msg_send_direct(uint32_t shard, uint16_t tag, uint32_t value);
 
 /**
  * Inside a poll function: SPARGIO_READY when all direct messages that this shard sent before have
- * arrived at their shards, else SPARGIO_PENDING. *position is 0 at the first
- * call; pass it again at the next ones. Since 0.2.
+ * arrived at their shards, else SPARGIO_PENDING. Set *position to 0 for the first call, and pass
+ * the same variable to the next ones. Since 0.2.
  */
 int32_t spargio_msg_flush(uint64_t *position);
 
@@ -1061,50 +1062,60 @@ int32_t spargio_runtime_monitor(spargio_runtime runtime, char *name, size_t capa
 /* ---- recorders: what users feel ---------------------------------------------------------- */
 
 /**
- * Latencies under a name: a log-linear histogram from 1 ns to 1 hour with three significant digits, with
- * outcomes, bytes and operations. Recorders belong to the process and live as long as it does; a snapshot
- * has them all. At most 256 of them. Since 0.4, as all of this section.
+ * Latencies under a name: a log-linear histogram from 1 ns to 1 hour with three significant digits,
+ * with outcomes, bytes and operations. Recorders belong to the process and live as long as it does;
+ * a snapshot has them all. A process has at most 256. Since 0.4, as all of this section.
  */
 typedef uint32_t spargio_recorder;
 
 #define SPARGIO_OUTCOME_OK 0u
 #define SPARGIO_OUTCOME_TIMEOUT 1u
 #define SPARGIO_OUTCOME_OVERLOADED 2u
-#define SPARGIO_OUTCOME_ERROR 3u /**< of a kind that is not told apart */
+#define SPARGIO_OUTCOME_ERROR 3u /**< of a kind without a number of its own */
 
 /**
- * The recorder of that name (1 to 64 bytes of UTF-8), made if there is none yet. The same name gives the
- * same recorder. SPARGIO_E_INVALID: another name; SPARGIO_E_OVERLOADED: there are 256 others.
+ * Writes the recorder of that name (1 to 64 bytes of UTF-8), which the first call makes. The same
+ * name is the same recorder. SPARGIO_E_INVALID: the name is empty, too long or no UTF-8;
+ * SPARGIO_E_OVERLOADED: there are 256 others.
  */
 int32_t spargio_recorder_open(const char *name, spargio_recorder *recorder);
 
 /**
- * The outcome number of a kind of error, for spargio_recorder_record_outcome. A kind is cut after 64 bytes;
- * once a recorder has 32 of them, the number of a new one is SPARGIO_OUTCOME_ERROR.
+ * Writes the outcome number of a kind of error, for spargio_recorder_record_outcome. A kind is cut
+ * after 64 bytes; once a recorder has 32 of them, the number of a new one is SPARGIO_OUTCOME_ERROR.
  */
 int32_t spargio_recorder_error(spargio_recorder recorder, const char *kind, uint32_t *outcome);
 
 /**
- * Records one duration, as one operation that went well. Takes no lock and, but for a shard's first record,
- * no memory: a shard writes to a histogram of its own. Longer than an hour counts as an hour. A number that
- * spargio_recorder_open did not give is SPARGIO_E_CLOSED.
+ * Records one duration, as one operation that went well. Takes no lock and, except for a shard's
+ * first record, no memory: a shard writes to a histogram of its own. Longer than an hour counts as
+ * an hour. A number that spargio_recorder_open did not write is SPARGIO_E_CLOSED.
  */
 int32_t spargio_recorder_record(spargio_recorder recorder, uint64_t ns);
 
-/** The same for the time since `intended_start_ns`, when the operation should have begun (CLOCK_MONOTONIC). */
+/**
+ * The same for the time since `intended_start_ns`, when the operation should have begun
+ * (CLOCK_MONOTONIC).
+ */
 int32_t spargio_recorder_record_from(spargio_recorder recorder, uint64_t intended_start_ns);
 
 /**
- * The same, and also what the operations would have taken that could not begin meanwhile: `ns` less
+ * The same, and also the durations of the operations that could not begin meanwhile: `ns` less
  * `expected_interval_ns`, less twice that, and so on. For a loop that waits for each answer.
  */
-int32_t spargio_recorder_record_corrected(spargio_recorder recorder, uint64_t ns, uint64_t expected_interval_ns);
+int32_t spargio_recorder_record_corrected(spargio_recorder recorder, uint64_t ns,
+                                          uint64_t expected_interval_ns);
 
-/** The same with an outcome (SPARGIO_E_INVALID: an unknown one), bytes moved and operations done. */
-int32_t spargio_recorder_record_outcome(spargio_recorder recorder, uint64_t ns, uint32_t outcome, uint64_t bytes,
-                                        uint64_t operations);
+/**
+ * The same with an outcome (SPARGIO_E_INVALID: an unknown one), bytes moved and operations done.
+ */
+int32_t spargio_recorder_record_outcome(spargio_recorder recorder, uint64_t ns, uint32_t outcome,
+                                        uint64_t bytes, uint64_t operations);
 
-/** Writes the array `recorders` of a snapshot alone, without a runtime; otherwise as spargio_stats_cbor. */
+/**
+ * Writes the array `recorders` of a snapshot alone, without a runtime; otherwise as
+ * spargio_stats_cbor.
+ */
 int32_t spargio_recorders_cbor(uint8_t *buffer, size_t capacity, size_t *needed);
 
 #ifdef __cplusplus

@@ -23,9 +23,9 @@
  * Rules
  *  - What must outlive a wait lies in the task's struct: a wait loses the local variables.
  *  - The struct's spargio_await is zero when the task is spawned.
- *  - A wait is a case label of the switch that SPARGIO_BEGIN opens. So a function has no wait inside
- *    a switch of its own, and at most one wait a line. In C++ a wait must not stand in the scope of
- *    a local variable that has an initializer.
+ *  - A wait is a case label of the switch that SPARGIO_BEGIN opens. So a function has no wait
+ *    inside a switch of its own, and at most one wait a line. In C++ a wait must not stand in the
+ *    scope of a local variable that has an initializer.
  *  - A cancelled task goes on where it waits, with what the operation reached, or with
  *    SPARGIO_E_ERRNO(ECANCELED). An operation that starts after the cancellation is not cancelled:
  *    ask spargio_task_cancelled() in a loop that ignores errors.
@@ -94,8 +94,8 @@ typedef struct spargio_await {
 /**
  * Goes on when `call` returns something other than SPARGIO_PENDING, which the lvalue `status`
  * becomes. `call` is any function that the header calls "inside a poll function" and that returns
- * SPARGIO_PENDING: spargio_msg_next, spargio_op_poll of an operation with a handle of its own. It is
- * called again whenever the task is polled.
+ * SPARGIO_PENDING: spargio_msg_next, spargio_op_poll of an operation with a handle of its own. It
+ * is called again whenever the task is polled.
  */
 #define SPARGIO_WAIT(status, call)                                                                 \
     do {                                                                                           \

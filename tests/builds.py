@@ -69,7 +69,7 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
 
 
 def get(name: str) -> Path:
-    """The folder of a build; `Failed` for each who asks, if it failed once."""
+    """The folder of a build; `Failed` for each caller, if it failed once."""
     folder = Path(os.environ[FOLDER], name)
     done, failed = folder.with_suffix(".done"), folder.with_suffix(".failed")
     with lock(name):

@@ -66,7 +66,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Around the time limits of pytest-timeout: neither a build nor a wait for others counts."""
     builds.prepare(set(getattr(item, "fixturenames", ())))
     alone = "alone" in item.keywords
-    # Who waits to be alone holds the gate, so that no test begins before it.
+    # A test that waits to be alone holds the gate, so that no test begins before it.
     with builds.lock("gate"):
         room = builds.lock("room", fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
     with room:

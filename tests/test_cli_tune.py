@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,25 @@ def test_help_names_the_exit_codes(tmp_path: Path) -> None:
     assert done.returncode == 0
     for word in ("COMMAND", "{port}", "--resume", "3: refused", "--margin"):
         assert word in done.stdout
+
+
+def test_ctrl_c_leaves_a_journal_that_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(FUNCTION)
+    journal = tmp_path / "spargio-tune.journal"
+    command = [sys.executable, "-m", "spargio._cli", "tune", "mine:work", "--rate", "50"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 50
+        while not (journal.exists() and journal.read_bytes().endswith(b"\n")):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=50)
+    assert running.returncode == 130, said
+    assert "--resume --journal spargio-tune.journal goes on" in said
+    other = tune(tmp_path, "mine:work", "--rate", "60", "--resume")
+    assert other.returncode == 3
+    assert "is of a session with another asked" in other.stderr
 
 
 @pytest.mark.timeout(150)

@@ -69,6 +69,17 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_glossary_is_sorted_and_names_files_that_exist() -> None:
+    text = (DOCS / "glossary.md").read_text()
+    terms = re.findall(r"^\*\*(.+?)\*\*", text, re.MULTILINE)
+    keys = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term in terms]
+    assert keys == sorted(keys)
+    assert len(keys) == len(set(terms))
+    for group in re.findall(r"\[(`[^\]]+`)\]", text):
+        for name in re.findall(r"`([^`]+)`", group):
+            assert (ROOT / "zig-src" / name).exists() or (ROOT / name).exists(), name
+
+
 def test_the_tables_of_signatures_are_fresh() -> None:
     command = [sys.executable, ROOT / "tools" / "generate_signatures.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)

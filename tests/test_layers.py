@@ -121,13 +121,71 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_errors_of_arguments_have_one_form() -> None:
-    """``NAME must be ..., got VALUE``."""
-    found = [
-        name
-        for name, path in modules().items()
-        if re.search(r": allowed (is|are) ", path.read_text())
+    """``NAME must be ..., got VALUE``, in Python and in Zig."""
+    texts = [*PACKAGE.parent.rglob("*.py"), *ZIG.rglob("*.zig")]
+    assert [
+        path.name for path in texts if re.search(r"\ballowed (is|are)\b", path.read_text())
+    ] == []
+
+
+# ---- C ----
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "include").glob("*.h")), ids=lambda path: path.name)
+def test_the_headers_have_at_most_100_columns(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert [n for n, line in enumerate(lines, 1) if len(line) > 100] == []
+
+
+# ---- tests ----
+
+TEST_FILE_LIMIT = 500
+
+
+def test_no_file_of_tests_is_long() -> None:
+    long = [
+        f"{path.relative_to(ROOT)} has {lines}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if (lines := len(path.read_text().splitlines())) > TEST_FILE_LIMIT
     ]
-    assert found == []
+    assert long == []
+
+
+# ---- the voice ----
+
+# CONTRIBUTING.md, Voice: what readers from elsewhere stumble over. In its place stands what is meant.
+PHRASES = {
+    r"\bbe had\b": "is available, can be made",
+    r"\bof ours\b": "our",
+    r"\bof yours\b": "your",
+    r"\bof spargio's(?=[,.;:]| ?$)": "spargio's, a spargio ...",
+    r"\ba \w+ of (Python|asyncio)'s\b": "a Python ..., an asyncio ...",
+    r"\bfor ever\b": "forever",
+    r"\bwhere there (is|are)\b": "if there is",
+    r"\b(that|which|what) (is|are) none\b": "invalid, not a ...",
+    r"\b[Ww]ho(ever)? (awaits|waits|asks|reads|looks)\b": "the task that ..., the reader",
+}
+SPEAKS = ("*.md", "*.zig", "*.py", "*.h", "*.c", "*.cpp", "*.cddl")
+QUOTES = {"CONTRIBUTING.md", "test_layers.py"}
+
+
+def speaking() -> list[Path]:
+    """All files of the project that a reader reads."""
+    folders = [ROOT / name for name in ("docs", "include", "zig-src", "bindings", "bench", "tests")]
+    folders += [ROOT / name for name in ("examples", "tools")]
+    found = [path for folder in folders for kind in SPEAKS for path in folder.rglob(kind)]
+    return sorted(path for path in [*ROOT.glob("*.md"), *found] if path.name not in QUOTES)
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_nobody_says(phrase: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in speaking()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if re.search(phrase, line)
+    ]
+    assert found == [], f"say: {PHRASES[phrase]}"
 
 
 # ---- Zig ----

@@ -1,4 +1,5 @@
-"""docs/reference-parity.md: each row names tests that are there, and names of ours that exist."""
+"""docs/reference-parity.md: each row names tests that are there, and names of the package that
+exist."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_auto_takes_all(suite: pytest.Pytester) -> None:
     assert outcomes(suite)[0] == {"passed": 1}
     suite.makeini("[pytest]\nspargio_mode = maybe\n")
     result = suite.runpytest_subprocess()
-    assert "spargio_mode is 'maybe'" in result.stderr.str()
+    assert "spargio_mode must be 'strict' or 'auto', got 'maybe'" in result.stderr.str()
 
 
 def test_fixtures(suite: pytest.Pytester) -> None:

@@ -225,7 +225,7 @@ def test_a_mutant_is_found(name: str, copy: Path) -> None:
 
 
 def test_a_seed_is_a_run(copy: Path) -> None:
-    """The same steps each time, alone or after others: else it could not be had again."""
+    """The same steps each time, alone or after others: else it could not be repeated."""
     first, second = (simulate(copy, "--seed", 1, "--count", 200) for _ in range(2))
     assert first.returncode == 0, first.stderr
     counted = re.search(r"(\d+) points, (\d+) switches", first.stderr)

@@ -1,5 +1,5 @@
-//! The library that tests/fuzz works on: all of the Python package's, and entry points to what neither
-//! the C ABI nor Python reaches with free values. Never shipped.
+//! The library that tests/fuzz works on: all of the Python package's library, and entry points to
+//! code that neither the C ABI nor Python reaches with free values. Never shipped.
 
 const std = @import("std");
 const runtime_handle = @import("runtime/runtime_handle.zig");
@@ -27,7 +27,7 @@ const counters_start = @extern(?[*]u8, .{ .name = "__start___sancov_cntrs", .lin
 const counters_end = @extern(?[*]u8, .{ .name = "__stop___sancov_cntrs", .linkage = .weak });
 const pcs_start = @extern(?[*]const usize, .{ .name = "__start___sancov_pcs1", .linkage = .weak });
 
-/// Tells libFuzzer of this library's counters, by its own two functions; gives their number, 0 in a
+/// Tells libFuzzer of this library's counters, by its own two functions; returns their number, 0 in a
 /// build without. The compiler leaves that to us, and its table has no flags.
 pub export fn fuzz_register(counters: *const Range, places: *const Range) usize {
     const start = counters_start orelse return 0;
@@ -43,7 +43,7 @@ pub export fn fuzz_register(counters: *const Range, places: *const Range) usize 
 
 pub const Item = extern struct { kind: u64, value: u64 };
 
-/// Kinds: 0 number, 1 text (that many bytes of `text`), 2 array, 3 map. Gives the size, also where it
+/// Kinds: 0 number, 1 text (that many bytes of `text`), 2 array, 3 map. Returns the size, also if it
 /// does not fit.
 pub export fn fuzz_cbor(
     items: [*]const Item,

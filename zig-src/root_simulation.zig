@@ -1,4 +1,4 @@
-//! The simulation: the core on a machine that is all of one seed. See simulation/simulate.zig.
+//! The simulation: the core on a machine that one seed determines. See simulation/simulate.zig.
 
 const simulate = @import("simulation/simulate.zig");
 

@@ -1,5 +1,5 @@
-"""The Markdown page of a run: a table for each row, with values and their multiples of spargio's,
-and the targets."""
+"""The Markdown page of a run: a table for each row, with values and their multiples of the values
+of spargio, and the targets."""
 
 from __future__ import annotations
 

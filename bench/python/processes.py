@@ -43,7 +43,7 @@ def pinned(cpus: Iterable[int] | None) -> Iterator[None]:
 
 
 def two_cpus() -> tuple[int, int]:
-    """A CPU for what is measured and one for its load, on different cores where there are two. The
+    """A CPU for what is measured and one for its load, on different cores if there are two. The
     first CPU goes to the load: it is the one that also serves most interrupts."""
     usable = sorted(os.sched_getaffinity(0))
     load = usable[0]

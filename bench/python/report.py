@@ -170,7 +170,7 @@ def value_text(peer: PeerResult, metric: Metric) -> str:
 
 
 def multiple(peer: PeerResult, metric: Metric, base: PeerResult | None) -> float | None:
-    """None where there is nothing to divide by: the user time of a short run can fall between the
+    """None if there is nothing to divide by: the user time of a short run can fall between the
     kernel's ticks."""
     value = peer.median(metric.key)
     divisor = base.median(metric.key) if base and metric.ratio else None

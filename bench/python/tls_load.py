@@ -1,4 +1,4 @@
-"""The load for TLS servers: clients of ours, the same for all of them. With "echo" each of so many
+"""The load for TLS servers: our own clients, the same for all of them. With "echo" each of so many
 connections writes and reads so many bytes; with "handshakes" so many tasks connect, echo 16 bytes
 and close, again and again; with "idle" so many connections echo once and wait for a line on stdin.
 It prints "ready" when all are connected, begins at a line "go", and prints what it did as JSON."""

@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     mode = config.getini("spargio_mode")
     if mode not in ("strict", "auto"):
-        raise pytest.UsageError(f"spargio_mode is {mode!r}: allowed is 'strict' or 'auto'")
+        raise pytest.UsageError(f"spargio_mode must be 'strict' or 'auto', got {mode!r}")
 
 
 def _is_asynchronous(function: object) -> bool:

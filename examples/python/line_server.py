@@ -1,7 +1,7 @@
 """A chat of lines over TCP: what one says, all others hear. Ends by SIGTERM or Ctrl-C.
 
-Who reads slowly misses lines, who does not read for 10 s is dropped, as is who sends a line of more
-than 64 KiB. The others go on."""
+A slow reader misses lines. A client that does not read for 10 s is dropped, as is one that sends a
+line of more than 64 KiB. The others go on."""
 
 import signal
 

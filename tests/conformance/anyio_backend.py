@@ -159,7 +159,7 @@ def run(patterns: list[str]) -> bool:
             total[word] = total.get(word, 0) + count
         shown = ", ".join(f"{n} {word}" for word, n in counts.items() if word != "deselected")
         print(f"{name:28} {time.monotonic() - began:6.1f} s  {shown}", flush=True)
-        if status not in (0, 5):  # 5: the file has no test of ours.
+        if status not in (0, 5):  # 5: the file has no test for us.
             good = False
             print(output[-8000:])
     total.pop("deselected", None)

@@ -37,7 +37,7 @@ ALWAYS = ["pytest==9.2.0", "pytest-timeout==2.4.0", "pytest-asyncio==1.5.0", "ri
 
 
 def run_data(patterns: list[str]) -> bool:
-    """True where all passed, or the packages cannot be had: that is said."""
+    """True if all passed, or if the packages cannot be installed, which it says."""
     parts = [part for part in PARTS if not patterns or any(one in part for one in patterns)]
     with contextlib.ExitStack() as stack:
         python = os.environ.get("SPARGIO_DATA_PYTHON")

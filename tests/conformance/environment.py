@@ -84,7 +84,7 @@ def _pip(python: Path, *words: str) -> None:
 
 
 def variables(scratch: Path, *, replaced: bool = True) -> dict[str, str]:
-    """The variables of a process in which ``asyncio.new_event_loop`` makes a loop of spargio's, if
+    """The variables of a process in which ``asyncio.new_event_loop`` makes spargio's loop, if
     `replaced`."""
     package = scratch / "path" / "spargio"
     if not package.exists():

@@ -13,7 +13,7 @@ class Result(NamedTuple):
     passed: int
     failed: int
     skipped: int
-    """Skipped by the suite itself, or as an exception of ours."""
+    """Skipped by the suite itself, or as one of our exceptions."""
     seconds: float
     problem: str = ""
     """Why there is no count, or what else is wrong."""

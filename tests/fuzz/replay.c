@@ -1,4 +1,4 @@
-/* Runs a native target over files, where there is no libFuzzer. */
+/* Runs a native target over files, if there is no libFuzzer. */
 #include "fuzz.h"
 
 int main(int argc, char **argv) {

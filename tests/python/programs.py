@@ -93,7 +93,7 @@ def system_calls(tmp_path: Path, source: str, *calls: str, late: str = "") -> li
 
 @functools.cache
 def compiled() -> ctypes.CDLL:
-    """The functions of native.c; skips the test where there is no C compiler."""
+    """The functions of native.c; skips the test without a C compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler: `cc` is not on the PATH")

@@ -105,7 +105,7 @@ def descriptors() -> dict[str, str]:
 
 
 class Waits:
-    """Coroutines that wait for ever, and how many of them do, and how many have cleaned up."""
+    """Coroutines that wait forever, and how many of them do, and how many have cleaned up."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -216,7 +216,7 @@ class Result:
 async def connected(
     host: str, port: int, accept: Callable[[], socket.socket]
 ) -> tuple[net.TcpStream, socket.socket]:
-    """A stream of ours and the plain socket at its other end."""
+    """A spargio stream and the plain socket at its other end."""
     stream = await net.TcpStream.connect(host, port)
     return stream, accept()
 

@@ -1,6 +1,6 @@
 //! The part of CBOR (RFC 8949) that a snapshot needs: unsigned integers, text, maps and arrays of
-//! known size, in the shortest form. Counts on past the end of the buffer, so that one run tells
-//! the size.
+//! known size, in the shortest form. Keeps counting past the end of the buffer, so one run returns
+//! the size that is needed.
 
 const std = @import("std");
 

@@ -1,4 +1,4 @@
-//! Monotonic time in nanoseconds. Everything that measures or waits asks here.
+//! Monotonic time in nanoseconds. Everything that measures or waits reads this clock.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -12,7 +12,7 @@ pub fn nowNs() u64 {
     return @as(u64, @intCast(ts.sec)) * std.time.ns_per_s + @as(u64, @intCast(ts.nsec));
 }
 
-/// `now + duration_ns`, or the end of time where that does not fit.
+/// `now + duration_ns`, or the end of time if that does not fit.
 pub fn deadlineNs(duration_ns: u64) u64 {
     return nowNs() +| duration_ns;
 }

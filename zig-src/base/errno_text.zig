@@ -1,4 +1,5 @@
-//! Words for the kernel's error numbers: static text for any thread, also where libc has no such table.
+//! Words for the kernel's error numbers: static text for any thread, also if libc has no such
+//! table.
 
 const std = @import("std");
 const E = std.os.linux.E;

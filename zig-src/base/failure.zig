@@ -1,4 +1,4 @@
-//! What a start failed at: the call of the kernel and its errno. Different limits stand behind one errno.
+//! Why a start failed: the system call and its errno. One errno may stand for different limits.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,6 +1,6 @@
-//! Handles of the C ABI: slot and generation in 64 bits. A lookup pins its slot, so that what it
-//! points to lives until the call is over although another thread closes the handle meanwhile.
-//! Any thread; slots are kept for the life of the process.
+//! Handles of the C ABI: slot and generation in 64 bits. A lookup pins its slot, so that the thing
+//! behind it lives until the call is over, even if another thread closes the handle meanwhile. Any
+//! thread; slots are kept for the life of the process.
 
 const std = @import("std");
 const assert = std.debug.assert;

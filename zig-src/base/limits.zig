@@ -62,7 +62,7 @@ pub const calls_told_max = 100;
 /// So many bytes the kernel moves at a time at most (MAX_RW_COUNT).
 pub const transfer_max = 0x7ffff000;
 
-/// Transfers of files are copied on the shard's thread where the page cache has them. Of one submission
+/// Transfers of files are copied on the shard's thread if the page cache has them. Of one submission
 /// so many bytes are, which takes less than a millisecond; what comes on top is for a thread of the
 /// kernel or the pool, unless it is so small that handing it on costs more.
 pub const inline_bytes_max = 1 << 20;
@@ -71,9 +71,9 @@ pub const inline_small = 16 * 1024;
 /// Buffers of one transfer; the kernel refuses more (UIO_MAXIOV).
 pub const vectors_max = 1024;
 
-/// Threads of one runtime for blocking calls, where there is no io_uring.
+/// Threads of one runtime for blocking calls, if there is no io_uring.
 pub const pool_threads_max = 8;
-/// Besides, those that are in a call which may last for ever: it ends when somebody else does something.
+/// Besides, threads in a call that may last forever: it ends when somebody else does something.
 pub const pool_lasting_max = 248;
 
 /// Threads of one runtime for calls of C programs that block, and for the lookups of names.

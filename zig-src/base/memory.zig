@@ -1,6 +1,6 @@
 //! The allocator of the whole library. libc's: thread-safe, known to valgrind and sanitizers, and
 //! it never relies on thread-local storage of a library that was loaded late. Built with
-//! -Dchecking-allocator it is Zig's own, which finds what is freed twice or never.
+//! -Dchecking-allocator it is Zig's own, which finds double frees and leaks.
 
 const std = @import("std");
 const builtin = @import("builtin");

@@ -1,10 +1,10 @@
-//! Runtime options: the C struct, its defaults, and the one place where values are refused.
+//! Runtime options: the C struct, its defaults, and the one place that refuses values.
 
 const std = @import("std");
 const limits = @import("limits.zig");
 const cpus = @import("cpus.zig");
 
-/// What does the operations; `automatic` is io_uring where a ring can be made, else epoll.
+/// What does the operations; `automatic` is io_uring if a ring can be made, else epoll.
 pub const Backend = enum(u32) { automatic = 0, io_uring = 1, epoll = 2, either = 3 };
 
 /// What a runtime got: `automatic` is decided.
@@ -113,23 +113,23 @@ const ranges = [_]Range{
 /// Linux names a thread with 15 bytes; "-255" and a margin are kept free.
 const prefix_bytes_max = 10;
 
-/// Null where all is in range, else a sentence in `message` that names option, value and range.
+/// Returns null if all is in range, else a sentence in `message`: option, range and value.
 pub fn check(options: *const Options, message: []u8) ?[]const u8 {
     inline for (ranges) |range| {
         const value: u64 = @field(options, range.name);
         if (value < range.min or value > range.max) {
-            return print(message, "{s} is {d}: allowed is {d} to {d}", .{
-                range.name, value, range.min, range.max,
+            return print(message, "{s} must be between {d} and {d}, got {d}", .{
+                range.name, range.min, range.max, value,
             });
         }
     }
     if (options.steal_backoff_max < options.steal_backoff_min) {
-        return print(message, "steal_backoff_max is {d}: allowed is steal_backoff_min ({d}) to 65536", .{
-            options.steal_backoff_max, options.steal_backoff_min,
+        return print(message, "steal_backoff_max must be between steal_backoff_min ({d}) and 65536, got {d}", .{
+            options.steal_backoff_min, options.steal_backoff_max,
         });
     }
     if (!std.math.isPowerOfTwo(options.ring_entries)) {
-        return print(message, "ring_entries is {d}: allowed is a power of two, 8 to 32768", .{
+        return print(message, "ring_entries must be a power of two between 8 and 32768, got {d}", .{
             options.ring_entries,
         });
     }
@@ -142,15 +142,15 @@ fn checkBackend(options: *const Options, message: []u8) ?[]const u8 {
     const epoll = options.backend == @backingInt(Backend.epoll);
     if (epoll and options.io_uring_sqpoll_idle_ms != 0) return print(
         message,
-        "io_uring_sqpoll_idle_ms is {d}: allowed is 0 with the backend epoll",
+        "io_uring_sqpoll_idle_ms must be 0 with the backend epoll, got {d}",
         .{options.io_uring_sqpoll_idle_ms},
     );
     if (options.backend == 0 and environment() == null) if (variable()) |text|
-        return print(message, "SPARGIO_BACKEND is \"{s}\": allowed is auto, io_uring or epoll", .{text});
+        return print(message, "SPARGIO_BACKEND must be auto, io_uring or epoll, got \"{s}\"", .{text});
     return null;
 }
 
-/// What SPARGIO_BACKEND says; `automatic` where it is not set, null where it makes no sense.
+/// What SPARGIO_BACKEND says; `automatic` if it is not set, null if it makes no sense.
 pub fn environment() ?Backend {
     const text = variable() orelse return .automatic;
     if (std.mem.eql(u8, text, "auto")) return .automatic;
@@ -166,22 +166,22 @@ fn variable() ?[]const u8 {
 fn checkPointers(options: *const Options, message: []u8) ?[]const u8 {
     if (options.hot_msg_tags == null and options.hot_msg_tags_count > 0) return print(
         message,
-        "hot_msg_tags_count is {d}: allowed is 0 where hot_msg_tags is NULL",
+        "hot_msg_tags_count must be 0 if hot_msg_tags is NULL, got {d}",
         .{options.hot_msg_tags_count},
     );
     if (options.coalesced_hot_msg_tags == null and options.coalesced_hot_msg_tags_count > 0) return print(
         message,
-        "coalesced_hot_msg_tags_count is {d}: allowed is 0 where coalesced_hot_msg_tags is NULL",
+        "coalesced_hot_msg_tags_count must be 0 if coalesced_hot_msg_tags is NULL, got {d}",
         .{options.coalesced_hot_msg_tags_count},
     );
     if (options.io_uring_sqpoll_cpu == any_cpu) return null;
     if (options.io_uring_sqpoll_idle_ms == 0)
-        return print(message, "io_uring_sqpoll_cpu is {d}: allowed with io_uring_sqpoll_idle_ms 1 to 600000 only", .{
+        return print(message, "io_uring_sqpoll_cpu must be left out if io_uring_sqpoll_idle_ms is 0, got {d}", .{
             options.io_uring_sqpoll_cpu,
         });
     if (!cpus.isUsable(options.io_uring_sqpoll_cpu)) return print(
         message,
-        "io_uring_sqpoll_cpu is {d}: allowed is a CPU of this process's affinity mask",
+        "io_uring_sqpoll_cpu must be a CPU of this process's affinity mask, got {d}",
         .{options.io_uring_sqpoll_cpu},
     );
     return null;
@@ -190,22 +190,24 @@ fn checkPointers(options: *const Options, message: []u8) ?[]const u8 {
 fn checkThreads(options: *const Options, message: []u8) ?[]const u8 {
     const prefix = options.prefix();
     if (prefix.len == 0 or prefix.len > prefix_bytes_max) {
-        return print(message, "thread_prefix has {d} bytes: allowed is 1 to {d}", .{
-            prefix.len, prefix_bytes_max,
+        return print(message, "thread_prefix must have between 1 and {d} bytes, got {d}", .{
+            prefix_bytes_max, prefix.len,
         });
     }
     for (prefix) |byte| {
         if (!std.ascii.isPrint(byte)) {
-            return print(message, "thread_prefix has the byte {d}: allowed is printable ASCII", .{byte});
+            return print(message, "thread_prefix must be printable ASCII, got the byte {d}", .{byte});
         }
     }
     if (options.thread_affinity_count == 0) return null;
     const chosen = options.thread_affinity orelse
-        return print(message, "thread_affinity is NULL: allowed with thread_affinity_count 0 only", .{});
+        return print(message, "thread_affinity must be an array of {d} CPUs, got NULL", .{
+            options.thread_affinity_count,
+        });
     for (chosen[0..options.thread_affinity_count]) |cpu| {
         if (!cpus.isUsable(cpu)) return print(
             message,
-            "thread_affinity has CPU {d}: allowed is a CPU of this process's affinity mask",
+            "thread_affinity must have CPUs of this process's affinity mask, got {d}",
             .{cpu},
         );
     }

@@ -39,10 +39,13 @@ const flags = [_]Flag{
     .{ .name = "scheduler_latency", .bit = options_module.flag_scheduler_latency, .set_when = true },
 };
 
+/// Null in a program with more rights than its caller: what is wrong with a file is said with its text.
+extern "c" fn secure_getenv(name: [*:0]const u8) ?[*:0]const u8;
+
 /// Sets what the file that the environment's SPARGIO_OPTIONS_FILE names has; nothing if it is not set.
 /// Null, or a sentence in `message` that names the file.
 pub fn fromEnvironment(options: *Options, message: []u8) ?[]const u8 {
-    const path = std.c.getenv("SPARGIO_OPTIONS_FILE") orelse return null;
+    const path = secure_getenv("SPARGIO_OPTIONS_FILE") orelse return null;
     return if (path[0] == 0) null else read(options, path, message);
 }
 
@@ -183,7 +186,7 @@ test "what is wrong is named with its line" {
     try expectWrong("idle_strategy = nap", "options file f, line 1: idle_strategy must be one of park, spin, " ++
         "yield, sleep, got \"nap\"");
     try expectWrong("backend = ", "options file f, line 1: backend must be one of io_uring, epoll, auto, got \"\"");
-    try expectWrong("shards = 0", "options file f: shards is 0: allowed is 1 to 256");
+    try expectWrong("shards = 0", "options file f: shards must be between 1 and 256, got 0");
 }
 
 test "a file that is not there is named" {

@@ -1,14 +1,14 @@
-//! What the core asks of the machine beneath it: atomics, threads, time, futexes, memory and a few
-//! system calls. A program whose root says so (the simulation, `root_simulation.zig`) puts a machine of
-//! its own here, which may switch threads at every atomic operation; in all others these are the
-//! names of the standard library, at no cost.
+//! What the core needs of the machine beneath it: atomics, threads, time, futexes, memory and a few
+//! system calls. A program whose root says so (the simulation, `root_simulation.zig`) puts its own
+//! machine here, which may switch threads at every atomic operation. In all other programs these
+//! are the names of the standard library, at no cost.
 
 const std = @import("std");
 const root = @import("root");
 
 pub const simulated = @hasDecl(root, "spargio_machine");
 
-/// Only where `simulated`.
+/// Only if `simulated`.
 pub const machine = root.spargio_machine;
 
 pub const Atomic = if (simulated) machine.AtomicType else std.atomic.Value;

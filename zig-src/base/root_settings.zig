@@ -1,4 +1,5 @@
-//! What the standard library asks of a root file; each root of the library hands these on.
+//! Settings that the standard library reads from a root file; each root of the library passes them
+//! on.
 
 const std = @import("std");
 const builtin = @import("builtin");

@@ -1,5 +1,5 @@
-//! A connect to a port of this machine where nobody listens must fail. The kernel may give the client that
-//! very port as its own, and TCP then connects the socket to itself.
+//! A connect to a port of this machine must fail if nobody listens on it. But the kernel may choose
+//! that very port for the client, and TCP then connects the socket to itself.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,6 +1,7 @@
-//! Signals are for the program's own threads: a thread of ours that runs no code of an interpreter is made
-//! with all of them blocked, because it inherits the mask of its maker. All but those that libc keeps for
-//! itself: setuid(2) and its kin reach every thread by one of them, and would wait for ours for ever.
+//! Signals are for the program's own threads. A library thread that runs no interpreter code is
+//! made with all signals blocked, because a thread inherits the mask of its maker. Exceptions are
+//! the signals that libc keeps for itself: setuid(2) and its kin reach every thread by one of them,
+//! and would wait forever for a thread that blocks it.
 
 const std = @import("std");
 

@@ -1,7 +1,7 @@
-//! Signals as something to read: while one is watched, the process's handler for it counts it and
-//! writes to the eventfds of those who watch. Works whatever thread it arrives on. The handler that
-//! was there before comes back with the last watcher. Any thread; the handler itself only loads,
-//! adds and writes (signal-safety(7)). A forked child gets the handlers from before, and no watch.
+//! Signals that can be read: while a signal is watched, the process's handler counts it and writes
+//! to the eventfds of its watchers, whatever thread it arrives on. When the last watcher is gone,
+//! the earlier handler returns. Any thread; the handler itself only loads, adds and writes
+//! (signal-safety(7)). A forked child gets the earlier handlers, and no watch.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,5 +1,5 @@
-//! A futex lock and futex waits, for the few places that need them: queues, handle tables, and
-//! threads outside the runtime that wait for a result. Knows nothing of shards.
+//! A futex lock and futex waits, for the few users that need them: queues, handle tables, and
+//! threads outside the runtime that wait for a result. This file does not know shards.
 
 const std = @import("std");
 const linux = std.os.linux;

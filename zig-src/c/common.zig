@@ -1,5 +1,5 @@
-//! What the files of the C front end share: the caller's task, the start of an operation, sizes, sentences.
-//! On the shard of the calling task, but for `fail` and `writeMessage`.
+//! What the files of the C front end share: the caller's task, the start of an operation, sizes,
+//! sentences. Runs on the shard of the calling task, except `fail` and `writeMessage`.
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -47,7 +47,7 @@ pub fn launch(out: ?*u64, comptime function: anytype, arguments: anytype) i32 {
 /// never uses: a negative number of the caller's must not become that.
 pub const offset_max = std.math.maxInt(i64);
 
-/// NULL is a buffer only where nothing is to be transferred.
+/// NULL is a buffer only if nothing is to be transferred.
 pub fn sliceOf(comptime Slice: type, buffer: anytype, length: u32) ?Slice {
     const pointer = buffer orelse return if (length == 0) &.{} else null;
     return pointer[0..length];

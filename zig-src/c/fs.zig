@@ -1,5 +1,5 @@
-//! The C ABI of files: operations on descriptors, and memory that is registered for them. In a poll function
-//! only.
+//! The C ABI of files: operations on descriptors, and memory that is registered for them. Only poll
+//! functions may call these.
 
 const std = @import("std");
 const errors = @import("../base/errors.zig");

@@ -1,4 +1,5 @@
-//! The C ABI of messages between shards. Sends from any thread, the rest in a poll function.
+//! The C ABI of messages between shards. Any thread may send; only poll functions may call the
+//! rest.
 
 const handles = @import("../runtime/runtime_handle.zig");
 const tsan = @import("../base/tsan.zig");

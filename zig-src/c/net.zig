@@ -1,5 +1,5 @@
-//! The C ABI of sockets. What returns a descriptor at once may be called by any thread; operations only in a
-//! poll function.
+//! The C ABI of sockets. Any thread may call the functions that return a descriptor at once; only
+//! poll functions may start operations.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,4 +1,4 @@
-//! The C ABI of names in the file system. In a poll function only.
+//! The C ABI of names in the file system. Only poll functions may call these.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -61,7 +61,7 @@ pub export fn spargio_recorder_record_outcome(
     return errors.ok;
 }
 
-/// Nothing is written where it does not fit: one run measures, the next writes.
+/// Nothing is written if it does not fit: one run measures, the next writes.
 pub export fn spargio_recorders_cbor(buffer: ?[*]u8, capacity: usize, needed: ?*usize) i32 {
     if (buffer == null and capacity != 0) return fail(error.Invalid);
     var measure: Writer = .{ .buffer = &.{} };

@@ -1,5 +1,5 @@
-//! The C ABI of the library and of runtimes: versions, what the kernel offers, options, start and end.
-//! include/spargio.h is the contract. Any thread.
+//! The C ABI of the library and of runtimes: versions, what the kernel offers, options, start and
+//! end. include/spargio.h is the contract. Any thread.
 
 const std = @import("std");
 const backend = @import("../runtime/backend.zig");
@@ -50,8 +50,8 @@ pub export fn spargio_probe(out: ?*probe.Info) i32 {
 /// What the struct was in version 0.2: programs of then have room for no more.
 const first_options_size = @offsetOf(Options, "blocked_threshold_ms");
 
-/// For who cannot see the header's macro (dlsym, other languages): the struct of this header. When it
-/// grows again, this becomes one more old version, of the size it has now.
+/// For callers that cannot see the header's macro (dlsym, other languages): the struct of this
+/// header. When it grows again, this becomes one more old version, of the size it has now.
 pub export fn spargio_runtime_options_init(out: ?*Options) i32 {
     return spargio_runtime_options_init_sized(out, @sizeOf(Options));
 }
@@ -78,15 +78,15 @@ pub export fn spargio_runtime_options_init_sized(out: ?*Options, size: usize) i3
 
 pub export fn spargio_runtime_options_check(given: ?*const Options, message: ?[*]u8, capacity: usize) i32 {
     const pointer = given orelse {
-        writeMessage("options is NULL: allowed is what spargio_runtime_options_init fills", message, capacity);
+        writeMessage("options must be filled by spargio_runtime_options_init, got NULL", message, capacity);
         return fail(error.Invalid);
     };
     var text: [message_max]u8 = undefined;
     const said = if (options_module.read(Options, .init(), pointer)) |options|
         options_module.check(&options, &text) orelse return errors.ok
     else |_|
-        "the options have unknown bytes or a wrong struct_size: allowed is what " ++
-            "spargio_runtime_options_init fills";
+        "options must be filled by spargio_runtime_options_init, got unknown bytes or a " ++
+            "wrong struct_size";
     writeMessage(said, message, capacity);
     return fail(error.Invalid);
 }

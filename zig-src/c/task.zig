@@ -68,7 +68,7 @@ pub export fn spargio_spawn_owned(
     return spawn(handle, placement, .{ .poll_fn = function, .ctx = ctx, .drop_fn = drop_fn }, join);
 }
 
-pub fn spawn(handle: u64, placement: ?*const PlacementC, work: Work, join: ?*u64) i32 {
+pub inline fn spawn(handle: u64, placement: ?*const PlacementC, work: Work, join: ?*u64) i32 {
     if (join) |out| out.* = 0;
     const where = readPlacement(placement) catch |err| return fail(err);
     const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);

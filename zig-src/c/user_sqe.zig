@@ -1,5 +1,5 @@
-//! The C ABI of operations that spargio does not wrap: the caller fills the SQE. In a poll function
-//! only, but for the check.
+//! The C ABI of operations that spargio does not wrap: the caller fills the SQE. Any thread may
+//! check an SQE; only poll functions may submit one.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -14,7 +14,7 @@ const writeMessage = @import("common.zig").writeMessage;
 
 pub export fn spargio_sqe_check(given: ?*const anyopaque, message: ?[*]u8, capacity: usize) i32 {
     const sqe = readSqe(given orelse {
-        writeMessage("sqe is NULL: allowed is a struct io_uring_sqe", message, capacity);
+        writeMessage("sqe must point to a struct io_uring_sqe, got NULL", message, capacity);
         return fail(error.Invalid);
     });
     var text: [256]u8 = undefined;

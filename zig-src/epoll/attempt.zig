@@ -1,4 +1,4 @@
-//! One try at an operation, by system calls that do not block: on the shard's thread.
+//! One try at an operation, by system calls that do not block. Runs on the shard's thread.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -72,7 +72,7 @@ fn again(pending: *Pending, events: u32) Outcome {
 
 /// What waiting for events makes no sense for: it is always ready, and may block all the same.
 pub fn isFile(fd: i32) bool {
-    // Where there is none the call itself will say what is wrong.
+    // Without one the call itself reports what is wrong.
     return switch (kindOf(fd) orelse return true) {
         linux.S.IFREG, linux.S.IFDIR, linux.S.IFBLK => true,
         else => false,

@@ -1,4 +1,4 @@
-//! Operations as system calls that may block: on a thread of the pool.
+//! Operations as system calls that may block. Run on a thread of the pool.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -28,7 +28,7 @@ pub fn descriptors(sqe: *const Sqe) [2]i32 {
     return .{ sqe.fd, second };
 }
 
-/// Whether the call may last until somebody else does something: who opens the other end of a FIFO,
+/// Whether the call may last until somebody else does something: opens the other end of a FIFO,
 /// accepts, connects, or reads. (Only such ones on sockets are handed to the pool.)
 pub fn mayLast(sqe: *const Sqe) bool {
     if (lastsAlways(sqe)) return true;
@@ -49,7 +49,7 @@ pub fn lastsAlways(sqe: *const Sqe) bool {
 
 const mode_wanted: u32 = @bitCast(linux.STATX{ .TYPE = true });
 
-/// The result as io_uring would give it. An interruption ends it where it is not wanted any more.
+/// The result as io_uring would give it. An interruption ends it if it is not wanted any more.
 pub fn perform(pending: *Pending, unwanted: *const std.atomic.Value(bool)) i32 {
     if (!transfers(pending.sqe.opcode)) return performCall(&pending.sqe, unwanted);
     while (!unwanted.load(.seq_cst)) {
@@ -164,8 +164,8 @@ pub fn wanted(sqe: *const Sqe) u32 {
     return if (isMany(sqe)) iovecs.total(list(sqe)) else @min(sqe.len, limits.transfer_max);
 }
 
-/// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes.
-/// Where there is no position to read at, as in a pipe, none is used.
+/// preadv2(2) or pwritev2(2) of what an SQE describes, less the first `done` bytes. If the file has
+/// no position, as a pipe, none is used.
 pub fn vectored(sqe: *const Sqe, done: u32, flags: u32) usize {
     if (isMany(sqe)) {
         if (done > 0) return rest(sqe, done, flags);

@@ -1,7 +1,7 @@
-//! A ring without io_uring: what the kernel would do is done here by plain system calls, when the shard
-//! submits or waits. An operation is tried at once; where it would block, epoll(7) says when to try
-//! again, and what epoll knows nothing of (files) goes to a pool of threads. On the ring's thread, but
-//! for `giveBack` and `send`.
+//! A ring without io_uring: when the shard submits or waits, this file does the kernel's part by
+//! plain system calls. An operation is tried at once. If it would block, epoll(7) says when to try
+//! again; files, which epoll does not accept, go to a pool of threads. Only the ring's thread calls
+//! this, except `giveBack` and `send`.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -211,7 +211,7 @@ pub const Epoll = struct {
 
     /// epoll calls some descriptors ready on which an operation still would block, and does so again and again: a
     /// datagram socket whose peer takes no more, one with a report in its error queue. Such a one is left
-    /// alone for a moment. False where it cannot be remembered.
+    /// alone for a moment. False if it cannot be remembered.
     fn coolDown(self: *Epoll, fd: i32) bool {
         self.cooling_down.append(gpa, fd) catch return false;
         if (self.cooling_down.items.len == 1) self.cooldown_until_ns = clock.nowNs() + limits.cooldown_ns;
@@ -474,7 +474,7 @@ pub const Epoll = struct {
         if (lasts) _ = self.coolDown(fd);
     }
 
-    /// What can be had is given, as the end of what was shut down just before.
+    /// It returns what is there, such as the end of data that was shut down just before.
     fn endWaiting(self: *Epoll, first: ?*Pending) void {
         var next = first;
         while (next) |pending| {

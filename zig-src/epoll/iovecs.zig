@@ -1,4 +1,4 @@
-//! Lists of buffers, of which a transfer has moved a part.
+//! Lists of buffers after a transfer has moved a part of them.
 
 const std = @import("std");
 const limits = @import("../base/limits.zig");

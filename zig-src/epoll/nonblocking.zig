@@ -1,5 +1,5 @@
-//! Whether a call on a descriptor would wait: its O_NONBLOCK flag, and its readiness now. By system calls
-//! on the number alone; any thread.
+//! Whether a call on a descriptor would wait: its O_NONBLOCK flag, and its readiness now. Uses
+//! system calls on the number alone. Any thread.
 
 const std = @import("std");
 const linux = std.os.linux;

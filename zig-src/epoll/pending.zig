@@ -37,10 +37,11 @@ pub const Pending = struct {
     cqe_flags: u32 = 0,
     /// How often the thread that is in its call was told to end that.
     told: u16 = 0,
-    /// Of the list it is in: who waits for a descriptor, the pool's queue, what has arrived at a shard, or
-    /// the free ones.
+    /// Of the list it is in: operations that wait for a descriptor, the pool's queue, what has
+    /// arrived at a shard, or the free ones.
     next: ?*Pending = null,
-    /// Of those that can be left from anywhere: who waits for a descriptor, and the pool's queue.
+    /// Of lists that it can leave from anywhere: operations that wait for a descriptor, and the
+    /// pool's queue.
     prev: ?*Pending = null,
     /// The ring's own side; the pool gives it back there.
     owner: *anyopaque = undefined,
@@ -49,7 +50,7 @@ pub const Pending = struct {
         return self.sqe.opcode == .ACCEPT and self.sqe.ioprio & linux.IORING_ACCEPT_MULTISHOT != 0;
     }
 
-    /// Where it ends by an error: what a transfer had moved by then is its result all the same.
+    /// If it ends by an error: what a transfer had moved by then is its result all the same.
     pub fn resultAfter(self: *const Pending, errno: linux.E) i32 {
         return if (self.done > 0) @intCast(self.done) else errors.negative(errno);
     }

@@ -1,6 +1,6 @@
-//! Threads for calls that block, as those on files do: at most `most` of a pool, made when there is work
-//! for one more. A call that may last for ever, such as the opening of a FIFO,
-//! does not count: what would end it may be in the queue. First come, first served. Any thread.
+//! Threads for calls that block, such as those on files: at most `most` of a pool, made when there is
+//! work for one more. A call that may last forever, such as the opening of a FIFO, does not count,
+//! because the call that would end it may be in the queue. First come, first served. Any thread.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -21,7 +21,7 @@ pub const Pool = struct {
     queued: u32 = 0,
     idle: u32 = 0,
     made: u32 = 0,
-    /// In calls that may last for ever.
+    /// In calls that may last forever.
     lasting: u32 = 0,
     workers: ?*Worker = null,
     /// What ends their calls; null: nothing does.
@@ -38,7 +38,7 @@ pub const Pool = struct {
     /// Gives one result of an operation that goes on; false: it cannot be remembered.
     give_more: ?*const fn (pending: *Pending, result: i32) bool = null,
 
-    /// False where no thread can be made, and there is none: the caller must do it itself.
+    /// False if there is no thread and none can be made: the caller must do it itself.
     pub fn submit(self: *Pool, pending: *Pending) bool {
         self.lock.lock();
         defer self.lock.unlock();
@@ -147,7 +147,7 @@ pub const Pool = struct {
         self.made += 1;
     }
 
-    /// Where others wait for a thread, there is one in place of this.
+    /// If others wait for a thread, there is one in place of this.
     pub fn beginLasting(self: *Pool, worker: *Worker) void {
         self.lock.lock();
         defer self.lock.unlock();

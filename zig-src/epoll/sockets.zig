@@ -174,7 +174,7 @@ pub fn connect(pending: *Pending) Outcome {
             return .{ .wait = .{ .fd = sqe.fd, .events = linux.POLL.OUT } };
         return .{ .done = -errorOf(sqe.fd) };
     }
-    // For the time of the call only, and where it may wait: a stream that has no peer yet.
+    // For the time of the call only, and if it may wait: a stream that has no peer yet.
     const alters = isStream(sqe.fd) and !descriptors.isNonblocking(sqe.fd);
     const was = if (alters) descriptors.setNonblocking(sqe.fd) orelse return .failure(.BADF) else 0;
     defer if (alters) descriptors.restore(sqe.fd, was);

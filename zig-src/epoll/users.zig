@@ -1,5 +1,5 @@
-//! Which descriptors the operations of one shard use. The shard's thread changes it, and reads it without
-//! the lock; other shards ask whether a descriptor is in it.
+//! Which descriptors the operations of one shard use. The shard's thread changes the set, and reads
+//! it without the lock. Other shards may check whether a descriptor is in it.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,6 +1,6 @@
-//! A signal that ends a system call of one of the pool's threads with EINTR. SIGURG mostly, which does
-//! nothing by default, so that a stray one is harmless; another where the program uses that itself. Any
-//! thread.
+//! A signal that ends a system call of one of the pool's threads with EINTR. It is SIGURG, which
+//! does nothing by default, so a stray one is harmless; if the program uses SIGURG itself, it is
+//! another one. Any thread.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -23,7 +23,7 @@ var before: linux.Sigaction = undefined;
 
 fn nothing(_: linux.SIG) callconv(.c) void {}
 
-/// Each once per pool, before its first thread. Null where all are taken.
+/// Each once per pool, before its first thread. Null if all are taken.
 pub fn acquire() ?linux.SIG {
     if (!guarded.swap(true, .monotonic)) fork.guard(&lock);
     lock.lock();
@@ -63,7 +63,7 @@ fn isOurs(signal: linux.SIG) bool {
     return linux.errno(linux.sigaction(signal, null, &now)) == .SUCCESS and now.handler.handler == nothing;
 }
 
-/// False where the program has taken the signal for itself meanwhile.
+/// False if the program has taken the signal for itself meanwhile.
 pub fn send(thread: i32, signal: linux.SIG) bool {
     if (!isOurs(signal)) return false;
     return linux.errno(linux.tgkill(linux.getpid(), thread, signal)) == .SUCCESS;

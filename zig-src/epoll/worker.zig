@@ -1,6 +1,6 @@
-//! A thread of the pool. While it is in a call that may last for ever it uses nothing but its own memory,
-//! so that it can be left behind: what opens a FIFO on a file system that no signal interrupts must not
-//! keep the runtime.
+//! A thread of the pool. While it is in a call that may last forever, it uses only its own memory,
+//! so that it can be left behind: the open of a FIFO on a file system that no signal interrupts
+//! must not delay the runtime's end.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -88,7 +88,7 @@ pub const Worker = struct {
         return null;
     }
 
-    /// Under the pool's lock: from now on it is on its own. False where it is back, or holds memory of others.
+    /// Under the pool's lock: from now on it is on its own. False if it is back, or holds memory of others.
     pub fn abandon(self: *Worker) bool {
         if (self.state.load(.monotonic) != .alone) return false;
         const thread = self.thread;

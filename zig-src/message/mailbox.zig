@@ -1,6 +1,6 @@
-//! What a shard has received and who waits for it: two lanes, counters of coalesced tags, and the
-//! tasks that listen. Senders (messages.zig) touch lanes and counters from any thread; the rest is
-//! the shard's.
+//! The messages that a shard has received, and the tasks that wait for them: two lanes, counters of
+//! coalesced tags, and listeners. Senders (messages.zig) use lanes and counters from any thread;
+//! the rest belongs to the shard's thread.
 
 const std = @import("std");
 const gpa = @import("../base/memory.zig").gpa;
@@ -80,8 +80,8 @@ pub const Mailbox = struct {
         return self.counters[counter].load(.seq_cst) >= self.threshold;
     }
 
-    /// Wakes who listens to what is there: as many as there are messages, the oldest listeners first.
-    /// One that takes nothing leaves the message to the next.
+    /// Wakes listeners of the messages that are there: as many as there are messages, the oldest
+    /// listeners first. One that takes nothing leaves the message to the next.
     pub fn deliver(self: *Mailbox, wake: *const fn (*Task) void) void {
         if (!self.isDue()) return;
         const listeners = &self.listeners;
@@ -99,7 +99,7 @@ pub const Mailbox = struct {
         while (left > 0 and queue.first != null) : (left -= 1) wake(self.listeners.take(queue));
     }
 
-    /// False where the poll with this number has taken `most` already.
+    /// False if the poll with this number has taken `most` already.
     pub fn mayTake(self: *Mailbox, poll: u64, most: u32) bool {
         if (self.burst_poll != poll) self.burst = 0;
         self.burst_poll = poll;
@@ -107,7 +107,7 @@ pub const Mailbox = struct {
         return self.burst <= most;
     }
 
-    /// The sum since it was last taken, where it has reached `least`.
+    /// The sum since it was last taken, if it has reached `least`.
     pub fn takeCount(self: *Mailbox, counter: u8, least: u64) ?u64 {
         const sum = &self.counters[counter];
         // Only the shard takes, so what is read here is there.

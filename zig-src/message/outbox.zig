@@ -1,6 +1,6 @@
 //! Messages of one shard that travel by the kernel, one MSG_RING each, until their completion is
-//! here: a window of sequence numbers. What the kernel refuses is still known, and "all sent before
-//! now have arrived" is one comparison. On the shard's thread only.
+//! here: a window of sequence numbers. It still knows a message that the kernel refuses, and "all
+//! sent before now have arrived" is one comparison. On the shard's thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;

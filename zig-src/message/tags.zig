@@ -1,5 +1,5 @@
-//! Which message tags are hot (a lane of their own) and which of these only count. Never changes
-//! after the start.
+//! Which message tags are hot (a lane of their own) and which of them only count. This never
+//! changes after the start.
 
 const std = @import("std");
 const memory = @import("../base/memory.zig");
@@ -7,7 +7,7 @@ const memory = @import("../base/memory.zig");
 pub const Class = union(enum) { regular, hot, counter: u8 };
 
 pub const Tags = struct {
-    /// By tag: 0 regular, 1 hot, 2 + n counter n. Null where all are regular.
+    /// By tag: 0 regular, 1 hot, 2 + n counter n. Null if all are regular.
     table: ?[]u8 = null,
     counters: u8 = 0,
 

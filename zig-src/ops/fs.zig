@@ -1,4 +1,5 @@
-//! File operations of the current task: each queues one SQE and gives its op. On the shard only.
+//! File operations of the current task: each queues one SQE and returns its op. On the shard's
+//! thread only.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -28,8 +28,8 @@ pub const Address = struct {
         return whole[0..self.len];
     }
 
-    /// Numeric addresses only: names are resolved elsewhere, because that waits. The C library says what
-    /// is one; std.Io.net takes some that are none (1:2:3:4::5:6:7:8).
+    /// Numeric addresses only: names are resolved elsewhere, because that waits. The C library says
+    /// what is one; std.Io.net takes some that are invalid (1:2:3:4::5:6:7:8).
     pub fn parse(text: [*:0]const u8, port: u16) error{Invalid}!Address {
         var result: Address = .{ .storage = std.mem.zeroes(linux.sockaddr.in6), .len = 0 };
         const big_port = std.mem.nativeToBig(u16, port);
@@ -47,7 +47,7 @@ pub const Address = struct {
 
 extern "c" fn inet_pton(family: c_int, text: [*:0]const u8, address: *anyopaque) c_int;
 
-/// Gives a descriptor that is bound to a sockaddr of any family, or -errno.
+/// Returns a descriptor that is bound to a sockaddr of any family, or -errno.
 pub fn bind(address: []align(4) const u8, kind: u32) i32 {
     const given: *const linux.sockaddr = @ptrCast(address.ptr);
     const rc = linux.socket(given.family, kind | linux.SOCK.CLOEXEC, 0);

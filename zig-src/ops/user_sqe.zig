@@ -1,6 +1,7 @@
-//! SQEs that a caller filled, for operations that spargio does not wrap. What would break the shard's
-//! bookkeeping is refused with a sentence: it counts on one completion per operation, on knowing each
-//! by its `user_data`, and on the ring being its own. On the shard only, but for `refusal`.
+//! SQEs that a caller filled, for operations that spargio does not wrap. It refuses an SQE that
+//! would break the shard's bookkeeping, with a sentence: the shard relies on one completion per
+//! operation, on knowing each by its `user_data`, and on the ring being its own. On the shard's
+//! thread only, except `refusal`.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -32,27 +33,29 @@ const refused_flags = [_]Flag{
         .name = "IOSQE_CQE_SKIP_SUCCESS",
         .why = "without a completion the operation would never end",
     },
-    .{ .bit = 1 << 7, .name = "an unknown bit", .why = "this release does not know what it does" },
+    .{ .bit = 1 << 7, .name = "an unknown bit", .why = "this release does not know its meaning" },
 };
 
 /// What is wrong with the entry, or null. The sentence is static or in `text`.
 pub fn refusal(sqe: *const Sqe, text: []u8) ?[]const u8 {
     const opcode: u8 = @backingInt(sqe.opcode);
-    if (sqe.user_data != 0) return say(text, "user_data is {d}: allowed is 0, spargio sets it", .{sqe.user_data});
+    if (sqe.user_data != 0) return say(text, "user_data must be 0, got {d}: spargio sets it", .{sqe.user_data});
     if (sqe.personality != 0)
-        return say(text, "personality is {d}: allowed is 0, spargio registers none", .{sqe.personality});
+        return say(text, "personality must be 0, got {d}: spargio registers none", .{sqe.personality});
     for (refused_flags) |flag| if (sqe.flags & flag.bit != 0) return say(
         text,
-        "flags is {d}, with {s} ({d}): {s}; allowed is IOSQE_ASYNC ({d})",
-        .{ sqe.flags, flag.name, flag.bit, flag.why, linux.IOSQE_ASYNC },
+        "flags must be 0 or IOSQE_ASYNC ({d}), got {d}, which has {s} ({d}): {s}",
+        .{ linux.IOSQE_ASYNC, sqe.flags, flag.name, flag.bit, flag.why },
     );
     if (opcode > opcode_last)
-        return say(text, "opcode is {d}: allowed is 0 to {d}, of a newer one this release cannot tell how many " ++
-            "completions it gives", .{ opcode, opcode_last });
+        return say(text, "opcode must be between 0 and {d}, got {d}: this release does not know how many " ++
+            "completions a newer operation has", .{ opcode_last, opcode });
     if (refusedOpcode(sqe)) |why|
-        return say(text, "opcode is {d} (IORING_OP_{t}): {s}", .{ opcode, sqe.opcode, why });
+        return say(text, "opcode must be one that spargio can await, got {d} (IORING_OP_{t}): {s}", .{
+            opcode, sqe.opcode, why,
+        });
     if (multishot(sqe)) |name|
-        return say(text, "opcode {d} (IORING_OP_{t}) with {s}: it gives several completions, allowed is one", .{
+        return say(text, "opcode must have one completion, got {d} (IORING_OP_{t}) with {s}, which has several", .{
             opcode, sqe.opcode, name,
         });
     return null;
@@ -64,20 +67,20 @@ fn say(text: []u8, comptime format: []const u8, arguments: anytype) []const u8 {
 
 fn refusedOpcode(sqe: *const Sqe) ?[]const u8 {
     return switch (sqe.opcode) {
-        .SEND_ZC, .SENDMSG_ZC => "it gives two completions, allowed is one",
-        .READ_MULTISHOT, .RECV_ZC => "it gives several completions, allowed is one",
+        .SEND_ZC, .SENDMSG_ZC => "it has two completions",
+        .READ_MULTISHOT, .RECV_ZC => "it has several completions",
         .LINK_TIMEOUT => "entries cannot be linked",
-        .POLL_REMOVE, .TIMEOUT_REMOVE => "it names another operation by its user_data, which is spargio's: " ++
-            "cancel who awaits that one",
+        .POLL_REMOVE, .TIMEOUT_REMOVE => "it names another operation by its user_data, which spargio sets: " ++
+            "cancel the task that awaits that operation",
         // By descriptor each operation still ends by its own completion.
         .ASYNC_CANCEL => if (sqe.rw_flags & linux.IORING_ASYNC_CANCEL_FD == 0 or
             sqe.rw_flags & (linux.IORING_ASYNC_CANCEL_ANY | linux.IORING_ASYNC_CANCEL_FD_FIXED) != 0)
-            "allowed is cancel_flags with IORING_ASYNC_CANCEL_FD (2), and without _ANY (4) and _FD_FIXED (8): " ++
-                "user_data is spargio's"
+            "cancel_flags must have IORING_ASYNC_CANCEL_FD (2), and neither _ANY (4) nor _FD_FIXED (8), " ++
+                "because spargio sets user_data"
         else
             null,
         .PROVIDE_BUFFERS, .REMOVE_BUFFERS => "a shard's buffer groups are its own",
-        .MSG_RING => "its completion would come to a ring that knows nothing of it",
+        .MSG_RING => "its completion would reach a ring that does not know it",
         else => null,
     };
 }
@@ -100,7 +103,7 @@ fn multishot(sqe: *const Sqe) ?[]const u8 {
     };
 }
 
-/// False for what only io_uring can do where the backend is another; the kernel's own opinion comes as
+/// False for what only io_uring can do if the backend is another; the kernel's own opinion comes as
 /// the result.
 pub fn supported(shard: *const Shard, sqe: *const Sqe) bool {
     return shard.scheduler.backend == .io_uring or shard.scheduler.info.supports(sqe.opcode);

@@ -1,5 +1,5 @@
-//! What `import spargio` gets from here: one entry point that makes the types and gives a dict of
-//! them. Called once, attached to the interpreter (ctypes.PyDLL).
+//! The entry point that `import spargio` calls: it makes the types and returns a dict of them.
+//! Called once, attached to the interpreter (ctypes.PyDLL).
 
 const std = @import("std");
 const api = @import("cpython/api.zig");
@@ -108,7 +108,7 @@ fn supports(_: ?*Object, argument: *Object) callconv(.c) ?*Object {
     return py.PyBool_FromLong(@intFromBool(shard.scheduler.info.supports(@fromBackingInt(@intCast(opcode)))));
 }
 
-/// In a spargio task, or in a callback of a loop of ours.
+/// In a spargio task, or in a callback of our loop.
 fn demandShard(comptime what: []const u8) ?*Shard {
     if (Loop.inTurn() != null) return Shard.current();
     _ = PyTask.demand(what) orelse return null;
@@ -136,7 +136,7 @@ pub export fn spargio_python_missing_symbol() ?[*:0]const u8 {
     return api.load();
 }
 
-/// `header_size` is object.__basicsize__; `locked` 1 where the interpreter has a lock; `dict` has the
+/// `header_size` is object.__basicsize__; `locked` 1 if the interpreter has a lock; `dict` has the
 /// helpers. Gives a dict of functions and types, or NULL with an exception set.
 pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) ?*Object {
     // Types and helpers are the process's, and shards' threads attach to the main one (PyGILState_Ensure).

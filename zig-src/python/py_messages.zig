@@ -123,7 +123,7 @@ fn eventOf(message: Message) ?*Object {
     return api.call(callbacks.table.Event, &.{ from, tag, value });
 }
 
-/// For a task of `shard`; of any, where that is null.
+/// For a task of `shard`; of any, if that is null.
 fn listenTo(shard: ?*Shard, interest: Interest) ?*Object {
     const instance = Listen.Type.create() orelse return null;
     forgotten.made(instance);
@@ -140,7 +140,7 @@ fn nextEvent(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c
     return listenTo(Shard.current(), if (hot == 1) .hot_event else .event);
 }
 
-/// here(runtime, shard): None, or RuntimeError where this thread runs another shard or none.
+/// here(runtime, shard): None, or RuntimeError if this thread runs another shard or none.
 pub fn here(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("here", count, 2)) return null;
     return if (isHere(arguments[0], arguments[1])) api.none() else null;
@@ -166,7 +166,7 @@ fn counterOf(tag_object: *Object, comptime what: []const u8) ?u8 {
         .counter => |n| return n,
         else => {},
     }
-    _ = api.raiseFormat(py.PyExc_ValueError.*, "tag is {d}: allowed is one of coalesced_hot_msg_tags", .{tag});
+    _ = api.raiseFormat(py.PyExc_ValueError.*, "tag must be one of coalesced_hot_msg_tags, got {d}", .{tag});
     return null;
 }
 
@@ -299,14 +299,14 @@ pub const functions = [_]api.MethodDef{
         &sent,
         api.meth_noargs,
         "()",
-        "The same after a send: nothing is lost where nobody awaits it.",
+        "The same after a send: nothing is lost if nobody awaits it.",
     ),
     object.method(
         "here",
         &here,
         api.meth_fastcall,
         "(runtime, shard, /)",
-        "RuntimeError where this thread runs another shard or none.",
+        "RuntimeError if this thread runs another shard or none.",
     ),
     object.method(
         "next_event",

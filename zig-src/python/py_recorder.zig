@@ -1,6 +1,6 @@
-//! Recorders as Python sees them: a base type for `spargio.latency.Recorder`, and what its `time()`
-//! returns. A recorder lives as long as the process, so the objects here own nothing. Any thread may
-//! use a recorder; a Timing belongs to one thread at a time.
+//! Recorders as Python sees them: a base type for `spargio.latency.Recorder`, and the object that
+//! its `time()` returns. A recorder lives as long as the process, so the objects here own nothing.
+//! Any thread may use a recorder; a Timing belongs to one thread at a time.
 
 const std = @import("std");
 const api = @import("cpython/api.zig");
@@ -281,13 +281,11 @@ fn textOf(given: *Object, comptime name: []const u8) ?[]const u8 {
     if (py.PyUnicode_AsUTF8AndSize(given, &size)) |bytes| return bytes[0..@intCast(size)];
     const exception = api.takeException();
     defer py.Py_DecRef(exception);
-    if (py.PyErr_GivenExceptionMatches(exception, py.PyExc_TypeError.*) != 0)
-        return failText(given, name, py.PyExc_TypeError.*);
-    return failText(given, name, py.PyExc_ValueError.*); // Text that is not Unicode.
-}
-
-fn failText(given: *Object, comptime name: []const u8, class: *Object) ?[]const u8 {
-    _ = api.raiseValue(class, name, given, "a str");
+    if (py.PyErr_GivenExceptionMatches(exception, py.PyExc_TypeError.*) != 0) {
+        _ = api.raiseValue(py.PyExc_TypeError.*, name, given, "a str");
+    } else {
+        _ = api.raiseValue(py.PyExc_ValueError.*, name, given, "text that UTF-8 can encode");
+    }
     return null;
 }
 

@@ -17,7 +17,7 @@ pub fn add(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) 
     const key = signals.add(@intCast(number), @intCast(fd)) catch |err| return switch (err) {
         error.Invalid => api.raiseFormat(
             py.PyExc_ValueError.*,
-            "signal is {d}: allowed are the signals that a program may handle",
+            "signal must be one that a program may handle, got {d}",
             .{number},
         ),
         error.Overloaded => api.raise(py.PyExc_RuntimeError.*, "more than 256 watches of signals at a time"),

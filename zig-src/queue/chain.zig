@@ -1,5 +1,5 @@
-//! Intrusive first-in first-out list that an element may leave from anywhere, in one step. `T` has a
-//! field `link: Link(T)`; who uses the list guards it.
+//! Intrusive first-in first-out list that an element may leave from anywhere, in one step. `T` has
+//! a field `link: Link(T)`; the user of the list guards it.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,5 +1,6 @@
-//! Many producers, one consumer: what other threads hand to a shard. A stack that the owner takes
-//! whole and reverses, so each producer's order holds. Unbounded; the elements carry the link.
+//! Many producers, one consumer: the tasks that other threads hand to a shard. A stack that the
+//! owner takes whole and reverses, so each producer's order holds. Unbounded; the elements carry
+//! the link.
 
 const std = @import("std");
 const assert = std.debug.assert;

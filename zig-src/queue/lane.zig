@@ -1,9 +1,9 @@
 //! Messages to one shard: a bounded ring of words, many producers, one consumer, each producer's
 //! order kept. A cell of 0 is empty, so fresh pages are a valid ring and cost nothing until used.
 //!
-//! Two ways in: `push`, which refuses what would go beyond the capacity, and `admit` + `land` for
-//! messages that travel by the kernel and need their place when they arrive. The ring has room for
-//! twice the capacity: at most that much was pushed, and at most as much again was admitted.
+//! There are two ways in: `push`, which refuses a message beyond the capacity, and `admit` + `land`
+//! for messages that travel by the kernel and need their place when they arrive. The ring has room
+//! for twice the capacity: at most that much was pushed, and at most as much again was admitted.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -58,9 +58,10 @@ pub const Lane = struct {
         return self.tail.load(.seq_cst) - head; // Never negative: the tail is read later.
     }
 
-    /// Any thread: as many as there is room for, in their order; gives how many. The first is written
-    /// last: who has read it sees the others too. That one store is sequentially consistent, as the other
-    /// half of the doorbell's handshake is, which looks at the oldest cell.
+    /// Any thread: as many as there is room for, in their order; returns how many. The first is
+    /// written last: a reader that has read it sees the others too. That one store is sequentially
+    /// consistent, as the other half of the doorbell's handshake is, which looks at the oldest
+    /// cell.
     pub fn push(self: *Lane, messages: []const Message) usize {
         assert(messages.len > 0);
         var tail = self.tail.load(.monotonic);
@@ -110,12 +111,13 @@ pub const Lane = struct {
         _ = self.landed.fetchAdd(1, .seq_cst);
     }
 
-    /// The consumer: whether `pop` gives something. Its half of the handshake: park, then look here.
+    /// The consumer: whether `pop` returns something. Its half of the handshake: park, then look here.
     pub fn ready(self: *const Lane) bool {
         return self.cell(self.head.load(.monotonic)).load(.seq_cst) != 0;
     }
 
-    /// The consumer: the oldest one, or null where there is none, or it is being written.
+    /// The consumer: the oldest one, or null if the lane is empty, or that message is being
+    /// written.
     pub fn pop(self: *Lane) ?Message {
         const head = self.head.load(.monotonic);
         const bits = self.cell(head).load(.acquire);

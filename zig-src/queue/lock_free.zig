@@ -38,7 +38,7 @@ pub fn LockFreeType(comptime T: type) type {
             return self.len.load(.seq_cst);
         }
 
-        /// The new depth, or null where the queue is full.
+        /// The new depth, or null if the queue is full.
         pub fn push(self: *Self, item: *T) ?usize {
             assert(self.cells.len == self.mask + 1 and self.cells.len >= self.capacity);
             const taken = self.len.fetchAdd(1, .seq_cst);

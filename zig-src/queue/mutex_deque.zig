@@ -31,7 +31,7 @@ pub fn MutexDequeType(comptime T: type) type {
             return self.len.load(.seq_cst);
         }
 
-        /// The new depth, or null where the queue is full.
+        /// The new depth, or null if the queue is full.
         pub fn push(self: *Self, item: *T) ?usize {
             self.lock.lock();
             defer self.lock.unlock();

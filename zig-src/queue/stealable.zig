@@ -28,7 +28,7 @@ pub fn StealableType(comptime T: type) type {
             }
         }
 
-        /// Any thread. The new depth, or null where the queue is full.
+        /// Any thread. The new depth, or null if the queue is full.
         pub fn push(self: *Self, item: *T) ?usize {
             return switch (self.backend) {
                 inline else => |backend| @field(self, @tagName(backend)).push(item),

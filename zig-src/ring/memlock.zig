@@ -1,6 +1,7 @@
-//! Rings where the kernel has no memory for them (ENOMEM). It counts those of all processes of a user
-//! against the memlock limit, and gives back a closed ring's memory a moment later: so a start waits
-//! for a bounded time, and then takes smaller rings. Any thread; knows nothing of shards.
+//! Rings when the kernel has no memory for them (ENOMEM). It counts the rings of all processes of a
+//! user against the memlock limit, and returns a closed ring's memory a moment later. So a start
+//! waits for a bounded time, and then takes smaller rings. Any thread; this file does not know
+//! shards.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -23,12 +24,12 @@ pub fn ringBytes(entries: u64) u64 {
     return sqes + std.mem.alignForward(u64, 64 + 4 * entries + 16 * cqes, page);
 }
 
-/// Whether rings of that size could be had if nobody else took anything.
+/// Whether rings of that size would fit if nobody else took anything.
 fn fits(entries: u32, shards: u32, limit: u64) bool {
     return ringBytes(entries) *| shards <= limit;
 }
 
-/// The next smaller size to try, or null: the largest that the limit allows; where it allowed this one,
+/// The next smaller size to try, or null: the largest that the limit allows; if it allowed this one,
 /// others take a part that is not known.
 pub fn smaller(options: *const Options, limit: u64) ?u32 {
     var entries = options.ring_entries;
@@ -45,7 +46,7 @@ const Patience = struct {
     deadline_ns: u64 = 0,
     pause_ns: u64 = std.time.ns_per_ms,
 
-    /// False where the time is over.
+    /// False if the time is over.
     fn wait(self: *Patience) bool {
         const now_ns = clock.nowNs();
         if (self.deadline_ns == 0) self.deadline_ns = now_ns + limits.ring_memory_wait_ns;
@@ -57,7 +58,7 @@ const Patience = struct {
     }
 };
 
-/// The kernel's answer to a small ring, after a wait where that can help.
+/// The kernel's answer to a small ring, after a wait if that can help.
 pub fn probePatiently(failure: *Failure) probe.Info {
     var patience: Patience = .{};
     while (true) {

@@ -12,13 +12,13 @@ const IoUring = linux.IoUring;
 pub const size = 16 * 1024;
 pub const count = 128;
 
-/// The buffer group of a ring of ours.
+/// The buffer group of our rings.
 pub const group = 0;
 
 const page = std.heap.page_size_min;
 
 pub const Buffers = struct {
-    /// Null where the kernel has no part in it: then those that are free are kept here.
+    /// Null if the kernel has no part in it: then those that are free are kept here.
     ring: ?*align(page) linux.io_uring_buf_ring,
     memory: []align(page) u8,
     free: [count]u8 = undefined,
@@ -26,7 +26,7 @@ pub const Buffers = struct {
     /// Filled, and not given back yet.
     in_use: u32 = 0,
 
-    /// On the thread of the ring `fd`; -1: for a shard without io_uring. Null where the kernel cannot,
+    /// On the thread of the ring `fd`; -1: for a shard without io_uring. Null if the kernel cannot,
     /// or has no memory.
     pub fn init(fd: i32) ?Buffers {
         const memory = posix.mmap(
@@ -88,7 +88,7 @@ pub const Buffers = struct {
         self.free_count += 1;
     }
 
-    /// In the kernel's place: one to fill. Null where all are in hands.
+    /// In the kernel's place: one to fill. Null if all are in hands.
     pub fn take(self: *Buffers) ?u16 {
         assert(self.ring == null);
         if (self.free_count == 0) return null;

@@ -19,7 +19,7 @@ pub const Fixed = struct {
     used: u32 = 0,
     has_table: bool = false,
 
-    /// The place it got, or -errno: ENOBUFS where all are taken, ENOMEM beyond the memlock limit,
+    /// The place it got, or -errno: ENOBUFS if all are taken, ENOMEM beyond the memlock limit,
     /// EINVAL before Linux 5.19.
     pub fn register(self: *Fixed, ring: i32, memory: []u8) i32 {
         assert(self.used <= slots);

@@ -1,6 +1,7 @@
-//! One io_uring: SQEs in, CQEs out. Knows nothing of tasks. Everything but `fd` belongs to the
-//! shard's thread. Plumbing is std.os.linux.IoUring; this file adds what it lacks: waits with a time
-//! limit, lazy submission in one enter per pass, and a backlog for a submission queue that is full.
+//! One io_uring: SQEs in, CQEs out. It does not know tasks. Everything except `fd` belongs to the
+//! shard's thread. Plumbing is std.os.linux.IoUring; this file adds what it lacks: waits with a
+//! time limit, lazy submission in one enter per pass, and a backlog for a submission queue that is
+//! full.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -13,6 +14,8 @@ const gpa = @import("../base/memory.zig").gpa;
 const limits = @import("../base/limits.zig");
 const probe = @import("probe.zig");
 const Info = probe.Info;
+const stand_in = @import("stand_in.zig");
+pub const StandIn = stand_in.StandIn;
 const platform = @import("../base/platform.zig");
 const options_module = @import("../base/options.zig");
 const Options = options_module.Options;
@@ -21,16 +24,6 @@ pub const Sqe = linux.io_uring_sqe;
 pub const Cqe = linux.io_uring_cqe;
 
 pub const Wake = enum { completions, timeout, interrupted };
-
-/// What does the kernel's part where io_uring is not to be had: it takes SQEs from the same queue and
-/// posts CQEs to the same other one, so that nothing above the ring knows the difference. Called on the
-/// ring's thread only.
-pub const StandIn = struct {
-    ctx: *anyopaque,
-    /// Takes what is queued, posts what is complete; with a deadline it waits for a completion.
-    enter: *const fn (ctx: *anyopaque, ring: *Ring, deadline_ns: ?u64) Wake,
-    destroy: *const fn (ctx: *anyopaque) void,
-};
 
 /// What decides about access to files, of a thread.
 const Identity = struct {
@@ -61,12 +54,16 @@ pub const Ring = struct {
     stand_in: ?StandIn = null,
     /// What a stand-in picks from for IOSQE_BUFFER_SELECT; the kernel knows by itself.
     buffers: ?*Buffers = null,
-    /// Whose rights the kernel's polling thread has: those of who made the ring, for ever.
+    /// Whose rights the kernel's polling thread has: always those of the thread that made the ring.
     polls_as: ?Identity = null,
-    /// Threads of a stand-in's that no signal ended, and that are in their call for ever.
+    /// Threads of a stand-in that no signal ended, and that stay in their call.
     threads_left: u64 = 0,
     /// Operations under way that go on only when `submit` or `wait` is called; of a stand-in.
     ops_to_poll: u32 = 0,
+
+    pub const initStandIn = stand_in.makeRing;
+    pub const takeSubmission = stand_in.takeSubmission;
+    pub const postCompletion = stand_in.postCompletion;
 
     pub const InitError = error{NoRing};
 
@@ -93,7 +90,7 @@ pub const Ring = struct {
         // A forked child gets no copy of these shared pages: it could only do harm with them.
         for ([_][]align(std.heap.page_size_min) u8{ sq.mmap, sq.mmap_sqes }) |pages|
             _ = linux.madvise(pages.ptr, pages.len, linux.MADV.DONTFORK);
-        // The indirection of the submission queue is never used: slot i holds SQE i for ever.
+        // The indirection of the submission queue is never used: slot i always holds SQE i.
         for (sq.array, 0..) |*slot, i| slot.* = @intCast(i);
         sq.sqe_head = 0;
         return .{ .uring = .{
@@ -103,53 +100,6 @@ pub const Ring = struct {
             .flags = params.flags,
             .features = params.features,
         }, .polls_as = if (params.flags & linux.IORING_SETUP_SQPOLL != 0) .ofThread() else null };
-    }
-
-    /// Queues in memory of ours, for a stand-in. `descriptor` becomes the ring's.
-    pub fn initStandIn(entries: u32, descriptor: i32, stand_in: StandIn) error{OutOfMemory}!Ring {
-        const head_bytes = 64; // The four words of each queue.
-        const cq_entries = entries * 4;
-        const pages = try anonymous(head_bytes + cq_entries * @sizeOf(Cqe));
-        errdefer std.posix.munmap(pages);
-        const sqe_pages = try anonymous(entries * @sizeOf(Sqe));
-        const words: [*]u32 = @ptrCast(pages.ptr);
-        return .{
-            .uring = .{
-                .fd = descriptor,
-                .flags = 0,
-                .features = 0,
-                .sq = .{
-                    .head = &words[0],
-                    .tail = &words[1],
-                    .flags = &words[2],
-                    .dropped = &words[3],
-                    .mask = entries - 1,
-                    .array = &.{},
-                    .sqes = @as([*]Sqe, @ptrCast(sqe_pages.ptr))[0..entries],
-                    .mmap = pages,
-                    .mmap_sqes = sqe_pages,
-                },
-                .cq = .{
-                    .head = &words[4],
-                    .tail = &words[5],
-                    .overflow = &words[6],
-                    .mask = cq_entries - 1,
-                    .cqes = @as([*]Cqe, @ptrCast(@alignCast(pages.ptr + head_bytes)))[0..cq_entries],
-                },
-            },
-            .stand_in = stand_in,
-        };
-    }
-
-    fn anonymous(bytes: usize) error{OutOfMemory}![]align(std.heap.page_size_min) u8 {
-        return std.posix.mmap(
-            null,
-            bytes,
-            .{ .READ = true, .WRITE = true },
-            .{ .TYPE = .PRIVATE, .ANONYMOUS = true },
-            -1,
-            0,
-        ) catch error.OutOfMemory;
     }
 
     /// The best that the kernel has, but for what the options ask.
@@ -174,8 +124,8 @@ pub const Ring = struct {
         return self.uring.flags & linux.IORING_SETUP_SQPOLL != 0;
     }
 
-    /// What this thread submitted would be done with another's rights. Two calls of the kernel, of polled
-    /// rings only: the others take the rights of who submits.
+    /// What this thread submitted would be done with another's rights. Two calls of the kernel, of
+    /// polled rings only: the others take the rights of the submitting thread.
     pub fn submitsAsOther(self: *const Ring) bool {
         assert(self.polls_as == null or self.isPolled());
         const made_by = self.polls_as orelse return false;
@@ -185,7 +135,7 @@ pub const Ring = struct {
     pub fn deinit(self: *Ring) void {
         self.backlog.deinit(gpa); // What is left there nobody waits for.
         self.backlog = .empty;
-        if (self.stand_in) |stand_in| stand_in.destroy(stand_in.ctx);
+        if (self.stand_in) |one| one.destroy(one.ctx);
         self.uring.deinit();
     }
 
@@ -197,7 +147,7 @@ pub const Ring = struct {
         return self.uring.fd;
     }
 
-    /// For what is registered with the kernel: -1 where it knows nothing of this ring.
+    /// For what is registered with the kernel: -1 if it knows nothing of this ring.
     pub fn registrable(self: *const Ring) i32 {
         return if (self.stand_in == null) self.uring.fd else -1;
     }
@@ -239,44 +189,22 @@ pub const Ring = struct {
         return self.inline_bytes <= limits.inline_bytes_max;
     }
 
-    /// True where `push` left something that the kernel has not seen.
+    /// True if `push` left something that the kernel has not seen.
     pub fn hasUnsubmitted(self: *const Ring) bool {
         const sq = &self.uring.sq;
         const seen = if (self.isPolled()) sq.tail.* else @atomicLoad(u32, sq.head, .monotonic);
         return sq.sqe_tail != seen or self.backlog.items.len > 0;
     }
 
-    /// True where a call of `submit` would bring completions although nothing is to be submitted.
+    /// True if a call of `submit` would bring completions although nothing is to be submitted.
     pub fn hasTaskWork(self: *const Ring) bool {
         const flags = @atomicLoad(u32, self.uring.sq.flags, .monotonic);
         return flags & (linux.IORING_SQ_TASKRUN | linux.IORING_SQ_CQ_OVERFLOW) != 0;
     }
 
-    /// True where `submit` must be called now and then although the kernel asks for nothing.
+    /// True if `submit` must be called now and then although the kernel asks for nothing.
     pub fn needsPolling(self: *const Ring) bool {
         return self.ops_to_poll > 0;
-    }
-
-    /// A stand-in's side: the next SQE, if there is one.
-    pub fn takeSubmission(self: *Ring) ?Sqe {
-        assert(self.stand_in != null);
-        const sq = &self.uring.sq;
-        const head = sq.head.*;
-        if (head == sq.tail.*) return null;
-        const sqe = sq.sqes[head & sq.mask];
-        sq.head.* = head +% 1;
-        return sqe;
-    }
-
-    /// A stand-in's side: false where the queue is full.
-    pub fn postCompletion(self: *Ring, cqe: Cqe) bool {
-        assert(self.stand_in != null);
-        const cq = &self.uring.cq;
-        const tail = cq.tail.*;
-        if (tail -% cq.head.* > cq.mask) return false;
-        cq.cqes[tail & cq.mask] = cqe;
-        @atomicStore(u32, cq.tail, tail +% 1, .release);
-        return true;
     }
 
     pub fn hasOverflow(self: *const Ring) bool {
@@ -373,13 +301,13 @@ pub const Ring = struct {
         }
         // What did not fit goes with the next call, and nobody sleeps before that.
         const until_ns = if (self.backlog.items.len > 0) null else deadline_ns;
-        if (self.stand_in) |stand_in| return stand_in.enter(stand_in.ctx, self, until_ns);
+        if (self.stand_in) |one| return one.enter(one.ctx, self, until_ns);
         return self.enterKernel(until_ns);
     }
 
-    /// The kernel queues work and then notes it, which may be after a call has done the work already: the
-    /// note would stay, and `hasTaskWork` say so for ever. Taken away before a call, which does all that is
-    /// queued by then, it is right again.
+    /// The kernel queues work and then notes it, which may be after a call has done the work
+    /// already: the note would stay, and `hasTaskWork` would always say so. Taken away before a
+    /// call, which does all that is queued by then, it is right again.
     fn clearTaskrun(self: *Ring) bool {
         assert(self.stand_in == null);
         if (@atomicLoad(u32, self.uring.sq.flags, .monotonic) & linux.IORING_SQ_TASKRUN == 0) return false;
@@ -435,13 +363,13 @@ pub const Ring = struct {
             },
             else => |errno| std.debug.panic("spargio: io_uring_enter failed with {t}: {s}", .{ errno, fatal(errno) }),
         }
-        // Where anything was submitted, its number hides how a wait ended: by a signal or the time limit.
+        // If anything was submitted, its number hides how a wait ended: by a signal or the time limit.
         if (!self.isPolled() and rc < queued) self.submits_short += 1;
         if (wanted == 0 or self.ready()) return .completions;
         return if (clock.nowNs() >= deadline_ns.?) .timeout else .interrupted;
     }
 
-    /// Where a wait did not wait: so that being short of memory does not take the CPU as well.
+    /// If a wait did not wait: so that being short of memory does not take the CPU as well.
     pub fn pause() void {
         const ts = clock.toTimespec(limits.refused_pause_ns);
         _ = linux.nanosleep(&ts, null);

@@ -8,9 +8,9 @@ pub const Internal = enum(u8) {
     ignore = 0,
     doorbell = 1,
     eventfd = 2,
-    /// A bell of ours that failed.
+    /// One of our bells that failed.
     msg_ring = 3,
-    /// A message from another shard, and the end of one of ours.
+    /// A message from another shard, and the end of one that this shard sent.
     message = 4,
     message_sent = 5,
     /// The kernel's refusal to cancel the operation at this place.

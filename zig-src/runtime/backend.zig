@@ -1,4 +1,4 @@
-//! Which backend a runtime gets: io_uring, or epoll(7) and threads where that is not to be had.
+//! Which backend a runtime gets: io_uring, or epoll(7) and threads if io_uring is not available.
 
 const std = @import("std");
 const attempts = @import("../epoll/attempt.zig");
@@ -12,7 +12,7 @@ pub const Wanted = options_module.Backend;
 
 pub const Chosen = options_module.ChosenBackend;
 
-/// What the options say; where they leave it open, the environment.
+/// What the options say; if they leave it open, the environment.
 pub fn wanted(options: *const Options) Wanted {
     const given: Wanted = @fromBackingInt(@intCast(options.backend));
     return switch (given) {
@@ -23,7 +23,7 @@ pub fn wanted(options: *const Options) Wanted {
 }
 
 /// valgrind (3.19) keeps its lock, which one thread at a time has, while a thread is in io_uring_enter: a
-/// shard that sleeps there stops all others for ever. So only who asks for io_uring gets it there.
+/// shard that sleeps there stops all others forever. So io_uring is used there only on request.
 pub fn underValgrind() bool {
     if (comptime platform.simulated) return false;
     return std.valgrind.runningOnValgrind() > 0;
@@ -47,15 +47,15 @@ pub fn tell(failure: *const Failure) void {
     if (failure.call == .valgrind) return say(valgrind_line);
     var buffer: [384]u8 = undefined;
     const number: std.os.linux.E = @fromBackingInt(@as(u16, @intCast(failure.errno)));
-    const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not to be had ({t} of {t}): running on epoll, " ++
-        "which is slower. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{
+    const line = std.fmt.bufPrint(&buffer, "spargio: io_uring is not available ({t} of {t}); using the slower " ++
+        "epoll backend instead. {s} SPARGIO_BACKEND=epoll chooses it without this line.\n", .{
         number, failure.call, failure.advice(),
     }) catch return;
     say(line);
 }
 
-const valgrind_line = "spargio: valgrind keeps its lock while a thread is in io_uring_enter: running on epoll. " ++
-    "SPARGIO_BACKEND=epoll chooses it without this line, io_uring works with one shard that spins.\n";
+const valgrind_line = "spargio: valgrind keeps its lock while a thread is in io_uring_enter; using the epoll " ++
+    "backend. SPARGIO_BACKEND=epoll chooses it without this line, io_uring works with one shard that spins.\n";
 
 fn say(line: []const u8) void {
     _ = std.os.linux.write(2, line.ptr, line.len);

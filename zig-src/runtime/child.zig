@@ -51,8 +51,8 @@ const c = struct {
     const posix_spawn = @extern(*const Spawn, .{ .name = "posix_spawn" });
     const posix_spawnp = @extern(*const Spawn, .{ .name = "posix_spawnp" });
 
-    /// glibc 2.29, newer than what the library asks for.
-    const addchdir: ?*const fn (*Actions, [*:0]const u8) callconv(.c) c_int = if (weak_names)
+    /// glibc 2.29, newer than what the library asks for. A variable, because it may be missing (base/tsan.zig).
+    var addchdir: ?*const fn (*Actions, [*:0]const u8) callconv(.c) c_int = if (weak_names)
         @extern(?*const fn (*Actions, [*:0]const u8) callconv(.c) c_int, .{
             .name = "posix_spawn_file_actions_addchdir_np",
             .linkage = .weak,

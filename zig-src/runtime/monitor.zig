@@ -1,7 +1,8 @@
-//! Answers who looks at a runtime from outside: a listener on an abstract Unix socket that bears the
-//! process's number, and a thread that serves it. The thread is no shard, takes no lock of a shard and
-//! needs no interpreter for the statistics, so it answers while every shard is blocked. Only the same
-//! user and root are answered. The front end has the thread: a C program's is made here.
+//! Answers programs that look at a runtime from outside: a listener on an abstract Unix socket
+//! named after the process's number, and a thread that serves it. The thread is not a shard, takes
+//! no lock of a shard and needs no interpreter for the statistics, so it answers while every shard
+//! is blocked. It answers only the same user and root. The front end owns the thread; that of a C
+//! program is made here.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -111,7 +112,7 @@ pub const Monitor = struct {
         return peer.uid == 0 or peer.uid == linux.geteuid();
     }
 
-    /// A line, without its end; nothing where the client says nothing. False: it is gone.
+    /// A line, without its end; nothing if the client says nothing. False: it is gone.
     fn read(request: *Request) bool {
         while (request.size < request_max) {
             const room = request.text[request.size..];

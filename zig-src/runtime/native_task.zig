@@ -61,7 +61,7 @@ pub const NativeTask = struct {
         .release = released,
     };
 
-    /// `runtime_handle` is pinned by the caller. `join`, where wanted, gets the handle, or 0 if there is
+    /// `runtime_handle` is pinned by the caller. `join`, if wanted, gets the handle, or 0 if there is
     /// none because the task was refused.
     pub fn spawn(
         runtime: *Runtime,
@@ -73,7 +73,12 @@ pub const NativeTask = struct {
         const target = try runtime.place(placement);
         const self = try gpa.create(NativeTask);
         self.* = .{
-            .task = .{ .vtable = &vtable, .kind = placement.kind, .preferred = target.id },
+            .task = .{
+                .vtable = &vtable,
+                .kind = placement.kind,
+                .preferred = target.id,
+                .tells_end = work.drop_fn != null or work.group != null,
+            },
             .work = work,
             .runtime = runtime_handle,
         };
@@ -135,7 +140,8 @@ pub const NativeTask = struct {
             errors.yield => return .yield,
             else => {},
         }
-        // A positive status that means nothing is the task's mistake, told where it is joined.
+        tsan.release(task); // For those that join it.
+        // A positive status that means nothing is the task's mistake, told if it is joined.
         task.status = if (status > 0) @backingInt(errors.Code.invalid) else status;
         task.result = result;
         if (self.waits) |waits| waits.destroy();
@@ -177,6 +183,7 @@ pub const NativeTask = struct {
         self.retain();
         errdefer self.drop();
         self.self_handle = try selves.insert(self);
+        self.task.tells_end = true;
         return self.self_handle;
     }
 

@@ -1,5 +1,5 @@
-//! Which tasks a task of C waits for. It keeps nothing of those that have ended, and looks nothing up by
-//! walking a list. On the shard of the one that waits; others only push to `woken`.
+//! The tasks that a C task waits for. It keeps nothing of ended tasks, and never walks a list to
+//! find one. On the shard of the waiting task; other threads only push to `woken`.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -8,7 +8,7 @@ const Atomic = @import("../base/platform.zig").Atomic;
 const NativeTask = @import("native_task.zig").NativeTask;
 const Waiter = @import("../task/latch.zig").Waiter;
 
-/// Who waited for more than this at once gives the memory back when it waits for none.
+/// A task that waited for more than this at once frees the memory when it waits for none.
 const kept = 64;
 
 /// Interest in the end of another task; holds that one's memory.
@@ -38,7 +38,7 @@ pub const Waits = struct {
     }
 
     fn leave(self: *Waits, wait: *Wait) void {
-        // Under the lock of who wakes it: after this nobody has the waiter, woken or not.
+        // Under the waker's lock: after this nobody has the waiter, woken or not.
         wait.target.?.task.latch.removeWaiter(&wait.waiter);
         self.free(wait);
     }
@@ -77,7 +77,7 @@ pub const Waits = struct {
     }
 
     fn forgetThem(self: *Waits) void {
-        // Acquire pairs with the push: who woke it has let go of the waiter.
+        // Acquire pairs with the push: the waker has released the waiter.
         var next = self.woken.swap(null, .acquire);
         while (next) |waiter| {
             next = waiter.next;

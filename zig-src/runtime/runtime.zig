@@ -1,5 +1,5 @@
-//! A runtime: starts and stops the shards, places work on them. Spawning may be done from any
-//! thread; starting and stopping belongs to whoever holds the runtime.
+//! A runtime: starts and stops the shards, places work on them. Any thread may spawn; only the
+//! holder of the runtime starts and stops it.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -60,7 +60,7 @@ pub const Runtime = struct {
     },
     /// The caller runs shard 0 by `drive`.
     driven: bool,
-    /// For who looks from outside. Set by the front end, after the start.
+    /// For a view from outside. The front end sets it, after the start.
     monitor: ?Monitor = null,
     /// With the option `scheduler_latency`.
     latency: ?Latency = null,
@@ -188,7 +188,7 @@ pub const Runtime = struct {
             .thief = .{ .policy = .init(options, id), .poll_clock = .{ .seen = seen } },
             .latency = if (self.latency) |*latency| latency else null,
         };
-        // Also where bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
+        // Also if bells go by MSG_RING: the kernel may refuse one, for want of memory or by a seccomp filter
         // of the thread that rings.
         const rc = platform.system.eventfd(0, linux.EFD.CLOEXEC);
         if (linux.errno(rc) != .SUCCESS) {
@@ -239,8 +239,8 @@ pub const Runtime = struct {
             failure.* = .{ .errno = self.refused.load(.seq_cst), .call = .io_uring_register };
             return error.NoRing;
         }
-        // Also until the threads are in the interpreter: a child that is forked while one enters CPython finds a lock
-        // held for ever (HEAD_LOCK, up to 3.11; its issue 112275).
+        // Also until the threads are in the interpreter: a child that is forked while one enters
+        // CPython finds a lock held forever (HEAD_LOCK, up to 3.11; its issue 112275).
         const entering = if (self.scheduler.interpreter == null) 0 else shards.len - first;
         self.awaitReady(shards.len + entering);
     }
@@ -478,6 +478,6 @@ fn bindTo(cpu: u32) void {
     var set: linux.cpu_set_t = @splat(0);
     const bits = @bitSizeOf(usize);
     set[cpu / bits] |= @as(usize, 1) << @intCast(cpu % bits);
-    // Checked against the affinity mask at the start; where it changed since, the shard runs unbound.
+    // Checked against the affinity mask at the start; if it changed since, the shard runs unbound.
     linux.sched_setaffinity(0, &set) catch {};
 }

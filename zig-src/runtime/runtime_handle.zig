@@ -1,5 +1,5 @@
-//! The handles of runtimes, which both front ends give out: a number that names an owner, and pins of it.
-//! Any thread.
+//! The handles of runtimes that both front ends return to callers: a number that names an owner,
+//! and pins of it. Any thread.
 
 const build_options = @import("build_options");
 const errors = @import("../base/errors.zig");
@@ -13,7 +13,7 @@ pub const version: [:0]const u8 = build_options.version;
 
 /// What a runtime handle names; freed when the last call that uses it returns.
 pub const Owner = struct {
-    /// Null only where the runtime did not start.
+    /// Null only if the runtime did not start.
     runtime: ?*Runtime = null,
 
     pub fn handleClosed(self: *Owner) void {
@@ -40,7 +40,7 @@ pub fn pinRuntime(handle: u64) ?*Runtime {
 
 pub var runtimes: HandleTableType(Owner) = .{};
 
-/// Nothing is written where it does not fit: one run measures, the next writes.
+/// Nothing is written if it does not fit: one run measures, the next writes.
 pub fn statsInto(runtime: *Runtime, buffer: ?[*]u8, capacity: usize, needed: ?*usize) i32 {
     // Counters grow between the runs, a few bytes at most per number: room is kept for that.
     const slack = 64 * (1 + runtime.scheduler.shards.len) + recorder_cbor.slack();

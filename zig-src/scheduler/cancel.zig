@@ -1,5 +1,5 @@
-//! How an operation is ended before its time. The kernel is asked by an SQE of its own; whatever it
-//! says, the operation ends by its own completion. On the shard's thread only.
+//! How an operation is cancelled. A separate SQE asks the kernel; whatever it answers, the
+//! operation ends by its own completion. On the shard's thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -70,7 +70,7 @@ pub fn cancelClosed(self: *Shard, task: *Task) void {
     while (next) |op| {
         next = op.next;
         const word = op.descriptor_users orelse continue;
-        // Flying: who counted it in holds the word until then.
+        // Flying: its owner holds the word until then.
         if (op.phase == .flying and word.load(.seq_cst) & ending_bits != 0) self.cancelOp(op);
     }
 }
@@ -84,11 +84,11 @@ fn ask(self: *Shard, op: *Op) void {
     self.ring.push(&sqe) catch askLater(self, op);
 }
 
-/// The kernel did not find it, or could only tap it on the shoulder. Mostly it has ended by itself. But
-/// one that is between two places of the kernel (tried anew because its descriptor was ready for a
-/// moment, handed on by a worker) is not found either, and may wait for ever after that: so the kernel
-/// is asked until the operation has ended. One that a disk works on is found by nobody: after some tries
-/// at once there is a pause before the next.
+/// The kernel did not find it, or could only tap it on the shoulder. Mostly it has ended by itself.
+/// But one that is between two places of the kernel (tried anew because its descriptor was ready
+/// for a moment, handed on by a worker) is not found either, and may wait forever after that: so
+/// the kernel is asked until the operation has ended. One that a disk works on is found by nobody:
+/// after some tries at once there is a pause before the next.
 pub fn refused(self: *Shard, cqe: Cqe) void {
     assert(self.isHere());
     // By place, without a generation: a later operation there is asked once more than need be.

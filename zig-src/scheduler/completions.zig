@@ -1,5 +1,6 @@
-//! How operations begin and end on a shard: an SQE into the ring, a CQE out of it, and what one of several
-//! completions means. Each operation ends exactly once, by `endOp`. On the shard's thread only.
+//! How operations begin and end on a shard: an SQE into the ring, a CQE out of it, and the meaning
+//! of one of several completions. Each operation ends exactly once, by `endOp`. On the shard's
+//! thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;

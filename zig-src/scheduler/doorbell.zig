@@ -1,6 +1,6 @@
-//! How one shard wakes another, or a thread does: MSG_RING; where there is none or the kernel refuses it, an
-//! eventfd that a read of the target's ring waits for. What a bell is for stands in a queue before it rings
-//! (park_state.zig); each refusal is counted.
+//! How a shard or another thread wakes a shard: by MSG_RING, or by an eventfd that a read of the
+//! target's ring waits for, if there is no MSG_RING or the kernel refuses it. The work is in a
+//! queue before its bell rings (park_state.zig). Each refusal is counted.
 
 const std = @import("std");
 const assert = std.debug.assert;

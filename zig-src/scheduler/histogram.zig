@@ -1,6 +1,6 @@
 //! A log-linear histogram of durations: 1 ns to 1 hour, three significant digits. The buckets are
 //! those of HdrHistogram(1, 3600e9, 3), so that its tools read them. Plain arithmetic and counters:
-//! one writer, or many by atomic adds; read from any thread.
+//! one writer, or many by atomic adds. Any thread may read it.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -58,8 +58,8 @@ pub fn wait(shard: *Shard) void {
     }
 }
 
-/// True where something came up. Not where another shard would have to answer on the same CPU. Gives its
-/// CPU to whoever else wants it: that may be who answers.
+/// True if something came up. Not if another shard would have to answer on the same CPU. It yields
+/// its CPU now and then: the thread that answers may need it.
 fn spin(shard: *Shard) bool {
     assert(!shard.hasReady());
     const idle = &shard.idle;
@@ -85,7 +85,7 @@ fn spin(shard: *Shard) bool {
     return true;
 }
 
-/// False where nothing came up in that time.
+/// False if nothing came up in that time.
 fn spinUntilSomething(shard: *Shard, longest_ns: u64) bool {
     const began = clock.nowNs();
     var looks: u32 = 1;
@@ -142,7 +142,7 @@ fn park(shard: *Shard, not_after_ns: u64) void {
     shard.accounted_ns = now;
     if (!shard.hasWork()) {
         if (woke == .completions) shard.counters.noop_wakes.add(1);
-    } else if (woke == .timeout and deadline == backstop) { // Also where a bell was rung: it got lost.
+    } else if (woke == .timeout and deadline == backstop) { // Also if a bell was rung: it got lost.
         shard.counters.backstop_finds.add(1);
     }
     if (woke != .completions) shard.idle.check_interrupts = true;

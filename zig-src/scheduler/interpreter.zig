@@ -1,5 +1,5 @@
-//! What a language's executor gives the core, so that interpreted tasks run under that language's rules.
-//! The core knows nothing else of it.
+//! The functions that a language's executor passes to the core, so that interpreted tasks run under
+//! that language's rules. The core knows nothing else of the language.
 
 const Shard = @import("shard.zig").Shard;
 

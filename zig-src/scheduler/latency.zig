@@ -1,6 +1,6 @@
-//! The scheduler's own latencies, where the option `scheduler_latency` wants them: recorders of the
-//! process, in which each shard has a tally of its own. Without the option a shard has no `Latency`, and
-//! pays one look at a pointer per poll, wake-up and pass.
+//! The scheduler's own latencies, if the option `scheduler_latency` is set: recorders of the
+//! process, in which each shard has a tally of its own. Without the option a shard has no
+//! `Latency`, and pays for one test of a pointer per poll, wake-up and pass.
 
 const clock = @import("../base/clock.zig");
 const recorders = @import("recorders.zig");

@@ -1,6 +1,6 @@
 //! Messages between shards: (tag, value) pairs that tasks listen for. They lie in a lane of the
-//! target (mailbox.zig) and the doorbell wakes it where it sleeps; direct ones travel by the
-//! kernel instead, each as the payload of one MSG_RING.
+//! target (mailbox.zig), and the doorbell wakes it if it sleeps. Direct ones travel by the kernel
+//! instead, each as the payload of one MSG_RING.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -17,7 +17,7 @@ const Shard = @import("shard.zig").Shard;
 
 pub const Message = lane.Message;
 
-/// From any thread: as many as there is room for, in their order; gives how many. The sender's
+/// From any thread: as many as there is room for, in their order; returns how many. The sender's
 /// number is filled in.
 pub fn send(scheduler: *Scheduler, target: *Shard, messages: []Message) usize {
     const from = Shard.currentOf(scheduler);
@@ -50,8 +50,8 @@ fn sendRun(scheduler: *Scheduler, mailbox: *Mailbox, messages: []const Message) 
     }
 }
 
-/// On a shard: one message as the payload of a MSG_RING. False where there is no room.
-/// Where the kernel has no MSG_RING it goes like any other.
+/// On a shard: one message as the payload of a MSG_RING. False if there is no room.
+/// If the kernel has no MSG_RING it goes like any other.
 pub fn sendDirect(from: *Shard, target: *Shard, given: Message) bool {
     assert(from.isHere());
     var message = given;
@@ -82,7 +82,7 @@ fn refuseDirect(from: *Shard) bool {
     return false;
 }
 
-/// Null where the tag only counts.
+/// Null if the tag only counts.
 fn laneOf(scheduler: *const Scheduler, target: *Shard, tag: u16) ?*Lane {
     return switch (scheduler.tags.of(tag)) {
         .regular => &target.mailbox.regular,

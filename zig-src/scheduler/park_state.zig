@@ -1,6 +1,7 @@
-//! Whether a shard sleeps, and who wakes it: a 4-state word. Producers publish their payload first,
-//! then call `notify`; only the one that moves `parked` to `notified` touches the kernel, so a shard
-//! that is awake is never rung. The payload stays in user-space queues: a lost bell costs latency.
+//! Whether a shard sleeps, and which producer wakes it: a 4-state word. Producers publish their
+//! payload first, then call `notify`; only the one that moves `parked` to `notified` touches the
+//! kernel, so a shard that is awake is never rung. The payload stays in user-space queues: a lost
+//! bell costs latency.
 //!
 //! The handshake (all sequentially consistent): the shard stores `parking` and then looks at its
 //! queues; a producer stores into a queue and then looks at the word. One of them sees the other.
@@ -46,7 +47,7 @@ pub const ParkState = struct {
         assert(before == .running);
     }
 
-    /// The shard: false where a producer came in between; the shard is then running again.
+    /// The shard: false if a producer came in between; the shard is then running again.
     pub fn commit(self: *ParkState) bool {
         if (self.state.cmpxchgStrong(.parking, .parked, .seq_cst, .seq_cst)) |seen| {
             assert(seen == .notified);
@@ -56,7 +57,7 @@ pub const ParkState = struct {
         return true;
     }
 
-    /// The shard: back to work, after a wait or instead of one. True where it was rung.
+    /// The shard: back to work, after a wait or instead of one. True if it was rung.
     pub fn resumed(self: *ParkState) bool {
         const before = self.state.swap(.running, .seq_cst);
         assert(before != .running);

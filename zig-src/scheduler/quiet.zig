@@ -1,5 +1,5 @@
-//! Tasks that wait until all others of their shard wait for something: tests that must not sleep. The
-//! shard looks when it would go idle. Its thread only.
+//! Tasks that wait until all other tasks of their shard wait for something, for tests that must not
+//! sleep. The shard checks when it would go idle. On the shard's thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;

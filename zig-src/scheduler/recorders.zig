@@ -1,7 +1,7 @@
 //! Recorders: latencies under a name, with their outcomes. They belong to the process and live as
-//! long as it does, so that a record never meets one that is gone. Each shard has a tally of its
-//! own in each recorder, which only its thread writes; threads that are no shard share one. Whoever
-//! reads adds them up. A lock guards the tables, and no record takes it.
+//! long as it does, so that a record never finds its recorder gone. Each shard has a tally of its
+//! own in each recorder, which only its thread writes; all other threads share one. A reader adds
+//! them up. A lock guards the tables, and no record takes it.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -43,7 +43,7 @@ pub const Tally = struct {
     bytes: Counter = .{},
     /// Beyond one per record, modulo 2^64: the usual record does not touch it.
     more_operations: Counter = .{},
-    /// Whose it is, where that is told.
+    /// Whose it is, if that is told.
     shard: u16 = shard_none,
     next: ?*Tally = null,
 

@@ -1,5 +1,6 @@
 //! Where a record goes: to the tally of the shard that runs on this thread, or to the one that all
-//! other threads share. Any thread; no lock, no error, and no memory but at a shard's first record.
+//! other threads share. Any thread. Takes no lock, returns no error, and allocates memory only at a
+//! shard's first record.
 
 const recorders = @import("recorders.zig");
 const Recorder = recorders.Recorder;

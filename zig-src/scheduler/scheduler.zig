@@ -1,19 +1,19 @@
-//! What the shards of one runtime share: each other, who is parked, who searches for work to steal,
-//! and the way down. Everything here is atomic or never changes after the start.
+//! What the shards of one runtime share: the list of shards, which of them are parked, which search
+//! for work to steal, and the shutdown. Everything here is atomic or never changes after the start.
 //!
 //! Shutting down a runtime takes these steps:
 //!
 //!  1. `close` sets `closing`. From then on a spawn is refused, unless its task cleans up.
 //!  2. `cancelAgain` raises `end_rounds` and `cancel_rounds`, and wakes all shards. Each one, at its next
 //!     pass, cancels all that it has (`Shard.cancelLive`): operations end, tasks are polled once more.
-//!     Tasks that clean up, and those that were told of the end already, are left alone the first time.
+//!     The first time it skips tasks that clean up, and tasks that this close has cancelled already.
 //!     A task that has not begun is abandoned before its first poll (`Shard.start`).
 //!  3. Each task ends, drains its operations, and is counted in `tasks_ended` before its shard looks at
 //!     `closing` (`Shard.completeTask`). Each spawn was counted as begun before it looked. Both are
-//!     sequentially consistent, so whoever makes the two sums equal sees it: `liveTasks` is 0.
-//!  4. `stopIfDone` is called after each end. When no task is left, the interpreter may spawn what cleans
-//!     up after all (`last_task`); while it does, and while signal handlers run between two passes,
-//!     nobody stops the shards (`preventStop`).
+//!     sequentially consistent, so the thread that makes the two sums equal sees it: `liveTasks` is 0.
+//!  4. `stopIfDone` is called after each end. When no task is left, the interpreter may spawn tasks
+//!     that clean up after all others (`last_task`). While it does, and while signal handlers run
+//!     between two passes, nothing stops the shards (`preventStop`).
 //!  5. `stop` becomes 1, once. Threads that wait in `Runtime.shutdown` are woken, and all shards.
 //!  6. Each shard leaves its loop, sends its last bells, and drains its ring (`Shard.run`).
 //!  7. `Runtime.shutdown` joins the threads, waits until nobody rings (`ringing`), ends the pool of the
@@ -52,7 +52,7 @@ pub const Scheduler = struct {
     shards: []Shard,
     /// Of the process that made it.
     generation: u32,
-    /// Where the shards' threads block all signals: what the program has, for the children that they fork.
+    /// If the shards' threads block all signals: what the program has, for the children that they fork.
     program_mask: ?signal_mask.Set = null,
 
     /// Bit i: shard i is parked. A hint for whom to wake; the doorbell decides.
@@ -95,7 +95,7 @@ pub const Scheduler = struct {
         return self.generation != fork.generation();
     }
 
-    /// After publishing something for `target`: wakes it where it sleeps. True where a bell was rung.
+    /// After publishing something for `target`: wakes it if it sleeps. True if a bell was rung.
     pub fn notify(self: *Scheduler, target: *Shard) bool {
         assert(target.scheduler == self);
         const from = Shard.currentOf(self);
@@ -172,7 +172,7 @@ pub const Scheduler = struct {
         for (self.shards) |*shard| _ = self.notify(shard);
     }
 
-    /// Whoever holds it may spawn although no task that counts is running, and looks with `allowStop`
+    /// Its holder may spawn although no task that counts is running, and looks with `allowStop`
     /// whether all has ended meanwhile. False: somebody else holds it, or the end is near.
     pub fn preventStop(self: *Scheduler) bool {
         return !self.held_open.swap(true, .seq_cst);

@@ -1,5 +1,5 @@
-//! Who searches for work to steal, and how the right to search moves. At most half of the shards are
-//! searchers, awake or about to look again (`Scheduler.searchers` counts them).
+//! Which shards search for work to steal, and how the right to search moves. At most half of the
+//! shards are searchers, awake or about to look again (`Scheduler.searchers` counts them).
 //!
 //!     idle shard      --begin-->      searcher       if fewer than half search
 //!     parked shard    --wakeOne-->    granted        a spawn, if nobody searches; it is woken for that
@@ -7,8 +7,8 @@
 //!     granted         --handOver-->   next granted   it has work of its own: the search goes on elsewhere
 //!     searcher        --end-->        idle shard     it found work, or will not look again for now
 //!
-//! A grant is counted as a searcher from `wakeOne` on, so that spawns do not wake one after the other.
-//! `wakeOne` may run on any thread; all else on the shard's thread only.
+//! A grant is counted as a searcher from `wakeOne` on, so that spawns do not wake one after the
+//! other. `wakeOne` may run on any thread; all else on the shard's thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -80,7 +80,7 @@ pub fn wakeOne(self: *Scheduler, except: *const Shard) void {
         _ = self.ringing.fetchSub(1, .seq_cst);
     };
     while (candidate) |shard| : (candidate = self.sleeperFrom(shard.id + 1, except)) {
-        // Before the notice: where that is taken, so is the grant, whatever else woke the shard.
+        // Before the notice: if that is taken, so is the grant, whatever else woke the shard.
         shard.search.granted.store(true, .seq_cst);
         if (shard.park_state.notify()) {
             self.countSpawn(from, .stealable_wake_sent);

@@ -1,8 +1,8 @@
-//! A shard: one thread, one ring, one scheduler. This file is its loop:
-//! reap completions -> drain the inbox -> timers -> local tasks (budget) -> own stealable queue
-//! (budget) -> steal when there is nothing left -> submit -> park.
-//! All fields belong to the shard's thread but for those marked "any thread".
-//! How all shards of a runtime stop is written at the head of scheduler.zig, step by step.
+//! A shard: one thread, one ring, one scheduler. This file is its loop: reap completions -> drain
+//! the inbox -> timers -> local tasks (budget) -> own stealable queue (budget) -> steal when there
+//! is nothing left -> submit -> park. All fields belong to the shard's thread, except those marked
+//! "any thread". How all shards of a runtime stop is written at the head of scheduler.zig, step by
+//! step.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -61,7 +61,7 @@ pub const Shard = struct {
     /// Operations that others have ended.
     posted: InboxType(Posted) = .{}, // any thread
     stealable: StealableType(Task), // any thread
-    /// Who waits until `stealable` has room.
+    /// Tasks that wait until `stealable` has room.
     room: Room = .{}, // any thread
     mailbox: Mailbox,
     /// The greatest depth that `stealable` had.
@@ -140,7 +140,7 @@ pub const Shard = struct {
         self.accounted_ns = clock.nowNs();
         while (self.scheduler.stop.load(.acquire) == 0) self.pass();
         if (self.scheduler.forked()) return;
-        // The last task may have ended here: the bells that tell the others must still go out, also where
+        // The last task may have ended here: the bells that tell the others must still go out, also if
         // the kernel takes a part at a time, and one that it refuses is rung another way.
         while (true) {
             _ = completions.reapReady(self);
@@ -321,7 +321,7 @@ pub const Shard = struct {
     }
 
     /// A bell, or a message, lies in the ring's queue. It goes out after the poll, with those that follow: a
-    /// task that spawns many mostly waits for them next. Where the last such poll had more to do, the bells
+    /// task that spawns many mostly waits for them next. If the last such poll had more to do, the bells
     /// of the next one go out at once.
     pub fn bellQueued(self: *Shard) void {
         assert(self.isHere());
@@ -344,7 +344,7 @@ pub const Shard = struct {
         self.enqueueLocal(task);
     }
 
-    /// False where the task was cancelled before it began; it is done then.
+    /// False if the task was cancelled before it began; it is done then.
     inline fn start(self: *Shard, task: *Task) bool {
         assert(task.home == null or task.home == @as(?*anyopaque, self)); // A loop names its shard before it starts.
         assert(!task.started and task.live_next == null and task.live_prev == null);
@@ -406,7 +406,7 @@ pub const Shard = struct {
         assert(task.flying == 0 and task.ops == null);
         self.mailbox.forget(task);
         self.unlink(task);
-        if (task.vtable.finished) |finished| finished(task);
+        if (task.tells_end) task.vtable.finished.?(task);
         task.latch.publish(wake);
         task.vtable.release(task);
         // Sequentially consistent: counted first, then `closing` is looked at (see Scheduler.liveTasks).
@@ -490,7 +490,7 @@ pub const Shard = struct {
     pub const cancelOps = cancel.cancelOps;
     pub const limitOp = cancel.limitOp;
 
-    /// Null where the kernel cannot pick buffers.
+    /// Null if the kernel cannot pick buffers.
     pub fn providedBuffers(self: *Shard) ?*Buffers {
         assert(self.isHere());
         if (self.buffers == .unasked) {

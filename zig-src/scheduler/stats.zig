@@ -19,7 +19,7 @@ pub const Counter = struct {
         _ = self.value.fetchAdd(n, .seq_cst);
     }
 
-    /// Who sees this sees what its writer counted before.
+    /// Release store: a reader that sees this value also sees the writer's earlier counts.
     pub fn addReleased(self: *Counter, n: u64) void {
         self.value.store(self.value.raw +% n, .release);
     }
@@ -33,7 +33,7 @@ pub const Counter = struct {
     }
 };
 
-/// What is counted where it is asked for: on a shard, or on a thread that is none.
+/// Counted where it is asked for: on a shard, or on another thread.
 pub const SpawnCounters = struct {
     spawn_accepted: Counter = .{},
     spawn_refused: Counter = .{},

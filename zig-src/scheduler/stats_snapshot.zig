@@ -1,5 +1,5 @@
-//! One statistics snapshot as CBOR; docs/stats.cddl is its description. The names are those of the
-//! counters in stats.zig. Any thread; counters move on while they are read.
+//! One statistics snapshot as CBOR; docs/stats.cddl describes it. The names are those of the
+//! counters in stats.zig. Any thread; counters may grow while they are read.
 
 const std = @import("std");
 const clock = @import("../base/clock.zig");

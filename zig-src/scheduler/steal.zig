@@ -1,5 +1,6 @@
-//! A shard looks for work at others: whom it looks at, what it takes. Who may search is in search.zig. The
-//! rules are in steal_policy.zig; here they meet queues and counters. On the searching shard's thread only.
+//! How a shard looks for work at other shards: which it looks at, and what it takes. search.zig
+//! decides which shards may search. The rules are in steal_policy.zig; here they meet queues and
+//! counters. On the searching shard's thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -48,7 +49,7 @@ pub const PollClock = struct {
     }
 };
 
-/// True where something was taken: it is queued here.
+/// True if something was taken: it is queued here.
 pub fn steal(shard: *Shard) bool {
     assert(shard.isHere() and !shard.hasReady());
     if (shard.scheduler.shards.len == 1) return false;

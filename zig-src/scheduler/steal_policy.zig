@@ -1,9 +1,10 @@
-//! When a shard without work looks at others, whom it looks at, and whether a move pays: plain state
-//! and arithmetic of one shard, no queue and no clock, so that each rule can be tested.
+//! When a shard without work looks at others, which ones it looks at, and whether a move pays:
+//! plain state and arithmetic of one shard, no queue and no clock, so that each rule can be tested.
 //!
-//! The gate: estimated time saved > estimated migration cost + locality margin. Saved is what the
-//! newest queued task of the victim would still wait: depth x its usual task time + how long the
-//! victim is already in its present task. The cost grows with each low-value scan in a row.
+//! The gate: estimated time saved > estimated migration cost + locality margin. The time saved is
+//! how long the newest queued task of the victim would still wait: depth x its usual task time +
+//! the time that the victim has spent in its present task. The cost grows with each low-value scan
+//! in a row.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -93,7 +94,7 @@ pub const Policy = struct {
     /// after the usual pause would mostly miss it, because tasks of a millisecond are over by then.
     pub fn untilWorthNs(self: *const Policy, view: View) ?u64 {
         if (!view.stuck_only or !view.in_poll or view.depth == 0 or self.worth(view)) return null;
-        // Where tasks are mostly short, this one is over as well: a wake-up for nothing.
+        // If tasks are mostly short, this one is over as well: a wake-up for nothing.
         if (view.task_ns != 0 and view.task_ns < limits.steal_locked_interpreter_ns / 2) return null;
         // One more failure is counted by then.
         return self.neededNs(view) + self.fail_cost_ns - view.stuck_ns + 1;

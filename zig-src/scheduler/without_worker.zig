@@ -1,7 +1,7 @@
-//! What the kernel ends as cancelled although nobody asked: it could make no worker thread for it. That is so
-//! at the limit of threads (RLIMIT_NPROC, the pids of a control group), and where a storm of signals does not
-//! let it. The operation is asked for once more, and then made by the shard itself: slow is better than not
-//! at all. On the shard's thread only.
+//! Operations that the kernel ends as cancelled although nobody cancelled them, because it could
+//! make no worker thread. That happens at the limit of threads (RLIMIT_NPROC, the pids of a control
+//! group), and in a storm of signals. The shard submits the operation once more, and then does it
+//! itself: slow is better than not at all. On the shard's thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,5 +1,5 @@
-//! The memory of one seed: never given out twice, so that a use after the free, a second free and a
-//! leak all show. It may refuse, now and then.
+//! The memory of one seed. No block is used twice, so that a use after free, a double free and a
+//! leak all show. Now and then it refuses an allocation.
 
 const std = @import("std");
 const machine = @import("machine.zig");

@@ -1,6 +1,6 @@
-//! A task of the simulation: what it does comes from the seed, and it looks at everything that it is
-//! promised. It runs once, on one shard, in the order of its spawner; each of its operations ends once,
-//! with its own data; it is woken for whatever it waits for.
+//! A task of the simulation. The seed decides what it does, and it checks every promise of the
+//! core: it runs once, on one shard, in the order of its spawner; each of its operations ends once,
+//! with its own data; it is woken for all that it waits for.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -226,7 +226,7 @@ pub const Job = struct {
         return true;
     }
 
-    /// What somebody who joined it was told.
+    /// The outcome that a join of it reported.
     pub fn checkOutcome(self: *Job, said: i32, result: i64) void {
         if (said == errors.ok) {
             expect(self.ended and result == self.number, "job {d} gave {d}", .{ self.number, result });
@@ -393,7 +393,7 @@ pub const Job = struct {
         expect(said == errors.ok, "an operation that is under way cannot be cancelled: {d}", .{said});
     }
 
-    /// Takes its result where it has ended.
+    /// Takes its result if it has ended.
     fn look(self: *Job, slot: *Slot) void {
         if (slot.state != .under_way) return;
         const op = Shard.current().?.ops.find(slot.handle) orelse

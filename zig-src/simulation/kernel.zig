@@ -1,7 +1,8 @@
-//! The kernel's part of io_uring as the simulation has it, with all that a kernel may do and seldom
-//! does: it takes a part of the submissions, completes late and in another order, cuts transfers short,
-//! refuses bells and loses them, overflows. What it sees of the core it checks: no operation is handed
-//! in twice, no descriptor is closed twice, nothing is touched that is no longer the operation's.
+//! The simulation's kernel part of io_uring, with everything that a kernel may do and seldom does:
+//! it takes a part of the submissions, completes late and in another order, cuts transfers short,
+//! refuses bells and loses them, overflows. It checks what it sees of the core: no operation is
+//! submitted twice, no descriptor is closed twice, and no memory is used after its operation has
+//! ended.
 
 const std = @import("std");
 const linux = std.os.linux;

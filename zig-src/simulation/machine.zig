@@ -1,7 +1,7 @@
-//! A machine of one thread: what the core takes for threads are fibers, and each of their atomic
-//! operations, clock reads and system calls is a point where another may go on instead. Which one,
-//! when, and what time it is comes from the seed, so a run can be had again. Sequentially consistent:
-//! what a weaker memory would do is left to ThreadSanitizer and to the models.
+//! A machine of one thread. The core's threads are fibers, and at each of their atomic operations,
+//! clock reads and system calls another fiber may run instead. The seed decides which one, when,
+//! and what time it is, so a run can be repeated. Memory is sequentially consistent;
+//! ThreadSanitizer and the models cover weaker memory.
 
 const std = @import("std");
 const fiber = std.Io.fiber;

@@ -1,5 +1,5 @@
-//! Messages of the simulation: each sender counts what it sends to a shard, by lane; the shard expects
-//! the numbers in that order. What only adds up is summed on both sides.
+//! Messages of the simulation: each sender counts what it sends to a shard, by lane; the shard
+//! expects the numbers in that order. Coalesced values are summed on both sides.
 
 const std = @import("std");
 const arena = @import("arena.zig");
@@ -81,7 +81,7 @@ pub fn send(prng: *std.Random.DefaultPrng, sender: usize) void {
 
 pub const Lane = enum { event, hot_event };
 
-/// False where there is none: the job listens.
+/// False if it is empty: the job listens.
 pub fn receive(shard: usize, which: Lane) bool {
     var message: Message = undefined;
     const said = switch (which) {
@@ -145,7 +145,7 @@ pub fn checkAtEnd(shards: []Shard) void {
         const mailbox = &shard.mailbox;
         var there: u64 = 0;
         for ([_]*lane.Lane{ &mailbox.regular, &mailbox.hot }) |each| {
-            there += each.depth() + each.admitted.raw - each.landed.raw; // Some travel for ever now.
+            there += each.depth() + each.admitted.raw - each.landed.raw; // Some never arrive now.
         }
         report.expect(sent == received + there, "of {d} messages {d} were received and {d} are there", .{
             sent, received, there,

@@ -1,4 +1,4 @@
-//! How a seed says what it found: the first word ends the process; the parent prints the seed.
+//! How a seed reports what it found: the first report ends the process; the parent prints the seed.
 
 const std = @import("std");
 const machine = @import("machine.zig");

@@ -1,5 +1,5 @@
-//! The command of the simulation. A child process runs seed after seed; whatever ends it, a failed
-//! check, a crash or no end at all, the parent knows its seed and says how to have it again.
+//! The command of the simulation. A child process runs seed after seed; if it fails a check,
+//! crashes or hangs, the parent knows its seed and prints how to repeat it.
 //!
 //!     zig build simulate -- [--seconds N] [--seed S] [--count N] [--file PATH] [--trace 1]
 

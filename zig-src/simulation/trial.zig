@@ -1,4 +1,4 @@
-//! One seed: a runtime, threads that give it work, and its end; and the checks that are of the whole.
+//! One seed: a runtime, threads that spawn work on it, its end, and the checks of the whole run.
 
 const std = @import("std");
 const arena = @import("arena.zig");
@@ -177,7 +177,7 @@ fn drawOptions() Options {
     };
     if (r.uintLessThan(u8, 4) == 0) {
         options.idle_strategy = r.uintLessThan(u32, 4);
-        machine.pace.step_ns = @max(machine.pace.step_ns, 1000); // Who never sleeps takes many steps.
+        machine.pace.step_ns = @max(machine.pace.step_ns, 1000); // A shard that never sleeps takes many steps.
         options.idle_sleep_ns = 1000 + machine.magnitude(std.time.ns_per_ms);
     }
     return options;

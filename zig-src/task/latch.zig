@@ -1,5 +1,5 @@
-//! Something that becomes final once, and who waits for it: tasks, which are polled again, and
-//! threads. What became final is the owner's, written before `publish`. Any thread.
+//! A one-shot event and its waiters: tasks, which are polled again, and threads. The owner writes
+//! the result before `publish`. Any thread.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -20,7 +20,7 @@ pub const Latch = struct {
         return self.done.load(.acquire) == 1;
     }
 
-    /// Registers; false where it is done already. `waiter` stays the caller's: it lives until it was
+    /// Registers; false if it is done already. `waiter` stays the caller's: it lives until it was
     /// woken or removed.
     pub fn addWaiter(self: *Latch, waiter: *Waiter) bool {
         assert(waiter.place == null);
@@ -55,7 +55,7 @@ pub const Latch = struct {
         if (self.thread_waiters.load(.seq_cst) > 0) sync.wake(&self.done, std.math.maxInt(i32));
     }
 
-    /// The last touch of the waiter: who empties the list may free it.
+    /// The last touch of the waiter: the thread that empties the list may free it.
     fn pushWoken(woken: *Atomic(?*Waiter), waiter: *Waiter) void {
         assert(waiter.place == null);
         var first = woken.load(.monotonic);
@@ -65,7 +65,7 @@ pub const Latch = struct {
         }
     }
 
-    /// A thread outside the runtime: true where it is done before the deadline. Returns early,
+    /// A thread outside the runtime: true if it is done before the deadline. Returns early,
     /// with false, when a signal arrives.
     pub fn waitThread(self: *Latch, deadline_ns: u64) bool {
         if (self.isDone()) return true;

@@ -1,5 +1,5 @@
-//! The tasks of a shard that wait for messages, a queue for each thing that can be waited for. To wait,
-//! to be woken and to leave cost the same however many there are. On the shard's thread only.
+//! The tasks of a shard that wait for messages, one queue for each kind of message. Waiting, waking
+//! and leaving cost the same for any number of tasks. On the shard's thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,6 +1,6 @@
-//! Operations under way. An op owns all that the kernel may touch (path, address) until its terminal
-//! completion; its id is slot and generation, so a late completion or a stale handle finds nothing.
-//! One table per shard, touched by that shard's thread only.
+//! Operations under way. An op owns the path and address that the kernel may read until its
+//! terminal completion. Its id is slot and generation, so a late completion or a stale handle finds
+//! nothing. One table per shard, touched by that shard's thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -59,7 +59,7 @@ pub const Op = struct {
     shard: *anyopaque,
     /// Paths or an address, for the kernel to read.
     owned_bytes: ?[:0]u8 = null,
-    /// Counts this one among others of its descriptor; where its closing or recall bit is set they are to end.
+    /// Counts this one among others of its descriptor; if its closing or recall bit is set they are to end.
     descriptor_users: ?*const std.atomic.Value(u32) = null,
     /// Takes what comes before the terminal completion (a multishot operation); with `complete_ctx`.
     on_multishot: ?CompleteFn = null,

@@ -1,4 +1,5 @@
-//! Tasks that wait until a shard's stealable queue has room again, the longest first. Any thread.
+//! Tasks that wait until a shard's stealable queue has room again; the one that waits longest goes
+//! first. Any thread.
 
 const std = @import("std");
 const sync = @import("../base/sync.zig");

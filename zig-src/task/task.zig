@@ -1,6 +1,6 @@
 //! A unit of work and its life. A task is queued, started by one shard, polled there until it ends,
-//! and then done: its operations have ended too and its waiters are told. Which language it is
-//! written in hides behind `VTable`. Knows nothing of rings; scheduling is the shard's.
+//! and then done: its operations have ended too and its waiters are woken. `VTable` hides the
+//! language that it is written in. This file does not know rings; the shard schedules.
 
 const std = @import("std");
 const Latch = @import("latch.zig").Latch;
@@ -39,9 +39,11 @@ pub const Task = struct {
     cancel_requested: Atomic(bool) = .init(false),
     kind: Kind,
     started: bool = false,
-    /// Since when it waits for its poll, where the scheduler's latencies are recorded.
+    /// Since when it waits for its poll, if the scheduler's latencies are recorded.
     queued_ns: u64 = 0,
     draining: bool = false,
+    /// `VTable.finished` is to be called.
+    tells_end: bool = false,
     /// Runs although the runtime closes, and is not cancelled by that, but when all are cancelled again:
     /// it cleans up after a task that is still counted when it is spawned.
     cleanup: bool = false,
@@ -76,7 +78,7 @@ pub const Task = struct {
         return self.latch.isDone();
     }
 
-    /// Any thread: the exclusive right to queue this task, or false where it is queued, runs
+    /// Any thread: the exclusive right to queue this task, or false if it is queued, runs
     /// (it then runs again) or has ended.
     pub fn claimWake(self: *Task) bool {
         while (true) {

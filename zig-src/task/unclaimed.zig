@@ -1,5 +1,5 @@
-//! What becomes of a success that nobody takes, because its task ended first: the descriptors that it
-//! brought are closed. On the shard's thread only.
+//! What happens to a successful result that nobody takes, because its task ended first: its
+//! descriptors are closed. On the shard's thread only.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,7 +1,7 @@
-//! Bells and direct messages that the kernel refuses: each is counted by its error number, its target
-//! wakes all the same, by its eventfd, and no message is lost. Refusals are real
-//! where this kernel gives them (a descriptor that is closed, or no ring); the others are completions
-//! that the kernel is asked to post on the sender's ring.
+//! Bells and direct messages that the kernel refuses: each is counted by its error number, its
+//! target wakes all the same, by its eventfd, and no message is lost. Refusals are real if this
+//! kernel produces them (a descriptor that is closed, or not a ring); the others are completions
+//! that the test has the kernel post on the sender's ring.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -83,7 +83,7 @@ fn ring(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
     if (!target.park_state.notify()) return @backingInt(errors.Code.invalid);
     switch (trial.refusal) {
         .of_descriptor => |number| {
-            var unreachable_target: Shard = undefined; // Only where to and who is looked at.
+            var unreachable_target: Shard = undefined; // Only its target and its sender are read.
             unreachable_target.id = target.id;
             unreachable_target.ring.uring.fd = number;
             trial.shard(0).ringBell(&unreachable_target);

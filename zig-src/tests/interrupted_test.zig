@@ -1,6 +1,6 @@
-//! Operations that the kernel ends with EINTR: they are asked for again, and the task sees only the
-//! result; a close is not, because it has happened. The completions are posted by the kernel on the
-//! shard's ring where real ones would come.
+//! Operations that the kernel ends with EINTR: the shard submits them again, and the task sees only
+//! the result. A close is not repeated, because it has happened. The kernel posts the completions
+//! on the shard's ring, in the place of real ones.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,5 +1,5 @@
-//! Starts and spawns that run out of memory at each point in turn, or of descriptors: the error is told,
-//! nothing is left behind, and the next one works.
+//! Starts and spawns that run out of memory at each point in turn, or of descriptors: the error is
+//! reported, nothing is left behind, and the next one works.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -119,7 +119,7 @@ fn startsWithoutMemory(kind: options_module.Backend, queue: u32) !void {
         const said = c_runtime.spargio_runtime_start(&options, &handle);
         const reached = AllocationCounter.until_failure.swap(-1, .monotonic) < 0;
         if (said == errors.ok) {
-            // Where a shard's first operation was refused memory, it was tried again.
+            // If a shard's first operation was refused memory, it was tried again.
             try expectWhole(handle, options.shards);
         } else {
             failures += 1;

@@ -1,6 +1,6 @@
 //! Whole runtimes under load, from several threads at once: spawns, steals, joins, cancels, stops.
-//! The test under ThreadSanitizer (`zig build test -Dsanitize-thread`): every path that two threads
-//! share is gone through, the way down included.
+//! The test under ThreadSanitizer (`zig build test -Dsanitize-thread`): it takes every path that
+//! two threads share, the shutdown included.
 
 const std = @import("std");
 const c_ops = @import("../c/ops.zig");
@@ -63,7 +63,7 @@ const Work = struct {
         return if (said == errors.pending) errors.pending else errors.ok;
     }
 
-    /// True where it was accepted.
+    /// True if it was accepted.
     fn spawn(self: *Work, kind: Kind, value: u64) bool {
         const placement: c_task.PlacementC = .{ .kind = @backingInt(kind), .value = value };
         const result = c_task.spargio_spawn(self.tally.runtime, &placement, poll, self, &self.join);

@@ -38,8 +38,8 @@ def _finalize(generator: AsyncGenerator[Any, Any]) -> None:
     if runtime is not None:
         runtime.spawn_cleanup(generator.aclose(), "aclose of a dropped generator")
         return
-    # Dropped on a thread that is no shard: its clean-up runs as long as it awaits nothing; an
-    # awaitable of ours says where it belongs, and the interpreter reports that.
+    # Dropped on a thread that is no shard: its clean-up runs as long as it awaits nothing; an of
+    # our awaitables says where it belongs, and the interpreter reports that.
     with contextlib.suppress(StopIteration):
         generator.aclose().send(None)
 

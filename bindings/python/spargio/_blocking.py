@@ -57,9 +57,9 @@ def spawn_blocking(
     function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs
 ) -> Future[T]:
     """Call ``function(*arguments, **keywords)`` on a thread of the process's pool, at most
-    32, in a copy of this context. Await what it gives in a task, or ask its ``result()`` on an
+    32, in a copy of this context. Await what it returns in a task, or ask its ``result()`` on an
     ordinary thread. A task that is cancelled while it waits goes on at once; the call itself cannot
-    be stopped and its outcome is dropped. ``BlockingIOError`` where there is no thread and none can
+    be stopped and its outcome is dropped. ``BlockingIOError`` if there is no thread and none can
     be made: then the call is never made. Any thread may use it."""
     if not callable(function):
         raise TypeError(f"spawn_blocking takes a function and its arguments, not {function!r}")
@@ -76,7 +76,7 @@ def spawn_blocking(
 
 
 async def to_its_end(begin: Callable[[], Awaitable[T]]) -> T:
-    """Await what `begin` gives, and anew where this task is cancelled meanwhile: for what must have
+    """Await what `begin` returns, and anew if this task is cancelled meanwhile: for what must have
     ended before the task goes on. The cancellation comes at the next await."""
     late: list[CancelledError] = []
     persistence = Persistence()

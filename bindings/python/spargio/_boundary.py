@@ -88,7 +88,7 @@ _counts_lock = threading.RLock()
 def _count(name: str) -> None:
     _uncounted.append(name)
     if len(_uncounted) > 1000 and _counts_lock.acquire(blocking=False):
-        try:  # Where another thread counts already, that one does it.
+        try:  # If another thread counts already, that one does it.
             _add_up()
         finally:
             _counts_lock.release()
@@ -160,7 +160,7 @@ def _bridge(loop: asyncio.AbstractEventLoop) -> _LoopBridge:
 
 
 class _Failure:
-    """How a call failed for want of an answer; each who asks is raised an exception of his own. One
+    """How a call failed for want of an answer; each caller is raised an exception of its own. One
     for all would hold the frames of those who asked, and these the queue that the ticket is in."""
 
     __slots__ = ("kind", "text")
@@ -224,7 +224,7 @@ class Ticket(Shared):
             try:
                 answer = self._answer.result(self._left(seconds))
             except TimeoutError:
-                self._expire()  # Where it was answered meanwhile the answer counts.
+                self._expire()  # If it was answered meanwhile the answer counts.
                 answer = self._answer.result()
             return _given(answer)
         finally:
@@ -248,12 +248,12 @@ class Ticket(Shared):
             del self
 
     async def _in_loop(self) -> Any:
-        import asyncio  # Whoever has a loop has it; nobody else pays for it.
+        import asyncio  # A program with a loop has imported it; nobody else pays for it.
 
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wakers[waiter] = _bridge(waiter.get_loop())
         try:
-            # Looked at last: who answers wakes those that it finds there.
+            # Checked last: the answering side wakes the waiters that it finds there.
             if not self._answer.done():
                 await asyncio.wait_for(waiter, self._left())
         except asyncio.TimeoutError:
@@ -286,7 +286,7 @@ class Client(Shared):
 
     def try_call(self, request: Any, *, seconds: float | None = None) -> Ticket:
         """Hand `request` over; never waits. The answer must come within `seconds`.
-        :class:`Overloaded` where the channel is full, :class:`Closed`. Any thread."""
+        :class:`Overloaded` if the channel is full, :class:`Closed`. Any thread."""
         if seconds is not None:
             nanoseconds(seconds, "seconds")  # Says what is wrong with it.
         ticket = Ticket(None if seconds is None else monotonic() + seconds)
@@ -328,7 +328,7 @@ class Client(Shared):
 
 class Request(Shared):
     """What a client asked. Answer it once, or let it go: the client then gets :class:`Canceled`
-    (on a free-threaded Python at once only where it goes away on the shard that received it)."""
+    (on a free-threaded Python at once only if it goes away on the shard that received it)."""
 
     def __init__(self, request: Any, ticket: Ticket) -> None:
         self.request = request
@@ -344,14 +344,14 @@ class Request(Shared):
         return None if self._ticket is None else self._ticket._deadline
 
     def into_request(self) -> tuple[Any, Ticket]:
-        """(what was asked, who waits for it), for those who answer elsewhere."""
+        """(the request, its ticket), for a server that answers elsewhere."""
         ticket, self._ticket = self._ticket, None
         if ticket is None:
             raise RuntimeError("the request was answered already")
         return self.request, ticket
 
     def respond(self, answer: Any) -> bool:
-        """Answer; an exception instance is raised at the client. False where it waits no more."""
+        """Answer; an exception instance is raised at the client. False if it waits no more."""
         return self.into_request()[1]._settle(answer, "completed")
 
     def __del__(self, _interpreter_ends: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -363,7 +363,7 @@ class Request(Shared):
 
 class Server(Shared):
     """Takes requests; any number of tasks may share one. Requests whose client gave up are left
-    out. One that nobody holds any more is closed (on a free-threaded Python at once only where it
+    out. One that nobody holds any more is closed (on a free-threaded Python at once only if it
     goes away on the thread that made it)."""
 
     def __init__(self, receiver: Receiver[_Queued]) -> None:
@@ -373,7 +373,7 @@ class Server(Shared):
         return f"of {self._receiver!r}"
 
     async def recv(self) -> Request:
-        """The next request; :class:`Closed` where none will come."""
+        """The next request; :class:`Closed` if none will come."""
         while True:
             try:
                 request, ticket = await self._receiver.recv()
@@ -387,7 +387,7 @@ class Server(Shared):
                 return Request(request, ticket)
 
     async def recv_timeout(self, seconds: float) -> Request:
-        """The same; :class:`Timeout` where none comes within `seconds`."""
+        """The same; :class:`Timeout` if none comes within `seconds`."""
         try:
             with timeout(seconds):
                 return await self.recv()

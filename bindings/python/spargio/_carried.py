@@ -1,5 +1,5 @@
-"""Functions of spargio's that need a task of spargio's around them, called in a task of asyncio's
-on a loop of spargio's: they run as a task on that loop's shard, and are awaited."""
+"""Functions that need a spargio task around them, called in an asyncio task on spargio's loop: they
+run as a task on that loop's shard, and are awaited."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 def in_a_task(
     function: Callable[P, Coroutine[Any, Any, T]], /
 ) -> Callable[P, Coroutine[Any, Any, T]]:
-    """A decorator: the function as it is in a task of spargio's, and carried to one elsewhere."""
+    """A decorator: the function unchanged in a spargio task, and elsewhere run in one."""
 
     async def carried(*args: P.args, **keywords: P.kwargs) -> T:
         runtime = getattr(local, "runtime", None)

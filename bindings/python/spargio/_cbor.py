@@ -21,7 +21,7 @@ def loads(data: bytes) -> Any:
 
 def split_last(data: bytes, key: str) -> tuple[dict[str, Any], bytes]:
     """A map whose last key is `key`: all but that, decoded, and the bytes of its value.
-    ``ValueError`` where it is not."""
+    ``ValueError`` if it is not."""
     try:
         if data[0] >> 5 != _MAP:
             raise ValueError("a snapshot must be a map")

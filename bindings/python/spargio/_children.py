@@ -56,7 +56,7 @@ class Process:
             self._end(None)  # Somebody else has taken its status (SIGCHLD may be ignored).
 
     async def wait(self) -> int | None:
-        """Exit status, or minus the signal; None where somebody else took it."""
+        """Exit status, or minus the signal; None if somebody else took it."""
         while not self.over:
             with self._number() as pidfd:
                 if pidfd >= 0:
@@ -88,7 +88,7 @@ class Process:
 
     @contextlib.contextmanager
     def _number(self) -> Iterator[int]:
-        """The pidfd, which stays open in the block, after a close another one; -1 where it is
+        """The pidfd, which stays open in the block, after a close another one; -1 if it is
         over."""
         with self._lock:
             if self._pidfd < 0 and not self.over:
@@ -108,7 +108,7 @@ class Process:
             self._pidfd = -1
 
     def send_signal(self, number: int) -> None:
-        """Nothing where it has ended."""
+        """Nothing if it has ended."""
         with self._number() as pidfd, self._lock, contextlib.suppress(ProcessLookupError):
             if pidfd >= 0 and not self.over:
                 signal.pidfd_send_signal(pidfd, number)
@@ -162,7 +162,7 @@ class Process:
 
 
 def _open(pid: int) -> int:
-    """A pidfd; -1 where there is no such child of ours any more."""
+    """A pidfd; -1 if it is not our child any more."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -178,7 +178,7 @@ def _open(pid: int) -> int:
 
 
 def _told_after_all(pidfd: int) -> int | None:
-    """The status of a child that somebody else has waited for, where the kernel still knows it."""
+    """The status of a child that somebody else has waited for, if the kernel still knows it."""
     info = bytearray(_PIDFD_INFO_SIZE)
     info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, "little")
     try:
@@ -217,8 +217,8 @@ def end(popen: subprocess.Popen[bytes]) -> None:
 
 
 class Start:
-    """The start of a child on a thread of the pool. Exactly one side has what was started: who
-    awaits it, or, where that went away, the one that finds it and ends it. Each step is one `pop`
+    """The start of a child on a thread of the pool. Exactly one side has what was started: the task
+    that awaits it, or, if that went away, the one that finds it and ends it. Each step is one `pop`
     and no lock: a coroutine may be closed by a finalizer, on the thread that would hold it."""
 
     def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:

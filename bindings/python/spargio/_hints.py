@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 
 class Hints:
-    """A class of ours; `_instead` has, by the name elsewhere, what to write."""
+    """A base of our classes; `_instead` maps names of other libraries to what to write here."""
 
     __slots__ = ()
     _instead: ClassVar[dict[str, str]] = {}

@@ -1,6 +1,6 @@
 """Signals while a runtime is driven. What a handler of the program raises (KeyboardInterrupt,
 SystemExit) could strike between two steps of a clean-up, in a finalizer, which drops it, or in a
-thread pool's bookkeeping, which then waits for ever. So it is kept, every task is cancelled, and
+thread pool's bookkeeping, which then waits forever. So it is kept, every task is cancelled, and
 ``run`` raises it. Only a second Ctrl-C is raised at once: a way out of a task that never awaits.
 And a signal that the kernel hands to another thread ends a wait of the driving one too."""
 
@@ -88,7 +88,7 @@ class Guard:
         self._kept: list[BaseException] = []
 
     def keep(self, number: int, error: BaseException) -> bool:
-        """False where it is to be raised now."""
+        """False if it is to be raised now."""
         if self._kept and number == signal.SIGINT:
             return False
         again = bool(self._kept)

@@ -29,7 +29,7 @@ def _names_handle(annotation: str) -> bool:
 
 class Main:
     """`function` with the caller's arguments. The handle goes to the parameter that is annotated as
-    :class:`RuntimeHandle`, else to the one named ``handle``, else to the only one, where it has no
+    :class:`RuntimeHandle`, else to the one named ``handle``, else to the only one, if it has no
     default and the caller gave no arguments."""
 
     def __init__(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -101,7 +101,7 @@ class Main:
         return args, kwargs
 
     def call(self, handle: RuntimeHandle) -> Coroutine[Any, Any, Any]:
-        """The coroutine; ``TypeError`` where the call gives none."""
+        """The coroutine; ``TypeError`` if the call gives none."""
         args, kwargs = self._with(handle)
         given = self._function(*args, **kwargs)
         if not is_awaitable(given):
@@ -176,7 +176,7 @@ def _only(signature: inspect.Signature) -> inspect.Parameter | None:
 
 
 def without_handle(function: Callable[..., object]) -> inspect.Signature | None:
-    """What the caller of a decorated function may give; None where that is not known."""
+    """What the caller of a decorated function may give; None if that is not known."""
     import inspect
 
     try:

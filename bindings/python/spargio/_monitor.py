@@ -1,5 +1,5 @@
-"""The thread that answers who looks at a runtime from outside, while shards are blocked too.
-Requests for the statistics are served by the library, without Python; the others here."""
+"""The thread that answers programs that look at a runtime from outside, also while shards are
+blocked. Requests for the statistics are served by the library, without Python; the others here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._ffi.core import Runtime
 
 
 def start(runtime: Runtime) -> None:
-    """``OSError`` where the socket cannot be had."""
+    """``OSError`` if the socket cannot be made."""
     runtime.monitor_open()
     _watchdog.beside(runtime, _serve, "spargio-monitor")
 
@@ -24,7 +24,7 @@ def _serve(runtime: Runtime) -> None:
             while data:
                 data = data[os.write(fd, data) :]
         except Exception:
-            pass  # Who asked is gone, or the runtime is about to stop: there is nobody to tell.
+            pass  # The client is gone, or the runtime is about to stop: nobody reads an answer.
         finally:
             os.close(fd)
 

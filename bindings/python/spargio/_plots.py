@@ -1,4 +1,4 @@
-"""Plots as inline SVG, for reports that are one file. Only who writes a report loads this."""
+"""Plots as inline SVG, for reports that are one file. Only the writing of a report loads this."""
 
 from __future__ import annotations
 

@@ -49,11 +49,11 @@ class Job(Generic[T]):
             del answer, self  # The error has this frame, and the answer has the error.
 
     def withdraw(self) -> bool:
-        """True where it has not begun, and never will."""
+        """True if it has not begun, and never will."""
         return self._crew.withdraw(self)
 
     def abandon(self) -> None:
-        """Nobody waits for it: where it has not begun it never will, else another thread may take
+        """Nobody waits for it: if it has not begun it never will, else another thread may take
         the place of its own."""
         self._crew.abandon(self)
 
@@ -78,7 +78,7 @@ class _Crew:
         self._finishing = False
 
     def begin(self, function: Callable[..., T], arguments: tuple[object, ...]) -> Job[T] | None:
-        """None where it was told to finish."""
+        """None if it was told to finish."""
         job = Job(self, function, arguments)
         with self._lock:
             if self._finishing:
@@ -93,7 +93,7 @@ class _Crew:
         return job
 
     def _add_threads(self) -> None:
-        """One more where too few wait for what there is to do. ``BlockingIOError`` where there is
+        """One more if too few wait for what there is to do. ``BlockingIOError`` if there is
         none and none can be made; one that is there takes the jobs in turn."""
         count = len(self._threads)
         if len(self._jobs) <= self._idle or count - self._abandoned >= self._most:
@@ -176,7 +176,7 @@ class Pool:
         return job
 
     async def call(self, function: Callable[..., T], /, *arguments: object) -> T:
-        """The same, awaited. Where that is cancelled the call is abandoned."""
+        """The same, awaited. If that is cancelled the call is abandoned."""
         job = self.begin(function, *arguments)
         try:
             return await job.answer

@@ -39,7 +39,7 @@ INHERIT = None
 @dataclass(frozen=True)
 class Output:
     """What a finished child left. `returncode` is its exit status, or minus the signal that ended
-    it; None where somebody else took it (see :meth:`Child.wait`)."""
+    it; None if somebody else took it (see :meth:`Child.wait`)."""
 
     returncode: int | None
     stdout: bytes
@@ -68,7 +68,7 @@ class PipeReader:
         self._io.unread(bytes(data))
 
     def fileno(self) -> int:
-        """Its number; -1 where it is closed."""
+        """Its number; -1 if it is closed."""
         return self._io.fileno()
 
     def close(self) -> Coro[None]:
@@ -111,7 +111,7 @@ class PipeWriter:
             await self._io.close()
 
     def fileno(self) -> int:
-        """Its number; -1 where it is closed."""
+        """Its number; -1 if it is closed."""
         return self._io.fileno()
 
     def shutdown(self) -> Coro[None]:
@@ -145,7 +145,7 @@ class Child(AsyncCloseable):
 
     @property
     def returncode(self) -> int | None:
-        """Exit status, or minus the signal; None as long as nobody has waited for it, and where the
+        """Exit status, or minus the signal; None as long as nobody has waited for it, and if the
         status is lost."""
         return self._process.returncode
 
@@ -155,10 +155,10 @@ class Child(AsyncCloseable):
         return f"<Child {self.pid}, {state}>"
 
     async def wait(self) -> int | None:
-        """Wait for its end; gives the exit status, or minus the signal. ``IORING_OP_WAITID`` of its
-        pidfd, Linux 6.7; before, ``IORING_OP_POLL_ADD``. Any number of tasks may wait, also after
-        :meth:`close`. None where the status is lost: SIGCHLD is ignored, or something else in the
-        program waits for all children.
+        """Wait for its end; returns the exit status, or minus the signal. ``IORING_OP_WAITID`` of
+        its pidfd, Linux 6.7; before, ``IORING_OP_POLL_ADD``. Any number of tasks may wait, also
+        after :meth:`close`. None if the status is lost: SIGCHLD is ignored, or something else in
+        the program waits for all children.
 
         Closes :attr:`stdin` first (after a write that is under way), or a child that reads to the
         end would never end. Take it out before to go on writing:
@@ -168,12 +168,12 @@ class Child(AsyncCloseable):
         return await self._process.wait()
 
     def send_signal(self, number: int) -> None:
-        """Send a signal; nothing where it has ended."""
+        """Send a signal; nothing if it has ended."""
         self._process.send_signal(number)
 
     def signal_group(self, number: int) -> None:
-        """Send a signal to its process group: to it and to what it has started, also where it has
-        ended itself (Linux 6.9; before, as long as nobody has waited for it). ``ValueError`` where
+        """Send a signal to its process group: to it and to what it has started, also if it has
+        ended itself (Linux 6.9; before, as long as nobody has waited for it). ``ValueError`` if
         it was started without ``process_group(True)`` or ``new_session(True)``."""
         if not self._process.own_group:
             raise ValueError(
@@ -197,9 +197,9 @@ class Child(AsyncCloseable):
                 await pipe.close()
 
     async def close(self) -> None:
-        """Close the pipes that are left. Where `kill_on_drop` was asked for and it has not ended,
+        """Close the pipes that are left. If `kill_on_drop` was asked for and it has not ended,
         kill it, with its process group if it has one of its own, and await that all of it is gone
-        (2.5 s at most where init does not wait for its orphans). Not cut short by a
+        (2.5 s at most if init does not wait for its orphans). Not cut short by a
         cancellation."""
         await self.close_pipes()
         if self._kill_on_drop and not self._process.over:
@@ -247,7 +247,7 @@ class _Settings:
 
 
 class Command:
-    """What to run, and how. Immutable: each method gives a changed copy::
+    """What to run, and how. Immutable: each method returns a changed copy::
 
     output = await Command("git", "status").cwd(path).output()
     """
@@ -325,7 +325,7 @@ class Command:
         return self._with(kill_on_drop=yes)
 
     async def spawn(self) -> Child:
-        """Start it; ``FileNotFoundError`` and other ``OSError`` where that fails. Where this is
+        """Start it; ``FileNotFoundError`` and other ``OSError`` if that fails. If this is
         cancelled while the child is being started, it is given all the same, and the cancellation
         comes at the next await."""
         chosen = self._settings
@@ -387,8 +387,8 @@ class Command:
 
     @in_a_task
     async def status(self) -> int | None:
-        """Run it to its end; gives what :meth:`Child.wait` does. Pipes are closed at once, for
-        nobody has their other ends. Where this is cancelled it is killed, with its process group if
+        """Run it to its end; returns what :meth:`Child.wait` does. Pipes are closed at once, for
+        nobody has their other ends. If this is cancelled it is killed, with its process group if
         it has one of its own."""
         async with await self.kill_on_drop(True).spawn() as child:
             await child.close_pipes()
@@ -396,9 +396,9 @@ class Command:
 
     @in_a_task
     async def output(self, data: Buffer | None = None, *, limit: int | None = None) -> Output:
-        """Run it to its end, with `data` as its input; gives all that it wrote to stdout and
-        stderr (to where they go unless they were left to INHERIT). ``ValueError`` where more than
-        `limit` bytes come from one of them. Where this fails or is cancelled it is killed, with its
+        """Run it to its end, with `data` as its input; returns all that it wrote to stdout and
+        stderr (to if they go unless they were left to INHERIT). ``ValueError`` if more than
+        `limit` bytes come from one of them. If this fails or is cancelled it is killed, with its
         process group if it has one of its own, and the exception has what had come until then as
         `stdout` and `stderr`; so has the ``TimeoutError`` of a time limit."""
         if data is not None:

@@ -1,8 +1,8 @@
 """``dataclass`` and ``replace`` as the standard library's, for what spargio's records need, because
 importing ``dataclasses`` costs more than all of spargio: it brings inspect, ast, dis and tokenize.
 
-``dataclasses.asdict``, ``fields`` and ``replace`` work on these records: whoever calls them has
-imported that module, and the fields are made when it asks for them."""
+``dataclasses.asdict``, ``fields`` and ``replace`` work on these records: a program that calls them
+has imported that module, and the fields are made when it asks for them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class SignalStream(AsyncCloseable):
             if not isinstance(number, int):
                 raise TypeError(wrong("signal", "a number as signal.SIGTERM", number))
             if number in _FAULTS:
-                raise ValueError(f"signal is {number}: a fault of the program cannot be awaited")
+                raise ValueError(wrong("signal", "one that can be awaited, not a fault", number))
         descriptor = os.eventfd(0, os.EFD_CLOEXEC)
         self._io = native.adopt(descriptor, 0)
         try:

@@ -1,4 +1,4 @@
-"""Starts the native runtime, and says so where it could not get what it could have: io_uring, rings
+"""Starts the native runtime, and says so if it could not get what it could have: io_uring, rings
 of the wanted size, or anything at all."""
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def start(address: int, *, driven: bool, debug: bool, ring_entries: int) -> Runt
 
 
 def begin_beside(runtime: Runtime, *, monitored: bool, blocked_ms: int | None) -> None:
-    """The threads that answer who looks at it, and that log what blocks a shard."""
+    """The threads that answer a monitor, and that log what blocks a shard."""
     if monitored:
         from . import _monitor
 
@@ -58,11 +58,11 @@ def _report(reason: int, entries: int, wanted: int, call: str) -> None:
     if not reason and entries >= wanted:
         return
     warning = (
-        "valgrind keeps its lock while a thread is in io_uring_enter: running on epoll. "
+        "valgrind keeps its lock while a thread is in io_uring_enter; using the epoll backend. "
         "SPARGIO_BACKEND=epoll or backend='epoll' chooses it without this warning."
         if call == "valgrind"
-        else f"io_uring is not to be had ({errno.errorcode.get(reason, reason)}: "
-        f"{os.strerror(reason)}) by {call}: running on epoll, which is slower. "
+        else f"io_uring is not available ({errno.errorcode.get(reason, reason)}: "
+        f"{os.strerror(reason)}) by {call}; using the slower epoll backend instead. "
         f"{_advice(reason, call)} SPARGIO_BACKEND=epoll or backend='epoll' chooses it without this "
         "warning."
     )

@@ -96,7 +96,8 @@ def _info(
 
 
 def _words(awaited: object, coroutine: object) -> str:
-    """Its repr without what says that it is one; of a future, also who made it wait."""
+    """Its repr without what says that it is one; of a future, also the function that made it
+    wait."""
     try:
         text = repr(awaited)
     except Exception as error:  # Of a class of the program's.
@@ -109,7 +110,7 @@ def _words(awaited: object, coroutine: object) -> str:
 
 
 def _entry(coroutine: object) -> str:
-    """The function of spargio's that the program awaits: ``Lock.acquire``."""
+    """The spargio function that the program awaits: ``Lock.acquire``."""
     link: object = coroutine
     for _ in range(DEPTH_MAX):
         frame, below = _link(link)

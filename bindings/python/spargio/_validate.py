@@ -16,7 +16,7 @@ def wrong(name: str, allowed: str, value: object, way: str = "") -> str:
 
 
 def at_least(name: str, value: int, least: int) -> int:
-    """As an int; ``TypeError`` where it is no integer, ``ValueError`` where it is less."""
+    """As an int; ``TypeError`` if it is no integer, ``ValueError`` if it is less."""
     number = integer(name, value)
     if number < least:
         raise ValueError(wrong(name, f"{least} or more", number))
@@ -48,7 +48,7 @@ def check_separator(separator: object) -> None:
 
 
 def integer(name: str, value: int) -> int:
-    """As an int; ``TypeError`` where it is no integer."""
+    """As an int; ``TypeError`` if it is no integer."""
     try:
         return operator.index(value)
     except TypeError:

@@ -1,6 +1,6 @@
-"""The one rule of all that waits here: a future leaves the queue of its exchange in one step, by
-who serves it or by its own cancellation. So each thing handed over is had by exactly one side. No
-step can be interrupted: a finalizer or a signal handler comes before it or after it."""
+"""The one rule of all waits here: a future leaves the queue of its exchange in one step, by the
+task that serves it or by its own cancellation. So exactly one side has each thing that is handed
+over. No step can be interrupted: a finalizer or a signal handler comes before it or after it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import CancelledError
 T = TypeVar("T")
 
 ALL = (1 << 63) - 1
-"""So many are served where all are."""
+"""So many are served if all are."""
 
 MOST = (1 << 62) - 1
 """More than this no exchange counts, or needs to."""
@@ -21,7 +21,7 @@ MOST = (1 << 62) - 1
 
 class Persistence:
     """Of a wait that goes on although its task is cancelled. A cancellation that is held (anyio's)
-    would come at each of its awaits: it is told once, and then kept back until :meth:`end`."""
+    would come at each of its awaits: it is reported once, and then kept back until :meth:`end`."""
 
     __slots__ = ("_task",)
 
@@ -42,7 +42,7 @@ class Persistence:
 
 
 def nothing(_: object) -> None:
-    """What there is to give back where nothing was taken."""
+    """Default `give_back`: does nothing."""
 
 
 async def wait(
@@ -50,9 +50,9 @@ async def wait(
     leave: Callable[[Future[T]], bool],
     give_back: Callable[[T], object] = nothing,
 ) -> T:
-    """Await what somebody hands over; `leave` takes the future out of its queue. Where something
+    """Await what somebody hands over; `leave` takes the future out of its queue. If something
     comes in the moment of a cancellation it is taken, and the cancellation comes at the next await;
-    where the wait ends in another way (a coroutine that is closed, an await outside a task) it goes
+    if the wait ends in another way (a coroutine that is closed, an await outside a task) it goes
     to `give_back`."""
     try:
         return await future

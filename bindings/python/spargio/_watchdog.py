@@ -74,7 +74,7 @@ def _stack(coroutine: Any, thread: int) -> str:
 
 
 def _lines(frames: list[FrameType]) -> str:
-    """As in a traceback. Without the source where its modules cannot be imported any more, because
+    """As in a traceback. Without the source if its modules cannot be imported any more, because
     the program changed its root or its user."""
     try:
         import traceback

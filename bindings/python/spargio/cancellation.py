@@ -28,7 +28,7 @@ class Scope:
 
     def enter(self) -> None:
         self._limit.arm(FOREVER_NS)
-        # The address only, which keeps nothing. Whoever has it next, after that task has ended,
+        # The address only, which keeps nothing. The next owner of it, after that task has ended,
         # takes a scope for its own that is in no use any more.
         self._task = id(native.current_task())
 
@@ -36,7 +36,7 @@ class Scope:
         return self._task == id(native.current_task())
 
     def cancel(self) -> None:
-        """The task's next await in the block is cancelled. Any thread; nothing where it is left."""
+        """The task's next await in the block is cancelled. Any thread; nothing if it is left."""
         self._limit.expire()
 
     def leave(self) -> bool:
@@ -51,8 +51,8 @@ class Scope:
 
 
 class CancellationToken(Shared):
-    """A wish to stop that is told once, from any thread, and heard by whoever holds the token or a
-    child of it."""
+    """A wish to stop that is reported once, from any thread, and heard by whoever holds the token
+    or a child of it."""
 
     def __init__(self) -> None:
         # A signal handler may cancel between any two steps of this very thread, and the collector
@@ -84,10 +84,10 @@ class CancellationToken(Shared):
         return self._cancelled
 
     def _on_cancel(self, call: Callable[[], Any]) -> object | None:
-        """Calls it once; at once, and gives None, where it is cancelled already."""
+        """Calls it once; at once, and returns None, if it is cancelled already."""
         key = object()
         self._calls[key] = call
-        if not self._cancelled:  # Looked at last: who cancels looks at the calls last.
+        if not self._cancelled:  # Checked last: the canceller checks the calls last.
             return key
         if self._calls.pop(key, None) is not None:
             call()
@@ -120,7 +120,7 @@ class CancellationToken(Shared):
 
     async def run(self, awaitable: Awaitable[T]) -> T:
         """Await it, until the token is cancelled: then it is cancelled at its next await, and
-        :class:`TaskCancelled` is raised here. Where it ends with a result all the same, that is
+        :class:`TaskCancelled` is raised here. If it ends with a result all the same, that is
         given. A cancellation of this task from elsewhere stays one."""
         scope = Scope()
         scope.enter()
@@ -149,7 +149,7 @@ class _Child(CancellationToken):
 async def shield(awaitable: Awaitable[T]) -> T:
     """Await it such that a cancellation or time limit of this task does not reach it.
 
-    A coroutine runs as a task of its own, on this shard. Where this task is cancelled, it gets its
+    A coroutine runs as a task of its own, on this shard. If this task is cancelled, it gets its
     :class:`CancelledError` here and at once, without waiting for the other one, which goes on to
     its end; nobody gets its result then, and its failure goes to ``sys.unraisablehook``. To have
     the result later, spawn the coroutine and keep the :class:`JoinHandle`: awaiting one, with or

@@ -1,4 +1,4 @@
-"""Exceptions. Where the kernel said no it is an ``OSError`` with errno and filename; the states of
+"""Exceptions. If the kernel said no it is an ``OSError`` with errno and filename; the states of
 the runtime itself are subclasses of :class:`SpargioError`."""
 
 from __future__ import annotations

@@ -93,11 +93,11 @@ class TaskGroup(Shared):
             group.spawn(work(1))
             group.spawn(work(2))
 
-    Where a child fails, its siblings and the block are cancelled at their next await, all of them
-    are awaited, and the errors are raised as one ``ExceptionGroup`` (a ``BaseExceptionGroup`` where
-    one of them is no ``Exception``). A child that ends by cancellation is no error. Neither is what
-    follows from the end of the group itself: a :class:`TaskCancelled` of one who awaits a child,
-    the refusal of a spawn. Where the task itself is cancelled the children are too, and the
+    If a child fails, its siblings and the block are cancelled at their next await, all of them are
+    awaited, and the errors are raised as one ``ExceptionGroup`` (a ``BaseExceptionGroup`` if one of
+    them is no ``Exception``). A child that ends by cancellation is no error. Neither is what
+    follows from the end of the group itself: a :class:`TaskCancelled` of a task that awaits a
+    child, the refusal of a spawn. If the task itself is cancelled the children are too, and the
     cancellation goes on when they have ended. Any task may spawn into the group while it is open.
     """
 
@@ -105,7 +105,7 @@ class TaskGroup(Shared):
         self.token = CancellationToken()
         """Cancelling it cancels the group. It is cancelled with the group, and at its end."""
         # No lock: a signal handler or a finalizer may cancel or spawn between any two steps of this
-        # very thread. Who changes something looks afterwards at what it must not have missed.
+        # very thread. Code that changes something checks afterwards what it must not have missed.
         self._scope = Scope()
         self._entered = False
         self._open = False
@@ -137,7 +137,7 @@ class TaskGroup(Shared):
         placement: TaskPlacement = TaskPlacement.Stealable,
         name: str | None = None,
     ) -> JoinHandle[T]:
-        """A child. ``RuntimeError`` where the group is not open, or not any more; the coroutine is
+        """A child. ``RuntimeError`` if the group is not open, or not any more; the coroutine is
         then closed. A stealable child that its shard's queue has no room for goes to that shard for
         good: a loop may spawn as many as memory holds. :meth:`spawn_wait` waits for room instead.
         Other errors are those of a spawn."""
@@ -150,9 +150,9 @@ class TaskGroup(Shared):
         placement: TaskPlacement = TaskPlacement.Stealable,
         name: str | None = None,
     ) -> JoinHandle[T]:
-        """:meth:`spawn`, after a wait while the queue is full: whoever spawns many goes no faster
-        than they begin. One that is cancelled meanwhile has spawned nothing; the coroutine is
-        closed."""
+        """:meth:`spawn`, after a wait while the queue is full: a task that spawns many goes no
+        faster than they begin. One that is cancelled meanwhile has spawned nothing; the coroutine
+        is closed."""
         try:
             at = self._handle._settled(placement) if self._entered else placement
             while True:
@@ -223,9 +223,9 @@ class TaskGroup(Shared):
         name: str | None = None,
     ) -> Any:
         """Spawn ``function(*arguments, task_status=status)`` and wait until it calls
-        ``status.started(value)``; gives that value, and the child goes on in the group. Where it
-        fails before that, its error is raised here and not by the group; where it ends,
-        ``RuntimeError``. Where this wait is cancelled, the child is too, and has ended when the
+        ``status.started(value)``; returns that value, and the child goes on in the group. If it
+        fails before that, its error is raised here and not by the group; if it ends,
+        ``RuntimeError``. If this wait is cancelled, the child is too, and has ended when the
         cancellation goes on."""
         status: TaskStatus[Any] = TaskStatus()
         told = status._told
@@ -313,7 +313,7 @@ class TaskGroup(Shared):
         if not self._entered or not self._ending.set_result(None):
             return
         self._open = False
-        # The block first: where it awaits a child it is told of its own cancellation.
+        # The block first: if it awaits a child it is told of its own cancellation.
         self._scope.cancel()
         for child in list(self._children.values()):
             if child.handle is not None:
@@ -349,7 +349,7 @@ class TaskGroup(Shared):
         elif not (
             exception is None
             or isinstance(exception, (*_ENDS_PROGRAM, GeneratorExit))
-            # One that it had from awaiting a child is told once.
+            # One that it had from awaiting a child is reported once.
             or any(error is exception for error in self._errors)
         ):
             self._errors.insert(0, exception)

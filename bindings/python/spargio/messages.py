@@ -34,12 +34,12 @@ class RingMsg(Protocol):
 class RemoteShard:
     """A shard as the target of messages, from ``handle.remote(shard)`` or ``ctx.remote(shard)``.
 
-    Any thread may send. Every send raises :class:`spargio.Overloaded` where the target's lane is
+    Any thread may send. Every send raises :class:`spargio.Overloaded` if the target's lane is
     full (``msg_ring_queue_capacity``; counted as ``ring_msgs_backpressure``): nothing of that
     message was sent. ``ValueError`` for a tag or value out of range,
     :class:`spargio.RuntimeClosed` after the runtime's end.
 
-    The queued variants put a message into the target's lane and wake it where it sleeps. The direct
+    The queued variants put a message into the target's lane and wake it if it sleeps. The direct
     ones send each message as the payload of one ``IORING_OP_MSG_RING`` (5.18): they need a task of
     the same runtime, and are queued elsewhere, to the own shard, and on older kernels. Direct
     messages keep their order among themselves, not with queued ones.
@@ -62,7 +62,7 @@ class RemoteShard:
             raise self._overloaded(0)
 
     def send_many_raw_nowait(self, messages: Iterable[tuple[int, int]]) -> None:
-        """Several ``(tag, value)`` pairs at once. Where there is not room for all,
+        """Several ``(tag, value)`` pairs at once. If there is not room for all,
         :class:`Overloaded` has in ``sent`` how many of the first ones were sent."""
         self._send_many(messages, 0)
 

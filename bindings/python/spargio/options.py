@@ -124,7 +124,7 @@ class Options(TypedDict, total=False):
 
 
 class RuntimeBuilder:
-    """Collects options; each method sets one and gives the builder. Values are checked at once:
+    """Collects options; each method sets one and returns the builder. Values are checked at once:
     ``ValueError`` names option, value and range, ``TypeError`` the wrong type."""
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class RuntimeBuilder:
         return self._set("shards", count)
 
     def backend(self, name: Literal["auto", "io_uring", "epoll"]) -> RuntimeBuilder:
-        """``"io_uring"``; ``"epoll"``: epoll(7), with threads for files, which works where io_uring
+        """``"io_uring"``; ``"epoll"``: epoll(7), with threads for files, which works if io_uring
         is forbidden or missing and makes no call of it; ``"auto"``: io_uring if rings can be
         made, else epoll, with a warning in the log of ``spargio``. Without this option the
         environment's ``SPARGIO_BACKEND`` decides, ``auto`` if it is not set."""
@@ -296,14 +296,14 @@ class RuntimeBuilder:
 
     def io_uring_single_issuer(self, enabled: bool) -> RuntimeBuilder:
         """Rings that promise the kernel one submitting thread, and defer its work to that thread
-        (``SINGLE_ISSUER``, ``DEFER_TASKRUN``). Default: where the kernel has them (6.0, 6.1)."""
+        (``SINGLE_ISSUER``, ``DEFER_TASKRUN``). Default: if the kernel has them (6.0, 6.1)."""
         return self._flag(
             constants.RUNTIME_NO_SINGLE_ISSUER, "io_uring_single_issuer", enabled, when=False
         )
 
     def io_uring_coop_taskrun(self, enabled: bool) -> RuntimeBuilder:
-        """``COOP_TASKRUN`` (5.19) also where ``DEFER_TASKRUN`` could be had: completions are posted
-        at any system call of the shard, not only when it asks. Default: off."""
+        """``COOP_TASKRUN`` (5.19) also if ``DEFER_TASKRUN`` is available: completions are posted at
+        any system call of the shard, not only when it asks. Default: off."""
         return self._flag(
             constants.RUNTIME_COOP_TASKRUN, "io_uring_coop_taskrun", enabled, when=True
         )
@@ -321,7 +321,7 @@ class RuntimeBuilder:
 
     def debug(self, enabled: bool) -> RuntimeBuilder:
         """A thread watches the shards: a task that blocks one is named in the log of ``spargio``,
-        with its stack, once each time. Default: off, but on with ``python -X dev`` or where the
+        with its stack, once each time. Default: off, but on with ``python -X dev`` or if the
         environment's ``SPARGIO_DEBUG`` is 1."""
         if not isinstance(enabled, bool):
             raise TypeError(wrong("debug", "True or False", enabled))
@@ -340,7 +340,7 @@ class RuntimeBuilder:
     def monitor(self, enabled: bool) -> RuntimeBuilder:
         """The runtime answers ``spargio top`` and others on an abstract Unix socket that bears the
         number of its process, from a thread of its own, to the same user and root only. Default:
-        off, but on where the environment's ``SPARGIO_MONITOR`` is 1."""
+        off, but on if the environment's ``SPARGIO_MONITOR`` is 1."""
         if not isinstance(enabled, bool):
             raise TypeError(wrong("monitor", "True or False", enabled))
         self._monitor = enabled
@@ -349,7 +349,7 @@ class RuntimeBuilder:
     def watchdog(self, enabled: bool) -> RuntimeBuilder:
         """A thread writes to the log of ``spargio`` when a shard does not come round for
         ``blocked_threshold_ms``: the coroutine that keeps it, and the stack of its thread, at most
-        6 times a minute. It costs the tasks nothing. Default: off, but on where the environment's
+        6 times a minute. It costs the tasks nothing. Default: off, but on if the environment's
         ``SPARGIO_WATCHDOG`` is 1."""
         if not isinstance(enabled, bool):
             raise TypeError(wrong("watchdog", "True or False", enabled))
@@ -395,13 +395,12 @@ class RuntimeBuilder:
         return Runtime(self)
 
     def apply(self, **options: Unpack[Options]) -> RuntimeBuilder:
-        """Set options by keyword; ``TypeError`` for a name that is none."""
+        """Set options by keyword; ``TypeError`` for an unknown name."""
         for name, value in sorted(options.items(), key=lambda one: one[0] != "options_file"):
             if name not in OPTION_NAMES:
                 near = _nearest(name)
                 raise TypeError(
-                    f"{name!r} is no option of the runtime{near}: there are "
-                    f"{', '.join(OPTION_NAMES)}"
+                    f"an option must be one of {', '.join(OPTION_NAMES)}, got {name!r}{near}"
                 )
             getattr(self, name)(value)
         return self
@@ -442,7 +441,7 @@ class RuntimeBuilder:
             raise ValueError(text) from None
 
     def _flag(self, bit: int, name: str, enabled: bool, *, when: bool) -> RuntimeBuilder:
-        """The bit is set where `enabled` is `when`."""
+        """The bit is set if `enabled` is `when`."""
         if not isinstance(enabled, bool):
             raise TypeError(wrong(name, "True or False", enabled))
         others = self._options.flags & ~bit

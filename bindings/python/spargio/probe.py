@@ -26,7 +26,7 @@ class ProbeInfo:
 
 
 def probe() -> ProbeInfo:
-    """Open and close one small ring. Does not raise where io_uring is missing: ``setup_errno``
+    """Open and close one small ring. Does not raise if io_uring is missing: ``setup_errno``
     says why."""
     info = library.probe()
     opcodes = frozenset(n for n in range(256) if info.opcodes[n // 64] >> n % 64 & 1)

@@ -81,7 +81,7 @@ ShardHooks.stack = staticmethod(_stack)
 class RuntimeHandle(Hints):
     """What spawns. Any thread may use it, for as long as the runtime is up; then spawns raise
     :class:`spargio.RuntimeClosed`, but for those of the runtime's own tasks, which clean up. Every
-    spawn gives a :class:`JoinHandle`."""
+    spawn returns a :class:`JoinHandle`."""
 
     __slots__ = ("_runtime", "_spawn")
     _instead = {  # noqa: RUF012
@@ -114,7 +114,7 @@ class RuntimeHandle(Hints):
     def spawn_stealable(self, coroutine: Coro[T], *, name: str | None = None) -> JoinHandle[T]:
         """With a GIL on the shard of the task that spawns it, else on the next shard in turn; an
         idle one may take it before it begins. Raises
-        :class:`spargio.Overloaded` where that shard's queue is full."""
+        :class:`spargio.Overloaded` if that shard's queue is full."""
         return self._spawn(constants.PLACE_STEALABLE, 0, coroutine, name)
 
     def spawn_stealable_on(
@@ -126,7 +126,7 @@ class RuntimeHandle(Hints):
     def spawn_pinned(
         self, shard: int, coroutine: Coro[T], *, name: str | None = None
     ) -> JoinHandle[T]:
-        """On `shard` and nowhere else. ``ValueError`` where there is no such shard."""
+        """On `shard` and nowhere else. ``ValueError`` if there is no such shard."""
         return self._spawn(constants.PLACE_PINNED, shard, coroutine, name)
 
     def spawn_with_placement(
@@ -141,7 +141,7 @@ class RuntimeHandle(Hints):
         return self._spawn(placement.kind, placement.value, coroutine, name)
 
     def _settled(self, placement: TaskPlacement) -> TaskPlacement:
-        """With the shard that it means now, where it is stealable."""
+        """With the shard that it means now, if it is stealable."""
         if placement.kind != constants.PLACE_STEALABLE:
             return placement
         shard = self._runtime.place(placement.kind, placement.value)
@@ -208,7 +208,7 @@ class RuntimeHandle(Hints):
         return backend_name(self._runtime)
 
     def remote(self, shard: int) -> RemoteShard:
-        """A shard as the target of messages. ``ValueError`` where there is no such shard."""
+        """A shard as the target of messages. ``ValueError`` if there is no such shard."""
         return RemoteShard(self._runtime, shard)
 
     def stats_snapshot(self) -> RuntimeStats:
@@ -299,7 +299,7 @@ def _stop_forgotten(runtime: NativeRuntime, owner: int) -> None:
         return
     try:
         warnings.warn("a spargio runtime was never shut down", ResourceWarning, stacklevel=2)
-    finally:  # Also where warnings are errors.
+    finally:  # Also if warnings are errors.
         runtime.shutdown(FOREVER_NS)
         _watchdog.join(runtime)
 
@@ -398,7 +398,7 @@ def run_local_on(
     *args: Unpack[Ts],
 ) -> T: ...
 def run_local_on(builder: RuntimeBuilder, shard: int, main: Any, *args: Any) -> Any:  # type: ignore[misc]
-    """:func:`run_with`, but `main` runs on `shard`. ``ValueError`` where there is no such shard."""
+    """:func:`run_with`, but `main` runs on `shard`. ``ValueError`` if there is no such shard."""
     function = Main(main, args, {})
 
     async def start(handle: RuntimeHandle) -> Any:

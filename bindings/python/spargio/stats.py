@@ -19,7 +19,7 @@ _NOT_SUBTRACTED = GAUGES | MAXIMA | {"shard"}
 
 
 class OutsideStats(SpawnCounters):
-    """What threads outside the runtime counted. ``after - before`` gives the counts in between;
+    """What threads outside the runtime counted. ``after - before`` is the counts in between;
     gauges and maxima are those of `after`. ``ValueError`` if `before` is the later one."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -47,7 +47,7 @@ class OutsideStats(SpawnCounters):
 class ShardStats(OutsideStats, ShardCounters, Gauges):
     """The counters of one shard, or a sum of them, as attributes. Monotonic, but for the ones that
     say what is true now: ``ops_in_flight``, ``timers_set``, ``run_queue_depth``,
-    ``stealable_queue_depth``. ``after - before`` gives the counts in between."""
+    ``stealable_queue_depth``. ``after - before`` is the counts in between."""
 
     shard: int
     """The shard's number; a sum has none."""

@@ -54,7 +54,7 @@ class MockClock:
             raise ValueError(wrong("autojump_threshold", "0 or more", autojump_threshold))
         self._threshold = autojump_threshold
         self._now_ns = 0
-        # Only single steps on these two: who waits may go away in a finalizer, on any thread.
+        # Only single steps on these two: a waiter may go away in a finalizer, on any thread.
         self._waits: dict[object, tuple[int, Callable[[], object]]] = {}
         self._runtimes: dict[Runtime, None] = {}
         self._moving = threading.Lock()

@@ -147,7 +147,7 @@ class timeout(_Limit):
 
 
 class move_on_after(_Limit):
-    """:class:`timeout`, but where the limit passes the block just ends::
+    """:class:`timeout`, but if the limit passes the block just ends::
 
     with spargio.move_on_after(1.5) as limit:
         data = await stream.recv(4096)
@@ -306,7 +306,7 @@ class Interval:
         return self._period
 
     async def tick(self) -> float:
-        """Wait for the next tick; gives the instant it was due, of ``time.monotonic()``. A wait
+        """Wait for the next tick; returns the instant it was due, of ``time.monotonic()``. A wait
         that is cancelled takes no tick."""
         due = self._next
         await sleep_until(due)

@@ -6,7 +6,7 @@
 
 enum { TAG = 7, HOT = 8, COUNTED = 9, MANY = 1000000, ROUNDS = 20000 };
 
-static uint32_t other; /* The shard that is sent to: 1, or 0 where there is one shard only. */
+static uint32_t other; /* The shard that is sent to: 1, or 0 if there is one shard only. */
 
 enum path { LANE, BATCH, DIRECT, HOT_LANE, COUNTER, PATHS };
 static const char *const path_names[PATHS] = {"lane", "batch", "direct", "hot lane", "counter"};

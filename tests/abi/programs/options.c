@@ -16,7 +16,7 @@ struct newer {
         char text[256] = "", number[32];                                                       \
         CHECK_IS(spargio_runtime_options_check(&wrong, text, sizeof text), SPARGIO_E_INVALID); \
         snprintf(number, sizeof number, " %llu", (unsigned long long)(value));                 \
-        CHECK(strstr(text, #field) == text && strstr(text, number) && strstr(text, "allowed")); \
+        CHECK(strstr(text, #field) == text && strstr(text, number) && strstr(text, " must be ")); \
         CHECK_IS(spargio_runtime_start(&wrong, &rt), SPARGIO_E_INVALID);                       \
     } while (0)
 

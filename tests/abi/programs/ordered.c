@@ -113,7 +113,7 @@ static int32_t blocks(void *ctx, int64_t *result) { /* What a thread of the pool
     struct box *box = ctx;
     int32_t value;
     (void)result;
-    if (box->step == 0) box->number = 1;
+    if (box->step == 0 && box->op == 0) box->number = 1;
     for (;;) {
         if (box->op == 0) CHECK_IS(spargio_blocking(adds_on_a_thread, box, &box->op), SPARGIO_OK);
         if (spargio_op_poll(box->op, &value) == SPARGIO_PENDING) return SPARGIO_PENDING;

@@ -197,9 +197,9 @@ static void check_refusals(void) {
     sqe = entry(IORING_OP_MSG_RING, 0);
     check_says(&sqe, "MSG_RING");
     sqe = entry(IORING_OP_NOP, 0), sqe.user_data = 7;
-    check_says(&sqe, "user_data is 7");
+    check_says(&sqe, "user_data must be 0, got 7");
     sqe = entry(255, 0);
-    check_says(&sqe, "opcode is 255");
+    check_says(&sqe, "opcode must be between 0 and 62, got 255");
 }
 
 static spargio_join spawn(spargio_runtime rt, spargio_poll_fn fn, void *ctx) {

@@ -1,4 +1,4 @@
-/* Latencies recorded by shards and by a thread outside, read as CBOR by whoever reads stdout. With an
+/* Latencies recorded by shards and by a thread outside, read as CBOR by the reader of stdout. With an
  * argument "cost": prints the instructions' worth of records for valgrind, and nothing else. */
 #include "check.h"
 

@@ -1,4 +1,4 @@
-"""Makes every loop that a program asks asyncio for one of spargio's. On PYTHONPATH of the suites."""
+"""Makes every loop that a program asks asyncio for a spargio loop. On PYTHONPATH of the suites."""
 
 import asyncio
 import sys

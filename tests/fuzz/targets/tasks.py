@@ -31,7 +31,7 @@ def runtime() -> spargio.Runtime:
     return Started.runtime
 
 
-# ---- awaitables that are none ----
+# ---- things that are not awaitable ----
 
 
 class Mistake(Exception):

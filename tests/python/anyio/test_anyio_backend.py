@@ -277,7 +277,7 @@ def test_spargio_limits_and_scopes_together() -> None:
 def test_what_keep_back_refuses() -> None:
     async def main() -> None:
         for change in (-1, 0, 2):
-            with pytest.raises(ValueError, match="allowed is 1, and -1 as often"):
+            with pytest.raises(ValueError, match="change must be 1, or -1 once for each 1"):
                 native.keep_back(change)
         with pytest.raises(TypeError, match=r"hold\(\) takes a JoinHandle"):
             native.hold(None, True)  # type: ignore[arg-type]

@@ -123,7 +123,7 @@ def application() -> Any:
 
 
 async def serve(sock: socket.socket, stop: Any, started: Any = None) -> None:
-    """Anycorn on a socket of ours."""
+    """Anycorn on a socket of the test's."""
     config = anycorn.Config()
     config.bind = [f"fd://{sock.detach()}"]
     config.errorlog = None

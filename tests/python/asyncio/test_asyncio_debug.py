@@ -8,22 +8,15 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import aio
 import pytest
 
-from spargio.asyncio import EventLoop, new_event_loop, run
+from spargio.asyncio import EventLoop, run
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
-
-
-@pytest.fixture
-def loop() -> Iterator[EventLoop]:
-    made = new_event_loop()
-    yield made
-    made.close()
 
 
 # ---- debug mode ----

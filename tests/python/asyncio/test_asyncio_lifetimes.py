@@ -278,13 +278,6 @@ def test_a_closed_loop_gives_back_every_descriptor() -> None:
 # ---- add_reader and add_writer ----
 
 
-@pytest.fixture
-def loop() -> Iterator[EventLoop]:
-    made = new_event_loop()
-    yield made
-    made.close()
-
-
 def test_a_watch_of_a_closed_socket_can_be_removed(loop: EventLoop) -> None:
     """By the object; the next socket with that number is watched on its own."""
     calls: list[str] = []

@@ -10,7 +10,6 @@ import signal
 import socket
 import threading
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,6 @@ from spargio import fs, net
 from spargio.asyncio import EventLoop, new_event_loop, run
 
 LIMIT_S = 30.0
-
-
-@pytest.fixture
-def loop() -> Iterator[EventLoop]:
-    made = new_event_loop()
-    yield made
-    made.close()
 
 
 # ---- spargio's awaitables in tasks of asyncio's ----
@@ -396,8 +388,8 @@ def test_loops_that_come_and_go_leave_nothing() -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # It leaves open what it is about.
 def test_a_loop_that_is_closed_in_the_middle_holds_nothing(tmp_path: Path) -> None:
-    """Data on its way to a protocol, a write that waits for room, an await of spargio's: the operations
-    end with the loop, and nothing of them keeps it alive."""
+    """Data on its way to a protocol, a write that waits for room, an await of spargio's operations:
+    the operations end with the loop, and nothing of them keeps it alive."""
 
     async def main(streams: list[socket.socket]) -> None:
         loop = asyncio.get_running_loop()

@@ -120,7 +120,7 @@ def test_what_is_wrong_is_named() -> None:
 
     async def main() -> None:
         buffers = fs.RegisteredBuffers(2, 10)
-        with pytest.raises(IndexError, match="buffer 2: there are 2"):
+        with pytest.raises(IndexError, match="index must be between 0 and 1, got 2"):
             buffers[2]
         async with buffers:
             with pytest.raises(RuntimeError, match="registered already"):

@@ -1,4 +1,4 @@
-"""Connections that fail, and addresses that are none."""
+"""Connections that fail, and invalid addresses."""
 
 from __future__ import annotations
 

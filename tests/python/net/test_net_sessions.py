@@ -55,7 +55,7 @@ def test_sessions_have_shards() -> None:
             assert len(sticky) == 1
             placed = handle.spawn_with_placement(spargio.TaskPlacement.Sticky("k"), where())
             assert sticky == {await placed}
-            with pytest.raises(ValueError, match="shard is 3: allowed is 0 to 2"):
+            with pytest.raises(ValueError, match="shard must be between 0 and 2, got 3"):
                 await listener.accept_with_session_policy(policy.Fixed(3))
             for stream in streams:
                 await stream.close()

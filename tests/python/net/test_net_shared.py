@@ -1,4 +1,4 @@
-"""Sockets that others hold too: a close, a wait and an accept of ours change nothing for them."""
+"""Sockets that others hold too: our close, wait and accept change nothing for them."""
 
 from __future__ import annotations
 

@@ -335,7 +335,7 @@ def test_shutdown_of_each_side() -> None:
                 await stream.shutdown(socket.SHUT_RD)
                 assert await stream.recv(10) == b""
                 for wrong in (-1, 3):
-                    with pytest.raises(ValueError, match="how is"):
+                    with pytest.raises(ValueError, match="how must be between 0 and 2, got "):
                         stream.shutdown(wrong)
 
     spargio.run(main, shards=1)

@@ -305,7 +305,7 @@ def test_on_every_shard_and_on_threads_that_are_none() -> None:
 
 
 def test_an_asyncio_loop_in_a_task_does_not_hang() -> None:
-    """It would resume the operation for ever, and keep the shard from what ends it."""
+    """It would resume the operation forever, and keep the shard from what ends it."""
 
     async def wrong(make: Callable[[], Any]) -> None:
         await make()

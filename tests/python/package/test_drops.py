@@ -186,7 +186,7 @@ def test_a_run_that_cannot_begin_leaves_no_shards() -> None:
     vars(odd)["__qualname__"] = 5
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # Its coroutine was never awaited.
-        with pytest.raises(TypeError, match="name is 5"):
+        with pytest.raises(TypeError, match="name must be a str.*, got 5"):
             spargio.run(odd, shards=3)
     assert not shards_up()
 

@@ -99,7 +99,7 @@ CASES: dict[str, tuple[Given, type[BaseException], str]] = {
     "timeout_at of text": (lambda _: spargio.timeout_at(bad), TypeError, "deadline must .*got '1'"),
     "sleep_until of text": (lambda _: spargio.sleep_until(bad), TypeError, "deadline must .*got '1'"),
     "interval of text": (lambda _: iterate(spargio.interval(bad)), TypeError, "period must .*got '1'"),
-    "result of text": (lambda h: h.spawn(work()).result(bad), TypeError, "timeout is '1'"),
+    "result of text": (lambda h: h.spawn(work()).result(bad), TypeError, "timeout must be a number of seconds.*, got '1'"),
     # other libraries' habits
     "asyncio's future": (lambda _: asyncio_future(), RuntimeError, "This is asyncio's"),
     "asyncio.sleep(0)": (lambda _: asyncio.sleep(0), RuntimeError, r"spargio\.yield_now\(\) gives way"),
@@ -114,7 +114,7 @@ CASES: dict[str, tuple[Given, type[BaseException], str]] = {
     # spawns
     "a function": (lambda h: h.spawn(work), TypeError, "call it"),
     "spawned twice": (spawned_twice, RuntimeError, r"cannot reuse .* spawned or awaited before\. Call work\(\) anew"),
-    "arguments the wrong way round": (lambda h: h.spawn_pinned(work, 0), TypeError, "shard is <function work"),
+    "arguments the wrong way round": (lambda h: h.spawn_pinned(work, 0), TypeError, "shard must be an integer, got <function work"),
     "a placement by name": (lambda h: h.spawn(work, placement="pinned"), TypeError, r"as TaskPlacement\.Pinned\(0\)"),
     "a coroutine function on a thread": (lambda h: h.spawn_blocking(work), TypeError, r"handle\.spawn\(work\("),
     "a shard of text": (lambda h: h.remote(bad), TypeError, "shard must be an integer.*, got '1'"),
@@ -133,15 +133,15 @@ CASES: dict[str, tuple[Given, type[BaseException], str]] = {
     "a Unix address of a pair": (lambda _: net.UnixStream.connect(("a", 1)), TypeError, "must be a path"),  # type: ignore[arg-type]
     "no socket": (lambda _: net.TcpStream.from_socket(5), TypeError, "socket must .*got 5"),  # type: ignore[arg-type]
     # data
-    "text": (stream(lambda s: s.write_all(bad)), TypeError, r"data is '1': .*text\.encode\(\)"),
-    "text among buffers": (stream(lambda s: s.write_vectored([b"x", bad])), TypeError, "data is '1'"),
-    "text for all": (stream(lambda s: s.send_all_batch([bad])), TypeError, "data is '1'"),
-    "text for zero copy": (stream(lambda s: s.write_all_zero_copy(bad)), TypeError, "data is '1'"),
-    "text in memory": (lambda _: io.duplex()[0].write_all(bad), TypeError, "data is '1'"),
-    "text for a child": (lambda _: command("cat").output(bad), TypeError, "data is '1'"),
+    "text": (stream(lambda s: s.write_all(bad)), TypeError, r"data must .*, got '1'; text\.encode\(\)"),
+    "text among buffers": (stream(lambda s: s.write_vectored([b"x", bad])), TypeError, "data must be .*, got '1'"),
+    "text for all": (stream(lambda s: s.send_all_batch([bad])), TypeError, "data must be .*, got '1'"),
+    "text for zero copy": (stream(lambda s: s.write_all_zero_copy(bad)), TypeError, "data must be .*, got '1'"),
+    "text in memory": (lambda _: io.duplex()[0].write_all(bad), TypeError, "data must be .*, got '1'"),
+    "text for a child": (lambda _: command("cat").output(bad), TypeError, "data must be .*, got '1'"),
     "into what is read-only": (stream(lambda s: s.recv_into(b"x")), BufferError, "bytes, which is read-only"),
-    "a count of text": (stream(lambda s: s.recv(bad)), TypeError, "the number of bytes is '1': allowed is an integer"),
-    "a count too great": (stream(lambda s: s.recv(1 << 70)), ValueError, "the number of bytes is 11805916"),
+    "a count of text": (stream(lambda s: s.recv(bad)), TypeError, "the number of bytes must be an integer, got '1'"),
+    "a count too great": (stream(lambda s: s.recv(1 << 70)), ValueError, "the number of bytes must be .*, got 11805916"),
     "a separator of text": (stream(lambda s: s.read_until(bad)), TypeError, "separator must be bytes.*, got '1'"),
     "awaited twice": (stream(awaited_twice), RuntimeError, r"can be awaited once: write_all of socket \d+ was"),
     "closed": (stream(lambda s: closed(s, lambda s: s.recv(1))), spargio.ClosedError, "the socket is closed"),
@@ -152,7 +152,7 @@ CASES: dict[str, tuple[Given, type[BaseException], str]] = {
     "text mode": (lambda _: fs.open("x", "rt"), ValueError, r"file\.text\(\) is for text"),  # type: ignore[arg-type]
     "permissions of text": (lambda _: fs.create_dir("x", mode=bad), TypeError, "mode must be an int as 0o644.*, got '1'"),
     "a file for reading": (file(lambda f: f.write_at(0, b"x")), OSError, "it is not open for writing: '/etc/passwd'"),
-    "an offset of bytes": (file(lambda f: f.write_at(b"x", 0)), TypeError, "offset is b'x'"),  # type: ignore[arg-type]
+    "an offset of bytes": (file(lambda f: f.write_at(b"x", 0)), TypeError, "offset must be an integer, got b'x'"),  # type: ignore[arg-type]
     "seek of text": (file(lambda f: f.cursor().seek(bad)), TypeError, "offset must be an integer.*, got '1'"),
     "bytes as text": (file(lambda f: f.text().write(b"x")), TypeError, r"file\.cursor\(\) writes bytes"),  # type: ignore[arg-type]
     # children and signals

@@ -31,7 +31,7 @@ async def bind(kind: str, folder: Path) -> tuple[net.TcpListener | net.UnixListe
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_socat_sends_and_closes_its_half(kind: str, tmp_path: Path) -> None:
-    """The end of its input comes as the end of ours, and the echo still reaches it whole."""
+    """The end of its input comes as the end of our stream, and the echo still reaches it whole."""
     socat = peers.program("socat")
 
     async def main(handle: RuntimeHandle) -> bytes:

@@ -57,7 +57,7 @@ def test_the_environment_is_not_looked_at_if_python_does_not(tmp_path: Path) -> 
     program = f"import sys; sys.path.insert(0, {str(folder)!r}); import spargio\n" + (
         "async def main(): print('ran')\nspargio.run(main, shards=1)\n"
     )
-    for words, said in (([], "shards is 0"), (["-E"], "ran")):
+    for words, said in (([], "shards must be between 1 and 256, got 0"), (["-E"], "ran")):
         done = subprocess.run(
             [sys.executable, *words, "-c", program],
             env={"SPARGIO_OPTIONS_FILE": str(path)},
@@ -74,7 +74,7 @@ def test_the_environment_is_not_looked_at_if_python_does_not(tmp_path: Path) -> 
         ("steal_budget", "line 1: a line must be name = value"),
         ("\nsteal_budget = x", 'line 2: steal_budget must be a number of its range, got "x"'),
         ("thread_prefix = x", '"thread_prefix" is no option that a file may have'),
-        ("steal_budget = 0", "steal_budget is 0"),
+        ("steal_budget = 0", "steal_budget must be between 1 and 65536, got 0"),
         ("steal_backoff_min = 64", "steal_backoff_max"),
     ],
 )

@@ -101,7 +101,7 @@ ADVICE = ("`ulimit -l`", "/etc/security/limits.d", "LimitMEMLOCK=")
 @needs_root
 def test_without_locked_memory_it_runs_on_epoll_and_says_so_once() -> None:
     line, told = memlock(0)
-    assert line.startswith("WARNING io_uring is not to be had (ENOMEM")
+    assert line.startswith("WARNING io_uring is not available (ENOMEM")
     assert "limit of locked memory" in line and " 0 KiB" in line
     assert all(words in line for words in ADVICE)
     assert told == "epoll 256"
@@ -132,7 +132,7 @@ def test_with_64_kib_rings_are_smaller(shards: int, entries: int) -> None:
 @needs_root
 def test_with_64_kib_more_shards_than_rings_fit_run_on_epoll() -> None:
     line, told = memlock(64, "attempt(shards=9)")
-    assert line.startswith("WARNING io_uring is not to be had (ENOMEM")
+    assert line.startswith("WARNING io_uring is not available (ENOMEM")
     assert told == "epoll 256"
 
 
@@ -246,7 +246,7 @@ def test_a_thread_that_cannot_be_made_is_an_error_that_names_the_limit(backend: 
 
 
 def test_a_spawn_without_memory_raises_and_leaves_the_coroutine() -> None:
-    """Starts are tried in Zig: where a thread of ours finds no memory to attach to it, CPython ends
+    """Starts are tried in Zig: if one of our threads finds no memory to attach to it, CPython ends
     the process by itself."""
     lines = program(
         """

@@ -102,7 +102,7 @@ def test_ctrl_c_is_awaited() -> None:
 @pytest.mark.parametrize("number", [0, signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, 65, -1])
 def test_signals_that_cannot_be_awaited(number: int) -> None:
     before = len(support.descriptors())
-    with pytest.raises(ValueError, match=f"signal is {int(number)}"):
+    with pytest.raises(ValueError, match=f"signal must be .*, got .*{int(number)}"):
         spargio.signal.stream(number)
     with pytest.raises(ValueError, match="signals must"):
         spargio.signal.stream()

@@ -80,7 +80,7 @@ def test_a_failed_task_raises_for_each_awaiter(options: dict[str, Any]) -> None:
 
 
 def test_the_traceback_of_a_failed_task_does_not_grow() -> None:
-    """Who awaits later must not see through whom it went before."""
+    """A later awaiter must not see which tasks it went through before."""
 
     async def main(handle: spargio.RuntimeHandle) -> list[int]:
         job = handle.spawn_stealable(fail("failed"))

@@ -117,7 +117,7 @@ def test_a_wrong_shard_is_a_value_error_with_the_range(shards: int) -> None:
                 ),
             ):
                 coroutine = where()
-                with pytest.raises(ValueError, match=f"{wrong}: allowed is 0 to {shards - 1}"):
+                with pytest.raises(ValueError, match=f"between 0 and {shards - 1}, got {wrong}"):
                     spawn(wrong, coroutine)
                 coroutine.close()
         coroutine = where()

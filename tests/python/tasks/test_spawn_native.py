@@ -74,7 +74,7 @@ def test_placements() -> None:
             job.result(support.LIMIT_S)
         shards = [job.shard for job in in_turn]
         assert shards == [(shards[0] + n) % 3 for n in range(6)]
-        with pytest.raises(ValueError, match="allowed is 0 to 2"):
+        with pytest.raises(ValueError, match="must be between 0 and 2"):
             handle.spawn_native(address, 0, TaskPlacement.Pinned(3))
 
 

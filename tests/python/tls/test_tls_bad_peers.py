@@ -101,7 +101,7 @@ def test_no_tls(contexts: Contexts, noise: bytes) -> None:
 async def met(
     contexts: Contexts, *, one_byte: bool = False, **settings: Any
 ) -> tuple[tls.TlsStream[Any], Peer]:
-    """A client of ours whose server is in the test's hands."""
+    """A spargio client whose server is in the test's hands."""
     ours, theirs = plain_pair()
     peer = Peer(theirs, contexts[0], server_side=True, name=None)
     if one_byte:

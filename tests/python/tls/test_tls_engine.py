@@ -52,7 +52,7 @@ def test_an_ssl_module_within_the_interpreter(monkeypatch: pytest.MonkeyPatch) -
     assert found.reason is not None and "part of the interpreter" in found.reason
     monkeypatch.setattr(_choice, "_chosen", None)
     monkeypatch.setenv(_choice.VARIABLE, "native")
-    with pytest.raises(RuntimeError, match="native engine, which cannot be had"):
+    with pytest.raises(RuntimeError, match="native engine, which is not available"):
         tls.engine()
 
 

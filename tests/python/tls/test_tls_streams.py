@@ -1,4 +1,4 @@
-"""What a TLS stream does between two of ours: bytes, ends, what was agreed, bad input."""
+"""What a TLS stream does between two spargio streams: bytes, ends, what was agreed, bad input."""
 
 from __future__ import annotations
 

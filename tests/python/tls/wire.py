@@ -106,7 +106,7 @@ class Peer:
 
 
 def plain_pair() -> tuple[net.UnixStream, socket.socket]:
-    """A stream of ours and a socket of Python's that are connected."""
+    """A spargio stream and a Python socket that are connected."""
     one, other = socket.socketpair()
     other.settimeout(support.LIMIT_S)
     return net.UnixStream.from_socket(one), other

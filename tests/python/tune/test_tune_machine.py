@@ -35,8 +35,8 @@ def test_foreign_and_stolen_are_parts_of_the_machine() -> None:
 )
 def test_a_machine_that_is_not_quiet_is_refused(found: Usage, said: str) -> None:
     with pytest.raises(Refused, match=said):
-        check_quiet(lambda seconds: found)
-    assert check_quiet(lambda seconds: usage(0.09, 0.019)).foreign == pytest.approx(0.09)
+        check_quiet(lambda seconds: found, 5.0)
+    assert check_quiet(lambda seconds: usage(0.09, 0.019), 5.0).foreign == pytest.approx(0.09)
 
 
 def test_settings_that_differ_are_named() -> None:

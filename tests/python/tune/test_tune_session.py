@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from models import Effect, ModelLab
 
 from spargio.tune import Limits, Outcome, Refused, Session, Settings, Subject
+from spargio.tune._rounds import Counters
+from spargio.tune._usage import Usage
 
 SUBJECT = Subject({"target": "os:getpid", "arrivals": 100})
 
@@ -222,6 +225,32 @@ def test_a_busy_machine_is_refused(usage: tuple[float, float], said: str, tmp_pa
     with pytest.raises(Refused, match=said):
         tuned(lab, tmp_path)
     assert lab.rounds == 0
+
+
+def test_a_quiet_machine_is_waited_for(tmp_path: Path) -> None:
+    lab = ModelLab(plain)
+    usages = [(0.3, 0.0), (0.2, 0.0), (0.01, 0.0)]
+    idle = lab.idle
+
+    def next_idle(seconds: float) -> Usage:
+        lab.idle_usage = usages.pop(0)
+        return idle(seconds)
+
+    lab.idle = next_idle  # type: ignore[method-assign]
+    lines: list[str] = []
+    one = session(lab, tmp_path / "journal", lines=lines)
+    one.run(wait_s=30.0)
+    one.close()
+    assert [line[:8] for line in lines[:3]] == ["waiting:", "waiting:", "the mach"]
+    assert usages == []
+
+
+def test_a_program_without_a_runtime_is_refused(tmp_path: Path) -> None:
+    lab = ModelLab(plain)
+    one = lab._round
+    lab._round = lambda *words: replace(one(*words), counters=Counters())  # type: ignore[method-assign]
+    with pytest.raises(Refused, match="no runtime of spargio answers"):
+        tuned(lab, tmp_path)
 
 
 def test_disturbed_pairs_are_measured_again(tmp_path: Path) -> None:

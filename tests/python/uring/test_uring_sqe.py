@@ -106,14 +106,14 @@ def test_a_negative_result_is_given_not_raised() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"flags": 1}, "flags is 1, with IOSQE_FIXED_FILE"),
+        ({"flags": 1}, r"flags must be 0 or IOSQE_ASYNC \(16\), got 1, which has IOSQE_FIXED_FILE"),
         ({"flags": 2}, "IOSQE_IO_DRAIN"),
         ({"flags": 4}, "IOSQE_IO_LINK"),
         ({"flags": 8}, "IOSQE_IO_HARDLINK"),
         ({"flags": 32}, "IOSQE_BUFFER_SELECT"),
         ({"flags": 64}, "IOSQE_CQE_SKIP_SUCCESS .*would never end"),
         ({"flags": 128}, "unknown bit"),
-        ({"user_data": 5}, "user_data is 5: allowed is 0"),
+        ({"user_data": 5}, "user_data must be 0, got 5"),
         ({"opcode": Opcode.SEND_ZC}, "SEND_ZC.*two completions"),
         ({"opcode": Opcode.SENDMSG_ZC}, "SENDMSG_ZC.*two completions"),
         ({"opcode": Opcode.READ_MULTISHOT}, "several completions"),
@@ -128,7 +128,7 @@ def test_a_negative_result_is_given_not_raised() -> None:
         ({"opcode": Opcode.TIMEOUT_REMOVE}, "user_data"),
         ({"opcode": Opcode.MSG_RING}, "MSG_RING"),
         ({"opcode": Opcode.PROVIDE_BUFFERS}, "buffer groups"),
-        ({"opcode": 63}, "opcode is 63: allowed is 0 to 62"),
+        ({"opcode": 63}, "opcode must be between 0 and 62, got 63"),
     ],
     ids=str,
 )
@@ -145,7 +145,7 @@ def test_what_is_not_an_sqe_is_refused(two: spargio.RuntimeHandle) -> None:
         native_any.submit_unsafe(bytes(64))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="keep must be a sequence of objects"):
         native_any.submit_unsafe(Sqe(), b"name")
-    with pytest.raises(ValueError, match="sqe has 63 bytes: allowed is 64"):
+    with pytest.raises(ValueError, match="sqe must have 64 bytes, got 63"):
         native.submit_sqe(bytes(63), ())
     with pytest.raises(ValueError, match="shard must be between 0 and 1.*, got 2"):
         native_any.submit_unsafe_on_shard(2, Sqe())

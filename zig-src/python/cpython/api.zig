@@ -1,6 +1,6 @@
-//! CPython as the bridge sees it: exported functions, looked up by name when the package is imported.
-//! No headers and no layouts of the interpreter's own objects; the few structs below are those
-//! that callers hand in, and belong to the stable ABI (PEP 384).
+//! CPython as the bridge sees it: exported functions, looked up by name when the package is
+//! imported. No headers and no layouts of the interpreter's own objects; the few structs below are
+//! those that callers hand in, and belong to the stable ABI (PEP 384).
 
 const std = @import("std");
 
@@ -267,14 +267,14 @@ pub fn raiseFormat(class: *Object, comptime format: []const u8, arguments: anyty
     return raise(class, text.ptr);
 }
 
-/// "NAME is VALUE: allowed is ALLOWED"; null, as a function's result.
+/// "NAME must be ALLOWED, got VALUE". Returns null, so that a function can return it.
 pub fn raiseValue(class: *Object, comptime name: []const u8, value: *Object, comptime allowed: []const u8) ?*Object {
     const shown = py.PyObject_Repr(value) orelse return null;
     defer py.Py_DecRef(shown);
     var size: isize = 0;
     const text = py.PyUnicode_AsUTF8AndSize(shown, &size) orelse return null;
     const bytes = clipped(text[0..@intCast(size)]);
-    return raiseFormat(class, name ++ " is {s}: allowed is " ++ allowed, .{std.mem.sliceTo(bytes, 0)});
+    return raiseFormat(class, name ++ " must be " ++ allowed ++ ", got {s}", .{std.mem.sliceTo(bytes, 0)});
 }
 
 /// The words that str() has for an object, for as long as `owner` lives.
@@ -287,7 +287,7 @@ pub const Text = struct {
     }
 };
 
-/// Null, without an exception, where it has none in Unicode.
+/// Null, without an exception, if it has none in Unicode.
 pub fn textOf(object: *Object) ?Text {
     const owner = py.PyObject_Str(object) orelse {
         py.PyErr_Clear();
@@ -303,7 +303,7 @@ pub fn textOf(object: *Object) ?Text {
 
 pub const clip_bytes = 200;
 
-/// What of a user's text goes into one of ours: whole characters of UTF-8.
+/// The part of a user's text that goes into our text: whole characters of UTF-8.
 pub fn clipped(text: []const u8) []const u8 {
     if (text.len <= clip_bytes) return text;
     var end: usize = clip_bytes;

@@ -1,5 +1,5 @@
-//! What the Python half of the package hands to this half at import: exception classes and the
-//! few functions that are easier to write in Python.
+//! The things that the Python half of the package passes to this half at import: exception classes
+//! and the few functions that are easier to write in Python.
 
 const api = @import("api.zig");
 const py = &api.py;
@@ -14,7 +14,7 @@ const Table = struct {
     BusyError: *Object,
     SpargioError: *Object,
     IncompleteReadError: *Object,
-    /// What an exchange gives: there is nothing now; there never will be.
+    /// What an exchange returns: there is nothing now; there never will be.
     NOTHING: *Object,
     CLOSED: *Object,
     /// (from_shard or None, tag, value): a message that was received.
@@ -29,13 +29,13 @@ const Table = struct {
     last_task: *Object,
     /// (what) -> RuntimeError: there is no task here
     outside: *Object,
-    /// (JoinHandle) -> what awaits it in an asyncio loop that is not ours, or None where there is none
+    /// (JoinHandle) -> what awaits it in an asyncio loop that is not ours, or None
     join_elsewhere: *Object,
-    /// () -> RuntimeError where another event loop runs on this thread, else None
+    /// () -> RuntimeError if another event loop runs on this thread, else None
     other_loop: *Object,
     /// (exception, object, whether it had to be writable) -> the exception for what exports no such buffer
     no_buffer: *Object,
-    /// (what was yielded) -> RuntimeError: it is no awaitable of ours
+    /// (what was yielded) -> RuntimeError: it is not one of our awaitables
     foreign: *Object,
     /// (coroutine, exception of its first step) -> the exception to raise
     run_twice: *Object,
@@ -53,7 +53,7 @@ const Table = struct {
 
 pub var table: Table = undefined;
 
-/// False where one is missing; the exception is set.
+/// False if one is missing; the exception is set.
 pub fn load(dict: *Object) bool {
     inline for (@typeInfo(Table).@"struct".field_names) |name| {
         const found = py.PyDict_GetItemString(dict, name) orelse {

@@ -1,6 +1,6 @@
-//! An awaitable that goes away and was never awaited has done nothing: a RuntimeWarning says so, as for
-//! coroutines. Who awaits pays nothing for it: the state that it has anyway tells. In debug mode the
-//! warning says also where the awaitable was made.
+//! An awaitable that goes away and was never awaited has done nothing. A RuntimeWarning says so, as
+//! for coroutines. An await pays nothing for it, because the object's state is there anyway. In
+//! debug mode the warning also says where the awaitable was made.
 
 const std = @import("std");
 const api = @import("api.zig");

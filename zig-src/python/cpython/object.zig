@@ -1,5 +1,5 @@
-//! Python types made at run time: the fields of ours start where the interpreter's header ends,
-//! whose size the interpreter tells (`object.__basicsize__`).
+//! Python types made at run time. Our fields start at the end of the interpreter's header; the
+//! interpreter reports its size (`object.__basicsize__`).
 
 const std = @import("std");
 const api = @import("api.zig");
@@ -183,7 +183,7 @@ pub fn classGetItem(class: *Object, parameter: *Object) callconv(.c) ?*Object {
 pub fn unsigned(object: *Object, comptime name: []const u8, max: u64) ?u64 {
     const value = integer(object, name) orelse return null;
     if (value < 0 or value > max) {
-        _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} is {d}: allowed is 0 to {d}", .{ name, value, max });
+        _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} must be between 0 and {d}, got {d}", .{ name, max, value });
         return null;
     }
     return @intCast(value);
@@ -245,7 +245,8 @@ fn failed() ?*Object {
     return null;
 }
 
-/// Set when spargio.asyncio is imported: null without an exception where no loop of ours is in a turn.
+/// Set when spargio.asyncio is imported: null without an exception if none of our loops is in a
+/// turn.
 pub var foreign_await: ?*const fn (*Object) ?*Object = null;
 
 /// Slots of a type whose instances can be awaited. `step` is called at the await and at each
@@ -253,7 +254,7 @@ pub var foreign_await: ?*const fn (*Object) ?*Object = null;
 pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
     return struct {
         fn await_(self: *Object) callconv(.c) ?*Object {
-            // In a task of asyncio's, on a loop of ours, another object awaits it.
+            // In an asyncio task, on our loop, another object awaits it.
             const function = foreign_await orelse return api.ref(self);
             if (function(self)) |waiter| return waiter;
             return if (py.PyErr_Occurred() == null) api.ref(self) else null;
@@ -286,7 +287,7 @@ pub fn Awaitable(comptime step: fn (*Object, *bool) ?*Object) type {
 }
 
 /// The rest of what `collections.abc.Coroutine` asks for, so that one is taken where a coroutine is, and a
-/// type checker may call it one. `giveUp` makes sure that it is not begun any more; nothing where it was.
+/// type checker may call it one. `giveUp` makes sure that it is not begun any more; nothing if it was.
 pub fn Coroutine(comptime step: fn (*Object, *bool) ?*Object, comptime giveUp: fn (*Object) void) type {
     return struct {
         pub const slots = Awaitable(step).slots;

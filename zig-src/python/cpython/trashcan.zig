@@ -1,6 +1,6 @@
-//! What an object of ours held, dropped without bound: handles and futures may hold one another in a chain
-//! of any length, and each link that goes away within the last one's deallocator takes stack. Beyond a depth
-//! they wait, on the thread that drops them, for the outermost one.
+//! Drops what our objects hold, for chains of any length: handles and futures may hold one another,
+//! and each link that is freed within the deallocator of the one before takes stack. Beyond a
+//! depth, links wait on the thread that drops them until the outermost deallocator frees them.
 
 const std = @import("std");
 const api = @import("api.zig");

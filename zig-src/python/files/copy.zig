@@ -1,5 +1,6 @@
-//! The bytes of one regular file into another one, with its holes: a clone where the file system shares blocks, else
-//! copy_file_range, else read and write. A call that blocks, for a thread of a pool.
+//! The bytes of one regular file into another one, with its holes: a clone if the file system
+//! shares blocks, else copy_file_range, else read and write. The call blocks, so it is for a thread
+//! of a pool.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -115,7 +116,7 @@ const Copy = struct {
 };
 
 /// copy_data(source, target, offset, size, most) -> (offset, errno): both are descriptors of regular files, of which
-/// the first has `size` bytes. It copies at most `most` bytes of data, and stops before the end of the file where
+/// the first has `size` bytes. It copies at most `most` bytes of data, and stops before the end of the file if
 /// that has fewer bytes than it says.
 fn copyData(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("copy_data", count, 5)) return null;

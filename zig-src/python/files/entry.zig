@@ -1,5 +1,5 @@
-//! DirEntry: a name in a directory. Immutable, so any thread may use it; what it makes when it is first asked, its
-//! path, is made anew where two threads ask at once.
+//! DirEntry: a name in a directory. It is immutable, so any thread may use it. It makes its path at
+//! the first use; two threads that are first at the same time each make one.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -124,7 +124,7 @@ pub fn define() bool {
                 &DirEntry.metadata,
                 api.meth_noargs,
                 "($self, /)",
-                "Its Metadata; None unless it was asked for, or where it could not be looked at.",
+                "Its Metadata; None unless it was asked for, or if it could not be looked at.",
             ),
             object.method("__fspath__", &DirEntry.path, api.meth_noargs, "($self, /)", "The path."),
         },

@@ -1,12 +1,13 @@
 //! Many ranges of many files in one await. Each file is opened once; ranges that lie close to each
-//! other are one read, into the memory of each (readv): a gap between them goes to memory that nobody
-//! looks at. The coroutine is resumed once, with all of them. Between the operations no Python runs.
-//! On the shard of the task that awaits, attached to the interpreter.
+//! other are one read, into the memory of each (readv). The bytes of a gap between them go to
+//! memory that nobody reads. The coroutine is resumed once, with all of them. Between the
+//! operations no Python runs. On the shard of the task that awaits, attached to the interpreter.
 
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
+const errors = @import("../../base/errors.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
 const gpa = @import("../../base/memory.zig").gpa;
@@ -102,7 +103,7 @@ const ReadRanges = struct {
         return self.results.take();
     }
 
-    /// The next read of a file that is open, else the opening of the next one, where there is room.
+    /// The next read of a file that is open, else the opening of the next one, if there is room.
     pub fn begin(self: *ReadRanges, shard: *Shard, me: *PyTask, slot: *Slot) void {
         while (slot.op == null and self.progress.open()) {
             if (self.readable()) |index| {
@@ -179,7 +180,7 @@ const ReadRanges = struct {
 
     /// An operation of the slot has ended.
     pub fn advance(self: *ReadRanges, shard: *Shard, me: *PyTask, slot: *Slot, result: i32) void {
-        const errno: linux.E = if (result < 0) @fromBackingInt(@intCast(-result)) else .SUCCESS;
+        const errno: linux.E = if (result < 0) errors.ofResult(result) else .SUCCESS;
         if (slot.opening) {
             slot.opening = false;
             if (errno != .SUCCESS) return self.giveUp(shard, slot.file, errno);

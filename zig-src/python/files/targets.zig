@@ -1,5 +1,5 @@
-//! Ranges of files and the memory that each is read into: which of them one read serves, and where its
-//! bytes go. Attached to the interpreter.
+//! Ranges of files and the memory that each is read into: which ranges one read serves, and which
+//! memory gets its bytes. Attached to the interpreter.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -37,7 +37,7 @@ pub const Target = struct {
         return false;
     }
 
-    /// The result, where a read from `start` on brought `filled` bytes. Null: no memory.
+    /// The result, if a read from `start` on brought `filled` bytes. Null: no memory.
     pub fn finish(self: *Target, start: u64, filled: u64) ?*Object {
         const got = @min(self.length, filled -| (self.offset - start));
         if (self.view.obj != null) return py.PyLong_FromUnsignedLongLong(got);

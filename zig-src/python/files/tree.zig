@@ -52,7 +52,7 @@ const Level = struct {
     position: i64 = 0,
     /// There is no further block.
     ended: bool = false,
-    /// Known where it is needed.
+    /// Known if it is needed.
     identity: ?Identity = null,
 };
 
@@ -74,7 +74,7 @@ pub const Tree = struct {
     levels: std.ArrayList(Level) = .empty,
     /// Of the last level, as the caller calls it.
     path: std.ArrayList(u8) = .empty,
-    /// Directories that were entered, where links are followed.
+    /// Directories that were entered, if links are followed.
     entered: std.AutoHashMapUnmanaged(Identity, void) = .empty,
     block: []align(8) u8 = &.{},
     block_end: usize = 0,

@@ -1,6 +1,6 @@
-//! A walk as Python sees it. Its methods block, so they are for threads of a pool, one at a time; the interpreter is
-//! given up while the kernel is asked, and whole blocks of entries are handed back. `stop` may be called by any
-//! thread.
+//! A walk as Python sees it. Its methods block, so they are for threads of a pool, one at a time.
+//! They release the interpreter during system calls, and return whole blocks of entries. `stop` may
+//! be called by any thread.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -219,7 +219,7 @@ const Walker = struct {
         return self.list();
     }
 
-    /// count(one_file_system, links_once): what `Sums` has, as a tuple; None where it was stopped.
+    /// count(one_file_system, links_once): what `Sums` has, as a tuple; None if it was stopped.
     fn count(instance: *Object, arguments: [*]const *Object, given: isize) callconv(.c) ?*Object {
         if (!object.arity("count", given, 2)) return null;
         const one_file_system = object.unsigned(arguments[0], "one_file_system", 1) orelse return null;
@@ -246,7 +246,7 @@ const Walker = struct {
         return tuple;
     }
 
-    /// remove(): whether it came to its end, which it does not where it was stopped.
+    /// remove(): whether it came to its end, which it does not if it was stopped.
     fn remove(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
         if (!self.enter()) return null;

@@ -1,4 +1,5 @@
-//! What is done with a whole tree in one call: counted, or removed. Calls that block, so not for a shard's thread.
+//! Work on a whole tree in one call: count it, or remove it. The calls block, so they are not for a
+//! shard's thread.
 
 const std = @import("std");
 const linux = std.os.linux;

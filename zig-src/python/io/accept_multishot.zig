@@ -1,5 +1,5 @@
-//! One accept that goes on (IORING_ACCEPT_MULTISHOT, 5.19): each await gives the next connection. What is
-//! accepted and never taken is closed, or left to the listener.
+//! One accept for many connections (IORING_ACCEPT_MULTISHOT, 5.19): each await returns the next
+//! one. A connection that is accepted and never taken is closed, or left to the listener.
 
 const linux = @import("std").os.linux;
 const errors = @import("../../base/errors.zig");

@@ -1,7 +1,7 @@
-//! What awaitables with several operations under way have in common: they keep a window of slots busy,
-//! and the coroutine is resumed once, when all is over. Whenever operations have ended, their shard
-//! takes the results and begins the next ones without running Python. On the shard of the task that
-//! awaits, attached to the interpreter.
+//! The common part of awaitables with several operations under way: they keep a window of slots
+//! busy, and the coroutine is resumed once, when all is over. Whenever operations have ended, their
+//! shard takes the results and begins the next ones without running Python. On the shard of the
+//! task that awaits, attached to the interpreter.
 
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
@@ -74,7 +74,7 @@ pub fn Batch(comptime Body: type) type {
             }
             progress.state = .finished;
             me.endMany(instance);
-            // Where all was done in spite of it, or it failed, the cancellation comes at the next await.
+            // If all was done in spite of it, or it failed, the cancellation comes at the next await.
             const cut = progress.cut or progress.next < progress.count;
             if (progress.cancelling and cut and !progress.stopped) return me.raiseCancel();
             return self.outcome();

@@ -1,6 +1,6 @@
-//! A file descriptor that Python owns. Operations count themselves in, so that a close lets those
-//! under way end first, on whatever shard they are, and the number is not reused under them. Closed
-//! exactly once: by `close`, by the last operation, or by the finalizer with a ResourceWarning.
+//! A file descriptor that Python owns. It counts the operations under way on all shards, so that a
+//! close waits for their end and the number is not reused under them. It is closed exactly once: by
+//! `close`, by the last operation, or by the finalizer with a ResourceWarning.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -25,7 +25,7 @@ const room_min = 4 * 1024;
 const room_first = 16 * 1024;
 const room_max = 1024 * 1024;
 
-/// Closes it without keeping the interpreter, where that may take long. It is closed at once (who connects
+/// Closes it without keeping the interpreter, if that may take long. It is closed at once (who connects
 /// next is to know) but for a socket that lingers, for which a shard has no time.
 pub fn closeAside(fd: i32, is_socket: bool) void {
     if (is_socket) {
@@ -78,11 +78,11 @@ pub const Descriptor = struct {
     kind: Kind,
     /// The task that writes to a stream. Only compared; any thread.
     writer: std.atomic.Value(?*PyTask),
-    /// Connections that were accepted ahead, and left by who asked for them.
+    /// Connections that were accepted ahead, and left by their consumer.
     spare: Spare,
     /// The last receive took all there was. A hint; any thread.
     drained: std.atomic.Value(bool),
-    /// How many bytes the next receive makes room for, where its caller allows more. A hint as well.
+    /// How many bytes the next receive makes room for, if its caller allows more. A hint as well.
     room: std.atomic.Value(u32),
     cache: page_cache.Hint,
     /// Bytes that were read and not taken; the next read gets them. Exchanged atomically.
@@ -203,7 +203,7 @@ pub const Descriptor = struct {
         return api.string(std.fmt.bufPrint(&whole, "<Descriptor {s}>", .{words}) catch unreachable);
     }
 
-    /// Counts an operation in; false, with the exception set, where it is closed.
+    /// Counts an operation in; false, with the exception set, if it is closed.
     pub fn acquire(self: *Descriptor) bool {
         const before = self.users.fetchAdd(1, .acq_rel);
         if (before & closing_bit == 0) return true;
@@ -222,7 +222,7 @@ pub const Descriptor = struct {
         return self.users.load(.acquire) & closing_bit != 0;
     }
 
-    /// On a shard: sets the closing bit. Gives the number where the caller is to close it: nothing is
+    /// On a shard: sets the closing bit. Returns the number if the caller is to close it: nothing is
     /// under way. Otherwise the last operation closes it.
     pub fn beginClose(self: *Descriptor) ?i32 {
         // Counted in, so that the number is ours until those that wait are told.
@@ -238,8 +238,9 @@ pub const Descriptor = struct {
         return null;
     }
 
-    /// Ends what waits on any shard: operations of ours, because the socket may be others' too (shutdown(2)
-    /// would end it for them). What is done in a file ends by itself, and is not cut short.
+    /// Ends the operations that wait on any shard: only our own, because the socket may be others'
+    /// too (shutdown(2) would end it for them). What is done in a file ends by itself, and is not
+    /// cut short.
     fn endWaits(self: *Descriptor) void {
         if (!self.endsByItself()) Shard.current().?.scheduler.endClosed();
     }
@@ -319,7 +320,7 @@ pub const Descriptor = struct {
                 api.drop(&older);
                 if (joined == null) return false;
             }
-            // Only where two tasks read at once there are some again; there is no order to keep then.
+            // Only if two tasks read at once there are some again; there is no order to keep then.
             joined = self.swapLeftover(joined) orelse return true;
         }
     }

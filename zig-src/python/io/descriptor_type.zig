@@ -1,5 +1,5 @@
-//! The Python type of descriptors: which functions are its methods. A file of its own, so that none of those
-//! that have them is used by descriptor.zig.
+//! The Python type of descriptors: which functions are its methods. It is a file of its own, so
+//! that descriptor.zig need not import the files that define them.
 
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");

@@ -96,7 +96,7 @@ const GenericOp = struct {
         return me.suspendForOp(op, instance, false);
     }
 
-    /// How many bytes of a file it is for; null where it is something else.
+    /// How many bytes of a file it is for; null if it is something else.
     fn transferred(self: *const GenericOp) ?usize {
         return switch (self.sqe.opcode) {
             .READ, .WRITE => self.sqe.len,
@@ -106,7 +106,7 @@ const GenericOp = struct {
     }
 
     fn succeeded(self: *GenericOp, me: *PyTask, count: usize) ?*Object {
-        // A close elsewhere ends a receive as the end of the stream would: it is none.
+        // A close elsewhere ends a receive as the end of the stream would, but is not its end.
         if (self.outcome == .message and count == 0 and self.isClosing()) {
             self.finish();
             if (me.cancelWanted()) return me.raiseCancel();
@@ -201,7 +201,7 @@ const GenericOp = struct {
         return if (py.PyErr_Occurred() != null) null else number;
     }
 
-    /// A number is used as it is; an open file or socket of ours is held open meanwhile.
+    /// A number is used as it is; our open file or socket is held open meanwhile.
     fn target(self: *GenericOp, given: *Object) bool {
         if (Descriptor.Type.is(given)) {
             self.descriptor = api.ref(given);
@@ -267,7 +267,9 @@ fn isTuple(given: *Object) bool {
 fn integer(given: *Object, comptime name: []const u8, min: i64, max: i64) ?i64 {
     const value = object.integer(given, name) orelse return null;
     if (value < min or value > max) {
-        _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} is {d}: allowed is {d} to {d}", .{ name, value, min, max });
+        _ = api.raiseFormat(py.PyExc_ValueError.*, "{s} must be between {d} and {d}, got {d}", .{
+            name, min, max, value,
+        });
         return null;
     }
     return value;
@@ -308,7 +310,7 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
 }
 
 /// message(opcode, descriptor, buffers: tuple, address, control, flags): sendmsg or recvmsg.
-/// Gives (bytes, length of the address, length of the control data, flags).
+/// Returns (bytes, length of the address, length of the control data, flags).
 fn message(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("message", count, 6)) return null;
     const opcode = object.unsigned(arguments[0], "opcode", std.math.maxInt(u8)) orelse return null;

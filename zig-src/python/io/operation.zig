@@ -55,7 +55,7 @@ const Row = struct {
     whole: bool = false,
     /// Not to be cancelled: a half-finished close would leave the descriptor open.
     shielded: bool = false,
-    /// What the await gives.
+    /// What the await returns.
     result: enum { none, count, bytes, descriptor } = .none,
 };
 
@@ -248,7 +248,7 @@ pub const PyOp = struct {
         return true;
     }
 
-    /// What came in a picked buffer, as the object that the await gives.
+    /// What came in a picked buffer, as the object that the await returns.
     fn takeProvided(self: *PyOp, shard: *Shard, id: u16, count: usize) bool {
         self.held = py.PyBytes_FromStringAndSize(shard.buffers.ready.all(id).ptr, @intCast(count));
         return self.held != null;

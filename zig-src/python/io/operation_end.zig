@@ -35,7 +35,7 @@ pub fn ended(self: *PyOp, me: *PyTask, instance: *Object, result: i32, suspended
         return self.again(me, instance, suspended);
     }
     if (self.kind == .read_exactly) return incomplete(self);
-    // A write that takes nothing would go round for ever.
+    // A write that takes nothing would go round forever.
     return failed(self, me, instance, @backingInt(linux.E.IO), suspended);
 }
 

@@ -1,5 +1,6 @@
-//! A read that finds all it wants in the page cache is over after one system call, without an operation
-//! of the ring and without a turn of the executor. Where it is not there the ring does the whole of it.
+//! A read that finds all its bytes in the page cache ends after one system call, without an
+//! operation of the ring and without a turn of the executor. If bytes are missing, the ring does
+//! the whole read.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -46,7 +47,7 @@ fn goesPastTheCache(fd: i32) bool {
 }
 
 /// Number of bytes read: as many as there is room for, or 0 at the end of the file. Null: the ring has
-/// to do it, and says what is wrong where something is.
+/// to do it, and says what is wrong if something is.
 pub fn readAt(shard: *Shard, hint: *Hint, fd: i32, room: []u8, offset: u64) ?usize {
     return switch (attempt(shard, hint, fd, room, offset)) {
         .count => |count| count,

@@ -34,7 +34,7 @@ const Slot = struct {
     bytes: ?*Object = null,
     room: usize = 0,
     filled: usize = 0,
-    /// As the file says it; 0 where it does not.
+    /// As the file says it; 0 if it does not.
     size: usize = 0,
 };
 

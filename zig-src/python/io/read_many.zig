@@ -1,5 +1,5 @@
-//! Many reads of one file in one await: up to 64 at a time are with the kernel, and the coroutine is
-//! resumed once, with all of them. A read costs one Python object, its bytes.
+//! Many reads of one file in one await: up to 64 at a time are with the kernel, and the coroutine
+//! is resumed once, with all of them. A read costs one Python object, its bytes.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -23,12 +23,12 @@ const py = &api.py;
 /// Reads that one await has under way at a time.
 pub const depth_max = 64;
 
-/// So few are tried in the page cache first (page_cache.zig). More are cheaper by the ring, also where the
+/// So few are tried in the page cache first (page_cache.zig). More are cheaper by the ring, also if the
 /// cache has them: one system call for all of a window.
 const tried_max = 15;
 
 const offset_max = std.math.maxInt(i64);
-const offset_allowed = "an int of 0 to 9223372036854775807";
+const offset_allowed = "an int between 0 and 9223372036854775807";
 
 const Slot = struct {
     op: ?*CoreOp = null,
@@ -177,7 +177,7 @@ const ReadMany = struct {
         self.finish();
         const errno = failure.errno orelse return py.PyErr_NoMemory();
         if (closed) {
-            const me = PyTask.current().?; // Who awaits.
+            const me = PyTask.current().?; // The awaiting task.
             if (me.cancelWanted()) return me.raiseCancel();
             return descriptor.raiseClosedMeanwhile();
         }
@@ -185,7 +185,7 @@ const ReadMany = struct {
         const words = std.fmt.bufPrint(&text, "reading {d} bytes at offset {d}", .{
             self.size, offset,
         }) catch unreachable;
-        // EPERM has a text of its own, where the ring's rights are not the thread's.
+        // EPERM has a text of its own, if the ring's rights are not the thread's.
         return callbacks.raiseErrno(@backingInt(errno), if (errno == .PERM) null else words, descriptor.name);
     }
 

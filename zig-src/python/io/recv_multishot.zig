@@ -1,5 +1,5 @@
-//! One receive that goes on (IORING_RECV_MULTISHOT, 6.0): the kernel picks a buffer for each piece
-//! that comes, without being asked again. Each await gives the next piece, b"" at the end.
+//! One receive for many pieces (IORING_RECV_MULTISHOT, 6.0): the kernel picks a buffer for each
+//! piece that comes, without a new request. Each await returns the next piece, b"" at the end.
 //!
 //! Pieces lie in the shard's buffers only while the kernel has the operation, which holds this
 //! object meanwhile; at its end they become bytes objects, so that no buffer can be forgotten.

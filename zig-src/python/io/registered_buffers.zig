@@ -1,4 +1,4 @@
-//! Memory that a shard's ring knows beforehand, as Python registers it. For the shard of the current task.
+//! Memory that Python registers with a shard's ring beforehand. For the shard of the current task.
 
 const api = @import("../cpython/api.zig");
 const registered_buffers = @import("../../ring/registered_buffers.zig");
@@ -15,7 +15,7 @@ fn register(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     const shard = Shard.current().?;
     var view: api.Buffer = .{};
     if (py.PyObject_GetBuffer(given, &view, api.buffer_writable) != 0) return null;
-    defer py.PyBuffer_Release(&view); // Whoever registers it keeps it.
+    defer py.PyBuffer_Release(&view); // The caller keeps the object.
     const slot = shard.fixed.register(shard.ring.registrable(), view.buf.?[0..@intCast(view.len)]);
     return if (slot < 0) callbacks.raiseErrno(-slot, null, null) else py.PyLong_FromLongLong(slot);
 }

@@ -1,4 +1,4 @@
-//! Operations in words: for their repr, and for the warning about one that nobody awaited.
+//! Operations in words: for their repr, and for the warning about one that was never awaited.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");

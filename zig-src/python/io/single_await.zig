@@ -1,6 +1,6 @@
-//! What an await starts and no second one may: the first to claim it owns it. Without an interpreter's
-//! lock, tasks of two shards may await one object at the same time. `SingleOp` is the whole of that for an
-//! object that is one operation at a time.
+//! Things that one await starts and no second one may: the first task that claims one owns it.
+//! Without an interpreter's lock, tasks of two shards may await one object at the same time.
+//! `SingleOp` is the whole protocol for an object that is one operation at a time.
 
 const api = @import("../cpython/api.zig");
 const CoreOp = @import("../../task/op.zig").Op;

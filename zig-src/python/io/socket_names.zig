@@ -1,6 +1,6 @@
-//! What a socket is asked and told besides transfers: addresses and options. By system calls that name
-//! the descriptor, never through an object of Python's socket module, which would make the socket
-//! nonblocking for all its holders where a default timeout is set.
+//! Addresses and options of sockets. The functions use system calls on the descriptor, never an
+//! object of Python's socket module, which would make the socket nonblocking for all its holders if
+//! a default timeout is set.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,5 +1,5 @@
-//! Connections that the kernel has accepted and nobody has taken yet. A consumer of `incoming()` that
-//! leaves gives them to its listener, whose next accept gets them first: none is lost.
+//! Connections that the kernel has accepted and nobody has taken yet. A consumer of `incoming()`
+//! that leaves passes them to its listener, whose next accept returns them first: none is lost.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,5 +1,6 @@
-//! An SQE that Python filled, byte by byte: the public way to operations that spargio does not wrap.
-//! It holds what the caller named until the terminal completion, and gives the kernel's answer as it is.
+//! An SQE that Python filled, byte by byte: the public way to operations that spargio does not
+//! wrap. It holds the objects that the caller named until the terminal completion, and returns the
+//! kernel's answer unchanged.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -61,7 +62,7 @@ const Submission = struct {
         return me.suspendForOp(op, instance, false);
     }
 
-    /// (res, flags), or the cancellation where that is what ended it.
+    /// (res, flags), or the cancellation if that is what ended it.
     pub fn completed(self: *Submission, me: *PyTask, op: *CoreOp, _: *Object, _: *bool) ?*Object {
         const flags = op.cqe_flags;
         const result = Shard.current().?.ops.consume(op);
@@ -115,7 +116,7 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
     if (py.PyObject_GetBuffer(arguments[0], &view, api.buffer_simple) != 0) return null;
     defer py.PyBuffer_Release(&view);
     if (view.len != @sizeOf(Sqe))
-        return api.raiseFormat(py.PyExc_ValueError.*, "sqe has {d} bytes: allowed is {d}", .{ view.len, @sizeOf(Sqe) });
+        return api.raiseFormat(py.PyExc_ValueError.*, "sqe must have {d} bytes, got {d}", .{ @sizeOf(Sqe), view.len });
     var sqe: Sqe = undefined;
     @memcpy(std.mem.asBytes(&sqe), view.buf.?[0..@sizeOf(Sqe)]);
     var text: [256]u8 = undefined;

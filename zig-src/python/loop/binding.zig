@@ -1,8 +1,8 @@
-//! The thread that a loop's ring is bound to. The kernel defers the work of completions best if one thread
-//! alone enters the ring (IORING_SETUP_SINGLE_ISSUER and DEFER_TASKRUN: an echo takes an eighth less CPU
-//! time), but any thread may run an asyncio loop next, and close it. So a run ends with nothing of the loop's
-//! under way: the kernel gives back what waits there, and the next run asks anew. A run on another thread
-//! then takes another ring.
+//! The thread that a loop's ring is bound to. The kernel defers the work of completions best if one
+//! thread alone enters the ring (IORING_SETUP_SINGLE_ISSUER and DEFER_TASKRUN: an echo takes an
+//! eighth less CPU time), but any thread may run an asyncio loop next, and close it. So a run ends
+//! with no operation of the loop under way: the waiting ones are cancelled, and the next run
+//! submits them anew. A run on another thread then takes another ring.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,5 +1,5 @@
-//! What schedules callbacks, timers and tasks on an asyncio loop: call_soon and its kin, create_task and
-//! create_future. On the loop's thread, but for call_soon_threadsafe.
+//! The methods that schedule callbacks, timers and tasks on an asyncio loop: call_soon and its kin,
+//! create_task and create_future. On the loop's thread, except call_soon_threadsafe.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -226,7 +226,7 @@ pub fn createTask(instance: *Object, args: [*]const *Object, count: isize, names
     return py.PyObject_Vectorcall.?(loop_helpers.Task, room[1..].ptr, 1 | api.arguments_offset, words);
 }
 
-/// A coroutine around an awaitable of ours; null without an exception for anything else.
+/// A coroutine around one of our awaitables; null without an exception for anything else.
 fn wrapped(given: *Object) ?*Object {
     const class = py.PyObject_Type(given);
     defer py.Py_DecRef(class);

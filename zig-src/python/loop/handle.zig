@@ -1,8 +1,8 @@
 //! asyncio.Handle and asyncio.TimerHandle as the loop makes them: callback, context and up to three
-//! arguments lie in the object. They are types of their own that answer `__class__` with asyncio's, so
-//! `isinstance` holds and the attributes of asyncio's slots need no storage of theirs.
-//! Only the loop's thread touches one, but for `cancel`, the getters and the deallocator: without a lock of the
-//! interpreter those and the run exclude each other by the handle's own.
+//! arguments lie in the object. They are types of their own that answer `__class__` with asyncio's,
+//! so `isinstance` holds and the attributes of asyncio's slots need no storage. Only the loop's
+//! thread uses a handle, except `cancel`, the getters and the deallocator: without the
+//! interpreter's lock, the handle's own lock keeps these and the run apart.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -21,8 +21,8 @@ pub const inline_args = 3;
 /// Guarded by the interpreter's lock, and unused without one.
 var releasing: ?*Loop = null;
 
-/// A run handle has given up callback, arguments and context. One of a descriptor runs again and again.
-/// Who moves it away from `pending` is the one that empties it.
+/// A run handle has given up callback, arguments and context. One of a descriptor runs again and
+/// again. The thread that moves it away from `pending` empties it.
 pub const State = enum(u8) { pending, running, done };
 
 pub const Handle = extern struct {
@@ -522,7 +522,7 @@ pub const Helpers = struct {
     BufferedProtocol: *Object,
     Task: *Object,
     Future: *Object,
-    /// (object) -> a coroutine around it, if it is an awaitable of ours, else None
+    /// (object) -> a coroutine around it, if it is one of our awaitables, else None
     wrapped: *Object,
     /// BaseEventLoop.create_task
     create_task: *Object,

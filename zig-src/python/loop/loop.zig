@@ -1,8 +1,8 @@
-//! The native half of an asyncio event loop. The loop is a task of shard 0 of a runtime that it has for
-//! itself: a poll of the task is one turn of the loop, or several while nothing but callbacks is ready.
-//! So completions, bells and timers of the shard wake it as they wake any task, and coroutines of
-//! spargio run beside it. `run` drives the shard on the calling thread until the loop stops.
-//! The loop's thread touches everything, but for `inbox` and what says otherwise.
+//! The native half of an asyncio event loop. The loop is a task on shard 0 of a runtime of its own:
+//! a poll of the task is one turn of the loop, or several while nothing but callbacks is ready. So
+//! completions, bells and timers of the shard wake it as they wake any task, and coroutines of
+//! spargio run beside it. `run` drives the shard on the calling thread until the loop stops. Only
+//! the loop's thread uses the fields, except `inbox` and those marked otherwise.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -306,7 +306,8 @@ pub const Loop = struct {
     fn endRuntime(self: *Loop) void {
         const runtime = self.runtime orelse return;
         if (!binding.bindHere(self)) {
-            // A loop that nobody closed, dropped by another thread: what the kernel has stays for ever.
+            // A loop that nobody closed, dropped by another thread: the operations that the kernel
+            // has stay there.
             py.PyErr_WriteUnraisable(null);
             self.runtime = null;
             return;
@@ -436,7 +437,7 @@ pub const Loop = struct {
         return instance;
     }
 
-    /// A handle at its end: true where the loop keeps its memory. Without a lock of the interpreter
+    /// A handle at its end: true if the loop keeps its memory. Without a lock of the interpreter
     /// handles go away on any thread.
     pub fn keepFree(self: *Loop, instance: *Object) bool {
         if (!interpreter.locked or self.closed or self.free_count == free_max) return false;

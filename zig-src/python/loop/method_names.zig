@@ -1,4 +1,5 @@
-//! Names of methods that the loop calls on itself and on its streams, and tuples of keywords: made once.
+//! Names of the methods that the loop calls on itself and on its streams, and tuples of keywords.
+//! Both are made once.
 
 const api = @import("../cpython/api.zig");
 const Object = api.Object;

@@ -1,4 +1,5 @@
-//! What is ready to run in an asyncio loop: a ring that grows. Only the loop's thread touches it.
+//! The callbacks that are ready to run in an asyncio loop: a ring that grows. Only the loop's
+//! thread uses it.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,8 +1,8 @@
-//! The halves of asyncio's streams that run for every piece of data: what the transport has received goes
-//! into the reader's buffer here, and `StreamReader.read` and the wait of `drain` need no coroutine. The state is
-//! asyncio's own, in its attributes, so its other methods go on as they are. A reader, and its protocol, get
-//! subclasses with these methods if they are exactly asyncio's (spargio/asyncio/_streams.py).
-//! Only the loop's thread touches one.
+//! The halves of asyncio's streams that run for every piece of data: here, received data goes into
+//! the reader's buffer, and `StreamReader.read` and the wait of `drain` need no coroutine. The
+//! state is asyncio's own, in its attributes, so its other methods work unchanged. A reader, and
+//! its protocol, get subclasses with these methods if they are exactly asyncio's
+//! (spargio/asyncio/_streams.py). Only the loop's thread uses a reader.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -102,7 +102,7 @@ fn wakeReader(reader: *Object) bool {
     return result != null;
 }
 
-/// Of a reader or a protocol that was adopted: the transport that it has now. Null where that is gone.
+/// Of a reader or a protocol that was adopted: the transport that it has now. Null if that is gone.
 fn streamOf(owner: *Object) ?*Object {
     const transport = attribute(owner, names.transport) orelse {
         py.PyErr_Clear();

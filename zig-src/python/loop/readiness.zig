@@ -1,6 +1,6 @@
-//! add_reader and add_writer of an asyncio loop: a POLL_ADD per descriptor and direction, made again after
-//! its callback has run, so a descriptor that is still ready is told again.
-//! Only the loop's thread touches it.
+//! add_reader and add_writer of an asyncio loop: a POLL_ADD per descriptor and direction, made
+//! again after its callback has run, so a descriptor that is still ready is reported again. Only
+//! the loop's thread uses it.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,7 +1,7 @@
-//! How a stream receives. Many connections with small messages share the shard's provided buffers: one
-//! multishot receive each, and no memory while they wait. A flow that fills several of them in a row is
-//! read by recv(2) into one large buffer of the loop's when it is ready, which copies less; short reads
-//! bring it back. What came is delivered in the loop's turn, never from the completion.
+//! How a stream receives. Many connections with small messages share the shard's provided buffers:
+//! one multishot receive each, and no memory while they wait. A flow that fills several of them in
+//! a row is read by recv(2) into the loop's large buffer when it is ready, which copies less; short
+//! reads switch back. The data is delivered in the loop's turn, never from the completion.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -61,7 +61,7 @@ pub const Receiver = struct {
     received: ?*Object = null,
     get_buffer: ?*Object = null,
     updated: ?*Object = null,
-    /// A weak reference to a reader of asyncio's, which is fed without the protocol.
+    /// A weak reference to an asyncio reader, which gets the data without the protocol.
     reader: ?*Object = null,
     reader_limit: usize = 0,
     /// Its bytearray.
@@ -344,7 +344,7 @@ pub const Receiver = struct {
         if (count) |n| _ = self.tellUpdated(stream, n);
     }
 
-    /// Null where nothing is to be given: not ready after all, the end, or an error.
+    /// Null if nothing is to be given: not ready after all, the end, or an error.
     fn receiveNow(self: *Receiver, stream: *Stream, memory: []u8) ?usize {
         const rc = linux.recvfrom(stream.fd, memory.ptr, memory.len, linux.MSG.DONTWAIT, null, null);
         switch (linux.errno(rc)) {

@@ -1,6 +1,6 @@
-//! The timers of an asyncio loop: a binary heap by deadline, those of one deadline in the order in which
-//! they were made. A cancelled one stays until it is due, or until half of the heap is cancelled.
-//! Only the loop's thread touches it.
+//! The timers of an asyncio loop: a binary heap by deadline; timers of one deadline keep the order
+//! in which they were made. A cancelled timer stays until it is due, or until half of the heap is
+//! cancelled. Only the loop's thread uses it.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");

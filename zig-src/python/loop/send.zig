@@ -1,6 +1,6 @@
-//! How a stream sends. The first write of a turn goes out at once, if the socket takes it; those that follow
-//! in the same turn go together at its end, in one call. What the socket does not take waits for it to be
-//! writable. Only the loop's thread touches it.
+//! How a stream sends. The first write of a turn goes out at once, if the socket takes it; those
+//! that follow in the same turn go together at its end, in one call. Data that the socket does not
+//! take waits until it is writable. Only the loop's thread uses this.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,6 +1,6 @@
-//! A stream transport of the asyncio loop, over a connected socket: its state, its life, and what Python
-//! calls. Receiving and sending have files of their own. What is not on the way of data is Python
-//! (spargio/asyncio/_stream.py). Only the loop's thread touches it.
+//! A stream transport of the asyncio loop, over a connected socket: its state, its life, and the
+//! methods that Python calls. Receiving and sending have files of their own. The rest, which no
+//! data passes through, is Python (spargio/asyncio/_stream.py). Only the loop's thread uses it.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -68,7 +68,7 @@ pub const Stream = struct {
         const self = of(instance);
         const fd = object.unsigned(args[1], "fd", std.math.maxInt(i32)) orelse return null;
         if (py.PyObject_IsInstance(args[0], Loop.Type.class) != 1)
-            return api.raise(py.PyExc_TypeError.*, "_open() takes a loop of spargio's");
+            return api.raise(py.PyExc_TypeError.*, "_open() takes a spargio loop");
         self.context = py.PyContext_CopyCurrent() orelse return null;
         self.loop = api.ref(args[0]);
         self.fd = @intCast(fd);

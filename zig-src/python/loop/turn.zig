@@ -1,5 +1,5 @@
-//! One turn of an asyncio loop: due timers, what other threads scheduled, what the streams have received,
-//! and the callbacks that were ready when it began. On the loop's thread only.
+//! One turn of an asyncio loop: due timers, callbacks from other threads, received data of the
+//! streams, and the callbacks that were ready when it began. On the loop's thread only.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -61,7 +61,7 @@ pub fn poll(task: *Task) task_module.Poll {
     return if (self.queue.len > 0 or hasInbox(self)) .yield else verdict;
 }
 
-/// Nothing is ready: the first timer wakes the loop, or whoever schedules something.
+/// Nothing is ready: the first timer wakes the loop, or a thread that schedules something.
 pub fn rest(self: *Loop, shard: *Shard) task_module.Poll {
     const next = self.schedule.next();
     if (next == std.math.maxInt(u64)) return .pending;
@@ -168,7 +168,7 @@ pub fn runAndDrop(self: *Loop, instance: *Object) bool {
     return went_well;
 }
 
-/// False where the loop has to end: the exception is in `fatal`.
+/// False if the loop has to end: the exception is in `fatal`.
 pub fn runHandle(self: *Loop, instance: *Object) bool {
     const handle = Handle.of(instance);
     if (!handle.begin()) return true;
@@ -255,7 +255,7 @@ pub fn failed(self: *Loop, instance: ?*Object, entry: Entry) bool {
     return true;
 }
 
-/// What asyncio would have had, for the one who reads the report.
+/// The text that asyncio would have shown, for the reader of the report.
 pub fn shownHandle(self: *Loop, entry: Entry, entered: ?*Object) ?*Object {
     const args: []const *Object = if (entry.argument) |*one| one[0..1] else &.{};
     const context = if (entered) |one| api.ref(one) else py.PyContext_CopyCurrent() orelse return null;

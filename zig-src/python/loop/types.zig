@@ -1,4 +1,5 @@
-//! The types of the asyncio loop, made when spargio.asyncio is imported: `import spargio` knows no asyncio.
+//! The types of the asyncio loop, made when spargio.asyncio is imported: `import spargio` does not
+//! need asyncio.
 
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");

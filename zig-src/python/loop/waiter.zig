@@ -1,7 +1,7 @@
-//! An awaitable of spargio's in a task of asyncio's. Its `__await__` gives a waiter there, which acts as the
-//! future that the C Task waits for. Behind it the awaitable runs as a spargio task on the loop's shard: the
-//! first step at the await, the others whenever it is woken. The waiter alone is a future: the awaitable
-//! stays one that `ensure_future`, `shield` and `gather` wrap in a task.
+//! A spargio awaitable in an asyncio task. There its `__await__` returns a waiter, which acts as
+//! the future that the C Task waits for. Behind it the awaitable runs as a spargio task on the
+//! loop's shard: the first step at the await, the others whenever it is woken. The waiter alone is
+//! a future: the awaitable stays one that `ensure_future`, `shield` and `gather` wrap in a task.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -97,7 +97,7 @@ pub const Waiter = struct {
         py.Py_DecRef(instance);
     }
 
-    /// The value, or an exception set. A cancellation is the outcome even where the operation won: asyncio was
+    /// The value, or an exception set. A cancellation is the outcome even if the operation won: asyncio was
     /// told so. What the operation brought is kept for the next one.
     fn outcome(self: *Waiter) ?*Object {
         const task = PyTask.Type.body(self.task.?);

@@ -1,5 +1,5 @@
-//! An exchange (exchange.zig) as a Python object. What waits is a future: joining gives one, which may
-//! be settled already.
+//! An exchange (exchange.zig) as a Python object. A waiter is a future: joining returns one, which
+//! may be settled already.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -247,10 +247,10 @@ pub const functions = [_]api.MethodDef{
 pub fn define() bool {
     return object.define(Type, "Exchange", .{
         .methods = &.{
-            object.method("put_units", &putUnits, api.meth_one, "($self, weight, /)", "False where full."),
-            object.method("take_units", &takeUnits, api.meth_one, "($self, weight, /)", "False where not there."),
+            object.method("put_units", &putUnits, api.meth_one, "($self, weight, /)", "False if full."),
+            object.method("take_units", &takeUnits, api.meth_one, "($self, weight, /)", "False if not there."),
             object.method("join_for_units", &joinForUnits, api.meth_one, "($self, weight, /)", "A future."),
-            object.method("put", &put, api.meth_one, "($self, value, /)", "False where full, or CLOSED."),
+            object.method("put", &put, api.meth_one, "($self, value, /)", "False if full, or CLOSED."),
             object.method("join_to_put", &joinToPut, api.meth_one, "($self, value, /)", "A future."),
             object.method("take", &take, api.meth_noargs, "($self, /)", "A value, NOTHING or CLOSED."),
             object.method("join_to_take", &joinToTake, api.meth_noargs, "($self, /)", "A future."),
@@ -268,7 +268,7 @@ pub fn define() bool {
                 &leaveAs(.takers),
                 api.meth_one,
                 "($self, future, /)",
-                "False where it was served.",
+                "False if it was served.",
             ),
             object.method("leave_put", &leaveAs(.putters), api.meth_one, "($self, future, /)", "The same."),
             object.method("close", &close, api.meth_noargs, "($self, /)", "No more is put."),

@@ -1,5 +1,5 @@
 //! A value that is set once, by any thread, and awaited by tasks of any shard or waited for by
-//! ordinary threads: what locks, channels and answers of worker threads are made of.
+//! ordinary threads. Locks, channels and answers of worker threads are made of it.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -138,7 +138,7 @@ pub const functions = [_]api.MethodDef{
 pub fn define() bool {
     return object.define(Future.Type, "Future", .{
         .doc = "A value that is set once, by any thread, and awaited by tasks of any shard. An await\n" ++
-            "that is cancelled raises only where the value is not set: nothing is lost.",
+            "that is cancelled raises only if the value is not set: nothing is lost.",
         .step = Future.step,
         .methods = &.{
             object.method(
@@ -146,7 +146,7 @@ pub fn define() bool {
                 &Future.setResult,
                 api.meth_one,
                 "($self, value, /)",
-                "Set it; False where it was set already. Any thread.",
+                "Set it; False if it was set already. Any thread.",
             ),
             object.method(
                 "set_exception",

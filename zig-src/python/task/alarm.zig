@@ -1,5 +1,5 @@
-//! A function that a shard calls at a time, for a library that keeps time limits of its own. It belongs
-//! to a task and ends with it, at the latest. The task's shard only.
+//! A function that a shard calls at a given time, for a library that keeps its own time limits. It
+//! belongs to a task, and ends with it at the latest. On the task's shard only.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -117,7 +117,7 @@ pub fn define() bool {
                 &Alarm.cancel,
                 api.meth_noargs,
                 "($self, /)",
-                "It does not come; nothing where it has.",
+                "It does not come; nothing if it has.",
             ),
         },
         .dealloc = &Alarm.dealloc,

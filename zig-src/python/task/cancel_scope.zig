@@ -1,6 +1,6 @@
-//! A limit on a part of a task: a timer of the shard, or anybody, asks for a cancellation which names
-//! the limit, so that only the block that set it takes it for its own (TimeoutError, the end of a
-//! group). The shard's thread only, but for `expire`.
+//! A limit on a part of a task: a timer of the shard, or any caller, requests a cancellation that
+//! names the limit, so that only the block that set it handles it (TimeoutError, the end of a
+//! group). On the shard's thread only, except `expire`.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -49,7 +49,7 @@ pub const CancelScope = struct {
         Shard.wake(&task.task);
     }
 
-    /// expire(): as if the time had passed. Any thread; nothing where it is not in use.
+    /// expire(): as if the time had passed. Any thread; nothing if it is not in use.
     fn expire(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         Type.body(instance).trip();
         return api.none();
@@ -135,7 +135,7 @@ pub const CancelScope = struct {
         defer api.drop(&scope);
         if (named == py._Py_NoneStruct) return api.none(); // Held: the next await raises it anyway.
         if (!Type.is(named)) return api.raise(py.PyExc_TypeError.*, "redeliver() takes a CancelledError");
-        Type.body(named).delivered = false; // Where the block was left meanwhile nobody asks.
+        Type.body(named).delivered = false; // If the block was left meanwhile nobody asks.
         return api.none();
     }
 

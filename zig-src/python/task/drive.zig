@@ -81,7 +81,7 @@ fn takeFatal(self: *PyRuntime) ?*Object {
 
 /// Takes over the reference. The last one counts: a second Ctrl-C replaces the first.
 pub fn stopWith(self: *PyRuntime, exception: *Object) void {
-    // In the background nobody raises it: kept, its traceback could hold this object for ever.
+    // In the background nobody raises it: kept, its traceback could hold this object forever.
     if (!self.runtime.driven) {
         py.Py_DecRef(exception);
         return self.closeRuntime();

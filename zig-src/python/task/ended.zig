@@ -1,5 +1,6 @@
-//! ended(handle): waits for the end of a task without its outcome, which counts as asked for. For a group,
-//! which has the outcome already: an exception that is raised where the handle is held holds itself.
+//! ended(handle): waits for the end of a task without its outcome, which then counts as retrieved.
+//! It is for a group, which has the outcome already: an exception that is raised in a frame that
+//! holds the handle would hold itself.
 
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");

@@ -1,6 +1,6 @@
-//! Cancellation that is held: raised at each await of a task until it is taken back, as anyio and trio have
-//! it. Who holds it knows why (a tree of scopes); the task knows only that it is so. And what a library that
-//! keeps such trees must know of tasks.
+//! Cancellation that is held: raised at each await of a task until it is taken back, as in anyio
+//! and trio. The holder knows the reason (a tree of scopes); the task knows only that it is held.
+//! Also functions about tasks for a library that keeps such trees.
 
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
@@ -16,7 +16,7 @@ fn hold(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*O
     const task = PyTask.Type.body(arguments[0]);
     const on = py.PyObject_IsTrue(arguments[1]);
     if (on < 0) return null;
-    // Release pairs with the acquire in `heldNow`: who was woken sees it.
+    // Release pairs with the acquire in `heldNow`: the woken task sees it.
     task.held.store(on == 1, .release);
     if (on == 0 or task.task.isDone()) return api.none();
     const shard = Shard.current();
@@ -40,7 +40,7 @@ fn keepBack(_: ?*Object, change: *Object) callconv(.c) ?*Object {
         task.kept_back -= 1;
     } else return api.raiseFormat(
         py.PyExc_ValueError.*,
-        "change is {d} of {d}: allowed is 1, and -1 as often",
+        "change must be 1, or -1 once for each 1, got {d} after {d}",
         .{ by, task.kept_back },
     );
     return api.none();

@@ -1,5 +1,5 @@
-//! What runs, for who looks from outside: the tasks of a shard, asked on that shard between two polls,
-//! and the requests of the monitor's socket that need Python.
+//! A view of the running tasks from outside: the tasks of a shard, read on that shard between two
+//! polls, and the requests of the monitor's socket that need Python.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");

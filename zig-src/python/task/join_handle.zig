@@ -28,7 +28,7 @@ fn step(handle: *Object, suspended: *bool) ?*Object {
     // Twice for each task that is awaited: of a function apart it is a tenth of what a join costs.
     const answer = @call(.always_inline, PyTask.untilDone, .{ me, &self.task.latch, handle, suspended });
     if (answer) |one| return one;
-    // The close has ended it, and is about to end who awaits: that one is told so, and can clean up.
+    // The close has ended it, and is about to end the awaiting task: it gets the cancellation, and can clean up.
     if (endedByCancellation(self) and me.endIsNews()) return me.raiseCancel();
     return outcome(self);
 }

@@ -1,5 +1,5 @@
-//! CPython as the core's `Interpreter`: a shard's thread attaches once, takes the interpreter's lock
-//! around its Python work and gives it up otherwise.
+//! CPython as the core's `Interpreter`: a shard's thread attaches once, takes the interpreter's
+//! lock for its Python work, and releases it afterwards.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -32,7 +32,7 @@ pub var interpreter: Interpreter = .{
 threadlocal var own: ?*Shard = null;
 
 fn attach(shard: *Shard) void {
-    // A caller's thread is attached already; a thread of ours gets a state for its whole life. (Its
+    // A caller's thread is attached already; our own threads get a state for their whole life. (Its
     // `thread` field tells nothing here: the starter may not have written it yet.)
     if (!shard.interruptible) {
         own = shard;
@@ -58,7 +58,7 @@ fn detach(shard: *Shard) void {
     yield.keepSpare(false);
     if (shard.interruptible) return;
     const runtime = PyRuntime.ofScheduler(shard.scheduler);
-    // Its own reference (none where not all threads could be started). Without any left the shard is gone.
+    // Its own reference (none if not all threads could be started). Without any left the shard is gone.
     if (runtime.started) py.Py_DecRef(PyRuntime.Type.objectOf(runtime));
     // 1 is PyGILState_UNLOCKED, what Ensure gave: the thread had no state before.
     py.PyGILState_Release(1);
@@ -93,11 +93,12 @@ fn tryHook(hook: *Object, shard: *Shard, more: ?*Object) bool {
     return result != null;
 }
 
-/// Shards that wait for the interpreter's lock, how often one got it, and who waits for that.
+/// Shards that wait for the interpreter's lock, how often one got it, and the threads that wait for
+/// that.
 var waiting: std.atomic.Value(u32) = .init(0);
 var entered: std.atomic.Value(u32) = .init(0);
 var giving_way: std.atomic.Value(u32) = .init(0);
-/// When this shard first saw that another one waits; 0 where none does.
+/// When this shard first saw that another one waits; 0 if none does.
 threadlocal var pressed_ns: u64 = 0;
 
 /// How long a shard with work keeps the lock while another one waits for it. A hand-over costs tens
@@ -129,8 +130,9 @@ fn release(shard: *Shard) void {
     const give_way = wanted(shard);
     shard.interpreter.data = py.PyEval_SaveThread();
     if (!give_way) return;
-    // The interpreter lets whoever comes first have the lock, and that is always this thread, awake
-    // as it is: it waits until another one has it. (One that is gone meanwhile costs a millisecond.)
+    // The interpreter gives the lock to the thread that comes first, and that is always this one,
+    // awake as it is: it waits until another one has it. (One that is gone meanwhile costs a
+    // millisecond.)
     pressed_ns = 0;
     _ = giving_way.fetchAdd(1, .seq_cst);
     sync.wait(&entered, seen, clock.deadlineNs(std.time.ns_per_ms));

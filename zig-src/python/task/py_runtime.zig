@@ -1,4 +1,5 @@
-//! The runtime object of Python: starts, drives and stops the core's, spawns coroutines on it.
+//! Python's runtime object: it starts, drives and stops the core's runtime, and spawns coroutines
+//! on it.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -74,7 +75,7 @@ pub const PyRuntime = struct {
             };
             forgotten.trackMore();
         }
-        // Threads of ours attach to the interpreter while they start: let them.
+        // Our threads attach to the interpreter while they start: let them.
         const state = py.PyEval_SaveThread();
         var failure: Failure = .{};
         const result = self.open(&options, driven == 1, &failure);
@@ -84,7 +85,8 @@ pub const PyRuntime = struct {
             if (failure.errno == 0) return callbacks.raiseCode(result);
             return callbacks.raiseErrno(failure.errno, @tagName(failure.call), null);
         }
-        // One for each thread of ours, whether or not it came into the interpreter yet; given back when it leaves.
+        // One for each of our threads, whether or not it came into the interpreter yet; given back
+        // when it leaves.
         for (self.runtime.scheduler.shards) |*shard| if (shard.thread != null) py.Py_IncRef(instance);
         return instance;
     }
@@ -194,8 +196,8 @@ pub const PyRuntime = struct {
         return tuple;
     }
 
-    /// resting() -> polls of tasks so far, if all its shards sleep now; else None. Two equal answers:
-    /// no task ran in between. One whose tasks have all ended rests for ever.
+    /// resting() -> polls of tasks so far, if all its shards sleep now; else None. Two equal
+    /// answers: no task ran in between. One whose tasks have all ended sleeps from then on.
     fn resting(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const scheduler = &of(instance).runtime.scheduler;
         var polls: u64 = 0;

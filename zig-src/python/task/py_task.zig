@@ -1,7 +1,7 @@
 //! A Python task: a coroutine on a shard. The object is its JoinHandle, and the core's Task lies
-//! inside it, so a spawn is one allocation. The executor only resumes the coroutine; whatever it
-//! awaits (an op, another task, a yield) decides in its own step what comes of the resumption,
-//! a cancellation included. The shard's thread, attached to the interpreter, owns all fields but
+//! inside it, so a spawn is one allocation. The executor only resumes the coroutine; the awaited
+//! object (an op, another task, a yield) decides in its own step what the resumption means, a
+//! cancellation included. The shard's thread, attached to the interpreter, owns all fields, except
 //! those of `task` that say otherwise.
 
 const std = @import("std");
@@ -45,7 +45,7 @@ pub const PyTask = struct {
     orphans: ?*Object,
     /// The op is not to be cancelled (a close).
     shielded: bool,
-    /// A step of ours suspended the coroutine; otherwise something foreign was awaited.
+    /// One of our steps suspended the coroutine; otherwise something foreign was awaited.
     suspended: bool,
     yielded: bool,
     in_yield: bool,
@@ -87,7 +87,7 @@ pub const PyTask = struct {
 
     pub const Hook = struct { function: *const fn (owner: *Object) void, owner: *Object };
 
-    /// Of the owner that the coroutine waits for: goes on without it; null where it is to be resumed.
+    /// Of the owner that the coroutine waits for: goes on without it; null if it is to be resumed.
     pub const Between = *const fn (owner: *Object, me: *PyTask) ?Poll;
 
     const vtable: core_task.VTable = .{ .interpreted = true, .poll = poll, .abandon = abandon, .release = release };
@@ -209,7 +209,7 @@ pub const PyTask = struct {
         defer py.Py_DecRef(throw);
         const exception = api.call(callbacks.table.foreign, &.{api.ref(value)}) orelse return self.fail();
         const next = api.call(throw, &.{exception}) orelse return self.afterThrow();
-        // It caught the error. Where it awaits something foreign again, the next poll tells it again.
+        // It caught the error. If it awaits something foreign again, the next poll tells it again.
         if (self.suspended) return self.afterSuspension(next);
         self.refused = next;
         return .yield;
@@ -323,7 +323,7 @@ pub const PyTask = struct {
     }
 
     fn release(task: *Task) void {
-        // Reached from a completion too, where the shard is not in the interpreter.
+        // Reached from a completion too, if the shard is not in the interpreter.
         Shard.current().?.acquireInterpreter();
         const self = of(task);
         if (self.ended_hook) |hook| {

@@ -1,4 +1,4 @@
-//! How handles show themselves: whose they are and how far they have come.
+//! The repr of handles: the name and the state of their task.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");

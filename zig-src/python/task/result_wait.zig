@@ -1,4 +1,4 @@
-//! `result(timeout=None)` of handles and futures: an ordinary thread waits for a completion, and looks at
+//! `result(timeout=None)` of handles and futures: an ordinary thread waits for the end, and handles
 //! signals in between.
 
 const std = @import("std");
@@ -11,11 +11,11 @@ const py = &api.py;
 
 pub const cancel_doc =
     "Ask the task to end: CancelledError is raised at its next await. A task that has not begun\n" ++
-    "never does. False where it has ended already. Any thread.";
+    "never does. False if it has ended already. Any thread.";
 
 pub const result_doc =
-    "Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and give what an await\n" ++
-    "gives, or raise. TimeoutError: it has not ended yet. RuntimeError on a shard: await it there.";
+    "Wait on an ordinary thread, at most `timeout` seconds (None: no limit), and return what an await\n" ++
+    "returns, or raise. TimeoutError: it has not ended yet. RuntimeError on a shard: await it there.";
 
 /// The one argument of `result`, seconds or None, as nanoseconds.
 pub fn timeLimit(arguments: [*]const *Object, count: isize, names: ?*Object) ?u64 {
@@ -33,7 +33,7 @@ pub fn timeLimit(arguments: [*]const *Object, count: isize, names: ?*Object) ?u6
         return null;
     }
     if (!(seconds >= 0)) {
-        _ = api.raiseFormat(py.PyExc_ValueError.*, "timeout is {d}: allowed is 0 or more seconds, or None", .{
+        _ = api.raiseFormat(py.PyExc_ValueError.*, "timeout must be 0 or more seconds, or None, got {d}", .{
             seconds,
         });
         return null;

@@ -1,5 +1,5 @@
-//! room(shard): waits until that shard's stealable queue is not full. No promise: who comes first takes
-//! the place.
+//! room(shard): waits until that shard's stealable queue is not full. It reserves nothing: the
+//! first spawn takes the place.
 
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
@@ -13,7 +13,7 @@ const py = &api.py;
 const Wait = struct {
     waiter: Room.Waiter,
     shard: *Shard,
-    /// Keeps the shard; null where it was awaited to its end.
+    /// Keeps the shard; null if it was awaited to its end.
     runtime: ?*Object,
     suspended: bool,
 

@@ -32,7 +32,8 @@ fn spawn(instance: *Object, arguments: [*]const *Object, count: isize) callconv(
     defer py.Py_DecRef(coroutine);
     const name = if (arguments[3] == py._Py_NoneStruct) null else arguments[3];
     if (name) |given| if (!isText(given)) return null;
-    return submit(self, instance, coroutine, name, target, false);
+    // One function for what most programs do most often: its pieces have many arguments.
+    return @call(.always_inline, submit, .{ self, instance, coroutine, name, target, false });
 }
 
 /// False, with the exception set, for a name that could not be shown.
@@ -67,7 +68,8 @@ fn submit(
     target: Target,
     cleanup: bool,
 ) ?*Object {
-    const task = PyTask.create(instance, coroutine, name, target.kind, target.shard.id, target.from) orelse return null;
+    const given = .{ instance, coroutine, name, target.kind, target.shard.id, target.from };
+    const task = @call(.always_inline, PyTask.create, given) orelse return null;
     task.task.cleanup = cleanup;
     const handle = PyTask.Type.objectOf(task);
     py.Py_IncRef(handle); // The scheduler's, given back by `release`.

@@ -1,6 +1,6 @@
-//! Debug mode: who keeps a shard busy. A thread of Python's sits in `next`, without the interpreter, and
-//! compares the shards' poll sequences; each poll says in its shard's spot whose it is. Without debug
-//! mode nothing of this exists.
+//! Debug mode: finds the task that blocks a shard. A Python thread waits in `next`, without the
+//! interpreter, and compares the shards' poll sequences; each poll writes its task into its shard's
+//! spot. Without debug mode none of this exists.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -31,7 +31,7 @@ pub const StallWatchdog = struct {
         thread: u64 = 0,
         /// The watcher waits for the interpreter to ask about this poll ...
         wanted: bool = false,
-        /// ... and this is whose it was, where it ended before that.
+        /// ... and this is whose it was, if it ended before that.
         late: ?*Object = null,
 
         // The watcher's own.
@@ -90,9 +90,10 @@ pub const StallWatchdog = struct {
         spot.late = api.ref(PyTask.Type.objectOf(task));
     }
 
-    /// Waits for a shard that is in one poll for as long as the threshold, each poll told once. Gives
-    /// (shard, name, coroutine, thread, ns): the name is None for a C function, the coroutine as well
-    /// where the poll was over before the interpreter could be had. None: the runtime has stopped.
+    /// Waits for a shard that is in one poll for as long as the threshold, each poll told once.
+    /// Returns (shard, name, coroutine, thread, ns): the name is None for a C function, the coroutine
+    /// as well if the poll was over before this thread got the interpreter. None: the runtime has
+    /// stopped.
     pub fn next(self: *StallWatchdog, scheduler: *Scheduler) ?*Object {
         const state = py.PyEval_SaveThread();
         const found = self.find(scheduler);
@@ -144,7 +145,7 @@ pub const StallWatchdog = struct {
         return null;
     }
 
-    /// Takes over the references; null where one is missing.
+    /// Takes over the references; null if one is missing.
     fn tuple(items: []const ?*Object) ?*Object {
         const result = py.PyTuple_New(@intCast(items.len));
         var complete = result != null;

@@ -58,7 +58,7 @@ pub fn suspendNow(self: *PyTask) ?*Object {
     return api.none();
 }
 
-/// Resumed again within one poll: an event loop that the task runs would do so for ever, and keep the
+/// Resumed again within one poll: an event loop that the task runs would do so forever, and keep the
 /// shard from what it waits for. True with the exception set.
 fn drivenByAnother() bool {
     @branchHint(.cold);

@@ -1,5 +1,5 @@
-//! `yield_now()`. Each call gives an object of its own, which knows whether it was awaited; the last one
-//! that went away is kept for the next call.
+//! `yield_now()`. Each call returns an object of its own, which knows whether it was awaited. The
+//! last object that was freed is kept for the next call.
 
 const api = @import("../cpython/api.zig");
 const forgotten = @import("../cpython/forgotten.zig");
@@ -17,9 +17,9 @@ const Spare = struct {
     /// Without a reference, as a free list has it.
     instance: ?*Object = null,
 };
-/// Guarded by the interpreter's lock, where there is one.
+/// Guarded by the interpreter's lock, if there is one.
 var shared: Spare = .{ .kept = true };
-/// Where there is none: on a shard's thread, which empties it at its end.
+/// Without that lock: one per shard thread, which empties it at its end.
 threadlocal var own: Spare = .{ .kept = false };
 
 fn spare() *Spare {

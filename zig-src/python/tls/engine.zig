@@ -1,8 +1,8 @@
-//! One TLS connection over OpenSSL's own functions: the `SSL*` of CPython's SSLObject, with a BIO of ours
-//! under it, which reads from a queue of ciphertext and appends to one. The SSLObject stays, so that
-//! callbacks, sessions and certificates are CPython's. Any thread, under `lock`: OpenSSL's objects have
-//! none. The lock is never waited for while attached to the interpreter, because callbacks of the context
-//! attach while it is held.
+//! One TLS connection over OpenSSL's own functions: the `SSL*` of CPython's SSLObject, with our own
+//! BIO under it, which reads from one queue of ciphertext and appends to another. The SSLObject
+//! stays, so that callbacks, sessions and certificates are CPython's. Any thread, under `lock`:
+//! OpenSSL's objects have no lock. No thread waits for the lock while attached to the interpreter,
+//! because callbacks of the context attach while it is held.
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
@@ -61,7 +61,7 @@ pub const Engine = struct {
     closing: std.atomic.Value(bool),
     /// close_notify was sent.
     shut: std.atomic.Value(bool),
-    /// Exchanges of one unit each: who receives, who sends, who writes.
+    /// Exchanges of one unit each: the right to receive, to send, to write.
     receiving: ?*Object,
     sending: ?*Object,
     writing: ?*Object,
@@ -112,7 +112,7 @@ pub const Engine = struct {
     pub const Status = enum { data, want, ended, failed };
     pub const Opened = struct { count: usize, status: Status };
 
-    /// Whether a read may give something now.
+    /// Whether a read may return something now.
     pub fn mayRead(self: *Engine) bool {
         return self.ahead.len > 0 or self.ended or self.fault.kind != .none or self.queue.hasWhole() or
             self.at_eof or fns.SSL_pending(self.ssl.?) > 0;
@@ -177,7 +177,7 @@ pub const Engine = struct {
         }
     }
 
-    /// Seals `data` in records; how much. Less where something has to be fed first, or it has failed.
+    /// Seals `data` in records; how much. Less if something has to be fed first, or it has failed.
     pub fn seal(self: *Engine, data: []const u8) usize {
         var count: usize = 0;
         self.reserveOut(data.len + (data.len / record_max + 1) * 64);

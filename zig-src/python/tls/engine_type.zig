@@ -19,7 +19,7 @@ pub const Type = object.TypeOf(Engine);
 /// (truncated, library, reason) -> exception
 var make_error: *Object = undefined;
 
-/// tls_open(path, make_error): None, or why OpenSSL cannot be had.
+/// tls_open(path, make_error): None, or why OpenSSL is not available.
 pub fn open(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("tls_open", count, 2)) return null;
     const path = py.PyBytes_AsString(arguments[0]) orelse return null;
@@ -35,13 +35,13 @@ fn watch(_: ?*Object, _: ?*Object) callconv(.c) ?*Object {
     return api.none();
 }
 
-/// tls_engine(owner, lenient, receiving, sending, writing): a TlsEngine; None where it was not caught.
+/// tls_engine(owner, lenient, receiving, sending, writing): a TlsEngine; None if it was not caught.
 pub fn make(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("tls_engine", count, 5)) return null;
     const ssl = openssl.caught() orelse return api.none();
     const lenient = py.PyObject_IsTrue(arguments[1]);
     for (arguments[2..5]) |exchange| if (exchange != py._Py_NoneStruct and !exchange_type.Type.is(exchange))
-        return api.raise(py.PyExc_TypeError.*, "tls_engine() takes exchanges, or None where no task awaits it");
+        return api.raise(py.PyExc_TypeError.*, "tls_engine() takes exchanges, or None if no task awaits it");
     const instance = Type.create() orelse return null;
     const self = Type.body(instance); // Zero bytes: nothing has come, nothing is held.
     self.queue = .{};
@@ -79,7 +79,7 @@ pub fn raiseFault(self: *Engine) ?*Object {
     const reason = if (words) |text| api.string(std.mem.span(text)) orelse return null else api.none();
     const exception = api.call(make_error, &.{ truncated, library, reason }) orelse return null;
     api.raiseObject(exception);
-    // The object keeps it; where two threads are here at once, one of theirs.
+    // The object keeps it; if two threads are here at once, one of theirs.
     if (@cmpxchgStrong(?*Object, &self.failure, null, exception, .acq_rel, .acquire) != null) py.Py_DecRef(exception);
     return null;
 }
@@ -144,7 +144,7 @@ fn input(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
 }
 
 /// receive(buffer): as feed and read in one, with no copy of what came: the plaintext of its whole records,
-/// or None where there is none. An end or an error comes with the next read.
+/// or None. An end or an error comes with the next read.
 fn receive(instance: *Object, buffer: *Object) callconv(.c) ?*Object {
     const self = Type.body(instance);
     var view: api.Buffer = .{};
@@ -212,7 +212,7 @@ fn readInto(instance: *Object, buffer: *Object) callconv(.c) ?*Object {
     };
 }
 
-/// write(buffer): how much was sealed; less where something has to be fed first.
+/// write(buffer): how much was sealed; less if something has to be fed first.
 fn write(instance: *Object, buffer: *Object) callconv(.c) ?*Object {
     const self = Type.body(instance);
     var view: api.Buffer = .{};

@@ -70,10 +70,10 @@ var is_open: std.atomic.Value(bool) = .init(false);
 threadlocal var newest: ?*Ssl = null;
 threadlocal var made: u32 = 0;
 
-/// Why it can not be had, or null. Once, under the lock of the import; `path` is `_ssl`'s file.
+/// Why it is not available, or null. Once, under the lock of the import; `path` is `_ssl`'s file.
 pub fn open(path: [*:0]const u8, read: anytype, write: anytype, control: anytype) ?[]const u8 {
     if (is_open.load(.acquire)) return null;
-    // The handle is never given back: the library stays, because it knows a callback of ours.
+    // The handle is never given back: the library stays, because it knows our callback.
     const handle = dlopen(path, rtld_now | rtld_noload) orelse return "_ssl is no library that is loaded";
     inline for (@typeInfo(Functions).@"struct".field_names) |name| {
         const address = dlsym(handle, name) orelse return "_ssl's library has no " ++ name;
@@ -104,7 +104,7 @@ pub fn watch() void {
     made = 0;
 }
 
-/// It; null where there was none, or more than one (a finalizer came in between).
+/// It; null if there was none, or more than one (a finalizer came in between).
 pub fn caught() ?*Ssl {
     defer newest = null;
     return if (made == 1) newest else null;

@@ -1,6 +1,6 @@
-//! Large pieces of memory for what is on its way through: what was sealed and is being sent, what has come
-//! and is being opened. The last one given back is the next one taken, so that it is in the CPU's cache,
-//! and a connection that waits has none. Any thread.
+//! Large pieces of memory for data on its way: ciphertext that is being sent, and received
+//! ciphertext that is being decrypted. The piece that was returned last is taken next, so that it
+//! is in the CPU's cache. A connection that waits holds no piece. Any thread.
 
 const std = @import("std");
 const forever = @import("../../base/memory.zig").forever;

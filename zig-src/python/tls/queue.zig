@@ -1,6 +1,6 @@
-//! Ciphertext that came, and where its records end (RFC 8446, 5.1). OpenSSL gets whole records only: a
-//! read that ends within one costs more than the decryption of a small record, and what OpenSSL has not
-//! got is still ours.
+//! Received ciphertext, and where its records end (RFC 8446, 5.1). OpenSSL gets whole records only:
+//! a read that ends within one costs more than the decryption of a small record, and ciphertext
+//! that OpenSSL has not seen can still be handed back.
 
 const std = @import("std");
 const gpa = @import("../../base/memory.zig").gpa;

@@ -1,4 +1,4 @@
-//! A read or write of a TLS connection over a socket of ours: what the operations have in common. An
+//! A read or write of a TLS connection over a spargio socket: the common part of the operations. An
 //! operation opens what is here, or receives more; seals, and sends. It is awaited once, by a task of any
 //! shard. recv.zig, recv_into.zig and write_all.zig say what each does; turn.zig, who receives and sends.
 

@@ -119,7 +119,7 @@ pub fn putFlightBack(self: *TlsOp) void {
 }
 
 /// A large flight is tried at once: its memory, which is in the CPU's cache, is free for the next one.
-/// Not for ever: others wait as well. Whether all of it went.
+/// Not forever: others wait as well. Whether all of it went.
 fn sendNow(self: *TlsOp) bool {
     if (self.flight.len < direct_min or self.polls) return false;
     const now_ns = Shard.current().?.now_ns;
@@ -135,7 +135,7 @@ fn sendNow(self: *TlsOp) bool {
     const flags = linux.MSG.DONTWAIT | linux.MSG.NOSIGNAL;
     const rc = linux.sendto(fd, rest.ptr, rest.len, flags, null, 0);
     if (state) |one| py_interpreter.comeBack(one);
-    // An error comes again, where the ring is asked.
+    // An error comes again when the ring is asked.
     if (linux.errno(rc) != .SUCCESS) return false;
     self.sent += rc;
     return self.sent == self.flight.len;

@@ -120,14 +120,14 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     demo.add_argument(
         "--asyncio",
         action="store_true",
-        help="run the service on an asyncio loop of spargio's, on one shard: asyncio's streams, "
+        help="run the service on spargio's asyncio loop, on one shard: asyncio's streams, "
         "spargio's files",
     )
     demo.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
     doctor = commands.add_parser(
         "doctor",
-        help="say whether spargio can run here, and what to do where it cannot",
+        help="say whether spargio can run here, and what to do if it cannot",
         description="Looks at the kernel, the limits of this process and the Python build. "
         "Exit code 0: spargio runs here.",
     )

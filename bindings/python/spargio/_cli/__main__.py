@@ -1,4 +1,4 @@
-"""`python -m spargio._cli`: the command where its script is not on the PATH."""
+"""`python -m spargio._cli`: the command, for when its script is not on the PATH."""
 
 import sys
 

@@ -51,11 +51,11 @@ class Settings:
     queue: Literal["mutex", "lock_free"] = "mutex"
     port: int = 0
     asyncio: bool = False
-    """The service runs on an asyncio loop of spargio's, on one shard."""
+    """The service runs on spargio's asyncio loop, on one shard."""
 
 
 def run(settings: Settings, *, as_json: bool) -> int:
-    """Gives the exit code: 0 where every file arrived as it was, else 1."""
+    """Returns the exit code: 0 if every file arrived as it was, else 1."""
     messages = Console(stderr=True, soft_wrap=True, highlight=False)
     corpus = scan(settings.corpus, settings.files)
     if not corpus.entries:
@@ -288,7 +288,7 @@ class _AsyncioDemo(_Demo):
 
 @contextlib.contextmanager
 def _progress_line(messages: Console) -> Iterator[_Show]:
-    """A line on standard error that is redrawn while the demo runs, where that is a terminal."""
+    """A line on standard error that is redrawn while the demo runs, if that is a terminal."""
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TextColumn("files stored"))
     shown = messages.is_terminal
     with Progress(

@@ -1,5 +1,5 @@
-"""The demo's service on an asyncio loop of spargio's: connections are asyncio's streams, files are
-read and written by spargio.fs in the same tasks."""
+"""The demo's service on spargio's asyncio loop: connections are asyncio's streams, files are read
+and written by spargio.fs in the same tasks."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Acceptor:
 
 
 def run(work: Coroutine[Any, Any, T]) -> tuple[T, spargio.RuntimeStats]:
-    """Runs it on a new loop; gives its result and the counters of the loop's shard."""
+    """Runs it on a new loop; returns its result and the counters of the loop's shard."""
     loop = new_event_loop()
     try:
         result = loop.run_until_complete(work)

@@ -79,7 +79,7 @@ class Senders:
                 self._result.failed.append((entry.index, f"{type(error).__name__}: {error}"))
 
     def _send(self, entry: Entry) -> tuple[int, int]:
-        """Gives size and time from the connect to the answer, ns."""
+        """Returns size and time from the connect to the answer, ns."""
         digest = hashlib.sha256()
         name = entry.wire_name
         with open(os.path.join(self._task.root, entry.path), "rb") as file:

@@ -75,7 +75,8 @@ class Service:
 
 
 async def _receive(stream: Stream, path: Path, size: int) -> bytes:
-    """Stores `size` bytes of the stream; they are on disk when it returns. Gives their SHA-256."""
+    """Stores `size` bytes of the stream; they are on disk when it returns. Returns their
+    SHA-256."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(min(size, CHUNK_BYTES)))
     async with await fs.File.create(path) as file:

@@ -1,4 +1,4 @@
-"""`spargio doctor`: whether spargio can run here, and what to do where it cannot."""
+"""`spargio doctor`: whether spargio can run here, and what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STYLES = {"ok": "green", "note": "yellow", "missing": "bold red"}
 
 
 def run(*, as_json: bool) -> int:
-    """Gives the exit code: 0 where spargio can run, else 1."""
+    """Returns the exit code: 0 if spargio can run, else 1."""
     info, facts = spargio.probe(), gather()
     findings = diagnose(info, facts)
     findings.append(try_runtime())
@@ -50,7 +50,7 @@ def try_runtime() -> Finding:
     try:
         count, backend = spargio.run(main)
     except (OSError, spargio.SpargioError) as error:
-        advice = "Do what is said above; where nothing is, report this with the output of --json."
+        advice = "Do what is said above; if nothing is, report this with the output of --json."
         return Finding("runtime", "missing", f"does not start: {error}", advice)
     finally:
         log.setLevel(level)

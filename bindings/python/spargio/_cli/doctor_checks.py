@@ -213,7 +213,7 @@ def _memlock(info: spargio.ProbeInfo, facts: Facts) -> Finding:
     text += f"; {info.usable_cpus} shards of 256 ring entries take about {needed // 1024} KiB"
     if unlimited or facts.memlock_exempt or info.memlock_limit >= 2 * needed:
         return Finding("memlock limit", "ok", text)
-    advice = "Where the rings do not fit, spargio makes them smaller, then falls back to epoll. "
+    advice = "If the rings do not fit, spargio makes them smaller, then falls back to epoll. "
     return Finding("memlock limit", "note", text, advice + _RAISE_MEMLOCK)
 
 

@@ -25,7 +25,7 @@ class Facts:
     memlock_exempt: bool
     """CAP_IPC_LOCK: the memlock limit does not apply."""
     container: str
-    """Which kind of container this looks like; empty where it does not."""
+    """Which kind of container this looks like; empty if it does not."""
     cpu_quota: float
     """CPUs' worth of time that the cgroup grants; 0.0: no limit."""
     python: str

@@ -13,9 +13,9 @@ from spargio import workload
 
 DEFAULT_RATE = 1000.0
 DESCRIPTION = """Puts a load on TARGET and reports latencies from the moment at which each operation
-should have begun. TARGET is module:function (a coroutine function of yours), tcp://host:port (an
-echo server), http://host:port/path, or dir:/folder (its files are read). Exit code 0: all
-operations went well; 1: some failed, or the load itself was the limit."""
+should have begun. TARGET is module:function (your coroutine function), tcp://host:port (an echo
+server), http://host:port/path, or dir:/folder (its files are read). Exit code 0: all operations
+went well; 1: some failed, or the load itself was the limit."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", metavar="BYTES", help="payload: 256, 64-4096, lognormal:MEDIAN or @FILE")
     add("--keys", metavar="N", help="keys: 1000, zipf:1000:1.1 or hot:1000:0.01:0.9")
     add("--window", type=float, metavar="S", help="interval of the report (default: 1)")
-    add("--seed", type=int, metavar="N", help="the same seed gives the same load (default: 1)")
+    add("--seed", type=int, metavar="N", help="the same seed makes the same load (default: 1)")
     add("--shards", type=int, metavar="N", help="shards of the generator (default: 1)")
     add("--json", type=Path, metavar="FILE", help="write the report as JSON; - for the terminal")
     add("--html", type=Path, metavar="FILE", help="write the report with its plots")

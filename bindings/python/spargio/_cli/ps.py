@@ -11,7 +11,7 @@ from .top import chosen
 
 
 def run(name: str | None, *, stacks: bool, as_json: bool) -> int:
-    """Exit code 0, or 1 where nothing could be asked."""
+    """Exit code 0, or 1 if nothing could be asked."""
     name = chosen(name)
     if name is None:
         return 1

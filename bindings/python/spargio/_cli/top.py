@@ -33,7 +33,7 @@ def chosen(name: str | None) -> str | None:
 
 
 def run(name: str | None, *, interval: float, once: bool, as_json: bool) -> int:
-    """Exit code 0, or 1 where nothing could be asked."""
+    """Exit code 0, or 1 if nothing could be asked."""
     name = chosen(name)
     if name is None:
         return 1

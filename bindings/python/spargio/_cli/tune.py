@@ -20,7 +20,7 @@ suggest, and keeps a change only if it is shown to help without hurting p95, p99
 refusals or CPU. The program is module:workload (a coroutine function, or a spargio.workload.Load of
 one), or COMMAND, a server that reads its port from the environment's PORT or has {port} among its
 arguments. It is not changed: candidates reach it by the environment's SPARGIO_OPTIONS_FILE. Exit
-code 0: it came to its end; 1: the program failed; 3: refused, because no honest answer can be had
+code 0: it came to its end; 1: the program failed; 3: refused, because no honest answer is possible
 here; 130: Ctrl-C, go on with --resume."""
 _PERCENT = 100
 
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--comparisons", type=int, default=20, metavar="N", help="at most (default: %(default)s)")
     add("--options", type=Path, metavar="FILE", help="options of the baseline")
     add("--journal", type=Path, default=Path("spargio-tune.journal"), metavar="FILE")
+    add("--wait", type=float, default=0.0, metavar="S", help="wait so long for a quiet machine")
     add("--resume", action="store_true", help="go on where the journal ends")
     add("--seed", type=int, default=1, metavar="N")
     add("--out", type=Path, metavar="FILE", help="write what is kept as an options file")
@@ -65,6 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         subject, settings = _subject(arguments), _settings(arguments)
         with tempfile.TemporaryDirectory(prefix="spargio-tune-") as folder:
             return _run(arguments, subject, settings, Path(folder))
+    except KeyboardInterrupt:
+        print(f"spargio tune: --resume --journal {arguments.journal} goes on", file=sys.stderr)
+        raise
     except tune.Refused as error:
         print(f"spargio tune: refused: {error}", file=sys.stderr)
         return REFUSED
@@ -95,10 +99,7 @@ def _run(
         tell=(lambda line: None) if arguments.quiet else _tell,
     )
     try:
-        outcome = session.run()
-    except KeyboardInterrupt:
-        print(f"spargio tune: --resume --journal {arguments.journal} goes on", file=sys.stderr)
-        raise
+        outcome = session.run(arguments.wait)
     finally:
         session.close()
     _show(arguments, outcome)

@@ -22,7 +22,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 class ShardHooks:
     """Called on a shard's thread at its start (with the thread's name, None for a caller's thread)
-    and end, when a closing runtime has one task left, and now and then where it looks for signals;
+    and end, when a closing runtime has one task left, and now and then if it looks for signals;
     set by the module that needs them."""
 
     attached: Any = None
@@ -102,7 +102,7 @@ def _kind(given: object) -> str:
 def _os_error(number: int, text: str | None, filename: object) -> OSError:
     if number == errno_module.EPERM and text is None and native.submits_as_other():
         text = (
-            "io_uring_sqpoll's thread of the kernel keeps the rights of who started the runtime, "
+            "io_uring_sqpoll's kernel thread keeps the rights of the one that started the runtime, "
             "and this thread's user or group is another one now: start it after that change, or "
             "without io_uring_sqpoll"
         )
@@ -152,7 +152,7 @@ if TYPE_CHECKING:
 
         def cancel(self) -> bool:
             """Ask the task to end: :class:`CancelledError` is raised at its next await. A task that
-            has not begun never does. False where it has ended already."""
+            has not begun never does. False if it has ended already."""
 
         def done(self) -> bool:
             """Whether it has ended."""
@@ -187,11 +187,11 @@ if TYPE_CHECKING:
 
     class Future(Generic[T]):
         """A value that is set once, by any thread, and awaited by tasks of any shard. An await
-        that is cancelled raises only where the value is not set: nothing is lost."""
+        that is cancelled raises only if the value is not set: nothing is lost."""
 
         def __await__(self) -> Generator[Any, None, T]: ...
         def set_result(self, value: T, /) -> bool:
-            """False where it was set already."""
+            """False if it was set already."""
 
         def set_exception(self, exception: BaseException, /) -> bool: ...
         def done(self) -> bool: ...
@@ -255,7 +255,7 @@ if TYPE_CHECKING:
             """Whether it is a symbolic link."""
 
         def metadata(self) -> Any:
-            """Its :class:`Metadata`; None unless it was asked for, or where it could not be looked
+            """Its :class:`Metadata`; None unless it was asked for, or if it could not be looked
             at."""
 
         def __fspath__(self) -> str: ...
@@ -552,7 +552,7 @@ class Event(NamedTuple):
     """A message that a shard received."""
 
     from_shard: int | None
-    """The sender; None where an ordinary thread sent it."""
+    """The sender; None if an ordinary thread sent it."""
     tag: int
     value: int
 
@@ -573,7 +573,7 @@ if not TYPE_CHECKING:
 
 NOTHING: Any = Sign("NOTHING")
 CLOSED: Any = Sign("CLOSED")
-"""What an exchange gives: there is nothing now; there never will be."""
+"""What an exchange returns: there is nothing now; there never will be."""
 
 
 class _Namespace:

@@ -1,4 +1,4 @@
-"""What the bridge says where a program uses it in the wrong place: errors that name the way out."""
+"""What the bridge says if a program uses it in the wrong place: errors that name the way out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def in_asyncio() -> bool:
 
 
 def other_loop() -> RuntimeError | None:
-    """A task awaits in a loop of its own, which keeps the shard: it would wait for ever."""
+    """A task awaits in its own loop, which blocks the shard: it would wait forever."""
     if not in_asyncio():
         return None
     return RuntimeError(
@@ -90,8 +90,7 @@ def no_buffer(error: BaseException, given: object, writable: bool) -> BaseExcept
         return error
     way = "; text.encode() makes bytes of a str" if isinstance(given, str) else ""
     return TypeError(
-        f"data is {_short(given)}: a bytes-like object is required (bytes, bytearray, memoryview), "
-        f"not {kind!r}{way}"
+        f"data must be a bytes-like object (bytes, bytearray, memoryview), got {_short(given)}{way}"
     )
 
 

@@ -184,7 +184,7 @@ async def _open(path: Any, mode: str) -> RingFile:
     flags = _FLAGS[mode.replace("b", "")]
     descriptor = await native.open(where, _names.label(path), flags, 0o666)
     number = descriptor.detach()
-    # Where this fails (a directory), it closes the number: the opener's result is its own.
+    # If this fails (a directory), it closes the number: the opener's result is its own.
     return RingFile(path, mode, opener=lambda *_: number)
 
 

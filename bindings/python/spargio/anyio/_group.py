@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 class Starting(abc.TaskStatus[Any]):
     """The `task_status` of a task that :meth:`TaskGroup.start` waits for. Until it has started, the
-    task is in the scope of who waits; then it moves into the group's."""
+    task is in the scope of the waiting task; then it moves into the group's."""
 
     def __init__(self, group: TaskGroup) -> None:
         self.group = group
@@ -126,7 +126,7 @@ class TaskGroup(abc.TaskGroup):
         except BaseException as error:
             self._ended(loop, state, starting, error)
             if isinstance(error, CancelledError) and not is_of_scope(error):
-                raise  # The runtime ends: the task says so to who knows its handle.
+                raise  # The runtime ends: the task reports it through its handle.
         else:
             self._ended(loop, state, starting, None)
         finally:

@@ -79,7 +79,7 @@ class CancelScope(BaseCancelScope):
         self._loop: Loop | None = None
         self._alarm: Any = None
         self.reason: str | None = None
-        """Who has cancelled it, and why."""
+        """The scope that cancelled it, and why."""
 
     # ---- the block ----
 

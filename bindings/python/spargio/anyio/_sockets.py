@@ -34,7 +34,7 @@ _MAX_DATAGRAM = 65536
 
 
 class Guard:
-    """One task at a time; who closes waits until it has left."""
+    """One task at a time; a close waits until it has left."""
 
     __slots__ = ("_action", "_left", "taken")
 

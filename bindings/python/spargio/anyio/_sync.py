@@ -1,6 +1,6 @@
 """Events, locks, semaphores and capacity limiters, for the tasks of one shard. (``spargio.sync``
-has those that tasks of all shards may share.) One that waits gets what it waits for from who lets
-go of it, in one step; a cancellation that comes after that step comes at the next await."""
+has those that tasks of all shards may share.) A waiter gets the thing from the task that releases
+it, in one step; a cancellation that comes after that step comes at the next await."""
 
 from __future__ import annotations
 

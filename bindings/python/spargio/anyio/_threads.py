@@ -78,7 +78,7 @@ async def run_sync(
                 raise outcome
             finally:
                 del outcome, job  # An error has this frame.
-    raise AssertionError  # A scope of ours was cancelled by nobody.
+    raise AssertionError  # Nobody cancels this scope.
 
 
 async def _whole(answer: Future[T]) -> T:
@@ -96,7 +96,7 @@ def _work(
     """Whether it returned, and what; or what it raised, which may be a cancellation."""
     with claim_worker_thread(backend, loop):
         threadlocals.current_cancel_scope = scope
-        # Nobody may be left who waits for what an abandoned call runs in the event loop.
+        # No thread may be left that waits for what an abandoned call runs in the event loop.
         _entered.scope = entered
         try:
             return True, function(*arguments)

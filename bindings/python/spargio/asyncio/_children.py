@@ -11,7 +11,7 @@ from asyncio import unix_events
 from typing import Any
 
 _log = logging.getLogger("asyncio")
-# Where the kernel has no pidfd, or a sandbox forbids it.
+# If the kernel has no pidfd, or a sandbox forbids it.
 _REFUSED = (errno.ENOSYS, errno.EPERM, errno.EINVAL)
 _UNKNOWN = 255
 """asyncio's return code for a child that somebody else has reaped."""

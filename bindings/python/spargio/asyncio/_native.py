@@ -35,7 +35,7 @@ async def _awaited(awaitable: Any) -> Any:
 
 
 def wrapped(given: object) -> Coroutine[Any, Any, Any] | None:
-    """A coroutine around an awaitable of spargio's own. That looks like a coroutine itself, and a
+    """A coroutine around one of spargio's own awaitables. That looks like a coroutine itself, and a
     Task would drive it past the await that makes a waiter of it."""
     return _awaited(given) if type(given).__module__ == "spargio._core" else None
 

@@ -1,4 +1,5 @@
-"""``run``: what ``asyncio.run`` does, on a loop of ours, also if it takes no ``loop_factory``."""
+"""``run``: the work of ``asyncio.run`` on our loop, also on a Python whose ``run`` has no
+``loop_factory``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""asyncio's streams over a transport of ours: what runs for every piece of data is native."""
+"""asyncio's streams over our transport: the code that runs for every piece of data is native."""
 
 from __future__ import annotations
 

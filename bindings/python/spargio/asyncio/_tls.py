@@ -1,5 +1,5 @@
 """TLS transports of the loop: CPython's ``SSLProtocol`` with its states, limits and flow control,
-over the engine of :mod:`spargio.tls` where that is the native one. What is read and written goes
+over the engine of :mod:`spargio.tls` if that is the native one. What is read and written goes
 through OpenSSL's own functions, from a buffer that the connections of a loop share."""
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class EngineProtocol(_Base):  # type: ignore[misc]
 
 @functools.cache
 def ssl_protocol_class() -> Any:
-    """CPython's own where the native engine cannot be had, and on Python 3.10, whose class is
+    """CPython's own if the native engine is not available, and on Python 3.10, whose class is
     another one."""
     if _STATES is None:
         return _Base

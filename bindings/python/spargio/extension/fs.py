@@ -52,8 +52,8 @@ async def statx(
     path: Path, *, flags: int = 0, mask: int = BASIC | BIRTH, dir_fd: int = AT_FDCWD
 ) -> Metadata:
     """statx(2) on the shard that the selector chooses: `flags` are AT_*, `mask` is what is asked
-    for (STATX_*), and what the kernel gave is in the ``mask`` of the answer. ``IORING_OP_STATX``,
-    Linux 5.6."""
+    for (STATX_*), and what the kernel returned is in the ``mask`` of the answer.
+    ``IORING_OP_STATX``, Linux 5.6."""
     call = _Statx(path, flags, mask, dir_fd)
     return call.metadata(await call.submit(current_handle().uring_native_unbound()))
 
@@ -61,14 +61,14 @@ async def statx(
 async def statx_on_shard(
     shard: int, path: Path, *, flags: int = 0, mask: int = BASIC | BIRTH, dir_fd: int = AT_FDCWD
 ) -> Metadata:
-    """The same on `shard`; ``ValueError`` where there is no such shard."""
+    """The same on `shard`; ``ValueError`` if there is no such shard."""
     call = _Statx(path, flags, mask, dir_fd)
     return call.metadata(await call.submit(current_handle().uring_native_unbound(), shard))
 
 
 async def statx_or_metadata(path: Path) -> Metadata:
-    """statx(2), and where the kernel refuses the operation (not the file) os.stat on a thread of
-    the pool, which does not tell when the file was made."""
+    """statx(2), and if the kernel refuses the operation (not the file) os.stat on a thread of
+    the pool, which does not report when the file was made."""
     try:
         return await statx(path)
     except OSError as error:

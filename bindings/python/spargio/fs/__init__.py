@@ -1,5 +1,5 @@
 """Files. Every awaitable is one io_uring operation of the shard whose task awaits it, or a few in a
-row; it owns its buffer until the kernel is done, also when the task is cancelled. Where the kernel
+row; it owns its buffer until the kernel is done, also when the task is cancelled. If the kernel
 has no such operation (canonicalize, read_link, set_permissions, listing a directory) a thread of
 the pool of :func:`spargio.spawn_blocking` makes the call, and the docstring says so.
 

@@ -76,7 +76,7 @@ async def _replace(
 
 
 async def _open_directory(path: str) -> File | None:
-    """Before the rename, so that its errors come in time. None where it may not be read."""
+    """Before the rename, so that its errors come in time. None if it may not be read."""
     try:
         return await File.open(path)
     except PermissionError:

@@ -21,17 +21,17 @@ _SLICE = 64 << 20
 """What one call on a thread of the pool copies, so that a cancellation comes through soon."""
 
 _PIECE_LEAST = 256 << 10
-"""Also where the size is not known: of a FIFO, of a file in /proc."""
+"""Also if the size is not known: of a FIFO, of a file in /proc."""
 _PIECE_MOST = 1 << 20
 
 
 async def copy(source: Path, target: Path) -> int:
-    """Copy a file's bytes and permissions over `target`, made where there is none; gives the number
-    of bytes. On a thread of the pool: a clone where the file system shares blocks, else
-    copy_file_range(2); holes stay holes. What is no regular file, or does not tell its size, is
+    """Copy a file's bytes and permissions over `target`, which it makes if it is missing; returns
+    the number of bytes. On a thread of the pool: a clone if the file system shares blocks, else
+    copy_file_range(2); holes stay holes. What is no regular file, or does not report its size, is
     read and written by the ring. The permissions are exactly the source's, whatever the umask and
     those of an existing target, before the first byte is there; ``PermissionError``, and `target`
-    as it was, where they cannot be given. The same file twice is ``ValueError``. What ends it early
+    as it was, if they cannot be given. The same file twice is ``ValueError``. What ends it early
     has in ``bytes_written`` how many bytes `target` got."""
     async with await File.open(source) as reader:
         info = await reader.metadata()

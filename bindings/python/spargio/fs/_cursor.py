@@ -28,7 +28,7 @@ class Cursor:
     cursors of one file are independent; the file stays open when they go.
 
     Of a FIFO or another stream what was read ahead is in the cursor alone: read it by one cursor,
-    and take :meth:`buffer` along where you go on by the descriptor. It is an
+    and take :meth:`buffer` along if you go on by the descriptor. It is an
     :class:`spargio.io.AsyncRead` and ``AsyncWrite``."""
 
     def __init__(self, file: File, position: int = 0) -> None:
@@ -71,13 +71,13 @@ class Cursor:
         return offset
 
     async def read(self, size: int = -1) -> bytes:
-        """`size` bytes, fewer only at the end of the file; all that is left where `size` is
+        """`size` bytes, fewer only at the end of the file; all that is left if `size` is
         negative; ``b""`` at the end."""
         size = integer("size", size)
         if 0 <= size <= len(self._ahead):
             return self._take(size)
         if self._seekable():
-            # Nothing is lost where this is cut short: it can be read again.
+            # Nothing is lost if this is cut short: it can be read again.
             data = await self._read_anew(size)
             self._ahead.clear()
             return self._passed(data)
@@ -98,7 +98,7 @@ class Cursor:
         return await joined(parts)
 
     async def recv(self, max_bytes: int) -> bytes:
-        """At least one byte and at most `max_bytes`, what one read gives; ``b""`` at the end."""
+        """At least one byte and at most `max_bytes`, what one read returns; ``b""`` at the end."""
         max_bytes = at_least("max_bytes", max_bytes, 1)
         if not self._ahead:
             await self._more(min(max_bytes, _READ_MOST))
@@ -137,7 +137,7 @@ class Cursor:
         return True
 
     async def write(self, data: Buffer) -> int:
-        """All of `data`; gives its number of bytes. In a file that is opened to append it goes to
+        """All of `data`; returns its number of bytes. In a file that is opened to append it goes to
         the end, and the position is the end after it. An error, a cancellation or a time limit has
         in ``bytes_written`` how many bytes the file took."""
         count = memoryview(data).nbytes
@@ -223,7 +223,7 @@ class TextCursor:
         return "".join(parts)
 
     async def write(self, text: str) -> None:
-        """All of `text`, encoded, as it is. A byte order mark, where the encoding has one, is
+        """All of `text`, encoded, as it is. A byte order mark, if the encoding has one, is
         written at the start of the file only."""
         if not isinstance(text, str):
             raise TypeError(wrong("text", "a str", text, "; file.cursor() writes bytes"))

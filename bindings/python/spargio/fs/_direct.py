@@ -19,11 +19,11 @@ from ._names import AT_EMPTY_PATH, Path
 _DIOALIGN = 0x2000
 _ALIGNMENTS = struct.Struct("=II")
 _UNKNOWN = (4096, 4096)
-"""Before Linux 6.1, and where the file system does not say: right for every usual disk."""
+"""Before Linux 6.1, and if the file system does not say: right for every usual disk."""
 
 
 class DirectFile(File):
-    """A :class:`File` with O_DIRECT. Reads may be of any place and size, and into any memory: where
+    """A :class:`File` with O_DIRECT. Reads may be of any place and size, and into any memory: if
     it does not fit, what is around is read into memory that does, and copied. Writes may be from
     any memory, but of multiples only: ``OSError`` EINVAL says of how much."""
 
@@ -64,7 +64,7 @@ class DirectFile(File):
         return [await self.read_at(offset, size) for offset in offsets]
 
     async def read_at_into(self, offset: int, buffer: Buffer) -> int:
-        """As :meth:`File.read_at_into`; without a copy where offset, size and memory fit."""
+        """As :meth:`File.read_at_into`; without a copy if offset, size and memory fit."""
         try:
             return await super().read_at_into(offset, buffer)
         except OSError as error:
@@ -102,7 +102,7 @@ class DirectFile(File):
         return await self._told(super().write_vectored_at(offset, buffers))
 
     async def _fitting(self, offset: int, data: Buffer) -> Buffer:
-        """The same bytes in memory that fits, where they can be written at all. An mmap is taken as
+        """The same bytes in memory that fits, if they can be written at all. An mmap is taken as
         it is."""
         with memoryview(data) as view:
             if isinstance(view.obj, mmap.mmap):

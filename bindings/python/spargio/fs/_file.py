@@ -92,7 +92,7 @@ class File(Hints, AsyncCloseable):
     @classmethod
     def from_fd(cls, fd: int, path: Path = "") -> File:
         """Take over an open descriptor: it is closed with the file. ``OSError`` for one that is
-        not open. One with O_DIRECT gives a :class:`DirectFile`."""
+        not open. One with O_DIRECT is a :class:`DirectFile`."""
         os.fstat(fd)
         from ._direct import DirectFile, is_direct
 
@@ -124,16 +124,16 @@ class File(Hints, AsyncCloseable):
         return TextCursor(self, encoding, errors)
 
     def read_at(self, offset: int, size: int) -> Coro[bytes]:
-        """At most `size` bytes from byte `offset`: what one pread(2) gives. Fewer near the end, and
-        where the file system hands out less at a time (/proc, /sys, FUSE); ``b""`` at the end only.
-        ``IORING_OP_READ``, Linux 5.6."""
+        """At most `size` bytes from byte `offset`: what one pread(2) returns. Fewer near the end,
+        and if the file system hands out less at a time (/proc, /sys, FUSE); ``b""`` at the end
+        only. ``IORING_OP_READ``, Linux 5.6."""
         return self._io.read_at(offset, size)
 
     def read_many_at(self, offsets: Iterable[int], size: int) -> Coro[list[bytes]]:
         """At most `size` bytes from each of `offsets`, any iterable of ints: a list in their order
-        of what :meth:`read_at` gives, so fewer bytes near the end and ``b""`` behind it. One await:
-        up to 64 reads are under way at a time, and the task is resumed once, when all have ended.
-        Held in memory are the results, 16 bytes per offset and, for each read under way, its
+        of what :meth:`read_at` returns, so fewer bytes near the end and ``b""`` behind it. One
+        await: up to 64 reads are under way at a time, and the task is resumed once, when all have
+        ended. Held in memory are the results, 16 bytes per offset and, for each read under way, its
         `size`.
 
         The first read that fails, by its place in `offsets`, gives the ``OSError``, whose text has
@@ -143,12 +143,12 @@ class File(Hints, AsyncCloseable):
         return self._io.read_many_at(offsets, size)
 
     def read_at_into(self, offset: int, buffer: Buffer) -> Coro[int]:
-        """The same into a writable buffer, without a copy; gives the number of bytes. The buffer
+        """The same into a writable buffer, without a copy; returns the number of bytes. The buffer
         stays exported (it cannot be resized) until the operation has ended."""
         return self._io.read_at_into(offset, buffer)
 
     def write_at(self, offset: int, data: Buffer) -> Coro[int]:
-        """Write at byte `offset`; gives the number of bytes taken, which may be fewer.
+        """Write at byte `offset`; returns the number of bytes taken, which may be fewer.
         ``IORING_OP_WRITE``, Linux 5.6, pwrite(2)."""
         return self._io.write_at(offset, data)
 
@@ -158,7 +158,7 @@ class File(Hints, AsyncCloseable):
         return self._io.write_all_at(offset, data)
 
     def read_vectored_at(self, offset: int, buffers: Sequence[Buffer]) -> Coro[int]:
-        """Fill writable buffers one after the other; gives the number of bytes, fewer near the
+        """Fill writable buffers one after the other; returns the number of bytes, fewer near the
         end. Of more than 1,024 buffers the first 1,024 that hold a byte are used.
         ``IORING_OP_READV``, Linux 5.1, preadv(2)."""
         within("offset", offset, 0, _OFFSET_MOST)
@@ -167,7 +167,7 @@ class File(Hints, AsyncCloseable):
         return self._submit(opcodes.READV, offset, one_call(buffers))
 
     def write_vectored_at(self, offset: int, buffers: Sequence[Buffer]) -> Coro[int]:
-        """Write buffers one after the other, in one operation; gives the number of bytes taken,
+        """Write buffers one after the other, in one operation; returns the number of bytes taken,
         which may be fewer. Of more than 1,024 buffers the first 1,024 that hold a byte are taken.
         ``IORING_OP_WRITEV``, Linux 5.1, pwritev(2)."""
         within("offset", offset, 0, _OFFSET_MOST)
@@ -179,7 +179,7 @@ class File(Hints, AsyncCloseable):
         size = _READ_STEP
         while part := await self.read_at(offset, size):
             if not parts and len(part) == size:
-                # There is more: in one piece, where the file says how much.
+                # There is more: in one piece, if the file says how much.
                 info = await self.metadata()
                 if info.is_file() and info.size - offset > size:
                     part = await self.read_at(offset, min(info.size - offset + 1, _READ_MOST))
@@ -189,7 +189,7 @@ class File(Hints, AsyncCloseable):
         return await joined(parts)
 
     async def metadata(self) -> Metadata:
-        """What statx(2) tells. ``IORING_OP_STATX``, Linux 5.6."""
+        """What statx(2) reports. ``IORING_OP_STATX``, Linux 5.6."""
         buffer = bytearray(SIZE)
         await native.submit(
             opcodes.STATX,
@@ -217,7 +217,7 @@ class File(Hints, AsyncCloseable):
 
     async def allocate(self, offset: int, size: int, *, keep_size: bool = False) -> None:
         """Reserve the disk's blocks for `size` bytes from `offset`; the file grows to that, unless
-        `keep_size`. ``IORING_OP_FALLOCATE``, Linux 5.6; ``OSError`` EOPNOTSUPP where the file
+        `keep_size`. ``IORING_OP_FALLOCATE``, Linux 5.6; ``OSError`` EOPNOTSUPP if the file
         system has no such thing."""
         offset, size = (
             within("offset", offset, 0, _OFFSET_MOST),

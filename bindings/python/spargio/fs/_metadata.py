@@ -1,4 +1,4 @@
-"""What statx(2) tells of a file."""
+"""What statx(2) reports of a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIZE = 256
 """Bytes of struct statx."""
 
 BASIC = 0x07FF
-"""STATX_BASIC_STATS: what stat(2) gives."""
+"""STATX_BASIC_STATS: what stat(2) returns."""
 BIRTH = 0x0800
 TYPE_AND_SIZE = 0x0001 | 0x0002 | 0x0200
 
@@ -23,7 +23,7 @@ _NUMBERS = struct.Struct("=IIII")
 
 @dataclass(frozen=True)
 class Metadata:
-    """Times are nanoseconds since 1970; `created_ns` is None where the file system has none."""
+    """Times are nanoseconds since 1970; `created_ns` is None if the file system has none."""
 
     mode: int
     size: int
@@ -88,7 +88,7 @@ def parse(buffer: bytearray) -> Metadata:
 
 
 def from_stat(found: os.stat_result) -> Metadata:
-    """What stat(2) tells, which is not when the file was made."""
+    """What stat(2) reports, which is not when the file was made."""
     return Metadata(
         mode=found.st_mode,
         size=found.st_size,

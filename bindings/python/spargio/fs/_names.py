@@ -23,7 +23,7 @@ Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 def encode(path: Any) -> bytes:
-    """Without the closing NUL. ``ValueError`` where one is inside."""
+    """Without the closing NUL. ``ValueError`` if one is inside."""
     try:
         # As os.fsencode does, without its calls.
         name = path.encode(ENCODING, ERRORS) if type(path) is str else os.fsencode(path)
@@ -31,12 +31,12 @@ def encode(path: Any) -> bytes:
         way = "; File.from_fd() takes a descriptor" if isinstance(path, int) else ""
         raise TypeError(wrong("path", "a str, bytes or os.PathLike", path, way)) from None
     if b"\0" in name:
-        raise ValueError(f"path is {path!r}: a path cannot contain a NUL byte")
+        raise ValueError(wrong("path", "a name without NUL bytes", path))
     return name
 
 
 def check_mode(name: str, mode: int) -> int:
-    """Permissions; ``ValueError`` and ``TypeError`` for what is none."""
+    """Permissions; ``ValueError`` and ``TypeError`` for anything else."""
     try:
         number = operator.index(mode)
     except TypeError:
@@ -52,7 +52,7 @@ def label(path: Path) -> object:
     kind = type(path)
     if kind in (str, bytes):
         return path
-    pathlib = sys.modules.get("pathlib")  # Who has such a path has imported it.
+    pathlib = sys.modules.get("pathlib")  # A program with such a path has imported it.
     if pathlib is not None and kind is pathlib.PosixPath:
         return path
     name = os.fspath(path)

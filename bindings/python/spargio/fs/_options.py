@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """What :meth:`open` asks for. Immutable: each method gives a changed copy::
+    """What :meth:`open` asks for. Immutable: each method returns a changed copy::
 
     file = await OpenOptions().write(True).create(True).open(path)
 
@@ -48,15 +48,15 @@ class OpenOptions:
         return replace(self, _truncate=yes)
 
     def create(self, yes: bool) -> OpenOptions:
-        """Make the file where there is none; needs :meth:`write` or :meth:`append`."""
+        """Make the file if it is missing; needs :meth:`write` or :meth:`append`."""
         return replace(self, _create=yes)
 
     def create_new(self, yes: bool) -> OpenOptions:
-        """Make the file; ``FileExistsError`` where there is one. Needs :meth:`write` or append."""
+        """Make the file; ``FileExistsError`` if there is one. Needs :meth:`write` or append."""
         return replace(self, _create_new=yes)
 
     def direct(self, yes: bool) -> OpenOptions:
-        """Past the page cache (O_DIRECT): what :meth:`open` gives is a :class:`DirectFile`, which
+        """Past the page cache (O_DIRECT): what :meth:`open` returns is a :class:`DirectFile`, which
         writes multiples of the device's block only, usually 512 or 4,096 bytes."""
         return replace(self, _direct=yes)
 

@@ -36,7 +36,7 @@ async def _submit(
 
 
 async def create_dir(path: Path, *, mode: int = 0o777) -> None:
-    """Make a directory; ``FileExistsError`` where there is something. ``IORING_OP_MKDIRAT``,
+    """Make a directory; ``FileExistsError`` if there is something. ``IORING_OP_MKDIRAT``,
     Linux 5.15."""
     await _submit(opcodes.MKDIRAT, 0, terminated(path), check_mode("mode", mode), 0, path)
 
@@ -59,7 +59,7 @@ async def create_dir_all(path: Path, *, mode: int = 0o777) -> None:
 
 
 async def _made_or_there(name: str, mode: int, above: bool) -> bool:
-    """False where a directory above is missing. Where this is itself one above, and no directory,
+    """False if a directory above is missing. If this is itself one above, and no directory,
     the next one below says what is wrong."""
     try:
         await create_dir(name, mode=mode)
@@ -147,7 +147,7 @@ async def metadata(path: Path) -> Metadata:
 
 
 async def symlink_metadata(path: Path) -> Metadata:
-    """Of the link itself where `path` is one. ``IORING_OP_STATX``, Linux 5.6."""
+    """Of the link itself if `path` is one. ``IORING_OP_STATX``, Linux 5.6."""
     return await _statx(path, AT_SYMLINK_NOFOLLOW, BASIC | BIRTH)
 
 
@@ -184,7 +184,7 @@ async def read_link(path: Path) -> str:
 
 
 async def canonicalize(path: Path) -> str:
-    """The absolute path without symbolic links; ``FileNotFoundError`` where it does not lead to
+    """The absolute path without symbolic links; ``FileNotFoundError`` if it does not lead to
     anything. A thread of the pool: io_uring has no such operation."""
     name = os.fsdecode(encode(path))
     return await files.call(lambda: os.path.realpath(name, strict=True))

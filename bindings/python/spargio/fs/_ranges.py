@@ -124,7 +124,7 @@ def read_ranges(
     With `ordered` in the order of `ranges`, else as they come: one that is slow or fails keeps none
     of the others back. Ranges of one file with at most `max_gap` bytes between them are one read,
     of at most `max_size` bytes. At most `concurrency` files are open and as many reads under way;
-    at most `max_bytes` bytes are read ahead of what was given out, or one range that is larger (a
+    at most `max_bytes` bytes are read ahead of what was yielded, or one range that is larger (a
     range without a length counts as 1 MiB).
 
     `into` is memory of the caller's: one writable buffer, which the ranges fill one after the

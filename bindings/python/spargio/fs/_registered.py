@@ -7,7 +7,7 @@ import mmap
 import os
 
 from .._ffi.core import native
-from .._validate import at_least
+from .._validate import at_least, wrong
 
 _BYTES_MAX = 1 << 30
 """The kernel's limit for one registration."""
@@ -25,7 +25,7 @@ class RegisteredBuffers:
 
     ``read_at_into``, ``write_at`` and ``write_all_at`` in tasks of that shard then use
     ``IORING_OP_READ_FIXED`` and ``WRITE_FIXED`` with them (5.1; the table 5.19), which spares the
-    kernel the look-up of their pages: about 5 % of the CPU time of a cached 4 KiB read, more where
+    kernel the look-up of their pages: about 5 % of the CPU time of a cached 4 KiB read, more if
     the device is written to directly. On other shards they are memory like any other. The pages
     count against the memlock limit (``ulimit -l``): ``OSError`` ENOMEM. At most 64 such blocks at a
     time on a shard: ENOBUFS.
@@ -48,7 +48,7 @@ class RegisteredBuffers:
     def __getitem__(self, index: int) -> memoryview:
         """Buffer `index`, writable."""
         if not 0 <= index < len(self):
-            raise IndexError(f"buffer {index}: there are {len(self)}")
+            raise IndexError(wrong("index", f"between 0 and {len(self) - 1}", index))
         return self._view[index * self._size : (index + 1) * self._size]
 
     async def __aenter__(self) -> RegisteredBuffers:

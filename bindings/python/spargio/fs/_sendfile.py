@@ -28,11 +28,11 @@ _NO_OFFSET = (1 << 64) - 1
 async def sendfile(
     file: File, stream: TcpStream | UnixStream, offset: int = 0, length: int | None = None
 ) -> int:
-    """Send `length` bytes of `file` from `offset` on, or all up to its end as it is then; gives how
-    many were sent, fewer where the file ends first. What another task writes meanwhile is
-    refused with :class:`BusyError`.
+    """Send `length` bytes of `file` from `offset` on, or all up to its end as it is then; returns
+    how many were sent, fewer if the file ends first. What another task writes meanwhile is refused
+    with :class:`BusyError`.
 
-    The pages go through a pipe: ``IORING_OP_SPLICE``, Linux 5.7. Where the file system cannot
+    The pages go through a pipe: ``IORING_OP_SPLICE``, Linux 5.7. If the file system cannot
     splice, or without io_uring, they are read and sent. What ends it early, a cancellation too, has
     in its attributes ``bytes_written`` and ``sent`` how many bytes the stream took before.
     """

@@ -1,5 +1,5 @@
 """Many items in one stream: they are taken from an ordinary or asynchronous source, read by tasks
-on all shards in chunks, and given out in the order of the source or as they come."""
+on all shards in chunks, and yielded in the order of the source or as they come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 TAKEN: Any = ...
-"""In the place of a result that was given out."""
+"""In the place of a result that was yielded."""
 
 
 class News:
@@ -65,7 +65,7 @@ class Feed(Generic[V]):
         self.over = False
 
     def take(self, most: int) -> list[V]:
-        """At most so many, now; ``over`` where there are no more."""
+        """At most so many, now; ``over`` if there are no more."""
         found: list[V] = []
         try:
             convert = self._convert
@@ -162,7 +162,7 @@ async def end(jobs: list[JoinHandle[Any]]) -> None:
 
 
 class Chunk(Generic[K, V]):
-    """Items that one task works on; each result can be had when it is there. A subclass starts
+    """Items that one task works on; each result can be taken when it is there. A subclass starts
     the task, which puts results into `results`, and their places into `done`, and tells."""
 
     job: JoinHandle[Any]
@@ -212,7 +212,7 @@ async def stream(
     ordered: bool,
 ) -> AsyncGenerator[tuple[K, V], None]:
     """(key, result) of each item of what `begin` makes; chunks have at most `size`, and at most
-    `window` items are ahead of what was given out. What runs is cancelled, and has ended, when the
+    `window` items are ahead of what was yielded. What runs is cancelled, and has ended, when the
     iterator is closed or raises."""
     news = News()
     source = begin(news)
@@ -239,13 +239,13 @@ async def stream(
                 result: Any
                 # The steps here are what a small file costs. Mostly all of a chunk is there.
                 if ordered and not slow and len(chunk.done) == len(keys):
-                    for place in range(chunk.given, len(keys)):
-                        result = results[place]
-                        results[place] = taken
+                    for index in range(chunk.given, len(keys)):
+                        result = results[index]
+                        results[index] = taken
                         room += 1
                         if room >= size:
                             room = fill(room)
-                        yield keys[place], result
+                        yield keys[index], result
                     chunk.given = len(keys)
                     moved = True
                 while (given := chunk.given) < len(keys):

@@ -31,7 +31,7 @@ class CopySummary:
     symlinks: int = 0
     bytes: int = 0
     errors: int = 0
-    """Entries that were left out, as `on_error` was told."""
+    """Entries that were left out, as `on_error` was called."""
 
 
 async def copy_tree(
@@ -44,12 +44,12 @@ async def copy_tree(
 ) -> CopySummary:
     """Copy a directory and all below it to `target`, which is made: files as :func:`copy` does, at
     most `concurrency` at a time, on all shards; symbolic links as links, and permissions. A FIFO,
-    socket or device in it is an ``OSError`` EINVAL. ``FileExistsError`` where `target` is there,
+    socket or device in it is an ``OSError`` EINVAL. ``FileExistsError`` if `target` is there,
     unless `exist_ok`: then files in it are written over. `target` inside `source` is a
     ``ValueError``.
 
-    Without `on_error` the first error is raised after the copies under way have ended; with it
-    each error is told, and all else is copied. What was copied before an error, or a cancellation,
+    Without `on_error` the first error is raised after the copies under way have ended; with it each
+    error is reported, and all else is copied. What was copied before an error, or a cancellation,
     stays."""
     concurrency = at_least("concurrency", concurrency, 1)
     top, goal = os.fsdecode(encode(source)), os.fsdecode(encode(target))

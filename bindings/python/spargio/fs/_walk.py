@@ -88,7 +88,7 @@ class Entries:
 
 
 def read_dir(path: Path = ".", *, metadata: bool = False) -> Entries:
-    """The entries of a directory but "." and "..", in its own order: ``await`` gives a list,
+    """The entries of a directory but "." and "..", in its own order: ``await`` returns a list,
     ``async for`` one after the other. With `metadata` each has its :meth:`DirEntry.metadata`.
     `path`, here and in what follows, may be longer than the kernel takes at a time (4,096
     bytes)."""
@@ -104,7 +104,7 @@ def read_tree(
 ) -> Entries:
     """All entries below `path`, whatever the depth: a directory before what is in it. In constant
     memory, but for what `follow_symlinks` remembers: it enters what symbolic links lead to, each
-    directory once. A directory that cannot be entered raises, or is told to `on_error` and left
+    directory once. A directory that cannot be entered raises, or is passed to `on_error` and left
     out. ``await`` and ``async for`` as with :func:`read_dir`."""
     options = DEEP | FOLLOW * bool(follow_symlinks) | WITH_METADATA * bool(metadata)
     return Entries(path, options, on_error)

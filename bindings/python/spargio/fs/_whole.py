@@ -47,7 +47,7 @@ def no_path(name: str, given: object) -> None:
         raise TypeError(wrong(name, "an iterable of them, such as a list", given))
 
 
-def _named(path: P) -> tuple[P, bytes]:
+def _named(path: Any) -> tuple[Any, bytes]:
     """With its name for the kernel; the usual case without a call."""
     if type(path) is str and b"\0" not in (name := path.encode(ENCODING, ERRORS)):
         return path, name
@@ -114,7 +114,7 @@ def read_many(
     the order of `paths`, else as they come: a file that is slow or fails keeps none of the others
     back.
 
-    At most `concurrency` files are open or read ahead of the one that was given out, and at most
+    At most `concurrency` files are open or read ahead of the one that was yielded, and at most
     `max_bytes` of their bytes are held, or one file that is larger (a file whose size is not known
     counts as what was read of it). What `paths` raises, and ``TypeError`` or ``ValueError`` for
     what can be no path, comes in its turn, after the files before it. Close the iterator, or leave

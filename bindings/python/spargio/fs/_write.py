@@ -39,7 +39,7 @@ async def write(
     ``OSError`` EINVAL. The new file has the permissions of the old one, less setuid and setgid, and
     its owner, group and extended attributes as far as this process may give them (a group that it
     may not give gets what others have); `permissions` goes before them. A cancellation or an error
-    is raised where the old file is still there; where the new one is, a cancellation comes at the
+    is raised if the old file is still there; if the new one is, a cancellation comes at the
     next await, and an error says that it is there."""
     _check_data(data)
     if permissions is not None:
@@ -96,7 +96,7 @@ class _Writers:
             if turn is None:
                 continue  # That write has just ended.
             await turn.acquire()
-            # Who has the turn may put the entry back, with all who wait there.
+            # The task that has the turn may put the entry back, with all tasks that wait there.
             if self._entries.setdefault(identity, entry) is entry:
                 return entry
             turn.release()  # Another write has begun: all of them wait for that one.
@@ -127,7 +127,7 @@ class _Turn:
         self._last = last
 
     def take(self, identity: Identity) -> bool:
-        """False where a later one has written it. By who has the file alone."""
+        """False if a later one has written it. Only the task that has the file calls it."""
         if self._last.get(identity, -1) > self._place:
             return False
         self._last[identity] = self._place
@@ -161,7 +161,7 @@ async def _write_in_place(path: Path, data: Buffer, mode: int, turn: _Turn | Non
 
 
 class _Writing(Chunk[P, OSError | bool]):
-    """One file that a task writes; the result is True where it has."""
+    """One file that a task writes; the result is True if it has."""
 
     def __init__(self, item: tuple[P, Buffer, _Turn], news: News) -> None:
         super().__init__([item[0]], news)
@@ -186,7 +186,7 @@ def write_many(
     files: Iterable[tuple[P, Buffer]] | AsyncIterable[tuple[P, Buffer]], *, concurrency: int = 64
 ) -> AsyncGenerator[tuple[P, OSError | None], None]:
     """Write many files: (path, None or the ``OSError``) for each, in order, on all shards; at most
-    `concurrency` are open at a time. `files` is an ordinary or an asynchronous iterable. Where a
+    `concurrency` are open at a time. `files` is an ordinary or an asynchronous iterable. If a
     file comes twice, by whatever names, it has the later data in the end. What `files` raises, and
     ``TypeError`` or ``BufferError`` for data that cannot be written, comes in its turn, and nothing
     behind it is written. Close the iterator, or leave the task, and the writes under way are

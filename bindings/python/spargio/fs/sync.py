@@ -1,7 +1,7 @@
 """Files for callers that are not asynchronous: ``spargio.fs`` on a runtime in the background, one
 per process. It is started by the first call and ended at the interpreter's exit; a forked child has
 one of its own. From any thread that runs no shard: of a program, of a data loader, of asyncio
-(where the calls block the loop, as any call that reads does: see :func:`submit`).
+(if the calls block the loop, as any call that reads does: see :func:`submit`).
 
 In a spargio task there is :mod:`spargio.fs` itself: here these calls raise ``RuntimeError``."""
 

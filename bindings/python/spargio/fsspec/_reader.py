@@ -15,7 +15,7 @@ BLOCK = 1 << 20
 _AHEAD = 3
 """Blocks under way before they are asked for."""
 _SEQUENTIAL = 2
-"""So many reads where the one before ended begin it."""
+"""So many reads if the one before ended begin it."""
 
 
 class _Raw(io.RawIOBase):
@@ -60,7 +60,7 @@ class _Raw(io.RawIOBase):
         return count
 
     def _from_ahead(self, view: memoryview, at: int) -> int | None:
-        """None where it is not read ahead."""
+        """None if it is not read ahead."""
         if self._in_a_row < _SEQUENTIAL or self.size <= self._block or self._pid != os.getpid():
             self._forget()
             return None

@@ -87,7 +87,7 @@ class BufReader(Shared):
         return self._take(max_bytes)
 
     async def read_exactly(self, size: int) -> bytes:
-        """`size` bytes; :class:`IncompleteReadError` with the rest where the stream ends first."""
+        """`size` bytes; :class:`IncompleteReadError` with the rest if the stream ends first."""
         size = at_least("size", size, 0)
         while len(self._buffer) < size:
             if not await self._more():
@@ -95,8 +95,8 @@ class BufReader(Shared):
         return self._take(size)
 
     async def read_until(self, separator: bytes = b"\n", *, limit: int | None = None) -> bytes:
-        """All up to and with `separator`. :class:`IncompleteReadError` where the stream ends first,
-        :class:`LimitExceeded` where it does not come within `limit` bytes (default: that of the
+        """All up to and with `separator`. :class:`IncompleteReadError` if the stream ends first,
+        :class:`LimitExceeded` if it does not come within `limit` bytes (default: that of the
         reader)."""
         data = await self._find(separator, limit)
         if data is None:
@@ -175,7 +175,7 @@ class BufWriter(Shared):
         try:
             await self._writer.write_all(data)
         except BaseException as error:
-            # Its words only: the error's traceback holds who holds this.
+            # Its words only: the error's traceback would hold the owner of this.
             self._failed = repr(error)
             raise
         finally:
@@ -205,7 +205,7 @@ class BufWriter(Shared):
         if exception is None:
             await self.flush()
         else:
-            self._buffer.clear()  # Whoever left the block by an error is told by that.
+            self._buffer.clear()  # The error that left the block says it already.
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         if self._buffer:

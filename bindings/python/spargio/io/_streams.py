@@ -88,7 +88,7 @@ def give_back(reader: AsyncRead, data: bytes) -> bool:
 
 
 async def copy(reader: AsyncRead, writer: AsyncWrite, *, chunk: int = 64 * 1024) -> int:
-    """Write all that comes, until the end; gives the number of bytes. `chunk` bounds how many are
+    """Write all that comes, until the end; returns the number of bytes. `chunk` bounds how many are
     in hand at a time. Nothing is closed. What ends it early has in its attribute ``bytes_written``
     how many the writer took; those in hand go back to a reader with ``unread(data)``."""
     chunk = at_least("chunk", chunk, 1)

@@ -59,8 +59,8 @@ class LengthDelimited(Shared):
         return self._stream
 
     async def read_frame(self) -> bytes | None:
-        """The next frame, None where the stream ends between two.
-        :class:`IncompleteReadError` where it ends inside one, :class:`FrameTooLong`."""
+        """The next frame, None if the stream ends between two.
+        :class:`IncompleteReadError` if it ends inside one, :class:`FrameTooLong`."""
         if self._expected is None:
             if not await self._reader.peek():
                 return None

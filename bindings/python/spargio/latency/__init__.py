@@ -1,7 +1,7 @@
 """What users feel: latencies under a name, with outcomes, bytes and operations.
 
-A :class:`Recorder` keeps a histogram for each shard, so a record takes no lock; whoever reads adds
-them up. A statistics snapshot has all recorders of the process (``snapshot.recorders``)."""
+A :class:`Recorder` keeps a histogram for each shard, so a record takes no lock; a reader adds them
+up. A statistics snapshot has all recorders of the process (``snapshot.recorders``)."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def highest_of(index: int) -> int:
 class Latencies:
     """Durations in nanoseconds with outcomes, as a recorder held them when it was read; immutable.
 
-    ``after - before`` gives what was recorded in between; its minimum and maximum are those of
+    ``after - before`` is what was recorded in between; its minimum and maximum are those of
     the buckets, exact to three digits. ``one + other`` merges. Any thread."""
 
     __slots__ = (

@@ -98,7 +98,7 @@ def _encode_unix(path: Address) -> bytes:
         raise ValueError("a Unix address must be a path or an abstract name, got none")
     abstract = name[0] == 0
     if not abstract and b"\0" in name:
-        raise ValueError(f"path is {path!r}: a path cannot contain a NUL byte")
+        raise ValueError(wrong("path", "a name without NUL bytes", path))
     longest = _UNIX_PATH_MAX if abstract else _UNIX_PATH_MAX - 1
     if len(name) > longest:
         raise ValueError(f"a Unix address must have at most {longest} bytes, got {len(name)}")
@@ -106,7 +106,7 @@ def _encode_unix(path: Address) -> bytes:
 
 
 def decode(data: bytes | bytearray) -> Address:
-    """The address in a sockaddr; None where there is none."""
+    """The address in a sockaddr; None if there is none."""
     if len(data) < 2:
         return None
     (family,) = _FAMILY.unpack_from(data)

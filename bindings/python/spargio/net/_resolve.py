@@ -33,7 +33,7 @@ _localhost = pool(1, "spargio-resolve-localhost", left_at_exit=True)
 async def resolve(host: str, port: int, kind: int = socket.SOCK_STREAM) -> list[Found]:
     """All addresses of a name, in the order to try them: the families take turns, beginning with
     the first of the resolver's choice (RFC 8305, section 4). A numeric address is its own answer.
-    ``socket.gaierror``, which names the host, where there is none."""
+    ``socket.gaierror``, which names the host, if there is none."""
     check_port(port)
     check_host(host)
     try:
@@ -81,8 +81,8 @@ async def race(
     drop: Callable[[T], Awaitable[None]],
 ) -> T:
     """The first connection that is there (RFC 8305, section 5): an attempt that fails, or has taken
-    250 ms, lets the next begin. The others are cancelled, and closed where they came too late. The
-    error of the first address where all fail."""
+    250 ms, lets the next begin. The others are cancelled, and closed if they came too late. The
+    error of the first address if all fail."""
     if len(addresses) == 1:
         return await connect(*addresses[0])
     handle, shard = current_handle(), current_shard()

@@ -34,7 +34,7 @@ class StreamSessionPolicy:
         return StreamSessionPolicy(TaskPlacement.Sticky(key))
 
     def choose(self) -> int:
-        """The shard, inside a task; ``ValueError`` where there is none of that number."""
+        """The shard, inside a task; ``ValueError`` if there is no such shard."""
         if self._placement is None:
             return current_shard()
         return current_runtime().place(self._placement.kind, self._placement.value)

@@ -1,4 +1,4 @@
-"""What every socket of ours has: its options, its addresses, its end."""
+"""The common part of all sockets: options, addresses, close."""
 
 from __future__ import annotations
 
@@ -99,10 +99,10 @@ class BaseSocket(Hints, AsyncCloseable):
 
     @classmethod
     def from_socket(cls: type[_Self], sock: socket.socket) -> _Self:
-        """Take over a socket of Python's, which is detached: it is closed with this one. Nothing
-        that other holders of it share is changed, O_NONBLOCK neither. ``ValueError`` if its kind
-        is another or a ``makefile()`` is open on it, ``TypeError`` if it is no plain
-        ``socket.socket`` (an ``ssl.SSLSocket``: its bytes would go out unencrypted)."""
+        """Take over a Python socket, which is detached: it is closed with this one. Nothing that
+        other holders of it share is changed, O_NONBLOCK neither. ``ValueError`` if its kind is
+        another or a ``makefile()`` is open on it, ``TypeError`` if it is no plain ``socket.socket``
+        (an ``ssl.SSLSocket``: its bytes would go out unencrypted)."""
         cls._check(sock)
         return cls(adopt(sock))
 

@@ -127,24 +127,24 @@ class Stream(BaseSocket):
     recv_owned = recv
 
     def recv_into(self, buffer: Buffer) -> Coro[int]:
-        """The same into a writable buffer; gives the number of bytes, 0 at the end. The buffer
+        """The same into a writable buffer; returns the number of bytes, 0 at the end. The buffer
         stays exported until the operation has ended."""
         return self._io.recv_into(buffer)
 
     def read_exactly(self, size: int) -> Coro[bytes]:
-        """`size` bytes; :class:`IncompleteReadError` with what came where the stream ends first.
+        """`size` bytes; :class:`IncompleteReadError` with what came if the stream ends first.
         ``IORING_OP_RECV`` with MSG_WAITALL."""
         return self._io.read_exactly(size)
 
     def read_until(self, separator: bytes = b"\n", *, limit: int = _PIECE) -> Coro[bytes]:
-        """All up to and with `separator`. :class:`IncompleteReadError` where the stream ends first;
-        ``ValueError`` where it does not come within `limit` bytes: they stay readable."""
+        """All up to and with `separator`. :class:`IncompleteReadError` if the stream ends first;
+        ``ValueError`` if it does not come within `limit` bytes: they stay readable."""
         return read_until(self._io, separator, limit, _PIECE)
 
     # ---- writing ----
 
     def send(self, data: Buffer) -> Coro[int]:
-        """Gives the number of bytes taken, which may be fewer. ``IORING_OP_SEND``, Linux 5.6."""
+        """Returns the number of bytes taken, which may be fewer. ``IORING_OP_SEND``, Linux 5.6."""
         return self._io.send(data)
 
     send_owned = send
@@ -164,8 +164,8 @@ class Stream(BaseSocket):
         return self._io.write_all_zero_copy(data)
 
     async def write_vectored(self, buffers: Sequence[Buffer]) -> int:
-        """Send several buffers with one call; gives the number of bytes taken, which may be fewer.
-        Of more than 1,024 buffers the first 1,024 that hold a byte are taken.
+        """Send several buffers with one call; returns the number of bytes taken, which may be
+        fewer. Of more than 1,024 buffers the first 1,024 that hold a byte are taken.
         ``IORING_OP_SENDMSG``, Linux 5.3."""
         flags = socket.MSG_NOSIGNAL
         sent = await native.message(opcodes.SENDMSG, self._io, one_call(buffers), None, None, flags)
@@ -193,7 +193,7 @@ class Stream(BaseSocket):
     # ---- sessions ----
 
     def spawn_on_session(self, coroutine: Coroutine[Any, Any, T]) -> JoinHandle[T]:
-        """Run `coroutine` on the session's shard; on this one where there is none."""
+        """Run `coroutine` on the session's shard; without a session on this shard."""
         shard = self._shard()
         return current_handle().spawn_pinned(shard, coroutine)
 

@@ -89,8 +89,8 @@ class TcpStream(Stream):
     async def connect_socket(
         cls, sock: socket.socket, address: InetAddress, *, timeout: float | None = None
     ) -> TcpStream:
-        """Connect a socket of Python's to a numeric address: one that is bound, or has options that
-        must be set before (SO_BINDTODEVICE, SO_MARK, SO_RCVBUF). It is taken over as by
+        """Connect a Python socket to a numeric address: one that is bound, or has options that must
+        be set before (SO_BINDTODEVICE, SO_MARK, SO_RCVBUF). It is taken over as by
         :meth:`from_socket`, and closed if the connect fails."""
         cls._check(sock)
         with time_limit(timeout):
@@ -186,7 +186,7 @@ class TcpListener(Listener):
 
     @property
     def local_addr(self) -> InetAddress:
-        """The address here, also after a close; tells the port where 0 was asked for."""
+        """The address here, also after a close; with the port if 0 was asked for."""
         return self._local
 
     @classmethod
@@ -200,7 +200,7 @@ class TcpListener(Listener):
         v6only: bool | None = None,
     ) -> TcpListener:
         """Listen on a name's first address or a numeric one; port 0 takes a free one, which
-        ``local_addr`` tells. `v6only` None leaves the system's value. For all addresses of a name
+        ``local_addr`` has. `v6only` None leaves the system's value. For all addresses of a name
         such as "localhost" see :meth:`bind_all`."""
         family, address = (await resolve(host, port))[0]
         return cls.bind_addr(

@@ -50,7 +50,7 @@ class Datagrams(BaseSocket, Generic[A, Found]):
         return sent[0]
 
     async def recv_from(self, max_bytes: int = MAX_DATAGRAM) -> tuple[bytes, Found]:
-        """One datagram and who sent it (None where the sender has no address)."""
+        """One datagram and its sender's address (None if the sender has none)."""
         max_bytes = within("max_bytes", max_bytes, 0, 1 << 30)
         room, name = bytearray(max_bytes), bytearray(ROOM)
         count, length, _, _ = await native.message(
@@ -86,7 +86,7 @@ class UdpSocket(Datagrams[InetAddress, InetAddress]):
 
     @classmethod
     def from_socket(cls, sock: socket.socket) -> UdpSocket:
-        """Take over a UDP socket of Python's, which is detached."""
+        """Take over a Python UDP socket, which is detached."""
         cls._check(sock)
         family = sock.family
         made = cls(adopt(sock))
@@ -142,7 +142,7 @@ class UnixDatagram(Datagrams[UnixAddress, "str | bytes | None"]):
 
     @classmethod
     def from_socket(cls, sock: socket.socket) -> UnixDatagram:
-        """Take over a socket of Python's, which is detached."""
+        """Take over a Python socket, which is detached."""
         cls._check(sock)
         made = cls(adopt(sock))
         made._family = socket.AF_UNIX

@@ -22,7 +22,7 @@ _UCRED = struct.Struct("=iII")
 
 @dataclass(frozen=True)
 class PeerCredentials:
-    """Who is at the other end, as of its connect or listen (SO_PEERCRED)."""
+    """The process at the other end, as of its connect or listen (SO_PEERCRED)."""
 
     pid: int
     uid: int
@@ -64,8 +64,8 @@ class UnixStream(Stream):
     async def connect_socket(
         cls, sock: socket.socket, path: UnixAddress, *, timeout: float | None = None
     ) -> UnixStream:
-        """Connect a socket of Python's, which is taken over as by :meth:`from_socket`, and closed
-        if the connect fails."""
+        """Connect a Python socket, which is taken over as by :meth:`from_socket`, and closed if the
+        connect fails."""
         cls._check(sock)
         with time_limit(timeout):
             return cls(await connect_given(sock, path))
@@ -94,7 +94,7 @@ class UnixListener(Listener):
 
     @classmethod
     async def bind(cls, path: UnixAddress, *, backlog: int = 1024) -> UnixListener:
-        """Listen; ``OSError`` EADDRINUSE where the path is there already."""
+        """Listen; ``OSError`` EADDRINUSE if the path is there already."""
         encode(socket.AF_UNIX, path)
         sock = fresh(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -113,7 +113,7 @@ class UnixListener(Listener):
 
     @in_a_task
     async def accept(self, *, timeout: float | None = None) -> tuple[UnixStream, str | bytes]:
-        """The next connection and the peer's address, "" where it has none."""
+        """The next connection and the peer's address, "" if it has none."""
         with time_limit(timeout):
             stream = UnixStream(await self._io.accept())
         return stream, stream.peer_addr

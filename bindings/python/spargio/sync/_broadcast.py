@@ -1,4 +1,4 @@
-"""One to many: every value to every subscriber, or the latest to whoever looks."""
+"""One to many: every value to every subscriber, or the latest to every watcher."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ class Subscriber(Shared, Generic[T]):
         return value
 
     def try_recv(self) -> T:
-        """The next value now; :class:`ChannelEmpty` where there is none."""
+        """The next value now; :class:`ChannelEmpty` without one."""
         value = self._take()
         if value is NOTHING:
             raise ChannelEmpty("there is no newer value")
         return value  # type: ignore[no-any-return]
 
     async def recv(self) -> T:
-        """The next value; waits for one. :class:`Lagged` where some are gone."""
+        """The next value; waits for one. :class:`Lagged` if some are gone."""
         values = self._source._values
         try:
             while (value := self._take()) is NOTHING:
@@ -139,7 +139,7 @@ class Watch(Shared, Generic[T]):
 
 
 class Watcher(Shared, Generic[T]):
-    """One who looks at a :class:`Watch`; one task at a time."""
+    """A view of a :class:`Watch`, for one task at a time."""
 
     def __init__(self, source: Watch[T]) -> None:
         self._source = source
@@ -150,8 +150,8 @@ class Watcher(Shared, Generic[T]):
         return self._source.borrow()
 
     async def changed(self) -> T:
-        """Wait for a change that this watcher has not seen; gives the latest value.
-        :class:`ChannelClosed` where there will be none."""
+        """Wait for a change that this watcher has not seen; returns the latest value.
+        :class:`ChannelClosed` if there will be none."""
         while True:
             try:
                 return await self._changes.recv()

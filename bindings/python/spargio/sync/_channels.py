@@ -56,7 +56,7 @@ class Sender(_End, Generic[T]):
 
     async def send(self, item: T) -> None:
         """Wait for room, then send; in the order of the calls. One that is cancelled has sent
-        nothing. :class:`ChannelClosed` where nobody will receive it."""
+        nothing. :class:`ChannelClosed` if nobody will receive it."""
         if not self._put(item):
             values = self._values
             _check(await wait(values.join_to_put(item), values.leave_put))
@@ -68,7 +68,7 @@ class Sender(_End, Generic[T]):
             _check(wait_thread(values.join_to_put(item), values.leave_put, timeout))
 
     def try_send(self, item: T) -> None:
-        """Send now; :class:`ChannelFull` where there is no room. Any thread, finalizers too."""
+        """Send now; :class:`ChannelFull` if there is no room. Any thread, finalizers too."""
         if not self._put(item):
             raise ChannelFull(f"the channel holds {self._capacity} values")
 
@@ -88,13 +88,13 @@ class Receiver(_End, Generic[T]):
         return item
 
     def _give_back(self, item: Any) -> None:
-        """To the next receiver: who it was handed to cannot take it."""
+        """To the next receiver: the one that it was handed to cannot take it."""
         if item is not CLOSED:
             self._values.put_back(item)
 
     async def recv(self) -> T:
         """The next value; waits for one. One that is cancelled has taken nothing.
-        :class:`ChannelClosed` where none will come."""
+        :class:`ChannelClosed` if none will come."""
         item = self._take()
         if item is NOTHING:
             values = self._values
@@ -112,8 +112,7 @@ class Receiver(_End, Generic[T]):
         return item  # type: ignore[no-any-return]
 
     def try_recv(self) -> T:
-        """The next value now; :class:`ChannelEmpty` where there is none. Any thread, finalizers
-        too."""
+        """The next value now; :class:`ChannelEmpty` without one. Any thread, finalizers too."""
         item = self._take()
         if item is NOTHING:
             raise ChannelEmpty("the channel is empty")
@@ -135,7 +134,7 @@ class Receiver(_End, Generic[T]):
 
 def _check(value: Any) -> Any:
     if value is CLOSED:
-        native.raise_if_cancelled()  # Who was cancelled before the close is told of that.
+        native.raise_if_cancelled()  # A task that was cancelled before the close gets that.
         raise ChannelClosed("the channel was closed")
     return value
 

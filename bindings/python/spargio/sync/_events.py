@@ -35,7 +35,7 @@ class Event(Shared):
         self._set = False
 
     async def wait(self) -> None:
-        """Wait until it is set; at once where it is."""
+        """Wait until it is set; at once if it is."""
         if self._set:
             return
         future = self._waiting.join()
@@ -66,18 +66,18 @@ class Barrier(Shared):
 
 
 class OnceCell(Shared, Generic[T]):
-    """A value that is made once, by the first who needs it."""
+    """A value that is made once, by the first task that needs it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._value: tuple[T] | None = None
 
     def get(self) -> T | None:
-        """The value, or None where there is none yet."""
+        """The value, or None before it is made."""
         return None if self._value is None else self._value[0]
 
     async def get_or_init(self, make: Callable[[], Awaitable[T]]) -> T:
-        """The value; the first caller awaits ``make()``, the others wait for that. Where it fails
+        """The value; the first caller awaits ``make()``, the others wait for that. If it fails
         or is cancelled the next caller tries."""
         if self._value is None:
             async with self._lock:

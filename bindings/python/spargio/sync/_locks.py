@@ -37,12 +37,12 @@ class Semaphore(Shared):
         await wait(permits.join_for_units(1), permits.leave, lambda _: self.release())
 
     def try_acquire(self) -> bool:
-        """Take a permit where one is free now. Any thread."""
+        """Take a permit if one is free now. Any thread."""
         return self._permits.take_units(1)
 
     def release(self) -> None:
-        """Give a permit back, to who waits longest. Any thread, finalizers too. ``RuntimeError``
-        where `most` are free."""
+        """Return a permit, to the task that waits longest. Any thread, finalizers too.
+        ``RuntimeError`` if `most` are free."""
         if not self._permits.put_units(1):
             raise RuntimeError(f"release() without acquire(): all {self._most} permits are free")
 
@@ -76,14 +76,14 @@ class Lock(Semaphore):
         self._owner = native.current_task()
 
     def try_acquire(self) -> bool:
-        """Take it where it is free now. Any thread."""
+        """Take it if it is free now. Any thread."""
         taken = self._permits.take_units(1)
         if taken:
             self._owner = native.current_task()
         return taken
 
     def release(self) -> None:
-        """Give it back, to who waits longest. Any thread. ``RuntimeError`` where it is free."""
+        """Return it, to the task that waits longest. Any thread. ``RuntimeError`` if it is free."""
         self._owner = None
         super().release()
 
@@ -107,7 +107,7 @@ class Condition(Shared):
         self._waiting = native.exchange(0, 1, 0)
 
     async def wait(self) -> None:
-        """Let go of the lock, wait for a notification, take the lock again: also where it is
+        """Let go of the lock, wait for a notification, take the lock again: also if it is
         cancelled. What it was notified of in that moment goes to another."""
         self._check("wait")
         future = self._waiting.join()

@@ -1,4 +1,4 @@
-"""TLS over any stream of ours, with the :class:`ssl.SSLContext` that programs have already."""
+"""TLS over any spargio stream, with the :class:`ssl.SSLContext` that programs have already."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class EngineInfo(NamedTuple):
     name: str
     """``"native"``, or ``"memory"``: right as well, and slower."""
     reason: str | None
-    """Why it is not the native one; None where it is."""
+    """Why it is not the native one; None if it is."""
 
 
 _lock = threading.Lock()
@@ -36,7 +36,7 @@ _chosen: EngineInfo | None = None
 def engine() -> EngineInfo:
     """Which engine new connections get. ``SPARGIO_TLS_ENGINE=memory`` in the environment asks for
     the one that works everywhere; ``ValueError`` for another value than ``native`` and ``memory``,
-    ``RuntimeError`` where ``native`` is asked for and cannot be had."""
+    ``RuntimeError`` if ``native`` is asked for and is not available."""
     global _chosen
     if _chosen is None:
         with _lock:
@@ -55,7 +55,9 @@ def _choose() -> EngineInfo:
     if reason is None:
         return EngineInfo("native", None)
     if asked == "native":
-        raise RuntimeError(f"{VARIABLE} asks for the native engine, which cannot be had: {reason}")
+        raise RuntimeError(
+            f"{VARIABLE} asks for the native engine, which is not available: {reason}"
+        )
     return EngineInfo("memory", reason)
 
 

@@ -109,13 +109,13 @@ async def wrap(
     :class:`TlsStream`. What it has read already (a STARTTLS dialogue) belongs to the handshake. It
     is taken over: closed with the TLS stream, and when this fails.
 
-    `server_hostname` is the name that the server's certificate must have, where `context` checks
-    that; `session` that of an earlier connection with the same context. ``TimeoutError`` where the
+    `server_hostname` is the name that the server's certificate must have, if `context` checks
+    that; `session` that of an earlier connection with the same context. ``TimeoutError`` if the
     handshake takes longer than `handshake_timeout` seconds (None: no limit); `shutdown_timeout`
     bounds the end, see :meth:`TlsStream.close`. With ``standard_compatible=False`` a connection
     that ends without close_notify has ended like any other; see :class:`TruncatedError`.
 
-    ``ssl.SSLError`` where the handshake fails, ``ssl.SSLCertVerificationError`` where the peer's
+    ``ssl.SSLError`` if the handshake fails, ``ssl.SSLCertVerificationError`` if the peer's
     certificate is not accepted."""
     made: TlsStream[S] | None = None
     try:
@@ -152,9 +152,9 @@ async def connect(
 ) -> TlsStream[TcpStream]:
     """Connect over TCP, as :meth:`net.TcpStream.connect` does, and do the handshake as a client.
     Without a context it is one with ``ssl.create_default_context()``'s settings, which all such
-    connections share. The certificate must be for `server_hostname`, which is `host` where it is
+    connections share. The certificate must be for `server_hostname`, which is `host` if it is
     not given. `alpn` are the protocols to offer, the best first; with a context of the program's
-    they are set on that (``context.set_alpn_protocols``). ``TimeoutError`` where name, connection
+    they are set on that (``context.set_alpn_protocols``). ``TimeoutError`` if name, connection
     and handshake take longer than `timeout` seconds (None: no limit of its own, the handshake has
     60 s). The rest is as :func:`wrap` has it."""
     protocols = _protocols(alpn)

@@ -134,7 +134,7 @@ class MemoryEngine:
                     raise
 
     def read(self, size: int) -> bytes | None:
-        """At most `size` bytes; None where more has to be fed, ``b""`` after close_notify."""
+        """At most `size` bytes; None if more has to be fed, ``b""`` after close_notify."""
         with self._lock:
             if self._ahead:
                 data, self._ahead = self._ahead[:size], self._ahead[size:]
@@ -198,7 +198,7 @@ class MemoryEngine:
                 raise
 
     def write(self, view: memoryview) -> int:
-        """Seal it; the number of bytes, fewer where something has to be fed first: the peer began a
+        """Seal it; the number of bytes, fewer if something has to be fed first: the peer began a
         handshake anew (TLS 1.2)."""
         done = 0
         with self._lock:
@@ -218,7 +218,7 @@ class MemoryEngine:
         return done
 
     def close_notify(self) -> None:
-        """Nothing is written any more. Nothing where the connection has failed."""
+        """Nothing is written any more. Nothing if the connection has failed."""
         with self._lock:
             if self._failure is not None:
                 return

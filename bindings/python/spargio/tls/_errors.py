@@ -9,6 +9,6 @@ from ..errors import SpargioError
 
 class TruncatedError(SpargioError, ssl.SSLEOFError):
     """The connection ended without the peer's close_notify: by a peer that does not send any, or by
-    somebody between who cut it short. What was read before is whole, but may not be all. Where a
+    somebody between who cut it short. What was read before is whole, but may not be all. If a
     protocol says by itself where its messages end, ``standard_compatible=False`` makes an ordinary
     end of it."""

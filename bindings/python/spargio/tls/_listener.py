@@ -80,13 +80,13 @@ class TlsListener(AsyncCloseable):
 
     @property
     def local_addr(self) -> Any:
-        """The address here; tells the port where 0 was asked for."""
+        """The address here; with the port if 0 was asked for."""
         return self._listener.local_addr
 
     async def accept(self, *, timeout: float | None = None) -> tuple[TlsStream[Any], Any]:
         """The next connection and the peer's address. The handshake is not done yet, so that a slow
         client keeps nobody waiting: the stream's first read or write does it, or its
-        :meth:`TlsStream.handshake`. ``TimeoutError`` where nobody connects for `timeout`
+        :meth:`TlsStream.handshake`. ``TimeoutError`` if nobody connects for `timeout`
         seconds."""
         stream, address = await self._listener.accept(timeout=timeout)
         try:

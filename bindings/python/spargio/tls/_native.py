@@ -1,6 +1,6 @@
 """The fast engine: the SSL object of CPython's :class:`ssl.SSLObject`, used by OpenSSL's own
-functions from native code, with a BIO of ours under it. It is there where ``_ssl`` is linked to
-OpenSSL as a library of its own. The handshake is CPython's, so that callbacks and errors are."""
+functions from native code, with our own BIO under it. It is there if ``_ssl`` is linked to OpenSSL
+as a library of its own. The handshake is CPython's, so that callbacks and errors are."""
 
 from __future__ import annotations
 

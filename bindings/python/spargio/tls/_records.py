@@ -27,8 +27,8 @@ class Records:
         self._data += data
 
     def move(self, bio: ssl.MemoryBIO) -> bool:
-        """The next record goes to `bio`; False where it is not there as a whole. All goes at once
-        where it is no TLS: OpenSSL is to say what it is."""
+        """The next record goes to `bio`; False if it is not there as a whole. All goes at once
+        if it is no TLS: OpenSSL is to say what it is."""
         data = self._data
         if len(data) < _HEADER:
             return False

@@ -76,7 +76,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         "_writing",
     )
     _instead = {  # noqa: RUF012
-        "pending": "recv(max_bytes), which gives what is there first",
+        "pending": "recv(max_bytes), which returns what is there first",
         "do_handshake": "handshake()",
         "read": "recv(max_bytes) or read_exactly(size)",
         "readexactly": "read_exactly(size)",
@@ -123,7 +123,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         self._engine = make(
             context, server_side, server_hostname, session, not standard_compatible, turns
         )
-        # What is done often has awaitables of its own, where a socket carries the records.
+        # What is done often has awaitables of its own, if a socket carries the records.
         self._core: TlsEngine | None = None
         self._io: Descriptor | None = None
         if isinstance(self._engine, NativeEngine) and isinstance(transport, Stream):
@@ -144,7 +144,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
     @in_a_task
     async def handshake(self) -> None:
         """Do the handshake, if it is not done: the first read or write does it otherwise. One task
-        does it, others wait. ``ssl.SSLError`` where the peer or this side refuses (a
+        does it, others wait. ``ssl.SSLError`` if the peer or this side refuses (a
         ``ssl.SSLCertVerificationError`` for its certificate), ``TimeoutError`` after the
         `handshake_timeout` of the stream; the stream is of no use then."""
         if self._ready:
@@ -188,7 +188,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
 
     def recv(self, max_bytes: int) -> Coro[bytes]:
         """At least one byte and at most `max_bytes`; ``b""`` after the peer's close_notify.
-        :class:`TruncatedError` where the connection ends without one, unless the stream was made
+        :class:`TruncatedError` if the connection ends without one, unless the stream was made
         with ``standard_compatible=False``: then that is an end like any other. Not more is opened
         than is asked for, but for the rest of one record."""
         core, io = self._core, self._io
@@ -201,7 +201,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         return await self._reading(lambda: self._engine.read(size)) if size else b""
 
     def recv_into(self, buffer: Buffer) -> Coro[int]:
-        """The same into a writable buffer; gives the number of bytes, 0 at the end."""
+        """The same into a writable buffer; returns the number of bytes, 0 at the end."""
         core, io = self._core, self._io
         if core is not None and io is not None and len(memoryview(buffer)):
             return core.recv_into(io, buffer)
@@ -240,7 +240,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
                 self._engine.feed(data)
 
     async def read_exactly(self, size: int) -> bytes:
-        """`size` bytes; :class:`IncompleteReadError` with what came where the stream ends first."""
+        """`size` bytes; :class:`IncompleteReadError` with what came if the stream ends first."""
         size = at_least("size", size, 0)
         data = await self.recv(size)
         if len(data) == size:
@@ -261,8 +261,8 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         return b"".join(parts)
 
     def read_until(self, separator: bytes = b"\n", *, limit: int = _FLIGHT) -> Coro[bytes]:
-        """All up to and with `separator`. :class:`IncompleteReadError` where the stream ends first;
-        ``ValueError`` where it does not come within `limit` bytes: they stay readable."""
+        """All up to and with `separator`. :class:`IncompleteReadError` if the stream ends first;
+        ``ValueError`` if it does not come within `limit` bytes: they stay readable."""
         return read_until(self, separator, limit, _FLIGHT)
 
     def unread(self, data: bytes) -> None:
@@ -277,7 +277,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
     # ---- writing ----
 
     async def send(self, data: Buffer) -> int:
-        """Seal and send at most 64 KiB of `data`; gives the number of bytes taken."""
+        """Seal and send at most 64 KiB of `data`; returns the number of bytes taken."""
         view = view_of(data)[:_FLIGHT]
         await self.write_all(view)
         return len(view)
@@ -323,8 +323,8 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
             raise ClosedError("the TLS stream is shut down for writing")
 
     async def write_vectored(self, buffers: Sequence[Buffer]) -> int:
-        """Send several buffers, small ones in records together; gives the number of bytes, which is
-        that of all. What ends it early has ``bytes_written``."""
+        """Send several buffers, small ones in records together; returns the number of bytes, which
+        is that of all. What ends it early has ``bytes_written``."""
         views = [view_of(buffer) for buffer in buffers]
         total = sum(map(len, views))
         if total <= _FLIGHT:
@@ -437,7 +437,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
     async def unwrap(self) -> S:
         """End TLS and give the transport back, still open: send close_notify and wait for the
         peer's, for at most the `shutdown_timeout` of the stream (``TimeoutError``). What the peer
-        sent behind it, the transport's next read gets. ``RuntimeError`` where data comes before the
+        sent behind it, the transport's next read gets. ``RuntimeError`` if data comes before the
         peer's close_notify: it stays readable, read up to the end first."""
         with time_limit(self._shutdown_timeout):
             await self.shutdown()
@@ -506,7 +506,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         return self._ask(lambda one: one.shared_ciphers())
 
     def selected_alpn_protocol(self) -> str | None:
-        """The protocol that was agreed upon (RFC 7301); None where none was."""
+        """The protocol that was agreed upon (RFC 7301); None if none was."""
         return self._ask(lambda one: one.selected_alpn_protocol())
 
     def getpeercert(self, binary_form: bool = False) -> Any:

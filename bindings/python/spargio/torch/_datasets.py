@@ -65,7 +65,7 @@ def _read(paths: Sequence[Path], kind: str, concurrency: int) -> list[Any]:
 
 class Files:
     """A map-style data set: sample `n` is what `transform` makes of the file ``paths[n]``, or its
-    content where there is none. A ``DataLoader`` asks for a batch at once (``__getitems__``), which
+    content if there is none. A ``DataLoader`` asks for a batch at once (``__getitems__``), which
     is one submission.
 
     `kind` is what the content is: "bytes"; "numpy", arrays of uint8, or "torch", tensors of uint8,
@@ -105,7 +105,7 @@ class Progress:
     """How far an iteration is."""
 
     files: int
-    """Samples that were given out."""
+    """Samples that were yielded."""
     total: int
     """Files of this process's part."""
     bytes: int

@@ -22,7 +22,7 @@ _SYS = Path("/sys/devices/system/cpu")
 
 
 class Refused(Exception):
-    """No honest answer can be had here and now; the text says why."""
+    """No honest answer is possible here and now; the text says why."""
 
 
 def settings(root: Path = _SYS) -> dict[str, Any]:
@@ -86,9 +86,9 @@ def check_same(before: dict[str, Any], after: dict[str, Any]) -> None:
         raise Refused(f"the machine's settings changed between runs: {'; '.join(found)}")
 
 
-def check_quiet(measure: Callable[[float], Usage], seconds: float = 5.0) -> Usage:
+def check_quiet(measure: Callable[[float], Usage], seconds: float) -> Usage:
     """:exc:`Refused` if others use more than a tenth of the machine, or the host takes more than a
-    fiftieth, while nothing of ours runs."""
+    fiftieth, while none of our processes runs."""
     usage = measure(seconds)
     if usage.foreign > FOREIGN_MAX:
         raise Refused(

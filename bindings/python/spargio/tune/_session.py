@@ -19,10 +19,12 @@ from ._processes import Subject
 from ._rounds import Counters, Round
 from ._rules import PHASES, Rule, proposals
 from ._seen import Seen, seen_in
+from ._usage import Usage
 
 __all__ = ("Outcome", "Session", "Settings", "Trial")
 
 CALIBRATIONS_MAX = 3
+PREFLIGHT_S = 5.0
 _CPU_MOVED = 0.25
 _COMPLETED_MIN = 0.98
 
@@ -87,8 +89,8 @@ class Outcome:
 
 
 class Session:
-    """``Session(subject, lab, settings, journal_path).run()``. :exc:`Refused` if no honest answer
-    can be had. `tell` gets lines for people."""
+    """``Session(subject, lab, settings, journal_path).run()``. :exc:`Refused` if no honest
+    answer is possible. `tell` gets lines for people."""
 
     def __init__(
         self,
@@ -116,9 +118,10 @@ class Session:
         self._gains: dict[str, Trial] = {}
         self._calibrations = 0
 
-    def run(self) -> Outcome:
-        """To its end, from where the journal is. Ends no process: :meth:`close` does."""
-        quiet = check_quiet(self._lab.idle)
+    def run(self, wait_s: float = 0.0) -> Outcome:
+        """To its end, from where the journal is. Ends no process: :meth:`close` does. Waits up to
+        `wait_s` seconds for a quiet machine."""
+        quiet = self._wait_until_quiet(wait_s)
         self._tell(
             f"the machine is quiet: others use {quiet.foreign:.1%} of it, the host takes "
             f"{quiet.stolen:.1%}"
@@ -132,6 +135,17 @@ class Session:
     def close(self) -> None:
         self._lab.close()
         self._journal.close()
+
+    def _wait_until_quiet(self, wait_s: float) -> Usage:
+        waited = 0.0
+        while True:
+            try:
+                return check_quiet(self._lab.idle, PREFLIGHT_S)
+            except Refused as error:
+                if waited >= wait_s:
+                    raise
+                self._tell(f"waiting: {error}")
+            waited += PREFLIGHT_S
 
     # ---- the baseline ----
 
@@ -165,6 +179,11 @@ class Session:
         rounds = control.rounds
         self._cpu_ns = _cpu_of(rounds)
         self._seen = self._look(rounds)
+        if not self._seen.counters.total and not self._seen.choices:
+            raise Refused(
+                "no runtime of spargio answers in the program, though SPARGIO_MONITOR=1 is set for "
+                "it: without its counters there is nothing to go by"
+            )
         self.outcome.rate, self.outcome.noise = rate, control.floors
         self.outcome.late = sum(one.late for one in rounds) / len(rounds)
 

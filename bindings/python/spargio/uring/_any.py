@@ -40,7 +40,7 @@ _WITHOUT_DESCRIPTOR = frozenset(
 
 class UringNativeAny:
     """Operations of io_uring that belong to no shard yet: each goes to the one that a lease of its
-    descriptor names, else to the preferred one where that is at most one operation deeper than the
+    descriptor names, else to the preferred one if that is at most one operation deeper than the
     least busy, else to the least busy; of equals the caller's own goes first.
 
     From :meth:`RuntimeHandle.uring_native_unbound`. Descriptors are plain numbers, and the
@@ -62,7 +62,7 @@ class UringNativeAny:
         return self._preferred
 
     def with_preferred_shard(self, shard: int) -> UringNativeAny:
-        """A copy that prefers `shard`; ``ValueError`` where there is no such shard."""
+        """A copy that prefers `shard`; ``ValueError`` if there is no such shard."""
         self._state.check_shard(shard)
         return self._copy(shard)
 
@@ -136,13 +136,13 @@ class UringNativeAny:
         return self._file(fd, read)
 
     def read_at_into(self, fd: int, offset: int, buffer: Buffer) -> NativeOp[int]:
-        """The same into a writable buffer; gives the number of bytes."""
+        """The same into a writable buffer; returns the number of bytes."""
         at_least("offset", offset, 0)
         view = _writable(buffer)
         return self._file(fd, lambda: _submit(Opcode.READ, fd, offset, view))
 
     def write_at(self, fd: int, offset: int, data: Buffer) -> NativeOp[int]:
-        """Gives the number of bytes taken, which may be fewer. ``IORING_OP_WRITE``, Linux 5.6."""
+        """Returns the number of bytes taken, which may be fewer. ``IORING_OP_WRITE``, Linux 5.6."""
         at_least("offset", offset, 0)
         view = _readable(data)
         return self._file(fd, lambda: _submit(Opcode.WRITE, fd, offset, view))
@@ -202,12 +202,12 @@ class UringNativeAny:
     recv_owned = recv
 
     def recv_into(self, fd: int, buffer: Buffer, flags: int = 0) -> NativeOp[int]:
-        """The same into a writable buffer; gives the number of bytes."""
+        """The same into a writable buffer; returns the number of bytes."""
         view = _writable(buffer)
         return self._stream(fd, lambda: _submit(Opcode.RECV, fd, 0, view, None, flags))
 
     def recv_batch_into(self, fd: int, buffers: Sequence[Buffer], flags: int = 0) -> NativeOp[int]:
-        """recvmsg(2): fills the buffers one after the other; gives the number of bytes in all.
+        """recvmsg(2): fills the buffers one after the other; returns the number of bytes in all.
         ``IORING_OP_RECVMSG``, Linux 5.3."""
         views = _batch(buffers, _writable)
 
@@ -218,7 +218,7 @@ class UringNativeAny:
         return self._stream(fd, receive)
 
     def send(self, fd: int, data: Buffer, flags: int = 0) -> NativeOp[int]:
-        """send(2) with MSG_NOSIGNAL; gives the number of bytes taken, which may be fewer.
+        """send(2) with MSG_NOSIGNAL; returns the number of bytes taken, which may be fewer.
         ``IORING_OP_SEND``, Linux 5.6."""
         view = _readable(data)
         return self._stream(
@@ -229,7 +229,7 @@ class UringNativeAny:
     send_owned = send
 
     def send_batch(self, fd: int, buffers: Sequence[Buffer], flags: int = 0) -> NativeOp[int]:
-        """Several buffers (at most 1,024) with one sendmsg(2); gives the number of bytes taken,
+        """Several buffers (at most 1,024) with one sendmsg(2); returns the number of bytes taken,
         which may be fewer. ``IORING_OP_SENDMSG``, Linux 5.3."""
         views = _batch(buffers, _readable)
 
@@ -281,7 +281,7 @@ class UringNativeAny:
     def submit_unsafe_on_shard(
         self, shard: int, sqe: Sqe, keep: Sequence[object] = ()
     ) -> NativeOp[Completion]:
-        """The same on `shard`. :class:`AffinityViolation` at the await where a hard lease binds the
+        """The same on `shard`. :class:`AffinityViolation` at the await if a hard lease binds the
         descriptor to another."""
         return self._unsafe(sqe, keep, self._state.check_shard(shard))
 
@@ -342,7 +342,7 @@ def _submit(
 
 
 def _held(kept: object) -> object:
-    """A view, where there is one: what is exported cannot be resized."""
+    """A view, if there is one: what is exported cannot be resized."""
     try:
         return memoryview(kept), kept  # type: ignore[arg-type]
     except (TypeError, BufferError, ValueError):

@@ -12,7 +12,7 @@ from ..errors import SpargioError
 RANK = {"weak": 1, "strong": 2, "hard": 3}
 
 WEAK_LIFETIME_S = 1.0
-"""How long a weak lease lasts after the descriptor's last operation, where nothing else is said."""
+"""How long a weak lease lasts after the descriptor's last operation, if nothing else is said."""
 
 FILE_LIFETIME_S = 0.1
 STREAM_LIFETIME_S = 1.0
@@ -90,7 +90,7 @@ class Lease:
 
 class LeaseTable:
     """The leases of one runtime. What operations take by themselves is held here; the others belong
-    to who asked for them."""
+    to their callers."""
 
     def __init__(self, lock: object) -> None:
         # Re-entrant: the end of an operation may run in a finalizer, anywhere.

@@ -46,7 +46,7 @@ class NativeOp(Generic[T]):
     shard that the selector chooses at that moment. On an ordinary thread it has begun:
     :meth:`result`.
 
-    Cancelling the task that awaits it cancels the operation. Where that is too late, the result is
+    Cancelling the task that awaits it cancels the operation. If that is too late, the result is
     given and the cancellation comes at the task's next await."""
 
     __slots__ = (
@@ -85,7 +85,7 @@ class NativeOp(Generic[T]):
             self.start()
 
     def start(self) -> NativeOp[T]:
-        """Begin now, as a task of its own on the chosen shard; gives the operation itself, which
+        """Begin now, as a task of its own on the chosen shard; returns the operation itself, which
         may be awaited later, and more than once. For several at a time::
 
             ops = [uring.read_at(fd, offset, 4096).start() for offset in offsets]
@@ -107,7 +107,7 @@ class NativeOp(Generic[T]):
         return self._job.result(timeout)
 
     def cancel(self) -> bool:
-        """Ask for its end, which :class:`TaskCancelled` tells where it comes. False where it has
+        """Ask for its end, which :class:`TaskCancelled` tells if it comes. False if it has
         not begun, or runs in the task that awaits it (cancel that), or has ended."""
         return self._job is not None and self._job.cancel()
 

@@ -52,7 +52,7 @@ class State:
         return shard
 
     def here(self) -> int | None:
-        """The shard of the task that runs this, where it is one of this runtime."""
+        """The shard of the task that runs this, if it is one of this runtime."""
         if getattr(_asyncgens.local, "runtime", None) is not self.runtime:
             return None
         return native.current_shard() if native.current_task() is not None else None

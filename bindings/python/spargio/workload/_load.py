@@ -18,7 +18,7 @@ CONNECTIONS_MAX = 65536
 
 
 class Load:
-    """A load on a target. The same seed gives the same arrivals, names, sizes and keys.
+    """A load on a target. The same seed makes the same arrivals, names, sizes and keys.
 
     `target`: a :class:`Target`, its name (``module:function``, ``tcp://host:port``,
     ``http://host/path``, ``dir:/folder``), or a coroutine function. `arrivals`: see
@@ -110,7 +110,9 @@ class Load:
         known = cls("dir:/proc/self/fdinfo", 1).spec()
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise ValueError(f"a load has {', '.join(known)}, got {', '.join(unknown)}")
+            raise ValueError(
+                f"the keys of a load must be {', '.join(known)}, got {', '.join(unknown)}"
+            )
         missing = {"target", "arrivals"} - set(values)
         if missing:
             raise ValueError(f"a load needs {' and '.join(sorted(missing))}, got {sorted(values)}")

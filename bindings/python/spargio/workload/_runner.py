@@ -74,8 +74,8 @@ class Generator:
             first = await generator.round()
             second = await generator.round(duration=0.25, seed=2)
 
-    For who measures two servers in turns. One round at a time. On the shards of the runtime that
-    enters it: `load.shards` of them are used."""
+    For programs that measure two servers in turns. One round at a time. On the shards of the
+    runtime that enters it: `load.shards` of them are used."""
 
     def __init__(self, load: Load, handle: spargio.RuntimeHandle | None = None) -> None:
         self.load = load
@@ -295,7 +295,7 @@ def machine() -> dict[str, Any]:
 
 
 async def _until(instant_ns: int) -> bool:
-    """False where there was nothing to wait for. Timers are rounded up by a sixteenth of the time
+    """False if there was nothing to wait for. Timers are rounded up by a sixteenth of the time
     until then, so the last sixteenth is a sleep of its own."""
     waited = False
     while (left := instant_ns - time.monotonic_ns()) > 0:

@@ -32,7 +32,7 @@ class SpargioStore(LocalStore):  # type: ignore[misc]
     use it."""
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """The bytes of a key, or a part of them; None where there is no such key."""
+        """The bytes of a key, or a part of them; None if there is no such key."""
         prototype = prototype or default_buffer_prototype()
         if not self._is_open:
             await self._ensure_open()

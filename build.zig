@@ -214,13 +214,11 @@ fn addArchive(b: *std.Build, root: []const u8, name: []const u8, settings: Setti
 /// relative to themselves, because --prefix is not known here; the installed tree can be moved as well.
 fn addDevelopment(b: *std.Build) void {
     const install = b.getInstallStep();
-    for ([_][]const u8{ "spargio.h", "spargio_await.h", "spargio_counters.h", "spargio.hpp" }) |name| {
-        install.dependOn(&b.addInstallHeaderFile(b.path(b.fmt("include/{s}", .{name})), name).step);
-    }
     install.dependOn(&b.addInstallDirectory(.{
-        .source_dir = b.path("include/spargio"),
+        .source_dir = b.path("include"),
         .install_dir = .header,
-        .install_subdir = "spargio",
+        .install_subdir = "",
+        .include_extensions = &.{ ".h", ".hpp" },
     }).step);
     const texts = b.addWriteFiles();
     for ([_]struct { []const u8, []const u8 }{

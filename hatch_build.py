@@ -49,11 +49,10 @@ class SpargioBuildHook(BuildHookInterface[Any]):
         self._compile(library)
         build_data["force_include"][str(library)] = f"spargio/_lib/{LIBRARY}"
         # For C extensions: `python -m spargio.config` says where they are.
-        for header in [
-            *Path(self.root, "include").glob("*.h*"),
-            Path(self.root, "include/spargio"),
-        ]:
-            build_data["force_include"][str(header)] = f"spargio/_include/{header.name}"
+        include = Path(self.root, "include")
+        for header in include.rglob("*.h*"):
+            place = header.relative_to(include).as_posix()
+            build_data["force_include"][str(header)] = f"spargio/_include/{place}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         if version != "editable":

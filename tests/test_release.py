@@ -102,9 +102,9 @@ def test_the_archive_has_all_that_a_program_needs(dist: Path, tmp_path: Path) ->
     with tarfile.open(dist / f"{name}.tar.gz") as archive:
         assert {(member.uid, member.mtime) for member in archive} == {(0, 1_700_000_000)}
         archive.extractall(tmp_path, filter="data")
-    for path in ("include/spargio.h", "include/spargio.hpp", "include/spargio/task.hpp",
-                 "lib/libspargio.so.0", "lib/libspargio.a", "lib/pkgconfig/spargio.pc",
-                 "lib/cmake/spargio/spargioConfig.cmake", "LICENSE"):  # fmt: skip
+    headers = [path.relative_to(ROOT).as_posix() for path in (ROOT / "include").rglob("*.h*")]
+    libraries = ["lib/libspargio.so.0", "lib/libspargio.a", "lib/pkgconfig/spargio.pc"]
+    for path in (*headers, *libraries, "lib/cmake/spargio/spargioConfig.cmake", "LICENSE"):
         assert (tmp_path / name / path).is_file(), path
     program = build(tmp_path / name, PROGRAMS / "tasks.c", tmp_path / "tasks", TARGET)
     run(program, "2", "0", "0")

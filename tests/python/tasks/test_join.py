@@ -325,8 +325,10 @@ def test_cycles_of_handles_are_collected() -> None:
             box: list[Any] = []
             witness = Witness()
             gone.append(weakref.ref(witness))
-            box.append(handle.spawn_stealable(cycle(box, witness)))
-            await support.until(box[0].done)
+            job = handle.spawn_stealable(cycle(box, witness))
+            box.append(job)
+            await support.until(job.done)
+            del job
 
     spargio.run(main, shards=2)
     gc.collect()

@@ -61,9 +61,8 @@ class _Files(Chunk[P, Result]):
     def __init__(
         self, items: list[tuple[P, bytes]], news: News, depth: int, share: int, ordered: bool
     ) -> None:
-        paths, names = zip(*items, strict=True)
-        super().__init__(list(paths), news)
-        self._names = list(names)
+        super().__init__([path for path, _ in items], news)
+        self._names = [name for _, name in items]
         self._depth = depth
         self._share = share
         self._ordered = ordered

@@ -440,15 +440,16 @@ int32_t spargio_sleep(uint64_t duration_ns, spargio_op *op);
 
 /**
  * After SPARGIO_E_OVERLOADED: an operation that ends with 0 when the stealable queue that a spawn
- * with this placement goes to has room (SPARGIO_PLACE_STEALABLE: that of the next shard in turn). No
- * promise: others may be faster, so spawn and, if need be, wait again. `runtime` is that of the task
- * that calls. SPARGIO_E_NOT_ON_SHARD, _INVALID, _INVALID_SHARD, _CLOSED, _NOMEM. Since 0.4.
+ * with this placement goes to has room (SPARGIO_PLACE_STEALABLE: that of the next shard in turn).
+ * No promise: others may be faster, so spawn and, if need be, wait again. `runtime` is that of the
+ * task that calls. SPARGIO_E_NOT_ON_SHARD, _INVALID, _INVALID_SHARD, _CLOSED, _NOMEM. Since 0.4.
  */
 int32_t spargio_room(spargio_runtime runtime, const spargio_placement *placement, spargio_op *op);
 
 /* ---- calls that block ------------------------------------------------------------------
  *
- * Operations that threads of the runtime do, so that no shard is blocked. Nothing of the kernel's ring.
+ * Operations that threads of the runtime do, so that no shard is blocked. Nothing of the kernel's
+ * ring.
  */
 
 /** Runs on a thread of the pool; what it returns is the operation's result. */
@@ -487,8 +488,8 @@ typedef uint64_t spargio_signal;
  * Watches `count` signals (1..64, SIGINT, ...) until spargio_signal_close: while somebody does, the
  * process's handler of the signal is the library's, whatever thread it arrives on; the one before
  * comes back with the last close. A program may watch 256 in all, one signal several times: each
- * watcher gets it. SPARGIO_E_INVALID: none such, SIGKILL or SIGSTOP; _OVERLOADED; _NOMEM; errno. Any
- * thread. Since 0.4.
+ * watcher gets it. SPARGIO_E_INVALID: none such, SIGKILL or SIGSTOP; _OVERLOADED; _NOMEM; errno.
+ * Any thread. Since 0.4.
  */
 int32_t spargio_signal_open(const int32_t *signals, uint32_t count, spargio_signal *handle);
 
@@ -523,18 +524,18 @@ typedef struct spargio_process_options {
 /**
  * Operation: starts a child by posix_spawn(3) on a thread of the pool. The result is its pidfd,
  * close-on-exec and the caller's to close; *pid (may be NULL) is written when the result is taken.
- * The child gets the signal mask of the thread that started the runtime, and default actions for the
- * signals that spargio_signal_open watches. All strings are copied; descriptors must stay open until
- * then. One that nobody takes is killed and reaped. -ENOENT, -EACCES, ... of the program; -ENOSYS:
- * no pidfd (5.3), or no posix_spawn_file_actions_addchdir_np for `cwd`. SPARGIO_E_INVALID, _NOMEM.
- * Since 0.4.
+ * The child gets the signal mask of the thread that started the runtime, and default actions for
+ * the signals that spargio_signal_open watches. All strings are copied; descriptors must stay open
+ * until then. One that nobody takes is killed and reaped. -ENOENT, -EACCES, ... of the program;
+ * -ENOSYS: no pidfd (5.3), or no posix_spawn_file_actions_addchdir_np for `cwd`. SPARGIO_E_INVALID,
+ * _NOMEM. Since 0.4.
  */
 int32_t spargio_process_start(const spargio_process_options *options, int32_t *pid,
                               spargio_op *op);
 
 /**
  * Operation: waits for the end of a child, and reaps it. The result is its status for WIFEXITED,
- * WEXITSTATUS, WIFSIGNALED and WTERMSIG of wait(2). -ECHILD: it is no child of ours any more.
+ * WEXITSTATUS, WIFSIGNALED and WTERMSIG of wait(2). -ECHILD: it is not our child any more.
  * Several may wait; one gets the status. IORING_OP_POLL_ADD, 5.3 (pidfd). Since 0.4.
  */
 int32_t spargio_process_wait(int32_t pidfd, spargio_op *op);
@@ -634,8 +635,8 @@ int32_t spargio_statx(const char *path, uint32_t flags, uint32_t mask, void *out
 
 /* ---- sockets -------------------------------------------------------------------------
  *
- * What makes listening and bound sockets does not wait and may be called from any thread, and so may
- * spargio_local_port; the others are operations.
+ * What makes listening and bound sockets does not wait and may be called from any thread, and so
+ * may spargio_local_port; the others are operations.
  */
 
 /**
@@ -647,7 +648,7 @@ int32_t spargio_tcp_listen(const char *address, uint16_t port, uint32_t backlog,
 
 #define SPARGIO_LISTEN_REUSE_PORT 1u /**< SO_REUSEPORT: each listener of the port has its share */
 #define SPARGIO_LISTEN_V6_ONLY 2u    /**< an IPv6 socket takes no IPv4 connections */
-#define SPARGIO_LISTEN_DUAL_STACK 4u /**< it takes both ("::"); without either: as the system does */
+#define SPARGIO_LISTEN_DUAL_STACK 4u /**< it takes both ("::"); without either: the system's way */
 
 typedef struct spargio_listen_options {
     uint32_t struct_size;
@@ -696,8 +697,8 @@ int32_t spargio_accept_multishot(int32_t fd, spargio_op *op);
 
 /**
  * SPARGIO_READY: *result is the next connection, close-on-exec; or negative, -errno: it has ended
- * (-ECANCELED, -EMFILE, ...), nothing is left, and the handle is used up. Else SPARGIO_PENDING. Call
- * it until it says so. SPARGIO_E_INVALID: another kind of operation. Since 0.4.
+ * (-ECANCELED, -EMFILE, ...), nothing is left, and the handle is used up. Else SPARGIO_PENDING.
+ * Call it until it says so. SPARGIO_E_INVALID: another kind of operation. Since 0.4.
  */
 int32_t spargio_accept_next(spargio_op op, int32_t *result);
 
@@ -740,11 +741,11 @@ int32_t spargio_send(int32_t fd, const void *buffer, uint32_t length, int32_t fl
                      spargio_op *op);
 
 /**
- * Receives until it is ended, in buffers that the kernel picks when something has come: a connection
- * that waits holds no memory. spargio_recv_next takes one piece after the other, and the task is
- * polled when there is one. The kernel is stopped while 16 pieces wait to be taken: what is not
- * received yet stays in the socket. IORING_RECV_MULTISHOT, 6.0; single receives before that. Since
- * 0.4.
+ * Receives until it is ended, in buffers that the kernel picks when something has come: a
+ * connection that waits holds no memory. spargio_recv_next takes one piece after the other, and the
+ * task is polled when there is one. The kernel is stopped while 16 pieces wait to be taken: what is
+ * not received yet stays in the socket. IORING_RECV_MULTISHOT, 6.0; single receives before that.
+ * Since 0.4.
  */
 int32_t spargio_recv_multishot(int32_t fd, spargio_op *op);
 
@@ -796,8 +797,8 @@ int32_t spargio_udp_send_batch(int32_t fd, const void *buffer, uint32_t length, 
 int32_t spargio_udp_set_batches(int32_t fd, int32_t on);
 
 /**
- * spargio_recvfrom of such a batch: when the result is taken, *segment is the size of each datagram in
- * the buffer but the last, which may be shorter; of a single one its size. Since 0.4.
+ * spargio_recvfrom of such a batch: when the result is taken, *segment is the size of each datagram
+ * in the buffer but the last, which may be shorter; of a single one its size. Since 0.4.
  */
 int32_t spargio_udp_recv_batch(int32_t fd, void *buffer, uint32_t length, uint32_t *segment,
                                void *address, uint32_t *address_length, spargio_op *op);
@@ -822,9 +823,10 @@ int32_t spargio_poll(int32_t fd, uint32_t events, spargio_op *op);
 /* ---- what tasks share --------------------------------------------------------------------
  *
  * Semaphores, channels and groups, for tasks of any shards and runtimes of the process, and for
- * threads. The waits are operations: time limits, spargio_wait_any and callbacks work with them, and
- * one that is cancelled took nothing. A result that nobody takes because the task ended goes back:
- * permits, and the value of a channel. Handles are closed once; who waits then gets -EPIPE.
+ * threads. The waits are operations: time limits, spargio_wait_any and callbacks work with them,
+ * and one that is cancelled took nothing. A result that nobody takes because the task ended goes
+ * back: permits, and the value of a channel. Handles are closed once; those that wait then get
+ * -EPIPE.
  */
 
 typedef uint64_t spargio_semaphore;
@@ -889,8 +891,9 @@ typedef uint64_t spargio_group;
 int32_t spargio_group_open(spargio_runtime runtime, uint32_t flags, spargio_group *group);
 
 /**
- * As spargio_spawn_owned, but `drop` may be NULL, and so may `join`: the group waits for the task. In
- * a group that was cancelled it ends as SPARGIO_E_CANCELLED, and only `drop` is called. Since 0.4.
+ * As spargio_spawn_owned, but `drop` may be NULL, and so may `join`: the group waits for the task.
+ * In a group that was cancelled it ends as SPARGIO_E_CANCELLED, and only `drop` is called. Since
+ * 0.4.
  */
 int32_t spargio_group_spawn(spargio_group group, const spargio_placement *placement,
                             spargio_poll_fn poll, void *ctx, spargio_drop_fn drop,
@@ -900,8 +903,8 @@ int32_t spargio_group_spawn(spargio_group group, const spargio_placement *placem
 int32_t spargio_group_cancel(spargio_group group);
 
 /**
- * Operation: 0 when no task of the group is left, and `drop` was called for each; at once if there is
- * none. spargio_group_status has what became of them. A task of the group must not wait for it.
+ * Operation: 0 when no task of the group is left, and `drop` was called for each; at once if there
+ * is none. spargio_group_status has what became of them. A task of the group must not wait for it.
  * Cancelled, it ends; the tasks go on. Since 0.4.
  */
 int32_t spargio_group_wait(spargio_group group, spargio_op *op);
@@ -1045,9 +1048,9 @@ typedef struct spargio_task_info {
 } spargio_task_info;
 
 /**
- * Inside a poll function: the tasks that began on this shard and have not ended, the youngest first.
- * *count is their number; SPARGIO_E_BUFFER if it is above `capacity`, and the first ones are written.
- * A pinned task on each shard lists a runtime. Since 0.4.
+ * Inside a poll function: the tasks that began on this shard and have not ended, the youngest
+ * first. *count is their number; SPARGIO_E_BUFFER if it is above `capacity`, and the first ones are
+ * written. A pinned task on each shard lists a runtime. Since 0.4.
  */
 int32_t spargio_tasks_here(spargio_task_info *list, uint32_t capacity, uint32_t *count);
 

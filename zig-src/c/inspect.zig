@@ -1,4 +1,4 @@
-//! The C ABI for who looks at what runs: the tasks of a shard, asked there, and the monitor's socket.
+//! The C ABI for looking at what runs: the tasks of a shard, listed there, and the monitor's socket.
 
 const errors = @import("../base/errors.zig");
 const handles = @import("../runtime/runtime_handle.zig");

@@ -148,7 +148,7 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
         };
     };
     backend.tell(&owner.runtime.?.scheduler.refused_ring);
-    // Who asks for it looks at a program that must run without it too.
+    // It is for looking at a program that must run without it too.
     if (monitor.wanted()) _ = owner.runtime.?.startMonitor();
     handle.* = reserved;
     return errors.ok;

@@ -11,6 +11,7 @@ const clock = @import("../base/clock.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const gpa = @import("../base/memory.zig").gpa;
 const limits = @import("../base/limits.zig");
+const tsan = @import("../base/tsan.zig");
 const user_data = @import("../ring/user_data.zig");
 const attempts = @import("attempt.zig");
 const waiting = @import("waiting.zig");
@@ -400,6 +401,7 @@ pub const Epoll = struct {
     /// Any thread.
     fn send(self: *Epoll, pending: *Pending) void {
         const bell = self.bell; // Once it is pushed, all may be gone.
+        tsan.release(pending);
         self.arrived.push(pending);
         const one: u64 = 1;
         _ = linux.write(bell, std.mem.asBytes(&one), 8);
@@ -417,6 +419,7 @@ pub const Epoll = struct {
             .pooled => self.leavePool(pending, pending.result),
             .closing => if (pending.owner == @as(*anyopaque, self)) self.closeNow(pending) else self.visit(pending),
             .more => {
+                tsan.acquire(pending);
                 self.complete(&pending.sqe, pending.result, linux.IORING_CQE_F_MORE);
                 gpa.destroy(pending);
             },

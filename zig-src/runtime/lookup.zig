@@ -1,4 +1,4 @@
-//! getaddrinfo(3) as an operation, on threads of its own: who waits for a name server keeps no other call
+//! getaddrinfo(3) as an operation, on threads of its own: a slow name server keeps no other call
 //! waiting. A cancelled lookup is left to its thread, which ends with it: nobody waits for that, not
 //! even the runtime's end. All that the thread uses lies in the lookup's own memory.
 

@@ -122,7 +122,10 @@ pub const NativeTask = struct {
 
     pub fn drop(self: *NativeTask) void {
         // Acquire-release: the last one sees all that the others wrote.
-        if (self.refs.fetchSub(1, .acq_rel) == 1) gpa.destroy(self);
+        tsan.release(self);
+        if (self.refs.fetchSub(1, .acq_rel) != 1) return;
+        tsan.acquire(self);
+        gpa.destroy(self);
     }
 
     fn poll(task: *Task) Poll {

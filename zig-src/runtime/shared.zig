@@ -1,5 +1,5 @@
 //! What tasks of C share and wait for: semaphores, channels, groups. Each is an exchange with a count of
-//! those that need its memory; who waits in it is an operation, which ends when it was served. Any thread.
+//! those that need its memory; an operation waits in it, and ends when it was served. Any thread.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -88,7 +88,10 @@ pub const Shared = struct {
 
     pub fn drop(self: *Shared) void {
         // Acquire-release: the last one sees all that the others wrote.
-        if (self.refs.fetchSub(1, .acq_rel) == 1) self.destroy(self);
+        tsan.release(self);
+        if (self.refs.fetchSub(1, .acq_rel) != 1) return;
+        tsan.acquire(self);
+        self.destroy(self);
     }
 
     fn destroyPlain(self: *Shared) void {
@@ -96,7 +99,7 @@ pub const Shared = struct {
         gpa.destroy(self);
     }
 
-    /// The handle is gone: who waits is told, and what nobody will have is dropped.
+    /// The handle is gone: waiters are told, and what nobody will have is dropped.
     pub fn handleClosed(self: *Shared) void {
         const left = self.exchange.breakOff();
         for (0..left.count) |i| self.dropValue(left.ring[(left.head + i) % left.ring.len]);
@@ -183,7 +186,10 @@ pub const Waiter = struct {
 
     pub fn release(self: *Waiter) void {
         // Acquire-release: the last one sees all that the others wrote.
-        if (self.refs.fetchSub(1, .acq_rel) == 1) gpa.destroy(self);
+        tsan.release(self);
+        if (self.refs.fetchSub(1, .acq_rel) != 1) return;
+        tsan.acquire(self);
+        gpa.destroy(self);
     }
 
     fn cancel(source: *Source, op: *Op) void {

@@ -5,6 +5,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const errors = @import("../base/errors.zig");
 const gpa = @import("../base/memory.zig").gpa;
+const tsan = @import("../base/tsan.zig");
 const signals = @import("../base/signals.zig");
 const sync = @import("../base/sync.zig");
 const Atomic = @import("../base/platform.zig").Atomic;
@@ -24,7 +25,7 @@ pub const Watch = struct {
     left: [most]u32 = @splat(0),
     count: usize = 0,
 
-    /// -errno where there is no descriptor.
+    /// `errno` is set if there is no descriptor.
     pub fn create(given: []const i32, errno: *i32) errors.Error!*Watch {
         const rc = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
         errno.* = @backingInt(linux.errno(rc));
@@ -57,7 +58,9 @@ pub const Watch = struct {
 
     pub fn drop(self: *Watch) void {
         // Acquire-release: the last one sees all that the others wrote.
+        tsan.release(self);
         if (self.refs.fetchSub(1, .acq_rel) != 1) return;
+        tsan.acquire(self);
         for (self.keys[0..self.count]) |key| signals.remove(key);
         _ = linux.close(self.fd);
         gpa.destroy(self);

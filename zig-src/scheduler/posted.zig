@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
+const tsan = @import("../base/tsan.zig");
 const ListType = @import("../queue/list.zig").ListType;
 const Op = @import("../task/op.zig").Op;
 const Shard = @import("shard.zig").Shard;
@@ -20,6 +21,7 @@ pub const Posted = struct {
         // The runtime may end as soon as the operation has: no ring is closed, and nothing goes, under who rings.
         const outside = Shard.currentOf(scheduler) == null;
         if (outside) _ = scheduler.ringing.fetchAdd(1, .seq_cst);
+        tsan.release(self);
         shard.posted.push(self);
         _ = scheduler.notify(shard);
         if (outside) _ = scheduler.ringing.fetchSub(1, .seq_cst);
@@ -31,5 +33,8 @@ pub fn drain(shard: *Shard) void {
     assert(shard.isHere() and shard.current_task == null);
     var arrived: ListType(Posted) = .{};
     if (shard.posted.drain(&arrived) == 0) return;
-    while (arrived.popFront()) |one| shard.endOp(one.op, one.result, 0);
+    while (arrived.popFront()) |one| {
+        tsan.acquire(one);
+        shard.endOp(one.op, one.result, 0);
+    }
 }

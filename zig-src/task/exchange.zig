@@ -1,6 +1,6 @@
-//! What tasks and threads bring and take, and who waits for it: units (the permits of a lock or
+//! Things that tasks and threads bring and take, and their waiters: units (the permits of a lock or
 //! semaphore) or values (of a channel), what was published last (a broadcast), or nothing but a wake-up.
-//! What a value is and who waits is the language's (`Values`, `Party`). Each function is one step: nothing
+//! Values and waiters are those of a language (`Values`, `Party`). Each function is one step: nothing
 //! of a language is made, called or let go of while the lock is held. So neither a finalizer nor a
 //! signal handler finds it held by its own thread, and none sees a half step. Any thread.
 
@@ -33,7 +33,7 @@ pub fn ExchangeType(comptime Party: type, comptime Values: type) type {
         /// Units, or values in `ring` from `head` on; at most `most`.
         count: u64,
         most: u64,
-        /// Of values; `ring.len` is 0 where there are units.
+        /// Of values; `ring.len` is 0 if there are units.
         ring: []Value,
         head: usize,
         /// Values published ever.
@@ -96,7 +96,7 @@ pub fn ExchangeType(comptime Party: type, comptime Values: type) type {
             return true;
         }
 
-        /// First come, first served: a newcomer does not overtake who waits.
+        /// First come, first served: a newcomer does not overtake a waiter.
         pub fn takeUnits(self: *Exchange, weight: u64) bool {
             self.lock.lock();
             defer self.lock.unlock();
@@ -156,7 +156,7 @@ pub fn ExchangeType(comptime Party: type, comptime Values: type) type {
             }
         }
 
-        /// A new reference; `nothing` where there is none now, `closed` where none will come.
+        /// A new reference; `nothing` if there is none now, `closed` if none will come.
         pub fn take(self: *Exchange) Value {
             var step: Step = .begin(self);
             defer step.end();
@@ -223,7 +223,7 @@ pub fn ExchangeType(comptime Party: type, comptime Values: type) type {
             self.count += 1;
         }
 
-        // ---- what was published: the last `most` values, for each who reads ----
+        // ---- what was published: the last `most` values, for each reader ----
 
         pub fn publish(self: *Exchange, value: Value) error{OutOfMemory}!Put {
             var step: Step = .begin(self);

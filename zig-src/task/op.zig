@@ -169,8 +169,8 @@ pub const OpTable = struct {
     pub fn consume(self: *OpTable, op: *Op) i32 {
         assert(!op.is_timer or !op.timer.isSet());
         assert(op.phase == .ended);
-        const result = op.result;
         if (op.source) |source| source.release(source, op, true);
+        const result = op.result;
         self.release(op);
         return result;
     }

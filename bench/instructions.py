@@ -8,7 +8,8 @@ bench/instructions.json: wall time moves with the machine, these counts by less 
 
 A count has what runs between two marks of bench/native/instructions/main.c: spargio, the C of the
 workload, libc; not the kernel. The library is built as for users: fast, for a baseline x86_64.
---check also looks at what `import spargio` costs: bench/python/import_cost.py."""
+--check also looks at what `import spargio` costs: bench/python/import_cost.py, and at the
+asyncio loop: bench/python/loop_instructions.py, whose baseline --update writes too."""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "python"))
 
 import band
 import import_cost
+import loop_instructions
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 NO_RUNTIME: Final = 3
@@ -117,6 +119,8 @@ def functions(file: Path) -> Counter[str]:
 
 def show(counts: dict[str, int], check: bool) -> int:
     lines = band.compare(json.loads(BASELINE.read_text()), counts, BAND, "lower")
+    if loop_instructions.is_measurable():
+        lines += loop_instructions.compared(loop_instructions.counts())
     print(band.table(lines, digits=0))
     if not check or all(line.verdict == "within" for line in lines):
         return 0
@@ -161,6 +165,10 @@ def main() -> int:
     if arguments.update:
         BASELINE.write_text(json.dumps(counts, indent=1) + "\n")
         print(f"written: {BASELINE.relative_to(ROOT)}")
+        if loop_instructions.is_measurable():
+            written = json.dumps(loop_instructions.counts(), indent=1) + "\n"
+            loop_instructions.BASELINE.write_text(written)
+            print(f"written: {loop_instructions.BASELINE.relative_to(ROOT)}")
         return 0
     outside = show(counts, arguments.check)
     return import_cost.check() or outside if arguments.check else outside

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "python"))
 import asyncio_calls
 import asyncio_echo
 import asyncio_more
+import asyncio_threads
 import asyncio_web
 import channel
 import echo
@@ -59,6 +60,7 @@ GROUPS: Final[Sequence[harness.Group]] = (
     *asyncio_echo.GROUPS,
     *asyncio_web.GROUPS,
     *asyncio_more.GROUPS,
+    *asyncio_threads.GROUPS,
     *native.GROUPS,
     native_http.GROUP,
 )

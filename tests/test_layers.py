@@ -75,6 +75,8 @@ BACK = {
     ("fs._file", "fs._direct"): "File.from_fd() of a descriptor with O_DIRECT",
     ("net._bind", "net._tcp"): "the type of the listeners it binds",
     ("asyncio._stream", "asyncio._loop"): "the type of the loop that made the transport",
+    ("asyncio._datagram", "asyncio._loop"): "the same",
+    ("asyncio._transport", "asyncio._loop"): "the same",
     ("asyncio._streams", "asyncio._stream"): "the type of the transport that a reader is of",
 }
 

@@ -87,11 +87,17 @@ async def aiohttp_client(folder: Path, count: int) -> None:
     await runner.cleanup()
 
 
+@functools.cache
+def paths(folder: Path) -> list[str]:
+    """Made before the measurement: to join them by pathlib takes as long as to read a file."""
+    return [str(folder / str(n)) for n in range(FILES)]
+
+
 async def read_many(folder: Path, count: int) -> None:
     from spargio import fs
 
     size = 0
-    async for _, data in fs.read_many([str(folder / str(n)) for n in range(count)]):
+    async for _, data in fs.read_many(paths(folder)[:count]):
         size += len(data)
     if size != count * 4096:
         raise MeasurementFailed(f"{size} bytes")
@@ -100,14 +106,14 @@ async def read_many(folder: Path, count: int) -> None:
 async def read_many_aiofiles(folder: Path, count: int) -> None:
     import aiofiles
 
-    async def reader(numbers: range) -> int:
+    async def reader(names: list[str]) -> int:
         size = 0
-        for n in numbers:
-            async with aiofiles.open(folder / str(n), "rb") as file:
+        for name in names:
+            async with aiofiles.open(name, "rb") as file:
                 size += len(await file.read())
         return size
 
-    parts = [reader(range(start, count, 32)) for start in range(32)]
+    parts = [reader(paths(folder)[start:count:32]) for start in range(32)]
     if sum(await asyncio.gather(*parts)) != count * 4096:
         raise MeasurementFailed("bytes are missing")
 
@@ -115,15 +121,15 @@ async def read_many_aiofiles(folder: Path, count: int) -> None:
 async def read_one(folder: Path, count: int) -> None:
     from spargio import fs
 
-    for n in range(count):
-        await fs.read(str(folder / str(n)))
+    for name in paths(folder)[:count]:
+        await fs.read(name)
 
 
 async def read_one_aiofiles(folder: Path, count: int) -> None:
     import aiofiles
 
-    for n in range(count):
-        async with aiofiles.open(folder / str(n), "rb") as file:
+    for name in paths(folder)[:count]:
+        async with aiofiles.open(name, "rb") as file:
             await file.read()
 
 

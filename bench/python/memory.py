@@ -179,12 +179,17 @@ def measure_connections(command: list[str | Path], count: int) -> Sample:
         return {"bytes": (private(server) - before) / count}
 
 
-@contextlib.contextmanager
-def prepare_connections(settings: Settings) -> Iterator[Measure]:
+def allow_connections() -> None:
+    """Descriptors for them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * (CONNECTIONS + FIRST)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+
+@contextlib.contextmanager
+def prepare_connections(settings: Settings) -> Iterator[Measure]:
+    allow_connections()
     count = CONNECTIONS // QUICK_PART if settings.quick else CONNECTIONS
     yield lambda peer: measure_connections(echo.server_command(peer, Path()), count)
 

@@ -4,6 +4,7 @@
 const std = @import("std");
 const api = @import("../cpython/api.zig");
 const interpreter = &@import("../task/py_interpreter.zig").interpreter;
+const giveWay = @import("../task/py_interpreter.zig").giveWay;
 const loop_helpers = &@import("handle.zig").loop_helpers;
 const method_names = @import("method_names.zig");
 const Handle = @import("handle.zig").Handle;
@@ -67,10 +68,23 @@ pub fn callSoonThreadsafe(
     // Under an interpreter's lock each push is one step for all threads.
     if (!interpreter.locked and !self.isRunningHere())
         return fromElsewhere(self, args, count, names, "call_soon_threadsafe");
-    if (names == null and count >= 1 and self.isPlain()) return callPlainly(self, args[0..@intCast(count)]);
-    const handle = handleOf(self, "call_soon_threadsafe", args, count, names) orelse return null;
-    if (!pushHandle(self, handle)) return null;
-    return handle.objectOf();
+    const plain = names == null and count >= 1 and self.isPlain();
+    const made = if (plain)
+        callPlainly(self, args[0..@intCast(count)])
+    else
+        scheduled(self, handleOf(self, "call_soon_threadsafe", args, count, names) orelse return null);
+    if (self.driving and self.queue.len >= batch and self.queue.len % give_way_every == 0 and !self.isRunningHere())
+        giveWay(self.in_turn);
+    return made;
+}
+
+/// A thread that schedules much lets the loop run so many: their handles are used again, and are still in the
+/// CPU's caches. It asks whether the loop waits each time that so many more are there.
+const batch = 1024;
+const give_way_every = 64;
+
+fn scheduled(self: *Loop, handle: *Handle) ?*Object {
+    return if (pushHandle(self, handle)) handle.objectOf() else null;
 }
 
 pub fn fromElsewhere(

@@ -519,6 +519,7 @@ pub const Helpers = struct {
     timer_repr: *Object,
     CancelledError: *Object,
     Transport: *Object,
+    DatagramTransport: *Object,
     BufferedProtocol: *Object,
     Task: *Object,
     Future: *Object,

@@ -10,17 +10,18 @@ const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
 const errors = @import("../../base/errors.zig");
 const object = @import("../cpython/object.zig");
+const recorders = @import("../../scheduler/recorders.zig");
 const sync = @import("../../base/sync.zig");
 const task_module = @import("../../task/task.zig");
 pub const gpa = @import("../../base/memory.zig").gpa;
 const raiseCode = @import("../cpython/callbacks.zig").raiseCode;
 const binding = @import("binding.zig");
 const calls = @import("calls.zig");
+const loop_methods = @import("loop_methods.zig");
 const method_names = @import("method_names.zig");
 const turn = @import("turn.zig");
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
-const loop_helpers = &@import("handle.zig").loop_helpers;
 const interpreter = &@import("../task/py_interpreter.zig").interpreter;
 const LoopLink = @import("../task/py_runtime.zig").LoopLink;
 const PyRuntime = @import("../task/py_runtime.zig").PyRuntime;
@@ -28,9 +29,11 @@ const Queue = @import("queue.zig").Queue;
 const Readiness = @import("readiness.zig").Readiness;
 const Schedule = @import("schedule.zig").Schedule;
 const Shard = @import("../../scheduler/shard.zig").Shard;
-const receive = @import("receive.zig");
+const Datagram = @import("datagram.zig").Datagram;
+const Known = @import("addresses.zig").Known;
 const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
+const Waits = @import("waits.zig").Waits;
 const Timer = @import("handle.zig").Timer;
 const CoreTimer = @import("../../task/timers.zig").Timer;
 const Object = api.Object;
@@ -51,6 +54,7 @@ pub const Loop = struct {
     queue: Queue,
     schedule: Schedule,
     readiness: Readiness,
+    waits: Waits,
     /// Wakes the shard for the first of `schedule`.
     alarm: CoreTimer,
     /// The context that is entered; it stays so for the next callback, which often has the same.
@@ -76,14 +80,20 @@ pub const Loop = struct {
     /// `time` is not the monotonic clock: a subclass or a test has put its own there.
     own_time: bool,
     callbacks_run: u64,
+    /// How long the shard's polls of the loop take; null before the first run, or without room for it.
+    lag: ?*recorders.Recorder,
     /// Turns so far.
     turns: u64,
     /// Streams with something to deliver, in this turn or the next one.
     streams: std.ArrayList(*Stream),
+    /// The same of datagram transports.
+    datagrams: std.ArrayList(*Datagram),
     /// Those that were written to more than once in this turn.
     dirty: std.ArrayList(*Stream),
     /// Made for the first large flow.
     large: []u8,
+    /// Made for the first datagram.
+    known: ?*Known,
 
     /// Guards `inbox`. // any thread
     lock: sync.Lock,
@@ -119,9 +129,12 @@ pub const Loop = struct {
         self.inbox = .{};
         self.schedule = .{};
         self.readiness = .{};
+        self.waits = .{};
         self.streams = .empty;
+        self.datagrams = .empty;
         self.dirty = .empty;
         self.large = &.{};
+        self.known = null;
         self.alarm = .{ .fire = turn.alarmFired };
         self.lock = .{};
         self.spawned = .init(false);
@@ -162,7 +175,7 @@ pub const Loop = struct {
         return if (number == -1 and py.PyErr_Occurred() != null) null else number;
     }
 
-    fn time(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn time(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         _ = instance;
         return py.PyFloat_FromDouble(@as(f64, @floatFromInt(clock.nowNs())) / 1e9);
     }
@@ -173,6 +186,7 @@ pub const Loop = struct {
     pub const runHandle = turn.runHandle;
     pub const wake = turn.wake;
     pub const largeBuffer = turn.largeBuffer;
+    pub const addressOf = turn.addressOf;
     pub const takeInbox = turn.takeInbox;
     pub const isForked = turn.isForked;
     pub const hasInbox = turn.hasInbox;
@@ -180,10 +194,11 @@ pub const Loop = struct {
     // ---- the run ----
 
     /// _attach(runtime): what the loop runs on; before the first run.
-    fn attach(instance: *Object, runtime: *Object) callconv(.c) ?*Object {
+    pub fn attach(instance: *Object, runtime: *Object) callconv(.c) ?*Object {
         const self = of(instance);
         if (!PyRuntime.Type.is(runtime)) return api.raise(py.PyExc_TypeError.*, "_attach() takes a Runtime");
         if (self.runtime != null) return api.raise(py.PyExc_RuntimeError.*, "the loop has a runtime");
+        self.lag = recorders.open(turn.lag_name) catch null;
         self.runtime = api.ref(runtime);
         self.thread = binding.thisThread();
         self.shard = &PyRuntime.of(runtime).runtime.scheduler.shards[0];
@@ -204,12 +219,12 @@ pub const Loop = struct {
     }
 
     /// _check_place(): RuntimeError on a shard's thread.
-    fn checkPlace(_: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn checkPlace(_: *Object, _: ?*Object) callconv(.c) ?*Object {
         return if (mayRunHere()) api.none() else null;
     }
 
     /// _run(): drives the shard until the loop stops; raises what ended it.
-    fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn run(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         const shard = self.shard orelse return api.raise(py.PyExc_RuntimeError.*, "_run() before _attach()");
         if (!mayRunHere()) return null;
@@ -247,7 +262,7 @@ pub const Loop = struct {
     }
 
     /// _leave_context(): of a callback that has returned; between callbacks one stays entered.
-    fn leaveContext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn leaveContext(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         if (self.isRunningHere() and !self.calling) self.exitContext();
         return api.none();
@@ -284,7 +299,7 @@ pub const Loop = struct {
     }
 
     /// stop(): the loop ends after this turn.
-    fn stop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn stop(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         self.stopping = true;
         if (!self.in_turn and self.spawned.load(.acquire)) Shard.wake(&self.task);
@@ -292,7 +307,7 @@ pub const Loop = struct {
     }
 
     /// _close(): lets go of all that was scheduled; the runtime is the caller's to end.
-    fn close(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn close(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         const self = of(instance);
         self.closed = true;
         self.forget();
@@ -325,12 +340,17 @@ pub const Loop = struct {
             py.Py_DecRef(stream.me());
         }
         self.streams.items.len = 0;
+        while (self.datagrams.pop()) |transport| {
+            transport.listed = false;
+            py.Py_DecRef(transport.me());
+        }
         while (self.dirty.pop()) |stream| {
             stream.dirty = false;
             py.Py_DecRef(stream.me());
         }
         self.schedule.clear();
         self.readiness.clear();
+        self.waits.clear();
         while (true) {
             self.lock.lock();
             var entry: ?Entry = if (self.inbox.len > 0) self.inbox.pop() else null;
@@ -349,43 +369,9 @@ pub const Loop = struct {
         self.spawned.store(false, .release);
     }
 
-    // ---- descriptors ----
-
-    /// _add_watch(fd, is_writer, callback, *args): the callback runs whenever the descriptor is ready.
-    fn addWatch(instance: *Object, args: [*]const *Object, count: isize) callconv(.c) ?*Object {
-        const self = of(instance);
-        if (count < 3) return api.raise(py.PyExc_TypeError.*, "_add_watch() takes at least 3 arguments");
-        const fd = object.unsigned(args[0], "fd", std.math.maxInt(i32)) orelse return null;
-        const writer = object.unsigned(args[1], "is_writer", 1) orelse return null;
-        const context = py.PyContext_CopyCurrent() orelse return null;
-        const handle = Handle.make(self, args[2], args[3..@intCast(count)], context) orelse return null;
-        handle.lasting = true;
-        self.readiness.add(self, @intCast(fd), writer == 1, handle.objectOf()) catch {
-            py.Py_DecRef(handle.objectOf());
-            return py.PyErr_NoMemory();
-        };
-        if (!self.in_turn and self.spawned.load(.monotonic)) Shard.wake(&self.task);
-        return api.ref(handle.objectOf());
-    }
-
-    /// _remove_watch(fd, is_writer): whether there was one.
-    fn removeWatch(instance: *Object, args: [*]const *Object, count: isize) callconv(.c) ?*Object {
-        if (!object.arity("_remove_watch", count, 2)) return null;
-        const self = of(instance);
-        const fd = object.unsigned(args[0], "fd", std.math.maxInt(i32)) orelse return null;
-        const writer = object.unsigned(args[1], "is_writer", 1) orelse return null;
-        return py.PyBool_FromLong(@intFromBool(self.readiness.remove(self, @intCast(fd), writer == 1)));
-    }
-
-    /// _watched(fd): 1 for a reader, plus 2 for a writer.
-    fn watched(instance: *Object, number: *Object) callconv(.c) ?*Object {
-        const fd = object.unsigned(number, "fd", std.math.maxInt(i32)) orelse return null;
-        return py.PyLong_FromLongLong(of(instance).readiness.directions(@intCast(fd)));
-    }
-
     // ---- settings ----
 
-    fn setDebug(instance: *Object, enabled: *Object) callconv(.c) ?*Object {
+    pub fn setDebug(instance: *Object, enabled: *Object) callconv(.c) ?*Object {
         const truth = py.PyObject_IsTrue(enabled);
         if (truth < 0) return null;
         of(instance).debug = truth == 1;
@@ -399,7 +385,7 @@ pub const Loop = struct {
     }
 
     /// _learn(): the next `call_soon` comes from a C Future, and shows what it calls with.
-    fn learn(_: *Object, args: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
+    pub fn learn(_: *Object, args: [*]const *Object, count: isize, names: ?*Object) callconv(.c) ?*Object {
         if (names) |tuple| if (py.PyTuple_Size(tuple) == 1 and calls.private_keywords == null) {
             calls.private_keywords = api.ref(tuple);
         };
@@ -408,22 +394,11 @@ pub const Loop = struct {
         return api.none();
     }
 
-    /// What programs call most.
-    const hot = [_][]const u8{
-        "call_soon",     "call_soon_threadsafe", "call_later", "call_at", "create_task",
-        "create_future", "time",                 "get_debug",
-    };
-
-    /// _own_methods(class)
-    fn ownMethods(class: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return if (object.ownMethods(class, Type.class, &hot, &methods)) api.none() else null;
-    }
-
-    fn getDebug(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn getDebug(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return py.PyBool_FromLong(@intFromBool(of(instance).debug));
     }
 
-    fn callbacksRun(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    pub fn callbacksRun(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
         return py.PyLong_FromUnsignedLongLong(of(instance).callbacks_run);
     }
 
@@ -480,7 +455,8 @@ pub const Loop = struct {
             const status = visit(entry.timer, arg);
             if (status != 0) return status;
         }
-        return self.readiness.traverse(visit, arg);
+        const status = self.waits.traverse(visit, arg);
+        return if (status != 0) status else self.readiness.traverse(visit, arg);
     }
 
     fn tpClear(instance: *Object) callconv(.c) c_int {
@@ -503,9 +479,15 @@ pub const Loop = struct {
         self.inbox.deinit();
         self.schedule.deinit();
         self.readiness.deinit();
+        self.waits.deinit();
         self.streams.deinit(gpa);
+        self.datagrams.deinit(gpa);
         self.dirty.deinit(gpa);
         gpa.free(self.large);
+        if (self.known) |known| {
+            known.clear();
+            gpa.destroy(known);
+        }
         self.freeAll();
         const class = py.PyObject_Type(instance);
         py.PyObject_GC_Del(instance);
@@ -514,104 +496,10 @@ pub const Loop = struct {
         aside.restore();
     }
 
-    const keywords = api.meth_fastcall | api.meth_keywords;
-    const method_table = [_]api.MethodDef{
-        object.method(
-            "call_soon",
-            &calls.callSoon,
-            keywords,
-            "($self, callback, *args, context=None)",
-            "Schedule a callback for the next turn.",
-        ),
-        object.method(
-            "call_soon_threadsafe",
-            &calls.callSoonThreadsafe,
-            keywords,
-            "($self, callback, *args, context=None)",
-            "The same from any thread.",
-        ),
-        object.method(
-            "call_later",
-            &calls.callLater,
-            keywords,
-            "($self, delay, callback, *args, context=None)",
-            "Schedule a callback in so many seconds.",
-        ),
-        object.method(
-            "call_at",
-            &calls.callAt,
-            keywords,
-            "($self, when, callback, *args, context=None)",
-            "Schedule a callback at a time of the loop.",
-        ),
-        object.method(
-            "create_task",
-            &calls.createTask,
-            keywords,
-            "($self, coro, *, name=None, context=None)",
-            "A Task of asyncio that runs the coroutine.",
-        ),
-        object.method("create_future", &calls.createFuture, api.meth_noargs, "($self, /)", "A Future of asyncio."),
-        object.method(
-            "_set_task_factory",
-            &calls.setTaskFactory,
-            api.meth_one,
-            "($self, is_set, /)",
-            "Whether tasks are made by a factory.",
-        ),
-        object.method("time", &time, api.meth_noargs, "($self, /)", "Seconds of the monotonic clock."),
-        object.method("stop", &stop, api.meth_noargs, "($self, /)", "End run_forever() after this turn."),
-        object.method("_attach", &attach, api.meth_one, "($self, runtime, /)", "The runtime that it runs on."),
-        object.method("_check_place", &checkPlace, api.meth_noargs, "($self, /)", "RuntimeError on a shard's thread."),
-        object.method("_run", &run, api.meth_noargs, "($self, /)", "Run until stop()."),
-        object.method(
-            "_leave_context",
-            &leaveContext,
-            api.meth_noargs,
-            "($self, /)",
-            "Leave the context of a callback that has returned.",
-        ),
-        object.method("_close", &close, api.meth_noargs, "($self, /)", "Let go of all that was scheduled."),
-        object.method(
-            "_learn",
-            &learn,
-            keywords,
-            "($self, /, *args, context)",
-            "What a C Future calls call_soon with.",
-        ),
-        object.method("get_debug", &getDebug, api.meth_noargs, "($self, /)", "Whether debug mode is on."),
-        object.method(
-            "_own_methods",
-            &ownMethods,
-            api.meth_noargs | api.meth_class,
-            "($type, /)",
-            "Descriptors of its own for a class of loops.",
-        ),
-        object.method("_set_debug", &setDebug, api.meth_one, "($self, enabled, /)", "Debug mode."),
-        object.method(
-            "_add_watch",
-            &addWatch,
-            api.meth_fastcall,
-            "($self, fd, is_writer, callback, *args)",
-            "Call back whenever the descriptor is ready.",
-        ),
-        object.method(
-            "_remove_watch",
-            &removeWatch,
-            api.meth_fastcall,
-            "($self, fd, is_writer, /)",
-            "Whether there was one.",
-        ),
-        object.method("_watched", &watched, api.meth_one, "($self, fd, /)", "1 reader, 2 writer"),
-        object.method("_callbacks_run", &callbacksRun, api.meth_noargs, "($self, /)", "Callbacks run so far."),
-    };
-
-    var methods = method_table ++ [_]api.MethodDef{.{}};
-
     pub fn define() bool {
         var slots = [_]api.TypeSlot{
             object.slotOf(api.slot.new, &new),
-            object.slotOf(api.slot.methods, &methods),
+            object.slotOf(api.slot.methods, &loop_methods.all),
             object.slotOf(api.slot.setattro, &setAttribute),
             object.slotOf(api.slot.traverse, &traverse),
             object.slotOf(api.slot.clear, &tpClear),

@@ -13,6 +13,9 @@ pub var fatal: *Object = undefined;
 pub var flow_failed: *Object = undefined;
 pub var emptied: *Object = undefined;
 pub var write_lost: *Object = undefined;
+pub var send_by_socket: *Object = undefined;
+pub var done: *Object = undefined;
+pub var set_result: *Object = undefined;
 /// Tuples of keywords.
 pub var loop: *Object = undefined;
 pub var loop_and_name: *Object = undefined;
@@ -26,6 +29,9 @@ pub fn make() bool {
     flow_failed = py.PyUnicode_InternFromString("_flow_failed") orelse return false;
     emptied = py.PyUnicode_InternFromString("_emptied") orelse return false;
     write_lost = py.PyUnicode_InternFromString("_write_lost") orelse return false;
+    send_by_socket = py.PyUnicode_InternFromString("_send_by_socket") orelse return false;
+    done = py.PyUnicode_InternFromString("done") orelse return false;
+    set_result = py.PyUnicode_InternFromString("set_result") orelse return false;
     loop = keywordTuple(&.{"loop"}) orelse return false;
     loop_and_name = keywordTuple(&.{ "loop", "name" }) orelse return false;
     return true;

@@ -1,12 +1,13 @@
-//! add_reader and add_writer of an asyncio loop: a POLL_ADD per descriptor and direction, made
-//! again after its callback has run, so a descriptor that is still ready is reported again. Only
-//! the loop's thread uses it.
+//! add_reader and add_writer of an asyncio loop, by `LoopCore._add_watch` and its kin: a POLL_ADD per
+//! descriptor and direction, made again after its callback has run, so a descriptor that is still ready is
+//! reported again. Only the loop's thread uses it.
 
 const std = @import("std");
 const linux = std.os.linux;
 const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const gpa = @import("../../base/memory.zig").gpa;
+const object = @import("../cpython/object.zig");
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
 const Op = @import("../../task/op.zig").Op;
@@ -149,3 +150,37 @@ pub const Readiness = struct {
         return 0;
     }
 };
+
+// ---- what Python calls ----
+
+/// _add_watch(fd, is_writer, callback, *args): the callback runs whenever the descriptor is ready.
+pub fn addWatch(instance: *Object, args: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    const self = Loop.of(instance);
+    if (count < 3) return api.raise(py.PyExc_TypeError.*, "_add_watch() takes at least 3 arguments");
+    const fd = object.unsigned(args[0], "fd", std.math.maxInt(i32)) orelse return null;
+    const writer = object.unsigned(args[1], "is_writer", 1) orelse return null;
+    const context = py.PyContext_CopyCurrent() orelse return null;
+    const handle = Handle.make(self, args[2], args[3..@intCast(count)], context) orelse return null;
+    handle.lasting = true;
+    self.readiness.add(self, @intCast(fd), writer == 1, handle.objectOf()) catch {
+        py.Py_DecRef(handle.objectOf());
+        return py.PyErr_NoMemory();
+    };
+    if (!self.in_turn and self.spawned.load(.monotonic)) Shard.wake(&self.task);
+    return api.ref(handle.objectOf());
+}
+
+/// _remove_watch(fd, is_writer): whether there was one.
+pub fn removeWatch(instance: *Object, args: [*]const *Object, count: isize) callconv(.c) ?*Object {
+    if (!object.arity("_remove_watch", count, 2)) return null;
+    const self = Loop.of(instance);
+    const fd = object.unsigned(args[0], "fd", std.math.maxInt(i32)) orelse return null;
+    const writer = object.unsigned(args[1], "is_writer", 1) orelse return null;
+    return py.PyBool_FromLong(@intFromBool(self.readiness.remove(self, @intCast(fd), writer == 1)));
+}
+
+/// _watched(fd): 1 for a reader, plus 2 for a writer.
+pub fn watched(instance: *Object, number: *Object) callconv(.c) ?*Object {
+    const fd = object.unsigned(number, "fd", std.math.maxInt(i32)) orelse return null;
+    return py.PyLong_FromLongLong(Loop.of(instance).readiness.directions(@intCast(fd)));
+}

@@ -22,7 +22,7 @@ const pieces_max = 64;
 const high_default = 64 * 1024;
 const fatal_text = "Fatal write error on socket transport";
 /// asyncio's LOG_THRESHOLD_FOR_CONNLOST_WRITES.
-const lost_before_warning = 5;
+pub const lost_before_warning = 5;
 
 /// Bytes objects, the first of them from an offset on.
 pub const Sender = struct {
@@ -277,7 +277,7 @@ fn noMemory() bool {
     return false;
 }
 
-fn getView(data: *Object, view: *api.Buffer) bool {
+pub fn getView(data: *Object, view: *api.Buffer) bool {
     if (py.PyObject_GetBuffer(data, view, api.buffer_simple) == 0) return true;
     const exception = api.takeException();
     defer py.Py_DecRef(exception);
@@ -355,9 +355,19 @@ pub fn setLimits(instance: *Object, args: [*]const *Object, count: isize) callco
 
 pub fn limits(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     const sender = &Stream.of(instance).sender;
+    return pairOf(sender.low, sender.high);
+}
+
+/// (low, high)
+pub fn pairOf(low: usize, high: usize) ?*Object {
     const tuple = py.PyTuple_New(2) orelse return null;
-    _ = py.PyTuple_SetItem(tuple, 0, py.PyLong_FromLongLong(@intCast(sender.low)) orelse return null);
-    _ = py.PyTuple_SetItem(tuple, 1, py.PyLong_FromLongLong(@intCast(sender.high)) orelse return null);
+    for ([_]usize{ low, high }, 0..) |mark, i| {
+        const number = py.PyLong_FromLongLong(@intCast(mark)) orelse {
+            py.Py_DecRef(tuple);
+            return null;
+        };
+        _ = py.PyTuple_SetItem(tuple, @intCast(i), number);
+    }
     return tuple;
 }
 

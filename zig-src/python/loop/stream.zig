@@ -10,7 +10,6 @@ const object = @import("../cpython/object.zig");
 const reader = @import("reader.zig");
 const receive = @import("receive.zig");
 const send = @import("send.zig");
-const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
 const method_names = @import("method_names.zig");
@@ -120,17 +119,9 @@ pub const Stream = struct {
         loop.calling = true;
         const result = py.PyObject_VectorcallDict(method, room[1..].ptr, count | api.arguments_offset, null);
         loop.calling = false;
-        if (loop.debug and result != null) tellSlow(loop, method, argument, began_ns);
+        if (loop.debug and result != null)
+            turn.tellSlowCall(loop, .{ .callback = method, .argument = argument }, began_ns);
         return result;
-    }
-
-    /// In debug mode, after each call of the protocol: the same report as of any callback.
-    fn tellSlow(loop: *Loop, method: *Object, argument: ?*Object, began_ns: u64) void {
-        @branchHint(.cold);
-        const entry: Entry = .{ .callback = method, .argument = argument };
-        const shown = turn.shownHandle(loop, entry, loop.entered) orelse return py.PyErr_WriteUnraisable(method);
-        _ = turn.tellSlow(loop, shown, began_ns);
-        py.Py_DecRef(shown);
     }
 
     /// The exception that is set ends the connection; SystemExit and KeyboardInterrupt end the run.

@@ -9,7 +9,10 @@ const calls = @import("calls.zig");
 const method_names = @import("method_names.zig");
 const receive = @import("receive.zig");
 const task_module = @import("../../task/task.zig");
+const Known = @import("addresses.zig").Known;
+const Name = @import("addresses.zig").Name;
 const CoreTimer = @import("../../task/timers.zig").Timer;
+const Datagram = @import("datagram.zig").Datagram;
 const Entry = @import("queue.zig").Entry;
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
@@ -23,6 +26,8 @@ const py = &api.py;
 
 /// Turns in one poll, while nothing waits for the shard.
 const turns_max = 64;
+/// The recorder of all loops of the process.
+pub const lag_name = "spargio loop";
 const year_ns: f64 = 365 * 24 * 3600 * 1e9;
 
 // ---- a turn ----
@@ -38,27 +43,36 @@ pub fn poll(task: *Task) task_module.Poll {
     self.in_turn = true;
     defer self.in_turn = false;
     if (self.alarm.isSet()) shard.timers.cancel(&self.alarm);
+    const began_ns = clock.nowNs();
     var turns: usize = 0;
     while (!self.ending and self.fatal == null) {
         turn(self);
         turns += 1;
         if (self.stopping) break;
-        if (self.queue.len == 0 and !hasInbox(self) and self.streams.items.len == 0) break;
+        if (self.queue.len == 0 and !hasInbox(self) and !hasListed(self)) break;
         if (turns == turns_max or shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork() or
             shard.hasReady()) break;
     }
     exitContext(self);
     if (isForked(self)) return .pending;
+    recordLag(self, shard, clock.nowNs() -| began_ns);
     self.ending = self.ending or self.stopping or self.fatal != null;
     if (self.ending) {
         self.done = binding.settled(self, shard);
         return if (self.done) .yield else .pending; // An operation that ends wakes the loop.
     }
     self.readiness.arm(self, shard);
-    if (self.queue.len > 0 or hasInbox(self) or self.streams.items.len > 0) return .yield;
+    self.waits.arm(self, shard);
+    if (self.queue.len > 0 or hasInbox(self) or hasListed(self)) return .yield;
     const verdict = rest(self, shard);
     // A timer that goes away may run Python, in which another thread schedules something without a wake-up.
     return if (self.queue.len > 0 or hasInbox(self)) .yield else verdict;
+}
+
+/// So long the kernel was not asked: what came at the beginning has waited all the time.
+fn recordLag(self: *Loop, shard: *Shard, ns: u64) void {
+    const lag = self.lag orelse return;
+    if (shard.seats.of(lag)) |tally| tally.record(.one, .{ .ns = ns });
 }
 
 /// Nothing is ready: the first timer wakes the loop, or a thread that schedules something.
@@ -99,7 +113,9 @@ pub fn turn(self: *Loop) void {
     self.turns += 1;
     takeDue(self);
     var left = self.queue.len;
-    deliver(self);
+    self.waits.deliver();
+    deliver(Stream, &self.streams);
+    deliver(Datagram, &self.datagrams);
     while (left > 0) : (left -= 1) {
         var entry = self.queue.pop();
         self.callbacks_run += 1;
@@ -110,13 +126,18 @@ pub fn turn(self: *Loop) void {
     while (self.dirty.pop()) |stream| stream.flush();
 }
 
-/// To the streams that were listed until now. One that lists itself again is served in the next turn.
-pub fn deliver(self: *Loop) void {
-    const count = self.streams.items.len;
+/// A transport, or a wait, is to be served in the next turn.
+fn hasListed(self: *const Loop) bool {
+    return self.streams.items.len > 0 or self.datagrams.items.len > 0 or self.waits.ready.items.len > 0;
+}
+
+/// To the transports that were listed until now. One that lists itself again is served in the next turn.
+fn deliver(comptime Transport: type, listed: *std.ArrayList(*Transport)) void {
+    const count = listed.items.len;
     if (count == 0) return;
-    for (0..count) |i| self.streams.items[i].deliver();
-    std.mem.copyForwards(*Stream, self.streams.items, self.streams.items[count..]);
-    self.streams.items.len -= count;
+    for (0..count) |i| listed.items[i].deliver();
+    std.mem.copyForwards(*Transport, listed.items, listed.items[count..]);
+    listed.items.len -= count;
 }
 
 pub fn wake(self: *Loop) void {
@@ -127,6 +148,16 @@ pub fn wake(self: *Loop) void {
 pub fn largeBuffer(self: *Loop) ?[]u8 {
     if (self.large.len == 0) self.large = gpa.alloc(u8, receive.large_bytes) catch return null;
     return self.large;
+}
+
+/// A new reference to what Python has for a socket's address; null with the exception set.
+pub fn addressOf(self: *Loop, name: *const Name) ?*Object {
+    if (self.known == null) {
+        const known = gpa.create(Known) catch return py.PyErr_NoMemory();
+        known.* = .{};
+        self.known = known;
+    }
+    return self.known.?.objectOf(name);
 }
 
 /// SystemExit and KeyboardInterrupt end the run; the exception is borrowed.
@@ -204,7 +235,7 @@ pub fn runPrivate(self: *Loop, entry: *Entry) bool {
 }
 
 /// The function that the callable itself names: without the interpreter's look at what it returned.
-fn vectorcall(callable: *Object, args: [*]const ?*Object, flags: usize) ?*Object {
+pub fn vectorcall(callable: *Object, args: [*]const ?*Object, flags: usize) ?*Object {
     if (py.PyVectorcall_Function) |ask| if (ask(callable)) |function| {
         const result = function(callable, args, flags, null);
         if (result == null and py.PyErr_Occurred() == null)
@@ -275,4 +306,12 @@ pub fn tellSlow(self: *Loop, instance: *Object, began_ns: u64) bool {
     if (result == null) return fatalOf(self);
     api.drop(&result);
     return true;
+}
+
+/// In debug mode, after a call of a protocol: the same report as of any callback.
+pub fn tellSlowCall(self: *Loop, entry: Entry, began_ns: u64) void {
+    @branchHint(.cold);
+    const shown = shownHandle(self, entry, self.entered) orelse return py.PyErr_WriteUnraisable(entry.callback);
+    _ = tellSlow(self, shown, began_ns);
+    py.Py_DecRef(shown);
 }

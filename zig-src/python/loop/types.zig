@@ -6,6 +6,7 @@ const object = @import("../cpython/object.zig");
 const handle = @import("handle.zig");
 const reader = @import("reader.zig");
 const Waiter = @import("waiter.zig").Waiter;
+const Datagram = @import("datagram.zig").Datagram;
 const Stream = @import("stream.zig").Stream;
 const Loop = @import("loop.zig").Loop;
 const Object = api.Object;
@@ -25,11 +26,12 @@ pub fn make(_: ?*Object, dict: *Object) callconv(.c) ?*Object {
         @field(handle.loop_helpers, name) = api.ref(found);
     }
     if (!handle.Handle.define() or !handle.Timer.define()) return null;
-    if (!Loop.define() or !Stream.define() or !Waiter.define() or !reader.define()) return null;
+    if (!Loop.define() or !Stream.define() or !Datagram.define() or !Waiter.define() or !reader.define()) return null;
     const result = py.PyDict_New() orelse return null;
     inline for (.{
         .{ "LoopCore", Loop.Type },
         .{ "StreamCore", Stream.Type },
+        .{ "DatagramCore", Datagram.Type },
         .{ "Handle", handle.Handle.Type },
         .{ "TimerHandle", handle.Timer.Type },
     }) |entry| {

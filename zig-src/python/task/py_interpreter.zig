@@ -105,6 +105,9 @@ threadlocal var pressed_ns: u64 = 0;
 /// of microseconds in which nobody runs Python.
 const turn_ns = 500 * std.time.ns_per_us;
 
+/// A thread that waits for the lock within the interpreter has it by then, if nobody else takes it.
+const wake_ns = 100 * std.time.ns_per_us;
+
 fn acquire(shard: *Shard) void {
     if (interpreter.locked) _ = waiting.fetchAdd(1, .seq_cst);
     py.PyEval_RestoreThread(@ptrCast(shard.interpreter.data.?));
@@ -137,6 +140,21 @@ fn release(shard: *Shard) void {
     _ = giving_way.fetchAdd(1, .seq_cst);
     sync.wait(&entered, seen, clock.deadlineNs(std.time.ns_per_ms));
     _ = giving_way.fetchSub(1, .seq_cst);
+}
+
+/// On a thread that is no shard's, in the interpreter: a shard that waits for the lock gets it now, not only
+/// when the interpreter makes its threads change places (after 5 ms). `is_cut`: one has lost it so in
+/// the middle of a task, and waits within the interpreter, which tells nobody when it goes on.
+pub fn giveWay(is_cut: bool) void {
+    if (!interpreter.locked) return;
+    const waits = waiting.load(.monotonic) > 0;
+    if (!waits and !is_cut) return;
+    const seen = entered.load(.seq_cst);
+    const state = py.PyEval_SaveThread();
+    _ = giving_way.fetchAdd(1, .seq_cst);
+    sync.wait(&entered, seen, clock.deadlineNs(if (waits) std.time.ns_per_ms else wake_ns));
+    _ = giving_way.fetchSub(1, .seq_cst);
+    py.PyEval_RestoreThread(state);
 }
 
 fn wanted(shard: *Shard) bool {

@@ -26,6 +26,8 @@ def place() -> str:
 
 def outside(what: str) -> RuntimeError:
     """No task of spargio runs here."""
+    if in_asyncio_of_ours():
+        return RuntimeError(_in_asyncio_of_ours(what))
     text = (
         f"{what} outside a spargio task: it works only in a coroutine that spargio.run() or a "
         "spawn method runs"
@@ -47,6 +49,26 @@ def outside(what: str) -> RuntimeError:
 def in_asyncio() -> bool:
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+def in_asyncio_of_ours() -> bool:
+    """Whether spargio's asyncio loop runs here."""
+    ours = sys.modules.get("spargio.asyncio")
+    if ours is None:
+        return False
+    return isinstance(sys.modules["asyncio"]._get_running_loop(), ours.EventLoop)
+
+
+def _in_asyncio_of_ours(what: str) -> str:
+    if what == "timeout()":
+        return (
+            "spargio's timeout(), move_on_after() and TaskGroup are for spargio's own tasks, and "
+            "an asyncio task runs here: use asyncio.timeout() and asyncio.TaskGroup"
+        )
+    return (
+        f"{what} outside a task: on spargio's asyncio loop it works in asyncio's tasks, "
+        "where it is awaited"
+    )
 
 
 def other_loop() -> RuntimeError | None:

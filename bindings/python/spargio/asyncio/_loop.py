@@ -16,11 +16,14 @@ from typing import Any
 
 from .._asyncgens import local as shard_local
 from .._ffi.core import Runtime
+from ..latency import Recorder
 from ..options import RuntimeBuilder
 from ..stats import RuntimeStats
 from . import _children
+from ._datagram import DatagramTransport
 from ._native import LoopCore, wrapped
-from ._stats import LoopStats
+from ._sockets import NAMED, SocketMethods
+from ._stats import LAG, LoopStats
 from ._stream import SocketTransport
 from ._tls import ssl_protocol_class, start_tls
 
@@ -78,7 +81,7 @@ class _Given:
 _Base: Any = unix_events._UnixSelectorEventLoop
 
 
-class EventLoop(LoopCore, _Base):  # type: ignore[misc]
+class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
     """An asyncio event loop. It runs on one shard, on the thread that runs it; the ring is made at
     the first run. Not thread-safe but for ``call_soon_threadsafe``, as any asyncio loop."""
 
@@ -177,7 +180,8 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
         shard = None
         if self._runtime is not None:
             shard = RuntimeStats.from_cbor(self._runtime.stats()).shards[0]
-        return LoopStats(self._callbacks_run(), len(self._transports), shard)
+        lag = Recorder(LAG).read()
+        return LoopStats(self._callbacks_run(), len(self._transports), lag, shard)
 
     # ---- debug mode, and what went wrong ----
 
@@ -303,6 +307,19 @@ class EventLoop(LoopCore, _Base):  # type: ignore[misc]
     ) -> SocketTransport:
         self._ensure_fd_no_transport(sock)
         return SocketTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: Any,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if sock.family not in NAMED:  # Packets, netlink: addresses of many kinds.
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        return DatagramTransport(self, sock, protocol, address, waiter, extra)
 
     def _make_ssl_transport(
         self,

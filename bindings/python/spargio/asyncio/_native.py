@@ -40,6 +40,12 @@ def wrapped(given: object) -> Coroutine[Any, Any, Any] | None:
     return _awaited(given) if type(given).__module__ == "spargio._core" else None
 
 
+class DatagramTransport(asyncio.transports._FlowControlMixin, asyncio.DatagramTransport):
+    """The same of our datagram transports."""
+
+    __slots__ = ()
+
+
 _types = native.loop_types(
     {
         "Handle": asyncio.Handle,
@@ -48,6 +54,7 @@ _types = native.loop_types(
         "timer_repr": _timer_repr,
         "CancelledError": asyncio.CancelledError,
         "Transport": StreamTransport,
+        "DatagramTransport": DatagramTransport,
         "BufferedProtocol": asyncio.BufferedProtocol,
         "Task": asyncio.Task,
         "Future": asyncio.Future,
@@ -102,9 +109,28 @@ if TYPE_CHECKING:
         @classmethod
         def _own_methods(cls) -> None: ...
 
+    class DatagramCore:
+        def _open(
+            self, loop: object, fd: int, family: int, connected: bool, address: object
+        ) -> None: ...
+        def _release(self) -> None: ...
+        def _start_reading(self) -> None: ...
+        def _set_limits(self, high: int, low: int) -> None: ...
+        def _limits(self) -> tuple[int, int]: ...
+        def set_protocol(self, protocol: Any) -> None: ...
+        def get_protocol(self) -> Any: ...
+        def sendto(self, data: Any, addr: Any = None) -> None: ...
+        def close(self) -> None: ...
+        def abort(self) -> None: ...
+        def is_closing(self) -> bool: ...
+        def get_write_buffer_size(self) -> int: ...
+        @classmethod
+        def _own_methods(cls) -> None: ...
+
 else:
     LoopCore = _types["LoopCore"]
     StreamCore = _types["StreamCore"]
+    DatagramCore = _types["DatagramCore"]
 
 
 def _learn_private_keywords() -> None:

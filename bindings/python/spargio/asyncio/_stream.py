@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import sys
 import warnings
-from asyncio import base_events, constants, futures, trsock
+from asyncio import base_events, constants, trsock
 from typing import TYPE_CHECKING, Any
 
 from ._native import StreamCore
 from ._streams import adopt
+from ._transport import SocketOwner, name_of, schedule_start
 
 if TYPE_CHECKING:
     from ._loop import EventLoop
 
-_log = logging.getLogger("asyncio")
 
-
-class SocketTransport(StreamCore):
+class SocketTransport(StreamCore, SocketOwner):
     """An ``asyncio.Transport`` over a connected socket, which it owns."""
 
     __slots__ = (
@@ -51,9 +49,9 @@ class SocketTransport(StreamCore):
         self._empty_waiter: asyncio.Future[None] | None = None
         self._extra = extra = {} if extra is None else extra
         extra["socket"] = trsock.TransportSocket(sock)
-        extra["sockname"] = _name(sock.getsockname)
+        extra["sockname"] = name_of(sock.getsockname)
         if "peername" not in extra:
-            extra["peername"] = _name(sock.getpeername)
+            extra["peername"] = name_of(sock.getpeername)
         self._open(loop, self._sock_fd)
         self.set_protocol(protocol)
         adopt(self, protocol)
@@ -61,29 +59,10 @@ class SocketTransport(StreamCore):
             _attach(server, self)
         loop._transports[self._sock_fd] = self
         base_events._set_nodelay(sock)  # type: ignore[attr-defined]
-        loop.call_soon(protocol.connection_made, self)
-        loop.call_soon(self._start_reading)
-        if waiter is not None:
-            loop.call_soon(futures._set_result_unless_cancelled, waiter, None)  # type: ignore[attr-defined]
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._extra.get(name, default)
+        schedule_start(loop, self, protocol, waiter)
 
     def can_write_eof(self) -> bool:
         return True
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Marks in bytes: the protocol is paused above `high`, and resumed at `low`."""
-        if high is None:
-            high = 64 * 1024 if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-        self._set_limits(high, low)
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        return self._limits()
 
     # ---- the end ----
 
@@ -109,28 +88,7 @@ class SocketTransport(StreamCore):
         assert self._loop is not None
         if (waiter := self._empty_waiter) is not None and not waiter.done():
             waiter.set_exception(error)
-        if isinstance(error, OSError):
-            if self._loop.get_debug():
-                _log.debug("%r: %s", self, message, exc_info=error)
-            return
-        self._report(error, message)
-
-    def _flow_failed(self, error: BaseException, message: str) -> None:
-        self._report(error, message)
-
-    def _report(self, error: BaseException, message: str) -> None:
-        assert self._loop is not None
-        self._loop.call_exception_handler(
-            {
-                "message": message,
-                "exception": error,
-                "transport": self,
-                "protocol": self.get_protocol(),
-            }
-        )
-
-    def _write_lost(self) -> None:
-        _log.warning("socket.send() raised exception.")
+        super()._fatal(error, message)
 
     # ---- sendfile: the loop waits until all was sent, and nothing may be written meanwhile ----
 
@@ -152,32 +110,18 @@ class SocketTransport(StreamCore):
         self._empty_waiter = None
         self._watch_empty(False)
 
-    def __repr__(self) -> str:
-        state = "closed" if self._sock is None else "closing" if self.is_closing() else "open"
+    def _details(self) -> str:
         reading = "reading" if self.is_reading() else "not reading"
-        return (
-            f"<{type(self).__name__} {state} fd={self._sock_fd} {reading} "
-            f"write_buffer={self.get_write_buffer_size()}>"
-        )
+        return f"{reading} {super()._details()}"
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        sock: socket.socket | None = getattr(self, "_sock", None)
-        if sock is None:
-            return
-        _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-        sock.close()
-        if self._server is not None:
+        is_open = getattr(self, "_sock", None) is not None
+        super().__del__(_warn)
+        if is_open and self._server is not None:
             _detach(self._server, self)
 
 
 SocketTransport._own_methods()
-
-
-def _name(function: Any) -> Any:
-    try:
-        return function()
-    except OSError:
-        return None
 
 
 # A server of 3.12 counts its transports, one of 3.13 keeps them.

@@ -3,7 +3,8 @@ per process. It is started by the first call and ended at the interpreter's exit
 one of its own. From any thread that runs no shard: of a program, of a data loader, of asyncio
 (if the calls block the loop, as any call that reads does: see :func:`submit`).
 
-In a spargio task there is :mod:`spargio.fs` itself: here these calls raise ``RuntimeError``."""
+In a spargio task there is :mod:`spargio.fs` itself: here these calls raise ``RuntimeError``. In an
+asyncio task they work on a loop of spargio's as on any other."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .. import _asyncgens
-from .._ffi.core import Future, native
+from .._ffi.core import Future, JoinHandle, native
+from .._ffi.messages import in_asyncio_of_ours
 from .._ffi.types import Buffer
 from ..runtime import Runtime, RuntimeHandle
 from ._names import Path
@@ -91,7 +93,9 @@ os.register_at_fork(after_in_child=_in_child)
 
 
 def _check(what: str) -> None:
-    if getattr(_asyncgens.local, "runtime", None) is not None:
+    """An asyncio task may wait, on a loop of spargio's as on any other: it blocks that loop,
+    and none of the shards that do the work."""
+    if getattr(_asyncgens.local, "runtime", None) is not None and not in_asyncio_of_ours():
         raise RuntimeError(
             f"spargio.fs.sync.{what}() must not be called in a spargio task, which it would block: "
             f"await what spargio.fs has, or call it by spargio.spawn_blocking()"
@@ -103,7 +107,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     as Ctrl-C does, cancels it."""
     try:
         _check("run")
-        job = handle().spawn(coroutine)
+        job = _spawn(coroutine)
     except BaseException:
         coroutine.close()
         raise
@@ -113,6 +117,26 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         if not job.done():
             job.cancel()
         raise
+
+
+def _spawn(coroutine: Coroutine[Any, Any, T]) -> JoinHandle[T] | ConcurrentFuture[T]:
+    """On the runtime in the background. A handle of spargio's refuses to block a shard, and an
+    asyncio loop of spargio's is one; the caller blocks it as he would any loop."""
+    return submit(coroutine) if in_asyncio_of_ours() else handle().spawn(coroutine)
+
+
+class _Signal:
+    """What a native future is for a thread that waits, on spargio's asyncio loop."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set_result(self, _: None) -> bool:
+        self._event.set()
+        return True
+
+    def result(self) -> None:
+        self._event.wait()
 
 
 def submit(coroutine: Coroutine[Any, Any, T]) -> ConcurrentFuture[T]:
@@ -206,9 +230,9 @@ class _Outlet(Generic[T]):
         self._items: deque[T] = deque()
         self._bytes = 0
         self._over = False
-        self._wanted: Future[None] | None = None
+        self._wanted: Future[None] | _Signal | None = None
         self._room: Future[None] | None = None
-        self._job = handle().spawn(self._pump())
+        self._job = _spawn(self._pump())
 
     async def _pump(self) -> None:
         try:
@@ -240,7 +264,7 @@ class _Outlet(Generic[T]):
             while True:
                 if self._inlet is not None:
                     self._inlet.fill()
-                wanted: Future[None] = native.future()
+                wanted = _Signal() if in_asyncio_of_ours() else native.future()
                 with self._lock:
                     found = list(self._items)
                     self._items.clear()

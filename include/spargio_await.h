@@ -129,7 +129,8 @@ static inline int32_t spargio_await_poll_(spargio_await *here) {
 }
 
 /* Without memory for the limit the operation ends at once. */
-static inline int32_t spargio_await_limited_(spargio_await *here, int32_t started, uint64_t limit_ns) {
+static inline int32_t spargio_await_limited_(spargio_await *here, int32_t started,
+                                             uint64_t limit_ns) {
     if (started == SPARGIO_OK && spargio_op_timeout(here->op, limit_ns) != SPARGIO_OK)
         spargio_op_cancel(here->op);
     return started;

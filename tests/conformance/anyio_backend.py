@@ -95,7 +95,7 @@ def run_files(names: list[str], *words: str) -> tuple[int, str]:
     source, needs = prepare()
     paths = [str(SITE), str(needs), str(ROOT / "bindings" / "python")]
     if "trustme" not in " ".join(NEEDS):
-        paths.insert(1, str(SITE / "without_trustme"))
+        paths.insert(1, str(ROOT / "tests" / "without_trustme"))
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),

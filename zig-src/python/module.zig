@@ -23,7 +23,9 @@ const py = &api.py;
 const files = .{
     @import("files/copy.zig"),
     @import("files/entry.zig"),
+    @import("files/listing.zig"),
     @import("files/ranges.zig"),
+    @import("files/stream.zig"),
     @import("files/walker.zig"),
     @import("io/accept_multishot.zig"),
     @import("io/descriptor.zig"),

@@ -3,6 +3,7 @@ a runtime, is :mod:`spargio.pytest_plugin`; ``docs/testing-your-code.md`` shows 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from time import monotonic as real_monotonic
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from . import _boundary
 from . import time as _time
 from ._asyncgens import current_runtime
+from ._ffi import constants
 from ._ffi.core import Runtime, native
 from ._validate import wrong
 
 if TYPE_CHECKING:
-    from ._ffi.core import TimeLimit
+    from ._ffi.core import JoinHandle, TimeLimit
 
 __all__ = ("MockClock",)
 
@@ -30,13 +32,15 @@ _patched = (
     (_time, "_arm", "_arm"),
     (_time, "_rearm", "_rearm"),
     (_time, "_disarm", "_disarm"),
+    (_time, "_alarm", "_alarm"),
     (_boundary, "monotonic", "time"),
 )
 
 
 class MockClock:
     """Time that stands still until it is moved, for all of spargio in this process: ``sleep``,
-    ``timeout``, ``interval``, ``Sleep``, limits of calls. It is another time than
+    ``timeout``, ``interval``, ``Sleep``, limits of calls, and what anyio has of that on the backend
+    ``spargio``. It is another time than
     ``time.monotonic()``'s, which goes on: :meth:`time` says it::
 
         with MockClock():
@@ -114,6 +118,9 @@ class MockClock:
         self._waits.pop(limit, None)
         return limit.disarm()
 
+    def _alarm(self, _: JoinHandle[Any], callback: Callable[[], object], duration_ns: int) -> Any:
+        return _Alarm(self, callback, duration_ns)
+
     # ---- jumping by itself ----
 
     def _rest(self) -> list[int] | None:
@@ -168,3 +175,25 @@ class MockClock:
             setattr(module, name, value)
         self._runtimes.clear()
         _installed = None
+
+
+class _Alarm:
+    """A call on the shard that it was set on, when the clock has come so far."""
+
+    def __init__(self, clock: MockClock, callback: Callable[[], object], duration_ns: int) -> None:
+        self._clock = clock
+        self._callback: Callable[[], object] | None = callback
+        self._runtime, self._shard = current_runtime(), native.current_shard()
+        clock._wait(self, duration_ns, self._fire)
+
+    def _fire(self) -> None:
+        with contextlib.suppress(RuntimeError):  # The runtime has ended.
+            self._runtime.spawn(constants.PLACE_PINNED, self._shard, self._ring(), "alarm")
+
+    async def _ring(self) -> None:
+        if self._callback is not None:
+            self._callback()
+
+    def cancel(self) -> None:
+        self._callback = None
+        self._clock._waits.pop(self, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from enum import Enum
-from time import monotonic
+from time import monotonic as monotonic
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ _sleep = native.sleep
 _arm = type(native.timeout()).arm
 _rearm = type(native.timeout()).rearm
 _disarm = type(native.timeout()).disarm
+_alarm = native.alarm
 
 
 def nanoseconds(seconds: float, name: str) -> int:

@@ -206,16 +206,6 @@ def test_du_counts_as_a_loop_of_lstat(tree: Path) -> None:
     run(main)
 
 
-def test_a_long_walk_and_its_removal_can_be_cancelled(tree: Path) -> None:
-    async def main() -> None:
-        for work in (lambda: fs.du("/usr"), lambda: fs.remove_dir_all(tree)):
-            with spargio.move_on_after(0) as limit:
-                await work()
-            assert limit.expired() or not tree.exists()
-
-    run(main)
-
-
 # ---- copy_tree ----
 
 

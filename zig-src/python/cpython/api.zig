@@ -73,7 +73,10 @@ pub const slot = struct {
     pub const members = 72;
     pub const getset = 73;
     pub const free = 74;
+    pub const sq_length = 45;
     pub const am_await = 77;
+    pub const am_aiter = 78;
+    pub const am_anext = 79;
     pub const finalize = 80;
     pub const am_send = 81;
 };

@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from signal import Signals
-from time import monotonic
 from typing import IO, Any, TypeVar
 
 from anyio import TaskInfo, abc
@@ -15,11 +14,12 @@ from anyio.abc import AsyncBackend
 from anyio.abc import TestRunner as BaseTestRunner
 from anyio.abc._tasks import get_callable_name
 
+from .. import time as _time
 from .._ffi.core import native
 from ..errors import CancelledError
 from ..options import RuntimeBuilder
 from ..runtime import RuntimeHandle, _drive
-from . import _files, _process, _sockets, _sync, _threads, _unix
+from . import _calls, _process, _sockets, _sync, _threads, _unix
 from ._group import TaskGroup
 from ._loop import Loop, checkpoint, current_loop, ns, shielded_checkpoint
 from ._scope import CancelScope, effective_deadline
@@ -65,7 +65,7 @@ class SpargioBackend(AsyncBackend):
 
     @classmethod
     def current_time(cls) -> float:
-        return monotonic()
+        return _time.monotonic()
 
     @classmethod
     def cancelled_exception_class(cls) -> type[BaseException]:
@@ -90,7 +90,7 @@ class SpargioBackend(AsyncBackend):
         if delay <= 0:
             await checkpoint()
         else:
-            await native.sleep(ns(delay))
+            await _time._sleep(ns(delay))
 
     @classmethod
     def create_cancel_scope(
@@ -136,7 +136,7 @@ class SpargioBackend(AsyncBackend):
         abandon_on_cancel: bool = False,
         limiter: Any = None,
     ) -> T:
-        if limiter is None and (work := _files.instead(func, args)) is not None:
+        if limiter is None and (work := _calls.instead(func, args)) is not None:
             result: T = await work
             return result
         return await _threads.run_sync(cls, func, args, abandon_on_cancel, limiter)

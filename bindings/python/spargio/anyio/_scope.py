@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import sys
-from time import monotonic
 from types import TracebackType
 from typing import Any
 
 from anyio import CancelScope as BaseCancelScope
 
+from .. import time as _time
 from .._ffi.core import native
 from ..errors import CancelledError
 from ._loop import Loop, TaskState, current_loop, current_state, hold, ns
@@ -230,11 +230,11 @@ class CancelScope(BaseCancelScope):
     # ---- the deadline ----
 
     def _watch_deadline(self) -> None:
-        left = self._deadline - monotonic()
+        left = self._deadline - _time.monotonic()
         if left <= 0:
             self.cancel("deadline exceeded")
         elif self._state is not None and left != math.inf:
-            self._alarm = native.alarm(self._state.handle, self._watch_deadline, ns(left))
+            self._alarm = _time._alarm(self._state.handle, self._watch_deadline, ns(left))
 
     def _stop_watching(self) -> None:
         alarm, self._alarm = self._alarm, None

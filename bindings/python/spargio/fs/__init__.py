@@ -93,6 +93,8 @@ else:
             ".sync": (),
             "._atomic": (),
             "._reach": (),
+            "._room": (),
+            "._together": (),
         },
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -15,10 +16,13 @@ from ._file import File
 from ._names import Path
 from ._options import OpenOptions
 from ._paths import metadata
+from ._room import check_room
 from ._write import writers
 
 _SLICE = 64 << 20
 """What one call on a thread of the pool copies, so that a cancellation comes through soon."""
+
+_FICLONE = 0x40049409
 
 _PIECE_LEAST = 256 << 10
 """Also if the size is not known: of a FIFO, of a file in /proc."""
@@ -31,8 +35,9 @@ async def copy(source: Path, target: Path) -> int:
     copy_file_range(2); holes stay holes. What is no regular file, or does not report its size, is
     read and written by the ring. The permissions are exactly the source's, whatever the umask and
     those of an existing target, before the first byte is there; ``PermissionError``, and `target`
-    as it was, if they cannot be given. The same file twice is ``ValueError``. What ends it early
-    has in ``bytes_written`` how many bytes `target` got."""
+    as it was, if they cannot be given; so also if the disk has no room for it and the file system
+    can tell. The same file twice is ``ValueError``. What ends it early has in ``bytes_written`` how
+    many bytes `target` got."""
     async with await File.open(source) as reader:
         info = await reader.metadata()
         if info.is_dir():
@@ -48,9 +53,38 @@ async def copy(source: Path, target: Path) -> int:
             entry = await writers.wait((found.st_dev, found.st_ino))
             try:
                 known = info.size if info.is_file() and stat.S_ISREG(found.st_mode) else 0
+                if known:
+                    await _check_room(reader, writer, known, min(known, info.blocks * 512))
                 return await _copy(reader, writer, info.permissions(), size, known)
             finally:
                 writers.end(entry)
+
+
+async def _check_room(reader: File, writer: File, size: int, stored: int) -> None:
+    try:
+        await check_room(writer, size, stored)
+    except OSError as error:
+        # Blocks that two files share take no room.
+        if error.errno == errno.EFBIG or not await files.call(_clones, reader, writer):
+            raise
+
+
+def _clones(reader: File, writer: File) -> bool:
+    """Whether the file system can clone one to the other: tried with a file that has no name."""
+    import fcntl
+
+    folder = os.path.dirname(os.path.realpath(os.fsdecode(writer.path)))
+    try:
+        trial = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return False
+    try:
+        fcntl.ioctl(trial, _FICLONE, reader.fileno())
+    except OSError:
+        return False
+    finally:
+        os.close(trial)
+    return True
 
 
 @contextlib.asynccontextmanager

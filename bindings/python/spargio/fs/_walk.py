@@ -4,8 +4,8 @@ blocks of entries back (zig-src/python/files/)."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from ._paths import metadata, symlink_metadata
 from ._reach import is_long, look
 
 if TYPE_CHECKING:
+    from .._ffi.core import EntryBlock, EntryStream
     from .._pool import Job
 
 DEEP = 1
@@ -30,8 +31,12 @@ NO_LINK = 16
 
 OnError = Callable[[OSError], object]
 
-_LISTED_AHEAD = 4
-"""Directories that walk() lists before it gives them out."""
+_TOGETHER_MOST = 16
+"""Directories that walk() has listed by one call, if they are small."""
+_GROUPS_MOST = 4
+"""Such calls under way at a time."""
+_LISTED_MOST = 64
+"""Directories that are listed and not given out, before it asks for more than it needs next."""
 
 
 class Entries:
@@ -47,20 +52,29 @@ class Entries:
         return self._list().__await__()
 
     def __aiter__(self) -> AsyncIterator[DirEntry]:
-        return self._each()
+        return native.entry_stream(_Source(self._found()))
 
     async def blocks(self) -> AsyncGenerator[list[DirEntry], None]:
-        """Lists of entries, as they come: less work per entry than one after the other."""
+        """Lists of entries, as they come."""
+        async with contextlib.aclosing(self._found()) as found:
+            async for block in found:
+                yield block.list()
+
+    async def _found(self) -> AsyncGenerator[EntryBlock, None]:
         walker = native.walker(self._name, self._options, Metadata)
-        job: Job[list[Any]] = files.begin(walker.block)
+        job: Job[EntryBlock | None] = files.begin(walker.block)
         try:
-            while block := await job.answer:
+            while True:
+                await native.yield_now()  # The next block may be there already, and others wait.
+                block = await job.answer
+                if block is None:
+                    return
                 job = files.begin(walker.block)
-                if type(block[-1]) is tuple:  # An error ends its block.
-                    number, path = block.pop()
-                    self._failed(OSError(number, os.strerror(number), path))
-                if block:
+                if len(block):
                     yield block
+                if failure := block.error():
+                    number, path = failure
+                    self._failed(OSError(number, os.strerror(number), path))
         finally:
             walker.stop()
             job.abandon()
@@ -71,20 +85,23 @@ class Entries:
             raise error
         self._on_error(error)
 
-    async def _each(self) -> AsyncGenerator[DirEntry, None]:
-        blocks = self.blocks()
-        try:
-            async for block in blocks:
-                for entry in block:
-                    yield entry
-        finally:
-            await blocks.aclose()
-
     async def _list(self) -> list[DirEntry]:
         found: list[DirEntry] = []
-        async for block in self.blocks():
-            found += block
+        async with contextlib.aclosing(self.blocks()) as blocks:
+            async for block in blocks:
+                found += block
         return found
+
+
+class _Source:
+    """What a native stream of entries asks for its next block."""
+
+    def __init__(self, found: AsyncGenerator[EntryBlock, None]) -> None:
+        self._found = found
+        self.aclose = found.aclose
+
+    async def more(self, stream: EntryStream) -> DirEntry:
+        return stream.begin(await anext(self._found))
 
 
 def read_dir(path: Path = ".", *, metadata: bool = False) -> Entries:
@@ -110,18 +127,6 @@ def read_tree(
     return Entries(path, options, on_error)
 
 
-def listed(path: str) -> list[DirEntry]:
-    """On a thread of the pool."""
-    walker = native.walker(encode(path), 0, None)
-    found: list[DirEntry] = []
-    while block := walker.block():
-        if type(block[-1]) is tuple:
-            number, name = block.pop()
-            raise OSError(number, os.strerror(number), name)
-        found += block
-    return found
-
-
 async def _look(path: str, follow_symlinks: bool) -> Metadata:
     if is_long(path):
         return from_stat(await files.call(look, path, follow_symlinks))
@@ -129,31 +134,54 @@ async def _look(path: str, follow_symlinks: bool) -> Metadata:
     return await (metadata if follow_symlinks else symlink_metadata)(path)
 
 
+Listed = tuple[list[DirEntry], list[DirEntry]] | tuple[int, str]
+"""(directories, all else), or (errno, path)."""
+
+
+class _Group:
+    """Directories that one call lists, or the first of them."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+        names = [encode(path) for path in paths]
+        self.job: Job[list[Listed]] = files.begin(native.list_directories, names)
+
+
 class _Ahead:
-    """Lists directories that will be wanted, a few at a time."""
+    """Lists directories that will be wanted."""
 
     def __init__(self) -> None:
-        self._jobs: OrderedDict[str, Job[list[DirEntry]]] = OrderedDict()
+        self._groups: list[_Group] = []
+        self._listed: dict[str, Listed] = {}
 
     def begin(self, paths: list[str]) -> None:
-        for path in paths:
-            if path not in self._jobs:
-                self._jobs[path] = files.begin(listed, path)
+        """These are wanted soon, the first of them first."""
+        if len(self._groups) < _GROUPS_MOST and len(self._listed) < _LISTED_MOST:
+            self._begin(paths)
 
-    async def take(self, path: str) -> list[DirEntry]:
-        self.begin([path])
-        job = self._jobs.pop(path)
-        try:
-            return await job.answer
-        except BaseException:
-            job.abandon()
-            raise
-        finally:
-            del job
+    def _begin(self, paths: list[str]) -> None:
+        known = self._listed.keys() | {path for group in self._groups for path in group.paths}
+        if new := [path for path in paths if path not in known]:
+            self._groups.append(_Group(new[:_TOGETHER_MOST]))
+
+    async def take(self, path: str, following: list[str]) -> Listed:
+        while path not in self._listed:
+            group = next((one for one in self._groups if path in one.paths), None)
+            try:
+                if group is None:
+                    self._begin([path, *following])
+                else:
+                    await native.yield_now()  # It may be over already, and others wait.
+                    listed = await group.job.answer
+                    self._groups.remove(group)
+                    self._listed.update(zip(group.paths, listed, strict=False))
+            finally:
+                del group  # An error of its answer has this frame.
+        return self._listed.pop(path)
 
     def close(self) -> None:
-        for job in self._jobs.values():
-            job.abandon()
+        for group in self._groups:
+            group.job.abandon()
 
 
 async def walk(
@@ -178,26 +206,30 @@ async def walk(
                     if (info.device, info.inode) in seen:
                         continue
                     seen.add((info.device, info.inode))
-                ahead.begin(todo[: -_LISTED_AHEAD - 1 : -1])
-                entries = await ahead.take(directory)
+                following = todo[: -2 * _TOGETHER_MOST - 1 : -1]
+                listed = await ahead.take(directory, following)
+                if isinstance(listed[0], int):
+                    raise OSError(listed[0], os.strerror(listed[0]), listed[1])
             except OSError as error:
                 if on_error is None:
                     raise
                 on_error(error)
                 continue
-            inside: list[DirEntry] = []
-            others: list[DirEntry] = []
-            for entry in entries:
-                enter = entry.is_dir() or (
-                    follow_symlinks
-                    and entry.is_symlink()
-                    and await _leads_to_a_directory(entry.path)
-                )
-                (inside if enter else others).append(entry)
+            inside, others = listed
+            if follow_symlinks:
+                await _move_what_leads_to_directories(others, inside)
+            ahead.begin(following)
             yield directory, inside, others
             todo.extend([entry.path for entry in reversed(inside)])
     finally:
         ahead.close()
+
+
+async def _move_what_leads_to_directories(others: list[DirEntry], inside: list[DirEntry]) -> None:
+    for entry in [entry for entry in others if entry.is_symlink()]:
+        if await _leads_to_a_directory(entry.path):
+            others.remove(entry)
+            inside.append(entry)
 
 
 async def _leads_to_a_directory(path: str) -> bool:

@@ -16,6 +16,7 @@ from ..sync import Semaphore
 from ._atomic import write_atomic
 from ._file import File
 from ._names import Path, check_mode, encode, label
+from ._room import check_room
 from ._stream import Chunk, News, feed, stream
 from ._whole import no_path
 
@@ -30,8 +31,9 @@ async def write(
 ) -> None:
     """Make `path` hold exactly `data`. A new file has `permissions` less the umask, by default
     0o666; an existing one keeps its own. ``TypeError`` and ``BufferError`` for `data` that cannot
-    be written come before `path` is touched. Of two writes to one file at a time, by whatever
-    names, one follows the other.
+    be written come before `path` is touched, and so does the ``OSError`` of a disk that has no room
+    for it, where the file system can tell (fallocate(2)). Of two writes to one file at a time, by
+    whatever names, one follows the other.
 
     With `atomic` others see the old file or the new one and nothing between, also after a power
     failure: a temporary file beside it is written, fsynced and renamed over it. A symbolic link is
@@ -149,7 +151,10 @@ async def _write_in_place(path: Path, data: Buffer, mode: int, turn: _Turn | Non
                 return
             # The size of now: another write may have ended since. Cheaper than another fstat.
             if os.lseek(number, 0, os.SEEK_END):
-                await File(descriptor, path).truncate(0)
+                file = File(descriptor, path)
+                count = memoryview(data).nbytes
+                await check_room(file, count, count)
+                await file.truncate(0)
             await descriptor.write_all_at(0, data)
         finally:
             writers.end(entry)

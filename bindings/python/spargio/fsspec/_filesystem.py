@@ -13,11 +13,11 @@ import fsspec
 from fsspec.implementations import local
 
 from .. import fs
-from ..fs import sync
-from ..fs._ranges import Range
+from ..fs import _together, sync
 from ..groups import TaskGroup
 from ..placement import TaskPlacement
 from ._reader import BLOCK, ReadAhead
+from ._writer import Replacing
 
 _CONCURRENCY = 128
 _COPIES = 32
@@ -68,7 +68,8 @@ class SpargioFileSystem(local.LocalFileSystem):  # type: ignore[misc]
         if options:
             return super().cat(path, recursive=recursive, on_error=on_error, **options)
         found: dict[str, Any] = {}
-        for name, result in sync.run(_whole_files(paths)):
+        results = sync.run(_together.read_files(paths, _CONCURRENCY))
+        for name, result in zip(paths, results, strict=True):
             if not isinstance(result, OSError):
                 found[name] = result
             elif recursive and isinstance(result, IsADirectoryError):
@@ -85,7 +86,8 @@ class SpargioFileSystem(local.LocalFileSystem):  # type: ignore[misc]
             return None
         if any(mark in one for one in path for mark in "*?["):
             return None
-        return sorted({self._strip_protocol(one) for one in path})
+        strip = self._strip_protocol
+        return sorted({one if _is_plain(one) else strip(one) for one in path})
 
     def cat_ranges(
         self,
@@ -107,13 +109,24 @@ class SpargioFileSystem(local.LocalFileSystem):  # type: ignore[misc]
                 f"starts and ends must be as many as paths, got {len(starts)} and {len(ends)}, "
                 f"and {len(paths)} paths"
             )
-        strip = self._strip_protocol
-        known: dict[str, str] = {}
-        names = [known.get(path) or known.setdefault(path, strip(path)) for path in paths]
-        ranges: list[Range | OSError] = []
-        for name, start, end in zip(names, starts, ends, strict=True):
-            ranges.append(_range(name, start, end))
-        found = sync.run(_ranges(ranges, self.max_gap if max_gap is None else max_gap))
+        found: list[Any] = [None] * len(paths)
+        wanted: dict[str, list[tuple[int, int, int]]] = {}
+        for place, (path, start, end) in enumerate(zip(paths, starts, ends, strict=True)):
+            name = path if _is_plain(path) else self._strip_protocol(path)
+            if start is not None and end is not None and 0 <= start <= end:
+                span = place, start, end - start
+            else:
+                try:
+                    span = place, *_offset_and_length(name, start, end)
+                except OSError as error:
+                    found[place] = error
+                    continue
+            ranges = wanted.get(name)
+            if ranges is None:
+                ranges = wanted[name] = []
+            ranges.append(span)
+        gap = self.max_gap if max_gap is None else max_gap
+        sync.run(_together.read_ranges(wanted, found, gap, _CONCURRENCY))
         if on_error != "return":
             for result in found:
                 if isinstance(result, OSError):
@@ -127,6 +140,10 @@ class SpargioFileSystem(local.LocalFileSystem):  # type: ignore[misc]
         block_size: Any = None,
         **options: Any,
     ) -> Any:
+        if "w" in mode and not options.get("autocommit", True):
+            if self.auto_mkdir:
+                self.makedirs(self._parent(path), exist_ok=True)
+            return Replacing(self._strip_protocol(path), mode, fs=self, **options)
         if mode != "rb" or options.get("compression"):
             return super()._open(path, mode, block_size, **options)
         size = BLOCK if block_size in (None, "default") else block_size
@@ -282,20 +299,6 @@ def replace_local() -> None:
 # ---- in the background ----
 
 
-async def _whole_files(paths: list[str]) -> list[tuple[str, bytes | OSError]]:
-    return [pair async for pair in fs.read_many(paths, concurrency=_CONCURRENCY)]
-
-
-async def _ranges(ranges: list[Any], gap: int) -> list[Any]:
-    found: list[Any] = [one if isinstance(one, OSError) else None for one in ranges]
-    places = [place for place, one in enumerate(found) if one is None]
-    places.sort(key=lambda place: ranges[place][0])  # Each file is opened once.
-    wanted = [ranges[place] for place in places]
-    async for place, result in fs.read_ranges(wanted, max_gap=gap, concurrency=_CONCURRENCY):
-        found[places[place]] = result
-    return found
-
-
 async def _listed(path: str, detail: bool) -> list[fs.DirEntry]:
     return await fs.read_dir(path, metadata=detail)
 
@@ -339,15 +342,16 @@ def _span(start: int | None, end: int | None, size: int) -> tuple[int, int | Non
     return first, max(0, last - first)
 
 
-def _range(path: str, start: int | None, end: int | None) -> Range | OSError:
-    if start is not None and end is not None and 0 <= start <= end:
-        return path, start, end - start
-    if (start is None or start >= 0) and (end is None or end >= 0):
-        return path, *_span(start, end, 0)
-    try:
-        return path, *_span(start, end, os.stat(path).st_size)
-    except OSError as error:
-        return error
+def _offset_and_length(path: str, start: int | None, end: int | None) -> tuple[int, int]:
+    """As the ring takes it: a length of -1 is all from the offset on."""
+    negative = (start is not None and start < 0) or (end is not None and end < 0)
+    offset, length = _span(start, end, os.stat(path).st_size if negative else 0)
+    return offset, -1 if length is None else length
+
+
+def _is_plain(path: Any) -> bool:
+    """Whether it is an absolute path as it is, which is what most are."""
+    return type(path) is str and path[:1] == "/" and path[-1:] != "/"
 
 
 def _read_fully(file: Any, length: int) -> bytes:

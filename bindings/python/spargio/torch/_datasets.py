@@ -3,6 +3,7 @@ in the background."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 from .._records import dataclass
 from .._validate import at_least
-from ..fs import sync
+from ..fs import _together, sync
 from ..fs._names import Path
 
 Transform = Callable[[Path, Any], Any]
@@ -43,16 +44,15 @@ def _wrap(kind: str, memory: bytearray, start: int, size: int) -> Any:
 def _read(paths: Sequence[Path], kind: str, concurrency: int) -> list[Any]:
     """One submission. An error of one file is raised."""
     if kind == "bytes":
-        found = []
-        for _, data in sync.read_many(paths, concurrency=concurrency):
+        whole = sync.run(_together.read_files(paths, concurrency))
+        for data in whole:
             if isinstance(data, OSError):
                 raise data
-            found.append(data)
-        return found
+        return whole
     lengths = [os.stat(path).st_size for path in paths]
     memory = bytearray(sum(lengths))
     ranges = [(path, 0, size) for path, size in zip(paths, lengths, strict=True)]
-    found = []
+    found: list[Any] = []
     start = 0
     for place, got in sync.read_ranges(ranges, into=memory, concurrency=concurrency):
         if isinstance(got, OSError):
@@ -139,6 +139,7 @@ class ShuffledFiles:
         self.progress = progress
         self.every = at_least("every", every, 1)
         self.epoch = 0
+        _tell_torch()
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration has the order of this epoch. With workers: before they are made."""
@@ -176,6 +177,15 @@ class ShuffledFiles:
         for at in range(0, len(paths), self.ahead):
             part = paths[at : at + self.ahead]
             yield from zip(part, _read(part, self.kind, self.ahead), strict=True)
+
+
+def _tell_torch() -> None:
+    """A DataLoader takes for iterable what is an ``IterableDataset``; it is none by birth, so that
+    it can be used without torch."""
+    with contextlib.suppress(ImportError):
+        import torch
+
+        torch.utils.data.IterableDataset.register(ShuffledFiles)
 
 
 def _worker() -> tuple[int, int]:

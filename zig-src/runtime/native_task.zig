@@ -173,6 +173,7 @@ pub const NativeTask = struct {
     /// Before those that wait for it are told: to them `ctx` is gone.
     fn finished(task: *Task) void {
         const self = of(task);
+        tsan.acquire(task); // Of its spawn, if it never began.
         if (self.work.drop_fn) |drop_ctx| drop_ctx(self.work.ctx);
         tsan.release(task); // For those that join it.
         if (self.work.group) |group| group.leave(self, task.status);

@@ -281,8 +281,8 @@ typedef uint64_t spargio_join;
  * A task: called on a shard until it returns something other than SPARGIO_PENDING or
  * SPARGIO_YIELD.
  *  SPARGIO_READY    ended; *result (0 at entry) is the join handle's result.
- *  SPARGIO_PENDING  called again when one of the task's operations or joins ends, or when it is
- *                   cancelled. With none of them under way it waits for cancellation alone.
+ *  SPARGIO_PENDING  called again when one of the task's operations or joins ends, when it is woken
+ *                   (spargio_task_wake), or when it is cancelled.
  *  SPARGIO_YIELD    called again after the other tasks that are ready now.
  *  negative         ended with this error, which spargio_join_wait returns.
  * Between its calls a task stays on the shard it started on. A plain function that runs once and
@@ -296,9 +296,28 @@ typedef int32_t (*spargio_poll_fn)(void *ctx, int64_t *result);
  * means SPARGIO_PLACE_STEALABLE. `join` NULL detaches the task. *join is written before the task
  * can run, which finds its own handle there and may free that memory; after an error it is 0.
  * SPARGIO_E_OVERLOADED: the preferred shard's stealable queue is full, nothing was accepted.
+ *
+ * A detached task is always called, because nobody else could free its `ctx`: if the runtime's
+ * shutdown begins before the task does, spargio_task_cancelled() is 1 from its first call on, and
+ * operations of that call are cancelled. (Since 0.4; a program that was linked with an older
+ * version has such a task ended without a call.)
  */
 int32_t spargio_spawn(spargio_runtime runtime, const spargio_placement *placement,
                       spargio_poll_fn poll, void *ctx, spargio_join *join);
+
+/** Called once for a `ctx`; of a task: on a shard, but outside any task. */
+typedef void (*spargio_drop_fn)(void *ctx);
+
+/**
+ * As spargio_spawn, and `drop(ctx)` is called exactly once, when the runtime is done with `ctx`:
+ * after the task's last call and after its last operation, or without any call if the task was
+ * cancelled before it began; always before its join ends. Return quickly: it blocks the shard. It
+ * may call what any thread may call. After an error it is not called: `ctx` is still the caller's.
+ * Since 0.4.
+ */
+int32_t spargio_spawn_owned(spargio_runtime runtime, const spargio_placement *placement,
+                            spargio_poll_fn poll, void *ctx, spargio_drop_fn drop,
+                            spargio_join *join);
 
 /**
  * Waits for the task's end. Returns SPARGIO_OK and *result (may be NULL), the task's own negative
@@ -327,6 +346,27 @@ int32_t spargio_join_shard(spargio_join join, uint32_t *shard);
 /** Releases the handle; the task goes on. Later use of the handle is SPARGIO_E_CLOSED. */
 int32_t spargio_join_release(spargio_join join);
 
+/**
+ * A task as any thread may wake it: valid from spargio_task_self until the task has ended, then
+ * SPARGIO_E_CLOSED. Nothing is to be given back.
+ */
+typedef uint64_t spargio_task;
+
+/**
+ * Inside a poll function: the handle of this task, the same at each call. SPARGIO_E_NOT_ON_SHARD
+ * elsewhere, _NOMEM. Since 0.4.
+ */
+int32_t spargio_task_self(spargio_task *task);
+
+/**
+ * Has the task polled (again), whatever it waits for. Any thread, callbacks included; never waits.
+ * What the caller wrote before is seen by the poll that follows, by whatever stores: no wake-up is
+ * lost, and those that come before that poll begins are one. So a task that finds nothing to do
+ * stores its handle where others find it, looks once more, and returns SPARGIO_PENDING.
+ * SPARGIO_E_CLOSED: the task has ended. Since 0.4.
+ */
+int32_t spargio_task_wake(spargio_task task);
+
 /** Inside a task: the shard's number. Elsewhere SPARGIO_E_NOT_ON_SHARD. */
 int32_t spargio_current_shard(uint32_t *shard);
 
@@ -347,6 +387,14 @@ int32_t spargio_task_cancelled(void);
 typedef uint64_t spargio_op;
 
 /**
+ * Called at the end of an operation: `result` is the kernel's (a negative one is -errno), and
+ * `cqe_flags` are those of the completion. It runs on the shard, outside any task, and blocks the
+ * shard, so return quickly. It may call the functions that any thread may call; operations return
+ * SPARGIO_E_NOT_ON_SHARD.
+ */
+typedef void (*spargio_complete_fn)(void *ctx, int32_t result, uint32_t cqe_flags);
+
+/**
  * SPARGIO_READY: the op ended, *result is the kernel's, the handle is used up. Else
  * SPARGIO_PENDING.
  */
@@ -354,6 +402,31 @@ int32_t spargio_op_poll(spargio_op op, int32_t *result);
 
 /** Asks the kernel to cancel; the op still ends exactly once, as -ECANCELED or with its result. */
 int32_t spargio_op_cancel(spargio_op op);
+
+/**
+ * Limits the time of an operation: if it has not ended by then it is cancelled, and ends as -ETIME,
+ * or with its result if the kernel was faster. A later call sets another limit, counted from now.
+ * The limit is late by at most 1/16 of it and 0.26 ms. SPARGIO_E_INVALID: it is a spargio_sleep, or
+ * a spargio_close, which nothing cancels. SPARGIO_E_CLOSED, _NOMEM (no limit was set). Since 0.4.
+ */
+int32_t spargio_op_timeout(spargio_op op, uint64_t timeout_ns);
+
+/**
+ * Has `complete` called at the operation's end in place of spargio_op_poll, exactly once: even if
+ * the task was cancelled or has ended meanwhile, and then before the task's join ends. It is called
+ * before this function returns if the operation has ended by now. The result, a descriptor too, is
+ * the function's; the handle is used up then, and the task is polled as after any operation.
+ * SPARGIO_E_INVALID: `complete` is NULL, or the operation has one. SPARGIO_E_CLOSED. Since 0.4.
+ */
+int32_t spargio_op_on_complete(spargio_op op, spargio_complete_fn complete, void *ctx);
+
+/**
+ * Which of these operations of the task has ended? SPARGIO_READY: *index is the first of them that
+ * has; spargio_op_poll takes its result. SPARGIO_PENDING: none has. Entries of 0 are left out;
+ * SPARGIO_E_INVALID if all are. SPARGIO_E_CLOSED: that of *index is not an operation of this task.
+ * A look at each: for hundreds of operations use spargio_op_on_complete. Since 0.4.
+ */
+int32_t spargio_wait_any(const spargio_op *ops, uint32_t count, uint32_t *index);
 
 /** IORING_OP_NOP: a round trip through the ring. */
 int32_t spargio_nop(spargio_op *op);
@@ -364,6 +437,111 @@ int32_t spargio_nop(spargio_op *op);
  * op.
  */
 int32_t spargio_sleep(uint64_t duration_ns, spargio_op *op);
+
+/**
+ * After SPARGIO_E_OVERLOADED: an operation that ends with 0 when the stealable queue that a spawn
+ * with this placement goes to has room (SPARGIO_PLACE_STEALABLE: that of the next shard in turn).
+ * No promise: others may be faster, so spawn and, if need be, wait again. `runtime` is that of the
+ * task that calls. SPARGIO_E_NOT_ON_SHARD, _INVALID, _INVALID_SHARD, _CLOSED, _NOMEM. Since 0.4.
+ */
+int32_t spargio_room(spargio_runtime runtime, const spargio_placement *placement, spargio_op *op);
+
+/* ---- calls that block ------------------------------------------------------------------
+ *
+ * Operations that threads of the runtime do, so that no shard is blocked. Nothing of the kernel's
+ * ring.
+ */
+
+/** Runs on a thread of the pool; what it returns is the operation's result. */
+typedef int32_t (*spargio_blocking_fn)(void *ctx);
+
+/**
+ * Calls `function(ctx)` on a thread: at most 32 of a runtime at a time, the others wait in their
+ * order. Its result is the operation's: by convention a count or -errno. Cancelled before a thread
+ * took it, it ends as -ECANCELED and is never called; after that it ends when the function returns,
+ * as does a task that has ended meanwhile. -EAGAIN: no thread could be made. The threads block all
+ * signals. `ctx` is yours. SPARGIO_E_INVALID: `function` is NULL; _NOMEM. Since 0.4.
+ */
+int32_t spargio_blocking(spargio_blocking_fn function, void *ctx, spargio_op *op);
+
+struct addrinfo;
+
+/**
+ * getaddrinfo(3): the addresses of `host` and `service`; either may be NULL, `hints` too. All three
+ * are copied. The result is 0, and *list (valid until then) is yours to free with freeaddrinfo(3);
+ * -errno; or one with SPARGIO_EAI_OF, for gai_strerror(3). *list is written by spargio_op_poll with
+ * SPARGIO_READY, or before the completion callback. Names go to threads of their own, at most 32;
+ * numeric addresses are answered at once. A cancelled lookup ends at once, as -ECANCELED: its
+ * thread is left to itself, also by spargio_runtime_shutdown. SPARGIO_E_INVALID, _NOMEM. Since 0.4.
+ */
+int32_t spargio_resolve(const char *host, const char *service, const struct addrinfo *hints,
+                        struct addrinfo **list, spargio_op *op);
+
+/** The EAI_* number inside a result of spargio_resolve, or 0 if it is none. Since 0.4. */
+#define SPARGIO_EAI_OF(result) ((result) <= -65536 ? (result) + 65536 : 0)
+
+/* ---- signals -------------------------------------------------------------------------- */
+
+typedef uint64_t spargio_signal;
+
+/**
+ * Watches `count` signals (1..64, SIGINT, ...) until spargio_signal_close: while somebody does, the
+ * process's handler of the signal is the library's, whatever thread it arrives on; the one before
+ * comes back with the last close. A program may watch 256 in all, one signal several times: each
+ * watcher gets it. SPARGIO_E_INVALID: none such, SIGKILL or SIGSTOP; _OVERLOADED; _NOMEM; errno.
+ * Any thread. Since 0.4.
+ */
+int32_t spargio_signal_open(const int32_t *signals, uint32_t count, spargio_signal *handle);
+
+/**
+ * Operation: the number of the next signal that came. Each one that the kernel delivered is given
+ * once (it merges equal ones that are pending), to one of those that wait on this handle; one that
+ * nobody takes goes back. IORING_OP_POLL_ADD, 5.1. Since 0.4.
+ */
+int32_t spargio_signal_next(spargio_signal handle, spargio_op *op);
+
+/** Any thread. Operations that wait go on until they are cancelled. Since 0.4. */
+int32_t spargio_signal_close(spargio_signal handle);
+
+/* ---- child processes ------------------------------------------------------------------- */
+
+#define SPARGIO_PROCESS_SEARCH_PATH 1u /**< argv[0] is looked up in PATH, as execvp(3) does */
+#define SPARGIO_PROCESS_NEW_GROUP 2u   /**< it leads a process group of its own */
+#define SPARGIO_PROCESS_NEW_SESSION 4u /**< it leads a session of its own: setsid(2) */
+
+typedef struct spargio_process_options {
+    uint32_t struct_size;
+    uint32_t flags;          /**< SPARGIO_PROCESS_* */
+    const char *const *argv; /**< ends with NULL; argv[0] is the program */
+    const char *const *env;  /**< ends with NULL; NULL: this process's */
+    const char *cwd;         /**< NULL: this process's. glibc 2.29 or musl 1.1.24 */
+    int32_t stdin_fd;        /**< what it has as 0, 1 and 2; -1: this process's */
+    int32_t stdout_fd;
+    int32_t stderr_fd;
+    int32_t reserved;        /**< 0 */
+} spargio_process_options;
+
+/**
+ * Operation: starts a child by posix_spawn(3) on a thread of the pool. The result is its pidfd,
+ * close-on-exec and the caller's to close; *pid (may be NULL) is written when the result is taken.
+ * The child gets the signal mask of the thread that started the runtime, and default actions for
+ * the signals that spargio_signal_open watches. All strings are copied; descriptors must stay open
+ * until then. One that nobody takes is killed and reaped. -ENOENT, -EACCES, ... of the program;
+ * -ENOSYS: no pidfd (5.3), or no posix_spawn_file_actions_addchdir_np for `cwd`. SPARGIO_E_INVALID,
+ * _NOMEM. Since 0.4.
+ */
+int32_t spargio_process_start(const spargio_process_options *options, int32_t *pid,
+                              spargio_op *op);
+
+/**
+ * Operation: waits for the end of a child, and reaps it. The result is its status for WIFEXITED,
+ * WEXITSTATUS, WIFSIGNALED and WTERMSIG of wait(2). -ECHILD: it is not our child any more.
+ * Several may wait; one gets the status. IORING_OP_POLL_ADD, 5.3 (pidfd). Since 0.4.
+ */
+int32_t spargio_process_wait(int32_t pidfd, spargio_op *op);
+
+/** Any thread: pidfd_send_signal(2), 5.1; it never meets another process. Since 0.4. */
+int32_t spargio_process_signal(int32_t pidfd, int32_t signal);
 
 /* ---- files ---------------------------------------------------------------------------
  *
@@ -457,7 +635,8 @@ int32_t spargio_statx(const char *path, uint32_t flags, uint32_t mask, void *out
 
 /* ---- sockets -------------------------------------------------------------------------
  *
- * The first four do not wait and may be called from any thread; the others are operations.
+ * What makes listening and bound sockets does not wait and may be called from any thread, and so
+ * may spargio_local_port; the others are operations.
  */
 
 /**
@@ -466,6 +645,24 @@ int32_t spargio_statx(const char *path, uint32_t flags, uint32_t mask, void *out
  * address) or errno.
  */
 int32_t spargio_tcp_listen(const char *address, uint16_t port, uint32_t backlog, int32_t *fd);
+
+#define SPARGIO_LISTEN_REUSE_PORT 1u /**< SO_REUSEPORT: each listener of the port has its share */
+#define SPARGIO_LISTEN_V6_ONLY 2u    /**< an IPv6 socket takes no IPv4 connections */
+#define SPARGIO_LISTEN_DUAL_STACK 4u /**< it takes both ("::"); without either: the system's way */
+
+typedef struct spargio_listen_options {
+    uint32_t struct_size;
+    uint32_t backlog;  /**< of listen(2); the kernel cuts it to net.core.somaxconn */
+    uint32_t flags;    /**< SPARGIO_LISTEN_* */
+    uint32_t reserved; /**< 0 */
+} spargio_listen_options;
+
+/**
+ * spargio_tcp_listen with options. `options` NULL: a backlog of 4096, no flags. Any thread. Since
+ * 0.4.
+ */
+int32_t spargio_tcp_listen_with(const char *address, uint16_t port,
+                                const spargio_listen_options *options, int32_t *fd);
 
 /**
  * A listening Unix socket on a path of at most 107 bytes, or on an abstract name if the first byte
@@ -482,6 +679,28 @@ int32_t spargio_local_port(int32_t fd, uint16_t *port);
 
 /** accept4(2) with SOCK_CLOEXEC; the result is the new descriptor. IORING_OP_ACCEPT, 5.5. */
 int32_t spargio_accept(int32_t fd, spargio_op *op);
+
+/**
+ * The same with the peer's address: *length is the room at `address` (a struct sockaddr), and when
+ * the operation has ended the size of what is there. Both must stay valid until then. Since 0.4.
+ */
+int32_t spargio_accept_from(int32_t fd, void *address, uint32_t *length, spargio_op *op);
+
+/**
+ * Accepts until it is ended: spargio_accept_next takes one connection after the other, and the task
+ * is polled when there is one. The way for a server: it takes what has queued up in one pass. The
+ * kernel is stopped while 64 connections wait to be taken. It ends with the first error but
+ * ECONNABORTED, or by spargio_op_cancel; what nobody took is closed when the task ends, or with
+ * spargio_op_poll. IORING_ACCEPT_MULTISHOT, 5.19. Since 0.4.
+ */
+int32_t spargio_accept_multishot(int32_t fd, spargio_op *op);
+
+/**
+ * SPARGIO_READY: *result is the next connection, close-on-exec; or negative, -errno: it has ended
+ * (-ECANCELED, -EMFILE, ...), nothing is left, and the handle is used up. Else SPARGIO_PENDING.
+ * Call it until it says so. SPARGIO_E_INVALID: another kind of operation. Since 0.4.
+ */
+int32_t spargio_accept_next(spargio_op op, int32_t *result);
 
 /**
  * Makes a TCP socket and connects it to a numeric address; the result is its descriptor.
@@ -501,7 +720,17 @@ int32_t spargio_unix_connect(const char *path, spargio_op *op);
  */
 int32_t spargio_connect(int32_t fd, const void *address, uint32_t length, spargio_op *op);
 
-/** recv(2); 0 means end of stream. IORING_OP_RECV, 5.6. */
+/**
+ * A flag of spargio_recv: the last receive took all that there was, because it brought less than it
+ * had room for. The kernel then waits at once, instead of a try in vain
+ * (IORING_RECVSEND_POLL_FIRST, 5.19). A wrong guess costs a little time, never data. Since 0.4.
+ */
+#define SPARGIO_RECV_DRAINED 268435456
+
+/**
+ * recv(2), `flags` are its own and SPARGIO_RECV_DRAINED; 0 means end of stream. IORING_OP_RECV,
+ * 5.6.
+ */
 int32_t spargio_recv(int32_t fd, void *buffer, uint32_t length, int32_t flags, spargio_op *op);
 
 /**
@@ -510,6 +739,69 @@ int32_t spargio_recv(int32_t fd, void *buffer, uint32_t length, int32_t flags, s
  */
 int32_t spargio_send(int32_t fd, const void *buffer, uint32_t length, int32_t flags,
                      spargio_op *op);
+
+/**
+ * Receives until it is ended, in buffers that the kernel picks when something has come: a
+ * connection that waits holds no memory. spargio_recv_next takes one piece after the other, and the
+ * task is polled when there is one. The kernel is stopped while 16 pieces wait to be taken: what is
+ * not received yet stays in the socket. IORING_RECV_MULTISHOT, 6.0; single receives before that.
+ * Since 0.4.
+ */
+int32_t spargio_recv_multishot(int32_t fd, spargio_op *op);
+
+/**
+ * SPARGIO_READY: *result bytes at *data, at most 16 KiB, which may be read until the next call for
+ * this operation, or its end: copy what is to stay, send what is to be sent, before. *result 0: the
+ * end of the stream; negative: -errno, -ECANCELED after spargio_op_cancel; *data is NULL then, all
+ * pieces were taken, and the handle is used up. Else SPARGIO_PENDING. SPARGIO_E_INVALID: another
+ * kind of operation. Since 0.4.
+ */
+int32_t spargio_recv_next(spargio_op op, const void **data, int32_t *result);
+
+/**
+ * spargio_send without a copy into the kernel: it ends when nobody refers to the buffer any more,
+ * mostly when the peer has it. Worth it from some 16 KiB on. Without kernel support
+ * (SPARGIO_CAP_SEND_ZC) it is spargio_send. IORING_OP_SEND_ZC, 6.0. Since 0.4.
+ */
+int32_t spargio_send_zc(int32_t fd, const void *buffer, uint32_t length, int32_t flags,
+                        spargio_op *op);
+
+/**
+ * sendto(2) with MSG_NOSIGNAL; the address (a struct sockaddr) is copied, and may be NULL with
+ * length 0 on a connected socket. IORING_OP_SENDMSG, 5.3. Since 0.4.
+ */
+int32_t spargio_sendto(int32_t fd, const void *buffer, uint32_t length, int32_t flags,
+                       const void *address, uint32_t address_length, spargio_op *op);
+
+/**
+ * recvfrom(2): *address_length is the room at `address`, and becomes the size of the sender's when
+ * the result is taken (spargio_op_poll, or before the completion callback). Both may be NULL. With
+ * MSG_TRUNC in `flags` the result is the datagram's whole size. IORING_OP_RECVMSG, 5.3. Since 0.4.
+ */
+int32_t spargio_recvfrom(int32_t fd, void *buffer, uint32_t length, int32_t flags, void *address,
+                         uint32_t *address_length, spargio_op *op);
+
+/**
+ * Sends the buffer as datagrams of `segment` bytes each (the last may be shorter) by one call: at
+ * most 64 of them, 65,507 bytes, and each with room in the route's MTU (-EMSGSIZE, -EINVAL). The
+ * address as with spargio_sendto. UDP_SEGMENT, 4.18. Since 0.4.
+ */
+int32_t spargio_udp_send_batch(int32_t fd, const void *buffer, uint32_t length, uint16_t segment,
+                               const void *address, uint32_t address_length, spargio_op *op);
+
+/**
+ * Whether the kernel may give several datagrams of one sender, one after the other, in one buffer.
+ * Receive by spargio_udp_recv_batch then, with room for 65,535 bytes. Does not wait; any thread.
+ * UDP_GRO, 5.0. Since 0.4.
+ */
+int32_t spargio_udp_set_batches(int32_t fd, int32_t on);
+
+/**
+ * spargio_recvfrom of such a batch: when the result is taken, *segment is the size of each datagram
+ * in the buffer but the last, which may be shorter; of a single one its size. Since 0.4.
+ */
+int32_t spargio_udp_recv_batch(int32_t fd, void *buffer, uint32_t length, uint32_t *segment,
+                               void *address, uint32_t *address_length, spargio_op *op);
 
 /** recvmsg(2) into a struct msghdr. IORING_OP_RECVMSG, 5.3. Since 0.2. */
 int32_t spargio_recvmsg(int32_t fd, void *message, int32_t flags, spargio_op *op);
@@ -527,6 +819,110 @@ int32_t spargio_shutdown(int32_t fd, int32_t how, spargio_op *op);
  * 5.1. Since 0.2.
  */
 int32_t spargio_poll(int32_t fd, uint32_t events, spargio_op *op);
+
+/* ---- what tasks share --------------------------------------------------------------------
+ *
+ * Semaphores, channels and groups, for tasks of any shards and runtimes of the process, and for
+ * threads. The waits are operations: time limits, spargio_wait_any and callbacks work with them,
+ * and one that is cancelled took nothing. A result that nobody takes because the task ended goes
+ * back: permits, and the value of a channel. Handles are closed once; those that wait then get
+ * -EPIPE.
+ */
+
+typedef uint64_t spargio_semaphore;
+
+/** With so many permits, 0..INT64_MAX. Any thread. SPARGIO_E_INVALID, _NOMEM. Since 0.4. */
+int32_t spargio_semaphore_open(uint64_t permits, spargio_semaphore *semaphore);
+
+/**
+ * Operation: 0 when the task has so many permits, at least 1. First come, first served: who wants
+ * few does not overtake who wants many. Since 0.4.
+ */
+int32_t spargio_semaphore_acquire(spargio_semaphore semaphore, uint64_t permits, spargio_op *op);
+
+/** Any thread: SPARGIO_READY, or SPARGIO_PENDING: they are not there, or others wait. Since 0.4. */
+int32_t spargio_semaphore_try_acquire(spargio_semaphore semaphore, uint64_t permits);
+
+/** Any thread: gives permits back, or new ones. _INVALID: more than INT64_MAX. Since 0.4. */
+int32_t spargio_semaphore_release(spargio_semaphore semaphore, uint64_t permits);
+
+/** Any thread. Since 0.4. */
+int32_t spargio_semaphore_close(spargio_semaphore semaphore);
+
+typedef uint64_t spargio_channel;
+
+/**
+ * A queue of pointers with room for `capacity` of them, at least 1. `drop`, which may be NULL, is
+ * called for each value that nobody will have, on the thread that closes. Any thread. Since 0.4.
+ */
+int32_t spargio_channel_open(uint64_t capacity, spargio_drop_fn drop, spargio_channel *channel);
+
+/**
+ * Operation: 0 when the value is in the channel or with its receiver; -EPIPE: the channel is
+ * finished or closed, and the value is still the caller's, as it is with -ECANCELED. Since 0.4.
+ */
+int32_t spargio_channel_send(spargio_channel channel, void *value, spargio_op *op);
+
+/** Any thread: SPARGIO_READY; SPARGIO_PENDING: no room; SPARGIO_E_CLOSED. Since 0.4. */
+int32_t spargio_channel_try_send(spargio_channel channel, void *value);
+
+/**
+ * Operation: 0 and *value, or -EPIPE: there is none and will be none. *value is written when the
+ * result is taken (spargio_op_poll, or before the completion callback). Since 0.4.
+ */
+int32_t spargio_channel_recv(spargio_channel channel, void **value, spargio_op *op);
+
+/** Any thread: SPARGIO_READY and *value; SPARGIO_PENDING: none now; SPARGIO_E_CLOSED. Since 0.4. */
+int32_t spargio_channel_try_recv(spargio_channel channel, void **value);
+
+/** Any thread: nothing more is sent; what is there can be received. Since 0.4. */
+int32_t spargio_channel_finish(spargio_channel channel);
+
+/** Any thread: drops what is there. Since 0.4. */
+int32_t spargio_channel_close(spargio_channel channel);
+
+#define SPARGIO_GROUP_CANCEL_ON_ERROR 1u /**< a task that ends with an error cancels the others */
+
+typedef uint64_t spargio_group;
+
+/**
+ * A group of tasks of one runtime; `flags` are SPARGIO_GROUP_* or 0. Any thread. Since 0.4.
+ */
+int32_t spargio_group_open(spargio_runtime runtime, uint32_t flags, spargio_group *group);
+
+/**
+ * As spargio_spawn_owned, but `drop` may be NULL, and so may `join`: the group waits for the task.
+ * In a group that was cancelled it ends as SPARGIO_E_CANCELLED, and only `drop` is called. Since
+ * 0.4.
+ */
+int32_t spargio_group_spawn(spargio_group group, const spargio_placement *placement,
+                            spargio_poll_fn poll, void *ctx, spargio_drop_fn drop,
+                            spargio_join *join);
+
+/** Any thread: cancels all tasks of the group, and those that are spawned later. Since 0.4. */
+int32_t spargio_group_cancel(spargio_group group);
+
+/**
+ * Operation: 0 when no task of the group is left, and `drop` was called for each; at once if there
+ * is none. spargio_group_status has what became of them. A task of the group must not wait for it.
+ * Cancelled, it ends; the tasks go on. Since 0.4.
+ */
+int32_t spargio_group_wait(spargio_group group, spargio_op *op);
+
+/**
+ * The same for a thread outside: the group's status, SPARGIO_E_TIMEOUT, or _ON_SHARD inside a task.
+ * Since 0.4.
+ */
+int32_t spargio_group_join(spargio_group group, uint64_t timeout_ns);
+
+/**
+ * SPARGIO_OK, or what the first task that failed ended with (cancelled ones do not count). Any
+ * thread. Since 0.4.
+ */
+int32_t spargio_group_status(spargio_group group);
+
+/** Gives the handle back; tasks go on. Any thread. Since 0.4. */
+int32_t spargio_group_close(spargio_group group);
 
 /* ---- messages between shards -----------------------------------------------------------
  *
@@ -595,14 +991,6 @@ int32_t spargio_msg_take_hot_count(uint16_t tag, uint64_t *sum);
 /* ---- your own SQEs: operations that spargio does not wrap ---------------------------- */
 
 /**
- * Called at the end of an operation: `result` is the kernel's (a negative one is -errno), and
- * `cqe_flags` are those of the completion. It runs on the shard, outside any task, and blocks the
- * shard, so return quickly. It may call the functions that any thread may call; operations return
- * SPARGIO_E_NOT_ON_SHARD.
- */
-typedef void (*spargio_complete_fn)(void *ctx, int32_t result, uint32_t cqe_flags);
-
-/**
  * Returns SPARGIO_OK if spargio_submit_sqe would take the SQE, else SPARGIO_E_INVALID. In the
  * second case, and if `message` is not NULL, writes a sentence there that names field, value and
  * reason, NUL-terminated and cut at `capacity` bytes. Only the kernel knows whether it would take
@@ -644,6 +1032,35 @@ int32_t spargio_submit_sqe(const void *sqe, spargio_complete_fn complete, void *
  */
 int32_t spargio_stats_cbor(spargio_runtime runtime, uint8_t *buffer, size_t capacity,
                            size_t *needed);
+
+/* ---- what runs ------------------------------------------------------------------------- */
+
+#define SPARGIO_TASK_READY 0u   /**< it waits for its turn */
+#define SPARGIO_TASK_RUNNING 1u /**< the one that asks */
+#define SPARGIO_TASK_WAITING 2u /**< for an operation, a join, a wake-up, a message, ... */
+#define SPARGIO_TASK_ENDING 3u  /**< it has returned, and its last operations end */
+
+typedef struct spargio_task_info {
+    spargio_poll_fn poll; /**< NULL: a task of another language */
+    void *ctx;
+    uint32_t state;      /**< SPARGIO_TASK_* */
+    uint32_t operations; /**< under way */
+} spargio_task_info;
+
+/**
+ * Inside a poll function: the tasks that began on this shard and have not ended, the youngest
+ * first. *count is their number; SPARGIO_E_BUFFER if it is above `capacity`, and the first ones are
+ * written. A pinned task on each shard lists a runtime. Since 0.4.
+ */
+int32_t spargio_tasks_here(spargio_task_info *list, uint32_t capacity, uint32_t *count);
+
+/**
+ * Answers `spargio top` and others that look from outside, as SPARGIO_MONITOR=1 in the environment
+ * does: a thread of its own serves the statistics on an abstract Unix socket, to the same user and
+ * root alone. `name`, if not NULL, becomes the socket's name, NUL-terminated and cut at `capacity`.
+ * Idempotent. Any thread. Returns errno of what failed. Since 0.4.
+ */
+int32_t spargio_runtime_monitor(spargio_runtime runtime, char *name, size_t capacity);
 
 /* ---- recorders: what users feel ---------------------------------------------------------- */
 

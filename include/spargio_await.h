@@ -85,6 +85,13 @@ typedef struct spargio_await {
     } while (0)
 
 /**
+ * As SPARGIO_AWAIT, for at most so many nanoseconds: an operation that has not ended by then is
+ * cancelled, and `out` is SPARGIO_E_ERRNO(ETIME).
+ */
+#define SPARGIO_AWAIT_WITHIN(out, limit_ns, start)                                                 \
+    SPARGIO_AWAIT(out, spargio_await_limited_(spargio_here_, (start), (limit_ns)))
+
+/**
  * Goes on when `call` returns something other than SPARGIO_PENDING, which the lvalue `status`
  * becomes. `call` is any function that the header calls "inside a poll function" and that returns
  * SPARGIO_PENDING: spargio_msg_next, spargio_op_poll of an operation with a handle of its own. It
@@ -119,6 +126,14 @@ static inline int32_t spargio_await_poll_(spargio_await *here) {
     else if (status == SPARGIO_PENDING) return SPARGIO_PENDING;
     here->value = status;
     return SPARGIO_READY;
+}
+
+/* Without memory for the limit the operation ends at once. */
+static inline int32_t spargio_await_limited_(spargio_await *here, int32_t started,
+                                             uint64_t limit_ns) {
+    if (started == SPARGIO_OK && spargio_op_timeout(here->op, limit_ns) != SPARGIO_OK)
+        spargio_op_cancel(here->op);
+    return started;
 }
 
 #endif /* SPARGIO_AWAIT_H */

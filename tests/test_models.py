@@ -35,6 +35,7 @@ WAKE_MUTANTS = {
     "IDLE_BY_STORE": (),
     "RELAXED_RUNNING": (),
     "WAKE_FIRST": (),
+    "LOOK_ONLY": (),
     "ANY_SHARD": (),
 }
 BACKSTOP = ("REFUSALS", "NO_EVENTFD", "BACKSTOP", "NO_TIMER")

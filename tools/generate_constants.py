@@ -21,6 +21,7 @@ IGNORED = {
     "SPARGIO_H",
     "SPARGIO_E_ERRNO(number)",
     "SPARGIO_ERRNO_OF(result)",
+    "SPARGIO_EAI_OF(result)",
     "spargio_runtime_options_init(options)",
 }
 

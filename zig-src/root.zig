@@ -29,6 +29,7 @@ test {
     _ = @import("ring/probe.zig");
     _ = @import("message/outbox.zig");
     _ = @import("queue/chain.zig");
+    _ = @import("queue/fifo.zig");
     _ = @import("queue/inbox.zig");
     _ = @import("queue/lane.zig");
     _ = @import("queue/list.zig");

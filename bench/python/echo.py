@@ -54,6 +54,7 @@ CROWD: Final = Shape(1024, 256)
 SERVERS: Final = Path(__file__).resolve().parent / "servers"
 C_RING: Final = "c-ring"
 C_SPARGIO: Final = "c-spargio"
+CPP_SPARGIO: Final = "cpp-spargio"
 STREAMS: Final = loops.names("-streams")
 PROTOCOLS: Final = loops.names("-protocol")
 
@@ -63,6 +64,9 @@ def server_command(peer: str, programs: Path) -> list[str | Path]:
         return [native_tools.build("echo_ring", programs)]
     if peer == C_SPARGIO:
         return [native_tools.build_limit("echo_spargio", programs)]
+    if peer == CPP_SPARGIO:
+        options = ("-std=c++20", *native_tools.library_options())
+        return [native_tools.build_linked("limit/echo_coroutines.cpp", programs, *options)]
     if peer in (SPARGIO, SPARGIO_2):
         return processes.python(SERVERS / "spargio_echo.py", "2" if peer == SPARGIO_2 else "1")
     if peer == "trio":
@@ -146,6 +150,15 @@ def targets_of(shape: Shape) -> tuple[Target, ...]:
             cpu("CPU, against the best streams", "cpu_us", (*STREAMS, "trio"), 0.5),
             cpu("user CPU, against the best streams", "user_us", (*STREAMS, "trio"), 0.15),
             cpu("CPU, against C on spargio", "cpu_us", (C_SPARGIO,), 1.1),
+            Target(
+                "CPU of C++ coroutines, against C",
+                "cpu_us",
+                C_SPARGIO,
+                "spargio/peer",
+                "<=",
+                1.05,
+                subject=CPP_SPARGIO,
+            ),
         )
     if shape == LATENCY:
         peers = (*STREAMS, *PROTOCOLS, "trio")
@@ -183,6 +196,7 @@ def group_of(shape: Shape) -> Group:
             Peer("trio", "trio"),
             Peer(SPARGIO, "spargio"),
             Peer(C_SPARGIO, "spargio"),
+            Peer(CPP_SPARGIO, "spargio"),
             Peer(C_RING),
         ),
         metrics=metrics_of(shape),

@@ -29,6 +29,10 @@ def test_behaviour_on_epoll(
     run_program(PROGRAMS / f"{program}.c", shards, 0, 0)
 
 
+def test_waits_in_cpp(run_program: Run) -> None:
+    run_program(PROGRAMS / "await_cpp.cpp", language="c++")
+
+
 @pytest.mark.parametrize("backend", ["io_uring", "epoll"])
 @pytest.mark.parametrize("shards", [1, 2])
 def test_signals(

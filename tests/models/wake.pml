@@ -1,7 +1,8 @@
-/* The state word of a task: zig-src/task/task.zig (claimWake), zig-src/scheduler/shard.zig
- * (poll, requeue, wake), and where it lies meanwhile. A stealable task waits for two shards; the one
+/* The state word of a task: zig-src/task/task.zig (claimWake, claimWakeAfterWrites),
+ * zig-src/scheduler/shard.zig (poll, requeue, wake), and where it lies meanwhile. A stealable task waits for two shards; the one
  * that takes it is its home. Two wakers on other threads and a completion on the home shard each set
- * something that the task wants to see, and wake it. The task ends when it has seen all three.
+ * something that the task wants to see, and wake it. The task ends when it has seen all three. The
+ * second waker is a program's own thread: its stores are plain ones.
  *
  * Each access to something shared is a step of its own. That a shard with something in its inbox does
  * not sleep is the matter of park.pml.
@@ -52,15 +53,45 @@ inline claimWake(won) {
 	od
 }
 
+/* Task.claimWakeAfterWrites: each way writes the state, and what was stored before is visible by then. */
+inline claimWakeAfterWrites(won) {
+#ifdef MUTANT_LOOK_ONLY
+	claimWake(won)
+#else
+	atomic {
+		if
+		:: state == queued -> set[1] = true
+		:: state == idle -> set[1] = true; state = queued; won = true
+		:: state == running || state == running_notified -> set[1] = true; state = running_notified
+		:: state == ended
+		fi
+	}
+#endif
+}
+
+/* A plain store is visible at some time between here and its writer's end. */
+inline wakeAsProgram() {
+	if
+	:: set[1] = true
+	:: skip
+	fi;
+	claimWakeAfterWrites(won);
+	set[1] = true
+}
+
 proctype Waker(byte me) {
 	bool won;
+	if
+	:: me == 1 -> wakeAsProgram()
+	:: else ->
 #ifdef MUTANT_WAKE_FIRST
-	claimWake(won);
-	set[me] = true;
+		claimWake(won);
+		set[me] = true
 #else
-	set[me] = true;
-	claimWake(won);
+		set[me] = true;
+		claimWake(won)
 #endif
+	fi;
 	if
 	:: won ->
 		assert(home != NONE);

@@ -44,6 +44,9 @@ pub const ring_memory_wait_ns = 100 * std.time.ns_per_ms;
 /// Fewest entries of a submission queue: the shard's own operations need some of them.
 pub const ring_entries_min = 8;
 
+/// Without io_uring: connections that a multishot accept takes before others have their turn.
+pub const accepts_in_a_row_max = 64;
+
 /// Before the kernel is asked again that could not take a submission just now.
 pub const refused_pause_ns = 100 * std.time.ns_per_us;
 
@@ -72,6 +75,10 @@ pub const vectors_max = 1024;
 pub const pool_threads_max = 8;
 /// Besides, threads in a call that may last forever: it ends when somebody else does something.
 pub const pool_lasting_max = 248;
+
+/// Threads of one runtime for calls of C programs that block, and for the lookups of names.
+pub const call_threads_max = 32;
+pub const lookup_threads_max = 32;
 
 /// Without io_uring: so many tries in a row that brought nothing, although the descriptor was said to be
 /// ready, and it is left alone for so long.

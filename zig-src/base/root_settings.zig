@@ -18,3 +18,6 @@ fn sayAndAbort(message: []const u8, _: ?usize) noreturn {
     for ([_][]const u8{ message, "\n" }) |text| _ = linux.write(linux.STDERR_FILENO, text.ptr, text.len);
     std.c.abort();
 }
+
+/// Whether a name may be missing where the library is linked: Zig's own linker is not asked for such.
+pub const weak_names = builtin.zig_backend == .stage2_llvm and !builtin.is_test;

@@ -2,7 +2,9 @@
 //! sentences. Runs on the shard of the calling task, except `fail` and `writeMessage`.
 
 const std = @import("std");
+const builtin = @import("builtin");
 const errors = @import("../base/errors.zig");
+const Op = @import("../task/op.zig").Op;
 const NativeTask = @import("../runtime/native_task.zig").NativeTask;
 const Shard = @import("../scheduler/shard.zig").Shard;
 const Task = @import("../task/task.zig").Task;
@@ -18,7 +20,21 @@ pub fn currentTask() ?*Task {
     return if (NativeTask.isNative(task)) task else null;
 }
 
-/// Runs one of the functions of ops/ for the current task and returns the op's handle.
+/// What a function was up to a release, for programs that were linked then: "NAME@NODE".
+pub fn exportVersion(comptime function: anytype, comptime name: []const u8) void {
+    const shared = builtin.output_mode == .Lib and builtin.link_mode == .dynamic;
+    // Zig's own linker writes no versions.
+    if (shared and builtin.zig_backend == .stage2_llvm) @export(function, .{ .name = name });
+}
+
+/// An op of the current task; another's handle is as good as stale.
+pub fn findOp(handle: u64) errors.Error!*Op {
+    const task = currentTask() orelse return error.NotOnShard;
+    const op = Shard.current().?.ops.find(handle) orelse return error.Closed;
+    return if (op.task == task) op else error.Closed;
+}
+
+/// Runs one of the functions of ops/ for the current task and gives out the op's handle.
 pub fn launch(out: ?*u64, comptime function: anytype, arguments: anytype) i32 {
     const handle = out orelse return fail(error.Invalid);
     const task = currentTask() orelse return fail(error.NotOnShard);

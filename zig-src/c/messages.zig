@@ -2,6 +2,7 @@
 //! rest.
 
 const handles = @import("../runtime/runtime_handle.zig");
+const tsan = @import("../base/tsan.zig");
 const errors = @import("../base/errors.zig");
 const messages = @import("../scheduler/messages.zig");
 const currentTask = @import("common.zig").currentTask;
@@ -31,6 +32,7 @@ pub export fn spargio_msg_send_many(handle: u64, shard: u32, given: ?[*]const Me
 fn sendTo(scheduler: *Scheduler, shard: u32, given: ?[*]const Message, count: u32, sent: ?*u32) i32 {
     const target = messages.shardOf(scheduler, shard) catch |err| return fail(err);
     if (scheduler.forked()) return fail(error.Forked);
+    tsan.release(&target.mailbox);
     var done: u32 = 0;
     while (done < count) {
         var batch: [64]Message = undefined;
@@ -47,6 +49,7 @@ fn sendTo(scheduler: *Scheduler, shard: u32, given: ?[*]const Message, count: u3
 pub export fn spargio_msg_send_direct(shard: u32, tag: u16, value: u32) i32 {
     const own = Shard.current() orelse return fail(error.NotOnShard);
     const target = messages.shardOf(own.scheduler, shard) catch |err| return fail(err);
+    tsan.release(&target.mailbox);
     const taken = messages.sendDirect(own, target, .{ .from = own.id, .tag = tag, .value = value });
     return if (taken) errors.ok else fail(error.Overloaded);
 }
@@ -71,7 +74,9 @@ pub export fn spargio_msg_next_hot(message: ?*Message) i32 {
 fn next(message: ?*Message, interest: Interest) i32 {
     const out = message orelse return fail(error.Invalid);
     if (currentTask() == null) return fail(error.NotOnShard);
-    out.* = messages.receive(Shard.current().?, interest) orelse return listen(interest);
+    const shard = Shard.current().?;
+    out.* = messages.receive(shard, interest) orelse return listen(interest);
+    tsan.acquire(&shard.mailbox);
     return errors.ready;
 }
 
@@ -93,6 +98,7 @@ fn takeCount(tag: u16, sum: ?*u64, wait: bool) i32 {
     };
     const least = if (wait) shard.mailbox.threshold else 1;
     if (shard.mailbox.takeCount(counter, least)) |taken| {
+        tsan.acquire(&shard.mailbox);
         out.* = taken;
         return errors.ready;
     }

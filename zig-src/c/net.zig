@@ -4,17 +4,54 @@
 const std = @import("std");
 const linux = std.os.linux;
 const errors = @import("../base/errors.zig");
+const datagram = @import("../ops/datagram.zig");
 const net = @import("../ops/net.zig");
+const options_module = @import("../base/options.zig");
 const currentTask = @import("common.zig").currentTask;
 const fail = @import("common.zig").fail;
 const launch = @import("common.zig").launch;
+const Shard = @import("../scheduler/shard.zig").Shard;
 const sliceOf = @import("common.zig").sliceOf;
 
 pub export fn spargio_tcp_listen(address: ?[*:0]const u8, port: u16, backlog: u32, out: ?*i32) i32 {
+    return listen(address, port, .{ .backlog = backlog }, out);
+}
+
+/// Mirrors `spargio_listen_options`.
+pub const ListenOptions = extern struct {
+    struct_size: u32 = @sizeOf(ListenOptions),
+    backlog: u32 = 4096,
+    flags: u32 = 0,
+    reserved: u32 = 0,
+};
+
+pub const listen_reuse_port = 1;
+pub const listen_v6_only = 2;
+pub const listen_dual_stack = 4;
+
+pub export fn spargio_tcp_listen_with(
+    address: ?[*:0]const u8,
+    port: u16,
+    given: ?*const ListenOptions,
+    out: ?*i32,
+) i32 {
+    const pointer = given orelse return listen(address, port, .{ .backlog = (ListenOptions{}).backlog }, out);
+    const read = options_module.read(ListenOptions, .{}, pointer) catch |err| return fail(err);
+    const both = listen_v6_only | listen_dual_stack;
+    if (read.flags & ~@as(u32, listen_reuse_port | both) != 0 or read.flags & both == both or read.reserved != 0)
+        return fail(error.Invalid);
+    return listen(address, port, .{
+        .backlog = read.backlog,
+        .reuse_port = read.flags & listen_reuse_port != 0,
+        .v6_only = if (read.flags & both != 0) read.flags & listen_v6_only != 0 else null,
+    }, out);
+}
+
+fn listen(address: ?[*:0]const u8, port: u16, how: net.Listening, out: ?*i32) i32 {
     const name = address orelse return fail(error.Invalid);
     const descriptor = out orelse return fail(error.Invalid);
     const parsed = net.Address.parse(name, port) catch |err| return fail(err);
-    const fd = net.listen(&parsed, backlog, false);
+    const fd = net.listen(&parsed, how);
     if (fd < 0) return errors.fromErrno(-fd);
     descriptor.* = fd;
     return errors.ok;
@@ -32,6 +69,12 @@ pub export fn spargio_accept(fd: i32, op: ?*u64) i32 {
     return launch(op, net.accept, .{fd});
 }
 
+pub export fn spargio_accept_from(fd: i32, address: ?*anyopaque, length: ?*u32, op: ?*u64) i32 {
+    const room = address orelse return fail(error.Invalid);
+    const size = length orelse return fail(error.Invalid);
+    return launch(op, net.acceptFrom, .{ fd, @as(*linux.sockaddr, @ptrCast(@alignCast(room))), size });
+}
+
 pub export fn spargio_tcp_connect(address: ?[*:0]const u8, port: u16, op: ?*u64) i32 {
     const name = address orelse return fail(error.Invalid);
     if (currentTask() == null) return fail(error.NotOnShard);
@@ -43,14 +86,91 @@ pub export fn spargio_tcp_connect(address: ?[*:0]const u8, port: u16, op: ?*u64)
     return status;
 }
 
+/// No flag of recv(2).
+pub const recv_drained = 1 << 28;
+
 pub export fn spargio_recv(fd: i32, buffer: ?[*]u8, length: u32, flags: i32, op: ?*u64) i32 {
     const slice = sliceOf([]u8, buffer, length) orelse return fail(error.Invalid);
-    return launch(op, net.recv, .{ fd, slice, @as(u32, @bitCast(flags)), false });
+    const bits: u32 = @bitCast(flags);
+    return launch(op, net.recv, .{ fd, slice, bits & ~@as(u32, recv_drained), bits & recv_drained != 0 });
 }
 
 pub export fn spargio_send(fd: i32, buffer: ?[*]const u8, length: u32, flags: i32, op: ?*u64) i32 {
     const slice = sliceOf([]const u8, buffer, length) orelse return fail(error.Invalid);
     return launch(op, net.send, .{ fd, slice, @as(u32, @bitCast(flags)) });
+}
+
+pub export fn spargio_send_zc(fd: i32, buffer: ?[*]const u8, length: u32, flags: i32, op: ?*u64) i32 {
+    const slice = sliceOf([]const u8, buffer, length) orelse return fail(error.Invalid);
+    const shard = Shard.current() orelse return fail(error.NotOnShard);
+    const bits: u32 = @bitCast(flags);
+    if (!shard.scheduler.info.can().send_zc) return launch(op, net.send, .{ fd, slice, bits });
+    return launch(op, net.sendZeroCopy, .{ fd, slice, bits });
+}
+
+pub export fn spargio_sendto(
+    fd: i32,
+    buffer: ?[*]const u8,
+    length: u32,
+    flags: i32,
+    address: ?[*]const u8,
+    address_length: u32,
+    op: ?*u64,
+) i32 {
+    const data = sliceOf([]const u8, buffer, length) orelse return fail(error.Invalid);
+    const name = sliceOf([]const u8, address, address_length) orelse return fail(error.Invalid);
+    if (name.len > @sizeOf(linux.sockaddr.storage)) return fail(error.Invalid);
+    return launch(op, datagram.sendTo, .{ fd, data, @as(u32, @bitCast(flags)), name, 0 });
+}
+
+pub export fn spargio_udp_send_batch(
+    fd: i32,
+    buffer: ?[*]const u8,
+    length: u32,
+    segment: u16,
+    address: ?[*]const u8,
+    address_length: u32,
+    op: ?*u64,
+) i32 {
+    const data = sliceOf([]const u8, buffer, length) orelse return fail(error.Invalid);
+    const name = sliceOf([]const u8, address, address_length) orelse return fail(error.Invalid);
+    if (name.len > @sizeOf(linux.sockaddr.storage) or segment == 0) return fail(error.Invalid);
+    return launch(op, datagram.sendTo, .{ fd, data, 0, name, segment });
+}
+
+pub export fn spargio_udp_set_batches(fd: i32, on: i32) i32 {
+    const errno = datagram.setBatches(fd, on != 0);
+    return if (errno == .SUCCESS) errors.ok else errors.fromErrno(@backingInt(errno));
+}
+
+pub export fn spargio_udp_recv_batch(
+    fd: i32,
+    buffer: ?[*]u8,
+    length: u32,
+    segment: ?*u32,
+    address: ?*anyopaque,
+    address_length: ?*u32,
+    op: ?*u64,
+) i32 {
+    const room = sliceOf([]u8, buffer, length) orelse return fail(error.Invalid);
+    const size = segment orelse return fail(error.Invalid);
+    if ((address == null) != (address_length == null)) return fail(error.Invalid);
+    return launch(op, datagram.recvFrom, .{ fd, room, 0, address, address_length, size });
+}
+
+pub export fn spargio_recvfrom(
+    fd: i32,
+    buffer: ?[*]u8,
+    length: u32,
+    flags: i32,
+    address: ?*anyopaque,
+    address_length: ?*u32,
+    op: ?*u64,
+) i32 {
+    const room = sliceOf([]u8, buffer, length) orelse return fail(error.Invalid);
+    if ((address == null) != (address_length == null)) return fail(error.Invalid);
+    const bits: u32 = @bitCast(flags);
+    return launch(op, datagram.recvFrom, .{ fd, room, bits, address, address_length, null });
 }
 
 pub export fn spargio_shutdown(fd: i32, how: i32, op: ?*u64) i32 {

@@ -2,7 +2,6 @@
 //! end. include/spargio.h is the contract. Any thread.
 
 const std = @import("std");
-const builtin = @import("builtin");
 const backend = @import("../runtime/backend.zig");
 const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
@@ -11,6 +10,7 @@ const options_module = @import("../base/options.zig");
 const options_file = @import("../base/options_file.zig");
 const monitor = @import("../runtime/monitor.zig");
 const probe = @import("../ring/probe.zig");
+const exportVersion = @import("common.zig").exportVersion;
 const fail = @import("common.zig").fail;
 const Failure = @import("../base/failure.zig").Failure;
 const Runtime = @import("../runtime/runtime.zig").Runtime;
@@ -62,9 +62,7 @@ fn initFirst(out: ?*Options) callconv(.c) i32 {
 
 comptime {
     // A program that was linked with 0.1 or 0.2 asks for the function of that version, and gets it.
-    const shared = builtin.output_mode == .Lib and builtin.link_mode == .dynamic;
-    if (shared and builtin.zig_backend == .stage2_llvm) // Zig's own linker writes no versions.
-        @export(&initFirst, .{ .name = "spargio_runtime_options_init@SPARGIO_0.1" });
+    exportVersion(&initFirst, "spargio_runtime_options_init@SPARGIO_0.1");
 }
 
 pub export fn spargio_runtime_options_init_sized(out: ?*Options, size: usize) i32 {
@@ -150,16 +148,10 @@ pub export fn spargio_runtime_start(given: ?*const Options, out: ?*u64) i32 {
         };
     };
     backend.tell(&owner.runtime.?.scheduler.refused_ring);
-    if (monitor.wanted()) startMonitor(owner.runtime.?);
+    // It is for looking at a program that must run without it too.
+    if (monitor.wanted()) _ = owner.runtime.?.startMonitor();
     handle.* = reserved;
     return errors.ok;
-}
-
-/// It is for looking at a program that must run without it too.
-fn startMonitor(runtime: *Runtime) void {
-    var errno: i32 = 0;
-    runtime.monitor = monitor.Monitor.open(&errno) orelse return;
-    runtime.monitor.?.startThread(runtime) catch {};
 }
 
 pub export fn spargio_runtime_shutdown(handle: u64, timeout_ns: u64) i32 {

@@ -1,25 +1,25 @@
-//! The C ABI of tasks and of operations in general: spawn, join, cancel, poll, sleep. Any thread
-//! may use join handles; the rest is for poll functions.
+//! The C ABI of tasks: spawn, join, cancel, wake. Handles are for any thread; the rest is for poll functions.
 
 const std = @import("std");
 const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
-const fs = @import("../ops/fs.zig");
+const tsan = @import("../base/tsan.zig");
 const handles = @import("../runtime/runtime_handle.zig");
 const options_module = @import("../base/options.zig");
-const timer = @import("../ops/timer.zig");
+const common = @import("common.zig");
 const currentTask = @import("common.zig").currentTask;
 const fail = @import("common.zig").fail;
 const joins = &@import("../runtime/native_task.zig").joins;
 const Kind = @import("../task/task.zig").Kind;
-const launch = @import("common.zig").launch;
+const DropFn = @import("../runtime/native_task.zig").DropFn;
 const NativeTask = @import("../runtime/native_task.zig").NativeTask;
-const Op = @import("../task/op.zig").Op;
 const Placement = @import("../runtime/runtime.zig").Placement;
 const PollFn = @import("../runtime/native_task.zig").PollFn;
+const selves = &@import("../runtime/native_task.zig").selves;
 const Shard = @import("../scheduler/shard.zig").Shard;
 const shard_none = @import("../task/task.zig").shard_none;
 const Task = @import("../task/task.zig").Task;
+pub const Work = @import("../runtime/native_task.zig").Work;
 
 /// Mirrors `spargio_placement`.
 pub const PlacementC = extern struct {
@@ -35,16 +35,49 @@ pub export fn spargio_spawn(
     ctx: ?*anyopaque,
     join: ?*u64,
 ) i32 {
-    if (join) |out| out.* = 0;
     const function = poll orelse return fail(error.Invalid);
+    return spawn(handle, placement, .{ .poll_fn = function, .ctx = ctx, .begins_late = join == null }, join);
+}
+
+/// Up to 0.3 a detached task that the runtime's end overtook was not called.
+fn spawnFirst(
+    handle: u64,
+    placement: ?*const PlacementC,
+    poll: ?PollFn,
+    ctx: ?*anyopaque,
+    join: ?*u64,
+) callconv(.c) i32 {
+    const function = poll orelse return fail(error.Invalid);
+    return spawn(handle, placement, .{ .poll_fn = function, .ctx = ctx }, join);
+}
+
+comptime {
+    common.exportVersion(&spawnFirst, "spargio_spawn@SPARGIO_0.1");
+}
+
+pub export fn spargio_spawn_owned(
+    handle: u64,
+    placement: ?*const PlacementC,
+    poll: ?PollFn,
+    ctx: ?*anyopaque,
+    drop: ?DropFn,
+    join: ?*u64,
+) i32 {
+    const function = poll orelse return fail(error.Invalid);
+    const drop_fn = drop orelse return fail(error.Invalid);
+    return spawn(handle, placement, .{ .poll_fn = function, .ctx = ctx, .drop_fn = drop_fn }, join);
+}
+
+pub inline fn spawn(handle: u64, placement: ?*const PlacementC, work: Work, join: ?*u64) i32 {
+    if (join) |out| out.* = 0;
     const where = readPlacement(placement) catch |err| return fail(err);
     const runtime = handles.pinRuntime(handle) orelse return fail(error.Closed);
     defer handles.runtimes.unpin(handle);
-    NativeTask.spawn(runtime, handle, where, function, ctx, join) catch |err| return fail(err);
+    NativeTask.spawn(runtime, handle, where, work, join) catch |err| return fail(err);
     return errors.ok;
 }
 
-fn readPlacement(given: ?*const PlacementC) errors.Error!Placement {
+pub fn readPlacement(given: ?*const PlacementC) errors.Error!Placement {
     const pointer = given orelse return .{ .kind = .stealable };
     const read = try options_module.read(PlacementC, .{}, pointer);
     if (read.kind > @backingInt(Kind.stealable_preferred)) return error.Invalid;
@@ -79,6 +112,7 @@ pub export fn spargio_join_poll(join: u64, result: ?*i64) i32 {
 }
 
 fn outcome(task: *const Task, result: ?*i64) i32 {
+    tsan.acquire(task);
     if (task.status == errors.ok) if (result) |out| {
         out.* = task.result;
     };
@@ -124,31 +158,22 @@ pub export fn spargio_task_cancelled() i32 {
     return @intFromBool(task.cancel_requested.load(.acquire));
 }
 
-pub export fn spargio_op_poll(handle: u64, result: ?*i32) i32 {
-    const out = result orelse return fail(error.Invalid);
-    const op = findOp(handle) catch |err| return fail(err);
-    if (op.phase == .flying) return errors.pending;
-    out.* = Shard.current().?.ops.consume(op);
-    return errors.ready;
-}
-
-pub export fn spargio_op_cancel(handle: u64) i32 {
-    const op = findOp(handle) catch |err| return fail(err);
-    Shard.current().?.cancelOp(op);
+pub export fn spargio_task_self(out: ?*u64) i32 {
+    const handle = out orelse return fail(error.Invalid);
+    const task = currentTask() orelse return fail(error.NotOnShard);
+    handle.* = NativeTask.of(task).selfHandle() catch |err| return fail(err);
     return errors.ok;
 }
 
-/// An op of the current task; another's handle is as good as stale.
-fn findOp(handle: u64) errors.Error!*Op {
-    const task = currentTask() orelse return error.NotOnShard;
-    const op = Shard.current().?.ops.find(handle) orelse return error.Closed;
-    return if (op.task == task) op else error.Closed;
-}
-
-pub export fn spargio_nop(op: ?*u64) i32 {
-    return launch(op, fs.nop, .{});
-}
-
-pub export fn spargio_sleep(duration_ns: u64, op: ?*u64) i32 {
-    return launch(op, timer.sleep, .{duration_ns});
+pub export fn spargio_task_wake(handle: u64) i32 {
+    const native = selves.pin(handle) orelse return fail(error.Closed);
+    defer selves.unpin(handle);
+    // The runtime of a task that runs here cannot end meanwhile.
+    const here = if (currentTask()) |me| NativeTask.of(me).runtime == native.runtime else false;
+    const runtime = if (here) null else handles.pinRuntime(native.runtime) orelse return fail(error.Closed);
+    defer if (runtime != null) handles.runtimes.unpin(native.runtime);
+    if (runtime) |one| if (one.scheduler.forked()) return fail(error.Forked);
+    tsan.release(&native.task);
+    Shard.wakeAfterWrites(&native.task);
+    return errors.ok;
 }

@@ -11,25 +11,23 @@ const clock = @import("../base/clock.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const gpa = @import("../base/memory.zig").gpa;
 const limits = @import("../base/limits.zig");
+const tsan = @import("../base/tsan.zig");
 const user_data = @import("../ring/user_data.zig");
 const attempts = @import("attempt.zig");
+const waiting = @import("waiting.zig");
 const blocking = @import("blocking.zig");
+const Outcome = @import("pending.zig").Outcome;
 const Pending = @import("pending.zig").Pending;
 const Pool = @import("pool.zig").Pool;
 const Table = @import("users.zig").Table;
 const Users = @import("users.zig").Users;
+const Overflow = @import("overflow.zig").Overflow;
 const ring_module = @import("../ring/ring.zig");
-const Cqe = ring_module.Cqe;
 const Ring = ring_module.Ring;
 const Sqe = ring_module.Sqe;
 const Wake = ring_module.Wake;
 const InboxType = @import("../queue/inbox.zig").InboxType;
 const ListType = @import("../queue/list.zig").ListType;
-
-/// epoll_pwait2(2) was answered with ENOSYS. // any thread
-var lacks_pwait2: std.atomic.Value(bool) = .init(false);
-
-const events_max = 128;
 
 pub const Epoll = struct {
     /// The ring's descriptor, which closes it.
@@ -52,8 +50,7 @@ pub const Epoll = struct {
     /// What the pool has done, and closes that other shards send. Any thread.
     arrived: InboxType(Pending) = .{},
     /// Completions that found the queue full.
-    overflow: std.ArrayList(Cqe) = .empty,
-    overflow_start: usize = 0,
+    overflow: Overflow = .{},
     posted: u64 = 0,
 
     pub const InitError = error{ SetupFailed, OutOfMemory };
@@ -78,8 +75,8 @@ pub const Epoll = struct {
         errdefer _ = linux.close(bell);
         var event: linux.epoll_event = .{ .events = linux.EPOLL.IN, .data = .{ .fd = bell } };
         _ = try done(.epoll_ctl, linux.epoll_ctl(epoll, linux.EPOLL.CTL_ADD, bell, &event), failure);
-        var none: [events_max]linux.epoll_event = undefined;
-        _ = try done(.epoll_pwait, waitFor(epoll, &none, 0), failure); // It may be forbidden.
+        var none: [waiting.events_max]linux.epoll_event = undefined;
+        _ = try done(.epoll_pwait, waiting.waitFor(epoll, &none, 0), failure); // It may be forbidden.
         const self = try gpa.create(Epoll);
         errdefer gpa.destroy(self);
         self.* = .{ .epoll = epoll, .bell = bell, .pool = pool };
@@ -103,7 +100,7 @@ pub const Epoll = struct {
         self.users.deinit();
         self.cooling_down.deinit(gpa);
         while (self.free.popFront()) |pending| gpa.destroy(pending);
-        self.overflow.deinit(gpa);
+        self.overflow.deinit();
         _ = linux.close(self.bell);
         gpa.destroy(self);
     }
@@ -112,7 +109,7 @@ pub const Epoll = struct {
         const self: *Epoll = @ptrCast(@alignCast(ctx));
         self.ring = ring;
         const before = self.posted;
-        self.flush();
+        self.overflow.flush(ring);
         self.spurious = 0;
         while (ring.takeSubmission()) |sqe| self.begin(&sqe);
         while (true) : (self.spurious += 1) {
@@ -152,13 +149,24 @@ pub const Epoll = struct {
     fn attempt(self: *Epoll, pending: *Pending) void {
         pending.stage = .trying;
         const had = pending.done;
-        switch (attempts.attempt(pending)) {
+        switch (self.attemptAll(pending)) {
             .done => |result| self.end(pending, result),
             .wait => |what| {
                 if (pending.done > had) self.spurious = 0;
                 self.await(pending, what.fd, what.events);
             },
             .block => self.hand(pending),
+        }
+    }
+
+    /// A multishot accept takes what there is, and goes on; the others have one result.
+    fn attemptAll(self: *Epoll, pending: *Pending) Outcome {
+        var left: u32 = if (pending.isMultishotAccept()) limits.accepts_in_a_row_max else 0;
+        while (true) : (left -= 1) {
+            const outcome = attempts.attempt(pending);
+            if (left == 0 or outcome != .done or outcome.done < 0) return outcome;
+            self.complete(&pending.sqe, outcome.done, linux.IORING_CQE_F_MORE);
+            self.spurious = 0;
         }
     }
 
@@ -279,8 +287,8 @@ pub const Epoll = struct {
 
     fn poll(self: *Epoll, deadline_ns: u64) Wake {
         if (deadline_ns == 0 and self.ring.ops_to_poll == 0) return .completions;
-        var events: [events_max]linux.epoll_event = undefined;
-        const rc = waitFor(self.epoll, &events, deadline_ns);
+        var events: [waiting.events_max]linux.epoll_event = undefined;
+        const rc = waiting.waitFor(self.epoll, &events, deadline_ns);
         switch (linux.errno(rc)) {
             .SUCCESS => {},
             .INTR => return .interrupted,
@@ -299,24 +307,6 @@ pub const Epoll = struct {
             if (event.data.fd == self.bell) self.silence() else self.report(event.data.fd, event.events);
         }
         return .completions;
-    }
-
-    /// epoll_pwait2(2), 5.11, takes nanoseconds; before, the wait is rounded up to a millisecond.
-    fn waitFor(epoll: i32, events: *[events_max]linux.epoll_event, deadline_ns: u64) usize {
-        const left_ns = if (deadline_ns == 0) 0 else deadline_ns -| clock.nowNs();
-        const ts = clock.toTimespec(left_ns);
-        const fd: usize = @intCast(epoll);
-        // Monotonic: who does not see it yet asks once in vain.
-        if (!lacks_pwait2.load(.monotonic)) {
-            const rc = linux.syscall6(.epoll_pwait2, fd, @intFromPtr(events), events.len, @intFromPtr(&ts), 0, 0);
-            switch (linux.errno(rc)) {
-                .SUCCESS, .INTR => return rc,
-                .NOSYS => lacks_pwait2.store(true, .monotonic), // An old kernel, or valgrind, which says so each time.
-                else => {}, // A seccomp filter may say anything.
-            }
-        }
-        const ms = std.math.divCeil(u64, left_ns, std.time.ns_per_ms) catch unreachable;
-        return linux.epoll_wait(epoll, events, events.len, @intCast(@min(ms, std.math.maxInt(i32))));
     }
 
     fn report(self: *Epoll, fd: i32, events: u32) void {
@@ -365,8 +355,26 @@ pub const Epoll = struct {
     fn leavePool(self: *Epoll, pending: *Pending, result: i32) void {
         self.pooled -= 1;
         const held = blocking.descriptors(&pending.sqe);
-        self.end(pending, result);
+        // A multishot accept has taken all that there was.
+        const drained = pending.isMultishotAccept() and result == errors.negative(.AGAIN);
+        const closing = drained and self.users.get(pending.sqe.fd).?.closing != null;
+        if (!drained or closing) {
+            self.end(pending, if (closing) errors.negative(.CANCELED) else result);
+            for (held) |fd| self.release(fd);
+            return;
+        }
         for (held) |fd| self.release(fd);
+        pending.told = 0;
+        self.attempt(pending);
+    }
+
+    /// A thread of the pool: one more connection of an accept that goes on. False: no memory.
+    pub fn giveMore(pending: *Pending, result: i32) bool {
+        const self: *Epoll = @ptrCast(@alignCast(pending.owner));
+        const more = gpa.create(Pending) catch return false;
+        more.* = .{ .sqe = pending.sqe, .owner = self, .stage = .more, .result = result };
+        self.send(more);
+        return true;
     }
 
     fn release(self: *Epoll, fd: i32) void {
@@ -393,6 +401,7 @@ pub const Epoll = struct {
     /// Any thread.
     fn send(self: *Epoll, pending: *Pending) void {
         const bell = self.bell; // Once it is pushed, all may be gone.
+        tsan.release(pending);
         self.arrived.push(pending);
         const one: u64 = 1;
         _ = linux.write(bell, std.mem.asBytes(&one), 8);
@@ -409,6 +418,11 @@ pub const Epoll = struct {
         while (list.popFront()) |pending| switch (pending.stage) {
             .pooled => self.leavePool(pending, pending.result),
             .closing => if (pending.owner == @as(*anyopaque, self)) self.closeNow(pending) else self.visit(pending),
+            .more => {
+                tsan.acquire(pending);
+                self.complete(&pending.sqe, pending.result, linux.IORING_CQE_F_MORE);
+                gpa.destroy(pending);
+            },
             .trying, .waiting => unreachable, // Such are in no hands but this shard's.
         };
     }
@@ -512,7 +526,7 @@ pub const Epoll = struct {
                 self.leavePool(pending, pending.resultAfter(.CANCELED));
                 return 0;
             },
-            .closing => return already,
+            .closing, .more => return already,
         }
         self.fail(pending, .CANCELED);
         return 0;
@@ -574,27 +588,6 @@ pub const Epoll = struct {
     fn complete(self: *Epoll, sqe: *const Sqe, result: i32, flags: u32) void {
         if (result >= 0 and sqe.flags & linux.IOSQE_CQE_SKIP_SUCCESS != 0) return;
         self.posted += 1;
-        const cqe: Cqe = .{ .user_data = sqe.user_data, .res = result, .flags = flags };
-        if (self.overflow.items.len == 0 and self.ring.postCompletion(cqe)) return;
-        self.overflow.append(gpa, cqe) catch
-            @panic("spargio: no memory to keep a completion");
-        self.setOverflow(true);
-    }
-
-    /// What did not fit goes before all that is new.
-    fn flush(self: *Epoll) void {
-        if (self.overflow.items.len == 0) return;
-        while (self.overflow_start < self.overflow.items.len) : (self.overflow_start += 1) {
-            if (!self.ring.postCompletion(self.overflow.items[self.overflow_start])) return;
-        }
-        self.overflow.clearRetainingCapacity();
-        self.overflow_start = 0;
-        self.setOverflow(false);
-    }
-
-    fn setOverflow(self: *Epoll, value: bool) void {
-        const bit: u32 = linux.IORING_SQ_CQ_OVERFLOW;
-        const flags = self.ring.uring.sq.flags;
-        flags.* = if (value) flags.* | bit else flags.* & ~bit;
+        self.overflow.post(self.ring, .{ .user_data = sqe.user_data, .res = result, .flags = flags });
     }
 };

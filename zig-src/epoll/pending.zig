@@ -1,4 +1,4 @@
-//! An operation that a stand-in for io_uring has taken and has not ended.
+//! An operation that a stand-in for io_uring has taken and not ended; or any other call for a pool's thread.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -6,13 +6,24 @@ const errors = @import("../base/errors.zig");
 const Buffers = @import("../ring/provided_buffers.zig").Buffers;
 const Sqe = @import("../ring/ring.zig").Sqe;
 
+/// A call that is no operation of a ring, as the pool has it.
+pub const Call = struct {
+    /// On a thread of the pool. Its result is the pending's.
+    perform: *const fn (*Pending) i32,
+    /// The thread was left behind in `perform`, which is over: all that it used is its own, and goes. Null: it is
+    /// never left.
+    left: ?*const fn (*Pending) void = null,
+};
+
 pub const Pending = struct {
-    sqe: Sqe,
+    sqe: Sqe = undefined,
+    call: ?*const Call = null,
     /// Of a receive that brings no memory.
     buffers: ?*Buffers = null,
     /// Bytes moved by earlier attempts.
     done: u32 = 0,
-    stage: enum(u8) { trying, waiting, pooled, closing } = .trying,
+    /// `more`: no operation, but a connection of one that goes on.
+    stage: enum(u8) { trying, waiting, pooled, closing, more } = .trying,
     /// epoll did not take what it waits for, once.
     refused: bool = false,
     /// It can be found by its number, to be cancelled.
@@ -33,7 +44,11 @@ pub const Pending = struct {
     /// pool's queue.
     prev: ?*Pending = null,
     /// The ring's own side; the pool gives it back there.
-    owner: *anyopaque,
+    owner: *anyopaque = undefined,
+
+    pub fn isMultishotAccept(self: *const Pending) bool {
+        return self.sqe.opcode == .ACCEPT and self.sqe.ioprio & linux.IORING_ACCEPT_MULTISHOT != 0;
+    }
 
     /// If it ends by an error: what a transfer had moved by then is its result all the same.
     pub fn resultAfter(self: *const Pending, errno: linux.E) i32 {

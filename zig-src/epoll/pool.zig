@@ -1,7 +1,6 @@
-//! Threads for calls that block, such as those on files: at most `limits.pool_threads_max` per
-//! runtime, made when there is work for one more. A call that may last forever, such as the opening
-//! of a FIFO, does not count, because the call that would end it may be in the queue. First come,
-//! first served. Any thread.
+//! Threads for calls that block, such as those on files: at most `most` of a pool, made when there is
+//! work for one more. A call that may last forever, such as the opening of a FIFO, does not count,
+//! because the call that would end it may be in the queue. First come, first served. Any thread.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -31,8 +30,13 @@ pub const Pool = struct {
     /// Changes with each hand-over and with the end; idle threads wait on it.
     changes: platform.Atomic(u32) = .init(0),
     ending: bool = false,
+    most: u32 = limits.pool_threads_max,
+    /// Of its threads.
+    name: [:0]const u8 = "spargio-files",
     /// Gives an ended operation back to its owner.
     give_back: *const fn (pending: *Pending) void,
+    /// Gives one result of an operation that goes on; false: it cannot be remembered.
+    give_more: ?*const fn (pending: *Pending, result: i32) bool = null,
 
     /// False if there is no thread and none can be made: the caller must do it itself.
     pub fn submit(self: *Pool, pending: *Pending) bool {
@@ -68,6 +72,7 @@ pub const Pool = struct {
 
     /// Whether a thread is in it for as long as nobody else does something.
     pub fn lasts(self: *Pool, pending: *Pending) bool {
+        assert(pending.call == null);
         if (blocking.lastsAlways(&pending.sqe)) return true;
         self.lock.lock();
         defer self.lock.unlock();
@@ -95,7 +100,7 @@ pub const Pool = struct {
         if (!worker.abandon()) return false;
         place.* = next; // It may be gone by now.
         self.made -= 1;
-        self.lasting -= 1;
+        if (worker.lasts) self.lasting -= 1;
         return true;
     }
 
@@ -128,8 +133,7 @@ pub const Pool = struct {
 
     /// With fewer threads than wanted, those that there are do it.
     fn addThread(self: *Pool) void {
-        const most = limits.pool_threads_max + limits.pool_lasting_max;
-        if (self.made - self.lasting >= limits.pool_threads_max or self.made == most) return;
+        if (self.made - self.lasting >= self.most or self.made == self.most + limits.pool_lasting_max) return;
         if (!self.prepared) self.signal = wakeup.acquire();
         self.prepared = true;
         const worker = gpa.create(Worker) catch return;

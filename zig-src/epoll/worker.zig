@@ -5,8 +5,12 @@
 const std = @import("std");
 const linux = std.os.linux;
 const gpa = @import("../base/memory.zig").gpa;
+const descriptors = @import("nonblocking.zig");
+const errors = @import("../base/errors.zig");
+const limits = @import("../base/limits.zig");
 const signal_mask = @import("../base/signal_mask.zig");
 const blocking = @import("blocking.zig");
+const Call = @import("pending.zig").Call;
 const Pending = @import("pending.zig").Pending;
 const Pool = @import("pool.zig").Pool;
 const Sqe = @import("../ring/ring.zig").Sqe;
@@ -25,17 +29,44 @@ pub const Worker = struct {
     state: std.atomic.Value(enum(u8) { held, alone, left }) = .init(.held),
 
     pub fn main(self: *Worker) void {
-        _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr("spargio-files"), 0, 0, 0);
-        self.id = linux.gettid(); // Before its first job, and read under the lock only if it has one.
+        _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr(self.pool.name.ptr), 0, 0, 0);
+        self.id = linux.gettid(); // Before its first job, and read under the lock only where it has one.
         if (self.pool.signal) |signal| signal_mask.unblock(signal);
         while (self.pool.take(self)) |pending| {
-            pending.result = if (blocking.mayLast(&pending.sqe))
-                self.performLasting(pending) orelse return
-            else
-                blocking.perform(pending, &self.unwanted);
+            pending.result = self.perform(pending) orelse return;
             self.pool.finish(self);
             self.pool.give_back(pending);
         }
+    }
+
+    fn perform(self: *Worker, pending: *Pending) ?i32 {
+        if (pending.call) |call| return self.performCall(pending, call);
+        if (pending.isMultishotAccept()) return self.acceptAll(pending);
+        if (blocking.mayLast(&pending.sqe)) return self.performLasting(pending);
+        return blocking.perform(pending, &self.unwanted);
+    }
+
+    /// What waits to be accepted; each is told at once, because the next call may wait for long. -EAGAIN: there is
+    /// no more now.
+    fn acceptAll(self: *Worker, pending: *Pending) i32 {
+        for (0..limits.accepts_in_a_row_max) |_| {
+            const result = self.performLasting(pending).?; // Nobody leaves an accept behind.
+            if (result < 0 or !self.pool.give_more.?(pending, result)) return result;
+            if (descriptors.ready(pending.sqe.fd, linux.POLL.IN) == 0) break;
+        }
+        return errors.negative(.AGAIN);
+    }
+
+    /// Null: it was left behind; the pool is not there any more.
+    fn performCall(self: *Worker, pending: *Pending, call: *const Call) ?i32 {
+        const left = call.left orelse return call.perform(pending);
+        self.state.store(.alone, .release);
+        const result = call.perform(pending);
+        // Pairs with the exchange in `abandon`: one of the two has the thread's memory.
+        if (self.state.cmpxchgStrong(.alone, .held, .acq_rel, .acquire) == null) return result;
+        left(pending);
+        gpa.destroy(self);
+        return null;
     }
 
     /// Null: it was left behind, and neither the operation nor the pool is there any more.

@@ -6,6 +6,7 @@ const errors = @import("../base/errors.zig");
 const Shard = @import("../scheduler/shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
+const CompleteFn = @import("../task/op.zig").CompleteFn;
 const Op = @import("../task/op.zig").Op;
 const provided_buffers = @import("../ring/provided_buffers.zig");
 const fs = @import("fs.zig");
@@ -58,13 +59,27 @@ pub fn bind(address: []align(4) const u8, kind: u32) i32 {
     return errors.negative(errno);
 }
 
-/// Returns the descriptor, or -errno.
-pub fn listen(address: *const Address, backlog: u32, reuse_port: bool) i32 {
+pub const Listening = struct {
+    backlog: u32,
+    reuse_port: bool = false,
+    /// Null: what the system has for all (net.ipv6.bindv6only).
+    v6_only: ?bool = null,
+};
+
+const ipv6_v6only = 26;
+
+/// Gives the descriptor, or -errno.
+pub fn listen(address: *const Address, how: Listening) i32 {
     const fd = socket(address);
     if (fd < 0) return fd;
+    const backlog = how.backlog;
     const one: u32 = 1;
     _ = linux.setsockopt(fd, linux.SOL.SOCKET, linux.SO.REUSEADDR, std.mem.asBytes(&one), 4);
-    if (reuse_port) _ = linux.setsockopt(fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, std.mem.asBytes(&one), 4);
+    if (how.reuse_port) _ = linux.setsockopt(fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, std.mem.asBytes(&one), 4);
+    if (how.v6_only) |only| if (address.storage.family == linux.AF.INET6) {
+        const value: u32 = @intFromBool(only);
+        _ = linux.setsockopt(fd, linux.SOL.IPV6, ipv6_v6only, std.mem.asBytes(&value), 4);
+    };
     const bound = linux.errno(linux.bind(fd, address.pointer(), address.len));
     const errno = if (bound == .SUCCESS) linux.errno(linux.listen(fd, backlog)) else bound;
     if (errno == .SUCCESS) return fd;
@@ -85,6 +100,71 @@ pub fn localPort(fd: i32) i32 {
     const errno = linux.errno(linux.getsockname(fd, @ptrCast(&storage), &len));
     // The port is at the same place for both families.
     return if (errno == .SUCCESS) std.mem.bigToNative(u16, storage.port) else errors.negative(errno);
+}
+
+/// Who takes an operation's completions, with `ctx`, and the word that counts it. `each`: if it has several.
+pub const Takers = struct {
+    each: ?CompleteFn,
+    last: CompleteFn,
+    ctx: *anyopaque,
+    users: ?*const std.atomic.Value(u32) = null,
+
+    fn set(self: *const Takers, op: *Op) void {
+        op.on_multishot = self.each;
+        op.complete = self.last;
+        op.complete_ctx = self.ctx;
+        op.descriptor_users = self.users;
+    }
+};
+
+/// Gives connections until it is ended (IORING_ACCEPT_MULTISHOT, 5.19).
+pub fn acceptMultishot(shard: *Shard, task: *Task, fd: i32, takers: Takers) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    takers.set(op);
+    var sqe: Sqe = undefined;
+    sqe.prep_accept(fd, null, null, linux.SOCK.CLOEXEC);
+    sqe.ioprio = linux.IORING_ACCEPT_MULTISHOT;
+    shard.launch(op, sqe);
+    return op;
+}
+
+/// Receives into the shard's buffers until it is ended (IORING_RECV_MULTISHOT, 6.0).
+pub fn recvMultishot(shard: *Shard, task: *Task, fd: i32, takers: Takers) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    takers.set(op);
+    op.selects_buffer = true;
+    var sqe: Sqe = undefined;
+    sqe.prep_recv_multishot(fd, &.{}, 0);
+    sqe.flags |= linux.IOSQE_BUFFER_SELECT;
+    sqe.buf_index = provided_buffers.group;
+    shard.launch(op, sqe);
+    return op;
+}
+
+/// A single receive: into `own`, or into a buffer of the shard's.
+pub fn recvOnce(shard: *Shard, task: *Task, fd: i32, own: ?[]u8, takers: Takers) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    takers.set(op);
+    op.selects_buffer = own == null;
+    var sqe: Sqe = undefined;
+    sqe.prep_recv(fd, own orelse &.{}, 0);
+    if (own == null) {
+        sqe.len = provided_buffers.size;
+        sqe.flags |= linux.IOSQE_BUFFER_SELECT;
+        sqe.buf_index = provided_buffers.group;
+    }
+    shard.launch(op, sqe);
+    return op;
+}
+
+/// With the peer's address: `length` has its room, and then its size.
+pub fn acceptFrom(shard: *Shard, task: *Task, fd: i32, address: *linux.sockaddr, length: *u32) Error!*Op {
+    const op = try shard.ops.take(task, shard);
+    op.unclaimed = .close_descriptor;
+    var sqe: Sqe = undefined;
+    sqe.prep_accept(fd, address, length, linux.SOCK.CLOEXEC);
+    shard.launch(op, sqe);
+    return op;
 }
 
 pub fn accept(shard: *Shard, task: *Task, fd: i32) Error!*Op {

@@ -9,6 +9,7 @@ const clock = @import("../base/clock.zig");
 const errors = @import("../base/errors.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const fork = @import("../base/fork.zig");
+const limits = @import("../base/limits.zig");
 const memlock = @import("../ring/memlock.zig");
 const memory = @import("../base/memory.zig");
 const gpa = memory.gpa;
@@ -25,6 +26,7 @@ const Mailbox = @import("../message/mailbox.zig").Mailbox;
 const Interpreter = @import("../scheduler/interpreter.zig").Interpreter;
 const Epoll = @import("../epoll/epoll.zig").Epoll;
 const Pool = @import("../epoll/pool.zig").Pool;
+const PoolCall = @import("pool_call.zig").PoolCall;
 const Shard = @import("../scheduler/shard.zig").Shard;
 const Task = @import("../task/task.zig").Task;
 const Kind = @import("../task/task.zig").Kind;
@@ -43,8 +45,19 @@ pub const Runtime = struct {
     joining: sync.Lock = .{},
     joined: bool = false,
     /// Without io_uring: for calls that block.
-    pool: Pool = .{ .give_back = Epoll.giveBack },
+    pool: Pool = .{ .give_back = Epoll.giveBack, .give_more = Epoll.giveMore },
     epolls: Epoll.Group = .{},
+    /// For calls of C programs that block, and for the lookups of names.
+    calls: Pool = .{
+        .give_back = PoolCall.giveBack,
+        .most = limits.call_threads_max,
+        .name = "spargio-calls",
+    },
+    lookups: Pool = .{
+        .give_back = PoolCall.giveBack,
+        .most = limits.lookup_threads_max,
+        .name = "spargio-names",
+    },
     /// The caller runs shard 0 by `drive`.
     driven: bool,
     /// For a view from outside. The front end sets it, after the start.
@@ -341,11 +354,28 @@ pub const Runtime = struct {
         // Somebody may still hold the runtime, for its counters: the rings go now all the same.
         while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
         // A thread of the pool that has given its last operation back may not have rung the bell yet.
-        self.pool.end();
+        for ([_]*Pool{ &self.pool, &self.calls, &self.lookups }) |pool| pool.end();
         for (self.scheduler.shards) |*shard| shard.closeRing();
         if (self.monitor) |*monitor| monitor.stop();
         self.joined = true;
         return true;
+    }
+
+    /// For a front end without threads of its own: a monitor with a thread that serves it, if there is none yet.
+    /// Returns an errno.
+    pub fn startMonitor(self: *Runtime) i32 {
+        self.joining.lock();
+        defer self.joining.unlock();
+        if (self.monitor != null) return 0;
+        if (self.joined) return @backingInt(linux.E.SHUTDOWN);
+        var errno: i32 = 0;
+        self.monitor = Monitor.open(&errno) orelse return errno;
+        self.monitor.?.startThread(self) catch {
+            self.monitor.?.close();
+            self.monitor = null;
+            return @backingInt(linux.E.AGAIN);
+        };
+        return 0;
     }
 
     /// After `shutdown`: nothing may use the runtime any more.
@@ -377,8 +407,8 @@ pub const Runtime = struct {
         return self.submitFrom(Shard.currentOf(&self.scheduler), task, target);
     }
 
-    /// `from`: the shard of this runtime that the caller is on, if any.
-    pub fn submitFrom(self: *Runtime, from: ?*Shard, task: *Task, target: *Shard) errors.Error!void {
+    /// `from`: the shard of this runtime that the caller is on, if any. Inline: a spawn pays no more calls.
+    pub inline fn submitFrom(self: *Runtime, from: ?*Shard, task: *Task, target: *Shard) errors.Error!void {
         const scheduler = &self.scheduler;
         if (scheduler.forked()) return error.Forked;
         assert(from == Shard.currentOf(scheduler));
@@ -430,6 +460,11 @@ pub const Runtime = struct {
         return err;
     }
 };
+
+/// Of a shard: a scheduler lies in its runtime.
+pub fn runtimeOf(shard: *Shard) *Runtime {
+    return @fieldParentPtr("scheduler", shard.scheduler);
+}
 
 /// Spreads neighbouring keys over the shards (the finalizer of splitmix64).
 fn mix(key: u64) u64 {

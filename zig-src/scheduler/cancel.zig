@@ -15,6 +15,7 @@ const Shard = @import("shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
 const Timer = @import("../task/timers.zig").Timer;
+const Timers = @import("../task/timers.zig").Timers;
 
 /// How often this shard has looked for what is to end: see the counters of the same names in the scheduler.
 pub const RoundsSeen = struct {
@@ -34,7 +35,23 @@ pub fn cancelOp(self: *Shard, op: *Op) void {
         self.timers.cancel(&op.timer);
         return self.endOp(op, errors.negative(.CANCELED), 0);
     }
+    if (op.timer.isSet()) self.timers.cancel(&op.timer); // Its time limit.
+    if (op.source) |source| if (source.cancel) |stop| return stop(source, op);
     ask(self, op);
+}
+
+/// Asks for the end when the time has come; an operation that ends by that ends as -ETIME.
+pub fn limitOp(self: *Shard, op: *Op, deadline_ns: u64) error{OutOfMemory}!void {
+    assert(self.isHere() and op.phase == .flying and !op.is_timer and !op.cancel_sent);
+    if (op.timer.isSet()) self.timers.cancel(&op.timer); // An earlier limit.
+    op.timer.fire = limitPassed;
+    try self.timers.set(&op.timer, Timers.rounded(deadline_ns, clock.nowNs()));
+}
+
+fn limitPassed(timer: *Timer) void {
+    const op: *Op = @fieldParentPtr("timer", timer);
+    op.timed_out = true;
+    cancelOp(@ptrCast(@alignCast(op.shard)), op);
 }
 
 pub fn cancelOps(self: *Shard, task: *Task) void {

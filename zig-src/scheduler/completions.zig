@@ -63,8 +63,10 @@ pub fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
     self.ops.end(op, result, cqe_flags);
     if (op.complete) |function| {
         const ctx = op.complete_ctx;
-        _ = self.ops.consume(op);
-        function(ctx, result, cqe_flags);
+        const final = self.ops.consume(op); // A new connection's socket, the end of a time limit.
+        task.flying += 1; // It may end another operation of the task, but not the task under us.
+        function(ctx, final, cqe_flags);
+        task.flying -= 1;
     } else if (task.draining) discard(self, op);
     if (!task.draining) return Shard.wake(task);
     if (task.flying == 0) self.completeTask(task);

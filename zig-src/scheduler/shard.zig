@@ -16,6 +16,8 @@ const Seats = @import("recorders.zig").Seats;
 const Quiet = @import("quiet.zig").Quiet;
 const stats = @import("stats.zig");
 const Scheduler = @import("scheduler.zig").Scheduler;
+const posted = @import("posted.zig");
+const Posted = posted.Posted;
 const provided_buffers = @import("../ring/provided_buffers.zig");
 const Buffers = provided_buffers.Buffers;
 const ParkState = @import("park_state.zig").ParkState;
@@ -56,6 +58,8 @@ pub const Shard = struct {
     // ---- what other threads reach it by ----
     park_state: ParkState align(std.atomic.cache_line) = .{}, // any thread
     inbox: InboxType(Task) = .{}, // any thread
+    /// Operations that others have ended.
+    posted: InboxType(Posted) = .{}, // any thread
     stealable: StealableType(Task), // any thread
     /// Tasks that wait until `stealable` has room.
     room: Room = .{}, // any thread
@@ -169,6 +173,7 @@ pub const Shard = struct {
         self.counters.passes.add(1);
         completions.reap(self);
         self.drainInbox();
+        posted.drain(self);
         self.mailbox.deliver(wake);
         if (self.timers.next() <= self.now_ns) _ = self.timers.fireDue(self.now_ns);
         if (self.scheduler.cancel_rounds.load(.seq_cst) != self.rounds_seen.cancel) self.cancelLive();
@@ -199,7 +204,7 @@ pub const Shard = struct {
 
     pub fn hasLocalWork(self: *const Shard) bool {
         return self.hasReady() or
-            !self.inbox.isEmpty() or self.stealable.depth() > 0 or self.mailbox.isDue();
+            !self.inbox.isEmpty() or !self.posted.isEmpty() or self.stealable.depth() > 0 or self.mailbox.isDue();
     }
 
     /// Everything that must keep the shard awake; looked at between `announce` and `commit`.
@@ -244,7 +249,7 @@ pub const Shard = struct {
 
     fn othersWait(self: *const Shard) bool {
         if (self.scheduler.forked()) return true; // The task forked: the child has no view of the ring.
-        return self.stealable.depth() > 0 or !self.inbox.isEmpty() or self.ring.ready();
+        return self.stealable.depth() > 0 or !self.inbox.isEmpty() or !self.posted.isEmpty() or self.ring.ready();
     }
 
     fn runStealable(self: *Shard) void {
@@ -334,7 +339,8 @@ pub const Shard = struct {
 
     fn requeue(self: *Shard, task: *Task) void {
         assert(self.isHere() and task.started);
-        task.state.store(.queued, .monotonic);
+        // A swap: who notified it while it ran wrote the word before, and the next poll sees what they set.
+        _ = task.state.swap(.queued, .seq_cst);
         self.enqueueLocal(task);
     }
 
@@ -345,14 +351,12 @@ pub const Shard = struct {
         task.started = true;
         task.home = self;
         task.home_id.store(self.id, .release);
+        self.link(task);
         const closing = self.scheduler.closing.load(.seq_cst) and !task.cleanup;
-        if (closing or task.cancel_requested.load(.seq_cst)) {
-            self.link(task);
-            task.vtable.abandon(task);
+        if ((closing or task.cancel_requested.load(.seq_cst)) and task.vtable.abandon(task)) {
             self.finish(task);
             return false;
         }
-        self.link(task);
         self.counters.tasks_started.add(1);
         if (task.stealable()) {
             self.counters.stealable_executed.add(1);
@@ -402,6 +406,7 @@ pub const Shard = struct {
         assert(task.flying == 0 and task.ops == null);
         self.mailbox.forget(task);
         self.unlink(task);
+        if (task.tells_end) task.vtable.finished.?(task);
         task.latch.publish(wake);
         task.vtable.release(task);
         // Sequentially consistent: counted first, then `closing` is looked at (see Scheduler.liveTasks).
@@ -427,7 +432,15 @@ pub const Shard = struct {
 
     /// Any thread: the task is to be polled (again) on its shard.
     pub fn wake(task: *Task) void {
-        if (!task.claimWake()) return;
+        if (task.claimWake()) enqueueWoken(task);
+    }
+
+    /// The same for what a program wrote, by stores of its own.
+    pub fn wakeAfterWrites(task: *Task) void {
+        if (task.claimWakeAfterWrites()) enqueueWoken(task);
+    }
+
+    fn enqueueWoken(task: *Task) void {
         assert(task.started); // Only a task that was polled is idle.
         const home: *Shard = @ptrCast(@alignCast(task.home.?));
         if (home.latency != null) task.queued_ns = clock.nowNs();
@@ -475,6 +488,7 @@ pub const Shard = struct {
     pub const endOp = completions.endOp;
     pub const cancelOp = cancel.cancelOp;
     pub const cancelOps = cancel.cancelOps;
+    pub const limitOp = cancel.limitOp;
 
     /// Null if the kernel cannot pick buffers.
     pub fn providedBuffers(self: *Shard) ?*Buffers {
@@ -492,7 +506,8 @@ pub const Shard = struct {
         var next = self.live;
         while (next) |task| : (next = task.live_next) {
             var ops = task.ops;
-            while (ops) |op| : (ops = op.next) if (op.phase == .flying and !op.is_timer) return true;
+            while (ops) |op| : (ops = op.next)
+                if (op.phase == .flying and !op.isOurs()) return true;
         }
         return false;
     }

@@ -8,6 +8,7 @@ const provided_buffers = @import("../ring/provided_buffers.zig");
 const c_common = @import("../c/common.zig");
 const c_fs = @import("../c/fs.zig");
 const c_net = @import("../c/net.zig");
+const c_ops = @import("../c/ops.zig");
 const c_task = @import("../c/task.zig");
 const c_messages = @import("../c/messages.zig");
 const errors = @import("../base/errors.zig");
@@ -16,8 +17,11 @@ const kernel = @import("kernel.zig");
 const machine = @import("machine.zig");
 const mail = @import("mail.zig");
 const net = @import("../ops/net.zig");
+const Op = @import("../task/op.zig").Op;
+const Posted = @import("../scheduler/posted.zig").Posted;
 const report = @import("report.zig");
 const Shard = @import("../scheduler/shard.zig").Shard;
+const Source = @import("../task/source.zig").Source;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const trial = @import("trial.zig");
 
@@ -34,13 +38,36 @@ const Slot = struct {
     delivered: bool = false,
     reads: bool = false,
     is_accept: bool = false,
+    is_limited: bool = false,
     asked: u32 = 0,
     /// Of a timer.
     due_ns: u64 = std.math.maxInt(u64),
+    /// Of one that others end: of the cancellation and their post one is first.
+    is_outside: bool = false,
+    claimed: bool = false,
+    posted: Posted = undefined,
+    source: Source = .{ .cancel = withdraw, .release = gone },
     data: [data_bytes]u8 = undefined,
+
+    fn claim(self: *Slot) bool {
+        machine.point();
+        defer self.claimed = true;
+        return !self.claimed;
+    }
+
+    fn withdraw(source: *Source, op: *Op) void {
+        const self: *Slot = @fieldParentPtr("source", source);
+        if (self.claim()) Shard.current().?.endOp(op, errors.negative(.CANCELED), 0);
+    }
+
+    fn gone(source: *Source, _: *const Op, _: bool) void {
+        const self: *Slot = @fieldParentPtr("source", source);
+        expect(self.claimed, "an operation of others ended by itself", .{});
+        self.is_outside = false;
+    }
 };
 
-const Wait = union(enum) { nothing, slot: usize, join: *Job, event, hot_event, counter, flush: u64 };
+const Wait = union(enum) { nothing, slot: usize, join: *Job, event, hot_event, counter, flush: u64, wake };
 
 const Next = enum { go_on, pending, yield, end };
 
@@ -62,6 +89,10 @@ pub const Job = struct {
     shard: u32 = 0,
     steps_left: u32 = 0,
     wait: Wait = .nothing,
+    /// Its handle, and how often somebody set something for it and woke it; what it has seen of that.
+    self: u64 = 0,
+    signals: u32 = 0,
+    signals_seen: u32 = 0,
     slots: [3]Slot = @splat(.{}),
 
     /// From a job, or a thread outside: `sender`.
@@ -115,6 +146,7 @@ pub const Job = struct {
     fn begin(self: *Job, shard: u32) void {
         self.starts += 1;
         self.shard = shard;
+        _ = c_task.spargio_task_self(&self.self); // Without memory it has none.
         switch (self.kind) {
             0 => {
                 expect(shard == self.place, "job {d} is pinned to {d}, runs on {d}", .{
@@ -142,7 +174,7 @@ pub const Job = struct {
         if (self.steps_left == 0) return self.atEnd();
         self.steps_left -= 1;
         const r = self.prng.random();
-        switch (r.uintLessThan(u8, 16)) {
+        switch (r.uintLessThan(u8, 17)) {
             0 => return .yield,
             1...5 => self.launch(),
             6 => self.cancelSlot(),
@@ -151,6 +183,9 @@ pub const Job = struct {
             12 => self.listen(),
             13 => trial.disturb(&self.prng),
             14 => if (r.uintLessThan(u8, 4) == 0) machine.stall(machine.magnitude(machine.pace.stall_max_ns)),
+            15 => if (!self.cancel_seen and self.self != 0) {
+                self.wait = .wake;
+            },
             else => self.flush(),
         }
         return .go_on;
@@ -174,6 +209,11 @@ pub const Job = struct {
             .event => return mail.receive(self.shard, .event),
             .hot_event => return mail.receive(self.shard, .hot_event),
             .counter => return mail.takeCount(self.shard),
+            .wake => {
+                machine.point();
+                defer self.signals_seen = self.signals;
+                return self.signals_seen != self.signals;
+            },
             .flush => |*mark| return c_messages.spargio_msg_flush(mark) != errors.pending,
         }
     }
@@ -211,6 +251,20 @@ pub const Job = struct {
         if (c_task.spargio_join_cancel(self.join) == errors.ok) self.cancel_asked = true;
     }
 
+    /// Any thread: ends an operation of this job, as a thread of a pool or another task does.
+    pub fn postOne(self: *Job) void {
+        for (&self.slots) |*slot| if (slot.is_outside and slot.claim()) return slot.posted.post(1);
+    }
+
+    /// Any thread: what a channel or a lock of the program's own does.
+    pub fn signal(self: *Job) void {
+        if (self.self == 0) return;
+        self.signals += 1;
+        machine.point();
+        const said = c_task.spargio_task_wake(self.self);
+        expect(said == errors.ok or self.ended, "job {d} runs and cannot be woken: {d}", .{ self.number, said });
+    }
+
     fn listen(self: *Job) void {
         if (self.cancel_seen) return; // Nobody would wake it.
         self.wait = switch (self.prng.random().uintLessThan(u8, 3)) {
@@ -236,15 +290,16 @@ pub const Job = struct {
         slot.* = .{};
         slot.asked = 1 + r.uintLessThan(u32, data_bytes);
         const fd = trial.descriptor;
-        const said = switch (r.uintLessThan(u8, 10)) {
-            0 => c_task.spargio_nop(&slot.handle),
+        const said = switch (r.uintLessThan(u8, 12)) {
+            0 => c_ops.spargio_nop(&slot.handle),
             1, 2 => self.launchTimer(slot),
             3 => self.launchRead(slot, c_net.spargio_recv(fd, &slot.data, slot.asked, 0, &slot.handle)),
             4 => self.launchRead(slot, c_fs.spargio_read_at(fd, &slot.data, slot.asked, 0, &slot.handle)),
             5 => c_net.spargio_send(fd, &slot.data, slot.asked, 0, &slot.handle),
             6 => self.launchAccept(slot),
             7 => c_common.launch(&slot.handle, net.sendZeroCopy, .{ fd, @as([]const u8, slot.data[0..slot.asked]), 0 }),
-            8 => picked: {
+            8, 9 => launchOutside(slot),
+            10 => picked: {
                 if (Shard.current().?.providedBuffers() == null) return;
                 break :picked c_common.launch(&slot.handle, net.recvProvided, .{ fd, @as(usize, slot.asked), false });
             },
@@ -252,14 +307,33 @@ pub const Job = struct {
         };
         if (said != errors.ok) return;
         slot.state = .under_way;
+        if (r.uintLessThan(u8, 4) == 0) self.limit(slot);
         if (r.boolean()) self.wait = .{ .slot = place };
+    }
+
+    fn limit(self: *Job, slot: *Slot) void {
+        if (slot.due_ns < std.math.maxInt(u64)) return; // A timer.
+        const limit_ns = machine.magnitude(20 * std.time.ns_per_ms) + self.prng.random().uintLessThan(u64, 2);
+        const said = c_ops.spargio_op_timeout(slot.handle, limit_ns);
+        slot.is_limited = said == errors.ok;
+        expect(said == errors.ok or said == @backingInt(errors.Code.nomem), "a time limit says {d}", .{said});
     }
 
     fn launchTimer(_: *Job, slot: *Slot) i32 {
         const duration_ns = machine.magnitude(20 * std.time.ns_per_ms);
-        const said = c_task.spargio_sleep(duration_ns, &slot.handle);
+        const said = c_ops.spargio_sleep(duration_ns, &slot.handle);
         slot.due_ns = machine.timeNs() + duration_ns;
         return said;
+    }
+
+    fn launchOutside(slot: *Slot) i32 {
+        const shard = Shard.current().?;
+        const op = shard.ops.take(shard.current_task.?, shard) catch |err| return c_common.fail(err);
+        slot.posted = .{ .op = op };
+        op.source = &slot.source;
+        slot.handle = op.id();
+        slot.is_outside = true;
+        return errors.ok;
     }
 
     fn launchRead(_: *Job, slot: *Slot, said: i32) i32 {
@@ -315,7 +389,7 @@ pub const Job = struct {
     fn cancelSlot(self: *Job) void {
         const slot = &self.slots[self.prng.random().uintLessThan(usize, self.slots.len)];
         if (slot.state != .under_way and slot.state != .multishot) return;
-        const said = c_task.spargio_op_cancel(slot.handle);
+        const said = c_ops.spargio_op_cancel(slot.handle);
         expect(said == errors.ok, "an operation that is under way cannot be cancelled: {d}", .{said});
     }
 
@@ -326,13 +400,14 @@ pub const Job = struct {
             report.fail("job {d}: an operation is gone", .{self.number});
         const flags = op.cqe_flags;
         var result: i32 = 0;
-        const said = c_task.spargio_op_poll(slot.handle, &result);
+        const said = c_ops.spargio_op_poll(slot.handle, &result);
         if (said == errors.pending) return;
         expect(said == errors.ready, "an operation says {d}", .{said});
-        expect(c_task.spargio_op_poll(slot.handle, &result) < 0, "an operation ends twice", .{});
+        expect(c_ops.spargio_op_poll(slot.handle, &result) < 0, "an operation ends twice", .{});
         slot.state = .ended;
         checkPicked(slot.handle, result, flags);
         if (slot.is_accept and result >= 0) _ = kernel.close(result);
+        expect(result != errors.negative(.TIME) or slot.is_limited, "a limit that nobody set", .{});
         expect(slot.is_accept or result <= data_bytes, "more than was asked for", .{});
         if (slot.reads and result > 0) for (slot.data[0..@intCast(result)]) |byte|
             expect(byte == kernel.patternOf(slot.handle), "the data of another operation", .{});
@@ -356,6 +431,7 @@ pub const Job = struct {
             }),
             .event => expect(!mailbox.regular.ready(), "job {d} sleeps on a message", .{self.number}),
             .hot_event => expect(!mailbox.hot.ready(), "job {d} sleeps on a hot message", .{self.number}),
+            .wake => expect(self.signals == self.signals_seen, "job {d} sleeps on a wake-up", .{self.number}),
             else => {},
         }
         if (self.cancel_asked) expect(self.cancel_seen, "job {d} sleeps on its cancellation", .{self.number});

@@ -8,6 +8,7 @@ const runtime_handle = @import("../runtime/runtime_handle.zig");
 const errors = @import("../base/errors.zig");
 const Job = @import("job.zig").Job;
 const joins = &@import("../runtime/native_task.zig").joins;
+const selves = &@import("../runtime/native_task.zig").selves;
 const kernel = @import("kernel.zig");
 const machine = @import("machine.zig");
 const mail = @import("mail.zig");
@@ -78,6 +79,11 @@ pub fn disturb(prng: *std.Random.DefaultPrng) void {
     if (job_count == 0) return;
     const job = &jobs[prng.random().uintLessThan(usize, job_count)];
     if (!job.accepted) return;
+    switch (prng.random().uintLessThan(u8, 4)) {
+        0 => return job.signal(),
+        1 => return job.postOne(),
+        else => {},
+    }
     if (prng.random().uintLessThan(u8, 4) > 0) return job.cancel();
     if (c_task.spargio_join_release(job.join) == errors.ok) job.released = true;
 }
@@ -86,6 +92,7 @@ pub fn disturb(prng: *std.Random.DefaultPrng) void {
 pub fn run(seed: u64) void {
     arena.reset();
     joins.* = .{};
+    selves.* = .{};
     runtime_handle.runtimes = .{};
     mail.reset();
     spawned = @splat(@splat(0));
@@ -300,6 +307,7 @@ fn workOf(shard: *Shard) ?[]const u8 {
     const scheduler = shard.scheduler;
     if (shard.native.head != null or shard.interpreted.head != null) return "a task that is ready";
     if (shard.inbox.head.raw != null) return "a task in its inbox";
+    if (shard.posted.head.raw != null) return "the end of an operation";
     if (shard.stealable.depth() > 0) return "a stealable task";
     if (shard.ring.ready() or shard.ring.hasTaskWork()) return "a completion";
     if (shard.ring.hasUnsubmitted()) return "what was not submitted";
@@ -348,8 +356,9 @@ fn checkAtEnd() void {
 
 /// What is left belongs to the tables of handles, which are kept.
 fn checkMemory() void {
-    const kept = joins.slab_count + runtime_handle.runtimes.slab_count;
+    const kept = joins.slab_count + selves.slab_count + runtime_handle.runtimes.slab_count;
     expect(arena.live_count == kept, "{d} pieces of memory are left", .{arena.live_count - kept});
-    expect(joins.open_count.raw == 0 and runtime_handle.runtimes.open_count.raw == 0, "handles are left", .{});
+    const open = joins.open_count.raw + selves.open_count.raw + runtime_handle.runtimes.open_count.raw;
+    expect(open == 0, "{d} handles are left", .{open});
     expect(kernel.descriptors_open == 0, "{d} descriptors are left", .{kernel.descriptors_open});
 }

@@ -10,6 +10,7 @@ const limits = @import("../base/limits.zig");
 const platform = @import("../base/platform.zig");
 const gpa = @import("../base/memory.zig").gpa;
 const isItself = @import("../base/self_connect.zig").isItself;
+const Source = @import("source.zig").Source;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("task.zig").Task;
 const Timer = @import("timers.zig").Timer;
@@ -39,9 +40,11 @@ pub const Op = struct {
     is_user_sqe: bool = false,
     /// Half done it would be worse than done (a close).
     shielded: bool = false,
-    /// A timer is ended by its shard, everything else by the kernel. (There `timer` is only set between
-    /// two times of asking for the end.)
+    /// A timer is ended by its shard, everything else by the kernel. (There `timer` is its time limit, and
+    /// when its end was asked for, the time to ask again.)
     is_timer: bool = false,
+    /// Its time limit has passed.
+    timed_out: bool = false,
     /// The kernel picks a buffer of the shard's.
     selects_buffer: bool = false,
     /// For connect: the socket that is the result of a success. Else -1.
@@ -63,11 +66,25 @@ pub const Op = struct {
     /// Takes the result instead of the task.
     complete: ?CompleteFn = null,
     complete_ctx: ?*anyopaque = null,
+    /// What ends it, if neither the kernel nor a timer does.
+    source: ?*Source = null,
     /// As the kernel got it, to ask it again.
     sqe: Sqe = undefined,
 
     pub fn id(self: *const Op) u64 {
         return @as(u64, self.generation) << 32 | self.index;
+    }
+
+    /// The kernel has no part in it.
+    pub fn isOurs(self: *const Op) bool {
+        return self.is_timer or if (self.source) |source| source.cancel != null else false;
+    }
+
+    /// There is something to take.
+    pub fn isReady(self: *const Op) bool {
+        if (self.phase == .ended) return true;
+        const source = self.source orelse return false;
+        return if (source.ready) |ready| ready(source) else false;
     }
 
     fn unset(_: *Timer) void {
@@ -130,7 +147,7 @@ pub const OpTable = struct {
         assert(op.phase == .flying);
         assert(op.task.flying > 0 and self.flying > 0);
         op.phase = .ended;
-        op.result = result;
+        op.result = if (op.timed_out and isCancelled(result)) errors.negative(.TIME) else result;
         op.cqe_flags = cqe_flags;
         if (op.socket >= 0) {
             if (result >= 0 and isItself(op.socket)) op.result = errors.negative(.CONNREFUSED);
@@ -143,10 +160,16 @@ pub const OpTable = struct {
         self.flying -= 1;
     }
 
+    /// A splice that was cancelled ends as interrupted.
+    fn isCancelled(result: i32) bool {
+        return result == errors.negative(.CANCELED) or result == errors.negative(.INTR);
+    }
+
     /// Gives the result to the task and frees the slot.
     pub fn consume(self: *OpTable, op: *Op) i32 {
         assert(!op.is_timer or !op.timer.isSet());
         assert(op.phase == .ended);
+        if (op.source) |source| source.release(source, op, true);
         const result = op.result;
         self.release(op);
         return result;
@@ -156,6 +179,7 @@ pub const OpTable = struct {
     pub fn discard(self: *OpTable, op: *Op) void {
         assert(op.phase == .ended);
         op.unclaimed.apply(op.result);
+        if (op.source) |source| source.release(source, op, false);
         self.release(op);
     }
 

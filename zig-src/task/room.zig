@@ -14,7 +14,12 @@ pub const Room = struct {
     /// Their number, which the shard looks at without the lock.
     waiting: Atomic(u32) = .init(0),
 
-    pub const Waiter = struct { task: *Task, link: LinkType(Waiter) = .{} };
+    pub const Waiter = struct {
+        task: *Task,
+        link: LinkType(Waiter) = .{},
+        /// Told in place of the task, under the lock.
+        told: ?*const fn (*Waiter) void = null,
+    };
 
     /// Look for room afterwards: what left the queue before is not told. `waiter` stays the caller's,
     /// until it was told or has left.
@@ -25,12 +30,14 @@ pub const Room = struct {
         _ = self.waiting.fetchAdd(1, .seq_cst);
     }
 
-    pub fn leave(self: *Room, waiter: *Waiter) void {
+    /// False: it was told, or never joined.
+    pub fn leave(self: *Room, waiter: *Waiter) bool {
         self.lock.lock();
         defer self.lock.unlock();
-        if (!waiter.link.linked) return;
+        if (!waiter.link.linked) return false;
         self.waiters.remove(waiter);
         _ = self.waiting.fetchSub(1, .seq_cst);
+        return true;
     }
 
     pub fn isWanted(self: *const Room) bool {
@@ -45,7 +52,8 @@ pub const Room = struct {
             const waiter = self.waiters.popFront() orelse return;
             std.debug.assert(!waiter.link.linked);
             _ = self.waiting.fetchSub(1, .seq_cst);
-            wake(waiter.task); // Under the lock: it cannot vanish before.
+            // Under the lock: it cannot vanish before.
+            if (waiter.told) |told| told(waiter) else wake(waiter.task);
         }
     }
 };
@@ -66,11 +74,11 @@ test "as many are told as there is room for, the longest waiting first" {
         waiter.* = .{ .task = task };
         room.join(waiter);
     }
-    room.leave(&waiters[0]);
-    room.leave(&waiters[0]);
+    try std.testing.expect(room.leave(&waiters[0]));
+    try std.testing.expect(!room.leave(&waiters[0]));
     room.tell(2, S.wake);
     try std.testing.expectEqual(2, S.told);
-    room.leave(&waiters[3]);
+    try std.testing.expect(room.leave(&waiters[3]));
     try std.testing.expect(!room.isWanted());
     room.tell(1, S.wake);
 }

@@ -19,8 +19,10 @@ pub const VTable = struct {
     interpreted: bool,
     /// On the task's shard: goes on with it. Ended: `status` and `result` are set.
     poll: *const fn (*Task) Poll,
-    /// On a shard: the task is cancelled before its first poll; sets `status`.
-    abandon: *const fn (*Task) void,
+    /// On a shard: the task is cancelled before its first poll; sets `status`. False: it is polled all the same.
+    abandon: *const fn (*Task) bool,
+    /// On its shard, when its operations have ended too and nobody that waits for it was told.
+    finished: ?*const fn (*Task) void = null,
     /// The scheduler lets go of it, once, after it is done.
     release: *const fn (*Task) void,
 };
@@ -40,6 +42,8 @@ pub const Task = struct {
     /// Since when it waits for its poll, if the scheduler's latencies are recorded.
     queued_ns: u64 = 0,
     draining: bool = false,
+    /// `VTable.finished` is to be called.
+    tells_end: bool = false,
     /// Runs although the runtime closes, and is not cancelled by that, but when all are cancelled again:
     /// it cleans up after a task that is still counted when it is spawned.
     cleanup: bool = false,
@@ -86,6 +90,21 @@ pub const Task = struct {
                 .idle => if (self.state.cmpxchgStrong(.idle, .queued, .seq_cst, .seq_cst) == null)
                     return true,
             }
+        }
+    }
+
+    /// The same for who wrote what the task is to see by stores that are not sequentially consistent (a
+    /// program's own): each way writes the state, so the poll that follows sees what was written before.
+    pub fn claimWakeAfterWrites(self: *Task) bool {
+        while (true) {
+            const seen = self.state.load(.monotonic);
+            const next: State = switch (seen) {
+                .ended => return false,
+                .queued, .idle => .queued,
+                .running, .running_notified => .running_notified,
+            };
+            // Pairs with the swap before the poll, and with the exchange after it (Shard.poll).
+            if (self.state.cmpxchgWeak(seen, next, .seq_cst, .monotonic) == null) return seen == .idle;
         }
     }
 };

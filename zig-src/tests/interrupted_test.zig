@@ -5,6 +5,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const c_fs = @import("../c/fs.zig");
+const c_ops = @import("../c/ops.zig");
 const c_task = @import("../c/task.zig");
 const c_user_sqe = @import("../c/user_sqe.zig");
 const errors = @import("../base/errors.zig");
@@ -33,7 +34,7 @@ const Trial = struct {
             return errors.pending;
         }
         var value: i32 = 0;
-        const said = c_task.spargio_op_poll(self.op, &value);
+        const said = c_ops.spargio_op_poll(self.op, &value);
         result.* = value;
         return said;
     }

@@ -3,6 +3,7 @@
 //! two threads share, the shutdown included.
 
 const std = @import("std");
+const c_ops = @import("../c/ops.zig");
 const c_task = @import("../c/task.zig");
 const harness = @import("harness.zig");
 const runtime_handle = @import("../runtime/runtime_handle.zig");
@@ -50,7 +51,7 @@ const Work = struct {
     fn nap(self: *Work) i32 {
         if (self.step > 3 or c_task.spargio_task_cancelled() == 1) return errors.ok;
         var op: u64 = 0;
-        const result = if (self.step == 2) c_task.spargio_sleep(100_000, &op) else c_task.spargio_nop(&op);
+        const result = if (self.step == 2) c_ops.spargio_sleep(100_000, &op) else c_ops.spargio_nop(&op);
         return if (result == errors.ok) errors.pending else result;
     }
 

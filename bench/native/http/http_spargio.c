@@ -18,7 +18,7 @@ static void check(const char *what, int32_t status) {
 
 struct connection {
     spargio_await await;
-    int32_t count;
+    int32_t count, drained; /* the last receive took all there was */
     uint32_t room;
     char *into;
     struct exchange *exchange;
@@ -30,8 +30,9 @@ static int32_t serve(void *ctx, int64_t *result) {
     SPARGIO_BEGIN(&self->await);
     for (;;) {
         self->into = exchange_room(self->exchange, &self->room);
-        SPARGIO_AWAIT(self->count, spargio_recv(self->exchange->fd, self->into, self->room, 0, SPARGIO_OP));
+        SPARGIO_AWAIT(self->count, spargio_recv(self->exchange->fd, self->into, self->room, self->drained, SPARGIO_OP));
         if (self->count <= 0) break;
+        self->drained = (uint32_t)self->count < self->room ? SPARGIO_RECV_DRAINED : 0;
         self->count = exchange_feed(self->exchange, (uint32_t)self->count);
         if (self->count < 0) break;
         if (self->count == 0) continue;
@@ -76,6 +77,9 @@ int main(void) {
     in_port_t port;
     spargio_runtime_options_init(&options);
     options.shards = 1;
+    /* As epoll_wait(2): sleep at once. The usual spin shortens the answer, and costs 3 % of the CPU. */
+    options.idle_strategy = SPARGIO_IDLE_SLEEP;
+    options.idle_sleep_ns = 1000000000;
     int32_t status = spargio_runtime_start(&options, &runtime);
     if (status < 0) {
         fprintf(stderr, "http_spargio: %s\n", spargio_strerror(status));

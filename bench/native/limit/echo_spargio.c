@@ -15,7 +15,7 @@ enum { BUFFER_SIZE = 65536, BACKLOG = 1024 };
 struct connection {
     spargio_await await;
     int fd;
-    int32_t count;
+    int32_t count, drained; /* the last receive took all there was */
     unsigned char buffer[BUFFER_SIZE];
 };
 
@@ -24,8 +24,9 @@ static int32_t echo(void *ctx, int64_t *result) {
     (void)result;
     SPARGIO_BEGIN(&self->await);
     for (;;) {
-        SPARGIO_AWAIT(self->count, spargio_recv(self->fd, self->buffer, BUFFER_SIZE, 0, SPARGIO_OP));
+        SPARGIO_AWAIT(self->count, spargio_recv(self->fd, self->buffer, BUFFER_SIZE, self->drained, SPARGIO_OP));
         if (self->count <= 0) break;
+        self->drained = self->count < BUFFER_SIZE ? SPARGIO_RECV_DRAINED : 0;
         SPARGIO_AWAIT(self->count,
                       spargio_send(self->fd, self->buffer, (uint32_t)self->count, MSG_WAITALL, SPARGIO_OP));
         if (self->count <= 0) break;
@@ -47,6 +48,7 @@ static void begin(int fd) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     connection->await = (spargio_await){0};
     connection->fd = fd;
+    connection->drained = 0;
     CHECK(spargio_join_release(start_pinned(0, echo, connection)));
 }
 

@@ -52,6 +52,10 @@ static int32_t errors(void *ctx, int64_t *result) {
     CHECK_IS(self->count, SPARGIO_E_ERRNO(EBADF));
     SPARGIO_AWAIT(self->count, spargio_read_at(self->fd, &self->byte, 1, UINT64_MAX, SPARGIO_OP));
     CHECK_IS(self->count, SPARGIO_E_INVALID);
+    SPARGIO_AWAIT_WITHIN(self->count, MILLISECOND, spargio_recv(self->fd, &self->byte, 1, 0, SPARGIO_OP));
+    CHECK_IS(self->count, SPARGIO_E_ERRNO(ETIME));
+    SPARGIO_AWAIT_WITHIN(self->count, MILLISECOND, spargio_read_at(-1, &self->byte, 1, UINT64_MAX, SPARGIO_OP));
+    CHECK_IS(self->count, SPARGIO_E_INVALID);
     SPARGIO_AWAIT(self->count, spargio_open("/", 0, 0, SPARGIO_OP));
     CHECK(self->count >= 0);
     SPARGIO_AWAIT(self->count, spargio_close(self->count, SPARGIO_OP));

@@ -23,7 +23,8 @@ enum { SLOTS = 48, OPS_MAX = 4, ROOM = 64, PATTERN = 0xa5, KEPT = 512 };
 
 enum kind {
     PIPE_READ, PIPE_FULL, SOCKET_RECV, SOCKET_SEND, ACCEPT, CONNECT, CONNECT_SLOW, OPEN, OPEN_FIFO,
-    FILE_READ, FILE_WRITE, FSYNC, SLEEP, POLL, SPLICE, RAW_SOCKET, RAW_CALLBACK, PASSED, CLOSE, KINDS
+    FILE_READ, FILE_WRITE, FSYNC, SLEEP, POLL, SPLICE, RAW_SOCKET, RAW_CALLBACK, PASSED, RECV_FROM,
+    LIMITED, CALL, PERMIT, CONNECTIONS, PIECES, CLOSE, KINDS
 };
 
 enum ending { CANCEL_NOW, CANCEL_LATER, CANCEL_OUTSIDE, LEAVE, SUCCEED, ENDINGS };
@@ -70,6 +71,7 @@ struct attempt {
 
 static uint64_t random_state;
 static uint16_t slow_port;
+static spargio_semaphore semaphore; /* with one permit */
 static char folder[64];
 static char path_file[96], path_fifo[96];
 static uint64_t cancelled, succeeded, failed, left;
@@ -123,6 +125,19 @@ static int32_t raw_socket(struct operation *o) {
     return spargio_submit_sqe(&sqe, called_back, o, &o->op);
 }
 
+/* On a thread: the buffer is there until it has returned. */
+static int32_t writes_late(void *buffer) {
+    usleep(200);
+    memset(buffer, 1, ROOM);
+    return 0;
+}
+
+static int32_t limited(struct operation *o, int fd) {
+    int32_t said = spargio_poll(fd, POLLIN, &o->op);
+    if (said == SPARGIO_OK) CHECK_IS(spargio_op_timeout(o->op, below(2000000)), SPARGIO_OK);
+    return said;
+}
+
 static int32_t begin(struct operation *o) {
     struct slot *s = o->of->slot;
     switch (o->kind) {
@@ -150,6 +165,12 @@ static int32_t begin(struct operation *o) {
         o->message.msg_control = &o->control;
         o->message.msg_controllen = sizeof o->control.bytes;
         return spargio_recvmsg(s->passing, &o->message, MSG_CMSG_CLOEXEC, &o->op);
+    case RECV_FROM: return spargio_recvfrom(s->passing, o->buffer, ROOM, 0, NULL, NULL, &o->op);
+    case LIMITED: return limited(o, s->in);
+    case CALL: return spargio_blocking(writes_late, o->buffer, &o->op);
+    case PERMIT: return spargio_semaphore_acquire(semaphore, 1, &o->op);
+    case CONNECTIONS: return spargio_accept_multishot(s->listener, &o->op);
+    case PIECES: return spargio_recv_multishot(s->passing, &o->op);
     default:
         o->fd = dup(s->file);
         CHECK(o->fd >= 0);
@@ -178,6 +199,8 @@ static void take(struct operation *o, int32_t result) {
         memcpy(&fd, CMSG_DATA(header), sizeof fd);
         CHECK(close(fd) == 0);
     }
+    if (result == 0 && o->kind == PERMIT) CHECK_IS(spargio_semaphore_release(semaphore, 1), SPARGIO_OK);
+    if (result == -ETIME && o->kind == LIMITED) o->result = result = -ECANCELED;
     if (o->kind == CLOSE) CHECK(result == 0); /* A close is never cancelled. */
     if (result < 0 && result != -ECANCELED && result != -EINTR) fprintf(stderr, "kind %d: %d\n", o->kind, result);
     CHECK(result >= 0 || result == -ECANCELED || result == -EINTR);
@@ -400,6 +423,7 @@ int main(int argc, char **argv) {
     CHECK(mkfifo(path_fifo, 0600) == 0);
 
     int before = open_descriptors();
+    CHECK_IS(spargio_semaphore_open(1, &semaphore), SPARGIO_OK);
     spargio_runtime_options options;
     spargio_runtime runtime = start(argc, argv, &options);
     int fillers[4];
@@ -437,6 +461,9 @@ int main(int argc, char **argv) {
     for (unsigned i = 0; i < KEPT; i++) check_kept(i);
     CHECK(open_descriptors() == during);
     CHECK(gauge(runtime, "stale_completions") == 0);
+    CHECK_IS(spargio_semaphore_try_acquire(semaphore, 1), SPARGIO_READY); /* It went back each time, */
+    CHECK_IS(spargio_semaphore_try_acquire(semaphore, 1), SPARGIO_PENDING); /* once. */
+    CHECK_IS(spargio_semaphore_close(semaphore), SPARGIO_OK);
     CHECK_IS(spargio_runtime_shutdown(runtime, SPARGIO_FOREVER), SPARGIO_OK);
     for (int i = 0; i < SLOTS; i++) close_slot(&slots[i]);
     for (int i = 0; i < 4; i++) CHECK(close(fillers[i]) == 0);

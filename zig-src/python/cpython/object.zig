@@ -79,6 +79,13 @@ pub const Parts = struct {
     traverse: ?*const fn (*Object, api.Visit, ?*anyopaque) callconv(.c) c_int = null,
     clear: ?*const fn (*Object) callconv(.c) c_int = null,
     finalize: ?*const fn (*Object) callconv(.c) void = null,
+    hash: ?*const fn (*Object) callconv(.c) isize = null,
+    richcompare: ?*const fn (*Object, *Object, c_int) callconv(.c) ?*Object = null,
+    /// In place of those that come with `step`.
+    iter: ?*const fn (*Object) callconv(.c) ?*Object = null,
+    iternext: ?*const fn (*Object) callconv(.c) ?*Object = null,
+    /// Where in the body CPython keeps the weak references to an instance.
+    weakrefs: ?usize = null,
     /// Python classes inherit from it, and make instances by it.
     new: ?*const fn (*Object, *Object, ?*Object) callconv(.c) ?*Object = null,
 };
@@ -92,6 +99,7 @@ pub fn define(comptime Type: type, comptime name: [:0]const u8, comptime parts: 
     const S = struct {
         var methods = more ++ parts.methods[0..parts.methods.len].* ++ [_]api.MethodDef{.{}};
         var properties = parts.properties[0..parts.properties.len].* ++ [_]api.GetSetDef{.{}};
+        var members = [_]api.MemberDef{ .{ .name = "__weaklistoffset__" }, .{} };
     };
     var slots: [16]api.TypeSlot = undefined;
     var count: usize = 0;
@@ -100,9 +108,16 @@ pub fn define(comptime Type: type, comptime name: [:0]const u8, comptime parts: 
     if (parts.doc.len > 0) append(&slots, &count, .{ .slot = api.slot.doc, .function = parts.doc.ptr });
     if (S.methods.len > 1) append(&slots, &count, slotOf(api.slot.methods, &S.methods));
     if (S.properties.len > 1) append(&slots, &count, slotOf(api.slot.getset, &S.properties));
-    inline for (.{ "repr", "dealloc", "traverse", "clear", "finalize", "new" }) |part| {
+    const others = .{
+        "repr", "dealloc", "traverse", "clear", "finalize", "new", "hash", "richcompare", "iter", "iternext",
+    };
+    inline for (others) |part| {
         const function: ?*const anyopaque = @ptrCast(@field(parts, part));
         if (function != null) append(&slots, &count, .{ .slot = @field(api.slot, part), .function = function });
+    }
+    if (parts.weakrefs) |place| {
+        S.members[0].offset = @intCast(header_size + place);
+        append(&slots, &count, slotOf(api.slot.members, &S.members));
     }
     append(&slots, &count, .{}); // The end of the list.
     if (parts.new != null) return Type.defineBase(name, &slots);

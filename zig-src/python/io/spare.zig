@@ -3,16 +3,14 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const FifoType = @import("../../queue/fifo.zig").FifoType;
 const closeAside = @import("descriptor.zig").closeAside;
 const gpa = @import("../../base/memory.zig").gpa;
 const recall_bit = @import("../../task/op.zig").recall_bit;
 const sync = @import("../../base/sync.zig");
 
-/// First come, first served; as many as come.
 const AcceptedQueue = struct {
-    items: std.ArrayList(i32) = .empty,
-    /// The first that is left.
-    head: usize = 0,
+    fifo: FifoType(i32) = .{},
 
     pub fn create() error{OutOfMemory}!*AcceptedQueue {
         const self = try gpa.create(AcceptedQueue);
@@ -22,37 +20,22 @@ const AcceptedQueue = struct {
 
     pub fn destroy(self: *AcceptedQueue) void {
         while (self.pop()) |fd| closeAside(fd, true);
-        self.items.deinit(gpa);
+        self.fifo.deinit();
         gpa.destroy(self);
     }
 
     pub fn count(self: *const AcceptedQueue) usize {
-        return self.items.items.len - self.head;
+        return self.fifo.count();
     }
 
     pub fn push(self: *AcceptedQueue, fd: i32) void {
-        if (self.head > 0 and self.items.items.len == self.items.capacity) self.moveUp();
-        self.items.append(gpa, fd) catch {
+        self.fifo.push(fd) catch {
             _ = linux.close(fd); // There is no memory to remember it by.
         };
     }
 
     pub fn pop(self: *AcceptedQueue) ?i32 {
-        if (self.count() == 0) return null;
-        const fd = self.items.items[self.head];
-        self.head += 1;
-        if (self.count() == 0) {
-            self.items.clearRetainingCapacity();
-            self.head = 0;
-        }
-        return fd;
-    }
-
-    fn moveUp(self: *AcceptedQueue) void {
-        const left = self.items.items[self.head..];
-        std.mem.copyForwards(i32, self.items.items, left);
-        self.items.shrinkRetainingCapacity(left.len);
-        self.head = 0;
+        return self.fifo.pop();
     }
 };
 
@@ -101,7 +84,7 @@ pub const Spare = struct {
 
 test "what was accepted comes out in its order, however much it is" {
     var queue: AcceptedQueue = .{};
-    defer queue.items.deinit(gpa);
+    defer queue.fifo.deinit();
     var next: i32 = 1000;
     var expected: i32 = 1000;
     for (0..50) |round| {

@@ -10,8 +10,7 @@ const method_names = @import("method_names.zig");
 const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
 const Shard = @import("../../scheduler/shard.zig").Shard;
-const Timer = @import("handle.zig").Timer;
-const turn = @import("turn.zig");
+const Timer = @import("timer_handle.zig").Timer;
 const Object = api.Object;
 const py = &api.py;
 

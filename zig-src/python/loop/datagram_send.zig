@@ -3,7 +3,6 @@
 
 const std = @import("std");
 const linux = std.os.linux;
-const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const loop_module = @import("loop.zig");

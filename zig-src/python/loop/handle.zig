@@ -5,13 +5,13 @@
 //! interpreter's lock, the handle's own lock keeps these and the run apart.
 
 const std = @import("std");
-const assert = std.debug.assert;
 const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const gpa = @import("../../base/memory.zig").gpa;
 const interpreter = &@import("../task/py_interpreter.zig").interpreter;
 const Lock = @import("../../base/sync.zig").Lock;
 const Loop = @import("loop.zig").Loop;
+const Timer = @import("timer_handle.zig").Timer;
 const Object = api.Object;
 const py = &api.py;
 
@@ -105,7 +105,7 @@ pub const Handle = extern struct {
         py.Py_DecRef(instance);
     }
 
-    fn fill(self: *Handle, loop: *Loop, callback: *Object, args: []const *Object, context: *Object) bool {
+    pub fn fill(self: *Handle, loop: *Loop, callback: *Object, args: []const *Object, context: *Object) bool {
         self.loop = api.ref(Loop.Type.objectOf(loop));
         self.callback = api.ref(callback);
         self.context = context;
@@ -250,7 +250,7 @@ pub const Handle = extern struct {
         return result;
     }
 
-    fn repr(instance: *Object) callconv(.c) ?*Object {
+    pub fn repr(instance: *Object) callconv(.c) ?*Object {
         const self = of(instance);
         if (self.shown) |text| return api.ref(text);
         const function = if (self.is_timer) loop_helpers.timer_repr else loop_helpers.handle_repr;
@@ -319,7 +319,7 @@ pub const Handle = extern struct {
         return 0;
     }
 
-    fn tpClear(instance: *Object) callconv(.c) c_int {
+    pub fn tpClear(instance: *Object) callconv(.c) c_int {
         const self = of(instance);
         self.empty();
         api.drop(&self.source_traceback);
@@ -342,7 +342,7 @@ pub const Handle = extern struct {
         if (loop) |one| py.Py_DecRef(one);
     }
 
-    const methods = [_]api.MethodDef{
+    pub const methods = [_]api.MethodDef{
         object.method("cancel", &cancel, api.meth_noargs, "($self, /)", "Cancel the callback. Idempotent."),
         object.method("cancelled", &isCancelled, api.meth_noargs, "($self, /)", "Whether it was cancelled."),
         object.method(
@@ -355,7 +355,7 @@ pub const Handle = extern struct {
         object.method("_run", &runNow, api.meth_noargs, "($self, /)", "Run the callback now."),
     };
 
-    const properties = [_]api.GetSetDef{
+    pub const properties = [_]api.GetSetDef{
         .{ .name = "__class__", .get = &classOf },
         .{ .name = "_callback", .get = &callbackOf },
         .{ .name = "_args", .get = &argsOf },
@@ -365,149 +365,18 @@ pub const Handle = extern struct {
         .{ .name = "_source_traceback", .get = &tracebackOf },
         .{ .name = "_repr", .get = &shownOf },
     };
-
-    pub fn define() bool {
-        const S = struct {
-            var own_methods = methods ++ [_]api.MethodDef{.{}};
-            var own_properties = properties ++ [_]api.GetSetDef{.{}};
-            var members = [_]api.MemberDef{ .{ .name = "__weaklistoffset__" }, .{} };
-        };
-        S.members[0].offset = @intCast(object.header_size + @offsetOf(Handle, "weakrefs"));
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.own_methods),
-            object.slotOf(api.slot.getset, &S.own_properties),
-            object.slotOf(api.slot.members, &S.members),
-            object.slotOf(api.slot.repr, &repr),
-            object.slotOf(api.slot.traverse, &traverse),
-            object.slotOf(api.slot.clear, &tpClear),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("Handle", api.flag_gc, &slots);
-    }
 };
 
-/// The body begins with that of a Handle, so the functions above serve both types.
-pub const Timer = extern struct {
-    handle: Handle,
-    /// Seconds of the loop's clock, as asked for.
-    when: f64,
-    /// In the loop's heap.
-    scheduled: bool,
-
-    pub const Type = object.TypeOf(Timer);
-
-    pub fn of(instance: *Object) *Timer {
-        return Type.body(instance);
-    }
-
-    pub fn make(loop: *Loop, when: f64, callback: *Object, args: []const *Object, context: *Object) ?*Timer {
-        const instance = Type.create() orelse {
-            py.Py_DecRef(context);
-            return null;
-        };
-        const self = of(instance);
-        self.handle.is_timer = true;
-        self.when = when;
-        if (!self.handle.fill(loop, callback, args, context)) {
-            py.Py_DecRef(instance);
-            return null;
-        }
-        return self;
-    }
-
-    fn whenOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        return py.PyFloat_FromDouble(of(instance).when);
-    }
-
-    fn scheduledOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(of(instance).scheduled));
-    }
-
-    fn hash(instance: *Object) callconv(.c) isize {
-        const number = py.PyFloat_FromDouble(of(instance).when) orelse return -1;
-        defer py.Py_DecRef(number);
-        return py.PyObject_Hash(number);
-    }
-
-    const Compare = enum(c_int) { lt, le, eq, ne, gt, ge };
-
-    fn compare(left: *Object, right: *Object, how: c_int) callconv(.c) ?*Object {
-        if (!Type.is(right)) return api.ref(py._Py_NotImplementedStruct);
-        const a = of(left);
-        const b = of(right);
-        const answer = switch (@as(Compare, @fromBackingInt(how))) {
-            .lt => a.when < b.when,
-            .le => a.when <= b.when,
-            .gt => a.when > b.when,
-            .ge => a.when >= b.when,
-            .eq => equal(a, b) orelse return null,
-            .ne => !(equal(a, b) orelse return null),
-        };
-        return py.PyBool_FromLong(@intFromBool(answer));
-    }
-
-    fn equal(a: *Timer, b: *Timer) ?bool {
-        if (a == b) return true;
-        if (a.when != b.when or a.handle.cancelled != b.handle.cancelled) return false;
-        if (a.handle.count != b.handle.count) return false;
-        const callbacks = .{ a.handle.callback, b.handle.callback };
-        if (callbacks[0] == null or callbacks[1] == null) return callbacks[0] == callbacks[1];
-        const same = py.PyObject_RichCompareBool(callbacks[0].?, callbacks[1].?, @backingInt(Compare.eq));
-        if (same <= 0) return if (same < 0) null else false;
-        for (0..a.handle.count) |i| {
-            const one = py.PyObject_RichCompareBool(
-                a.handle.arguments()[i].?,
-                b.handle.arguments()[i].?,
-                @backingInt(Compare.eq),
-            );
-            if (one <= 0) return if (one < 0) null else false;
-        }
-        return true;
-    }
-
-    fn when_(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return whenOf(instance, null);
-    }
-
-    pub fn define() bool {
-        const S = struct {
-            var methods = Handle.methods ++ [_]api.MethodDef{
-                object.method(
-                    "when",
-                    &when_,
-                    api.meth_noargs,
-                    "($self, /)",
-                    "The loop's time at which it is due, in seconds.",
-                ),
-                .{},
-            };
-            var properties = Handle.properties ++ [_]api.GetSetDef{
-                .{ .name = "_when", .get = &whenOf },
-                .{ .name = "_scheduled", .get = &scheduledOf },
-                .{},
-            };
-            var members = [_]api.MemberDef{ .{ .name = "__weaklistoffset__" }, .{} };
-        };
-        S.members[0].offset = @intCast(object.header_size + @offsetOf(Handle, "weakrefs"));
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.getset, &S.properties),
-            object.slotOf(api.slot.members, &S.members),
-            object.slotOf(api.slot.hash, &hash),
-            object.slotOf(api.slot.richcompare, &compare),
-            object.slotOf(api.slot.repr, &Handle.repr),
-            object.slotOf(api.slot.traverse, &Handle.traverse),
-            object.slotOf(api.slot.clear, &Handle.tpClear),
-            object.slotOf(api.slot.dealloc, &Handle.dealloc),
-            .{},
-        };
-        return Type.define("TimerHandle", api.flag_gc, &slots);
-    }
-};
-
-comptime {
-    assert(@offsetOf(Timer, "handle") == 0);
+pub fn define() bool {
+    return object.define(Handle.Type, "Handle", .{
+        .methods = &Handle.methods,
+        .properties = &Handle.properties,
+        .repr = &Handle.repr,
+        .dealloc = &Handle.dealloc,
+        .traverse = &Handle.traverse,
+        .clear = &Handle.tpClear,
+        .weakrefs = @offsetOf(Handle, "weakrefs"),
+    });
 }
 
 /// What spargio.asyncio hands in at its import.

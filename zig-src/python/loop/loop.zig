@@ -34,7 +34,7 @@ const Known = @import("addresses.zig").Known;
 const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
 const Waits = @import("waits.zig").Waits;
-const Timer = @import("handle.zig").Timer;
+const Timer = @import("timer_handle.zig").Timer;
 const CoreTimer = @import("../../task/timers.zig").Timer;
 const Object = api.Object;
 const py = &api.py;
@@ -359,8 +359,9 @@ pub const Loop = struct {
         }
     }
 
-    fn abandon(task: *Task) void {
+    fn abandon(task: *Task) bool {
         task.status = @backingInt(errors.Code.cancelled);
+        return true;
     }
 
     fn release(task: *Task) void {

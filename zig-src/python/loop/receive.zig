@@ -16,7 +16,6 @@ const Shard = @import("../../scheduler/shard.zig").Shard;
 const Sqe = @import("../../ring/ring.zig").Sqe;
 const object = @import("../cpython/object.zig");
 const reader = @import("reader.zig");
-const method_names = @import("method_names.zig");
 const Stream = @import("stream.zig").Stream;
 const gpa = loop_module.gpa;
 const Object = api.Object;

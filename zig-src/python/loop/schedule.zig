@@ -5,7 +5,7 @@
 const std = @import("std");
 const api = @import("../cpython/api.zig");
 const gpa = @import("../../base/memory.zig").gpa;
-const Timer = @import("handle.zig").Timer;
+const Timer = @import("timer_handle.zig").Timer;
 const Object = api.Object;
 
 const Entry = struct {

@@ -5,7 +5,9 @@ const api = @import("../cpython/api.zig");
 const object = @import("../cpython/object.zig");
 const handle = @import("handle.zig");
 const reader = @import("reader.zig");
-const Waiter = @import("waiter.zig").Waiter;
+const timer_handle = @import("timer_handle.zig");
+const waiter = @import("waiter.zig");
+const Waiter = waiter.Waiter;
 const Datagram = @import("datagram.zig").Datagram;
 const Stream = @import("stream.zig").Stream;
 const Loop = @import("loop.zig").Loop;
@@ -25,15 +27,15 @@ pub fn make(_: ?*Object, dict: *Object) callconv(.c) ?*Object {
             );
         @field(handle.loop_helpers, name) = api.ref(found);
     }
-    if (!handle.Handle.define() or !handle.Timer.define()) return null;
-    if (!Loop.define() or !Stream.define() or !Datagram.define() or !Waiter.define() or !reader.define()) return null;
+    if (!handle.define() or !timer_handle.define()) return null;
+    if (!Loop.define() or !Stream.define() or !Datagram.define() or !waiter.define() or !reader.define()) return null;
     const result = py.PyDict_New() orelse return null;
     inline for (.{
         .{ "LoopCore", Loop.Type },
         .{ "StreamCore", Stream.Type },
         .{ "DatagramCore", Datagram.Type },
         .{ "Handle", handle.Handle.Type },
-        .{ "TimerHandle", handle.Timer.Type },
+        .{ "TimerHandle", timer_handle.Timer.Type },
     }) |entry| {
         if (py.PyDict_SetItemString(result, entry[0], entry[1].class) != 0) return null;
     }

@@ -221,46 +221,38 @@ pub const Waiter = struct {
         api.drop(&self.loop);
         Type.free(instance, true);
     }
-
-    pub fn define() bool {
-        const keywords = api.meth_fastcall | api.meth_keywords;
-        const S = struct {
-            var methods = [_]api.MethodDef{
-                object.method("get_loop", &getLoop, api.meth_noargs, "($self, /)", "The loop."),
-                object.method(
-                    "add_done_callback",
-                    &addDoneCallback,
-                    keywords,
-                    "($self, callback, *, context)",
-                    "For the one awaiter.",
-                ),
-                object.method(
-                    "remove_done_callback",
-                    &removeDoneCallback,
-                    api.meth_one,
-                    "($self, callback, /)",
-                    "How many there were.",
-                ),
-                object.method("cancel", &cancel, keywords, "($self, msg=None, /)", "Whether it was not done."),
-                object.method("done", &isDone, api.meth_noargs, "($self, /)", "Whether it has ended."),
-                object.method("result", &result, api.meth_noargs, "($self, /)", "Its value, or what it raised."),
-                .{},
-            };
-            var properties = [_]api.GetSetDef{
-                .{ .name = "_asyncio_future_blocking", .get = &blockingOf, .set = &setBlocking },
-                .{},
-            };
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.iter, &self_),
-            object.slotOf(api.slot.iternext, &iternext),
-            object.slotOf(api.slot.methods, &S.methods),
-            object.slotOf(api.slot.getset, &S.properties),
-            object.slotOf(api.slot.traverse, &traverse),
-            object.slotOf(api.slot.clear, &tpClear),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.define("Waiter", api.flag_gc, &slots);
-    }
 };
+
+pub fn define() bool {
+    const keywords = api.meth_fastcall | api.meth_keywords;
+    return object.define(Waiter.Type, "Waiter", .{
+        .methods = &.{
+            object.method("get_loop", &Waiter.getLoop, api.meth_noargs, "($self, /)", "The loop."),
+            object.method(
+                "add_done_callback",
+                &Waiter.addDoneCallback,
+                keywords,
+                "($self, callback, *, context)",
+                "For the one awaiter.",
+            ),
+            object.method(
+                "remove_done_callback",
+                &Waiter.removeDoneCallback,
+                api.meth_one,
+                "($self, callback, /)",
+                "How many there were.",
+            ),
+            object.method("cancel", &Waiter.cancel, keywords, "($self, msg=None, /)", "Whether it was not done."),
+            object.method("done", &Waiter.isDone, api.meth_noargs, "($self, /)", "Whether it has ended."),
+            object.method("result", &Waiter.result, api.meth_noargs, "($self, /)", "Its value, or what it raised."),
+        },
+        .properties = &.{
+            .{ .name = "_asyncio_future_blocking", .get = &Waiter.blockingOf, .set = &Waiter.setBlocking },
+        },
+        .iter = &Waiter.self_,
+        .iternext = &Waiter.iternext,
+        .dealloc = &Waiter.dealloc,
+        .traverse = &Waiter.traverse,
+        .clear = &Waiter.tpClear,
+    });
+}

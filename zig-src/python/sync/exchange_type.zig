@@ -52,7 +52,7 @@ fn joinForUnits(instance: *Object, weight: *Object) callconv(.c) ?*Object {
     return future;
 }
 
-fn told(outcome: Exchange.Put) ?*Object {
+fn told(outcome: exchange.Put) ?*Object {
     return switch (outcome) {
         .done => py.PyBool_FromLong(1),
         .full => py.PyBool_FromLong(0),
@@ -84,7 +84,7 @@ fn joinToTake(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
 }
 
 fn putBack(instance: *Object, value: *Object) callconv(.c) ?*Object {
-    Type.body(instance).putBack(value) catch return py.PyErr_NoMemory();
+    _ = Type.body(instance).putBack(value) catch return py.PyErr_NoMemory();
     return api.none();
 }
 

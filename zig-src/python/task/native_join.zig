@@ -30,8 +30,7 @@ pub const NativeJoin = struct {
             owner.runtime,
             owner.handle,
             placement,
-            @ptrFromInt(address),
-            @ptrFromInt(ctx),
+            .{ .poll_fn = @ptrFromInt(address), .ctx = @ptrFromInt(ctx) },
             &self.join,
         ) catch |err| {
             py.Py_DecRef(instance);

@@ -291,11 +291,12 @@ pub const PyTask = struct {
         return py.PyErr_GivenExceptionMatches(exception, class) != 0;
     }
 
-    fn abandon(task: *Task) void {
+    fn abandon(task: *Task) bool {
         const self = of(task);
         task.status = @backingInt(errors.Code.cancelled);
         self.closeCoroutine();
         self.settle();
+        return true;
     }
 
     /// Says that it was meant not to run: no "never awaited" warning.

@@ -24,7 +24,7 @@ const Wait = struct {
         const me = PyTask.demand("await of room in a queue") orelse return null;
         if (self.runtime == null or (self.suspended and self.waiter.task != &me.task))
             return api.raise(py.PyExc_RuntimeError.*, "room in a queue can be awaited once");
-        if (self.suspended) self.shard.room.leave(&self.waiter);
+        if (self.suspended) _ = self.shard.room.leave(&self.waiter);
         self.suspended = false;
         if (me.cancelWanted()) {
             api.drop(&self.runtime);
@@ -33,7 +33,7 @@ const Wait = struct {
         self.waiter = .{ .task = &me.task };
         self.shard.room.join(&self.waiter);
         if (self.shard.freePlaces() > 0) {
-            self.shard.room.leave(&self.waiter);
+            _ = self.shard.room.leave(&self.waiter);
             api.drop(&self.runtime);
             return api.none();
         }
@@ -44,7 +44,7 @@ const Wait = struct {
 
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
-        if (self.suspended) self.shard.room.leave(&self.waiter);
+        if (self.suspended) _ = self.shard.room.leave(&self.waiter);
         api.drop(&self.runtime);
         Type.free(instance, false);
     }

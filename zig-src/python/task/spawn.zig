@@ -90,7 +90,7 @@ fn hand(self: *PyRuntime, task: *PyTask, target: Target) errors.Error!void {
         const me = PyTask.current() orelse return err;
         task.task.cleanup = true;
         if (me.endIsNews()) task.task.cancel_requested.store(true, .seq_cst);
-        return self.runtime.submitFrom(target.from, &task.task, target.shard);
+        return self.runtime.submit(&task.task, target.shard);
     };
 }
 

@@ -61,7 +61,23 @@ PLACE_ROUND_ROBIN: Final = 1
 PLACE_STICKY: Final = 2
 PLACE_STEALABLE: Final = 3
 PLACE_STEALABLE_PREFERRED: Final = 4
+
+# child processes
+PROCESS_SEARCH_PATH: Final = 1
+PROCESS_NEW_GROUP: Final = 2
+PROCESS_NEW_SESSION: Final = 4
+LISTEN_REUSE_PORT: Final = 1
+LISTEN_V6_ONLY: Final = 2
+LISTEN_DUAL_STACK: Final = 4
+RECV_DRAINED: Final = 268435456
+GROUP_CANCEL_ON_ERROR: Final = 1
 MSG_OUTSIDE: Final = 65535
+
+# what runs
+TASK_READY: Final = 0
+TASK_RUNNING: Final = 1
+TASK_WAITING: Final = 2
+TASK_ENDING: Final = 3
 
 # recorders: what users feel
 OUTCOME_OK: Final = 0

@@ -21,7 +21,16 @@ from spargio._cli.doctor_facts import Facts, gather
 def test_doctor_says_that_spargio_can_run(capfd: pytest.CaptureFixture[str]) -> None:
     run = Run(capfd, "doctor")
     assert run.code == 0, run.out
-    for word in ("kernel", "io_uring", "operations", "setup flags", "memlock", "CPUs", "Python"):
+    for word in (
+        "kernel",
+        "io_uring",
+        "operations",
+        "setup flags",
+        "memlock",
+        "CPUs",
+        "Python",
+        "TLS",
+    ):
         assert word in run.out
     assert "spargio can run here." in run.out
 

@@ -3,10 +3,11 @@ runs mypy and pyright over it; it is never imported."""
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import spargio
-from spargio import fs, io, net, process, sync
+from spargio import fs, io, net, process, sync, tls
 
 
 async def no_await(
@@ -160,3 +161,12 @@ def loaded_later() -> None:
     spargio.net.nope  # wrong
     spargio.io.BufReader(3)  # wrong
     spargio.fs.OpenOptions()._read = True  # wrong
+
+
+async def encrypted(stream: net.TcpStream, context: ssl.SSLContext) -> None:
+    await tls.connect("localhost", "443")  # wrong
+    await tls.connect("localhost", 443, alpn=7)  # wrong
+    await tls.wrap(b"no stream", context)  # wrong
+    near = await tls.wrap(stream, context)
+    await near.write_all("text")  # wrong
+    spargio.probe().tls.nope  # wrong

@@ -4,6 +4,7 @@ over it; it is never imported."""
 from __future__ import annotations
 
 import mmap
+import ssl
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from typing_extensions import assert_type
 
 import spargio
-from spargio import fs, io, net, process, sync
+from spargio import fs, io, net, process, sync, tls
 
 
 async def data(stream: net.TcpStream, file: fs.File, shared: mmap.mmap) -> None:
@@ -127,3 +128,25 @@ async def loaded_later() -> None:
     assert_type(await spargio.net.TcpStream.connect("localhost", 1), net.TcpStream)
     assert_type(await spargio.fs.read("x"), bytes)
     assert_type(spargio.probe().setup_errno, int)
+    assert_type(spargio.probe().tls, tls.EngineInfo)
+
+
+async def encrypted(stream: net.UnixStream, context: ssl.SSLContext) -> None:
+    async with await tls.connect("localhost", 443, alpn=["h2"], timeout=1) as far:
+        assert_type(far, tls.TlsStream[net.TcpStream])
+        assert_type(far.selected_alpn_protocol(), "str | None")
+    near = await tls.wrap(stream, context, server_side=True)
+    assert_type(near, tls.TlsStream[net.UnixStream])
+    inner = await tls.wrap(near, context, server_hostname="localhost", session=near.session)
+    assert_type(inner, tls.TlsStream[tls.TlsStream[net.UnixStream]])
+    assert_type(await inner.recv_into(bytearray(10)), int)
+    assert_type(await inner.read_until(b"\n"), bytes)
+    assert_type(await inner.unwrap(), tls.TlsStream[net.UnixStream])
+    await inner.write_all(memoryview(b"x"))
+    listener = tls.TlsListener(await net.TcpListener.bind("::1", 0), context)
+    await tls.serve(listener, answer)
+    assert_type((await listener.accept())[0], tls.TlsStream[Any])
+
+
+async def answer(stream: tls.TlsStream[Any]) -> None:
+    await io.copy(stream, stream)

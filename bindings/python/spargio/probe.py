@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._ffi import library
 from ._records import dataclass
+
+if TYPE_CHECKING:
+    from .tls import EngineInfo
 
 __all__ = ("ProbeInfo", "probe")
 
@@ -23,6 +28,15 @@ class ProbeInfo:
     nofile_limit: int
     usable_cpus: int
     disabled: int
+
+    @property
+    def tls(self) -> EngineInfo:
+        """Which engine new TLS connections get, as :func:`spargio.tls.engine` says it, and raises:
+        its `name`, and the `reason` if it is not the native one. Imports ``ssl`` when it is first
+        asked for."""
+        from .tls import engine
+
+        return engine()
 
 
 def probe() -> ProbeInfo:

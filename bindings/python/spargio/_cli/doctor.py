@@ -23,6 +23,7 @@ def run(*, as_json: bool) -> int:
     """Returns the exit code: 0 if spargio can run, else 1."""
     info, facts = spargio.probe(), gather()
     findings = diagnose(info, facts)
+    findings.append(look_at_tls(info))
     findings.append(try_runtime())
     works = all(finding.state != "missing" for finding in findings)
     if as_json:
@@ -60,6 +61,18 @@ def try_runtime() -> Finding:
             "runtime", "note", text, "It is slower than io_uring: see docs/operations.md."
         )
     return Finding("runtime", "ok", text)
+
+
+def look_at_tls(info: spargio.ProbeInfo) -> Finding:
+    """Which engine the connections of ``spargio.tls`` get."""
+    try:
+        engine = info.tls
+    except (ImportError, RuntimeError, ValueError) as error:
+        return Finding("TLS", "note", f"is not available: {error}", "")
+    if engine.reason is None:
+        return Finding("TLS", "ok", "the native engine, by the OpenSSL of Python's ssl", "")
+    advice = "It works, and costs more CPU: see docs/tls.md."
+    return Finding("TLS", "note", f"the memory engine: {engine.reason}", advice)
 
 
 def _as_dict(

@@ -19,6 +19,10 @@ pub const shards_max = 256;
 /// Local tasks polled in one pass before the ring is looked at again.
 pub const local_budget = 256;
 
+/// Awaits of one poll that may end without a turn of the others: joins of tasks that are done, channels that
+/// hold something, free permits. Tokio's budget has the same number.
+pub const awaits_at_once_max = 128;
+
 /// CQEs copied out of the ring at a time.
 pub const reap_batch = 128;
 

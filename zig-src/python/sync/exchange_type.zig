@@ -8,6 +8,7 @@ const gpa = @import("../../base/memory.zig").gpa;
 const callbacks = @import("../cpython/callbacks.zig");
 const trashcan = @import("../cpython/trashcan.zig");
 const object = @import("../cpython/object.zig");
+const suspension = @import("../task/suspension.zig");
 const Exchange = exchange.Exchange;
 const Future = @import("future.zig").Future;
 const Object = api.Object;
@@ -44,6 +45,13 @@ fn takeUnits(instance: *Object, weight: *Object) callconv(.c) ?*Object {
     return py.PyBool_FromLong(@intFromBool(self.takeUnits(weightOf(self, weight) orelse return null)));
 }
 
+/// Of an await: it finds nothing if its task has to give the others a turn. The future that it joins with is
+/// settled then, and the await of that gives the turn.
+fn takeUnitsInTurn(instance: *Object, weight: *Object) callconv(.c) ?*Object {
+    if (!suspension.mayEndAtOnce()) return py.PyBool_FromLong(0);
+    return takeUnits(instance, weight);
+}
+
 fn joinForUnits(instance: *Object, weight: *Object) callconv(.c) ?*Object {
     const self = Type.body(instance);
     const units = weightOf(self, weight) orelse return null;
@@ -64,6 +72,11 @@ fn put(instance: *Object, value: *Object) callconv(.c) ?*Object {
     return told(Type.body(instance).put(value) catch return py.PyErr_NoMemory());
 }
 
+fn putInTurn(instance: *Object, value: *Object) callconv(.c) ?*Object {
+    if (!suspension.mayEndAtOnce()) return py.PyBool_FromLong(0);
+    return put(instance, value);
+}
+
 fn joinToPut(instance: *Object, value: *Object) callconv(.c) ?*Object {
     const future = Future.create() orelse return null;
     Type.body(instance).joinToPut(Future.Type.body(future), value) catch {
@@ -75,6 +88,11 @@ fn joinToPut(instance: *Object, value: *Object) callconv(.c) ?*Object {
 
 fn take(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     return Type.body(instance).take();
+}
+
+fn takeInTurn(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+    if (!suspension.mayEndAtOnce()) return api.ref(callbacks.table.NOTHING);
+    return take(instance, null);
 }
 
 fn joinToTake(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
@@ -118,6 +136,11 @@ fn pair(one: ?*Object, other: *Object) ?*Object {
     };
     for (&items) |*item| api.drop(item);
     return null;
+}
+
+fn readInTurn(instance: *Object, argument: *Object) callconv(.c) ?*Object {
+    if (suspension.mayEndAtOnce()) return read(instance, argument);
+    return pair(api.ref(argument), api.ref(callbacks.table.NOTHING));
 }
 
 fn joinToRead(instance: *Object, argument: *Object) callconv(.c) ?*Object {
@@ -249,15 +272,19 @@ pub fn define() bool {
         .methods = &.{
             object.method("put_units", &putUnits, api.meth_one, "($self, weight, /)", "False if full."),
             object.method("take_units", &takeUnits, api.meth_one, "($self, weight, /)", "False if not there."),
+            object.method("take_units_in_turn", &takeUnitsInTurn, api.meth_one, "($self, weight, /)", "Of an await."),
             object.method("join_for_units", &joinForUnits, api.meth_one, "($self, weight, /)", "A future."),
             object.method("put", &put, api.meth_one, "($self, value, /)", "False if full, or CLOSED."),
+            object.method("put_in_turn", &putInTurn, api.meth_one, "($self, value, /)", "Of an await."),
             object.method("join_to_put", &joinToPut, api.meth_one, "($self, value, /)", "A future."),
             object.method("take", &take, api.meth_noargs, "($self, /)", "A value, NOTHING or CLOSED."),
+            object.method("take_in_turn", &takeInTurn, api.meth_noargs, "($self, /)", "Of an await."),
             object.method("join_to_take", &joinToTake, api.meth_noargs, "($self, /)", "A future."),
             object.method("put_back", &putBack, api.meth_one, "($self, value, /)", "To the front."),
             object.method("publish", &publish, api.meth_one, "($self, value, /)", "True, or CLOSED."),
             object.method("published", &published, api.meth_noargs, "($self, /)", "How many ever."),
             object.method("read", &read, api.meth_one, "($self, position, /)", "(position, value)."),
+            object.method("read_in_turn", &readInTurn, api.meth_one, "($self, position, /)", "Of an await."),
             object.method("join_to_read", &joinToRead, api.meth_one, "($self, position, /)", "A future."),
             object.method("join", &join, api.meth_noargs, "($self, /)", "A future."),
             object.method("serve", &serve, api.meth_fastcall, "($self, count, value, /)", "How many."),

@@ -3,6 +3,7 @@
 
 const api = @import("../cpython/api.zig");
 const callbacks = @import("../cpython/callbacks.zig");
+const limits = @import("../../base/limits.zig");
 const Latch = @import("../../task/latch.zig").Latch;
 const Op = @import("../../task/op.zig").Op;
 const PyTask = @import("py_task.zig").PyTask;
@@ -92,6 +93,13 @@ pub fn wasCutOff(self: *const PyTask, target: *const Latch) bool {
     return self.cut and self.waits_for == target;
 }
 
+/// Whether one more await of this poll may end at once. A task that finds ready whatever it asks for would
+/// keep its shard as long as others go on making it ready. Outside of a task nobody waits for a turn.
+pub fn mayEndAtOnce() bool {
+    const me = PyTask.current() orelse return true;
+    return me.home().mayEndAtOnce(limits.awaits_at_once_max);
+}
+
 /// The whole of a step that waits for `target`, which `owner` keeps alive. Null: it is final, and the outcome
 /// is the caller's to give. Else what the step returns: it suspends, or this task is cancelled.
 pub fn untilDone(self: *PyTask, target: *Latch, owner: *Object, suspended: *bool) ??*Object {
@@ -103,6 +111,10 @@ pub fn untilDone(self: *PyTask, target: *Latch, owner: *Object, suspended: *bool
     if (!is_done and self.awaitLatch(target, owner)) {
         suspended.* = true;
         return @as(?*Object, self.suspendNow());
+    }
+    if (!self.home().mayEndAtOnce(limits.awaits_at_once_max)) {
+        suspended.* = true;
+        return @as(?*Object, self.suspendYield());
     }
     self.endWait();
     return null;

@@ -64,9 +64,9 @@ class Subscriber(Shared, Generic[T]):
         self._source = source
         self._position = position
 
-    def _take(self) -> Any:
+    def _take(self, read: Callable[[int], tuple[int, Any]]) -> Any:
         """The next value, or NOTHING."""
-        position, value = self._source._values.read(self._position)
+        position, value = read(self._position)
         if value is NOTHING:
             return value
         if value is CLOSED:
@@ -79,7 +79,7 @@ class Subscriber(Shared, Generic[T]):
 
     def try_recv(self) -> T:
         """The next value now; :class:`ChannelEmpty` without one."""
-        value = self._take()
+        value = self._take(self._source._values.read)
         if value is NOTHING:
             raise ChannelEmpty("there is no newer value")
         return value  # type: ignore[no-any-return]
@@ -88,7 +88,7 @@ class Subscriber(Shared, Generic[T]):
         """The next value; waits for one. :class:`Lagged` if some are gone."""
         values = self._source._values
         try:
-            while (value := self._take()) is NOTHING:
+            while (value := self._take(values.read_in_turn)) is NOTHING:
                 await wait(values.join_to_read(self._position), values.leave)
         except ChannelClosed:
             native.raise_if_cancelled()  # Before the close: told of that.

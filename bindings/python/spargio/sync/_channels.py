@@ -49,16 +49,13 @@ class Sender(_End, Generic[T]):
     """The sending side; any number of tasks and threads may use it."""
 
     def _put(self, item: T) -> bool:
-        done = self._values.put(item)
-        if done is CLOSED:
-            raise ChannelClosed("send on a closed channel")
-        return done  # type: ignore[no-any-return]
+        return _sent(self._values.put(item))
 
     async def send(self, item: T) -> None:
         """Wait for room, then send; in the order of the calls. One that is cancelled has sent
         nothing. :class:`ChannelClosed` if nobody will receive it."""
-        if not self._put(item):
-            values = self._values
+        values = self._values
+        if not _sent(values.put_in_turn(item)):
             _check(await wait(values.join_to_put(item), values.leave_put))
 
     def send_blocking(self, item: T, timeout: float | None = None) -> None:
@@ -82,10 +79,7 @@ class Receiver(_End, Generic[T]):
     """The receiving side; any number of tasks and threads may use it, each value goes to one."""
 
     def _take(self) -> Any:
-        item = self._values.take()
-        if item is CLOSED:
-            raise ChannelClosed("the channel is closed and empty")
-        return item
+        return _received(self._values.take())
 
     def _give_back(self, item: Any) -> None:
         """To the next receiver: the one that it was handed to cannot take it."""
@@ -95,9 +89,9 @@ class Receiver(_End, Generic[T]):
     async def recv(self) -> T:
         """The next value; waits for one. One that is cancelled has taken nothing.
         :class:`ChannelClosed` if none will come."""
-        item = self._take()
+        values = self._values
+        item = _received(values.take_in_turn())
         if item is NOTHING:
-            values = self._values
             item = _check(await wait(values.join_to_take(), values.leave, self._give_back))
         return item  # type: ignore[no-any-return]
 
@@ -130,6 +124,18 @@ class Receiver(_End, Generic[T]):
             return await self.recv()
         except ChannelClosed:
             raise StopAsyncIteration from None
+
+
+def _sent(done: Any) -> bool:
+    if done is CLOSED:
+        raise ChannelClosed("send on a closed channel")
+    return done  # type: ignore[no-any-return]
+
+
+def _received(item: Any) -> Any:
+    if item is CLOSED:
+        raise ChannelClosed("the channel is closed and empty")
+    return item
 
 
 def _check(value: Any) -> Any:

@@ -29,7 +29,7 @@ class Semaphore(Shared):
 
     async def acquire(self) -> None:
         """Take a permit; waits for one."""
-        if not self._permits.take_units(1):
+        if not self._permits.take_units_in_turn(1):
             await self._wait()
 
     async def _wait(self) -> None:
@@ -71,7 +71,7 @@ class Lock(Semaphore):
 
     async def acquire(self) -> None:
         """Take it; waits for it."""
-        if not self._permits.take_units(1):
+        if not self._permits.take_units_in_turn(1):
             await self._wait()
         self._owner = native.current_task()
 
@@ -196,7 +196,7 @@ class RwLock(Shared):
 
     async def _acquire(self, units: int) -> None:
         free = self._free
-        if not free.take_units(units):
+        if not free.take_units_in_turn(units):
             await wait(free.join_for_units(units), free.leave, lambda _: self._release(units))
 
     def _release(self, units: int) -> None:

@@ -212,7 +212,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("mutants")
     for name in ("build.zig", "build.zig.zon"):
         shutil.copy(ROOT / name, tree)
-    for name in ("zig-src", "include"):
+    for name in ("zig-src", "include", "packaging"):
         shutil.copytree(ROOT / name, tree / name)
     return tree
 

@@ -113,11 +113,6 @@ MUTANTS = {
         ".seq_cst, .seq_cst) == null)\n                    return false,",
         ".running => return false,",
     ),
-    "a program's wake that a running task is not told of": (
-        "task/task.zig",
-        ".running, .running_notified => .running_notified,",
-        ".running, .running_notified => return false,",
-    ),
     "a look that forgets what others have ended": (
         "scheduler/shard.zig",
         "!self.inbox.isEmpty() or !self.posted.isEmpty() or self.stealable.depth() > 0",

@@ -113,6 +113,11 @@ MUTANTS = {
         ".seq_cst, .seq_cst) == null)\n                    return false,",
         ".running => return false,",
     ),
+    "a look that forgets what others have ended": (
+        "scheduler/shard.zig",
+        "!self.inbox.isEmpty() or !self.posted.isEmpty() or self.stealable.depth() > 0",
+        "!self.inbox.isEmpty() or self.stealable.depth() > 0",
+    ),
     "a parking shard that is not told": (
         "scheduler/park_state.zig",
         ".parking => if (self.state.cmpxchgStrong(.parking, .notified, .seq_cst, .seq_cst) == null)"
@@ -202,7 +207,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("mutants")
     for name in ("build.zig", "build.zig.zon"):
         shutil.copy(ROOT / name, tree)
-    for name in ("zig-src", "include"):
+    for name in ("zig-src", "include", "packaging"):
         shutil.copytree(ROOT / name, tree / name)
     return tree
 

@@ -199,7 +199,7 @@ def imports_in_functions(path: Path) -> set[str]:
 
 def test_preload_knows_what_functions_import() -> None:
     root = Path(spargio.__file__).parent
-    files = [p for p in root.rglob("*.py") if not {"_cli", "testing", "anyio"} & {*p.parts}]
+    files = [p for p in root.rglob("*.py") if not {"_cli", "testing", "anyio", "tune"} & {*p.parts}]
     found = set().union(*map(imports_in_functions, files))
     later = {*LATER, *(name.rpartition(".")[0] for name in LATER)}
     # Who has a loop has asyncio, who has ssl has _ssl; who wants arrays or tensors has these.

@@ -29,7 +29,8 @@ pub const NativeTask = struct {
     /// From the first time that it waits for another.
     waits: ?*Waits = null,
 
-    const vtable: VTable = .{ .interpreted = false, .poll = poll, .abandon = abandon, .release = released };
+    /// A variable for the simulation alone, which runs these tasks under the lock of a language too.
+    pub var vtable: VTable = .{ .interpreted = false, .poll = poll, .abandon = abandon, .release = released };
 
     /// `runtime_handle` is pinned by the caller. `join`, if wanted, gets the handle, or 0 if there is
     /// none because the task was refused.

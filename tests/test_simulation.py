@@ -148,6 +148,23 @@ MUTANTS = {
         "        for (self.shards) |*shard| _ = self.notify(shard);\n",
         "        sync.wake(&self.stop, std.math.maxInt(i32));\n",
     ),
+    "a pause without an end": (
+        "scheduler/steal.zig",
+        "    return if (cooling) shard.thief.policy.not_before_ns else "
+        "shard.now_ns + limits.steal_tick_ns;\n",
+        "    return never;\n",
+    ),
+    "a thief that comes back too late": (
+        "scheduler/steal_policy.zig",
+        "self.not_before_ns = @min(self.not_before_ns, at_ns);",
+        "self.not_before_ns = at_ns + std.time.ns_per_s;",
+    ),
+    "a task without the lock": (
+        "scheduler/shard.zig",
+        "        self.scheduler.interpreter.?.release(self);\n",
+        "        self.scheduler.interpreter.?.release(self);\n"
+        "        self.interpreter.held = self.counters.passes.get() % 64 == 63;\n",
+    ),
     "a search that nobody ends": (
         "scheduler/search.zig",
         "    shard.search.searching = false;\n    uncount(shard.scheduler);\n",

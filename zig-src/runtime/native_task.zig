@@ -53,7 +53,8 @@ pub const NativeTask = struct {
     /// From the first time that it waits for another.
     waits: ?*Waits = null,
 
-    const vtable: VTable = .{
+    /// A variable for the simulation alone, which runs these tasks under the lock of a language too.
+    pub var vtable: VTable = .{
         .interpreted = false,
         .poll = poll,
         .abandon = abandon,

@@ -92,9 +92,10 @@ pub fn wakeOne(self: *Scheduler, except: *const Shard) void {
     self.countSpawn(from, .stealable_wake_coalesced);
 }
 
-/// granted or searcher -> another one. Before the tasks of a pass. A shard that has work of its own leaves the
-/// search to another one: a grant that it never used, or a search that was not over, would keep the others
-/// asleep as long as a task takes.
+/// granted or searcher -> another one. Before the tasks of a pass, and before those of its stealable
+/// queue, which may have come since. A shard that has work of its own leaves the search to another one:
+/// a grant that it never used, or a search that was not over, would keep the others asleep as long as a
+/// task takes.
 pub fn handOver(shard: *Shard) void {
     assert(shard.isHere());
     if (shard.search.rung) {
@@ -106,7 +107,9 @@ pub fn handOver(shard: *Shard) void {
     _ = takeGrant(shard);
     if (!shard.search.searching) return;
     end(shard);
-    if (othersHaveWork(shard)) wakeOne(shard.scheduler, shard);
+    // Spawns into its own queue found a searcher, and woke nobody: one of them may run here for long.
+    const first: usize = if (shard.hasReady()) 0 else 1;
+    if (othersHaveWork(shard) or shard.stealable.depth() > first) wakeOne(shard.scheduler, shard);
 }
 
 /// Something waits in another shard's stealable queue.

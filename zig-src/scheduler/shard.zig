@@ -258,6 +258,7 @@ pub const Shard = struct {
         assert(self.current_task == null);
         defer if (self.room.isWanted()) self.tellRoom();
         if (self.stealable.depth() == 0) return;
+        search.handOver(self);
         const before_ns = self.published.task_ns.load(.monotonic);
         // Two clock reads are a good part of a short pass: most passes go unmeasured.
         const measured = before_ns == 0 or self.counters.passes.get() % 8 == 0;

@@ -14,6 +14,7 @@ const c_messages = @import("../c/messages.zig");
 const errors = @import("../base/errors.zig");
 const joins = &@import("../runtime/native_task.zig").joins;
 const kernel = @import("kernel.zig");
+const language = @import("language.zig");
 const machine = @import("machine.zig");
 const mail = @import("mail.zig");
 const net = @import("../ops/net.zig");
@@ -123,6 +124,8 @@ pub const Job = struct {
         expect(c_task.spargio_current_shard(&shard) == errors.ok, "job {d} runs on no shard", .{self.number});
         if (self.starts == 0) self.begin(shard);
         expect(shard == self.shard, "job {d} moved from {d} to {d}", .{ self.number, self.shard, shard });
+        const held = !language.spoken or language.isHeldBy(Shard.current().?);
+        expect(held, "job {d} runs without the lock", .{self.number});
         machine.point();
         for (&self.slots) |*slot| self.look(slot);
         if (!self.cancel_seen and c_task.spargio_task_cancelled() == 1) {
@@ -182,13 +185,20 @@ pub const Job = struct {
             9, 10, 11 => mail.send(&self.prng, self.shard),
             12 => self.listen(),
             13 => trial.disturb(&self.prng),
-            14 => if (r.uintLessThan(u8, 4) == 0) machine.stall(machine.magnitude(machine.pace.stall_max_ns)),
+            14 => self.block(),
             15 => if (!self.cancel_seen and self.self != 0) {
                 self.wait = .wake;
             },
             else => self.flush(),
         }
         return .go_on;
+    }
+
+    /// The shard stands still, and under a language its lock is free meanwhile.
+    fn block(self: *Job) void {
+        const r = self.prng.random();
+        if (language.spoken) return language.leave(Shard.current().?);
+        if (r.uintLessThan(u8, 4) == 0) machine.stall(machine.magnitude(machine.pace.stall_max_ns));
     }
 
     /// Some wait for what is under way, some leave it behind.

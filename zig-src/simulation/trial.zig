@@ -6,10 +6,12 @@ const c_runtime = @import("../c/runtime.zig");
 const c_task = @import("../c/task.zig");
 const runtime_handle = @import("../runtime/runtime_handle.zig");
 const errors = @import("../base/errors.zig");
+const Failure = @import("../base/failure.zig").Failure;
 const Job = @import("job.zig").Job;
 const joins = &@import("../runtime/native_task.zig").joins;
 const selves = &@import("../runtime/native_task.zig").selves;
 const kernel = @import("kernel.zig");
+const language = @import("language.zig");
 const machine = @import("machine.zig");
 const mail = @import("mail.zig");
 const Options = @import("../base/options.zig").Options;
@@ -96,6 +98,7 @@ pub fn run(seed: u64) void {
     selves.* = .{};
     runtime_handle.runtimes = .{};
     mail.reset();
+    language.reset(seed % 4 == 3);
     spawned = @splat(@splat(0));
     started = @splat(@splat(0));
     homes = @splat(null);
@@ -191,7 +194,7 @@ fn main(_: *anyopaque) void {
     const options = drawOptions();
     shards = options.shards;
     jobs_most = 4 + machine.random().uintLessThan(usize, jobs_max - 4);
-    if (c_runtime.spargio_runtime_start(&options, &handle) != errors.ok) {
+    if (!start(&options)) {
         totals.not_started += 1;
         return checkMemory();
     }
@@ -218,6 +221,18 @@ fn main(_: *anyopaque) void {
     expect(machine.timeNs() - began_ns < end_limit_ns, "the shutdown took {d} ns", .{machine.timeNs() - began_ns});
     if (!join_first) for (threads[0..made]) |thread| thread.join();
     checkAtEnd();
+}
+
+fn start(options: *const Options) bool {
+    if (!language.spoken) return c_runtime.spargio_runtime_start(options, &handle) == errors.ok;
+    const owner = runtime_handle.Owner.reserve(&handle) catch return false;
+    defer runtime_handle.runtimes.unpin(handle);
+    var failure: Failure = .{};
+    owner.runtime = Runtime.start(.{ .options = options, .interpreter = &language.interpreter }, &failure) catch {
+        expect(runtime_handle.runtimes.close(handle), "a runtime that did not start has no handle", .{});
+        return false;
+    };
+    return true;
 }
 
 /// A thread outside that spawns, waits, cancels and sends.

@@ -9,6 +9,7 @@ const kernel = @import("kernel.zig");
 const Interpreter = @import("../scheduler/interpreter.zig").Interpreter;
 const NativeTask = @import("../runtime/native_task.zig").NativeTask;
 const Shard = @import("../scheduler/shard.zig").Shard;
+const Task = @import("../task/task.zig").Task;
 
 const expect = report.expect;
 const never = std.math.maxInt(u64);
@@ -30,7 +31,12 @@ pub const interpreter: Interpreter = .{
     .wanted = wanted,
     .last_task = Shard.acquireInterpreter,
     .interrupted = nothing,
+    .name = unnamed,
 };
+
+fn unnamed(_: *Task, room: []u8) []const u8 {
+    return room[0..0];
+}
 
 /// Whether this seed has it.
 pub var spoken = false;

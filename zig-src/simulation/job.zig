@@ -331,9 +331,9 @@ pub const Job = struct {
 
     fn launchTimer(_: *Job, slot: *Slot) i32 {
         const duration_ns = machine.magnitude(20 * std.time.ns_per_ms);
-        const said = c_ops.spargio_sleep(duration_ns, &slot.handle);
+        // Before the call, in which time may pass after the runtime has read it.
         slot.due_ns = machine.timeNs() + duration_ns;
-        return said;
+        return c_ops.spargio_sleep(duration_ns, &slot.handle);
     }
 
     fn launchOutside(slot: *Slot) i32 {

@@ -84,7 +84,7 @@ extern "C" {
 /** Version of this library's C ABI; equals SPARGIO_ABI_VERSION of the header it was built from. */
 int32_t spargio_abi_version(void);
 
-/** Version of the library as static text, "0.3.0". Never NULL. */
+/** Version of the library as static text, "0.4.0". Never NULL. */
 const char *spargio_version(void);
 
 /**

@@ -17,8 +17,13 @@ MARKS = {
     "alone": "measures time or CPU, or counts what is the machine's: no other test runs beside it",
     "any_backend": "says nothing about the backend, or chooses it: not run again on the other one",
     "early": "takes long: is among the first, so that no process is left with it at the end",
+    "long": "repeats for another compiler or target what a shorter test shows: only with --long",
 }
 _folder = pytest.StashKey[Path | None]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests marked `long` too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,6 +51,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("long"):
+        skip = pytest.mark.skip(reason="takes long: pytest --long")
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(skip)
     if hasattr(config, "workerinput"):
         items.sort(key=_turn)
 

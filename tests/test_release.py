@@ -80,6 +80,7 @@ def test_it_names_what_it_makes(dist: Path) -> None:
     assert found == {"SHA256SUMS"}
 
 
+@pytest.mark.long
 def test_another_run_gives_the_same_bytes(dist: Path, tmp_path: Path) -> None:
     """From another folder, with no cache of the compiler's, and files of another age and mode."""
     tree = tmp_path / "tree"
@@ -125,6 +126,7 @@ def build(prefix: Path, source: Path, program: Path, target: str) -> Path:
     return program
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["tasks", "io", "await"])
 def test_aarch64_under_qemu(name: str, aarch64: Path, tmp_path: Path) -> None:
     """qemu-user has no io_uring, so the runtime takes epoll by itself."""

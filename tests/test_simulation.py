@@ -74,7 +74,7 @@ MUTANTS = {
         "    if (!task.draining) return;\n    if (task.flying",
     ),
     "a cancellation that detaches": (
-        "scheduler/cancel.zig",
+        "scheduler/cancel_ops.zig",
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
         "    if (op.on_multishot == null) return self.endOp(op, -125, 0);\n"
         "    var sqe: Sqe = undefined;\n    sqe.prep_cancel(op.id(), 0);\n",
@@ -147,17 +147,6 @@ MUTANTS = {
         "        sync.wake(&self.stop, std.math.maxInt(i32));\n"
         "        for (self.shards) |*shard| _ = self.notify(shard);\n",
         "        sync.wake(&self.stop, std.math.maxInt(i32));\n",
-    ),
-    "a pause without an end": (
-        "scheduler/steal.zig",
-        "    return if (cooling) shard.thief.policy.not_before_ns else "
-        "shard.now_ns + limits.steal_tick_ns;\n",
-        "    return never;\n",
-    ),
-    "a thief that comes back too late": (
-        "scheduler/steal_policy.zig",
-        "self.not_before_ns = @min(self.not_before_ns, at_ns);",
-        "self.not_before_ns = at_ns + std.time.ns_per_s;",
     ),
     "a task without the lock": (
         "scheduler/shard.zig",

@@ -46,10 +46,18 @@ def run(program: Path, prefix: Path, *arguments: object, **environment: str) -> 
     assert done.returncode == 0, done.stderr
 
 
+USINGS = ("gcc -std=c++20", "gcc -std=c++23", "clang -std=c++20", "clang -std=c++2b")
+SHORT = {("scopes", using) for using in USINGS} | {(name, USINGS[0]) for name in NAMES}
+
+
 @pytest.mark.parametrize(
-    "using", ["gcc -std=c++20", "gcc -std=c++23", "clang -std=c++20", "clang -std=c++2b"]
+    ("name", "using"),
+    [
+        pytest.param(name, using, marks=() if (name, using) in SHORT else pytest.mark.long)
+        for name in NAMES
+        for using in USINGS
+    ],
 )
-@pytest.mark.parametrize("name", NAMES)
 def test_behaviour(name: str, using: str, prefix: Path, tmp_path: Path) -> None:
     """With each compiler and standard; on one shard, on several, and on epoll."""
     program = tmp_path / name
@@ -65,9 +73,16 @@ SANITIZED = [
     ("scopes", "clang", "address,undefined"),
     ("trees", "gcc", "thread"),
 ]
+SANITIZED_SHORT = (("scopes", "gcc", "address,undefined"), ("channels", "clang", "thread"))
 
 
-@pytest.mark.parametrize(("name", "using", "sanitizer"), SANITIZED)
+@pytest.mark.parametrize(
+    ("name", "using", "sanitizer"),
+    [
+        pytest.param(*one, marks=() if one in SANITIZED_SHORT else pytest.mark.long)
+        for one in SANITIZED
+    ],
+)
 def test_under_a_sanitizer(
     name: str, using: str, sanitizer: str, prefix: Path, tmp_path: Path
 ) -> None:

@@ -2,17 +2,17 @@
 
 const errors = @import("../base/errors.zig");
 const readiness = @import("../ops/readiness.zig");
-const signal_watch = @import("../runtime/signal_watch.zig");
+const native_signals = @import("../runtime/native_signals.zig");
 const currentTask = @import("common.zig").currentTask;
 const fail = @import("common.zig").fail;
 const launch = @import("common.zig").launch;
-const watches = &signal_watch.watches;
-const Watch = signal_watch.Watch;
+const watches = &native_signals.watches;
+const Watch = native_signals.Watch;
 
 pub export fn spargio_signal_open(signals: ?[*]const i32, count: u32, out: ?*u64) i32 {
     const handle = out orelse return fail(error.Invalid);
     const given = signals orelse return fail(error.Invalid);
-    if (count == 0 or count > signal_watch.most) return fail(error.Invalid);
+    if (count == 0 or count > native_signals.most) return fail(error.Invalid);
     var errno: i32 = 0;
     const watch = Watch.create(given[0..count], &errno) catch |err|
         return if (errno != 0) errors.fromErrno(errno) else fail(err);

@@ -6,7 +6,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const cancel = @import("cancel.zig");
+const cancel = @import("cancel_ops.zig");
 const completions = @import("completions.zig");
 const clock = @import("../base/clock.zig");
 const fork = @import("../base/fork.zig");

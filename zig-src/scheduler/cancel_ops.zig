@@ -1,5 +1,6 @@
 //! How an operation is cancelled. A separate SQE asks the kernel; whatever it answers, the
-//! operation ends by its own completion. On the shard's thread only.
+//! operation ends by its own completion. A task is cancelled by its language: python/task/cancellation.zig,
+//! and `cancel_requested` of task/task.zig. On the shard's thread only.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -64,6 +64,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_it_names_what_it_makes(dist: Path) -> None:
     found = {path.name for path in dist.iterdir()}
     machine = platform.machine()
@@ -98,6 +99,7 @@ def test_another_run_gives_the_same_bytes(dist: Path, tmp_path: Path) -> None:
     assert (again / "SHA256SUMS").read_text() == (dist / "SHA256SUMS").read_text()
 
 
+@pytest.mark.long
 def test_the_archive_has_all_that_a_program_needs(dist: Path, tmp_path: Path) -> None:
     name = f"spargio-c-{VERSION}-{TARGET}"
     with tarfile.open(dist / f"{name}.tar.gz") as archive:
@@ -111,6 +113,7 @@ def test_the_archive_has_all_that_a_program_needs(dist: Path, tmp_path: Path) ->
     run(program, "2", "0", "0")
 
 
+@pytest.mark.long
 def test_the_wheel_is_for_musl_alone(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -100,13 +100,19 @@ public:
 
         bool await_ready() const noexcept { return false; }
         template <class Promise> bool await_suspend(std::coroutine_handle<Promise> waiting) {
-            detail::root_of(waiting).wait(ask, this, waiting);
-            // Without memory for a timer or a handle nobody would wake it.
+            {
+                std::lock_guard guard(scope_.lock_);
+                // No timer either: nobody would end it before its time.
+                if (scope_.count_ == 0) return false;
+                // Without memory for a handle or a timer nobody would wake it.
+                if (spargio_task_self(&scope_.waiter_) != SPARGIO_OK) std::terminate();
+                // One that was cancelled before is not told again.
+                if (!shielded_ && spargio::stop_requested()) scope_.stop();
+            }
             if (limit_ns_ != SPARGIO_FOREVER && spargio_sleep(limit_ns_, &timer_) != SPARGIO_OK)
                 std::terminate();
-            std::lock_guard guard(scope_.lock_);
-            if (spargio_task_self(&scope_.waiter_) != SPARGIO_OK) std::terminate();
-            return scope_.count_ != 0 || timer_ != 0;
+            detail::root_of(waiting).wait(ask, this, waiting);
+            return true;
         }
         bool await_resume() noexcept {
             scope_.waiter_ = 0;
@@ -380,7 +386,21 @@ struct race {
                 scope.request_stop();
             }
         } line{*this, scope, index};
+#if defined(__cpp_exceptions)
+        try {
+            co_await fill(std::move(work), into);
+        } catch (...) {
+            if (winner == open) throw; // What a loser throws is nobody's.
+        }
+#else
         co_await fill(std::move(work), into);
+#endif
+    }
+
+    /** None, if all were cancelled before they began. */
+    std::size_t first() const {
+        if (winner == open) raise(make_error_code(errc::cancelled));
+        return winner;
     }
 };
 
@@ -430,8 +450,9 @@ template <class... T> task<std::variant<detail::held<T>...>> when_any(task<T>...
     co_await async_scope::drain(scope);
     scope.rethrow();
     std::optional<std::variant<detail::held<T>...>> first;
+    const std::size_t winner = race.first();
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-        ((I == race.winner
+        ((I == winner
               ? void(first.emplace(std::in_place_index<I>, detail::take_held(std::get<I>(made))))
               : void()),
          ...);
@@ -450,7 +471,8 @@ task<std::pair<std::size_t, detail::held<T>>> when_any(std::vector<task<T>> work
         scope.spawn_or_fail(race.run(scope, i, std::move(work[i]), made[i]));
     co_await async_scope::drain(scope);
     scope.rethrow();
-    co_return {race.winner, detail::take_held(made[race.winner])};
+    const std::size_t winner = race.first();
+    co_return {winner, detail::take_held(made[winner])};
 }
 
 } // namespace spargio

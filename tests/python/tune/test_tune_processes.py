@@ -53,10 +53,11 @@ def server(tmp_path: Path) -> Iterator[Machine]:
     subject = Subject(
         {"target": "tcp://127.0.0.1:{port}", "arrivals": 100, "connections": 4}, command
     )
+    before = tree_of(os.getpid())
     machine = Machine(subject, tmp_path / "lab")
     yield machine
     machine.close()
-    assert tree_of(os.getpid()) == [os.getpid()]
+    assert set(tree_of(os.getpid())) <= set(before)
 
 
 def states(pids: list[int]) -> set[str]:
@@ -115,6 +116,7 @@ def test_a_function_is_measured_in_its_own_process(
 
 @pytest.mark.timeout(120)
 def test_a_server_that_ends_says_why(tmp_path: Path) -> None:
+    before = tree_of(os.getpid())
     command = [sys.executable, "-c", "raise SystemExit('no room for a server')"]
     machine = Machine(
         Subject({"target": "tcp://127.0.0.1:{port}", "arrivals": 9}, command), tmp_path
@@ -128,7 +130,7 @@ def test_a_server_that_ends_says_why(tmp_path: Path) -> None:
     with pytest.raises(ProcessFailed, match="/no/such/program did not start"):
         missing.start("A", {})
     missing.close()
-    assert tree_of(os.getpid()) == [os.getpid()]
+    assert set(tree_of(os.getpid())) <= set(before)
 
 
 @pytest.mark.timeout(120)

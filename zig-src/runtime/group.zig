@@ -63,7 +63,7 @@ pub const Group = struct {
         tsan.release(&self.shared);
         self.lock.lock();
         self.members.remove(task);
-        const failed = status < 0 and status != @backingInt(errors.Code.cancelled);
+        const failed = status < 0 and !isCancellation(status);
         if (failed and self.status == errors.ok) {
             self.status = status;
             if (self.flags & flag_cancel_on_error != 0) self.cancelMembers();
@@ -77,6 +77,12 @@ pub const Group = struct {
         }
         self.lock.unlock();
         self.shared.drop();
+    }
+
+    /// Also of an operation: SPARGIO_TRY ends a cancelled task with the error of what it waited for.
+    fn isCancellation(status: i32) bool {
+        return status == @backingInt(errors.Code.cancelled) or
+            status == errors.fromErrno(@backingInt(std.os.linux.E.CANCELED));
     }
 
     /// What is in it, and what will come. The runtime is pinned, or a member's shard runs this.

@@ -179,6 +179,8 @@ pub const Pool = struct {
                 self.unlink(pending);
                 worker.unwanted.store(false, .monotonic);
                 worker.job = pending;
+                // From now on, or a cancellation before its first step would find it held, and be lost.
+                if (pending.call) |call| if (call.left != null) worker.state.store(.alone, .release);
                 return pending;
             }
             if (self.ending) return null;

@@ -57,10 +57,9 @@ pub const Worker = struct {
         return errors.negative(.AGAIN);
     }
 
-    /// Null: it was left behind; the pool is not there any more.
+    /// Null: it was left behind; the pool is not there any more. Alone since it took the call.
     fn performCall(self: *Worker, pending: *Pending, call: *const Call) ?i32 {
         const left = call.left orelse return call.perform(pending);
-        self.state.store(.alone, .release);
         const result = call.perform(pending);
         // Pairs with the exchange in `abandon`: one of the two has the thread's memory.
         if (self.state.cmpxchgStrong(.alone, .held, .acq_rel, .acquire) == null) return result;

@@ -25,6 +25,12 @@ pub const AddressInfo = extern struct {
 /// Results that are no errno: minus this, and the EAI number, which is negative.
 pub const eai_base = 65536;
 
+/// AI_NUMERICHOST of both: no name server is asked.
+const ai_numeric_host = 0x4;
+/// AI_V4MAPPED and AI_ADDRCONFIG.
+const ai_default = 0x8 | 0x20;
+/// EAI_NONAME of both.
+const eai_noname = -2;
 /// EAI_SYSTEM of both: the reason is in errno.
 const eai_system = -11;
 
@@ -60,8 +66,13 @@ pub const Lookup = struct {
             .socktype = given.socktype,
             .protocol = given.protocol,
         };
-        if (!self.isNumeric()) return self.call.start(shard, task, &runtime_of(shard).lookups);
-        return self.call.endNow(shard, task, self.look());
+        if (self.isNumeric()) {
+            const result = self.look(ai_numeric_host);
+            // "999.1.2.3" looks like an address, and may be a name.
+            const asked = if (self.hints) |given| given.flags & ai_numeric_host != 0 else false;
+            if (result != eai_noname - eai_base or asked) return self.call.endNow(shard, task, result);
+        }
+        return self.call.start(shard, task, &runtime_of(shard).lookups);
     }
 
     fn isNumeric(self: *const Lookup) bool {
@@ -76,11 +87,19 @@ pub const Lookup = struct {
         return dots_and_digits;
     }
 
-    fn look(self: *Lookup) i32 {
+    fn look(self: *Lookup, more_flags: i32) i32 {
         const host = if (self.host) |text| text.ptr else null;
         const service = if (self.service) |text| text.ptr else null;
-        const hints = if (self.hints) |*given| given else null;
-        const code = getaddrinfo(host, service, hints, &self.found);
+        // Without hints getaddrinfo(3) of glibc takes these flags.
+        var hints = self.hints orelse AddressInfo{
+            .flags = ai_default,
+            .family = 0,
+            .socktype = 0,
+            .protocol = 0,
+        };
+        hints.flags |= more_flags;
+        const is_plain = self.hints == null and more_flags == 0;
+        const code = getaddrinfo(host, service, if (is_plain) null else &hints, &self.found);
         if (code == 0) return 0;
         self.found = null;
         if (code == eai_system) return -std.c._errno().*;
@@ -89,7 +108,7 @@ pub const Lookup = struct {
 
     fn perform(call: *PoolCall) i32 {
         const self: *Lookup = @fieldParentPtr("call", call);
-        return self.look();
+        return self.look(0);
     }
 
     fn left(call: *PoolCall) void {

@@ -69,7 +69,11 @@ pub fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
         const ctx = op.complete_ctx;
         const final = self.ops.consume(op); // A new connection's socket, the end of a time limit.
         task.flying += 1; // It may end another operation of the task, but not the task under us.
+        // Outside any task, also if a task's cancellation ended it: no operation is begun in there.
+        const current = self.current_task;
+        self.current_task = null;
         function(ctx, final, cqe_flags);
+        self.current_task = current;
         task.flying -= 1;
     } else if (task.draining) discard(self, op);
     if (!task.draining) return self.wakeByOp(task);

@@ -99,6 +99,12 @@ static int32_t called_back(void *ctx, int64_t *result) {
         CHECK_IS(spargio_op_on_complete(w->op, completed, w), SPARGIO_OK);
         CHECK(w->calls == 2 && w->result == -ECANCELED);
         CHECK_IS(spargio_current_shard(&w->flags), SPARGIO_OK); /* The task is current again. */
+        /* Its end comes within the cancellation, outside the task all the same. */
+        CHECK_IS(spargio_sleep(3600000 * MS, &w->op), SPARGIO_OK);
+        CHECK_IS(spargio_op_on_complete(w->op, completed, w), SPARGIO_OK);
+        CHECK_IS(spargio_op_cancel(w->op), SPARGIO_OK);
+        CHECK(w->calls == 3 && w->result == -ECANCELED);
+        CHECK_IS(spargio_current_shard(&w->flags), SPARGIO_OK);
     }
     return SPARGIO_READY;
 }

@@ -102,6 +102,14 @@ static int32_t takes_and_leaves(void *ctx, int64_t *result) { /* Permits that no
     return SPARGIO_READY;
 }
 
+static int32_t takes_and_fills(void *ctx, int64_t *result) {
+    struct ends *e = ctx;
+    (void)result;
+    CHECK_IS(spargio_semaphore_acquire(semaphore, PERMITS, &e->op), SPARGIO_OK);
+    CHECK_IS(spargio_semaphore_release(semaphore, INT64_MAX), SPARGIO_OK);
+    return SPARGIO_READY;
+}
+
 static int32_t waits_for_the_close(void *ctx, int64_t *result) {
     struct ends *e = ctx;
     int32_t value = 0;
@@ -136,6 +144,9 @@ static void semaphores(void) {
     CHECK_IS(spargio_semaphore_release(semaphore, INT64_MAX), SPARGIO_OK);
     CHECK_IS(spargio_semaphore_release(semaphore, 1), SPARGIO_E_INVALID);
     CHECK_IS(spargio_semaphore_try_acquire(semaphore, INT64_MAX - PERMITS), SPARGIO_READY);
+    /* Permits that nobody took, and all that a semaphore may have are there already. */
+    finish(spawn(0, takes_and_fills, &left));
+    CHECK_IS(spargio_semaphore_try_acquire(semaphore, INT64_MAX), SPARGIO_READY);
     waiting = spawn(0, waits_for_the_close, &closed);
     while (__atomic_load_n(&closed.step, __ATOMIC_ACQUIRE) == 0) usleep(100);
     CHECK_IS(spargio_semaphore_close(semaphore), SPARGIO_OK);
@@ -301,6 +312,12 @@ static int32_t waits_for_all(void *ctx, int64_t *result) {
     return said;
 }
 
+static int32_t ends_as_its_sleep(void *ctx, int64_t *result) {
+    (void)ctx;
+    (void)result;
+    return spargio_task_cancelled() ? SPARGIO_E_ERRNO(ECANCELED) : SPARGIO_PENDING;
+}
+
 static void groups(void) {
     struct parent p = {0};
     spargio_join member_join;
@@ -325,6 +342,12 @@ static void groups(void) {
     CHECK(drops == 1 && ended == 0);
     CHECK_IS(spargio_group_close(p.group), SPARGIO_OK);
     CHECK_IS(spargio_group_cancel(p.group), SPARGIO_E_CLOSED);
+
+    CHECK_IS(spargio_group_open(rt, 0, &p.group), SPARGIO_OK);
+    CHECK_IS(spargio_group_spawn(p.group, NULL, ends_as_its_sleep, NULL, NULL, NULL), SPARGIO_OK);
+    CHECK_IS(spargio_group_cancel(p.group), SPARGIO_OK);
+    CHECK_IS(spargio_group_join(p.group, SPARGIO_FOREVER), SPARGIO_OK); /* Cancelled, and not failed. */
+    CHECK_IS(spargio_group_close(p.group), SPARGIO_OK);
     /* One for all. The handle goes before the tasks do. */
     CHECK_IS(spargio_group_open(rt, SPARGIO_GROUP_CANCEL_ON_ERROR, &p.group), SPARGIO_OK);
     for (int i = 0; i < 20; i++)

@@ -313,3 +313,32 @@ def _drain(fd: int, into: list[bytes]) -> None:
     except OSError as error:
         if error.errno != errno.EIO:  # How a terminal says that its other end was closed.
             raise
+
+
+@pytest.mark.parametrize(("words", "code"), [(("doctor",), 1), (("doctor", "--json"), 141)])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_is_no_error_of_ours(
+    words: tuple[str, ...], code: int, unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What rich prints ends by rich's own way."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [*command(), *words], stdout=write, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    finally:
+        os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == code
+
+
+def test_the_options_file_of_a_program_is_not_for_our_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "wrong.conf"
+    file.write_text("shards = 0\n")
+    monkeypatch.setenv("SPARGIO_OPTIONS_FILE", str(file))
+    assert main(["doctor"]) == 0
+    assert "Traceback" not in capsys.readouterr().err

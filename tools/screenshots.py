@@ -110,7 +110,7 @@ def stacked(plots: list[str]) -> str:
 def liveliest(found: dict[str, Any]) -> float:
     """Where, in ms, the most tasks run on the most shards."""
     runs = [
-        one for one in found["traceEvents"] if one["name"] == "hash_payload" and one["ph"] == "X"
+        one for one in found["traceEvents"] if one["ph"] == "X" and one["name"] == "hash_payload"
     ]
 
     def score(begin: float) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import asyncio_calls
 import asyncio_echo
@@ -23,36 +23,13 @@ import processes
 import shards
 import worker
 from harness import SPARGIO, Group, Measure, Metric, Sample, Settings, Target
+from ping_pong import Echo, Ping
 
 LOOPS: Final = 2
 RUNS: Final = 5
 """Of each number of threads, in turn; the fastest counts."""
 CALLBACKS: Final = 500_000
 REQUESTS: Final = 20_000
-
-
-class Echo(asyncio.Protocol):
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.transport.write(data)
-
-
-class Ping(asyncio.Protocol):
-    def __init__(self, count: int, ended: asyncio.Future[None]) -> None:
-        self.left, self.ended = count, ended
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        transport.write(b"x" * 1024)
-
-    def data_received(self, data: bytes) -> None:
-        self.left -= 1
-        if self.left:
-            self.transport.write(data)
-        elif not self.ended.done():
-            self.ended.set_result(None)
 
 
 async def protocol(count: int) -> int:

@@ -117,10 +117,7 @@ pub export fn spargio_sendto(
     address_length: u32,
     op: ?*u64,
 ) i32 {
-    const data = sliceOf([]const u8, buffer, length) orelse return fail(error.Invalid);
-    const name = sliceOf([]const u8, address, address_length) orelse return fail(error.Invalid);
-    if (name.len > @sizeOf(linux.sockaddr.storage)) return fail(error.Invalid);
-    return launch(op, datagram.sendTo, .{ fd, data, @as(u32, @bitCast(flags)), name, 0 });
+    return sendDatagrams(fd, buffer, length, @bitCast(flags), 0, address, address_length, op);
 }
 
 pub export fn spargio_udp_send_batch(
@@ -132,10 +129,25 @@ pub export fn spargio_udp_send_batch(
     address_length: u32,
     op: ?*u64,
 ) i32 {
+    if (segment == 0) return fail(error.Invalid);
+    return sendDatagrams(fd, buffer, length, 0, segment, address, address_length, op);
+}
+
+/// `segment`: the size of each but the last, or 0 for one datagram.
+fn sendDatagrams(
+    fd: i32,
+    buffer: ?[*]const u8,
+    length: u32,
+    flags: u32,
+    segment: u16,
+    address: ?[*]const u8,
+    address_length: u32,
+    op: ?*u64,
+) i32 {
     const data = sliceOf([]const u8, buffer, length) orelse return fail(error.Invalid);
     const name = sliceOf([]const u8, address, address_length) orelse return fail(error.Invalid);
-    if (name.len > @sizeOf(linux.sockaddr.storage) or segment == 0) return fail(error.Invalid);
-    return launch(op, datagram.sendTo, .{ fd, data, 0, name, segment });
+    if (name.len > @sizeOf(linux.sockaddr.storage)) return fail(error.Invalid);
+    return launch(op, datagram.sendTo, .{ fd, data, flags, name, segment });
 }
 
 pub export fn spargio_udp_set_batches(fd: i32, on: i32) i32 {

@@ -284,8 +284,9 @@ const Export = struct {
         out.print(",\n{{\"ph\":\"{s}\",\"pid\":{d},\"tid\":{d},\"ts\":", .{ phase, linux.getpid(), track });
         out.micros(ns -| self.zero_ns);
         const id = trace_ring.operationOf(event.value);
-        out.print(",\"cat\":\"operation\",\"id\":\"{d}:{x}\",\"name\":\"", .{ track, id });
-        if (event.kind == .complete) return out.print("operation\",\"args\":{{\"result\":{d}}}}}", .{
+        out.print(",\"cat\":\"operation\",\"id\":\"{d}:{x}\"", .{ track, id });
+        // Without a name, which Perfetto would compare with that of the beginning.
+        if (event.kind == .complete) return out.print(",\"args\":{{\"result\":{d}}}}}", .{
             trace_ring.numberOf(event.value),
         });
         const name = if (event.arg == trace_ring.timer_opcode)
@@ -295,6 +296,6 @@ const Export = struct {
         else
             "operation";
         const fd = trace_ring.numberOf(event.value);
-        out.print("{s}\",\"args\":{{\"fd\":{d},\"task\":\"{x}\"}}}}", .{ name, fd, event.task });
+        out.print(",\"name\":\"{s}\",\"args\":{{\"fd\":{d},\"task\":\"{x}\"}}}}", .{ name, fd, event.task });
     }
 };

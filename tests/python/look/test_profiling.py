@@ -263,3 +263,9 @@ def test_lines_of_py_spy(tmp_path: Path) -> None:
         "spargio-1": Counter({"c.py:7 in hot": 2}),
     }
     assert spargio.current_task() is None
+
+
+def test_waits_that_differ_by_their_numbers_are_one_row() -> None:
+    kinds = {profile._kind(f"sleep, {left} s left") for left in ("0.003", "11.5")}
+    assert kinds == {"sleep"}
+    assert profile._kind("RECV on descriptor 7") == profile._kind("RECV on descriptor 12")

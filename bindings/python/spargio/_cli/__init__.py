@@ -4,6 +4,8 @@ when it is asked for, so that `import spargio` pays nothing for it."""
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,70 +13,97 @@ from pathlib import Path
 from spargio import __version__
 
 INTERRUPTED = 130
+UNREAD = 141
+"""As of a command that SIGPIPE ended."""
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C."""
+    """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 141
+    nobody reads what it prints."""
     parser = _parser(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args(argv)
+    if arguments.command in ("demo", "doctor", "load"):
+        # It is for the program that is measured, and would stand above these commands' own options.
+        os.environ.pop("SPARGIO_OPTIONS_FILE", None)
     try:
-        if arguments.command == "doctor":
-            from . import doctor
-
-            return doctor.run(as_json=arguments.json)
-        if arguments.command == "top":
-            from . import top
-
-            return top.run(
-                arguments.pid,
-                interval=arguments.interval,
-                once=arguments.once,
-                as_json=arguments.json,
-            )
-        if arguments.command in ("ps", "tree"):
-            from . import ps
-
-            return ps.run(arguments.pid, stacks=arguments.command == "tree", as_json=arguments.json)
-        if arguments.command == "profile":
-            from . import profile
-
-            return profile.run(arguments.words, rate=arguments.rate)
-        if arguments.command == "trace":
-            from . import trace
-
-            return trace.run(
-                arguments.pid,
-                seconds=0.0 if arguments.last else arguments.seconds,
-                output=arguments.output,
-                events=arguments.events,
-            )
-        if arguments.command == "load":
-            from . import load
-
-            return load.run(arguments)
-        if arguments.command == "tune":
-            from . import tune
-
-            return tune.run(arguments)
-        from . import demo
-
-        return demo.run(
-            demo.Settings(
-                corpus=arguments.corpus,
-                files=arguments.files,
-                shards=arguments.shards,
-                seconds=arguments.seconds,
-                connections=arguments.connections,
-                queue=arguments.queue,
-                port=arguments.port,
-                asyncio=arguments.asyncio,
-            ),
-            as_json=arguments.json,
-        )
+        code = _run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        return UNREAD
+    return code
+
+
+def _is_unread() -> bool:
+    """Nobody reads our output, and it was no socket's error. As Python's documentation of SIGPIPE
+    has it, the rest goes nowhere: the interpreter flushes once more at its end."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "doctor":
+        from . import doctor
+
+        return doctor.run(as_json=arguments.json)
+    if arguments.command == "top":
+        from . import top
+
+        return top.run(
+            arguments.pid,
+            interval=arguments.interval,
+            once=arguments.once,
+            as_json=arguments.json,
+        )
+    if arguments.command in ("ps", "tree"):
+        from . import ps
+
+        return ps.run(arguments.pid, stacks=arguments.command == "tree", as_json=arguments.json)
+    if arguments.command == "profile":
+        from . import profile
+
+        return profile.run(arguments.words, rate=arguments.rate)
+    if arguments.command == "trace":
+        from . import trace
+
+        return trace.run(
+            arguments.pid,
+            seconds=0.0 if arguments.last else arguments.seconds,
+            output=arguments.output,
+            events=arguments.events,
+        )
+    if arguments.command == "load":
+        from . import load
+
+        return load.run(arguments)
+    if arguments.command == "tune":
+        from . import tune
+
+        return tune.run(arguments)
+    from . import demo
+
+    return demo.run(
+        demo.Settings(
+            corpus=arguments.corpus,
+            files=arguments.files,
+            shards=arguments.shards,
+            seconds=arguments.seconds,
+            connections=arguments.connections,
+            queue=arguments.queue,
+            port=arguments.port,
+            asyncio=arguments.asyncio,
+        ),
+        as_json=arguments.json,
+    )
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -96,8 +96,13 @@ class Watcher(threading.Thread):
         self.looks += 1
         for task in tasks:
             if task["state"] == "waiting":
-                where = f"{_place(task['stack'])}  {task['waits_for']}".rstrip()
+                where = f"{_place(task['stack'])}  {_kind(task['waits_for'])}".rstrip()
                 self.waits.setdefault(task["shard"], Counter())[where] += 1
+
+
+def _kind(waits_for: str) -> str:
+    """Without the time that is left and without numbers: tasks that wait alike are one row."""
+    return re.sub(r"( |^)\d+\b", "", re.sub(r",? -?[\d.]+ s left", "", waits_for))
 
 
 def _place(stack: Iterable[str]) -> str:

@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("long"):
         skip = pytest.mark.skip(reason="takes long: pytest --long")
         for item in items:
-            if "long" in item.keywords:
+            if item.get_closest_marker("long"):
                 item.add_marker(skip)
     if hasattr(config, "workerinput"):
         items.sort(key=_turn)
@@ -68,14 +68,14 @@ def pytest_collection_finish() -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    return 2 if "alone" in item.keywords else 0 if "early" in item.keywords else 1
+    return 2 if item.get_closest_marker("alone") else 0 if item.get_closest_marker("early") else 1
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Around the time limits of pytest-timeout: neither a build nor a wait for others counts."""
     builds.prepare(set(getattr(item, "fixturenames", ())))
-    alone = "alone" in item.keywords
+    alone = item.get_closest_marker("alone")
     # A test that waits to be alone holds the gate, so that no test begins before it.
     with builds.lock("gate"):
         room = builds.lock("room", fcntl.LOCK_EX if alone else fcntl.LOCK_SH)

@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     again, left = [], []
     for item in items:
-        (again if "any_backend" in item.keywords or _chooses(item) else left).append(item)
+        (again if item.get_closest_marker("any_backend") or _chooses(item) else left).append(item)
     config.hook.pytest_deselected(items=again)
     items[:] = left
 

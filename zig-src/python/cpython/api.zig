@@ -213,6 +213,7 @@ const Api = struct {
     PyCoro_Type: *Object,
     PyTuple_Type: *Object,
     PyExc_BaseException: *const *Object,
+    PyExc_AttributeError: *const *Object,
     PyExc_RuntimeError: *const *Object,
     PyExc_StopIteration: *const *Object,
     PyExc_ImportError: *const *Object,

@@ -114,7 +114,7 @@ const Stream = struct {
 
     fn anext(instance: *Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
-        // unordered: whoever awaits it looks again, in `take`.
+        // unordered: `take` looks again.
         if (self.left.load(.unordered) > 0) return api.ref(instance);
         const arguments = [_]?*Object{ self.source.?, instance };
         return py.PyObject_VectorcallMethod(name_more.?, &arguments, 2, null);

@@ -50,6 +50,8 @@ pub const Receiver = struct {
     poll_once: bool = false,
     /// The descriptor is ready, in large mode.
     ready: bool = false,
+    /// The last read filled the large buffer.
+    filled: bool = false,
     /// Full buffers or short reads in a row.
     streak: u8 = 0,
     /// How the operation ended, if that is still to be told: 0 is the end of the stream.
@@ -328,7 +330,7 @@ pub const Receiver = struct {
         self.ready = false;
         self.poll_once = false;
         if (self.received == null) return self.readInto(stream);
-        if (self.mode == .large and self.streak == 0 and self.reader == null) return self.readLarge(stream);
+        if (self.filled and self.reader == null) return self.readLarge(stream);
         const memory = stream.loopOf().largeBuffer() orelse
             return stream.fatalErrno(.NOMEM, read_text);
         const count = self.receiveNow(stream, memory) orelse return;
@@ -342,7 +344,8 @@ pub const Receiver = struct {
         self.give(stream, self.received.?, data);
     }
 
-    /// The kernel writes into the object that the protocol gets: a copy less.
+    /// The kernel writes into the object that the protocol gets: a copy less. Not for less than a whole
+    /// buffer: to give back what is too much of an object costs more than the copy.
     fn readLarge(self: *Receiver, stream: *Stream) void {
         var data = py.PyBytes_FromStringAndSize(null, large_bytes);
         defer api.drop(&data);
@@ -375,7 +378,8 @@ pub const Receiver = struct {
             self.finish(stream, 0);
             return null;
         }
-        if (rc == memory.len) { // There is more, most likely: in the next turn.
+        self.filled = rc == memory.len;
+        if (self.filled) { // There is more, most likely: in the next turn.
             self.ready = true;
             stream.list();
         }
@@ -387,6 +391,7 @@ pub const Receiver = struct {
         self.streak = if (size <= buffers.size) self.streak + 1 else 0;
         if (self.streak < short_before_small) return;
         self.streak = 0;
+        self.filled = false;
         self.mode = .small;
     }
 

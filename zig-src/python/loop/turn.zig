@@ -69,8 +69,8 @@ pub fn poll(task: *Task) task_module.Poll {
     return if (self.queue.len > 0 or hasInbox(self)) .yield else verdict;
 }
 
-/// It has something to submit, or something has come. One who waits for it is not to wait until all
-/// else is done: asyncio looks at the kernel in every turn.
+/// It has something to submit, or something has come. That is not to wait until no callback is ready:
+/// asyncio looks at the kernel in every turn.
 fn ringWaits(shard: *const Shard) bool {
     return shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork();
 }

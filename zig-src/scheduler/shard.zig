@@ -77,6 +77,8 @@ pub const Shard = struct {
     live: ?*Task = null,
     current_task: ?*Task = null,
     interpreter: interpreter.State = .{},
+    /// The ring has its turn before a task is polled again: a task may be a loop of turns itself.
+    ring_first: bool = false,
 
     // ---- operations ----
     ring: Ring,
@@ -172,6 +174,7 @@ pub const Shard = struct {
         const now = clock.nowNs();
         if (now - self.accounted_ns > account_every_ns) self.account();
         self.now_ns = now;
+        self.ring_first = false;
         self.counters.passes.add(1);
         completions.reap(self);
         self.drainInbox();
@@ -211,7 +214,7 @@ pub const Shard = struct {
 
     /// Everything that must keep the shard awake; looked at between `announce` and `commit`.
     pub fn hasWork(self: *Shard) bool {
-        return self.hasLocalWork() or self.ring.ready() or
+        return self.hasLocalWork() or self.ring.ready() or self.room.isDue(self.freePlaces()) or
             self.scheduler.stop.load(.seq_cst) != 0 or
             self.scheduler.cancel_rounds.load(.seq_cst) != self.rounds_seen.cancel;
     }
@@ -251,7 +254,8 @@ pub const Shard = struct {
 
     fn othersWait(self: *const Shard) bool {
         if (self.scheduler.forked()) return true; // The task forked: the child has no view of the ring.
-        return self.stealable.depth() > 0 or !self.inbox.isEmpty() or !self.posted.isEmpty() or self.ring.ready();
+        return self.ring_first or self.stealable.depth() > 0 or !self.inbox.isEmpty() or !self.posted.isEmpty() or
+            self.ring.ready();
     }
 
     fn runStealable(self: *Shard) void {
@@ -281,6 +285,12 @@ pub const Shard = struct {
     /// Any thread, after something left the stealable queue.
     pub fn tellRoom(self: *Shard) void {
         self.room.tell(self.freePlaces(), wake);
+    }
+
+    /// Any thread: a waiter for room that was told goes on. If it does not spawn here, the shard is to tell the
+    /// next one; its look comes in its next pass, mostly after that spawn.
+    pub fn roomTried(self: *Shard, waiter: *Room.Waiter) void {
+        if (self.room.comeBack(waiter) and current() != self) _ = self.scheduler.notify(self);
     }
 
     /// One step of a task: started here if it was not, and put where it belongs afterwards.

@@ -72,11 +72,16 @@ fn again(pending: *Pending, events: u32) Outcome {
 
 /// What waiting for events makes no sense for: it is always ready, and may block all the same.
 pub fn isFile(fd: i32) bool {
-    // Without one the call itself reports what is wrong.
-    return switch (kindOf(fd) orelse return true) {
+    return switch (kindOf(fd) orelse return !mayWait(fd)) {
         linux.S.IFREG, linux.S.IFDIR, linux.S.IFBLK => true,
         else => false,
     };
+}
+
+/// If the kind is not known (a seccomp filter may deny statx). Without a descriptor the call itself
+/// reports what is wrong; what epoll refuses is found when it is asked.
+fn mayWait(fd: i32) bool {
+    return descriptors.ready(fd, 0) & linux.POLL.NVAL == 0;
 }
 
 fn kindOf(fd: i32) ?u16 {

@@ -79,6 +79,44 @@ def test_a_forked_child_may_run_a_loop_of_its_own() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_forked_child_has_no_handlers_of_the_loop() -> None:
+    """A signal ends it, and does not reach the parent's loop by the wake-up descriptor."""
+    program = """
+        import asyncio, os, signal, sys
+        from spargio.asyncio import run
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            seen = []
+            for number in (signal.SIGTERM, signal.SIGUSR1):
+                loop.add_signal_handler(number, seen.append, number)
+            reader, writer = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.write(writer, b"x")
+                while True:
+                    signal.pause()
+            os.read(reader, 1)
+            os.kill(child, signal.SIGTERM)
+            while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+                await asyncio.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            while not seen:
+                await asyncio.sleep(0.001)
+            print(ended[1], seen == [signal.SIGUSR1])
+
+        run(main())
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
+        timeout=aio.LIMIT_S,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("15 True\n", "")
+
+
 def test_a_thread_that_calls_a_closed_loop_gets_an_error() -> None:
     """While it closes as well: an error or a callback, no crash."""
     for _ in range(20):

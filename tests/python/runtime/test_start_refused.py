@@ -18,6 +18,7 @@ SETUP, ENTER, REGISTER = 425, 426, 427
 ENABLE_RINGS = 12
 EVENTFD2, EPOLL_CREATE1, EPOLL_CTL, EPOLL_PWAIT = 290, 291, 233, 281
 EPOLL_PWAIT2 = 441
+STATX = 332
 
 # A seccomp filter (seccomp(2), BPF) that answers one call with an errno; `command`: only if that is its second
 # argument.
@@ -137,3 +138,9 @@ def test_no_memory_for_an_eventfd_is_not_the_limit_of_locked_memory() -> None:
     (refused,) = denied(EVENTFD2, number=errno.ENOMEM, backend="epoll")
     assert refused.startswith("OSError [Errno 12] Cannot allocate memory: eventfd. ")
     assert "locked" not in refused and "memory.max" in refused
+
+
+@x86_only
+def test_a_runtime_on_epoll_ends_if_statx_is_denied() -> None:
+    """What kind of file a descriptor is cannot be asked then: the wake-up pipe of signals is none."""
+    assert denied(STATX, backend="epoll")[-1] == "ran on epoll"

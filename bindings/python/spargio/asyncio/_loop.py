@@ -411,8 +411,23 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
         if self._csock is None:
             self._check_closed()
             super()._make_self_pipe()
+        _with_handlers.add(self)
         super().add_signal_handler(sig, callback, *args)
 
+
+_with_handlers: weakref.WeakSet[EventLoop] = weakref.WeakSet()
+"""The loops that have handled signals."""
+
+
+def _in_child() -> None:
+    """In a forked child no loop runs that could call them: SIGTERM ends it, and tells the parent's
+    loop nothing."""
+    for loop in tuple(_with_handlers):
+        for number in tuple(loop._signal_handlers):
+            loop.remove_signal_handler(number)
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 EventLoop._own_methods()
 

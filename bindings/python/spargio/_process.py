@@ -355,6 +355,12 @@ class Command:
                 if isinstance(what, (PipeReader, PipeWriter)):
                     if what.fileno() < 0:
                         raise ValueError(f"{name} must be an open pipe, got one that is closed")
+                    if left := what._io.take_unread():  # The child would never see them.
+                        what._io.unread(left)
+                        raise ValueError(
+                            f"{name} must be a pipe with nothing read ahead, got one with "
+                            f"{len(left)} bytes that were read and not used: recv() returns them"
+                        )
                     made.append(what := os.dup(what.fileno()))
                 wanted.append(what)
             yield wanted

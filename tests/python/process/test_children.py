@@ -17,6 +17,7 @@ import support
 
 import spargio
 from spargio import _children, process
+from spargio.io import BufReader
 from spargio.process import DEVNULL, PIPE, Command
 
 _numbers = itertools.count(1)
@@ -388,6 +389,24 @@ def test_pipes_that_cannot_be_given_on() -> None:
             await first.wait()
         with pytest.raises(TypeError, match="stdin must .*got 'text'"):
             Command("cat").stdin("text")  # type: ignore[arg-type]
+
+    spargio.run(main, shards=1)
+
+
+def test_a_pipe_with_bytes_that_were_read_ahead_is_not_given_on() -> None:
+    """The child would never see them."""
+
+    async def main() -> None:
+        script = "printf 'one\\ntwo\\n'; sleep 0.01; printf 'three\\n'"
+        async with await Command("sh", "-c", script).stdout(PIPE).spawn() as first:
+            assert first.stdout is not None
+            reader = BufReader(first.stdout)
+            assert await reader.read_line() == b"one\n"
+            assert reader.detach() is first.stdout
+            with pytest.raises(ValueError, match="stdin must be .* got one with 4 bytes"):
+                await Command("cat").stdin(first.stdout).output()
+            assert await first.stdout.recv(4) == b"two\n"
+            assert (await Command("cat").stdin(first.stdout).output()).stdout == b"three\n"
 
     spargio.run(main, shards=1)
 

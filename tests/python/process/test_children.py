@@ -407,6 +407,7 @@ def test_a_pipe_with_bytes_that_were_read_ahead_is_not_given_on() -> None:
                 await Command("cat").stdin(first.stdout).output()
             assert await first.stdout.recv(4) == b"two\n"
             assert (await Command("cat").stdin(first.stdout).output()).stdout == b"three\n"
+            await first.wait()
 
     spargio.run(main, shards=1)
 

@@ -367,3 +367,28 @@ def test_a_file_is_closed_on_whatever_thread_drops_it(tmp_path: Path) -> None:
         thread.join()
     with pytest.raises(OSError):
         os.fstat(number)
+
+
+def test_a_cursor_asks_once_whether_the_file_has_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each seek lets a file of /proc make everything before the next read again."""
+    path = tmp_path / "data"
+    path.write_bytes(bytes(1000))
+    seeks = []
+    lseek = os.lseek
+
+    def counted(*arguments: int) -> int:
+        seeks.append(arguments)
+        return lseek(*arguments)
+
+    async def main() -> None:
+        async with await fs.open(path) as file:
+            cursor = file.cursor()
+            monkeypatch.setattr(os, "lseek", counted)
+            while await cursor.read(100):
+                pass
+            monkeypatch.undo()
+
+    spargio.run(main, shards=1)
+    assert len(seeks) == 1

@@ -35,6 +35,7 @@ class Cursor:
         self._file = file
         self._position = at_least("position", position, 0)
         self._ahead = bytearray()  # Grows and loses its start without a copy of the rest.
+        self._has_places: bool | None = None
 
     def __repr__(self) -> str:
         return f"<Cursor at {self._position} of {self._file!r}>"
@@ -130,11 +131,18 @@ class Cursor:
         return data
 
     def _seekable(self) -> bool:
-        try:
-            os.lseek(self._file.fileno(), 0, os.SEEK_CUR)
-        except OSError as error:
-            return error.errno != errno.ESPIPE  # The operation itself says what else is wrong.
-        return True
+        """Asked once: at a seek a file of /proc forgets where it is, and makes all of it up to the
+        next read's place again."""
+        if self._has_places is None:
+            try:
+                os.lseek(self._file.fileno(), 0, os.SEEK_CUR)
+            except OSError as error:
+                if error.errno != errno.ESPIPE:
+                    return True  # The operation itself says what is wrong.
+                self._has_places = False
+            else:
+                self._has_places = True
+        return self._has_places
 
     async def write(self, data: Buffer) -> int:
         """All of `data`; returns its number of bytes. In a file that is opened to append it goes to

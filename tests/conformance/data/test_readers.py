@@ -68,7 +68,7 @@ def test_xarray_opens_a_zarr_store(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunks", [None, {}], ids=["at once", "by dask"])
 def test_xarray_reads_urls(tmp_path: Path, chunks: Any) -> None:
-    """Through fsspec: a zarr store by its address, netCDF by a file of ours, and many of them."""
+    """Through fsspec: a zarr store by its address, netCDF by an open file, and by several."""
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("zarr")
     pytest.importorskip("scipy", reason="xarray reads netCDF3 with scipy")

@@ -49,6 +49,10 @@ pub const deferred_rounds = 4;
 /// of its own. 39 ms were seen.
 pub const ring_memory_wait_ns = 100 * std.time.ns_per_ms;
 
+/// How long the kernel may take to end the operations of a ring that was closed by another thread than its
+/// own. It takes some milliseconds, unless a forked process has the ring too.
+pub const ring_end_wait_ns = 2 * std.time.ns_per_s;
+
 /// Fewest entries of a submission queue: the shard's own operations need some of them.
 pub const ring_entries_min = 8;
 

@@ -344,11 +344,10 @@ pub const Loop = struct {
 
     pub fn forget(self: *Loop) void {
         self.queue.clear();
-        for (self.streams.items) |stream| {
+        while (self.streams.pop()) |stream| {
             stream.listed = false;
             py.Py_DecRef(stream.me());
         }
-        self.streams.items.len = 0;
         while (self.datagrams.pop()) |transport| {
             transport.listed = false;
             py.Py_DecRef(transport.me());
@@ -464,17 +463,21 @@ pub const Loop = struct {
             const status = visit(entry.timer, arg);
             if (status != 0) return status;
         }
-        // A run ends what the transports wait for, and so they are listed between two runs.
+        if (!self.shard_runs) {
+            const status = self.traverseIdle(visit, arg);
+            if (status != 0) return status;
+        }
+        const status = self.waits.traverse(visit, arg);
+        return if (status != 0) status else self.readiness.traverse(visit, arg);
+    }
+
+    /// What only the next run would let go of. (In a run a transport is listed a moment longer than held.)
+    fn traverseIdle(self: *Loop, visit: api.Visit, arg: ?*anyopaque) c_int {
         inline for (.{ self.streams.items, self.datagrams.items, self.dirty.items }) |listed| for (listed) |one| {
             const status = visit(one.me(), arg);
             if (status != 0) return status;
         };
-        if (!self.shard_runs) if (self.shard) |shard| {
-            const status = Waiter.traverseAll(shard, visit, arg);
-            if (status != 0) return status;
-        };
-        const status = self.waits.traverse(visit, arg);
-        return if (status != 0) status else self.readiness.traverse(visit, arg);
+        return if (self.shard) |shard| Waiter.traverseAll(shard, visit, arg) else 0;
     }
 
     fn tpClear(instance: *Object) callconv(.c) c_int {

@@ -94,11 +94,11 @@ pub const Pool = struct {
         self.lock.lock();
         defer self.lock.unlock();
         const worker = self.find(pending) orelse return false;
-        var place = &self.workers;
-        while (place.*.? != worker) place = &place.*.?.next;
+        var link = &self.workers;
+        while (link.*.? != worker) link = &link.*.?.next;
         const next = worker.next;
         if (!worker.abandon()) return false;
-        place.* = next; // It may be gone by now.
+        link.* = next; // It may be gone by now.
         self.made -= 1;
         if (worker.lasts) self.lasting -= 1;
         return true;

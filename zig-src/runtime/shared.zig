@@ -48,8 +48,8 @@ const Values = struct {
         return value;
     }
 
-    pub fn drop(place: *?Item) void {
-        place.* = null;
+    pub fn drop(slot: *?Item) void {
+        slot.* = null;
     }
 };
 

@@ -149,9 +149,9 @@ pub const Seats = struct {
             lock.lock();
             defer lock.unlock();
             const recorder = table[index].?;
-            var place = &recorder.tallies;
-            while (place.* != tally) place = &place.*.?.next;
-            place.* = tally.next;
+            var link = &recorder.tallies;
+            while (link.* != tally) link = &link.*.?.next;
+            link.* = tally.next;
             recorder.outside.latency.addAll(&tally.latency);
             for (&recorder.outside.outcomes, &tally.outcomes) |*into, *from| histogram.add(.many, into, from.get());
             histogram.add(.many, &recorder.outside.bytes, tally.bytes.get());

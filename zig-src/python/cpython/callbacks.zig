@@ -40,7 +40,7 @@ const Table = struct {
     /// (coroutine, exception of its first step) -> the exception to raise
     run_twice: *Object,
     /// () -> where the code is that called us, as a traceback has it
-    place: *Object,
+    origin: *Object,
     /// (runtime, shard) on the shard that looks for signals, now and then.
     signals: *Object,
     /// (JoinHandle, runtime) -> list of lines: where its coroutine stands

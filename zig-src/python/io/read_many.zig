@@ -34,7 +34,7 @@ const Slot = struct {
     op: ?*CoreOp = null,
     /// Memory for the next read, or of the one in work.
     bytes: ?*Object = null,
-    /// Its place in the list.
+    /// Its index in the list.
     index: usize = 0,
 };
 

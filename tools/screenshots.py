@@ -147,7 +147,7 @@ def make(folder: Path, seconds: float = 6.0) -> None:
             str(report),
         ]
         running = subprocess.Popen(
-            [sys.executable, "-m", "spargio._cli", *words], stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "spargio", *words], stdout=subprocess.DEVNULL
         )
         time.sleep(seconds / 3)
         before = monitor.read_stats(pid)

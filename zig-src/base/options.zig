@@ -84,7 +84,7 @@ pub const Options = extern struct {
 
 const Range = struct { name: []const u8, min: u64, max: u64 };
 
-const ranges = [_]Range{
+pub const ranges = [_]Range{
     .{ .name = "shards", .min = 1, .max = limits.shards_max },
     .{ .name = "steal_budget", .min = 1, .max = 65536 },
     .{ .name = "steal_victim_stride", .min = 1, .max = 256 },

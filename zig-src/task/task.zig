@@ -39,6 +39,8 @@ pub const Task = struct {
     cancel_requested: Atomic(bool) = .init(false),
     kind: Kind,
     started: bool = false,
+    /// Where the trace has its name last; see `Ring.isRecent`.
+    named_at: u32 = 0,
     /// Since when it waits for its poll, if the scheduler's latencies are recorded.
     queued_ns: u64 = 0,
     draining: bool = false,

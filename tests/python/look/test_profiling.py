@@ -241,6 +241,17 @@ def test_a_command_that_fails_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert profile.run([sys.executable, "-c", "exit(3)"], rate=99) == 3
 
 
+def test_a_command_that_is_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert profile.run(["no-such-command-at-all", "x"], rate=99) == 127
+    assert profile.run([str(tmp_path)], rate=99) == 126
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "spargio profile: 'no-such-command-at-all' is not there, or not on the PATH",
+        f"spargio profile: {str(tmp_path)!r} is not a program that can be run",
+    ]
+
+
 def test_without_a_sampler(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

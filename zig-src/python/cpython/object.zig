@@ -33,6 +33,11 @@ pub fn TypeOf(comptime Body: type) type {
             return py.PyType_GenericAlloc(class, 0);
         }
 
+        /// The body is not zeroed. Not for types that the collector knows.
+        pub fn createBare() ?*Object {
+            return py._PyObject_New(class);
+        }
+
         /// The last step of a deallocator.
         pub fn free(object: *Object, comptime gc: bool) void {
             if (gc) py.PyObject_GC_Del(object) else py.PyObject_Free(object);
@@ -184,8 +189,12 @@ pub fn stop(value: *Object) ?*Object {
     }
     // An instance, because a bare tuple or exception as the value would be unpacked.
     const instance = api.call(py.PyExc_StopIteration.*, &.{value}) orelse return null;
-    py.PyErr_SetObject(py.PyExc_StopIteration.*, instance);
-    py.Py_DecRef(instance);
+    if (py.PyErr_SetRaisedException) |set| {
+        set(instance);
+    } else {
+        py.PyErr_SetObject(py.PyExc_StopIteration.*, instance);
+        py.Py_DecRef(instance);
+    }
     return null;
 }
 

@@ -24,7 +24,7 @@ pub const DirEntry = struct {
 
     /// Takes over `name` and `numbers`.
     pub fn make(name: *Object, prefix: *Object, numbers: ?*Object, inode: u64, kind: u8) ?*Object {
-        const instance = Type.create() orelse {
+        const instance = Type.createBare() orelse {
             py.Py_DecRef(name);
             if (numbers) |n| py.Py_DecRef(n);
             return null;

@@ -132,7 +132,7 @@ pub const Maker = struct {
 pub fn decode(text: []const u8) ?*Object {
     var bits: u8 = 0;
     for (text) |byte| bits |= byte;
-    if (bits < 0x80) return api.string(text);
+    if (bits < 0x80) return py.PyUnicode_FromKindAndData(1, text.ptr, @intCast(text.len));
     return py.PyUnicode_DecodeFSDefaultAndSize(text.ptr, @intCast(text.len));
 }
 

@@ -250,6 +250,8 @@ pub const PyTask = struct {
             self.retrieved = PyRuntime.of(self.runtime.?).runtime.driven;
             self.task.status = @backingInt(errors.Code.cancelled);
             PyRuntime.of(self.runtime.?).stopWith(api.ref(exception));
+        } else if (matches(exception, py.PyExc_RuntimeError.*) or matches(exception, py.PyExc_AttributeError.*)) {
+            explain(exception);
         }
         self.failed = true;
         self.value = exception;
@@ -259,6 +261,13 @@ pub const PyTask = struct {
         if (self.traceback == py._Py_NoneStruct) self.sayRunTwice();
         self.nameAfterCoroutine();
         return .ended;
+    }
+
+    /// Asyncio's errors if it finds no loop: its words do not say that a task of spargio runs here.
+    fn explain(exception: *Object) void {
+        @branchHint(.cold);
+        const none = api.call(callbacks.table.explain, &.{api.ref(exception)}) orelse return py.PyErr_Clear();
+        py.Py_DecRef(none);
     }
 
     /// Of a coroutine that another task, or an await, has run or runs: the interpreter's words do not say so.

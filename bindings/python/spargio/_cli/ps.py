@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from spargio import monitor
@@ -17,8 +18,8 @@ def run(name: str | None, *, stacks: bool, as_json: bool) -> int:
         return 1
     try:
         tasks = monitor.read_tasks(name)
-    except (LookupError, OSError) as error:
-        print(f"spargio: {error}")
+    except (LookupError, OSError, ValueError) as error:
+        print(f"spargio: {error}", file=sys.stderr)
         return 1
     if as_json:
         print(json.dumps(tasks))

@@ -26,9 +26,10 @@ def chosen(name: str | None) -> str | None:
     if len(found) == 1:
         return found[0]
     if found:
-        print(f"spargio: several processes can be asked, name one: {', '.join(found)}")
+        words = f"several processes can be asked, name one: {', '.join(found)}"
     else:
-        print("spargio: no process can be asked: start one with monitor=True or SPARGIO_MONITOR=1")
+        words = "no process can be asked: start one with monitor=True or SPARGIO_MONITOR=1"
+    print(f"spargio: {words}", file=sys.stderr)
     return None
 
 
@@ -53,8 +54,8 @@ def run(name: str | None, *, interval: float, once: bool, as_json: bool) -> int:
                 time.sleep(interval)
                 before, now = now, monitor.read_stats(name)
                 live.update(view(name, now, now - before), refresh=True)
-    except (LookupError, OSError) as error:
-        print(f"spargio: {error}")
+    except (LookupError, OSError, ValueError) as error:
+        print(f"spargio: {error}", file=sys.stderr)
         return 1
 
 
@@ -112,7 +113,7 @@ def view(name: str, now: RuntimeStats, interval: RuntimeStats) -> Group:
 
 
 def _shards(shards: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     names = ("shard", "busy", "polls/s", "stolen/s", "skip", "parks/s", "bells/s", "queue", "ops")
     for column in (*names, "timers", "blocked"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -125,7 +126,7 @@ def _shards(shards: list[dict[str, Any]]) -> Table:
             short(skipped),
             *(short(one[key]) for key in ("parks", "doorbells", "queued", "ops_in_flight")),
             short(one["timers"]),
-            str(one["blocked_passes"]),
+            short(one["blocked_passes"]),
             style="bold red" if one["blocked_passes"] else "",
         )
     return table
@@ -146,7 +147,7 @@ def _recorders(recorders: dict[str, dict[str, Any]]) -> list[Table]:
 
 def short(number: float) -> str:
     """In at most six characters."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if number >= size:
-            return f"{number / (size if letter != 'k' else 1e3):.1f}{letter}"
+    for least, size, letter in ((999.95e6, 1e9, "G"), (999.95e3, 1e6, "M"), (9999.5, 1e3, "k")):
+        if number >= least:
+            return f"{number / size:.1f}{letter}"
     return f"{number:.0f}"

@@ -643,6 +643,7 @@ _made = library.start_bridge(
         "no_buffer": messages.no_buffer,
         "other_loop": messages.other_loop,
         "run_twice": messages.run_twice,
+        "explain": messages.explain,
         "signals": _signals,
         "stack": _stack,
         "os_error": _os_error,

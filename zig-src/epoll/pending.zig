@@ -10,8 +10,8 @@ const Sqe = @import("../ring/ring.zig").Sqe;
 pub const Call = struct {
     /// On a thread of the pool. Its result is the pending's.
     perform: *const fn (*Pending) i32,
-    /// The thread was left behind in `perform`, which is over: all that it used is its own, and goes. Null: it is
-    /// never left.
+    /// The operation was given up during `perform`, which is over: all that this used is the thread's, and goes.
+    /// Null: it is never given up.
     left: ?*const fn (*Pending) void = null,
 };
 

@@ -45,7 +45,9 @@ fn cancel(source: *Source, op: *Op) void {
     if (leave(self)) Shard.current().?.endOp(op, errors.negative(.CANCELED), 0);
 }
 
+/// The task tries its spawn now, or will not: then the place is for the next.
 fn release(source: *Source, _: *const Op, _: bool) void {
     const self: *RoomWait = @fieldParentPtr("source", source);
+    self.target.roomTried(&self.waiter);
     gpa.destroy(self);
 }

@@ -114,6 +114,7 @@ def test_wheel_is_the_same_from_the_source_tree(wheel: Path, tmp_path: Path) -> 
     has the library ready; what it compiles in this tree is the next test's."""
     instead = tmp_path / "instead/ziglang"
     instead.mkdir(parents=True)
+    (instead / "__init__.py").touch()
     (instead / "__main__.py").write_text(COMPILER)
     with zipfile.ZipFile(wheel) as archive:
         (instead / "made.so").write_bytes(archive.read(LIBRARY))

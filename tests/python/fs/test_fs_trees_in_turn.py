@@ -207,3 +207,23 @@ def test_a_large_directory_is_searched_for_links_in_turn(tree: Path) -> None:
             await job
 
     spargio.run(main, shards=1)
+
+
+def test_names_of_any_length_and_encoding(tmp_path: Path) -> None:
+    """Short names lie in the entry itself."""
+    names = [
+        *(b"a", b"x" * 30, b"y" * 31, b"z" * 200, b"\xff\xfe", b"\xff" * 40),
+        *("ä".encode() * 15, "ü".encode() * 16),
+    ]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).touch()
+
+    async def main() -> None:
+        taken = [entry async for entry in fs.read_dir(tmp_path)]
+        for entries in (taken, await fs.read_dir(tmp_path)):
+            assert sorted(os.fsencode(entry.name) for entry in entries) == sorted(names)
+            for entry in entries:
+                assert entry.path == f"{tmp_path}/{entry.name}" == os.fspath(entry)
+                assert repr(entry) == f"<DirEntry {entry.path!r}, file>"
+
+    spargio.run(main, shards=1)

@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
+const interpreter = &@import("../task/py_interpreter.zig").interpreter;
 const Carrier = @import("../cpython/stop_iteration.zig").Carrier;
 const found_module = @import("found.zig");
 const object = @import("../cpython/object.zig");
@@ -97,7 +98,15 @@ const Stream = struct {
     /// False with the exception set.
     fn enter(self: *Stream) bool {
         // acquire, release: one thread's use is before the next one's.
-        if (!self.busy.swap(true, .acquire)) return true;
+        const taken = if (interpreter.locked)
+            // No thread comes between: a locked operation for each entry is spared.
+            self.busy.load(.acquire)
+        else
+            self.busy.swap(true, .acquire);
+        if (!taken) {
+            if (interpreter.locked) self.busy.store(true, .unordered);
+            return true;
+        }
         _ = api.raise(py.PyExc_RuntimeError.*, "entries are taken by two threads at a time");
         return false;
     }

@@ -237,7 +237,7 @@ pub const Epoll = struct {
         return if (self.cooling_down.items.len == 0) std.math.maxInt(u64) else self.cooldown_until_ns;
     }
 
-    /// epoll has nothing to tell of such a descriptor, a file's: it is always ready, and may block.
+    /// epoll reports nothing of such a descriptor, a file's: it is always ready, and may block.
     fn refused(self: *Epoll, pending: *Pending) void {
         const opcode = pending.sqe.opcode;
         if (blocking.knows(opcode)) return self.hand(pending);
@@ -453,7 +453,7 @@ pub const Epoll = struct {
         return 0;
     }
 
-    /// A thread is in it: that is told, and told again when the shard asks again. One that does not hear is left
+    /// A thread is in it: it is signalled, and again when the shard asks again. One that does not hear is left
     /// behind after a while. True: the operation has ended.
     fn endCall(self: *Epoll, pending: *Pending) bool {
         pending.told +|= 1;

@@ -80,7 +80,7 @@ pub const Pool = struct {
         return worker.lasts;
     }
 
-    /// Its call is to end: it may not have begun it yet, so it is told again until it has ended.
+    /// Its call is to end: it may not have begun it yet, so it is signalled again until it has ended.
     pub fn interrupt(self: *Pool, pending: *Pending) void {
         self.lock.lock();
         defer self.lock.unlock();

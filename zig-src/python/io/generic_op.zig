@@ -219,7 +219,7 @@ const GenericOp = struct {
     }
 };
 
-/// The buffers of a vectored operation, and what the kernel is told of them.
+/// The buffers of a vectored operation, and what the kernel gets to know of them.
 const Vector = struct {
     entries: []std.posix.iovec,
     views: []api.Buffer,

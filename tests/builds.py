@@ -121,8 +121,8 @@ def safe_build(folder: Path) -> None:
 
 
 def checking_build(folder: Path) -> None:
-    """The same, and its allocator finds what is not freed."""
-    install_c(folder, "safe", checking_allocator=True)
+    """The static library alone, whose allocator finds what is not freed."""
+    install_c(folder, "safe", checking_allocator=True, static_alone=True)
 
 
 def release_build(folder: Path) -> None:

@@ -317,7 +317,7 @@ pub const Datagram = struct {
         object.method("sendto", &send.sendto, keywords, "($self, data, addr=None)", "Send, or keep and send later."),
         object.method("close", &close, api.meth_noargs, "($self, /)", "Close when all that waits is sent."),
         object.method("abort", &Shared.abort, api.meth_noargs, "($self, /)", "Close now."),
-        object.method("is_closing", &Shared.isClosing, api.meth_noargs, "($self, /)", "Whether it is closing or closed."),
+        object.method("is_closing", &Shared.isClosing, api.meth_noargs, "($self, /)", "Is it closing or closed?"),
         object.method("get_write_buffer_size", &send.bufferSize, api.meth_noargs, "($self, /)", "Bytes that wait."),
         object.method("set_protocol", &setProtocol, api.meth_one, "($self, protocol, /)", "Another protocol."),
         object.method("get_protocol", &Shared.getProtocol, api.meth_noargs, "($self, /)", "The protocol."),

@@ -285,7 +285,7 @@ pub const Stream = struct {
         object.method("_start_reading", &receive.start, api.meth_noargs, "($self, /)", "After connection_made()."),
         object.method("close", &close, api.meth_noargs, "($self, /)", "Close when all that was written is sent."),
         object.method("abort", &Shared.abort, api.meth_noargs, "($self, /)", "Close now."),
-        object.method("is_closing", &Shared.isClosing, api.meth_noargs, "($self, /)", "Whether it is closing or closed."),
+        object.method("is_closing", &Shared.isClosing, api.meth_noargs, "($self, /)", "Is it closing or closed?"),
         object.method(
             "set_protocol",
             &setProtocol,

@@ -14,7 +14,7 @@ const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
 const object = @import("../cpython/object.zig");
 const send = @import("datagram_send.zig");
-const transport = @import("transport.zig");
+const transport_base = @import("transport_base.zig");
 const turn = @import("turn.zig");
 const Entry = @import("queue.zig").Entry;
 const Loop = @import("loop.zig").Loop;
@@ -60,7 +60,7 @@ pub const Datagram = struct {
     looks_missed: u8,
     sender: send.Sender,
 
-    const Shared = transport.TransportType(Datagram);
+    const Shared = transport_base.TransportType(Datagram);
     pub const Type = Shared.Type;
     pub const of = Shared.of;
     pub const me = Shared.me;

@@ -10,7 +10,7 @@ const object = @import("../cpython/object.zig");
 const reader = @import("reader.zig");
 const receive = @import("receive.zig");
 const send = @import("send.zig");
-const transport = @import("transport.zig");
+const transport_base = @import("transport_base.zig");
 const Loop = @import("loop.zig").Loop;
 const loop_module = @import("loop.zig");
 const loop_helpers = &@import("handle.zig").loop_helpers;
@@ -36,7 +36,7 @@ pub const Stream = struct {
     /// In its list of those that were written to in this turn.
     dirty: bool,
 
-    const Shared = transport.TransportType(Stream);
+    const Shared = transport_base.TransportType(Stream);
     pub const Type = Shared.Type;
     pub const of = Shared.of;
     pub const me = Shared.me;

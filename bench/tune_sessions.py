@@ -1,7 +1,9 @@
 """Real measurements for `spargio tune`: an A/A control to simulate from, and planted faults.
 
 python bench/tune_sessions.py record OUT.json [--pairs 80]
-python bench/tune_sessions.py planted [FAULT ...] [--runs 5] [--folder FOLDER]
+python bench/tune_sessions.py planted [FAULT ...] [--runs 5] [--folder FOLDER] [--resume]
+
+A session that was ended early goes on with --resume; those that came to their end are kept.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
-from spargio.tune import Machine, Refused, Session, Settings, Subject, _report
+from spargio._cli.tune import margin
+from spargio.tune import Limits, Machine, Refused, Session, Settings, Subject, _report
 from spargio.tune._html import page
 from spargio.tune._lab import Shape
 from spargio.tune._pairs import Pairs
@@ -80,25 +83,42 @@ FAULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], float, str]] = {
 }
 
 
-def planted(fault: str, run: int, folder: Path, wait_s: float) -> dict[str, Any]:
-    """One session. What it is: found, missed, wrong, refused or undecided."""
+class Asked(NamedTuple):
+    """What all sessions have in common."""
+
+    folder: Path
+    wait_s: float
+    control_pairs: int
+    margins: dict[str, float]
+    resume: bool
+
+
+def planted(fault: str, run: int, asked: Asked) -> dict[str, Any]:
+    """One session. What it is: right, missed, wrong, refused or undecided."""
     server, options, load, rate, undone_by = FAULTS[fault]
     spec = {"target": "tcp://127.0.0.1:{port}", "connections": 32, "arrivals": rate, **load}
     placement = "pinned" if fault == "pin" else "stealable"
     command = [sys.executable, SERVER, server, json.dumps(options), placement]
     subject = Subject(spec, command)
+    folder = asked.folder
     journal = folder / f"{fault}-{run}.journal"
-    journal.unlink(missing_ok=True)
-    settings = Settings(rate=rate, seed=run)
+    resume = asked.resume and journal.exists()
+    if not resume:
+        journal.unlink(missing_ok=True)
+    limits = Limits(margins={**Limits().margins, **asked.margins})
+    settings = Settings(limits, rate, seed=run, control_pairs=asked.control_pairs)
     began = time.monotonic()
     session = Session(
-        subject, Machine(subject, folder / "lab"), settings, journal,
-        tell=lambda line: print(f"  {line}", flush=True),
+        subject, Machine(subject, folder / "lab"), settings, journal, resume=resume,
+        tell=lambda line: print(f"  {time.monotonic() - began:5.0f} s  {line}", flush=True),
     )  # fmt: skip
     try:
-        outcome = session.run(wait_s)
+        outcome = session.run(asked.wait_s)
     except Refused as error:
-        return {"fault": fault, "run": run, "is": "refused", "why": str(error)}
+        seconds = round(time.monotonic() - began)
+        return {
+            "fault": fault, "run": run, "is": "refused", "seconds": seconds, "why": str(error),
+        }  # fmt: skip
     finally:
         session.close()
     found = _report.to_dict(outcome)
@@ -111,18 +131,27 @@ def planted(fault: str, run: int, folder: Path, wait_s: float) -> dict[str, Any]
     return {"fault": fault, "run": run, "is": kind, "seconds": seconds, **found}
 
 
-def sessions(faults: list[str], runs: int, folder: Path, wait_s: float) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    results = []
+def sessions(faults: list[str], runs: int, asked: Asked) -> None:
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    written = asked.folder / "results.json"
+    known = json.loads(written.read_text()) if asked.resume and written.exists() else []
+    results = [one for one in known if one["is"] != "refused"]
+    ended = {(one["fault"], one["run"]) for one in results}
     for run in range(runs):
         for fault in faults or list(FAULTS):
+            if (fault, run) in ended:
+                continue
             print(f"{fault}, run {run}", flush=True)
-            results.append(planted(fault, run, folder, wait_s))
+            results.append(planted(fault, run, asked))
             print(f"{fault}, run {run}: {results[-1]['is']}", flush=True)
-            (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+            if "why" in results[-1]:
+                print(f"  {results[-1]['why']}", flush=True)
+            written.write_text(json.dumps(results, indent=1) + "\n")
     for fault in faults or list(FAULTS):
-        kinds = [one["is"] for one in results if one["fault"] == fault]
-        print(fault, {kind: kinds.count(kind) for kind in sorted(set(kinds))})
+        of = [one for one in results if one["fault"] == fault]
+        kinds = [one["is"] for one in of]
+        longest = max((one["seconds"] for one in of), default=0)
+        print(fault, {kind: kinds.count(kind) for kind in sorted(set(kinds))}, f"{longest} s")
 
 
 def main() -> None:
@@ -136,11 +165,29 @@ def main() -> None:
     planting.add_argument("--runs", type=int, default=5)
     planting.add_argument("--folder", type=Path, default=Path("tune-sessions"))
     planting.add_argument("--wait", type=float, default=600, help="seconds for a quiet machine")
+    planting.add_argument("--control", type=int, default=40, help="pairs of two equal processes")
+    planting.add_argument(
+        "--margin",
+        action="append",
+        type=margin,
+        default=[],
+        metavar="METRIC=%",
+        help="as of spargio tune. At 60 operations a second p999 takes three minutes a change: "
+        "p999=1000 tries a session in two",
+    )
+    planting.add_argument("--resume", action="store_true", help="go on where it was ended")
     arguments = parser.parse_args()
     if arguments.command == "record":
         record(arguments.out, arguments.pairs)
     else:
-        sessions(arguments.faults, arguments.runs, arguments.folder, arguments.wait)
+        asked = Asked(
+            arguments.folder,
+            arguments.wait,
+            arguments.control,
+            dict(arguments.margin),
+            arguments.resume,
+        )
+        sessions(arguments.faults, arguments.runs, asked)
 
 
 if __name__ == "__main__":

@@ -441,8 +441,10 @@ int32_t spargio_sleep(uint64_t duration_ns, spargio_op *op);
 /**
  * After SPARGIO_E_OVERLOADED: an operation that ends with 0 when the stealable queue that a spawn
  * with this placement goes to has room (SPARGIO_PLACE_STEALABLE: that of the next shard in turn).
- * No promise: others may be faster, so spawn and, if need be, wait again. `runtime` is that of the
- * task that calls. SPARGIO_E_NOT_ON_SHARD, _INVALID, _INVALID_SHARD, _CLOSED, _NOMEM. Since 0.4.
+ * No promise: others may be faster, so spawn and, if need be, wait again. If several wait, as many
+ * go on as there are places; the next one does when one of these took its result. `runtime` is that
+ * of the task that calls. SPARGIO_E_NOT_ON_SHARD, _INVALID, _INVALID_SHARD, _CLOSED, _NOMEM. Since
+ * 0.4.
  */
 int32_t spargio_room(spargio_runtime runtime, const spargio_placement *placement, spargio_op *op);
 
@@ -471,8 +473,10 @@ struct addrinfo;
  * are copied. The result is 0, and *list (valid until then) is yours to free with freeaddrinfo(3);
  * -errno; or one with SPARGIO_EAI_OF, for gai_strerror(3). *list is written by spargio_op_poll with
  * SPARGIO_READY, or before the completion callback. Names go to threads of their own, at most 32;
- * numeric addresses are answered at once. A cancelled lookup ends at once, as -ECANCELED: its
- * thread is left to itself, also by spargio_runtime_shutdown. SPARGIO_E_INVALID, _NOMEM. Since 0.4.
+ * numeric addresses are answered at once. A cancelled lookup ends at once, as -ECANCELED. Its
+ * thread goes on until getaddrinfo(3) returns, and is one of the 32 until then: with a name server
+ * that is silent, other names wait. spargio_runtime_shutdown waits for no lookup.
+ * SPARGIO_E_INVALID, _NOMEM. Since 0.4.
  */
 int32_t spargio_resolve(const char *host, const char *service, const struct addrinfo *hints,
                         struct addrinfo **list, spargio_op *op);
@@ -677,7 +681,13 @@ int32_t spargio_udp_bind(const char *address, uint16_t port, int32_t *fd);
 /** The local port of a socket, in host order. */
 int32_t spargio_local_port(int32_t fd, uint16_t *port);
 
-/** accept4(2) with SOCK_CLOEXEC; the result is the new descriptor. IORING_OP_ACCEPT, 5.5. */
+/**
+ * accept4(2) with SOCK_CLOEXEC; the result is the new descriptor. It takes one connection, and no
+ * other before it is asked for: those stay where other tasks, shards and processes can take them.
+ * So a task that accepts one after the other takes one in each pass of its shard, which is long
+ * beside busy connections. A server uses spargio_accept_multishot, or has several of these under
+ * way. IORING_OP_ACCEPT, 5.5.
+ */
 int32_t spargio_accept(int32_t fd, spargio_op *op);
 
 /**
@@ -875,10 +885,15 @@ int32_t spargio_channel_recv(spargio_channel channel, void **value, spargio_op *
 /** Any thread: SPARGIO_READY and *value; SPARGIO_PENDING: none now; SPARGIO_E_CLOSED. Since 0.4. */
 int32_t spargio_channel_try_recv(spargio_channel channel, void **value);
 
-/** Any thread: nothing more is sent; what is there can be received. Since 0.4. */
+/**
+ * Any thread, for those who send: no send begins any more. What is there can be received, and so
+ * can what waits for room: a send that had begun ends as ever. Since 0.4.
+ */
 int32_t spargio_channel_finish(spargio_channel channel);
 
-/** Any thread: drops what is there. Since 0.4. */
+/**
+ * Any thread, for those who receive: drops what is there; sends that wait end as -EPIPE. Since 0.4.
+ */
 int32_t spargio_channel_close(spargio_channel channel);
 
 #define SPARGIO_GROUP_CANCEL_ON_ERROR 1u /**< a task that ends with an error cancels the others */
@@ -904,8 +919,8 @@ int32_t spargio_group_cancel(spargio_group group);
 
 /**
  * Operation: 0 when no task of the group is left, and `drop` was called for each; at once if there
- * is none. spargio_group_status has what became of them. A task of the group must not wait for it.
- * Cancelled, it ends; the tasks go on. Since 0.4.
+ * is none. spargio_group_status has what became of them. Cancelled, it ends; the tasks go on.
+ * SPARGIO_E_ERRNO(EDEADLK) in a task of the group, which would wait for itself. Since 0.4.
  */
 int32_t spargio_group_wait(spargio_group group, spargio_op *op);
 

@@ -12,7 +12,8 @@
  *
  *     spargio::task<> listen(spargio::tcp_listener listener) {
  *         co_await spargio::with_scope([&](spargio::async_scope &scope) -> spargio::task<> {
- *             while (auto client = co_await listener.accept())
+ *             auto clients = listener.incoming();
+ *             while (auto client = co_await clients.next())
  *                 co_await scope.spawn_wait(serve(std::move(*client)));
  *         });
  *     }
@@ -25,6 +26,7 @@
  * The parts
  *   result.hpp     result<T> = expected<T, std::error_code>; unwrap() for exceptions
  *   task.hpp       task<T>
+ *   foreign.hpp    awaitables of other libraries inside a task
  *   operation.hpp  operations, .within(limit), sleep_for, yield_now
  *   runtime.hpp    runtime, options, placements, spawn, join_handle<T>
  *   scope.hpp      async_scope, with_scope, when_all, when_any, timeout, with_stop, shield
@@ -34,7 +36,8 @@
  *   file.hpp       file
  *
  * Rules
- *  - Only a task<T> awaits. Coroutines that await each other run on one shard, one at a time.
+ *  - Only a task<T> awaits. Coroutines that await each other run on one shard, one at a time, also
+ *    after an await of another library's awaitable.
  *  - No memory is allocated but the coroutines' frames (and the vectors of when_all and when_any).
  *  - Cancellation is a state of a task. What waits ends with std::errc::operation_canceled, and so
  *    does each operation that is awaited later, but for closing, and what is under shield().

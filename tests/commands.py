@@ -10,7 +10,7 @@ from spargio._cli import main
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "spargio._cli", *arguments]
+    return [sys.executable, "-m", "spargio", *arguments]
 
 
 class Run:

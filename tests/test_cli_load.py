@@ -15,7 +15,7 @@ from spargio.workload import LoadReport
 
 
 def load(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "spargio._cli", "load", *words]
+    command = [sys.executable, "-m", "spargio", "load", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
@@ -33,7 +33,7 @@ def test_a_function_of_the_folder_it_is_started_in(tmp_path: Path) -> None:
     assert "p99.9" in done.stdout, done.stderr
     assert done.stderr.count("/s") == 2
     report = LoadReport.from_dict(json.loads(written[0].read_text()))
-    assert done.returncode == int(bool(report.warnings))
+    assert done.returncode == (3 if report.limits else 0)
     assert report.spec["keys"] == {"kind": "zipf", "count": 100, "exponent": 1.2}
     assert report.spec["sizes"] == {"kind": "uniform", "least": 10, "most": 20}
     assert report.latency.ok == report.latency.count == report.offered
@@ -45,6 +45,28 @@ def test_a_function_of_the_folder_it_is_started_in(tmp_path: Path) -> None:
     again = load(tmp_path, "--spec", str(spec), "--quiet", "--json", "-")
     assert json.loads(again.stdout)["offered"] == report.offered
     assert again.stderr == ""
+
+
+def test_a_warning_is_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    """The generator computes on its only shard: the load itself is the limit, and nothing failed."""
+    (tmp_path / "mine.py").write_text(
+        "import time\nasync def work():\n    end = time.perf_counter() + 0.02\n"
+        "    while time.perf_counter() < end:\n        pass\n"
+    )
+    done = load(tmp_path, "mine:work", "--rate", "60", "--duration", "0.5")
+    assert "WARNING" in done.stdout, done.stdout
+    assert done.returncode == 3
+
+
+def test_a_closed_loop_warns_and_ends_well(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import spargio\nasync def work():\n    await spargio.sleep(0.05)\n"
+    )
+    words = ("--arrivals", "closed", "--connections", "1", "--duration", "0.3")
+    done = load(tmp_path, "mine:work", *words, "--json", "-")
+    report = LoadReport.from_dict(json.loads(done.stdout))
+    assert "a closed loop waits" in report.warnings[-1]
+    assert done.returncode == (3 if report.limits else 0)
 
 
 def test_failures_are_the_exit_code(tmp_path: Path) -> None:

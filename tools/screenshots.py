@@ -147,14 +147,14 @@ def make(folder: Path, seconds: float = 6.0) -> None:
             str(report),
         ]
         running = subprocess.Popen(
-            [sys.executable, "-m", "spargio._cli", *words], stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "spargio", *words], stdout=subprocess.DEVNULL
         )
         time.sleep(seconds / 3)
         before = monitor.read_stats(pid)
         time.sleep(1.0)
         now = monitor.read_stats(pid)
         name = str(pid)
-        shown = top.view("4711", now, now - before)
+        shown = top.view("4711", now, now - before, top.oldest(name))
         (folder / "top.svg").write_text(picture(shown, "spargio top"))
         tasks = sorted(monitor.read_tasks(name), key=lambda one: (one["shard"], -one["age"]))
         (folder / "ps.svg").write_text(

@@ -14,9 +14,9 @@
 namespace spargio {
 
 /**
- * At most `Capacity` values, which lie in the channel itself. Who waits is served in the order of
+ * At most `Capacity` values, which lie in the channel itself. Waiters are served in the order of
  * coming; what was sent is received once, in that order. Any thread, any number of senders and
- * receivers. It must outlive who waits in it. T's move must not throw.
+ * receivers. It must outlive its waiters. T's move must not throw.
  */
 template <class T, std::size_t Capacity> class channel {
     static_assert(Capacity > 0, "a channel holds at least one value");
@@ -68,6 +68,8 @@ template <class T, std::size_t Capacity> class channel {
 
     template <bool Sends> class [[nodiscard]] wait {
     public:
+        using awaited_by_task = void;
+
         explicit wait(channel &in) noexcept : in_(in) {}
         wait(channel &in, T value) noexcept : in_(in) { self_.value.emplace(std::move(value)); }
 
@@ -139,15 +141,24 @@ public:
         return *std::move(self.value);
     }
 
-    /** Senders are refused from now on; receivers get what is there, then errc::closed. Any thread.
+    /**
+     * For those who send: no send begins from now on. Receivers get what is there, and what waits
+     * for room, then errc::closed. Any thread.
      */
+    void finish() {
+        std::lock_guard guard(lock_);
+        finished_ = true;
+        refuse(receivers_); // If some wait, there is nothing.
+    }
+
+    /** For those who receive: no more is received. What is there is dropped; all that wait are
+     * refused. Any thread. */
     void close() {
-        {
-            std::lock_guard guard(lock_);
-            closed_ = true;
-            refuse(senders_);
-            refuse(receivers_);
-        }
+        std::lock_guard guard(lock_);
+        finished_ = true;
+        refuse(senders_);
+        refuse(receivers_);
+        while (count_ > 0) (void)take();
     }
 
 private:
@@ -174,7 +185,7 @@ private:
     }
 
     bool put(waiter &self, waking &woken) {
-        if (closed_) {
+        if (finished_) {
             self.state = waiter::refused;
         } else if (waiter *receiver = receivers_.pop()) {
             receiver->value.emplace(*std::move(self.value));
@@ -192,7 +203,7 @@ private:
                 store(*std::move(sender->value));
                 woken.serve(*sender);
             }
-        } else if (closed_) {
+        } else if (finished_) {
             self.state = waiter::refused;
         } else return false;
         return true;
@@ -223,7 +234,7 @@ private:
 
     std::mutex lock_;
     line senders_, receivers_;
-    bool closed_ = false;
+    bool finished_ = false;
     std::size_t head_ = 0, count_ = 0;
     alignas(T) unsigned char places_[sizeof(T) * Capacity];
 };

@@ -55,7 +55,8 @@ inline uint32_t length_of(std::size_t size) noexcept {
     return static_cast<uint32_t>(size < most ? size : most);
 }
 
-/** Owns a descriptor. It must not go away while an operation on it is under way. */
+/** Owns a descriptor. It may be moved, but must not go away while an operation on it is under way.
+ */
 class descriptor {
 public:
     descriptor() = default;
@@ -84,23 +85,6 @@ private:
     int fd_ = -1;
 };
 
-struct reception {
-    int fd;
-    mutable_buffer into;
-    bool *drained;
-
-    int32_t operator()(spargio_op *op) const {
-        int32_t flags = *drained ? SPARGIO_RECV_DRAINED : 0;
-        return spargio_recv(fd, into.data, length_of(into.size), flags, op);
-    }
-
-    result<std::size_t> finish(int32_t count) const {
-        *drained = count >= 0 && static_cast<std::size_t>(count) < into.size;
-        if (count < 0) return failure(count);
-        return static_cast<std::size_t>(count);
-    }
-};
-
 inline result<uint16_t> local_port(int fd) {
     uint16_t port = 0;
     int32_t status = spargio_local_port(fd, &port);
@@ -111,7 +95,9 @@ inline result<uint16_t> local_port(int fd) {
 } // namespace detail
 
 /** A connection. One task may receive while another one sends. */
-class tcp_stream : public detail::descriptor {
+class tcp_stream : public detail::descriptor, private detail::referenced<tcp_stream> {
+    struct reception;
+
 public:
     using descriptor::descriptor;
     static tcp_stream adopt(int fd) noexcept { return tcp_stream(fd); }
@@ -124,7 +110,7 @@ public:
 
     /** `co_await`: what has come, at most the buffer; 0 is the end of the stream. */
     auto recv(mutable_buffer into) {
-        return detail::operate<std::size_t>(detail::reception{native_handle(), into, &drained_});
+        return detail::operate<std::size_t>(reception(*this, into));
     }
 
     /** `co_await`: sends; less than all of it only if an error or a cancellation came in between.
@@ -176,6 +162,32 @@ public:
     result<uint16_t> local_port() const { return detail::local_port(native_handle()); }
 
 private:
+    friend class detail::reference<tcp_stream>;
+    friend class detail::referenced<tcp_stream>;
+
+    /** The stream may be moved meanwhile: the receive goes on. */
+    struct reception {
+        int fd;
+        mutable_buffer into;
+        detail::reference<tcp_stream> stream;
+
+        reception(tcp_stream &of, mutable_buffer to) noexcept
+            : fd(of.native_handle()), into(to), stream(of) {}
+
+        int32_t operator()(spargio_op *op) noexcept {
+            int32_t flags = stream.get()->drained_ ? SPARGIO_RECV_DRAINED : 0;
+            stream.follow();
+            return spargio_recv(fd, into.data, detail::length_of(into.size), flags, op);
+        }
+
+        result<std::size_t> finish(int32_t count) noexcept {
+            if (tcp_stream *now = stream.settle())
+                now->drained_ = count >= 0 && static_cast<std::size_t>(count) < into.size;
+            if (count < 0) return failure(count);
+            return static_cast<std::size_t>(count);
+        }
+    };
+
     /** The last receive took all that there was: the next one need not try before it waits. */
     bool drained_ = false;
 };
@@ -190,8 +202,11 @@ public:
     explicit incoming(int listener) noexcept : listener_(listener) {}
     incoming(incoming &&other) noexcept
         : listener_(other.listener_), op_(std::exchange(other.op_, 0)) {}
+    /** What nobody took is closed when the kernel has ended its operation. */
     ~incoming() {
-        if (op_ != 0) spargio_op_cancel(op_); // What nobody took is closed when the task ends.
+        if (op_ == 0) return;
+        spargio_op_on_complete(op_, [](void *, int32_t, uint32_t) {}, nullptr);
+        spargio_op_cancel(op_);
     }
 
     /** `co_await`: the next connection. After an error the next call begins anew. */
@@ -199,6 +214,8 @@ public:
 
 private:
     struct taking {
+        using awaited_by_task = void;
+
         incoming &from;
         int32_t value = SPARGIO_E_CANCELLED;
 
@@ -245,10 +262,10 @@ public:
         return tcp_listener(fd);
     }
 
-    /** For servers: all that come, with less work for each. */
+    /** For servers: all that have come in one pass of the shard, with less work for each. */
     auto incoming() const noexcept { return spargio::incoming(native_handle()); }
 
-    /** `co_await`: one connection. */
+    /** `co_await`: one connection; one after the other is one in each pass of the shard. */
     auto accept() {
         return detail::operate<tcp_stream>(
             [fd = native_handle()](spargio_op *op) { return spargio_accept(fd, op); });

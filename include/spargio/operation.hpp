@@ -16,7 +16,7 @@ namespace spargio {
 
 namespace detail {
 
-/** Nanoseconds for the C interface: nothing below 0, and what does not fit is for ever. */
+/** Nanoseconds for the C interface: nothing below 0, and what does not fit is forever. */
 template <class Rep, class Period>
 constexpr uint64_t nanoseconds(std::chrono::duration<Rep, Period> duration) noexcept {
     using limit = std::chrono::duration<double, std::nano>;
@@ -61,6 +61,8 @@ enum class ended_by { limit, cancellation, nothing };
  */
 template <class T, class Start, ended_by By = ended_by::limit> class [[nodiscard]] operation {
 public:
+    using awaited_by_task = void;
+
     explicit operation(Start start) : start_(std::move(start)) {}
 
     /** It is cancelled when it has taken so long, and its error is then errc::timeout. */
@@ -116,6 +118,8 @@ private:
 namespace detail {
 
 struct yielding {
+    using awaited_by_task = void;
+
     bool await_ready() const noexcept { return false; }
     template <class Promise> void await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
         root &at = root_of(waiting);

@@ -66,11 +66,18 @@ result<join_handle<T>> spawn_in(spargio_runtime runtime, task<T> work, placement
  * A task that was spawned. Moving it is cheap; when it goes away the task goes on. Its result can
  * be taken once.
  */
-template <class T> class [[nodiscard]] join_handle {
+template <class T>
+class [[nodiscard]] join_handle : private detail::referenced<join_handle<T>> {
+    using referenced = detail::referenced<join_handle<T>>;
+
 public:
+    using awaited_by_task = void;
+
     join_handle() = default;
-    join_handle(join_handle &&other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+    join_handle(join_handle &&other) noexcept
+        : referenced(std::move(other)), frame_(std::exchange(other.frame_, nullptr)) {}
     join_handle &operator=(join_handle &&other) noexcept {
+        referenced::operator=(std::move(other));
         std::swap(frame_, other.frame_);
         return *this;
     }
@@ -102,36 +109,42 @@ public:
 
     /**
      * Inside a task: `co_await handle`. If the awaiting task is cancelled this ends with
-     * errc::cancelled, and the other task goes on; otherwise as wait().
+     * errc::cancelled, and the other task goes on; otherwise as wait(). The handle may be moved
+     * meanwhile; errc::closed if it is gone when the other task ends.
      */
-    auto operator co_await() noexcept { return awaiter{*this}; }
+    auto operator co_await() noexcept { return awaiter(*this); }
 
 private:
     template <class U>
     friend result<join_handle<U>> detail::spawn_in(spargio_runtime, task<U>, placement);
+    friend class detail::reference<join_handle>;
+    friend class detail::referenced<join_handle>;
     explicit join_handle(std::coroutine_handle<detail::promise<T>> frame) noexcept
         : frame_(frame) {}
 
     struct awaiter {
-        join_handle &self;
+        detail::reference<join_handle> self;
         int32_t status = SPARGIO_PENDING;
 
-        bool await_ready() noexcept {
-            if (!self.frame_) status = SPARGIO_E_CLOSED;
-            return !self.frame_ || ask(this) != SPARGIO_PENDING;
-        }
+        explicit awaiter(join_handle &of) noexcept : self(of) {}
+
+        bool await_ready() noexcept { return ask(this) != SPARGIO_PENDING; }
         template <class Promise>
         void await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
+            self.follow();
             detail::root_of(waiting).wait(ask, this, waiting);
         }
         detail::flat_t<T> await_resume() {
+            join_handle *now = self.settle();
             if (status == SPARGIO_PENDING) return failure(errc::cancelled);
-            return self.frame_ ? self.take(status) : failure(status);
+            return now != nullptr && now->frame_ ? now->take(status) : failure(errc::closed);
         }
         static int32_t ask(void *at) noexcept {
             awaiter &the = *static_cast<awaiter *>(at);
+            join_handle *now = the.self.get();
             int64_t unused = 0;
-            the.status = spargio_join_poll(the.self.own().join, &unused);
+            if (now == nullptr || !now->frame_) the.status = SPARGIO_E_CLOSED;
+            else the.status = spargio_join_poll(now->own().join, &unused);
             return the.status == SPARGIO_PENDING && !stop_requested() ? SPARGIO_PENDING
                                                                       : SPARGIO_READY;
         }
@@ -230,6 +243,8 @@ private:
 namespace detail {
 
 template <class T> struct spawning {
+    using awaited_by_task = void;
+
     task<T> work;
     placement where;
     result<join_handle<T>> spawned = failure(errc::closed);

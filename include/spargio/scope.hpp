@@ -27,6 +27,9 @@ class async_scope {
 public:
     explicit async_scope(spargio_runtime runtime) noexcept : runtime_(runtime) {}
     explicit async_scope(const runtime &runtime) noexcept : async_scope(runtime.native_handle()) {}
+    /** For with_scope() and its kin: in the task that waits for it. */
+    explicit async_scope(const detail::root &owner) noexcept
+        : runtime_(owner.runtime), owner_(&owner) {}
     async_scope(const async_scope &) = delete;
     async_scope &operator=(const async_scope &) = delete;
     ~async_scope() {
@@ -83,29 +86,43 @@ public:
     }
 
     /**
-     * Inside a task: waits until none is left; throws the first error. A cancellation of the
-     * awaiting task stops the scope; the wait goes on until all have ended.
+     * Inside a task: waits until none is left; throws the first error, to one of those that wait. A
+     * cancellation of an awaiting task stops the scope; the wait goes on until all have ended. In
+     * one of the scope's own tasks, or in what those wait for, it would never end:
+     * std::errc::resource_deadlock_would_occur is thrown.
      */
     task<void> join() {
-        co_await drain(*this);
+        // Not in the condition: gcc 12 never begins a coroutine that opens so.
+        const drain::outcome how = co_await drain(*this);
+        if (how == drain::never)
+            raise(std::make_error_code(std::errc::resource_deadlock_would_occur));
         rethrow();
     }
 
-    /** The wait alone. After `limit_ns` the scope is stopped; it returns whether that was so. */
+    /** The wait alone. After `limit_ns` the scope is stopped. */
     class drain {
     public:
+        using awaited_by_task = void;
+        enum outcome { ended, expired, never };
+
         explicit drain(async_scope &scope, uint64_t limit_ns = SPARGIO_FOREVER,
                        bool shielded = false) noexcept
             : scope_(scope), limit_ns_(limit_ns), shielded_(shielded) {}
 
         bool await_ready() const noexcept { return false; }
         template <class Promise> bool await_suspend(std::coroutine_handle<Promise> waiting) {
+            if (scope_.holds(detail::root_of(waiting))) {
+                outcome_ = never;
+                return false;
+            }
             {
                 std::lock_guard guard(scope_.lock_);
                 // No timer either: nobody would end it before its time.
                 if (scope_.count_ == 0) return false;
                 // Without memory for a handle or a timer nobody would wake it.
-                if (spargio_task_self(&scope_.waiter_) != SPARGIO_OK) std::terminate();
+                if (spargio_task_self(&task_) != SPARGIO_OK) std::terminate();
+                next_ = scope_.waiters_;
+                scope_.waiters_ = this;
                 // One that was cancelled before is not told again.
                 if (!shielded_ && spargio::stop_requested()) scope_.stop();
             }
@@ -114,22 +131,30 @@ public:
             detail::root_of(waiting).wait(ask, this, waiting);
             return true;
         }
-        bool await_resume() noexcept {
-            scope_.waiter_ = 0;
-            return expired_;
-        }
+        outcome await_resume() const noexcept { return outcome_; }
 
     private:
+        friend class async_scope;
+
         static int32_t ask(void *self) { return static_cast<drain *>(self)->look(); }
 
         int32_t look() {
             if (timer_ != 0) look_at_timer();
             if (!shielded_ && !scope_.stop_requested() && spargio::stop_requested())
                 scope_.request_stop();
-            if (scope_.size() != 0) return SPARGIO_PENDING;
-            if (timer_ == 0) return SPARGIO_READY;
-            spargio_op_cancel(timer_);
+            if (timer_ == 0) return leave() ? SPARGIO_READY : SPARGIO_PENDING;
+            if (scope_.size() == 0) spargio_op_cancel(timer_);
             return SPARGIO_PENDING;
+        }
+
+        /** Once none is left. */
+        bool leave() noexcept {
+            std::lock_guard guard(scope_.lock_);
+            if (scope_.count_ != 0) return false;
+            drain **at = &scope_.waiters_;
+            while (*at != this) at = &(*at)->next_;
+            *at = next_;
+            return true;
         }
 
         void look_at_timer() {
@@ -137,19 +162,27 @@ public:
             if (spargio_op_poll(timer_, &value) == SPARGIO_PENDING) return;
             timer_ = 0;
             if (value != 0 || scope_.size() == 0) return;
-            expired_ = true;
+            outcome_ = expired;
             scope_.request_stop();
         }
 
         async_scope &scope_;
         uint64_t limit_ns_;
-        bool shielded_, expired_ = false;
+        bool shielded_;
+        outcome outcome_ = ended;
         spargio_op timer_ = 0;
+        spargio_task task_ = 0;
+        drain *next_ = nullptr; /**< of those that wait, under the scope's lock */
     };
 
     /** Throws the first error of a task, once. */
     void rethrow() {
-        if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+        std::exception_ptr error;
+        {
+            std::lock_guard guard(lock_);
+            error = std::exchange(error_, nullptr);
+        }
+        if (error) std::rethrow_exception(error);
     }
 
 private:
@@ -159,7 +192,7 @@ private:
         own.scope = this;
         // Under the lock, because the task may end before this function does.
         std::lock_guard guard(lock_);
-        int32_t status = detail::launch(own, work.native_handle(), runtime_, where, ended);
+        int32_t status = detail::launch(own, work.native_handle(), runtime_, where, on_end);
         if (status == SPARGIO_OK) {
             link(own);
             (void)work.release();
@@ -188,7 +221,7 @@ private:
     }
 
     /** Called by the runtime when it is done with a task. */
-    static void ended(void *ctx) {
+    static void on_end(void *ctx) {
         detail::root &own = *static_cast<detail::root *>(ctx);
         async_scope &scope = *own.scope;
         std::exception_ptr error = std::move(own.error);
@@ -202,13 +235,20 @@ private:
         }
         spargio_join_release(own.join);
         own.frame.destroy();
-        spargio_task waiter = 0;
-        {
-            // Not before the frame is gone. When the lock is free the scope may be gone too.
-            std::lock_guard guard(scope.lock_);
-            if (--scope.count_ == 0) waiter = scope.waiter_;
+        // Not before the frame is gone. When the lock is free the scope may be gone too.
+        std::lock_guard guard(scope.lock_);
+        if (--scope.count_ != 0) return;
+        for (drain *each = scope.waiters_; each != nullptr; each = each->next_)
+            spargio_task_wake(each->task_);
+    }
+
+    /** Whether that task is one of the scope's, or of a scope that one of them waits for. */
+    bool holds(const detail::root &task) const noexcept {
+        for (const detail::root *at = &task; at != nullptr && at->scope != nullptr;
+             at = at->scope->owner_) {
+            if (at->scope == this) return true;
         }
-        if (waiter != 0) spargio_task_wake(waiter);
+        return false;
     }
 
     bool is_failure([[maybe_unused]] const std::exception_ptr &error) const {
@@ -229,22 +269,24 @@ private:
     std::size_t count_ = 0; /**< also those that are unlinked, and whose frame is being freed */
     std::exception_ptr error_;
     std::atomic<bool> stopped_{false};
-    spargio_task waiter_ = 0;
+    drain *waiters_ = nullptr;
     spargio_runtime runtime_;
+    const detail::root *owner_ = nullptr;
 };
 
 namespace detail {
 
-/** The runtime of the awaiting task: `spargio_runtime runtime = co_await own_runtime{};` */
-struct own_runtime {
-    spargio_runtime handle = 0;
+/** The root of the awaiting task: `const root &own = co_await own_root{};` */
+struct own_root {
+    using awaited_by_task = void;
+    const root *found = nullptr;
 
     bool await_ready() const noexcept { return false; }
     template <class Promise> bool await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
-        handle = root_of(waiting).runtime;
+        found = &root_of(waiting);
         return false;
     }
-    spargio_runtime await_resume() const noexcept { return handle; }
+    const root &await_resume() const noexcept { return *found; }
 };
 
 /** Where a task of a scope leaves its result for the task that waits for the scope. */
@@ -290,8 +332,8 @@ template <class T> T finish(async_scope &scope, slot<T> &from) {
  * ended:
  *
  *     co_await with_scope([&](async_scope &scope) -> task<> {
- *         while (auto client = co_await listener.accept())
- * (void)scope.spawn(serve(std::move(*client)));
+ *         while (auto client = co_await clients.next())
+ *             (void)scope.spawn(serve(std::move(*client)));
  *     });
  *
  * The body is one of the scope's tasks: request_stop(), an error of another task, and the
@@ -300,7 +342,7 @@ template <class T> T finish(async_scope &scope, slot<T> &from) {
  */
 template <class Body> auto with_scope(Body body) -> std::invoke_result_t<Body &, async_scope &> {
     using value = typename std::invoke_result_t<Body &, async_scope &>::value_type;
-    async_scope scope(co_await detail::own_runtime{});
+    async_scope scope(co_await detail::own_root{});
     detail::slot<value> made;
     detail::begin(scope, body(scope), made);
     co_await async_scope::drain(scope);
@@ -311,10 +353,11 @@ template <class Body> auto with_scope(Body body) -> std::invoke_result_t<Body &,
  * ended. */
 template <class Rep, class Period, class T>
 task<detail::flat_t<T>> timeout(std::chrono::duration<Rep, Period> limit, task<T> work) {
-    async_scope scope(co_await detail::own_runtime{});
+    async_scope scope(co_await detail::own_root{});
     detail::slot<T> made;
     detail::begin(scope, std::move(work), made);
-    bool expired = co_await async_scope::drain(scope, detail::nanoseconds(limit));
+    bool expired = co_await async_scope::drain(scope, detail::nanoseconds(limit)) ==
+                   async_scope::drain::expired;
     if constexpr (detail::is_result<T>::value) {
         if (expired && made.filled() && !*made.value &&
             made.value->error() == std::errc::operation_canceled)
@@ -336,7 +379,7 @@ auto timeout(std::chrono::duration<Rep, Period> limit, operation<T, Start> one) 
 
 /** Runs a task that is cancelled when the token is asked to stop, by whatever thread. */
 template <class T> task<T> with_stop(std::stop_token token, task<T> work) {
-    async_scope scope(co_await detail::own_runtime{});
+    async_scope scope(co_await detail::own_root{});
     detail::slot<T> made;
     detail::begin(scope, std::move(work), made);
     {
@@ -349,7 +392,7 @@ template <class T> task<T> with_stop(std::stop_token token, task<T> work) {
 /** Runs a task that the cancellation of the awaiting one does not reach: a clean-up that has to
  * happen. */
 template <class T> task<T> shield(task<T> work) {
-    async_scope scope(co_await detail::own_runtime{});
+    async_scope scope(co_await detail::own_root{});
     detail::slot<T> made;
     detail::begin(scope, std::move(work), made);
     co_await async_scope::drain(scope, SPARGIO_FOREVER, true);
@@ -411,7 +454,7 @@ struct race {
  * std::monostate. The first exception cancels the others, and is thrown when they have ended.
  */
 template <class... T> task<std::tuple<detail::held<T>...>> when_all(task<T>... work) {
-    async_scope scope(co_await detail::own_runtime{});
+    async_scope scope(co_await detail::own_root{});
     std::tuple<detail::slot<T>...> made;
     std::apply([&](auto &...into) { (detail::begin(scope, std::move(work), into), ...); }, made);
     co_await async_scope::drain(scope);
@@ -423,7 +466,7 @@ template <class... T> task<std::tuple<detail::held<T>...>> when_all(task<T>... w
 
 /** The same for any number of equal tasks. The two vectors are memory beside the frames. */
 template <class T> task<std::vector<detail::held<T>>> when_all(std::vector<task<T>> work) {
-    async_scope scope(co_await detail::own_runtime{});
+    async_scope scope(co_await detail::own_root{});
     std::vector<detail::slot<T>> made(work.size());
     for (std::size_t i = 0; i < work.size(); i++) detail::begin(scope, std::move(work[i]), made[i]);
     co_await async_scope::drain(scope);
@@ -441,7 +484,7 @@ template <class T> task<std::vector<detail::held<T>>> when_all(std::vector<task<
  */
 template <class... T> task<std::variant<detail::held<T>...>> when_any(task<T>... work) {
     static_assert(sizeof...(T) > 0);
-    async_scope scope(co_await detail::own_runtime{});
+    async_scope scope(co_await detail::own_root{});
     std::tuple<detail::slot<T>...> made;
     detail::race race;
     [&]<std::size_t... I>(std::index_sequence<I...>) {
@@ -464,7 +507,7 @@ template <class... T> task<std::variant<detail::held<T>...>> when_any(task<T>...
 template <class T>
 task<std::pair<std::size_t, detail::held<T>>> when_any(std::vector<task<T>> work) {
     if (work.empty()) raise(make_error_code(errc::invalid));
-    async_scope scope(co_await detail::own_runtime{});
+    async_scope scope(co_await detail::own_root{});
     std::vector<detail::slot<T>> made(work.size());
     detail::race race;
     for (std::size_t i = 0; i < work.size(); i++)

@@ -12,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "foreign.hpp"
 #include "result.hpp"
 
 namespace spargio {
@@ -68,6 +69,60 @@ struct root {
     }
 };
 
+template <class T> class referenced;
+
+/**
+ * What a coroutine that waits knows of an object that somebody may move, or let go, meanwhile. It
+ * stays where it is once it refers to one; the first of several follows the moves.
+ */
+template <class T> class reference {
+public:
+    reference() = default;
+    explicit reference(T &to) noexcept : to_(&to) {}
+
+    T *get() const noexcept { return to_; }
+
+    /** From now on it follows. */
+    void follow() noexcept {
+        if (to_->follower_ == nullptr) to_->follower_ = this;
+        else to_ = nullptr;
+    }
+
+    /** Where it is now; null: it is gone. It does not follow any more. */
+    T *settle() noexcept {
+        if (to_ != nullptr && to_->follower_ == this) to_->follower_ = nullptr;
+        return to_;
+    }
+
+private:
+    friend class referenced<T>;
+    T *to_ = nullptr;
+};
+
+/** The base of such objects. */
+template <class T> class referenced {
+public:
+    referenced() = default;
+    referenced(referenced &&other) noexcept : follower_(std::exchange(other.follower_, nullptr)) {
+        point(static_cast<T *>(this));
+    }
+    referenced &operator=(referenced &&other) noexcept {
+        std::swap(follower_, other.follower_);
+        point(static_cast<T *>(this));
+        other.point(static_cast<T *>(&other));
+        return *this;
+    }
+    ~referenced() { point(nullptr); }
+
+private:
+    friend class reference<T>;
+    void point(T *to) noexcept {
+        if (follower_ != nullptr) follower_->to_ = to;
+    }
+
+    reference<T> *follower_ = nullptr;
+};
+
 struct promise_base {
     root own;
     root *at = &own; /**< of the coroutine that was spawned */
@@ -88,6 +143,13 @@ struct promise_base {
     std::suspend_always initial_suspend() const noexcept { return {}; }
     final_awaiter final_suspend() const noexcept { return {}; }
     void unhandled_exception() noexcept { own.error = std::current_exception(); }
+
+    /** What spargio offers has `awaited_by_task`, and knows the root. Others resume all else. */
+    template <class Awaitable> decltype(auto) await_transform(Awaitable &&from) {
+        if constexpr (requires { typename std::remove_cvref_t<Awaitable>::awaited_by_task; })
+            return static_cast<Awaitable &&>(from);
+        else return foreign<Awaitable>(static_cast<Awaitable &&>(from));
+    }
 };
 
 template <class T> struct promise : promise_base {
@@ -109,7 +171,7 @@ template <> struct promise<void> : promise_base {
     }
 };
 
-/** The root of a coroutine that awaits something of ours. */
+/** The root of a coroutine that awaits a spargio awaitable. */
 template <class Promise> root &root_of(std::coroutine_handle<Promise> waiting) {
     static_assert(std::is_base_of_v<promise_base, Promise>,
                   "only a spargio::task can await what spargio offers");
@@ -125,6 +187,7 @@ template <class Promise> root &root_of(std::coroutine_handle<Promise> waiting) {
 template <class T> class [[nodiscard]] task {
 public:
     using promise_type = detail::promise<T>;
+    using awaited_by_task = void;
     using value_type = T;
 
     task(task &&other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}

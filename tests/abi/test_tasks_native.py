@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 from abi_support import PROGRAMS, STRICT, Run, compiler
 
-PROGRAM_NAMES = ["wake", "owned", "any_op", "calls", "servers", "shared", "children", "batches"]
+PROGRAM_NAMES = [
+    "wake",
+    "owned",
+    "any_op",
+    "calls",
+    "servers",
+    "shared",
+    "children",
+    "batches",
+    "room",
+]
 BACKENDS = ["io_uring", "epoll"]
 SANITIZE = ("-fsanitize=address,undefined", "-fno-omit-frame-pointer")
 
@@ -23,6 +33,25 @@ def test_behaviour(
 ) -> None:
     monkeypatch.setenv("SPARGIO_BACKEND", backend)
     run_program(PROGRAMS / f"{program}.c", shards)
+
+
+@pytest.mark.parametrize(
+    "backend", [BACKENDS[0], pytest.param(BACKENDS[1], marks=pytest.mark.long)]
+)
+def test_lookups_of_a_silent_name_server(
+    prefix: Path, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its program makes namespaces of its own, with a name server that never answers."""
+    monkeypatch.setenv("SPARGIO_BACKEND", backend)
+    made = tmp_path / "names"
+    build = [compiler("c"), "-std=c11", "-D_GNU_SOURCE", *STRICT, "-O1", "-g", "-pthread"]
+    build += [*SANITIZE, f"-I{prefix}/include", str(PROGRAMS / "names.c")]
+    build += [f"{prefix}/lib/libspargio.a", "-o", str(made)]
+    subprocess.run(build, check=True)
+    done = subprocess.run([made, "2"], cwd=tmp_path, timeout=60, capture_output=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("no user namespaces with a network here")
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @pytest.mark.parametrize("program", PROGRAM_NAMES)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
-NAMES = ("tasks", "scopes", "io", "channels", "trees")
+NAMES = ("tasks", "scopes", "io", "channels", "trees", "foreign")
 STRICT = ("-Wall", "-Wextra", "-Wshadow", "-Werror", "-pedantic")
 # The second compiler is the newest clang of the machine, or one of those that Debian names.
 CLANGS = ("clang++", "clang++-19", "clang++-16")
@@ -73,7 +73,11 @@ SANITIZED = [
     ("scopes", "clang", "address,undefined"),
     ("trees", "gcc", "thread"),
 ]
-SANITIZED_SHORT = (("scopes", "gcc", "address,undefined"), ("channels", "clang", "thread"))
+SANITIZED_SHORT = (
+    ("scopes", "gcc", "address,undefined"),
+    ("foreign", "gcc", "address,undefined"),
+    ("channels", "clang", "thread"),
+)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,42 @@ def test_under_a_sanitizer(
         flags.append("-fno-sanitize=function")  # clang 14 cannot split a coroutine that has it.
     build(PROGRAMS / f"{name}.cpp", program, prefix, using, *flags)
     run(program, prefix, 2, TSAN_OPTIONS="halt_on_error=1")
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (
+            "spargio::task<> wrong() { co_await 5; }",
+            "can await only what spargio offers, and awaitables that any",
+        ),
+        (
+            """
+            struct other {
+                struct promise_type {
+                    other get_return_object() { return {}; }
+                    std::suspend_never initial_suspend() { return {}; }
+                    std::suspend_never final_suspend() noexcept { return {}; }
+                    void return_void() {}
+                    void unhandled_exception() {}
+                };
+            };
+            other wrong() { co_await spargio::yield_now(); }
+            """,
+            "only a spargio::task can await what spargio offers",
+        ),
+    ],
+    ids=("a number in a task", "an operation in another coroutine"),
+)
+def test_a_wrong_await_is_refused_in_words(
+    program: str, said: str, prefix: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "wrong.cpp"
+    source.write_text(f"#include <spargio.hpp>\n{program}\n")
+    command = [compiler("gcc"), "-std=c++20", "-fsyntax-only", f"-I{prefix}/include", str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert said in done.stderr
 
 
 def test_without_exceptions(prefix: Path, tmp_path: Path) -> None:

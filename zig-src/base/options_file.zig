@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const errno_text = @import("errno_text.zig");
 const options_module = @import("options.zig");
 const Options = options_module.Options;
 
@@ -54,8 +55,7 @@ pub fn read(options: *Options, path: [*:0]const u8, message: []u8) ?[]const u8 {
     var buffer: [size_max]u8 = undefined;
     const name = std.mem.span(path);
     const rc = linux.open(path, .{ .CLOEXEC = true }, 0);
-    if (linux.errno(rc) != .SUCCESS)
-        return print(message, "options file {s} cannot be read: {t}", .{ name, linux.errno(rc) });
+    if (linux.errno(rc) != .SUCCESS) return unreadable(message, name, linux.errno(rc));
     const fd: i32 = @intCast(rc);
     defer _ = linux.close(fd);
     var size: usize = 0;
@@ -64,13 +64,17 @@ pub fn read(options: *Options, path: [*:0]const u8, message: []u8) ?[]const u8 {
         switch (linux.errno(got)) {
             .SUCCESS => if (got == 0) break,
             .INTR => continue,
-            else => |errno| return print(message, "options file {s} cannot be read: {t}", .{ name, errno }),
+            else => |errno| return unreadable(message, name, errno),
         }
         size += got;
     }
     if (size == buffer.len)
         return print(message, "options file {s} must have fewer than {d} bytes", .{ name, size_max });
     return parse(options, buffer[0..size], name, message);
+}
+
+fn unreadable(message: []u8, name: []const u8, errno: linux.E) []const u8 {
+    return print(message, "options file {s} cannot be read: {s}", .{ name, errno_text.of(@backingInt(errno)) });
 }
 
 fn parse(options: *Options, text: []const u8, path: []const u8, message: []u8) ?[]const u8 {
@@ -85,7 +89,29 @@ fn parse(options: *Options, text: []const u8, path: []const u8, message: []u8) ?
         return print(message, "options file {s}, line {d}: {s}", .{ path, number, wrong });
     }
     const wrong = options_module.check(options, &said) orelse return null;
+    if (lineOf(text, wrong)) |line| return print(message, "options file {s}, line {d}: {s}", .{ path, line, wrong });
     return print(message, "options file {s}: {s}", .{ path, wrong });
+}
+
+/// The last line that sets the option with which the sentence begins, or else one that it names: two bounds
+/// may be compared, of which the file has one. Null: the file sets neither.
+fn lineOf(text: []const u8, sentence: []const u8) ?usize {
+    var found: ?usize = null;
+    var is_first = false;
+    var lines = std.mem.splitScalar(u8, text, '\n');
+    var number: usize = 0;
+    while (lines.next()) |line| {
+        number += 1;
+        const name = std.mem.trim(u8, until(until(line, '#'), '='), " \t\r");
+        var words = std.mem.tokenizeAny(u8, sentence, " ,");
+        var place: usize = 0;
+        while (words.next()) |word| : (place += 1) {
+            if (!std.mem.eql(u8, word, name) or (is_first and place > 0)) continue;
+            found = number;
+            is_first = place == 0;
+        }
+    }
+    return found;
 }
 
 fn take(options: *Options, line: []const u8, said: []u8) ?[]const u8 {
@@ -97,8 +123,7 @@ fn take(options: *Options, line: []const u8, said: []u8) ?[]const u8 {
     inline for (numbers) |known| {
         if (std.mem.eql(u8, name, known)) {
             const Field = @FieldType(Options, known);
-            @field(options, known) = std.fmt.parseInt(Field, value, 10) catch
-                return print(said, "{s} must be a number of its range, got \"{s}\"", .{ name, value });
+            @field(options, known) = std.fmt.parseInt(Field, value, 10) catch return wrongNumber(known, value, said);
             return null;
         }
     }
@@ -124,7 +149,53 @@ fn takeFlag(options: *Options, name: []const u8, value: []const u8, said: []u8) 
         options.flags = if (on == known.set_when) options.flags | known.bit else options.flags & ~known.bit;
         return null;
     }
+    if (nearest(name)) |near|
+        return print(said, "\"{s}\" is no option that a file may have, maybe {s} is meant", .{ name, near });
     return print(said, "\"{s}\" is no option that a file may have", .{name});
+}
+
+/// One that the field cannot hold.
+fn wrongNumber(comptime name: []const u8, value: []const u8, said: []u8) []const u8 {
+    inline for (options_module.ranges) |range| if (comptime std.mem.eql(u8, range.name, name))
+        return print(said, "{s} must be a whole number between {d} and {d}, got \"{s}\"", .{
+            name, range.min, range.max, value,
+        });
+    return print(said, "{s} must be a whole number, got \"{s}\"", .{ name, value });
+}
+
+/// The option that has nearly this name.
+fn nearest(name: []const u8) ?[]const u8 {
+    var best: ?[]const u8 = null;
+    var least = 2 + name.len / 6;
+    inline for (numbers) |known| consider(name, known, &best, &least);
+    inline for (worded) |known| consider(name, known.name, &best, &least);
+    inline for (flags) |known| consider(name, known.name, &best, &least);
+    return best;
+}
+
+fn consider(name: []const u8, known: []const u8, best: *?[]const u8, least: *usize) void {
+    const far = distance(name, known);
+    if (far >= least.*) return;
+    least.* = far;
+    best.* = known;
+}
+
+/// How many letters must be put in, left out or changed.
+fn distance(one: []const u8, other: []const u8) usize {
+    const most = 40; // Longer than every option's name.
+    if (one.len > most or other.len > most) return most;
+    var row: [most + 1]usize = undefined;
+    for (&row, 0..) |*cell, n| cell.* = n;
+    for (one, 1..) |letter, above| {
+        var diagonal = row[0];
+        row[0] = above;
+        for (other, 1..) |same, n| {
+            const changed = diagonal + @intFromBool(letter != same);
+            diagonal = row[n];
+            row[n] = @min(changed, row[n] + 1, row[n - 1] + 1);
+        }
+    }
+    return row[other.len];
 }
 
 fn wrongWord(name: []const u8, words: []const []const u8, value: []const u8, said: []u8) []const u8 {
@@ -179,21 +250,32 @@ test "each kind of option is set, the others stay" {
 
 test "what is wrong is named with its line" {
     try expectWrong("shards = 2\nshards", "options file f, line 2: a line must be name = value, got \"shards\"");
-    try expectWrong("shards = -1", "options file f, line 1: shards must be a number of its range, got \"-1\"");
-    try expectWrong("shard = 1", "options file f, line 1: \"shard\" is no option that a file may have");
+    const whole = "options file f, line 1: shards must be a whole number between 1 and 256, got ";
+    try expectWrong("shards = -1", whole ++ "\"-1\"");
+    try expectWrong("shards = x", whole ++ "\"x\"");
+    try expectWrong("io_uring_sqpoll_cpu = x", "options file f, line 1: io_uring_sqpoll_cpu must be a whole number, " ++
+        "got \"x\"");
+    try expectWrong("shard = 1", "options file f, line 1: \"shard\" is no option that a file may have, maybe " ++
+        "shards is meant");
+    try expectWrong("steal_backof_max = 1", "options file f, line 1: \"steal_backof_max\" is no option that a file " ++
+        "may have, maybe steal_backoff_max is meant");
     try expectWrong("thread_prefix = x", "options file f, line 1: \"thread_prefix\" is no option that a file may have");
     try expectWrong("msg_ring = 1", "options file f, line 1: msg_ring must be true or false, got \"1\"");
     try expectWrong("idle_strategy = nap", "options file f, line 1: idle_strategy must be one of park, spin, " ++
         "yield, sleep, got \"nap\"");
     try expectWrong("backend = ", "options file f, line 1: backend must be one of io_uring, epoll, auto, got \"\"");
-    try expectWrong("shards = 0", "options file f: shards must be between 1 and 256, got 0");
+    try expectWrong("# a\nshards = 0\n", "options file f, line 2: shards must be between 1 and 256, got 0");
+    try expectWrong("shards = 2\nshards = 300", "options file f, line 2: shards must be between 1 and 256, got 300");
+    const backoff = "steal_backoff_max must be between steal_backoff_min (40) and 65536, got ";
+    try expectWrong("steal_backoff_max = 9\nsteal_backoff_min = 40", "options file f, line 1: " ++ backoff ++ "9");
+    try expectWrong("shards = 2\nsteal_backoff_min = 40", "options file f, line 2: " ++ backoff ++ "32");
 }
 
 test "a file that is not there is named" {
     var options = Options.init();
     var message: [256]u8 = undefined;
     try std.testing.expectEqualStrings(
-        "options file /nowhere/at/all cannot be read: NOENT",
+        "options file /nowhere/at/all cannot be read: ENOENT: no such file or directory",
         read(&options, "/nowhere/at/all", &message).?,
     );
 }

@@ -16,6 +16,8 @@ const Subscription = struct {
     signal: Atomic(u32) = .init(0),
     fd: Atomic(i32) = .init(-1),
     count: Atomic(u32) = .init(0),
+    /// Handlers, on any thread, that may be using `fd`.
+    handlers: Atomic(u32) = .init(0),
 };
 
 const signal_max = 64;
@@ -44,7 +46,7 @@ pub fn add(signal: u32, fd: i32) Error!usize {
         subscribers[signal] += 1;
         subscription.count.store(0, .monotonic);
         subscription.fd.store(fd, .monotonic);
-        // Release pairs with the acquire in the handler: it finds the descriptor.
+        // Release pairs with the second load in the handler: it finds the descriptor.
         subscription.signal.store(signal, .release);
         return @as(usize, generation.load(.monotonic)) * subscriptions.len + index;
     }
@@ -54,7 +56,10 @@ pub fn add(signal: u32, fd: i32) Error!usize {
 /// In a forked child, where all signals are blocked and no other thread is.
 fn forget() void {
     _ = generation.fetchAdd(1, .monotonic);
-    for (&subscriptions) |*subscription| subscription.signal.store(0, .monotonic);
+    for (&subscriptions) |*subscription| {
+        subscription.signal.store(0, .monotonic);
+        subscription.handlers.store(0, .monotonic); // Of threads that are not here.
+    }
     for (&subscribers, &before, 0..) |*count, *action, signal| {
         if (count.* != 0) _ = linux.sigaction(@fromBackingInt(@as(u32, @intCast(signal))), action, null);
         count.* = 0;
@@ -72,12 +77,16 @@ pub fn take(key: usize) error{Forked}!u32 {
     return subscriptions[index].count.swap(0, .acq_rel);
 }
 
+/// Afterwards no handler writes to its descriptor, which may be closed: its number may soon be another's.
 pub fn remove(key: usize) void {
     const index = indexOf(key) orelse return;
     lock.lock();
     defer lock.unlock();
-    const signal = subscriptions[index].signal.swap(0, .acq_rel);
+    const signal = subscriptions[index].signal.swap(0, .seq_cst);
     if (signal == 0) return; // Nobody's, or given back before.
+    // Sequentially consistent, as in `handle`: a handler that still found the signal is seen here. It runs on
+    // another thread, and waits for nothing.
+    while (subscriptions[index].handlers.load(.seq_cst) != 0) _ = linux.sched_yield();
     subscribers[signal] -= 1;
     if (subscribers[signal] == 0) _ = linux.sigaction(@fromBackingInt(signal), &before[signal], null);
 }
@@ -102,11 +111,40 @@ fn install(signal: u32) Error!void {
 fn handle(signal: linux.SIG) callconv(.c) void {
     const one: u64 = 1;
     for (&subscriptions) |*subscription| {
-        if (subscription.signal.load(.acquire) != @backingInt(signal)) continue;
+        if (subscription.signal.load(.monotonic) != @backingInt(signal)) continue;
+        // Sequentially consistent: `remove` sees this handler, or the handler sees that it was removed.
+        _ = subscription.handlers.fetchAdd(1, .seq_cst);
+        defer _ = subscription.handlers.fetchSub(1, .seq_cst);
+        if (subscription.signal.load(.seq_cst) != @backingInt(signal)) continue;
         _ = subscription.count.fetchAdd(1, .acq_rel);
         // A raw system call: errno of the interrupted code stays as it is.
         _ = linux.write(subscription.fd.load(.monotonic), std.mem.asBytes(&one), 8);
     }
+}
+
+test "a watch is not given back under a handler that may write to its descriptor" {
+    const S = struct {
+        var given_back: Atomic(bool) = .init(false);
+
+        fn giveBack(key: usize) void {
+            remove(key);
+            given_back.store(true, .seq_cst);
+        }
+    };
+    const fd: i32 = @intCast(linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK));
+    defer _ = linux.close(fd);
+    const key = try add(@backingInt(linux.SIG.USR2), fd);
+    const subscription = &subscriptions[indexOf(key).?];
+    _ = subscription.handlers.fetchAdd(1, .seq_cst); // As on another thread, between its look and its write.
+    const thread = try std.Thread.spawn(.{}, S.giveBack, .{key});
+    while (subscription.signal.load(.seq_cst) != 0) _ = linux.sched_yield();
+    for (0..1000) |_| {
+        _ = linux.sched_yield();
+        try std.testing.expect(!S.given_back.load(.seq_cst));
+    }
+    _ = subscription.handlers.fetchSub(1, .seq_cst);
+    thread.join();
+    try std.testing.expect(S.given_back.load(.seq_cst));
 }
 
 test "a signal is counted, and its old handler comes back" {

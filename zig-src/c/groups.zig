@@ -11,6 +11,7 @@ const currentTask = @import("common.zig").currentTask;
 const DropFn = @import("../runtime/native_task.zig").DropFn;
 const fail = @import("common.zig").fail;
 const Group = group_module.Group;
+const NativeTask = @import("../runtime/native_task.zig").NativeTask;
 const PlacementC = task_module.PlacementC;
 const PollFn = @import("../runtime/native_task.zig").PollFn;
 const Shard = @import("../scheduler/shard.zig").Shard;
@@ -65,6 +66,8 @@ pub export fn spargio_group_wait(handle: u64, op: ?*u64) i32 {
     const group = pin(handle) orelse return fail(error.Closed);
     defer shared.table.unpin(handle);
     const task = currentTask() orelse return fail(error.NotOnShard);
+    // A task that waits for itself never ends.
+    if (NativeTask.of(task).work.group == group) return errors.fromErrno(@backingInt(std.os.linux.E.DEADLK));
     const waiter = Waiter.start(Shard.current().?, task, &group.shared, .wake) catch |err| return fail(err);
     out.* = waiter.posted.op.id();
     group.join(waiter);

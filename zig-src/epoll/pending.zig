@@ -10,8 +10,8 @@ const Sqe = @import("../ring/ring.zig").Sqe;
 pub const Call = struct {
     /// On a thread of the pool. Its result is the pending's.
     perform: *const fn (*Pending) i32,
-    /// The thread was left behind in `perform`, which is over: all that it used is its own, and goes. Null: it is
-    /// never left.
+    /// The operation was given up during `perform`, which is over: all that this used is the thread's, and goes.
+    /// Null: it is never given up.
     left: ?*const fn (*Pending) void = null,
 };
 
@@ -35,7 +35,7 @@ pub const Pending = struct {
     connecting: bool = false,
     result: i32 = 0,
     cqe_flags: u32 = 0,
-    /// How often the thread that is in its call was told to end that.
+    /// How often the thread in its call was signalled to end it.
     told: u16 = 0,
     /// Of the list it is in: operations that wait for a descriptor, the pool's queue, what has
     /// arrived at a shard, or the free ones.

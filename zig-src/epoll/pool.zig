@@ -80,7 +80,7 @@ pub const Pool = struct {
         return worker.lasts;
     }
 
-    /// Its call is to end: it may not have begun it yet, so it is told again until it has ended.
+    /// Its call is to end: it may not have begun it yet, so it is signalled again until it has ended.
     pub fn interrupt(self: *Pool, pending: *Pending) void {
         self.lock.lock();
         defer self.lock.unlock();
@@ -94,14 +94,24 @@ pub const Pool = struct {
         self.lock.lock();
         defer self.lock.unlock();
         const worker = self.find(pending) orelse return false;
-        var place = &self.workers;
-        while (place.*.? != worker) place = &place.*.?.next;
+        var link = &self.workers;
+        while (link.*.? != worker) link = &link.*.?.next;
         const next = worker.next;
-        if (!worker.abandon()) return false;
-        place.* = next; // It may be gone by now.
+        const lasts_now = worker.lasts;
+        if (!worker.abandon(.alone)) return false;
+        link.* = next; // It may be gone by now.
         self.made -= 1;
-        if (worker.lasts) self.lasting -= 1;
+        if (lasts_now) self.lasting -= 1;
         return true;
+    }
+
+    /// Gives up a call that nothing ends; its thread stays one of `most`, or calls in vain would leave behind any
+    /// number of them. True: the operation is the caller's.
+    pub fn letGo(self: *Pool, pending: *Pending) bool {
+        self.lock.lock();
+        defer self.lock.unlock();
+        const worker = self.find(pending) orelse return false;
+        return worker.letGo();
     }
 
     fn find(self: *Pool, pending: *Pending) ?*Worker {
@@ -110,7 +120,7 @@ pub const Pool = struct {
         return null;
     }
 
-    /// After all operations have ended: nobody submits any more.
+    /// After all operations have ended: nobody submits any more. Calls that were let go are not waited for.
     pub fn end(self: *Pool) void {
         self.lock.lock();
         assert(self.first == null);
@@ -119,6 +129,7 @@ pub const Pool = struct {
         self.lock.unlock();
         while (self.workers) |worker| {
             self.workers = worker.next;
+            if (worker.abandon(.kept)) continue;
             worker.thread.join();
             gpa.destroy(worker);
         }

@@ -26,27 +26,40 @@ pub const Worker = struct {
     lasts: bool = false,
     /// That is to end: an interruption is its end.
     unwanted: std.atomic.Value(bool) = .init(false),
-    state: std.atomic.Value(enum(u8) { held, alone, left }) = .init(.held),
+    state: std.atomic.Value(State) = .init(.held),
+
+    /// `kept`: its operation is gone, and its call goes on; what the call uses is the thread's own, and the pool has
+    /// the thread again afterwards. `left`: the pool is not there any more.
+    const State = enum(u8) { held, alone, kept, left };
+
+    const Done = union(enum) { result: i32, let_go, left };
 
     pub fn main(self: *Worker) void {
         _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr(self.pool.name.ptr), 0, 0, 0);
         self.id = linux.gettid(); // Before its first job, and read under the lock only where it has one.
         if (self.pool.signal) |signal| signal_mask.unblock(signal);
         while (self.pool.take(self)) |pending| {
-            pending.result = self.perform(pending) orelse return;
-            self.pool.finish(self);
-            self.pool.give_back(pending);
+            switch (self.perform(pending)) {
+                .result => |result| {
+                    pending.result = result;
+                    self.pool.finish(self);
+                    self.pool.give_back(pending);
+                },
+                .let_go => {},
+                .left => return,
+            }
         }
     }
 
-    fn perform(self: *Worker, pending: *Pending) ?i32 {
+    fn perform(self: *Worker, pending: *Pending) Done {
         if (pending.call) |call| return self.performCall(pending, call);
-        if (pending.isMultishotAccept()) return self.acceptAll(pending);
-        if (blocking.mayLast(&pending.sqe)) return self.performLasting(pending);
-        return blocking.perform(pending, &self.unwanted);
+        if (pending.isMultishotAccept()) return .{ .result = self.acceptAll(pending) };
+        if (blocking.mayLast(&pending.sqe))
+            return if (self.performLasting(pending)) |result| .{ .result = result } else .left;
+        return .{ .result = blocking.perform(pending, &self.unwanted) };
     }
 
-    /// What waits to be accepted; each is told at once, because the next call may wait for long. -EAGAIN: there is
+    /// What waits to be accepted; each is reported at once, because the next call may wait for long. -EAGAIN: there is
     /// no more now.
     fn acceptAll(self: *Worker, pending: *Pending) i32 {
         for (0..limits.accepts_in_a_row_max) |_| {
@@ -57,15 +70,17 @@ pub const Worker = struct {
         return errors.negative(.AGAIN);
     }
 
-    /// Null: it was left behind; the pool is not there any more. Alone since it took the call.
-    fn performCall(self: *Worker, pending: *Pending, call: *const Call) ?i32 {
-        const left = call.left orelse return call.perform(pending);
+    /// Alone since it took the call.
+    fn performCall(self: *Worker, pending: *Pending, call: *const Call) Done {
+        const left = call.left orelse return .{ .result = call.perform(pending) };
         const result = call.perform(pending);
-        // Pairs with the exchange in `abandon`: one of the two has the thread's memory.
-        if (self.state.cmpxchgStrong(.alone, .held, .acq_rel, .acquire) == null) return result;
+        // Pairs with the exchange in `letGo`: one of the two has the operation.
+        if (self.state.cmpxchgStrong(.alone, .held, .acq_rel, .acquire) == null) return .{ .result = result };
         left(pending);
+        // Pairs with the exchange in `abandon`: one of the two has the thread's memory.
+        if (self.state.cmpxchgStrong(.kept, .held, .acq_rel, .acquire) == null) return .let_go;
         gpa.destroy(self);
-        return null;
+        return .left;
     }
 
     /// Null: it was left behind, and neither the operation nor the pool is there any more.
@@ -87,11 +102,19 @@ pub const Worker = struct {
         return null;
     }
 
-    /// Under the pool's lock: from now on it is on its own. False if it is back, or holds memory of others.
-    pub fn abandon(self: *Worker) bool {
-        if (self.state.load(.monotonic) != .alone) return false;
+    /// Under the pool's lock: its operation is the caller's. False if it is back, or holds memory of others.
+    pub fn letGo(self: *Worker) bool {
+        if (self.state.cmpxchgStrong(.alone, .kept, .acq_rel, .acquire) != null) return false;
+        self.job = null;
+        return true;
+    }
+
+    /// Under the pool's lock: from now on it is on its own. False if it is back, or holds memory of others; a
+    /// thread that was let go is that only at the pool's end.
+    pub fn abandon(self: *Worker, from: enum { alone, kept }) bool {
         const thread = self.thread;
-        if (self.state.cmpxchgStrong(.alone, .left, .acq_rel, .acquire) != null) return false;
+        const before: State = if (from == .alone) .alone else .kept;
+        if (self.state.cmpxchgStrong(before, .left, .acq_rel, .acquire) != null) return false;
         thread.detach();
         return true;
     }

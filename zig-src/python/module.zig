@@ -21,6 +21,7 @@ const py = &api.py;
 
 /// Files that have types to make (`define`), or functions for Python's `native` (`functions`).
 const files = .{
+    @import("cpython/stop_iteration.zig"),
     @import("files/copy.zig"),
     @import("files/entry.zig"),
     @import("files/listing.zig"),

@@ -172,7 +172,7 @@ pub const Ring = struct {
         return self.stand_in == null and self.uring.flags & linux.IORING_SETUP_SINGLE_ISSUER != 0;
     }
 
-    /// The kernel's answer: a seccomp filter may tell this from what was tried before.
+    /// The kernel's answer: a seccomp filter may treat this unlike what was tried before.
     pub fn enable(self: *Ring) linux.E {
         assert(self.isOpen());
         if (self.stand_in != null) return .SUCCESS;
@@ -273,7 +273,7 @@ pub const Ring = struct {
         return .timeout;
     }
 
-    /// What the kernel's thread must be told, if anything: to wake up, or that there is no room.
+    /// What the kernel's thread must know, if anything: to wake up, or that there is no room.
     fn pollerFlags(self: *Ring) u32 {
         assert(self.isPolled());
         const sq = &self.uring.sq;
@@ -391,7 +391,7 @@ pub const Ring = struct {
     }
 
     /// Operations are under way, their memory is the kernel's, and there is no way to them any more: the
-    /// program cannot go on, but it can be told why.
+    /// program cannot go on, but it can learn why.
     fn fatal(errno: linux.E) []const u8 {
         return switch (errno) {
             .BADR => "completions were lost because the kernel had no memory to keep them",

@@ -1,6 +1,7 @@
 //! getaddrinfo(3) as an operation, on threads of its own: a slow name server keeps no other call
-//! waiting. A cancelled lookup is left to its thread, which ends with it: nobody waits for that, not
-//! even the runtime's end. All that the thread uses lies in the lookup's own memory.
+//! waiting. A cancelled lookup is left to its thread: nobody waits for that, not even the runtime's end; but
+//! the thread stays one of the pool's, so that a silent name server costs no more than these. All that it uses
+//! lies in the lookup's own memory.
 
 const std = @import("std");
 const gpa = @import("../base/memory.zig").gpa;

@@ -20,7 +20,8 @@ pub const PoolCall = struct {
     pool: *Pool = undefined,
     /// On the pool's thread: the result.
     perform: *const fn (*PoolCall) i32,
-    /// On a thread that was left behind, after `perform`, in place of `release`. Null: a call is not left.
+    /// On the pool's thread, if the operation was given up during `perform`, in place of `release`. Null: it waits
+    /// for the call.
     left: ?*const fn (*PoolCall) void = null,
     /// On the shard, once, after the end: frees what the call lies in.
     release: *const fn (*PoolCall, *const Op, taken: bool) void,
@@ -73,7 +74,7 @@ pub const PoolCall = struct {
     fn cancel(source: *Source, op: *Op) void {
         const self: *PoolCall = @fieldParentPtr("source", source);
         if (!self.pool.withdraw(&self.pending)) {
-            if (self.left == null or !self.pool.leave(&self.pending)) return; // Its end is to come, or on its way.
+            if (self.left == null or !self.pool.letGo(&self.pending)) return; // Its end is to come, or on its way.
             op.source = null; // The thread's.
         }
         Shard.current().?.endOp(op, errors.negative(.CANCELED), 0);

@@ -30,7 +30,7 @@ pub fn start(shard: *Shard, task: *Task, target: *Shard) error{OutOfMemory}!*Op 
     return op;
 }
 
-/// False: it was told, and that is on its way.
+/// False: it was served, and its wake-up is on the way.
 fn leave(self: *RoomWait) bool {
     return self.target.room.leave(&self.waiter);
 }
@@ -45,7 +45,9 @@ fn cancel(source: *Source, op: *Op) void {
     if (leave(self)) Shard.current().?.endOp(op, errors.negative(.CANCELED), 0);
 }
 
+/// The task tries its spawn now, or will not: then the place is for the next.
 fn release(source: *Source, _: *const Op, _: bool) void {
     const self: *RoomWait = @fieldParentPtr("source", source);
+    self.target.roomTried(&self.waiter);
     gpa.destroy(self);
 }

@@ -82,14 +82,15 @@ const Export = struct {
             const found = ring.copy(copied);
             const kept = copied[0..found.count];
             self.lost[track] = if (kept.len > 0 and kept[0].stamp < since) 0 else found.lost;
-            try self.place(kept, since, @intCast(track));
+            try self.addTrack(kept, since, @intCast(track));
         }
         self.scale = .{ .from = tracing.began, .to = .take() };
         std.sort.block(Placed, self.events.items, {}, isEarlier);
+        try self.nameEarlier();
         self.zero_ns = if (self.events.items.len > 0) self.scale.toNs(self.events.items[0].event.stamp) else 0;
     }
 
-    fn place(self: *Export, events: []const Event, since: u64, track: u16) Error!void {
+    fn addTrack(self: *Export, events: []const Event, since: u64, track: u16) Error!void {
         var begun: ?usize = null;
         var text: [trace_ring.pieces_max * trace_ring.piece_bytes]u8 = undefined;
         var size: usize = 0;
@@ -106,7 +107,7 @@ const Export = struct {
             size = 0;
             begun = null;
             if (event.stamp < since) continue;
-            if (event.kind == .first_poll) begun = self.events.items.len;
+            if (event.kind == .first_poll or event.kind == .poll) begun = self.events.items.len;
             try self.events.append(gpa, .{ .event = event.*, .track = track, .name = 0 });
         }
         try self.nameTask(begun, text[0..size]);
@@ -119,6 +120,24 @@ const Export = struct {
         const name = try gpa.dupe(u8, text);
         errdefer gpa.free(name);
         try self.names.append(gpa, name);
+    }
+
+    /// A name stands for the task's polls before it too, back to its first one: before that its address was
+    /// another task's.
+    fn nameEarlier(self: *Export) Error!void {
+        var names: std.AutoHashMapUnmanaged(u48, u32) = .empty;
+        defer names.deinit(gpa);
+        var n = self.events.items.len;
+        while (n > 0) {
+            n -= 1;
+            const placed = &self.events.items[n];
+            const kind = placed.event.kind;
+            if (kind != .first_poll and kind != .poll) continue;
+            if (placed.name == 0) placed.name = names.get(placed.event.task) orelse 0;
+            if (kind == .first_poll) {
+                _ = names.remove(placed.event.task);
+            } else if (placed.name != 0) try names.put(gpa, placed.event.task, placed.name);
+        }
     }
 
     fn isEarlier(_: void, a: Placed, b: Placed) bool {

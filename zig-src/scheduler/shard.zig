@@ -223,7 +223,7 @@ pub const Shard = struct {
 
     /// Everything that must keep the shard awake; looked at between `announce` and `commit`.
     pub fn hasWork(self: *Shard) bool {
-        return self.hasLocalWork() or self.ring.ready() or
+        return self.hasLocalWork() or self.ring.ready() or self.room.isDue(self.freePlaces()) or
             self.scheduler.stop.load(.seq_cst) != 0 or
             self.scheduler.cancel_rounds.load(.seq_cst) != self.rounds_seen.cancel;
     }
@@ -294,6 +294,12 @@ pub const Shard = struct {
     /// Any thread, after something left the stealable queue.
     pub fn tellRoom(self: *Shard) void {
         self.room.tell(self.freePlaces(), wake);
+    }
+
+    /// Any thread: a waiter for room that was told goes on. If it does not spawn here, the shard is to tell the
+    /// next one; its look comes in its next pass, mostly after that spawn.
+    pub fn roomTried(self: *Shard, waiter: *Room.Waiter) void {
+        if (self.room.comeBack(waiter) and current() != self) _ = self.scheduler.notify(self);
     }
 
     /// One step of a task: started here if it was not, and put where it belongs afterwards.

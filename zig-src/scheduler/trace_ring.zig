@@ -75,12 +75,14 @@ pub const Ring = struct {
     slots: []Slot,
     /// Events written, ever. // any thread reads
     head: Atomic(u64) align(std.atomic.cache_line) = .init(0),
-    /// Where the present tracing began. Under the lock of the tracing.
-    base: u64 = 0,
+    /// Where the present tracing began. Written under the lock of the tracing. // any thread reads
+    base: Atomic(u64) = .init(0),
 
-    pub fn init(capacity: usize) error{OutOfMemory}!Ring {
+    /// `head`: where it begins to count. One that takes the place of another goes on with its numbers, so
+    /// that `isRecent` means this one.
+    pub fn init(capacity: usize, head: u64) error{OutOfMemory}!Ring {
         assert(std.math.isPowerOfTwo(capacity) and capacity >= capacity_min);
-        return .{ .slots = try memory.zeroedPages(Slot, capacity) };
+        return .{ .slots = try memory.zeroedPages(Slot, capacity), .head = .init(head), .base = .init(head) };
     }
 
     pub fn deinit(self: *Ring) void {
@@ -105,6 +107,19 @@ pub const Ring = struct {
         for (&slot.words, [_]u64{ stamp, middle, value }) |*word, new| word.store(new, .release);
         // Release: pairs with the acquire in `copy`: what it counts is complete.
         self.head.store(n + 1, .release);
+    }
+
+    /// By the writer: the number of the next event, for `isRecent`.
+    pub inline fn position(self: *const Ring) u32 {
+        return @truncate(self.head.load(.monotonic));
+    }
+
+    /// By the writer: whether the event before `at` is of this tracing, and is overwritten only after as many
+    /// events again as half of the ring.
+    pub inline fn isRecent(self: *const Ring, at: u32) bool {
+        const head = self.head.load(.monotonic);
+        // Monotonic: a writer that missed a new base writes what it need not, or a name half a round later.
+        return @as(u32, @truncate(head)) -% at < @min(self.slots.len / 2, head -| self.base.load(.monotonic));
     }
 
     /// The name of the task of the event before.
@@ -132,14 +147,15 @@ pub const Ring = struct {
     pub fn copy(self: *const Ring, into: []Event) Copied {
         assert(into.len >= self.slots.len);
         const end = self.head.load(.acquire);
-        const first = @max(self.base, end -| self.slots.len);
+        const base = self.base.load(.monotonic);
+        const first = @max(base, end -| self.slots.len);
         for (first..@intCast(end)) |n| into[n - first] = self.read(n);
         // The writer may be at the event after those that it has counted.
         const overwritten = (self.head.load(.acquire) + 1) -| self.slots.len;
         const from = @min(@max(first, overwritten), end);
         const count: usize = @intCast(end - from);
         std.mem.copyForwards(Event, into[0..count], into[@intCast(from - first)..][0..count]);
-        return .{ .count = count, .lost = from - self.base };
+        return .{ .count = count, .lost = from - base };
     }
 
     fn read(self: *const Ring, n: usize) Event {
@@ -167,7 +183,7 @@ pub fn pieceOf(event: *const Event, into: *[16]u8) []const u8 {
 
 test "what is written is read in its order, and what is overwritten is counted" {
     ticks.prepare();
-    var ring: Ring = try .init(64);
+    var ring: Ring = try .init(64, 0);
     defer ring.deinit();
     var events: [64]Event = undefined;
     try std.testing.expectEqual(Ring.Copied{}, ring.copy(&events));
@@ -184,12 +200,30 @@ test "what is written is read in its order, and what is overwritten is counted" 
     try std.testing.expectEqual(Ring.Copied{ .count = 63, .lost = 137 }, ring.copy(&events));
     try std.testing.expectEqual(137, events[0].value);
     try std.testing.expectEqual(199, events[62].value);
-    ring.base = 190;
+    ring.base.store(190, .monotonic);
     try std.testing.expectEqual(Ring.Copied{ .count = 10 }, ring.copy(&events));
 }
 
+test "what was written in an earlier tracing, or half a ring ago, is not recent" {
+    var ring: Ring = try .init(64, 1 << 32);
+    defer ring.deinit();
+    try std.testing.expect(!ring.isRecent(0));
+    try std.testing.expect(!ring.isRecent(ring.position()));
+    ring.write(.poll, 0, null, 0);
+    const at = ring.position();
+    for (0..32) |_| {
+        try std.testing.expect(ring.isRecent(at));
+        ring.write(.poll_end, 0, null, 0);
+    }
+    try std.testing.expect(!ring.isRecent(at));
+    const again = ring.position();
+    try std.testing.expect(ring.isRecent(again));
+    ring.base.store(ring.head.load(.monotonic), .monotonic);
+    try std.testing.expect(!ring.isRecent(again));
+}
+
 test "names come in pieces, operations keep their number and sign" {
-    var ring: Ring = try .init(64);
+    var ring: Ring = try .init(64, 0);
     defer ring.deinit();
     var events: [64]Event = undefined;
     const text = "Server.handle_connection_with_a_long_name_that_is_cut";
@@ -225,7 +259,7 @@ test "a reader meets no torn event" {
             }
         }
     };
-    var shared: Shared = .{ .ring = try .init(64) };
+    var shared: Shared = .{ .ring = try .init(64, 0) };
     defer shared.ring.deinit();
     const thread = try std.Thread.spawn(.{}, Shared.writeAll, .{&shared});
     var events: [64]Event = undefined;

@@ -80,7 +80,7 @@ pub const Tracing = struct {
             ticks.prepare();
             self.began = .take();
             const set = try self.ringsOf(scheduler.shards.len + 1, capacity);
-            for (set) |*ring| ring.base = ring.head.load(.acquire);
+            for (set) |*ring| ring.base.store(ring.head.load(.acquire), .monotonic);
             // Release: pairs with the acquire in `Switch.on`.
             for (scheduler.shards, set[0..scheduler.shards.len]) |*shard, *ring|
                 shard.trace.ring.store(ring, .release);
@@ -91,13 +91,14 @@ pub const Tracing = struct {
     }
 
     fn ringsOf(self: *Tracing, count: usize, capacity: usize) error{OutOfMemory}![]Ring {
-        if (self.sets.getLastOrNull()) |last| if (last[0].slots.len >= capacity) return last;
+        const before = self.sets.getLastOrNull();
+        if (before) |last| if (last[0].slots.len >= capacity) return last;
         const set = try gpa.alloc(Ring, count);
         errdefer gpa.free(set);
         var made: usize = 0;
         errdefer for (set[0..made]) |*ring| ring.deinit();
-        for (set) |*ring| {
-            ring.* = try .init(capacity);
+        for (set, 0..) |*ring, n| {
+            ring.* = try .init(capacity, if (before) |last| last[n].head.load(.acquire) else 0);
             made += 1;
         }
         try self.sets.append(gpa, set);
@@ -143,11 +144,12 @@ pub noinline fn record(scheduler: *Scheduler, kind: Kind, arg: u8, task: ?*const
     ring.write(kind, arg, task, value);
 }
 
-/// On the shard's thread, in the first poll's run of the interpreter.
+/// On the shard's thread, in the poll's run of the interpreter. The name comes with the first poll, with the
+/// first one that a tracing sees, and again before it is overwritten.
 pub fn recordBegin(shard: *Shard, ring: *Ring, task: *Task, first: bool) void {
-    if (!first) return ring.write(.poll, 0, task, 0);
-    ring.write(.first_poll, 0, task, 0);
-    if (!task.vtable.interpreted) return;
+    ring.write(if (first) .first_poll else .poll, 0, task, 0);
+    if (!task.vtable.interpreted or (!first and ring.isRecent(task.named_at))) return;
+    task.named_at = ring.position();
     var text: [trace_ring.pieces_max * trace_ring.piece_bytes]u8 = undefined;
     ring.writeName(shard.scheduler.interpreter.?.name(task, &text));
 }

@@ -21,7 +21,7 @@ pub const VTable = struct {
     poll: *const fn (*Task) Poll,
     /// On a shard: the task is cancelled before its first poll; sets `status`. False: it is polled all the same.
     abandon: *const fn (*Task) bool,
-    /// On its shard, when its operations have ended too and nobody that waits for it was told.
+    /// On its shard, when its operations have ended too and nobody that waits for it was woken.
     finished: ?*const fn (*Task) void = null,
     /// The scheduler lets go of it, once, after it is done.
     release: *const fn (*Task) void,
@@ -39,6 +39,8 @@ pub const Task = struct {
     cancel_requested: Atomic(bool) = .init(false),
     kind: Kind,
     started: bool = false,
+    /// Where the trace has its name last; see `Ring.isRecent`.
+    named_at: u32 = 0,
     /// Since when it waits for its poll, if the scheduler's latencies are recorded.
     queued_ns: u64 = 0,
     draining: bool = false,

@@ -7,7 +7,20 @@ are first used; :func:`preload` loads them all.
 
 from __future__ import annotations
 
-from . import boundary, extension, fs, io, latency, net, process, signal, sync, tls, uring
+from . import (
+    asyncio,
+    boundary,
+    extension,
+    fs,
+    io,
+    latency,
+    net,
+    process,
+    signal,
+    sync,
+    tls,
+    uring,
+)
 from ._blocking import spawn_blocking
 from ._ffi.core import Future, JoinHandle, NativeJoinHandle
 from ._ffi.library import version as _version
@@ -86,6 +99,7 @@ __all__ = (
     "TaskGroup",
     "TaskPlacement",
     "TaskStatus",
+    "asyncio",
     "boundary",
     "current_handle",
     "current_shard",

@@ -7,11 +7,16 @@ import errno
 import sys
 import threading
 from _queue import SimpleQueue  # What `queue` has, without the rest of it.
+from _thread import allocate_lock, start_new_thread
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from . import _threads
 from ._ffi.core import Future, native
+
+if TYPE_CHECKING:
+    from _thread import LockType
 
 T = TypeVar("T")
 
@@ -70,7 +75,8 @@ class _Crew:
         self._jobs: OrderedDict[Job[Any], None] = OrderedDict()
         self._tokens: SimpleQueue[bool] = SimpleQueue()
         """One for each job, which may be withdrawn before it is taken; False ends a thread."""
-        self._threads: list[threading.Thread] = []
+        self._ends: list[LockType] = []
+        """One for each thread, which releases it when it ends."""
         self._idle = 0
         """Threads that wait for a token, or have not taken the job of theirs yet."""
         self._abandoned = 0
@@ -95,15 +101,17 @@ class _Crew:
     def _add_threads(self) -> None:
         """One more if too few wait for what there is to do. ``BlockingIOError`` if there is
         none and none can be made; one that is there takes the jobs in turn."""
-        count = len(self._threads)
+        count = len(self._ends)
         if len(self._jobs) <= self._idle or count - self._abandoned >= self._most:
             return
         if count >= self._most * (1 + ABANDONED_FACTOR):
             return
-        name = f"{self._name}_{count}"
-        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        end = allocate_lock()
+        end.acquire()
         try:
-            thread.start()
+            # Not Thread.start(), which waits until the thread runs: a shard would wait for as long
+            # as the machine has no CPU for one more thread.
+            start_new_thread(self._run, (f"{self._name}_{count}", end))
         except RuntimeError as error:
             if sys.is_finalizing():
                 raise
@@ -114,7 +122,7 @@ class _Crew:
                     "or pids.max of the cgroup",
                 ) from error
             return
-        self._threads.append(thread)
+        self._ends.append(end)
         self._idle += 1
 
     def withdraw(self, job: Job[Any]) -> bool:
@@ -128,6 +136,14 @@ class _Crew:
             job.abandoned = True
             self._abandoned += 1
             self._add_threads()
+
+    def _run(self, name: str, end: LockType) -> None:
+        try:
+            _threads.enter(name)
+            self._work()
+        finally:
+            _threads.leave()
+            end.release()
 
     def _work(self) -> None:
         while self._tokens.get():
@@ -146,11 +162,12 @@ class _Crew:
         """Wait until all that was accepted is done, and end the threads."""
         with self._lock:
             self._finishing = True
-            threads = list(self._threads)
-            for _ in threads:
+            ends = list(self._ends)
+            for _ in ends:
                 self._tokens.put(False)
-        for thread in threads:
-            thread.join()
+        for end in ends:
+            end.acquire()
+            end.release()  # Another thread may close the pool too.
 
     def forget(self) -> None:
         """In a forked child: another thread may have had the lock, and there is nobody to do a

@@ -19,7 +19,7 @@ from ._ffi import constants
 from ._ffi.core import Future, JoinHandle, Runtime, native
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
 __all__ = ("TaskInfo", "stack_of_task", "tasks")
 
@@ -126,18 +126,26 @@ def _entry(coroutine: object) -> str:
 
 def _chain(coroutine: object) -> tuple[list[str], object]:
     """The lines of a suspended coroutine and of what it awaits in turn, and the last of these."""
-    lines: list[str] = []
+    frames: list[FrameType] = []
     link: object = coroutine
     for _ in range(DEPTH_MAX):
         frame, below = _link(link)
         if frame is not None:
-            lines.append(_line(frame.f_code.co_filename, frame.f_lineno, _function(frame.f_code)))
+            frames.append(frame)
         elif below is None:
-            return lines, (None if link is coroutine else link)
+            return _lines(frames), (None if link is coroutine else link)
         if below is None:
-            return lines, None
+            return _lines(frames), None
         link = below
-    return [*lines, "  ...\n"], None
+    return [*_lines(frames), "  ...\n"], None
+
+
+def _lines(frames: Sequence[FrameType]) -> list[str]:
+    """Of the program's own frames; of all, if it has none there."""
+    own = [one for one in frames if not one.f_code.co_filename.startswith(_PACKAGE)]
+    return [
+        _line(one.f_code.co_filename, one.f_lineno, _function(one.f_code)) for one in own or frames
+    ]
 
 
 def _link(one: object) -> tuple[FrameType | None, object]:
@@ -165,17 +173,11 @@ def _line(file: str, line: int, function: str) -> str:
 def _blocked(runtime: Runtime, shard: int) -> TaskInfo:
     ident = _threads.idents.get((id(runtime), shard))
     frame = None if ident is None else sys._current_frames().get(ident)
-    stack = list(_frames(frame))
-    del frame
-    return TaskInfo(f"(shard {shard})", shard, "blocked", 0.0, "", stack[::-1], [])
-
-
-def _frames(frame: FrameType | None) -> Iterator[str]:
-    for _ in range(DEPTH_MAX):
-        if frame is None:
-            return
-        yield _line(frame.f_code.co_filename, frame.f_lineno, _function(frame.f_code))
+    frames: list[FrameType] = []
+    while frame is not None and len(frames) < DEPTH_MAX:
+        frames.append(frame)
         frame = frame.f_back
+    return TaskInfo(f"(shard {shard})", shard, "blocked", 0.0, "", _lines(frames[::-1]), [])
 
 
 def stack_of_task(handle: JoinHandle[Any], runtime: Runtime) -> list[str]:

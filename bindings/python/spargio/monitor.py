@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 from typing import Any
 
@@ -40,7 +41,9 @@ def ask(name: str | int, request: str, timeout: float = 5.0) -> bytes:
 
 
 def connect(name: str | int, timeout: float = 5.0) -> socket.socket:
-    """To its monitor. ``LookupError`` if there is none."""
+    """To its monitor. ``LookupError`` if there is none; ``ValueError``: `name` is not a number."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(name)):
+        raise ValueError(f"PID must be a process's number, or PID.N, got {str(name)!r}")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(timeout)
     try:
@@ -49,11 +52,24 @@ def connect(name: str | int, timeout: float = 5.0) -> socket.socket:
         sock.close()
         if not isinstance(error, ConnectionRefusedError):
             raise
-        raise LookupError(
-            f"no runtime of process {name} can be asked: start it with monitor=True or "
-            "SPARGIO_MONITOR=1"
-        ) from None
+        raise LookupError(_missing(str(name))) from None
     return sock
+
+
+def _missing(name: str) -> str:
+    """Why nothing of that name answers, and who does."""
+    pid = name.partition(".")[0]
+    others = find()
+    if not os.path.exists(f"/proc/{pid}"):
+        why = f"there is no process {pid}"
+    elif any(one.partition(".")[0] == pid for one in others):
+        why = f"process {pid} has no runtime {name}"
+    else:
+        why = (
+            f"no runtime of process {pid} can be asked: start it with monitor=True or "
+            "SPARGIO_MONITOR=1"
+        )
+    return why + (f" (these can be asked: {', '.join(others)})" if others else "")
 
 
 def read_all(sock: socket.socket) -> bytes:

@@ -141,7 +141,8 @@ class RuntimeBuilder:
         """Set what a file has, as ``spargio tune`` writes it: docs/tuning.md, "Options from a
         file". Read at once; options that are set later stand above it, and so do the other keywords
         of :func:`spargio.run`. Above all stands, at the start of the runtime, the file that the
-        environment's SPARGIO_OPTIONS_FILE names. ``ValueError`` names file and line."""
+        environment's SPARGIO_OPTIONS_FILE names. ``ValueError`` names file and line; ``OSError``:
+        the file cannot be read."""
         return self._load(os.fsencode(path))
 
     def shards(self, count: int) -> RuntimeBuilder:
@@ -425,6 +426,7 @@ class RuntimeBuilder:
     def _load(self, path: bytes | None) -> RuntimeBuilder:
         message = library.load_options(self._options, path)
         if message is not None:
+            _check_readable(path)
             raise ValueError(message)
         return self
 
@@ -481,6 +483,19 @@ def _nearest(name: str) -> str:
     found = [_ELSEWHERE[name]] if name in _ELSEWHERE else []
     found += difflib.get_close_matches(name, OPTION_NAMES, 1)
     return f", maybe {found[0]!r} is meant" if found else ""
+
+
+def _check_readable(path: bytes | None) -> None:
+    """The kernel's error as an ``OSError``, and who named the file."""
+    named = os.environ.get("SPARGIO_OPTIONS_FILE", "") if path is None else os.fsdecode(path)
+    try:
+        with open(named, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        by = " (SPARGIO_OPTIONS_FILE)" if path is None else ""
+        raise type(error)(
+            error.errno, f"options file cannot be read{by}: {error.strerror}", named
+        ) from None
 
 
 def _is_set(variable: str) -> bool:

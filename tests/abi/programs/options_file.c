@@ -56,7 +56,7 @@ int main(void) {
     CHECK(strstr(text, "line 2"));
     CHECK_IS(unlink(path), 0);
     CHECK_IS(spargio_runtime_options_load(&options, path, text, sizeof text), SPARGIO_E_INVALID);
-    CHECK(strstr(text, "NOENT"));
+    CHECK(strstr(text, "ENOENT: no such file or directory"));
     CHECK_IS(spargio_runtime_options_load(NULL, path, text, sizeof text), SPARGIO_E_INVALID);
     return 0;
 }

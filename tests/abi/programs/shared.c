@@ -221,6 +221,53 @@ static int32_t receives_and_leaves(void *ctx, int64_t *result) { /* The value go
     return SPARGIO_READY;
 }
 
+/* Sends that have begun go on after the end, as far as somebody receives; a close refuses the others. */
+struct pushed {
+    spargio_op ops[4];
+    int32_t results[4];
+    int begun, refused;
+};
+
+static int32_t pushes(void *ctx, int64_t *result) {
+    static int values[4];
+    struct pushed *p = ctx;
+    int32_t open = 0;
+    if (!p->begun)
+        for (int i = 0; i < 4; i++) CHECK_IS(spargio_channel_send(channel, &values[i], &p->ops[i]), SPARGIO_OK);
+    __atomic_store_n(&p->begun, 1, __ATOMIC_RELEASE);
+    for (int i = 0; i < 4; i++) {
+        if (p->ops[i] == 0) continue;
+        if (spargio_op_poll(p->ops[i], &p->results[i]) == SPARGIO_PENDING) open++;
+        else p->ops[i] = 0, p->refused += p->results[i] == -EPIPE;
+    }
+    *result = p->refused;
+    return open > 0 ? SPARGIO_PENDING : SPARGIO_READY;
+}
+
+static void finishes_while_senders_wait(void) {
+    struct pushed pushed = {0};
+    void *value;
+    CHECK_IS(spargio_channel_open(1, NULL, &channel), SPARGIO_OK);
+    spargio_join pushing = spawn(0, pushes, &pushed);
+    while (!__atomic_load_n(&pushed.begun, __ATOMIC_ACQUIRE)) usleep(100);
+    CHECK_IS(spargio_channel_finish(channel), SPARGIO_OK);
+    CHECK_IS(spargio_channel_try_send(channel, &value), SPARGIO_E_CLOSED);
+    for (int i = 0; i < 3; i++) CHECK_IS(spargio_channel_try_recv(channel, &value), SPARGIO_READY);
+    CHECK_IS(spargio_channel_try_recv(channel, &value), SPARGIO_READY);
+    CHECK_IS(spargio_channel_try_recv(channel, &value), SPARGIO_E_CLOSED);
+    CHECK(finish(pushing) == 0);
+    CHECK_IS(spargio_channel_close(channel), SPARGIO_OK);
+
+    pushed = (struct pushed){0};
+    CHECK_IS(spargio_channel_open(1, NULL, &channel), SPARGIO_OK);
+    pushing = spawn(0, pushes, &pushed);
+    while (!__atomic_load_n(&pushed.begun, __ATOMIC_ACQUIRE)) usleep(100);
+    CHECK_IS(spargio_channel_finish(channel), SPARGIO_OK);
+    CHECK_IS(spargio_channel_try_recv(channel, &value), SPARGIO_READY);
+    CHECK_IS(spargio_channel_close(channel), SPARGIO_OK);
+    CHECK(finish(pushing) == 2); /* One was received, one lay there. */
+}
+
 static void channels(void) {
     struct end senders[SENDERS], receivers[RECEIVERS], left = {0};
     spargio_join sending[SENDERS], receiving[RECEIVERS];
@@ -318,6 +365,15 @@ static int32_t ends_as_its_sleep(void *ctx, int64_t *result) {
     return spargio_task_cancelled() ? SPARGIO_E_ERRNO(ECANCELED) : SPARGIO_PENDING;
 }
 
+static int32_t waits_for_its_own(void *ctx, int64_t *result) {
+    spargio_group *group = ctx;
+    spargio_op op = 0;
+    (void)result;
+    CHECK_IS(spargio_group_wait(*group, &op), SPARGIO_E_ERRNO(EDEADLK));
+    CHECK(op == 0);
+    return SPARGIO_READY;
+}
+
 static void groups(void) {
     struct parent p = {0};
     spargio_join member_join;
@@ -326,6 +382,8 @@ static void groups(void) {
     CHECK_IS(spargio_group_open(rt, 0, &p.group), SPARGIO_OK);
     CHECK_IS(spargio_group_join(p.group, 0), SPARGIO_OK); /* Nobody is in it. */
     finish(spawn(0, waits_for_all, &p));
+    CHECK_IS(spargio_group_spawn(p.group, NULL, waits_for_its_own, &p.group, NULL, NULL), SPARGIO_OK);
+    CHECK_IS(spargio_group_join(p.group, SPARGIO_FOREVER), SPARGIO_OK);
     CHECK_IS(spargio_group_status(p.group), SPARGIO_OK);
     /* A failure is told; without the flag the others go on. */
     CHECK_IS(spargio_group_spawn(p.group, NULL, until_cancelled, NULL, NULL, NULL), SPARGIO_OK);
@@ -410,6 +468,7 @@ int main(int argc, char **argv) {
     CHECK_IS(spargio_runtime_start(&options, &rt), SPARGIO_OK);
     semaphores();
     channels();
+    finishes_while_senders_wait();
     groups();
     finish(spawn(0, floods, &flood));
     CHECK(flood.refused > 0 || shards > 1);

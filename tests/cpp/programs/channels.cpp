@@ -30,7 +30,7 @@ task<> in_order() {
     });
     CHECK(numbers.try_receive().error() == errc::overloaded);
     CHECK(numbers.try_send(11));
-    numbers.close();
+    numbers.finish();
     CHECK(numbers.try_send(12).error() == errc::closed);
     CHECK((co_await numbers.send(12)).error() == errc::closed);
     CHECK(*co_await numbers.receive() == 11);
@@ -67,6 +67,31 @@ task<> closed_while_waiting() {
     });
 }
 
+// Sends that have begun are received after the end; then a close refuses them, and drops the rest.
+task<> ended_while_senders_wait() {
+    channel<item, 1> items;
+    int refused = 0;
+    auto send = [&](int value) -> task<> { // It outlives the scope's body.
+        result<void> sent = co_await items.send(item(value));
+        if (sent) co_return;
+        CHECK(sent.error() == errc::closed);
+        refused++;
+    };
+    co_await with_scope([&](async_scope &scope) -> task<> {
+        for (int i = 0; i < 5; i++) scope.spawn_or_fail(send(i));
+        co_await yield_now(); // One is in, four wait.
+        items.finish();
+        CHECK(items.try_send(item(9)).error() == errc::closed);
+        for (int i = 0; i < 3; i++) CHECK(unwrap(co_await items.receive()).value == i);
+        CHECK(refused == 0);
+        items.close();
+        CHECK(items.try_receive().error() == errc::closed);
+        CHECK((co_await items.receive()).error() == errc::closed);
+    });
+    CHECK(refused == 1);
+    CHECK(counted::alive == 0);
+}
+
 constexpr int senders = 4, receivers = 3, each = 2000;
 
 // Each value once, whoever sends and receives; an ordinary thread sends too.
@@ -75,7 +100,7 @@ task<long> many(channel<item, 8> &items) {
     std::atomic<int> left{senders + 1};
     auto send = [&](int number) -> task<> {
         for (int i = 0; i < each; i++) CHECK(co_await items.send(item(number * each + i)));
-        if (--left == 0) items.close();
+        if (--left == 0) items.finish();
     };
     auto receive = [&]() -> task<> {
         while (auto got = co_await items.receive()) sum += got->value;
@@ -84,7 +109,7 @@ task<long> many(channel<item, 8> &items) {
         for (int i = 0; i < each; i++) {
             while (!items.try_send(item(senders * each + i))) std::this_thread::yield();
         }
-        if (--left == 0) items.close();
+        if (--left == 0) items.finish();
     });
     co_await with_scope([&](async_scope &scope) -> task<> {
         for (int i = 0; i < senders; i++) scope.spawn_or_fail(send(i), stealable);
@@ -102,6 +127,7 @@ int main(int argc, char **argv) {
     rt.run(in_order());
     rt.run(cancelled_receivers());
     rt.run(closed_while_waiting());
+    rt.run(ended_while_senders_wait());
     channel<item, 8> items;
     long count = (senders + 1) * each;
     CHECK(rt.run(many(items)) == count * (count - 1) / 2);

@@ -154,6 +154,54 @@ task<> receives(tcp_stream &stream, std::atomic<bool> &began) {
     CHECK(co_await stream.close()); // happens in any case
 }
 
+task<std::size_t> receives_some(tcp_stream &stream, std::array<char, 16> &buffer) {
+    co_return unwrap(co_await stream.recv(buffer));
+}
+
+// A receive goes on while its stream is moved.
+task<> moved_while_receiving() {
+    tcp_listener listener = unwrap(tcp_listener::listen("127.0.0.1", 0));
+    auto first = std::make_unique<tcp_stream>(
+        unwrap(co_await tcp_stream::connect("127.0.0.1", unwrap(listener.local_port()))));
+    tcp_stream peer = unwrap(co_await listener.accept());
+    std::array<char, 16> buffer;
+    auto waiting = co_await spawn(receives_some(*first, buffer));
+    co_await yield_now();
+    tcp_stream second(std::move(*first));
+    first.reset(); // its memory is another's
+    tcp_stream third;
+    third = std::move(second);
+    CHECK(co_await peer.send("text"));
+    CHECK(unwrap(co_await waiting) == 4);
+    CHECK(co_await peer.send("more"));
+    CHECK(unwrap(co_await third.recv(buffer)) == 4);
+}
+
+// One that goes away is forgotten: its operation's place is free, and what it accepted is closed.
+task<> incoming_that_goes() {
+    tcp_listener listener = unwrap(tcp_listener::listen("127.0.0.1", 0));
+    uint16_t port = unwrap(listener.local_port());
+    std::array<char, 1> byte;
+    tcp_stream taken, left;
+    for (int i = 0; i < 300; i++) {
+        auto clients = listener.incoming();
+        taken = unwrap(co_await tcp_stream::connect("127.0.0.1", port));
+        CHECK(co_await clients.next());
+        CHECK(unwrap(co_await taken.recv(byte)) == 0);
+        if (i == 299) left = unwrap(co_await tcp_stream::connect("127.0.0.1", port));
+    }
+    listener = {};
+    auto end = co_await left.recv(byte);
+    CHECK(end ? *end == 0 : end.error() == std::errc::connection_reset);
+    spargio_op last = 0;
+    CHECK(co_await op<void>([&](spargio_op *handle) {
+        int32_t status = spargio_nop(handle);
+        last = *handle;
+        return status;
+    }));
+    CHECK(static_cast<uint32_t>(last) < 100); // slot and generation
+}
+
 task<std::pair<tcp_stream, tcp_stream>> connected() {
     tcp_listener listener = unwrap(tcp_listener::listen("127.0.0.1", 0));
     tcp_stream client =
@@ -173,6 +221,8 @@ int main(int argc, char **argv) {
         rt.run(datagrams());
         rt.run(files());
         rt.run(blocks());
+        rt.run(moved_while_receiving());
+        rt.run(incoming_that_goes());
         auto [client, peer] = rt.run(connected());
         std::atomic<bool> began{false};
         join_handle<> handle = rt.spawn(receives(client, began));

@@ -254,6 +254,59 @@ void a_member_scope(runtime &rt) {
     CHECK(server.served == 100);
 }
 
+// Several wait for one scope: each goes on when it is empty, and one has the error.
+void joined_by_many(runtime &rt) {
+    for (int i = 0; i < 50; i++) {
+        async_scope scope(rt);
+        std::atomic<bool> go{false};
+        auto work = [&]() -> task<> {
+            while (!go) co_await yield_now();
+            if (i % 2) throw std::runtime_error("failed");
+        };
+        auto join = [&]() -> task<> { co_await scope.join(); };
+        CHECK(scope.spawn(work(), stealable));
+        std::vector<join_handle<>> waiting;
+        for (int n = 0; n < 4; n++) waiting.push_back(rt.spawn(join(), stealable));
+        go = true;
+        int failed = 0;
+        for (auto &one : waiting) {
+            try {
+                CHECK(one.wait());
+            } catch (const std::runtime_error &) {
+                failed++;
+            }
+        }
+        CHECK(failed == i % 2);
+    }
+}
+
+// It would wait for itself: directly, and from within a scope that it waits for.
+task<> joined_by_its_own() {
+    auto joins = [](async_scope &scope) -> task<bool> {
+        bool refused = false;
+        try {
+            co_await scope.join();
+        } catch (const std::system_error &error) {
+            refused = error.code() == std::errc::resource_deadlock_would_occur;
+        }
+        co_return refused;
+    };
+    co_await with_scope([&](async_scope &outer) -> task<> {
+        CHECK(co_await joins(outer));
+        co_await with_scope([&](async_scope &inner) -> task<> {
+            CHECK(co_await joins(inner));
+            CHECK(co_await joins(outer));
+        });
+        auto [refused, other] = co_await when_all(joins(outer), after(1ms, 4));
+        CHECK(refused && other == 4);
+        async_scope another(co_await detail::own_root{});
+        CHECK(another.spawn(forever()));
+        another.request_stop();
+        CHECK(!co_await joins(another)); // That one ends.
+    });
+    CHECK(counted::alive == 0);
+}
+
 // A queue of 4 tasks: who cannot wait is refused, who can is served.
 void small_queues(const options &with) {
     options small = with;
@@ -311,6 +364,8 @@ int main(int argc, char **argv) {
     rt.run(tokens());
     a_member_scope(rt);
     spawned_by_many(rt);
+    joined_by_many(rt);
+    rt.run(joined_by_its_own());
     small_queues(with);
     ends_of_the_runtime(with);
 

@@ -81,6 +81,37 @@ task<int> held_up(std::atomic<bool> &go) {
     co_return 5;
 }
 
+// A handle that is moved while a task waits for it still serves that task; one that goes away does not.
+task<> handles_that_move() {
+    for (bool stays : {true, false}) {
+        std::atomic<bool> go{false}, waiting{false};
+        auto slot = std::make_unique<join_handle<int>>(co_await spawn(held_up(go)));
+        auto waits = [&]() -> task<result<int>> { co_return co_await waits_for(*slot, waiting); };
+        join_handle<result<int>> waiter = co_await spawn(waits());
+        while (!waiting) co_await yield_now();
+        join_handle<int> moved;
+        if (stays) {
+            join_handle<int> first(std::move(*slot));
+            moved = std::move(first);
+        }
+        slot.reset();
+        go = true;
+        result<int> got = co_await waiter;
+        if (stays) CHECK(*got == 5 && !moved);
+        else CHECK(got.error() == errc::closed);
+    }
+    // Two wait for one handle: its result is taken once.
+    std::atomic<bool> go{false}, waiting{false};
+    join_handle<int> shared = co_await spawn(held_up(go));
+    join_handle<result<int>> one = co_await spawn(waits_for(shared, waiting)),
+                             two = co_await spawn(waits_for(shared, waiting));
+    for (int i = 0; i < 3; i++) co_await yield_now();
+    go = true;
+    result<int> first = co_await one, second = co_await two;
+    CHECK(first.has_value() != second.has_value());
+    CHECK((first ? second : first).error() == errc::closed);
+}
+
 void values(runtime &rt) {
     CHECK(rt.run(number(7)) == 7);
     CHECK(rt.run(sum_to(100)) == 5050);
@@ -89,6 +120,7 @@ void values(runtime &rt) {
     CHECK(rt.run(fails()).error() == errc::invalid);
     CHECK(rt.run(fails()).error() == std::errc::invalid_argument);
     CHECK(rt.run(spawns()) == 4);
+    rt.run(handles_that_move());
     { task<int> never_begun = sum_to(3); }
     bool threw = false;
     try {

@@ -16,7 +16,7 @@ import pytest
 import support
 
 import spargio
-from spargio import _blocking, fs, net
+from spargio import _blocking, _pool, fs, net
 from spargio.process import Command
 
 
@@ -176,10 +176,10 @@ def no_more_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """What makes the system's limit of threads be reached."""
     _blocking.close_pools()
 
-    def refuse(thread: threading.Thread) -> None:
+    def refuse(function: object, arguments: object) -> int:
         raise RuntimeError("can't start new thread")
 
-    return lambda: monkeypatch.setattr(threading.Thread, "start", refuse)
+    return lambda: monkeypatch.setattr(_pool, "start_new_thread", refuse)
 
 
 def test_a_call_that_is_refused_is_never_made(
@@ -227,6 +227,55 @@ def test_where_there_is_a_thread_a_call_waits_its_turn(
         assert made == [0, 1, 2]
 
     spargio.run(main, shards=1)
+
+
+def test_a_shard_does_not_wait_for_a_thread_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    _blocking.close_pools()
+    begun = _pool.start_new_thread
+    waiting: list[tuple[Any, Any]] = []
+    names: list[str] = []
+
+    def put_off(function: Any, arguments: Any) -> int:
+        waiting.append((function, arguments))
+        return 0
+
+    async def main() -> None:
+        monkeypatch.setattr(_pool, "start_new_thread", put_off)
+        call = spargio.spawn_blocking(lambda: names.append(threading.current_thread().name))
+        await spargio.yield_now()
+        assert len(waiting) == 1 and not call.done()
+        monkeypatch.undo()
+        begun(*waiting.pop())
+        await call
+
+    spargio.run(main, shards=1)
+    assert names == ["spargio-blocking_0"]
+    _blocking.close_pools()
+    assert not any(one.name.startswith("spargio-blocking") for one in threading.enumerate())
+
+
+def test_a_thread_has_the_hooks_that_the_program_set() -> None:
+    _blocking.close_pools()
+    seen: list[str] = []
+
+    def call() -> None:
+        pass
+
+    def hook(frame: Any, event: str, argument: object) -> None:
+        if frame.f_code is call.__code__:
+            seen.append(event)
+
+    async def main() -> None:
+        await spargio.spawn_blocking(call)
+
+    before = threading.gettrace()
+    threading.settrace(hook)
+    try:
+        spargio.run(main, shards=1)
+        _blocking.close_pools()
+    finally:
+        threading.settrace(before)  # type: ignore[arg-type]
+    assert seen == ["call"]
 
 
 def test_what_was_accepted_is_done_before_the_program_ends() -> None:

@@ -16,6 +16,7 @@ import support
 import spargio
 from spargio import fs
 from spargio._blocking import files
+from spargio.fs import _walk
 
 FOLDERS, EACH = 20, 300
 
@@ -151,5 +152,78 @@ def test_entries_are_taken_by_one_task(tree: Path) -> None:
             await wait
         with pytest.raises(RuntimeError, match="the entry was taken by another await"):
             await waits[-1]
+
+    spargio.run(main, shards=1)
+
+
+def test_entries_that_are_taken_by_hand_are_kept(tree: Path) -> None:
+    """A StopIteration that somebody has is not used for the next entry."""
+
+    async def main() -> None:
+        stream = aiter(fs.read_dir(tree))
+        names = [(await anext(stream)).name]
+        kept: list[StopIteration] = []
+        frames: list[str] = []
+        for _ in range(FOLDERS - 1):
+            try:
+                next(anext(stream).__await__())
+            except StopIteration as stop:
+                names.append(stop.value.name)
+                if len(names) % 2:
+                    kept.append(stop)
+                traceback, depth = stop.__traceback__, 0
+                while traceback is not None:
+                    traceback, depth = traceback.tb_next, depth + 1
+                frames.append(str(depth))
+        assert sorted(names) == sorted(os.listdir(tree))
+        assert [stop.value.name for stop in kept] == names[2::2]
+        assert frames == ["1"] * len(frames)
+
+    spargio.run(main, shards=1)
+
+
+def test_a_large_directory_is_searched_for_links_in_turn(tree: Path) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await spargio.yield_now()
+            turns += 1
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        job = handle.spawn_pinned(0, others())
+        (tree / "link").symlink_to("d0")
+        found = await fs.read_dir(tree) + await fs.read_dir(tree / "d1") * 20
+        links = [entry for entry in found if entry.is_symlink()]
+        rest = [entry for entry in found if entry not in links]
+        inside: list[fs.DirEntry] = []
+        before = turns
+        await _walk._move_what_leads_to_directories(found, inside)
+        assert turns - before >= len(found) // 1000
+        assert inside == links and found == rest
+        job.cancel()
+        with pytest.raises(spargio.TaskCancelled):
+            await job
+
+    spargio.run(main, shards=1)
+
+
+def test_names_of_any_length_and_encoding(tmp_path: Path) -> None:
+    """Short names lie in the entry itself."""
+    names = [
+        *(b"a", b"x" * 30, b"y" * 31, b"z" * 200, b"\xff\xfe", b"\xff" * 40),
+        *("ä".encode() * 15, "ü".encode() * 16),
+    ]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).touch()
+
+    async def main() -> None:
+        taken = [entry async for entry in fs.read_dir(tmp_path)]
+        for entries in (taken, await fs.read_dir(tmp_path)):
+            assert sorted(os.fsencode(entry.name) for entry in entries) == sorted(names)
+            for entry in entries:
+                assert entry.path == f"{tmp_path}/{entry.name}" == os.fspath(entry)
+                assert repr(entry) == f"<DirEntry {entry.path!r}, file>"
 
     spargio.run(main, shards=1)

@@ -26,6 +26,10 @@ def test_the_same_name_is_the_same_recorder(recorder: Recorder) -> None:
     Recorder(recorder.name).record_ns(5)
     assert recorder.read().count == 1
     assert repr(recorder) == f"<Recorder {recorder.name!r}>"
+    assert recorder == Recorder(recorder.name)
+    assert recorder != Recorder(f"{recorder.name} too")
+    assert recorder != recorder.name
+    assert len({recorder, Recorder(recorder.name)}) == 1
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "\udcff"])
@@ -66,7 +70,9 @@ def test_three_significant_digits(recorder: Recorder) -> None:
 
 def test_longer_than_an_hour_is_an_hour(recorder: Recorder) -> None:
     recorder.record_ns(2 * 3_600_000_000_000)
-    assert 3_590_000_000_000 < recorder.read().percentile_ns(50) < 3_610_000_000_000
+    found = recorder.read()
+    assert 3_590_000_000_000 < found.percentile_ns(50) < 3_610_000_000_000
+    assert found.max_ns == found.mean_ns == 2 * 3_600_000_000_000
 
 
 def test_outcomes_bytes_and_operations(recorder: Recorder) -> None:

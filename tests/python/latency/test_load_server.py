@@ -75,7 +75,7 @@ def test_by_the_command(server: tuple[int, int], tmp_path: Path) -> None:
     pid, port = server
     words = ["load", f"tcp://127.0.0.1:{port}", "--rate", "200", "--duration", "0.5"]
     words += ["--quiet", "--server", str(pid), "--json", "-"]
-    command = [sys.executable, "-m", "spargio._cli", *words]
+    command = [sys.executable, "-m", "spargio", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     check(LoadReport.from_dict(json.loads(done.stdout)))
 
@@ -84,6 +84,6 @@ def test_a_server_that_cannot_be_asked(tmp_path: Path) -> None:
     load = workload.Load("dir:/proc/self/fdinfo", 10, duration=0.1)
     with pytest.raises(LookupError, match="monitor=True"):
         load.run(server=os.getpid())
-    command = [sys.executable, "-m", "spargio._cli", "load", "dir:/etc", "--server", "1"]
+    command = [sys.executable, "-m", "spargio", "load", "dir:/etc", "--server", "1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "no runtime of process 1 can be asked" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -16,9 +17,11 @@ from contextlib import contextmanager
 import cbor2
 import pytest
 import support
+from rich.console import Console
 
 import spargio
 from spargio import monitor
+from spargio._cli import top
 from spargio.latency import Recorder
 
 PID = os.getpid()
@@ -45,7 +48,7 @@ def child(code: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
 
 def command(*words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "spargio._cli", *words], capture_output=True, text=True, timeout=50
+        [sys.executable, "-m", "spargio", *words], capture_output=True, text=True, timeout=50
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -182,14 +185,54 @@ def test_the_commands() -> None:
         assert figures["recorders"]["requests"]["rate"] > 1
         assert len(figures["shards"]) == 2
         assert figures["tasks"] == 2
+        assert [one["name"] for one in figures["oldest_tasks"]] == ["main", "the sleeper"]
+        assert shown.index("oldest tasks") < shown.index("main") < shown.index("the sleeper")
+        assert "looks skipped/s" in shown
 
 
 def test_a_process_that_cannot_be_asked() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "spargio._cli", "top", "1"], capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert "no runtime of process 1 can be asked" in done.stdout
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    for word, said in (
+        ("1", "no runtime of process 1 can be asked: start it with monitor=True"),
+        (str(gone.pid), f"there is no process {gone.pid}"),
+        ("server", "PID must be a process's number, or PID.N, got 'server'"),
+    ):
+        for command in ("top", "ps", "tree", "trace"):
+            done = subprocess.run(
+                [sys.executable, "-m", "spargio", command, word], capture_output=True, text=True
+            )
+            assert done.returncode == 1
+            assert said in done.stderr
+            assert done.stdout == ""
+
+
+def test_a_wrong_number_says_which_are_right() -> None:
+    with spargio.Runtime(shards=1, monitor=True):
+        with pytest.raises(LookupError, match=rf"no process 4194305 \(these .*{PID}"):
+            monitor.ask(4194305, "stats")
+        with pytest.raises(LookupError, match=rf"process {PID} has no runtime {PID}.77"):
+            monitor.ask(f"{PID}.77", "stats")
+
+
+def test_all_headings_fit_into_80_columns_with_the_widest_figures() -> None:
+    shards = [
+        {
+            **dict.fromkeys(("polls", "stolen", "parks", "doorbells", "queued"), 999_994.0),
+            **{f"skipped_{name}": 333_331.0 for name in ("locality", "backoff", "empty")},
+            "shard": 255,
+            "busy": 1.0,
+            "ops_in_flight": 999_994,
+            "timers": 999_994,
+            "blocked_passes": 999_994,
+        }
+    ]
+    written = io.StringIO()
+    Console(width=80, file=written).print(top._shards(shards))
+    head, row = written.getvalue().splitlines()
+    assert "skip" in head and "timers" in head and head.rstrip().endswith("blocked")
+    assert "…" not in head + row
+    assert row.split()[0] == "255"
 
 
 def test_many_ask_at_once() -> None:

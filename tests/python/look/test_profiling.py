@@ -190,13 +190,17 @@ def test_py_spy(tmp_path: Path) -> None:
     assert " in hot" in found["spargio-1"].most_common(1)[0][0]
 
 
-def test_the_build_with_symbols(tmp_path: Path) -> None:
-    """By the build hook's own script, as pip runs it."""
+@pytest.mark.parametrize("optimize", ["debug", pytest.param("fast", marks=pytest.mark.long)])
+def test_the_build_with_symbols(optimize: str, tmp_path: Path) -> None:
+    """By what the build hook calls. The flags are the same however it is optimized, and the fast
+    one takes forty seconds."""
     if shutil.which("nm") is None:
         pytest.skip("no nm on this machine")
     library = tmp_path / "libspargio_python.so"
-    build = [sys.executable, str(ROOT / "tools/build_library.py"), str(library)]
-    environment = {**os.environ, "SPARGIO_SYMBOLS": "1"}
+    call = "import pathlib, sys, build_library as b; b.shared(pathlib.Path(sys.argv[1]), "
+    call += f"'root_python', 'spargio_python', optimize={optimize!r})"
+    environment = {**os.environ, "SPARGIO_SYMBOLS": "1", "PYTHONPATH": str(ROOT / "tools")}
+    build = [sys.executable, "-c", call, str(library)]
     subprocess.run(build, env=environment, check=True, timeout=LIMIT_S)
     names = run(["nm", library], tmp_path).stdout
     assert "scheduler.shard.Shard.pass" in names
@@ -235,6 +239,17 @@ def test_a_command_that_fails_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     found = profile._found
     monkeypatch.setattr(profile, "_found", lambda name: found(name) if name == "perf" else None)
     assert profile.run([sys.executable, "-c", "exit(3)"], rate=99) == 3
+
+
+def test_a_command_that_is_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert profile.run(["no-such-command-at-all", "x"], rate=99) == 127
+    assert profile.run([str(tmp_path)], rate=99) == 126
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "spargio profile: 'no-such-command-at-all' is not there, or not on the PATH",
+        f"spargio profile: {str(tmp_path)!r} is not a program that can be run",
+    ]
 
 
 def test_without_a_sampler(

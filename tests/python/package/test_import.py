@@ -17,6 +17,7 @@ from spargio._lazy import LATER
 pytestmark = pytest.mark.any_backend
 
 PARTS = [
+    "asyncio",
     "boundary",
     "extension",
     "fs",
@@ -45,6 +46,13 @@ def test_asyncio_is_left_to_those_who_use_it() -> None:
 def test_the_package_has_no_getattr() -> None:
     """With one, each `spargio.name` is a search: 30 ns, a sixth of a `yield_now()`."""
     assert "__getattr__" not in vars(spargio)
+
+
+def test_asyncios_loop_is_a_part_like_the_others() -> None:
+    code = "import spargio\nasync def main(): return 5\nprint(spargio.asyncio.run(main()))"
+    assert fresh(code) == "5"
+    code = "import spargio, sys; spargio.asyncio.EventLoop; print('asyncio' in sys.modules)"
+    assert fresh(code) == "True"
 
 
 def brought_by(code: str, before: str = "import sys") -> set[str]:

@@ -72,10 +72,14 @@ def test_the_environment_is_not_looked_at_if_python_does_not(tmp_path: Path) -> 
     ("text", "said"),
     [
         ("steal_budget", "line 1: a line must be name = value"),
-        ("\nsteal_budget = x", 'line 2: steal_budget must be a number of its range, got "x"'),
+        (
+            "\nsteal_budget = x",
+            'line 2: steal_budget must be a whole number between 1 and 65536, got "x"',
+        ),
         ("thread_prefix = x", '"thread_prefix" is no option that a file may have'),
-        ("steal_budget = 0", "steal_budget must be between 1 and 65536, got 0"),
-        ("steal_backoff_min = 64", "steal_backoff_max"),
+        ("#\nsteal_budget = 0", "line 2: steal_budget must be between 1 and 65536, got 0"),
+        ("steal_budgets = 2", "is no option that a file may have, maybe steal_budget is meant"),
+        ("steal_backoff_min = 64", "line 1: steal_backoff_max"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -86,6 +90,15 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"nothing\.conf cannot be read: NOENT"):
-        spargio.RuntimeBuilder().options_file(tmp_path / "nothing.conf")
+def test_a_file_that_cannot_be_read_is_an_oserror(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "nothing.conf"
+    with pytest.raises(FileNotFoundError, match="options file cannot be read: No such") as caught:
+        spargio.RuntimeBuilder().options_file(missing)
+    assert caught.value.filename == str(missing)
+    with pytest.raises(IsADirectoryError):
+        spargio.RuntimeBuilder().options_file(tmp_path)
+    monkeypatch.setenv("SPARGIO_OPTIONS_FILE", str(missing))
+    with pytest.raises(FileNotFoundError, match="SPARGIO_OPTIONS_FILE"):
+        spargio.Runtime(shards=1)

@@ -212,6 +212,39 @@ def test_asyncio_sleep_is_a_runtime_error() -> None:
         spargio.run(main, shards=1)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: asyncio.sleep(0.001),
+        lambda: asyncio.wait_for(asyncio.Event(), 0.001),
+        lambda: asyncio.Event().wait(),
+        lambda: asyncio.open_connection("127.0.0.1", 1),
+    ],
+)
+def test_what_asyncio_raises_without_a_loop_says_what_to_do(call: Any) -> None:
+    async def inner() -> None:
+        await call()
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        await handle.spawn_pinned(0, inner())
+
+    with pytest.raises((RuntimeError, AttributeError)) as caught:
+        spargio.run(main, shards=1)
+    words = [*map(str, caught.value.args), *getattr(caught.value, "__notes__", ())]
+    assert "\n".join(words).count("a spargio task runs here") == 1
+    assert "spargio.sleep" in "\n".join(words)
+
+
+def test_other_errors_are_left_as_they_are() -> None:
+    async def main() -> None:
+        raise RuntimeError("mine", 5)
+
+    with pytest.raises(RuntimeError) as caught:
+        spargio.run(main, shards=1)
+    assert caught.value.args == ("mine", 5)
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_a_foreign_awaitable_is_refused_each_time() -> None:
     async def main() -> list[str]:
         log = []

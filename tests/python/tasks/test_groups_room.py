@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -42,6 +44,41 @@ def test_a_group_takes_more_than_the_queue_holds() -> None:
         coroutine.close()
 
     spargio.run(main, shards=1, stealable_queue_capacity=QUEUE)
+
+
+def test_a_place_that_nobody_takes_goes_to_the_next() -> None:
+    """Those that wait for room on another shard, and do not spawn, keep nobody waiting for it."""
+    waiting = 20
+    begun, blocked, go = 0, threading.Event(), threading.Event()
+
+    async def blocks() -> None:
+        blocked.set()
+        go.wait()
+
+    async def waits(handle: spargio.RuntimeHandle) -> None:
+        nonlocal begun
+        begun += 1
+        await handle._runtime.room(1)
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        async with spargio.TaskGroup() as group:
+            group.spawn(blocks(), placement=TaskPlacement.Pinned(1))
+            blocked.wait()
+            group.spawn(nothing(), placement=TaskPlacement.StealablePreferred(1))
+            jobs = [
+                group.spawn(waits(handle), placement=TaskPlacement.Pinned(0))
+                for _ in range(waiting)
+            ]
+            while begun < waiting:
+                await spargio.yield_now()
+            began = time.monotonic()
+            go.set()
+            for job in jobs:
+                await job
+            # By chance a parked shard looks twice a second.
+            assert time.monotonic() - began < waiting / 4 * 0.5
+
+    spargio.run(main, shards=2, stealable_queue_capacity=1)
 
 
 @pytest.mark.parametrize("shards", [1, 3])

@@ -14,7 +14,7 @@ from spargio.tune import Refused
 from spargio.tune._journal import Journal
 
 MODEL, PROGRAM, OPTION = PLANTED["queue"]
-HEAD: dict[str, Any] = {"settings": {"cpu": "one"}, "subject": "x"}
+HEAD: dict[str, Any] = {"settings": {"cpu": "one"}, "subject": {"command": "x"}, "asked": {}}
 
 
 def lab(seed: int = 1) -> ModelLab:
@@ -82,8 +82,10 @@ def test_another_session_is_refused(tmp_path: Path) -> None:
     Journal(path, HEAD).close()
     with pytest.raises(Refused, match="cpu was 'one' and is 'two'"):
         Journal(path, {**HEAD, "settings": {"cpu": "two"}}, resume=True)
-    with pytest.raises(Refused, match="another subject: 'x', now 'y'; runs under different loads"):
-        Journal(path, {**HEAD, "subject": "y"}, resume=True)
+    with pytest.raises(
+        Refused, match="of another session: command was 'x' and is 'y'. Runs under different loads"
+    ):
+        Journal(path, {**HEAD, "subject": {"command": "y"}}, resume=True)
     with pytest.raises(FileExistsError):
         Journal(path, HEAD)
     one = Journal(path, HEAD, resume=True)
@@ -102,5 +104,5 @@ def test_a_load_of_another_shape_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     one = session(lab(), path)
     one.close()
-    with pytest.raises(Refused, match="another asked"):
+    with pytest.raises(Refused, match="another session: rate was .* and is 9000.0"):
         session(lab(), path, resume=True, rate=9000.0)

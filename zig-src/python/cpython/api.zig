@@ -147,6 +147,7 @@ const Api = struct {
     PyType_FromSpec: *const fn (*TypeSpec) callconv(.c) ?*Object,
     PyType_GenericNew: *const fn (*Object, ?*Object, ?*Object) callconv(.c) ?*Object,
     PyType_GetSlot: *const fn (*Object, c_int) callconv(.c) ?*anyopaque,
+    _PyObject_New: *const fn (*Object) callconv(.c) ?*Object,
     PyType_GenericAlloc: *const fn (*Object, isize) callconv(.c) ?*Object,
     PyCFunction_NewEx: *const fn (*const MethodDef, ?*Object, ?*Object) callconv(.c) ?*Object,
     PyBytes_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
@@ -156,11 +157,13 @@ const Api = struct {
     PyBytes_Concat: *const fn (*?*Object, *Object) callconv(.c) void,
     _PyBytes_Resize: *const fn (*?*Object, isize) callconv(.c) c_int,
     PyUnicode_FromStringAndSize: *const fn (?[*]const u8, isize) callconv(.c) ?*Object,
+    PyUnicode_FromKindAndData: *const fn (c_int, [*]const u8, isize) callconv(.c) ?*Object,
     PyUnicode_DecodeFSDefaultAndSize: *const fn ([*]const u8, isize) callconv(.c) ?*Object,
     PyUnicode_Concat: *const fn (*Object, *Object) callconv(.c) ?*Object,
     PyUnicode_InternFromString: *const fn ([*:0]const u8) callconv(.c) ?*Object,
     PyUnicode_CompareWithASCIIString: *const fn (*Object, [*:0]const u8) callconv(.c) c_int,
     PyUnicode_AsUTF8AndSize: *const fn (*Object, *isize) callconv(.c) ?[*]const u8,
+    PySys_GetObject: *const fn ([*:0]const u8) callconv(.c) ?*Object,
     PyLong_FromLongLong: *const fn (c_longlong) callconv(.c) ?*Object,
     PyLong_FromUnsignedLongLong: *const fn (c_ulonglong) callconv(.c) ?*Object,
     PyLong_AsLongLong: *const fn (*Object) callconv(.c) c_longlong,
@@ -193,6 +196,8 @@ const Api = struct {
     PyGILState_Ensure: *const fn () callconv(.c) c_int,
     PyGILState_Release: *const fn (c_int) callconv(.c) void,
     PyErr_SetObject: *const fn (*Object, ?*Object) callconv(.c) void,
+    /// 3.12 and newer.
+    PyErr_SetRaisedException: ?*const fn (*Object) callconv(.c) void,
     PyErr_SetString: *const fn (*Object, [*:0]const u8) callconv(.c) void,
     PyErr_Occurred: *const fn () callconv(.c) ?*Object,
     PyErr_Clear: *const fn () callconv(.c) void,
@@ -213,6 +218,7 @@ const Api = struct {
     PyCoro_Type: *Object,
     PyTuple_Type: *Object,
     PyExc_BaseException: *const *Object,
+    PyExc_AttributeError: *const *Object,
     PyExc_RuntimeError: *const *Object,
     PyExc_StopIteration: *const *Object,
     PyExc_ImportError: *const *Object,
@@ -253,9 +259,9 @@ pub fn ref(object: *Object) *Object {
     return object;
 }
 
-pub fn drop(place: *?*Object) void {
-    const object = place.* orelse return;
-    place.* = null;
+pub fn drop(reference: *?*Object) void {
+    const object = reference.* orelse return;
+    reference.* = null;
     py.Py_DecRef(object);
 }
 

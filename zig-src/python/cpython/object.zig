@@ -33,6 +33,11 @@ pub fn TypeOf(comptime Body: type) type {
             return py.PyType_GenericAlloc(class, 0);
         }
 
+        /// The body is not zeroed. Not for types that the collector knows.
+        pub fn createBare() ?*Object {
+            return py._PyObject_New(class);
+        }
+
         /// The last step of a deallocator.
         pub fn free(object: *Object, comptime gc: bool) void {
             if (gc) py.PyObject_GC_Del(object) else py.PyObject_Free(object);
@@ -115,8 +120,8 @@ pub fn define(comptime Type: type, comptime name: [:0]const u8, comptime parts: 
         const function: ?*const anyopaque = @ptrCast(@field(parts, part));
         if (function != null) append(&slots, &count, .{ .slot = @field(api.slot, part), .function = function });
     }
-    if (parts.weakrefs) |place| {
-        S.members[0].offset = @intCast(header_size + place);
+    if (parts.weakrefs) |offset| {
+        S.members[0].offset = @intCast(header_size + offset);
         append(&slots, &count, slotOf(api.slot.members, &S.members));
     }
     append(&slots, &count, .{}); // The end of the list.
@@ -184,8 +189,12 @@ pub fn stop(value: *Object) ?*Object {
     }
     // An instance, because a bare tuple or exception as the value would be unpacked.
     const instance = api.call(py.PyExc_StopIteration.*, &.{value}) orelse return null;
-    py.PyErr_SetObject(py.PyExc_StopIteration.*, instance);
-    py.Py_DecRef(instance);
+    if (py.PyErr_SetRaisedException) |set| {
+        set(instance);
+    } else {
+        py.PyErr_SetObject(py.PyExc_StopIteration.*, instance);
+        py.Py_DecRef(instance);
+    }
     return null;
 }
 

@@ -1,5 +1,6 @@
-//! DirEntry: a name in a directory. It is immutable, so any thread may use it. It makes its path at
-//! the first use; two threads that are first at the same time each make one.
+//! DirEntry: a name in a directory. It is immutable, so any thread may use it. It makes its path each time that it is
+//! asked, and its name too, if that is short: many a program only asks what an entry is, and a string that nobody asks
+//! for would be a third of what the entry costs.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -12,6 +13,7 @@ const py = &api.py;
 pub var metadata_class: ?*Object = null;
 
 pub const DirEntry = struct {
+    /// Null: it is in `short`.
     name: ?*Object,
     /// The directory, with the slash before the name.
     prefix: ?*Object,
@@ -19,33 +21,52 @@ pub const DirEntry = struct {
     numbers: ?*Object,
     inode: u64,
     kind: u8,
+    length: u8,
+    short: [short_max]u8,
+
+    /// Bytes of a name that an entry has room for; more would make it larger by 16.
+    const short_max = 30;
 
     pub const Type = object.TypeOf(DirEntry);
 
-    /// Takes over `name` and `numbers`.
-    pub fn make(name: *Object, prefix: *Object, numbers: ?*Object, inode: u64, kind: u8) ?*Object {
-        const instance = Type.create() orelse {
-            py.Py_DecRef(name);
-            if (numbers) |n| py.Py_DecRef(n);
-            return null;
+    /// Takes over `numbers`.
+    pub fn make(text: []const u8, prefix: *Object, numbers: ?*Object, inode: u64, kind: u8) ?*Object {
+        const instance = make: {
+            const name = if (text.len <= short_max) null else decode(text) orelse break :make null;
+            const made = Type.createBare() orelse {
+                if (name) |long| py.Py_DecRef(long);
+                break :make null;
+            };
+            const self = Type.body(made);
+            self.* = .{
+                .name = name,
+                .prefix = api.ref(prefix),
+                .numbers = numbers,
+                .inode = inode,
+                .kind = kind,
+                .length = 0,
+                .short = undefined,
+            };
+            if (name == null) {
+                self.length = @intCast(text.len);
+                @memcpy(self.short[0..text.len], text);
+            }
+            break :make made;
         };
-        Type.body(instance).* = .{
-            .name = name,
-            .prefix = api.ref(prefix),
-            .numbers = numbers,
-            .inode = inode,
-            .kind = kind,
-        };
+        if (instance == null) if (numbers) |owned| py.Py_DecRef(owned);
         return instance;
     }
 
     fn getName(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        return api.ref(Type.body(instance).name.?);
+        const self = Type.body(instance);
+        if (self.name) |name| return api.ref(name);
+        return decode(self.short[0..self.length]);
     }
 
     fn getPath(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
-        const self = Type.body(instance);
-        return py.PyUnicode_Concat(self.prefix.?, self.name.?);
+        const name = getName(instance, null) orelse return null;
+        defer py.Py_DecRef(name);
+        return py.PyUnicode_Concat(Type.body(instance).prefix.?, name);
     }
 
     fn getInode(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
@@ -105,6 +126,14 @@ pub const DirEntry = struct {
         Type.free(instance, false);
     }
 };
+
+/// As os.fsdecode. ASCII is the same in each encoding that a file system's names may have, and has a faster way.
+pub fn decode(text: []const u8) ?*Object {
+    var bits: u8 = 0;
+    for (text) |byte| bits |= byte;
+    if (bits < 0x80) return py.PyUnicode_FromKindAndData(1, text.ptr, @intCast(text.len));
+    return py.PyUnicode_DecodeFSDefaultAndSize(text.ptr, @intCast(text.len));
+}
 
 pub fn define() bool {
     return object.define(DirEntry.Type, "DirEntry", .{

@@ -6,7 +6,8 @@ const linux = std.os.linux;
 const api = @import("../cpython/api.zig");
 const gpa = @import("../../base/memory.zig").gpa;
 const tree_module = @import("tree.zig");
-const DirEntry = @import("entry.zig").DirEntry;
+const entry_module = @import("entry.zig");
+const DirEntry = entry_module.DirEntry;
 const Object = api.Object;
 const Tree = tree_module.Tree;
 const py = &api.py;
@@ -24,6 +25,8 @@ const Record = struct {
 
 /// A piece of `bytes`.
 const Span = struct { start: usize, end: usize };
+
+pub const decode = entry_module.decode;
 
 pub const Found = struct {
     records: std.ArrayList(Record) = .empty,
@@ -106,12 +109,8 @@ pub const Maker = struct {
             self.prefix = prefixOf(found, record.directory) orelse return null;
             self.directory = record.directory;
         }
-        const name = decode(found.bytes.items[record.name_start..][0..record.name_length]) orelse return null;
-        var numbers: ?*Object = null;
-        if (record.looked) numbers = numbersOf(&found.infos.items[i]) orelse {
-            py.Py_DecRef(name);
-            return null;
-        };
+        const name = found.bytes.items[record.name_start..][0..record.name_length];
+        const numbers = if (record.looked) numbersOf(&found.infos.items[i]) orelse return null else null;
         return DirEntry.make(name, self.prefix.?, numbers, record.inode, record.kind);
     }
 
@@ -127,14 +126,6 @@ pub const Maker = struct {
         return py.PyUnicode_Concat(decoded, slash);
     }
 };
-
-/// As os.fsdecode. ASCII is the same in each encoding that a file system's names may have, and has a faster way.
-pub fn decode(text: []const u8) ?*Object {
-    var bits: u8 = 0;
-    for (text) |byte| bits |= byte;
-    if (bits < 0x80) return api.string(text);
-    return py.PyUnicode_DecodeFSDefaultAndSize(text.ptr, @intCast(text.len));
-}
 
 /// (errno, path); null with the exception set. Takes over `path`.
 pub fn errorPair(errno: linux.E, path: *Object) ?*Object {

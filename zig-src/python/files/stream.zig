@@ -4,6 +4,8 @@
 
 const std = @import("std");
 const api = @import("../cpython/api.zig");
+const interpreter = &@import("../task/py_interpreter.zig").interpreter;
+const Carrier = @import("../cpython/stop_iteration.zig").Carrier;
 const found_module = @import("found.zig");
 const object = @import("../cpython/object.zig");
 const Found = found_module.Found;
@@ -81,7 +83,11 @@ const Stream = struct {
     source: ?*Object,
     block: ?*Object,
     next: usize,
+    /// Entries of the block that were not taken yet, for `anext`, which only wants to know what to await.
+    left: std.atomic.Value(usize),
     maker: Maker,
+    /// What `iternext` raises. Used by the thread that is in it.
+    carrier: Carrier,
     /// A thread is in it.
     busy: std.atomic.Value(bool),
 
@@ -92,7 +98,15 @@ const Stream = struct {
     /// False with the exception set.
     fn enter(self: *Stream) bool {
         // acquire, release: one thread's use is before the next one's.
-        if (!self.busy.swap(true, .acquire)) return true;
+        const taken = if (interpreter.locked)
+            // No thread comes between: a locked operation for each entry is spared.
+            self.busy.load(.acquire)
+        else
+            self.busy.swap(true, .acquire);
+        if (!taken) {
+            if (interpreter.locked) self.busy.store(true, .unordered);
+            return true;
+        }
         _ = api.raise(py.PyExc_RuntimeError.*, "entries are taken by two threads at a time");
         return false;
     }
@@ -109,10 +123,8 @@ const Stream = struct {
 
     fn anext(instance: *Object) callconv(.c) ?*Object {
         const self = Type.body(instance);
-        if (!self.enter()) return null;
-        const ready = self.hasMore();
-        self.leave();
-        if (ready) return api.ref(instance);
+        // unordered: `take` looks again.
+        if (self.left.load(.unordered) > 0) return api.ref(instance);
         const arguments = [_]?*Object{ self.source.?, instance };
         return py.PyObject_VectorcallMethod(name_more.?, &arguments, 2, null);
     }
@@ -121,9 +133,15 @@ const Stream = struct {
     fn take(self: *Stream) ?*Object {
         if (!self.enter()) return null;
         defer self.leave();
+        return self.takeOne();
+    }
+
+    /// Entered. Null with the exception set.
+    fn takeOne(self: *Stream) ?*Object {
         if (!self.hasMore()) return api.raise(py.PyExc_RuntimeError.*, "the entry was taken by another await");
         const entry = self.maker.make(&Block.Type.body(self.block.?).found, self.next) orelse return null;
         self.next += 1;
+        self.left.store(self.left.load(.unordered) - 1, .unordered);
         return entry;
     }
 
@@ -132,7 +150,10 @@ const Stream = struct {
     }
 
     fn iternext(instance: *Object) callconv(.c) ?*Object {
-        return object.stop(Type.body(instance).take() orelse return null);
+        const self = Type.body(instance);
+        if (!self.enter()) return null;
+        defer self.leave();
+        return self.carrier.raise(self.takeOne() orelse return null);
     }
 
     fn send(instance: *Object, _: *Object, out: *?*Object) callconv(.c) api.Send {
@@ -147,6 +168,7 @@ const Stream = struct {
         var before = self.block;
         self.block = api.ref(block);
         self.next = 0;
+        self.left.store(Block.Type.body(block).found.count(), .unordered);
         self.maker.deinit();
         self.leave();
         api.drop(&before);
@@ -161,13 +183,19 @@ const Stream = struct {
     fn traverse(instance: *Object, visit: api.Visit, arg: ?*anyopaque) callconv(.c) c_int {
         const status = visit(Type.class, arg);
         if (status != 0) return status;
-        return if (Type.body(instance).source) |source| visit(source, arg) else 0;
+        const self = Type.body(instance);
+        for ([_]?*Object{ self.source, self.carrier.exception }) |part| if (part) |owned| {
+            const outcome = visit(owned, arg);
+            if (outcome != 0) return outcome;
+        };
+        return 0;
     }
 
     fn dealloc(instance: *Object) callconv(.c) void {
         py.PyObject_GC_UnTrack(instance);
         const self = Type.body(instance);
         self.maker.deinit();
+        self.carrier.deinit();
         api.drop(&self.block);
         api.drop(&self.source);
         Type.free(instance, true);
@@ -211,7 +239,9 @@ fn make(_: ?*Object, source: *Object) callconv(.c) ?*Object {
         .source = api.ref(source),
         .block = null,
         .next = 0,
+        .left = .init(0),
         .maker = .{},
+        .carrier = .{},
         .busy = .init(false),
     };
     return instance;

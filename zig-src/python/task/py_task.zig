@@ -175,7 +175,7 @@ pub const PyTask = struct {
         const verdict = self.advance();
         _ = py.PyContext_Exit(self.context.?);
         if (self.is_main) lookAtHandlers(self.home());
-        if (verdict == .ended) self.settle();
+        if (verdict == .ended) self.releaseCoroutine();
         return verdict;
     }
 
@@ -250,6 +250,8 @@ pub const PyTask = struct {
             self.retrieved = PyRuntime.of(self.runtime.?).runtime.driven;
             self.task.status = @backingInt(errors.Code.cancelled);
             PyRuntime.of(self.runtime.?).stopWith(api.ref(exception));
+        } else if (matches(exception, py.PyExc_RuntimeError.*) or matches(exception, py.PyExc_AttributeError.*)) {
+            explain(exception);
         }
         self.failed = true;
         self.value = exception;
@@ -259,6 +261,13 @@ pub const PyTask = struct {
         if (self.traceback == py._Py_NoneStruct) self.sayRunTwice();
         self.nameAfterCoroutine();
         return .ended;
+    }
+
+    /// Asyncio's errors if it finds no loop: its words do not say that a task of spargio runs here.
+    fn explain(exception: *Object) void {
+        @branchHint(.cold);
+        const none = api.call(callbacks.table.explain, &.{api.ref(exception)}) orelse return py.PyErr_Clear();
+        py.Py_DecRef(none);
     }
 
     /// Of a coroutine that another task, or an await, has run or runs: the interpreter's words do not say so.
@@ -295,7 +304,7 @@ pub const PyTask = struct {
         const self = of(task);
         task.status = @backingInt(errors.Code.cancelled);
         self.closeCoroutine();
-        self.settle();
+        self.releaseCoroutine();
         return true;
     }
 
@@ -310,7 +319,7 @@ pub const PyTask = struct {
     }
 
     /// The coroutine will not run again: what it held is let go on this thread.
-    fn settle(self: *PyTask) void {
+    fn releaseCoroutine(self: *PyTask) void {
         while (self.scopes) |scope| scope.detach();
         while (self.alarms) |alarm| alarm.detach();
         self.endWait();

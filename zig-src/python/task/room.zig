@@ -24,8 +24,7 @@ const Wait = struct {
         const me = PyTask.demand("await of room in a queue") orelse return null;
         if (self.runtime == null or (self.suspended and self.waiter.task != &me.task))
             return api.raise(py.PyExc_RuntimeError.*, "room in a queue can be awaited once");
-        if (self.suspended) _ = self.shard.room.leave(&self.waiter);
-        self.suspended = false;
+        self.endWait();
         if (me.cancelWanted()) {
             api.drop(&self.runtime);
             return me.raiseCancel();
@@ -33,7 +32,7 @@ const Wait = struct {
         self.waiter = .{ .task = &me.task };
         self.shard.room.join(&self.waiter);
         if (self.shard.freePlaces() > 0) {
-            _ = self.shard.room.leave(&self.waiter);
+            self.leave();
             api.drop(&self.runtime);
             return api.none();
         }
@@ -42,9 +41,18 @@ const Wait = struct {
         return me.suspendNow();
     }
 
+    fn endWait(self: *Wait) void {
+        if (self.suspended) self.leave();
+        self.suspended = false;
+    }
+
+    fn leave(self: *Wait) void {
+        if (!self.shard.room.leave(&self.waiter)) self.shard.roomTried(&self.waiter);
+    }
+
     fn dealloc(instance: *Object) callconv(.c) void {
         const self = Type.body(instance);
-        if (self.suspended) _ = self.shard.room.leave(&self.waiter);
+        self.endWait();
         api.drop(&self.runtime);
         Type.free(instance, false);
     }

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from spargio import __version__
 
+from ._arguments import Whole, seconds
+
 INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
 UNREAD = 141
 """As of a command that SIGPIPE ended."""
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,19 +131,19 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--files",
-        type=_Whole(0, 10_000_000),
+        type=Whole(0, 10_000_000),
         metavar="N",
         help="send the first N files only; 0: all (default: all of --corpus, else 3000)",
     )
     demo.add_argument(
-        "--shards", type=_Whole(1, 256), metavar="N", help="default: one per usable CPU"
+        "--shards", type=Whole(1, 256), metavar="N", help="default: one per usable CPU"
     )
     demo.add_argument(
-        "--seconds", type=_seconds, metavar="S", help="repeat the files until S seconds are over"
+        "--seconds", type=seconds, metavar="S", help="repeat the files until S seconds are over"
     )
     demo.add_argument(
         "--connections",
-        type=_Whole(1, 1024),
+        type=Whole(1, 1024),
         default=32,
         metavar="C",
         help="files under way at once (default: %(default)s)",
@@ -154,7 +156,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--port",
-        type=_Whole(0, 65535),
+        type=Whole(0, 65535),
         default=0,
         metavar="P",
         help="loopback port of the service (default: any free one)",
@@ -189,7 +191,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         one.add_argument("--json", action="store_true", help="print it as JSON")
     top.add_argument("--once", action="store_true", help="print one second, and end")
     top.add_argument(
-        "--interval", type=_seconds, default=1.0, metavar="S", help="default: %(default)s"
+        "--interval", type=seconds, default=1.0, metavar="S", help="default: %(default)s"
     )
 
     trace = commands.add_parser(
@@ -197,7 +199,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     trace.add_argument("pid", nargs="?", metavar="PID", help="as of top")
     trace.add_argument(
-        "--seconds", type=_seconds, default=1.0, metavar="S", help="default: %(default)s"
+        "--seconds", type=seconds, default=1.0, metavar="S", help="default: %(default)s"
     )
     trace.add_argument(
         "--last",
@@ -213,7 +215,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     trace.add_argument(
         "--events",
-        type=_Whole(64, 4_194_304),
+        type=Whole(64, 4_194_304),
         default=65_536,
         metavar="N",
         help="kept of each shard, the last ones (default: %(default)s)",
@@ -224,7 +226,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     profile.add_argument(
         "--rate",
-        type=_Whole(1, 10_000),
+        type=Whole(1, 10_000),
         default=199,
         metavar="N",
         help="samples a second (default: %(default)s)",
@@ -250,36 +252,6 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         tune_parser.description = tune.DESCRIPTION
         tune.add_arguments(tune_parser)
     return parser
-
-
-class _Whole:
-    """An argument type: a whole number within bounds."""
-
-    def __init__(self, least: int, most: int) -> None:
-        self.least, self.most = least, most
-
-    def __call__(self, text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = self.least - 1
-        if not self.least <= value <= self.most:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number from {self.least} to {self.most}, got {text!r}"
-            )
-        return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError(
-            f"must be more than 0 and at most 86400 seconds, got {text!r}"
-        )
-    return value
 
 
 def _folder(text: str) -> Path:

@@ -12,10 +12,12 @@ from typing import Any
 from spargio import workload
 
 DEFAULT_RATE = 1000.0
+LIMITED = 3
 DESCRIPTION = """Puts a load on TARGET and reports latencies from the moment at which each operation
 should have begun. TARGET is module:function (your coroutine function), tcp://host:port (an echo
 server), http://host:port/path, or dir:/folder (its files are read). Exit code 0: all operations
-went well; 1: some failed, or the load itself was the limit."""
+went well; 1: some failed; 3: none failed, but the report warns of what this run met: the load
+itself was the limit, or arrivals found no connection; 130: Ctrl-C."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0, 1, or 2 for arguments that cannot be."""
+    """Exit code 0, 1, 2 for arguments that cannot be, or 3 with a warning."""
     sys.path.insert(0, os.getcwd())  # For module:function, as `python -m` has it.
     try:
         load = load_of(arguments)
@@ -90,7 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
         write_hdr_log(
             arguments.hdr, ((one.begin, one.seconds, one.latency) for one in report.windows)
         )
-    return int(bool(report.latency.failed or report.warnings))
+    if report.latency.failed:
+        return 1
+    return LIMITED if report.limits else 0
 
 
 def _live(line: str) -> None:

@@ -205,7 +205,12 @@ def report(
 
 def run(command: Sequence[str], *, rate: int) -> int:
     """Exit code of the sampler (0 of py-spy, whatever the command's; perf's is the command's); 2
-    without one."""
+    without one; 127 or 126, as of a shell, for a command that is not there or cannot be run."""
+    if shutil.which(command[0]) is None:
+        there = os.path.exists(command[0])
+        why = "is not a program that can be run" if there else "is not there, or not on the PATH"
+        print(f"spargio profile: {command[0]!r} {why}", file=sys.stderr)
+        return 126 if there else 127
     with tempfile.TemporaryDirectory(prefix="spargio-profile-") as name:
         samplers = Samplers(Path(name), rate)
         if not (samplers.py_spy or samplers.perf):

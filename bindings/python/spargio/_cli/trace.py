@@ -20,7 +20,7 @@ def run(name: str | None, *, seconds: float, output: Path | None, events: int) -
     try:
         data = trace.of_process(name, seconds, events=events)
         path.write_bytes(data)
-    except (LookupError, OSError, RuntimeError) as error:
+    except (LookupError, OSError, RuntimeError, ValueError) as error:
         print(f"spargio: {error}", file=sys.stderr)
         return 1
     other = json.loads(data)["otherData"]

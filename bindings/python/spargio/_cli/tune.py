@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -12,7 +13,11 @@ from typing import Any
 
 from spargio import tune
 from spargio.tune import _options, _report
+from spargio.tune._comparison import HARM_ONLY, MARGINS, METRICS
 from spargio.workload import Load
+from spargio.workload._load import CONNECTIONS_MAX
+
+from ._arguments import Whole
 
 REFUSED = 3
 DESCRIPTION = """Measures a program under a load, changes one option at a time as its counters
@@ -22,7 +27,13 @@ one), or COMMAND, a server that reads its port from the environment's PORT or ha
 arguments. It is not changed: candidates reach it by the environment's SPARGIO_OPTIONS_FILE. Exit
 code 0: it came to its end; 1: the program failed; 3: refused, because no honest answer is possible
 here; 130: Ctrl-C, go on with --resume."""
+RATE = "per second, above 0 (default: found, 40 or 60 %% of the knee)"
 _PERCENT = 100
+_MARGIN_MOST = 1000
+
+
+_PAIRS_MIN = tune.Limits().pairs_min
+_TARGETS = tuple(name for name in METRICS if name not in HARM_ONLY)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,29 +45,125 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for COMMAND: the load as a JSON file (as of `spargio load --spec`), or its target, "
         "such as tcp://127.0.0.1:{port}",
     )
-    add("--rate", type=float, metavar="R", help="per second (default: 40 or 60 %% of the knee)")
-    add("--connections", type=int, metavar="C", help="operations under way at most")
-    add("--target", metavar="METRIC", help="what every change must lower (default: its rule's)")
-    add("--gain", type=float, default=3.0, metavar="%", help="least gain (default: %(default)s)")
+    add("--rate", type=_Number(0, 10_000_000), metavar="R", help=RATE)
+    add(
+        "--connections",
+        type=Whole(1, CONNECTIONS_MAX),
+        metavar="C",
+        help=f"operations under way at most, 1 to {CONNECTIONS_MAX} (default: 64)",
+    )
+    add(
+        "--target",
+        choices=_TARGETS,
+        metavar="METRIC",
+        help=f"what every change must lower: {', '.join(_TARGETS)} (default: its rule's)",
+    )
+    add(
+        "--gain",
+        type=_Number(0, 100),
+        default=3.0,
+        metavar="%",
+        help="least gain, between 0 and 100 %% (default: %(default)s)",
+    )
     add(
         "--margin",
         action="append",
+        type=margin,
         default=[],
         metavar="METRIC=%",
-        help="by how much a metric may rise; widen it only if you can afford it",
+        help="by how much a metric may rise, more than 0 and at most 1000 %%, as p99=25; widen it "
+        "only if you can afford it (default: "
+        + ", ".join(f"{name}={part * 100:.0f}" for name, part in MARGINS.items())
+        + ")",
     )
-    add("--pairs", type=int, default=120, metavar="N", help="at most (default: %(default)s)")
-    add("--control", type=int, default=40, metavar="N", help="pairs of two equal processes")
-    add("--comparisons", type=int, default=20, metavar="N", help="at most (default: %(default)s)")
+    add(
+        "--pairs",
+        type=Whole(_PAIRS_MIN, 10_000),
+        default=120,
+        metavar="N",
+        help=f"pairs of a comparison at most, {_PAIRS_MIN} to 10000 (default: %(default)s)",
+    )
+    add(
+        "--control",
+        type=Whole(20, 1000),
+        default=40,
+        metavar="N",
+        help="pairs of two equal processes, 20 to 1000 (default: %(default)s)",
+    )
+    add(
+        "--comparisons",
+        type=Whole(1, 1000),
+        default=20,
+        metavar="N",
+        help="at most, 1 to 1000; more of them need more pairs each (default: %(default)s)",
+    )
     add("--options", type=Path, metavar="FILE", help="options of the baseline")
-    add("--journal", type=Path, default=Path("spargio-tune.journal"), metavar="FILE")
-    add("--wait", type=float, default=0.0, metavar="S", help="wait so long for a quiet machine")
+    add(
+        "--journal",
+        type=Path,
+        default=Path("spargio-tune.journal"),
+        metavar="FILE",
+        help="what was measured, for --resume (default: %(default)s)",
+    )
+    add(
+        "--wait",
+        type=_Number(0, 86_400, least_too=True),
+        default=0.0,
+        metavar="S",
+        help="wait so long for a quiet machine, 0 to 86400 seconds (default: %(default)s)",
+    )
     add("--resume", action="store_true", help="go on where the journal ends")
-    add("--seed", type=int, default=1, metavar="N")
+    add(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of arrivals and of the order of rounds (default: %(default)s)",
+    )
     add("--out", type=Path, metavar="FILE", help="write what is kept as an options file")
     add("--html", type=Path, metavar="FILE", help="write the report with its plots")
     add("--json", type=Path, metavar="FILE", help="write the report as JSON; - for the terminal")
     add("--quiet", action="store_true", help="only the report")
+
+
+class _Number:
+    """An argument type: a number above `least` (or that itself), and at most, or below, `most`."""
+
+    def __init__(self, least: float, most: float, *, least_too: bool = False) -> None:
+        self.least, self.most, self.least_too = least, most, least_too
+
+    def __call__(self, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if self.least < value < self.most or (self.least_too and value in (self.least, self.most)):
+            return value
+        words = (
+            f"from {self.least} to {self.most}"
+            if self.least_too
+            else (f"between {self.least} and {self.most}")
+        )
+        raise argparse.ArgumentTypeError(f"must be a number {words}, got {text!r}")
+
+
+def margin(text: str) -> tuple[str, float]:
+    """An argument type: a metric, and by which part it may rise."""
+    name, _, percent = text.partition("=")
+    if name not in METRICS:
+        raise argparse.ArgumentTypeError(
+            f"must be METRIC=% with one of {', '.join(METRICS)}, got {text!r}"
+        )
+    try:
+        value = float(percent)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= _MARGIN_MOST:
+        raise argparse.ArgumentTypeError(
+            f"must be {name}=% with a number above 0 and at most {_MARGIN_MOST}, as {name}=25, "
+            f"got {text!r}"
+        )
+    return name, value / _PERCENT
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,6 +176,13 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"spargio tune: --resume --journal {arguments.journal} goes on", file=sys.stderr)
         raise
+    except tune.NotQuiet as error:
+        print(
+            f"spargio tune: refused: {error}. Or `--resume --wait 600` goes on here, and waits up "
+            "to 600 s for a quiet machine",
+            file=sys.stderr,
+        )
+        return REFUSED
     except tune.Refused as error:
         print(f"spargio tune: refused: {error}", file=sys.stderr)
         return REFUSED
@@ -169,9 +283,7 @@ def _workload(name: str) -> dict[str, Any]:
 
 def _settings(arguments: argparse.Namespace) -> tune.Settings:
     margins = dict(tune.Limits().margins)
-    for word in arguments.margin:
-        name, _, percent = word.partition("=")
-        margins[name] = float(percent or "nan") / _PERCENT
+    margins |= dict(arguments.margin)
     limits = tune.Limits(gain=arguments.gain / _PERCENT, margins=margins, pairs_max=arguments.pairs)
     baseline = {} if arguments.options is None else _options.read(arguments.options)
     return tune.Settings(

@@ -7,10 +7,10 @@ import sys
 from types import CoroutineType
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_PLACE_DEPTH = 10
+_ORIGIN_DEPTH = 10
 
 
-def place() -> str:
+def origin() -> str:
     """Where the code is that called, without what is spargio's own; in debug mode only."""
     import traceback
 
@@ -18,7 +18,7 @@ def place() -> str:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     stack = traceback.StackSummary.extract(
-        traceback.walk_stack(frame), limit=_PLACE_DEPTH, lookup_lines=False
+        traceback.walk_stack(frame), limit=_ORIGIN_DEPTH, lookup_lines=False
     )
     stack.reverse()
     return "made at (most recent call last):\n" + "".join(stack.format())
@@ -53,7 +53,7 @@ def in_asyncio() -> bool:
 
 def in_asyncio_of_ours() -> bool:
     """Whether spargio's asyncio loop runs here."""
-    ours = sys.modules.get("spargio.asyncio")
+    ours = sys.modules.get("spargio.asyncio._loop")
     if ours is None:
         return False
     return isinstance(sys.modules["asyncio"]._get_running_loop(), ours.EventLoop)
@@ -99,6 +99,31 @@ def foreign(value: object) -> RuntimeError:
         f"a spargio task awaited something that yields {kind.__name__[:200]}: only awaitables of "
         f"spargio can be awaited here (spargio.sleep, spargio.net, spargio.TaskGroup, ...){why}"
     )
+
+
+_NO_LOOP = (
+    "no running event loop",
+    "should be used inside a task",
+    "cannot determine the parent task",
+    "'NoneType' object has no attribute 'create_future'",
+)
+_WAY_OUT = (
+    "a spargio task runs here, and no asyncio loop: use spargio's own (spargio.sleep, "
+    "spargio.timeout, spargio.TaskGroup, spargio.sync, spargio.net), or run a program that is "
+    "written for asyncio by spargio.asyncio.run(main())"
+)
+
+
+def explain(error: BaseException) -> None:
+    """A task ends with it: what asyncio raises without a loop does not say why there is none."""
+    text = error.args[0] if error.args else None
+    if not isinstance(text, str) or not any(words in text for words in _NO_LOOP):
+        return
+    if sys.version_info >= (3, 11):
+        if _WAY_OUT not in getattr(error, "__notes__", ()):
+            error.add_note(_WAY_OUT)
+    elif _WAY_OUT not in text:
+        error.args = (f"{text}: {_WAY_OUT}", *error.args[1:])
 
 
 def no_buffer(error: BaseException, given: object, writable: bool) -> BaseException:

@@ -19,7 +19,7 @@ from .._ffi.core import Runtime
 from ..latency import Recorder
 from ..options import RuntimeBuilder
 from ..stats import RuntimeStats
-from . import _children
+from ._children import forget, make_transport
 from ._datagram import DatagramTransport
 from ._native import LoopCore, wrapped
 from ._sockets import NAMED, SocketMethods
@@ -188,7 +188,7 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
             thread = threading.Thread(target=self._close)
             thread.start()
             thread.join()
-        _children.forget(self)
+        forget(self)
         self._runtime = None
 
     def stats_snapshot(self) -> LoopStats:
@@ -378,9 +378,7 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
         **options: Any,
     ) -> Any:
         options |= {"shell": shell, "stdin": stdin, "stdout": stdout, "stderr": stderr}
-        return await _children.make_transport(
-            self, protocol, args, bufsize=bufsize, extra=extra, **options
-        )
+        return await make_transport(self, protocol, args, bufsize=bufsize, extra=extra, **options)
 
     async def start_tls(
         self,

@@ -134,6 +134,9 @@ async def _look(path: str, follow_symlinks: bool) -> Metadata:
     return await (metadata if follow_symlinks else symlink_metadata)(path)
 
 
+_AT_ONCE = 1000
+"""Entries that are looked at before others get their turn."""
+
 Listed = tuple[list[DirEntry], list[DirEntry]] | tuple[int, str]
 """(directories, all else), or (errno, path)."""
 
@@ -195,18 +198,19 @@ async def walk(
     `on_error` and left out. With `follow_symlinks` links to directories are entered too, each
     directory once. The next few directories are listed meanwhile."""
     seen: set[tuple[int, int]] = set()
-    todo = [os.fsdecode(encode(path))]
+    # An entry makes its path when it is asked: a directory may have very many in it.
+    todo: list[str | DirEntry] = [os.fsdecode(encode(path))]
     ahead = _Ahead()
     try:
         while todo:
-            directory = todo.pop()
+            directory = os.fspath(todo.pop())
             try:
                 if follow_symlinks:
                     info = await _look(directory, True)
                     if (info.device, info.inode) in seen:
                         continue
                     seen.add((info.device, info.inode))
-                following = todo[: -2 * _TOGETHER_MOST - 1 : -1]
+                following = [os.fspath(one) for one in todo[: -2 * _TOGETHER_MOST - 1 : -1]]
                 listed = await ahead.take(directory, following)
                 if isinstance(listed[0], int):
                     raise OSError(listed[0], os.strerror(listed[0]), listed[1])
@@ -220,16 +224,19 @@ async def walk(
                 await _move_what_leads_to_directories(others, inside)
             ahead.begin(following)
             yield directory, inside, others
-            todo.extend([entry.path for entry in reversed(inside)])
+            todo.extend(reversed(inside))
     finally:
         ahead.close()
 
 
 async def _move_what_leads_to_directories(others: list[DirEntry], inside: list[DirEntry]) -> None:
-    for entry in [entry for entry in others if entry.is_symlink()]:
-        if await _leads_to_a_directory(entry.path):
-            others.remove(entry)
-            inside.append(entry)
+    rest: list[DirEntry] = []
+    for start in range(0, len(others), _AT_ONCE):
+        for entry in others[start : start + _AT_ONCE]:
+            leads = entry.is_symlink() and await _leads_to_a_directory(entry.path)
+            (inside if leads else rest).append(entry)
+        await native.yield_now()
+    others[:] = rest
 
 
 async def _leads_to_a_directory(path: str) -> bool:

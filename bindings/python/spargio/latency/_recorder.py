@@ -23,7 +23,8 @@ class Recorder(RecorderCore):
     """Latencies under a name, of this process. The same name means the same recorder; there are at
     most 256, and each lives as long as the process.
 
-    A duration is 0 to 1 hour (longer ones count as an hour), kept with three significant digits.
+    A duration is 0 to 1 hour, kept with three significant digits. A longer one is an hour for
+    the percentiles; ``max_ns`` and ``mean_ns`` have all of it. Two objects of a name are equal.
     Each shard that records has a histogram of its own, of up to 264 KiB; only the pages around the
     values that came take memory, some 80 KiB for durations that span three powers of ten. Threads
     outside the runtimes share one. Any thread may use it.
@@ -57,6 +58,12 @@ class Recorder(RecorderCore):
     def read(self) -> Latencies:
         """What it holds now. Take two and subtract for an interval."""
         return Latencies(_cbor.loads(self._read()))
+
+    def __eq__(self, other: object) -> bool:
+        return self.name == other.name if isinstance(other, Recorder) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     def __repr__(self) -> str:
         return f"<Recorder {self.name!r}>"

@@ -18,7 +18,7 @@ from ._choice import choice
 if TYPE_CHECKING:
     from ._comparison import Comparison, Limits, Verdict
     from ._lab import Lab, Machine
-    from ._machine import Refused
+    from ._machine import NotQuiet, Refused
     from ._processes import ProcessFailed, Subject
     from ._session import Outcome, Session, Settings, Trial
     from ._statistics import Evidence
@@ -29,6 +29,7 @@ __all__ = (
     "Lab",
     "Limits",
     "Machine",
+    "NotQuiet",
     "Outcome",
     "ProcessFailed",
     "Refused",
@@ -43,7 +44,7 @@ __all__ = (
 _HOMES = {
     "._comparison": ("Comparison", "Limits", "Verdict"),
     "._lab": ("Lab", "Machine"),
-    "._machine": ("Refused",),
+    "._machine": ("NotQuiet", "Refused"),
     "._processes": ("ProcessFailed", "Subject"),
     "._session": ("Outcome", "Session", "Settings", "Trial"),
     "._statistics": ("Evidence",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +14,8 @@ from ._machine import Refused, check_same
 __all__ = ("Journal",)
 
 VERSION = 1
+_SHOWN = 3
+"""Differences that a refusal names."""
 
 
 class Journal:
@@ -77,9 +79,30 @@ def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 def _check_head(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     check_same(before["settings"], now["settings"])
-    for name in sorted({*before, *now} - {"settings"}):
-        if before.get(name) != now.get(name):
-            raise Refused(
-                f"{path} is of a session with another {name}: {before.get(name)!r}, now "
-                f"{now.get(name)!r}; runs under different loads or limits cannot be compared"
-            )
+    if before.get("version") != now["version"]:
+        raise Refused(f"{path} is of another version of spargio tune")
+    changed = [
+        f"{name} was {one!r} and is {other!r}"
+        for part in ("asked", "subject")
+        for name, one, other in _changed(before.get(part, {}), now[part])
+    ]
+    if changed:
+        more = len(changed) - _SHOWN
+        changed[_SHOWN:] = [f"{more} more differ"] if more > 0 else []
+        raise Refused(
+            f"{path} is of another session: {'; '.join(changed)}. Runs under different loads or "
+            "limits cannot be compared: ask for the same, or begin anew with --journal FILE"
+        )
+
+
+def _changed(
+    before: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[tuple[str, object, object]]:
+    """What differs, each by itself and not whole tables."""
+    for name in sorted({*before, *now}):
+        one, other = before.get(name), now.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            for inner, *both in _changed(one, other):
+                yield f"{name}.{inner}", both[0], both[1]
+        elif one != other:
+            yield name, one, other

@@ -11,7 +11,15 @@ from typing import Any
 
 from ._usage import Usage
 
-__all__ = ("FOREIGN_MAX", "STOLEN_MAX", "Refused", "check_quiet", "differences", "settings")
+__all__ = (
+    "FOREIGN_MAX",
+    "STOLEN_MAX",
+    "NotQuiet",
+    "Refused",
+    "check_quiet",
+    "differences",
+    "settings",
+)
 
 FOREIGN_MAX = 0.10
 """Of the machine's CPUs, used by others."""
@@ -23,6 +31,10 @@ _SYS = Path("/sys/devices/system/cpu")
 
 class Refused(Exception):
     """No honest answer is possible here and now; the text says why."""
+
+
+class NotQuiet(Refused):
+    """Others use the machine now; later they may not."""
 
 
 def settings(root: Path = _SYS) -> dict[str, Any]:
@@ -87,16 +99,16 @@ def check_same(before: dict[str, Any], after: dict[str, Any]) -> None:
 
 
 def check_quiet(measure: Callable[[float], Usage], seconds: float) -> Usage:
-    """:exc:`Refused` if others use more than a tenth of the machine, or the host takes more than a
+    """:exc:`NotQuiet` if others use more than a tenth of the machine, or the host takes more than a
     fiftieth, while none of our processes runs."""
     usage = measure(seconds)
     if usage.foreign > FOREIGN_MAX:
-        raise Refused(
+        raise NotQuiet(
             f"other processes use {usage.foreign:.0%} of this machine's CPUs, at most "
             f"{FOREIGN_MAX:.0%} may be: stop them, or tune on another machine"
         )
     if usage.stolen > STOLEN_MAX:
-        raise Refused(
+        raise NotQuiet(
             f"the host takes {usage.stolen:.0%} of this machine's CPU time (steal), at most "
             f"{STOLEN_MAX:.0%} may be: tune on another machine"
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from random import Random
 
 from ._lab import Lab, Shape
-from ._machine import Refused
+from ._machine import NotQuiet
 from ._rounds import Block, Pair, Round
 
 __all__ = ("REDONE_SHARE", "Pairs")
@@ -44,12 +44,12 @@ class Pairs:
             self.count_redone(pair)
 
     def count_redone(self, pair: Pair) -> None:
-        """:exc:`Refused` if it is too many."""
+        """:exc:`NotQuiet` if it is too many."""
         self.redone += 1
         if self.redone > max(_REDONE_FREE, REDONE_SHARE * self.measured):
             foreign = max(pair.a.foreign, pair.b.foreign)
             stolen = max(pair.a.stolen, pair.b.stolen)
-            raise Refused(
+            raise NotQuiet(
                 f"the machine changed: {self.redone} of {self.measured} pairs were disturbed (in "
                 f"the last one others used {foreign:.0%} of the CPUs, the host took {stolen:.0%})"
             )

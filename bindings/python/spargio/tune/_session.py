@@ -12,7 +12,7 @@ from ._budget import Budget
 from ._comparison import Limits, Verdict, check_target
 from ._journal import Journal
 from ._lab import Lab, Shape
-from ._machine import Refused, check_quiet
+from ._machine import NotQuiet, Refused, check_quiet
 from ._measuring import Control, Measured, Measuring, comparison_of
 from ._options import PROGRAM
 from ._processes import Subject
@@ -141,7 +141,7 @@ class Session:
         while True:
             try:
                 return check_quiet(self._lab.idle, PREFLIGHT_S)
-            except Refused as error:
+            except NotQuiet as error:
                 if waited >= wait_s:
                     raise
                 self._tell(f"waiting: {error}")

@@ -118,6 +118,17 @@ class LoadReport:
     @property
     def warnings(self) -> list[str]:
         """Why these figures may be those of the load and not of its target."""
+        found = self.limits
+        if self.spec["arrivals"]["kind"] == "closed":
+            found.append(
+                "a closed loop waits for each answer: the time that users would have waited while "
+                "the target stalled is not in these figures"
+            )
+        return found
+
+    @property
+    def limits(self) -> list[str]:
+        """Those of :attr:`warnings` that a run met, and not its arguments alone."""
         found = []
         if self.cpu_share >= CPU_SHARE:
             found.append(
@@ -139,11 +150,6 @@ class LoadReport:
             found.append(
                 f"{self.unstarted} arrivals found no free connection until the end: the target is "
                 "overloaded, or connections are too few"
-            )
-        if self.spec["arrivals"]["kind"] == "closed":
-            found.append(
-                "a closed loop waits for each answer: the time that users would have waited while "
-                "the target stalled is not in these figures"
             )
         return found
 

@@ -45,7 +45,7 @@ class SocketTransport(StreamCore, SocketOwner):
         self._loop: EventLoop | None = loop
         self._sock: socket.socket | None = sock
         self._sock_fd = sock.fileno()
-        self._server = server
+        self._server: Any = None
         self._empty_waiter: asyncio.Future[None] | None = None
         self._extra = extra = {} if extra is None else extra
         extra["socket"] = trsock.TransportSocket(sock)
@@ -57,6 +57,7 @@ class SocketTransport(StreamCore, SocketOwner):
         adopt(self, protocol)
         if server is not None:
             _attach(server, self)
+            self._server = server  # Not before: what was not attached is not detached.
         loop._transports[self._sock_fd] = self
         base_events._set_nodelay(sock)  # type: ignore[attr-defined]
         schedule_start(loop, self, protocol, waiter)

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from ._stream import SocketTransport
 
 
+_LIMIT_MOST = 1 << 60
+"""Bytes; no buffer grows so far."""
+
+
 class StreamReader(asyncio.StreamReader):
     """asyncio's, with its state; `read` and `exception` are native."""
 
@@ -62,4 +66,5 @@ def adopt(transport: SocketTransport, protocol: Any) -> None:
     protocol.__class__ = StreamReaderProtocol
     reader.__class__ = StreamReader
     state: Any = reader
-    transport._feed(protocol._stream_reader_wr, state._buffer, state._limit)  # type: ignore[attr-defined]
+    limit = int(min(_LIMIT_MOST, state._limit))  # asyncio takes 1e6 and inf, and only compares.
+    transport._feed(protocol._stream_reader_wr, state._buffer, limit)  # type: ignore[attr-defined]

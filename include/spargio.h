@@ -681,7 +681,13 @@ int32_t spargio_udp_bind(const char *address, uint16_t port, int32_t *fd);
 /** The local port of a socket, in host order. */
 int32_t spargio_local_port(int32_t fd, uint16_t *port);
 
-/** accept4(2) with SOCK_CLOEXEC; the result is the new descriptor. IORING_OP_ACCEPT, 5.5. */
+/**
+ * accept4(2) with SOCK_CLOEXEC; the result is the new descriptor. It takes one connection, and no
+ * other before it is asked for: those stay where other tasks, shards and processes can take them.
+ * So a task that accepts one after the other takes one in each pass of its shard, which is long
+ * beside busy connections. A server uses spargio_accept_multishot, or has several of these under
+ * way. IORING_OP_ACCEPT, 5.5.
+ */
 int32_t spargio_accept(int32_t fd, spargio_op *op);
 
 /**

@@ -12,7 +12,8 @@
  *
  *     spargio::task<> listen(spargio::tcp_listener listener) {
  *         co_await spargio::with_scope([&](spargio::async_scope &scope) -> spargio::task<> {
- *             while (auto client = co_await listener.accept())
+ *             auto clients = listener.incoming();
+ *             while (auto client = co_await clients.next())
  *                 co_await scope.spawn_wait(serve(std::move(*client)));
  *         });
  *     }

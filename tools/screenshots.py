@@ -154,7 +154,7 @@ def make(folder: Path, seconds: float = 6.0) -> None:
         time.sleep(1.0)
         now = monitor.read_stats(pid)
         name = str(pid)
-        shown = top.view("4711", now, now - before)
+        shown = top.view("4711", now, now - before, top.oldest(name))
         (folder / "top.svg").write_text(picture(shown, "spargio top"))
         tasks = sorted(monitor.read_tasks(name), key=lambda one: (one["shard"], -one["age"]))
         (folder / "ps.svg").write_text(

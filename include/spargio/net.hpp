@@ -262,10 +262,10 @@ public:
         return tcp_listener(fd);
     }
 
-    /** For servers: all that come, with less work for each. */
+    /** For servers: all that have come in one pass of the shard, with less work for each. */
     auto incoming() const noexcept { return spargio::incoming(native_handle()); }
 
-    /** `co_await`: one connection. */
+    /** `co_await`: one connection; one after the other is one in each pass of the shard. */
     auto accept() {
         return detail::operate<tcp_stream>(
             [fd = native_handle()](spargio_op *op) { return spargio_accept(fd, op); });

@@ -170,15 +170,24 @@ pub const Monitor = struct {
         }
     }
 
-    /// For a front end without threads of its own. What it cannot answer is closed.
+    /// For a front end without threads of its own, and without tasks that it could describe.
     pub fn startThread(self: *Monitor, runtime: *Runtime) !void {
         self.thread = try .spawn(.{ .stack_size = 256 * 1024 }, serve, .{ self, runtime });
     }
 
     fn serve(self: *Monitor, runtime: *Runtime) void {
         _ = linux.prctl(@backingInt(linux.PR.SET_NAME), @intFromPtr("spargio-monitor"), 0, 0, 0);
-        while (self.next(runtime)) |request| _ = linux.close(request.fd);
+        while (self.next(runtime)) |request| {
+            const asked = request.text[0..request.size];
+            sendAll(request.fd, if (std.mem.eql(u8, std.mem.trim(u8, asked, " \r"), "tasks"))
+                no_tasks
+            else
+                "{\"error\": \"a request must be stats, tasks or trace\"}");
+            _ = linux.close(request.fd);
+        }
     }
+
+    const no_tasks = "{\"tasks\": []}";
 };
 
 /// Answers `trace MILLISECONDS EVENTS`: turns the trace on for so long, or until the client has nothing more to

@@ -77,6 +77,8 @@ pub const Shard = struct {
     live: ?*Task = null,
     current_task: ?*Task = null,
     interpreter: interpreter.State = .{},
+    /// The ring has its turn before a task is polled again: a task may be a loop of turns itself.
+    ring_first: bool = false,
 
     // ---- operations ----
     ring: Ring,
@@ -172,6 +174,7 @@ pub const Shard = struct {
         const now = clock.nowNs();
         if (now - self.accounted_ns > account_every_ns) self.account();
         self.now_ns = now;
+        self.ring_first = false;
         self.counters.passes.add(1);
         completions.reap(self);
         self.drainInbox();
@@ -251,7 +254,8 @@ pub const Shard = struct {
 
     fn othersWait(self: *const Shard) bool {
         if (self.scheduler.forked()) return true; // The task forked: the child has no view of the ring.
-        return self.stealable.depth() > 0 or !self.inbox.isEmpty() or !self.posted.isEmpty() or self.ring.ready();
+        return self.ring_first or self.stealable.depth() > 0 or !self.inbox.isEmpty() or !self.posted.isEmpty() or
+            self.ring.ready();
     }
 
     fn runStealable(self: *Shard) void {

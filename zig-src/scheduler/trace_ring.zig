@@ -259,7 +259,7 @@ test "a reader meets no torn event" {
             }
         }
     };
-    var shared: Shared = .{ .ring = try .init(64) };
+    var shared: Shared = .{ .ring = try .init(64, 0) };
     defer shared.ring.deinit();
     const thread = try std.Thread.spawn(.{}, Shared.writeAll, .{&shared});
     var events: [64]Event = undefined;

@@ -15,7 +15,7 @@
 #include "../spargio/tasks.h"
 
 enum { SPAWNS = 20000, BATCH = 50, YIELDS = 20000, TIMERS = 10000, MESSAGES = 20000 };
-enum { READS = 4096, ECHOES = 2000, SIZE = 256 };
+enum { READS = 4096, ECHOES = 2000, SIZE = 256, RECORDS = 20000 };
 
 const char *const peer_name = "instructions";
 
@@ -242,6 +242,37 @@ static uint64_t echoes(void) {
     return on_shard(call, &client);
 }
 
+/* The same with the trace on. */
+static void connect_pair_traced(void) {
+    int32_t status = spargio_trace_start(runtime, 0, NULL);
+    if (status < 0) die("spargio_trace_start", status);
+    connect_pair();
+}
+
+static void close_pair_traced(void) {
+    close_pair();
+    (void)spargio_trace_stop(runtime);
+}
+
+static uint64_t record_all(void) {
+    spargio_recorder recorder;
+    int32_t status = spargio_recorder_open("instructions", &recorder);
+    if (status < 0) die("spargio_recorder_open", status);
+    spargio_recorder_record(recorder, 1); /* the first one of a thread takes memory */
+    CALLGRIND_ZERO_STATS;
+    for (uint64_t n = 0; n < RECORDS; n++) spargio_recorder_record(recorder, 1000 + n);
+    CALLGRIND_DUMP_STATS;
+    return RECORDS;
+}
+
+static int32_t record_here(void *ctx, int64_t *result) {
+    (void)ctx;
+    *result = (int64_t)record_all();
+    return SPARGIO_READY;
+}
+
+static uint64_t records_on_shard(void) { return on_shard(record_here, NULL); }
+
 static const struct workload workloads[] = {
     {"spawn_join_pinned_20k", 1, NULL, spawn_pinned, NULL, 0},
     {"spawn_join_stealable_20k", 1, NULL, spawn_stealable, NULL, 0},
@@ -250,6 +281,9 @@ static const struct workload workloads[] = {
     {"messages_to_own_shard_20k", 1, NULL, messages, NULL, 0},
     {"read_4k_qd32_4096", 1, open_zeros, reads, close_file, 0},
     {"socketpair_echo_256b_2k", 1, connect_pair, echoes, close_pair, 0},
+    {"socketpair_echo_traced_2k", 1, connect_pair_traced, echoes, close_pair_traced, 0},
+    {"records_on_shard_20k", 1, NULL, records_on_shard, NULL, 0},
+    {"records_outside_20k", 1, NULL, record_all, NULL, 0},
     {0},
 };
 const struct workload *const peer_families[] = {workloads, NULL};

@@ -121,21 +121,28 @@ static void tasks(spargio_runtime rt) {
     CHECK_IS(spargio_tasks_here(NULL, 0, &count), SPARGIO_E_NOT_ON_SHARD);
 }
 
-static void monitor(spargio_runtime rt) {
-    char name[64] = "", again[64] = "", answer[65536];
+static ssize_t ask(const char *name, const char *request, char *answer, size_t size) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     ssize_t count, total = 0;
+    memcpy(address.sun_path + 1, name, strlen(name));
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK(connect(fd, (void *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name))) == 0);
+    CHECK(write(fd, request, strlen(request)) == (ssize_t)strlen(request));
+    while ((count = read(fd, answer + total, size - (size_t)total)) > 0) total += count;
+    close(fd);
+    return total;
+}
+
+static void monitor(spargio_runtime rt) {
+    static const char none[] = "{\"tasks\": []}";
+    char name[64] = "", again[64] = "", answer[65536];
     CHECK_IS(spargio_runtime_monitor(rt, name, sizeof name), SPARGIO_OK);
     CHECK_IS(spargio_runtime_monitor(rt, again, sizeof again), SPARGIO_OK);
     CHECK(strncmp(name, "spargio.", 8) == 0 && strcmp(name, again) == 0);
     CHECK_IS(spargio_runtime_monitor(rt, NULL, 0), SPARGIO_OK);
-    memcpy(address.sun_path + 1, name, strlen(name));
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    CHECK(connect(fd, (void *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name))) == 0);
-    CHECK(write(fd, "stats\n", 6) == 6);
-    while ((count = read(fd, answer + total, sizeof answer - (size_t)total)) > 0) total += count;
-    CHECK(total > 100 && (answer[0] & 0xe0) == 0xa0); /* A map in CBOR. */
-    close(fd);
+    CHECK(ask(name, "stats\n", answer, sizeof answer) > 100 && (answer[0] & 0xe0) == 0xa0); /* A map in CBOR. */
+    CHECK(ask(name, "tasks\n", answer, sizeof answer) == sizeof none - 1 && memcmp(answer, none, sizeof none - 1) == 0);
+    CHECK(ask(name, "else\n", answer, sizeof answer) > 10 && memcmp(answer, "{\"error\": ", 10) == 0);
 }
 
 int main(int argc, char **argv) {

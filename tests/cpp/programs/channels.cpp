@@ -71,13 +71,13 @@ task<> closed_while_waiting() {
 task<> ended_while_senders_wait() {
     channel<item, 1> items;
     int refused = 0;
+    auto send = [&](int value) -> task<> { // It outlives the scope's body.
+        result<void> sent = co_await items.send(item(value));
+        if (sent) co_return;
+        CHECK(sent.error() == errc::closed);
+        refused++;
+    };
     co_await with_scope([&](async_scope &scope) -> task<> {
-        auto send = [&](int value) -> task<> {
-            result<void> sent = co_await items.send(item(value));
-            if (sent) co_return;
-            CHECK(sent.error() == errc::closed);
-            refused++;
-        };
         for (int i = 0; i < 5; i++) scope.spawn_or_fail(send(i));
         co_await yield_now(); // One is in, four wait.
         items.finish();

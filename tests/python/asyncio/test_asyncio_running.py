@@ -249,6 +249,25 @@ def test_callbacks_that_reschedule_themselves_starve_nobody(loop: EventLoop) -> 
     loop.run_until_complete(asyncio.wait_for(main(), aio.LIMIT_S))
 
 
+def test_what_comes_is_seen_between_two_turns(loop: EventLoop) -> None:
+    """As in asyncio, which asks the kernel in every turn: a peer's data does not wait until the
+    callbacks that are ready have none after them."""
+
+    async def main() -> None:
+        _, protocol, theirs = await aio.connected()
+        for expected in range(1, 20):
+            theirs.send(b"x")
+            turns = 0
+            while len(protocol.data) < expected:
+                await asyncio.sleep(0)
+                turns += 1
+            assert turns <= 4, expected
+        theirs.close()
+        await protocol.closed
+
+    loop.run_until_complete(asyncio.wait_for(main(), aio.LIMIT_S))
+
+
 def test_a_stream_that_floods_starves_nobody(loop: EventLoop) -> None:
     """One read per turn: a task gets its turns while data comes faster than it is taken."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,97 @@ def test_a_socket_is_handed_in_and_taken_out_again() -> None:
 
 
 # ---- names ----
+
+
+def test_a_transport_tells_its_socket_and_names_after_the_end_too() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made: list[aio.Recorder] = []
+
+        def factory() -> aio.Recorder:
+            made.append(aio.Recorder())
+            return made[-1]
+
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        clients = [socket.create_connection(address) for _ in range(3)]
+        await aio.until(lambda: len(made) == 3)
+        names = [one.getsockname() for one in clients]
+        numbers = [one.transport.get_extra_info("socket").fileno() for one in made[:2]]
+        assert len({*numbers, *(one.fileno() for one in clients)}) == 5
+        for one in clients:
+            one.close()
+        for one in made:
+            await one.closed
+            transport = one.transport
+            assert transport.get_extra_info("sockname") == address
+            assert transport.get_extra_info("peername") in names
+            assert transport.get_extra_info("socket").fileno() == -1
+            assert transport.get_extra_info("socket") is transport.get_extra_info("socket")
+            assert sorted(transport._extra) == ["peername", "socket", "sockname"]
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
+def test_a_number_is_free_again_after_its_transport() -> None:
+    """Closed, dropped unclosed, or closed behind it: `sock_*` may have the number's next socket."""
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+
+        def transports() -> int:
+            found: int = loop.stats_snapshot().transports
+            return found
+
+        before = transports()
+        for how in ("close", "drop", "behind"):
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            transport, protocol = await loop.create_connection(aio.Recorder, sock=ours)
+            assert transports() == before + 1
+            number = ours.fileno()
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                await loop.sock_recv(ours, 1)
+            if how == "close":
+                transport.close()  # A transport that is closing does not count.
+                theirs.send(b"x")
+                assert await loop.sock_recv(ours, 1) == b"x"
+                await protocol.closed
+            elif how == "drop":
+                transport.pause_reading()
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ResourceWarning)
+                    del transport, protocol
+                    await aio.until(lambda: gc.collect() >= 0 and transports() == before)
+            else:
+                transport.pause_reading()
+                await asyncio.sleep(0)
+                transport.abort()
+                ours.close()
+            again, peer = socket.socketpair()
+            assert number in (again.fileno(), peer.fileno())
+            if again.fileno() != number:
+                again, peer = peer, again
+            again.setblocking(False)
+            if how == "behind":
+                _, other = await loop.create_connection(aio.Recorder, sock=again)
+                await protocol.closed  # The older one does not take the newer one's place away.
+                with pytest.raises(RuntimeError, match="is used by transport"):
+                    await loop.sock_recv(again, 1)
+                other.transport.abort()
+                await other.closed
+            else:
+                peer.send(b"y")
+                assert await loop.sock_recv(again, 1) == b"y"
+            assert transports() == before
+            for one in (again, peer, theirs, ours):
+                one.close()
+
+    run(main())
 
 
 @pytest.mark.parametrize("host", ("127.0.0.1", b"127.0.0.1", "", None, "0", "127.1", "localhost"))

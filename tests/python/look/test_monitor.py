@@ -185,6 +185,9 @@ def test_the_commands() -> None:
         assert figures["recorders"]["requests"]["rate"] > 1
         assert len(figures["shards"]) == 2
         assert figures["tasks"] == 2
+        assert [one["name"] for one in figures["oldest_tasks"]] == ["main", "the sleeper"]
+        assert shown.index("oldest tasks") < shown.index("main") < shown.index("the sleeper")
+        assert "looks skipped/s" in shown
 
 
 def test_a_process_that_cannot_be_asked() -> None:

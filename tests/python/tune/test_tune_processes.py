@@ -140,15 +140,18 @@ def test_an_option_that_cannot_be_ends_the_side(server: Machine) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_nothing_outlives_a_tuner_that_is_killed(tmp_path: Path) -> None:
-    """Also not what is stopped: the kernel wakes and ends an orphaned group."""
+@pytest.mark.parametrize("resumed", [False, True])
+def test_nothing_outlives_a_tuner_that_is_killed(tmp_path: Path, resumed: bool) -> None:
+    """Neither what is stopped nor what runs."""
     (tmp_path / "server.py").write_text(SERVER)
     program = (
         "import sys, time, pathlib\nfrom spargio.tune import Machine, Subject\n"
         "spec = {'target': 'tcp://127.0.0.1:{port}', 'arrivals': 9, 'connections': 1}\n"
         f"machine = Machine(Subject(spec, [sys.executable, {str(tmp_path / 'server.py')!r}]), "
         f"pathlib.Path({str(tmp_path / 'lab')!r}))\n"
-        "machine.start('A', {})\nprint(*machine._sides['A'].pids(), flush=True)\ntime.sleep(100)\n"
+        "machine.start('A', {})\n"
+        + ("machine._sides['A'].resume()\n" if resumed else "")
+        + "print(*machine._sides['A'].pids(), flush=True)\ntime.sleep(100)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True

@@ -98,6 +98,7 @@ pub const Datagram = struct {
         self.family = @intCast(family);
         self.connected = args[3] == py._Py_TrueStruct;
         if (args[4] != py._Py_NoneStruct) self.sender.address = api.ref(args[4]);
+        self.loopOf().transports.add(self.fd, &self.closing) catch return py.PyErr_NoMemory();
         return api.none();
     }
 
@@ -290,6 +291,7 @@ pub const Datagram = struct {
         self.stop();
         self.sender.clear();
         if (self.op != null or self.sender.op != null) if (self.loopOf().shard) |shard| shard.submit();
+        self.loopOf().transports.remove(self.fd, &self.closing);
         self.fd = -1;
         api.drop(&self.protocol);
         api.drop(&self.received);
@@ -354,6 +356,7 @@ pub const Datagram = struct {
         const aside: api.Aside = .take();
         py.PyObject_GC_UnTrack(instance);
         assert(self.op == null and self.sender.op == null and !self.listed);
+        if (self.loop != null) self.loopOf().transports.remove(self.fd, &self.closing);
         self.sender.deinit();
         api.drop(&self.protocol);
         api.drop(&self.received);

@@ -33,6 +33,7 @@ const Datagram = @import("datagram.zig").Datagram;
 const Known = @import("addresses.zig").Known;
 const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
+const Transports = @import("transports.zig").Transports;
 const Waits = @import("waits.zig").Waits;
 const Timer = @import("timer_handle.zig").Timer;
 const CoreTimer = @import("../../task/timers.zig").Timer;
@@ -55,6 +56,7 @@ pub const Loop = struct {
     schedule: Schedule,
     readiness: Readiness,
     waits: Waits,
+    transports: Transports,
     /// Wakes the shard for the first of `schedule`.
     alarm: CoreTimer,
     /// The context that is entered; it stays so for the next callback, which often has the same.
@@ -130,6 +132,7 @@ pub const Loop = struct {
         self.schedule = .{};
         self.readiness = .{};
         self.waits = .{};
+        self.transports = .{};
         self.streams = .empty;
         self.datagrams = .empty;
         self.dirty = .empty;
@@ -480,6 +483,7 @@ pub const Loop = struct {
         self.schedule.deinit();
         self.readiness.deinit();
         self.waits.deinit();
+        self.transports.deinit();
         self.streams.deinit(gpa);
         self.datagrams.deinit(gpa);
         self.dirty.deinit(gpa);

@@ -5,6 +5,7 @@ const object = @import("../cpython/object.zig");
 const calls = @import("calls.zig");
 const readiness = @import("readiness.zig");
 const sock_calls = @import("sock_calls.zig");
+const transports = @import("transports.zig");
 const waits = @import("waits.zig");
 const Loop = @import("loop.zig").Loop;
 const Object = api.Object;
@@ -146,6 +147,21 @@ const method_table = [_]api.MethodDef{
         "A Future that ends when the descriptor is ready.",
     ),
     object.method("_give_up", &waits.giveUp, api.meth_one, "($self, future, /)", "Nobody waits any more."),
+    object.method(
+        "_has_transport",
+        &transports.has,
+        api.meth_one,
+        "($self, fd, /)",
+        "Whether a transport that is not closing has the descriptor.",
+    ),
+    object.method(
+        "_disown_descriptor",
+        &transports.disown,
+        api.meth_one,
+        "($self, fd, /)",
+        "No transport has it meanwhile.",
+    ),
+    object.method("_transport_count", &transports.countOf, api.meth_noargs, "($self, /)", "Open transports."),
     object.method("_callbacks_run", &Loop.callbacksRun, api.meth_noargs, "($self, /)", "Callbacks run so far."),
 };
 

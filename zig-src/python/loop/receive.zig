@@ -27,6 +27,7 @@ pub const large_bytes = 256 * 1024;
 const full_before_large = 4;
 const short_before_small = 8;
 
+const read_text = "Fatal read error on socket transport";
 const feed_text = "Fatal error: protocol.data_received() call failed.";
 
 const Chunk = union(enum) {
@@ -49,6 +50,8 @@ pub const Receiver = struct {
     poll_once: bool = false,
     /// The descriptor is ready, in large mode.
     ready: bool = false,
+    /// The last read filled the large buffer.
+    filled: bool = false,
     /// Full buffers or short reads in a row.
     streak: u8 = 0,
     /// How the operation ended, if that is still to be told: 0 is the end of the stream.
@@ -101,7 +104,7 @@ pub const Receiver = struct {
         if (self.op != null or self.last != null or !self.wants(stream) or self.holds()) return;
         const shard = Shard.current().?;
         const op = shard.ops.take(&stream.loopOf().task, shard) catch
-            return stream.fatalErrno(.NOMEM, "Fatal read error on socket transport");
+            return stream.fatalErrno(.NOMEM, read_text);
         var sqe: Sqe = undefined;
         const multishot = self.mode == .small and !self.poll_once and shard.scheduler.info.can().recv_multishot;
         if (multishot and shard.providedBuffers() != null) {
@@ -132,11 +135,16 @@ pub const Receiver = struct {
         const shard = Shard.current().?;
         const unwanted = result <= 0 or stream.lost > 0 or stream.loopOf().closed;
         if (unwanted) return shard.buffers.ready.giveBack(id);
-        self.chunks.append(gpa, .{ .provided = .{ .id = id, .size = @intCast(result) } }) catch
-            @panic("spargio: no memory to keep what came");
+        // Most connections have one at a time: memory for one only.
+        if (self.chunks.capacity == 0) self.chunks.ensureTotalCapacityPrecise(gpa, 1) catch outOfMemory();
+        self.chunks.append(gpa, .{ .provided = .{ .id = id, .size = @intCast(result) } }) catch outOfMemory();
         if (self.paused) self.settle();
         shard.acquireInterpreter();
         stream.list();
+    }
+
+    fn outOfMemory() noreturn {
+        @panic("spargio: no memory to keep what came");
     }
 
     /// The operation has ended, once.
@@ -216,7 +224,7 @@ pub const Receiver = struct {
                 const bytes = py.PyBytes_FromStringAndSize(memory.ptr, @intCast(memory.len));
                 shard.buffers.ready.giveBack(piece.id);
                 const data = bytes orelse {
-                    stream.fatal("Fatal read error on socket transport");
+                    stream.fatal(read_text);
                     return piece.size;
                 };
                 defer py.Py_DecRef(data);
@@ -251,7 +259,7 @@ pub const Receiver = struct {
     fn giveRest(self: *Receiver, stream: *Stream, method: *Object, left: []const u8) void {
         if (left.len == 0) return;
         const data = py.PyBytes_FromStringAndSize(left.ptr, @intCast(left.len)) orelse
-            return stream.fatal("Fatal read error on socket transport");
+            return stream.fatal(read_text);
         defer py.Py_DecRef(data);
         self.give(stream, method, data);
     }
@@ -294,7 +302,7 @@ pub const Receiver = struct {
         self.last = null;
         if (result < 0) {
             const errno: linux.E = errors.ofResult(result);
-            return stream.fatalErrno(errno, "Fatal read error on socket transport");
+            return stream.fatalErrno(errno, read_text);
         }
         self.ended = true;
         const method = py.PyObject_GetAttrString(stream.protocol.?, "eof_received");
@@ -322,17 +330,29 @@ pub const Receiver = struct {
         self.ready = false;
         self.poll_once = false;
         if (self.received == null) return self.readInto(stream);
+        if (self.filled and self.reader == null) return self.readLarge(stream);
         const memory = stream.loopOf().largeBuffer() orelse
-            return stream.fatalErrno(.NOMEM, "Fatal read error on socket transport");
+            return stream.fatalErrno(.NOMEM, read_text);
         const count = self.receiveNow(stream, memory) orelse return;
         if (self.reader) |reference| {
             if (!reader.feed(stream, reference, memory[0..count])) stream.fatal(feed_text);
             return;
         }
         const data = py.PyBytes_FromStringAndSize(memory.ptr, @intCast(count)) orelse
-            return stream.fatal("Fatal read error on socket transport");
+            return stream.fatal(read_text);
         defer py.Py_DecRef(data);
         self.give(stream, self.received.?, data);
+    }
+
+    /// The kernel writes into the object that the protocol gets: a copy less. Not for less than a whole
+    /// buffer: to give back what is too much of an object costs more than the copy.
+    fn readLarge(self: *Receiver, stream: *Stream) void {
+        var data = py.PyBytes_FromStringAndSize(null, large_bytes);
+        defer api.drop(&data);
+        const room = py.PyBytes_AsString(data orelse return stream.fatal(read_text)).?;
+        const count = self.receiveNow(stream, room[0..large_bytes]) orelse return;
+        if (count < large_bytes and py._PyBytes_Resize(&data, @intCast(count)) != 0) return stream.fatal(read_text);
+        self.give(stream, self.received.?, data.?);
     }
 
     fn readInto(self: *Receiver, stream: *Stream) void {
@@ -350,7 +370,7 @@ pub const Receiver = struct {
             .SUCCESS => {},
             .AGAIN, .INTR => return null,
             else => |errno| {
-                stream.fatalErrno(errno, "Fatal read error on socket transport");
+                stream.fatalErrno(errno, read_text);
                 return null;
             },
         }
@@ -358,7 +378,8 @@ pub const Receiver = struct {
             self.finish(stream, 0);
             return null;
         }
-        if (rc == memory.len) { // There is more, most likely: in the next turn.
+        self.filled = rc == memory.len;
+        if (self.filled) { // There is more, most likely: in the next turn.
             self.ready = true;
             stream.list();
         }
@@ -370,6 +391,7 @@ pub const Receiver = struct {
         self.streak = if (size <= buffers.size) self.streak + 1 else 0;
         if (self.streak < short_before_small) return;
         self.streak = 0;
+        self.filled = false;
         self.mode = .small;
     }
 

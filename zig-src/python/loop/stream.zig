@@ -71,6 +71,7 @@ pub const Stream = struct {
         self.context = py.PyContext_CopyCurrent() orelse return null;
         self.loop = api.ref(args[0]);
         self.fd = @intCast(fd);
+        self.loopOf().transports.add(self.fd, &self.closing) catch return py.PyErr_NoMemory();
         return api.none();
     }
 
@@ -203,9 +204,18 @@ pub const Stream = struct {
         self.receiver.stop(self);
         self.sender.clear(self);
         if (self.receiver.op != null or self.sender.op != null) if (loop.shard) |shard| shard.submit();
+        loop.transports.remove(self.fd, &self.closing);
         self.fd = -1;
         api.drop(&self.protocol);
         self.receiver.forgetProtocol();
+        return api.none();
+    }
+
+    /// _own_descriptor(): again, after the loop has sent a file by `sock_sendfile`.
+    fn ownDescriptor(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
+        const self = of(instance);
+        if (self.fd < 0) return api.none();
+        self.loopOf().transports.add(self.fd, &self.closing) catch return py.PyErr_NoMemory();
         return api.none();
     }
 
@@ -269,6 +279,7 @@ pub const Stream = struct {
         const aside: api.Aside = .take();
         py.PyObject_GC_UnTrack(instance);
         assert(self.receiver.op == null and self.sender.op == null and !self.listed);
+        if (self.loop != null) self.loopOf().transports.remove(self.fd, &self.closing);
         self.receiver.deinit(self);
         self.sender.deinit();
         api.drop(&self.protocol);
@@ -384,6 +395,13 @@ pub const Stream = struct {
             "Native methods for the subclasses of asyncio's.",
         ),
         object.method("_release", &release, api.meth_noargs, "($self, /)", "Before the socket is closed."),
+        object.method(
+            "_own_descriptor",
+            &ownDescriptor,
+            api.meth_noargs,
+            "($self, /)",
+            "From here on sock_* of the loop refuse the descriptor.",
+        ),
     };
 
     const hot = [_][]const u8{

@@ -50,8 +50,7 @@ pub fn poll(task: *Task) task_module.Poll {
         turns += 1;
         if (self.stopping) break;
         if (self.queue.len == 0 and !hasInbox(self) and !hasListed(self)) break;
-        if (turns == turns_max or shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork() or
-            shard.hasReady()) break;
+        if (turns == turns_max or ringWaits(shard) or shard.hasReady()) break;
     }
     exitContext(self);
     if (isForked(self)) return .pending;
@@ -63,10 +62,17 @@ pub fn poll(task: *Task) task_module.Poll {
     }
     self.readiness.arm(self, shard);
     self.waits.arm(self, shard);
+    if (ringWaits(shard)) shard.ring_first = true;
     if (self.queue.len > 0 or hasInbox(self) or hasListed(self)) return .yield;
     const verdict = rest(self, shard);
     // A timer that goes away may run Python, in which another thread schedules something without a wake-up.
     return if (self.queue.len > 0 or hasInbox(self)) .yield else verdict;
+}
+
+/// It has something to submit, or something has come. That is not to wait until no callback is ready:
+/// asyncio looks at the kernel in every turn.
+fn ringWaits(shard: *const Shard) bool {
+    return shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork();
 }
 
 /// So long the kernel was not asked: what came at the beginning has waited all the time.

@@ -8,7 +8,7 @@ from typing import Any
 
 from spargio import monitor
 
-from .top import chosen
+from .top import chosen, show_seconds
 
 
 def run(name: str | None, *, stacks: bool, as_json: bool) -> int:
@@ -45,11 +45,3 @@ def lines(tasks: list[dict[str, Any]], *, stacks: bool) -> list[str]:
                 found.append("  spawned at:")
                 found += [line for text in one["spawned_at"] for line in text.rstrip().split("\n")]
     return found
-
-
-def show_seconds(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.2f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"

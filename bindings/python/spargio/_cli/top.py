@@ -16,6 +16,7 @@ from spargio import RuntimeStats, monitor
 from spargio.latency._latencies import show_ns
 
 WIDTH = 80
+TASKS_MOST = 8
 
 
 def chosen(name: str | None) -> str | None:
@@ -43,20 +44,35 @@ def run(name: str | None, *, interval: float, once: bool, as_json: bool) -> int:
         before = monitor.read_stats(name)
         time.sleep(min(interval, 1.0) if once or as_json else 0.2)
         now = monitor.read_stats(name)
+        tasks = oldest(name)
         if as_json:
-            print(json.dumps(figures(now, now - before)))
+            print(json.dumps({**figures(now, now - before), "oldest_tasks": tasks}))
             return 0
         if once:
-            console.print(view(name, now, now - before))
+            console.print(view(name, now, now - before, tasks))
             return 0
-        with Live(view(name, now, now - before), console=console, screen=True) as live:
+        with Live(view(name, now, now - before, tasks), console=console, screen=True) as live:
             while True:
                 time.sleep(interval)
                 before, now = now, monitor.read_stats(name)
-                live.update(view(name, now, now - before), refresh=True)
+                live.update(view(name, now, now - before, oldest(name)), refresh=True)
     except (LookupError, OSError, ValueError) as error:
         print(f"spargio: {error}", file=sys.stderr)
         return 1
+
+
+def oldest(name: str) -> list[dict[str, Any]]:
+    """Those of its tasks that are there for the longest time, and blocked shards before them. None
+    of a C program, or if a thread there keeps the interpreter: the counters need neither."""
+    try:
+        tasks = monitor.read_tasks(name, timeout=3.0)
+    except OSError:
+        return []
+    tasks.sort(key=lambda one: (one["state"] != "blocked", -one["age"]))
+    return [
+        {key: one[key] for key in ("name", "shard", "state", "age", "waits_for")}
+        for one in tasks[:TASKS_MOST]
+    ]
 
 
 def figures(now: RuntimeStats, interval: RuntimeStats) -> dict[str, Any]:
@@ -102,14 +118,35 @@ def figures(now: RuntimeStats, interval: RuntimeStats) -> dict[str, Any]:
     }
 
 
-def view(name: str, now: RuntimeStats, interval: RuntimeStats) -> Group:
+def view(
+    name: str, now: RuntimeStats, interval: RuntimeStats, tasks: list[dict[str, Any]]
+) -> Group:
     shown = figures(now, interval)
     head = Text(
         f"process {name}  {shown['backend']}  {len(now.shards)} shards  {shown['tasks']} tasks  "
         f"{shown['spawned']:.0f} spawned/s  {shown['refused']:.0f} refused/s",
         no_wrap=True,
     )
-    return Group(head, _shards(shown["shards"]), *_recorders(shown["recorders"]))
+    return Group(
+        head,
+        _skips(shown["shards"]),
+        _shards(shown["shards"]),
+        *_recorders(shown["recorders"]),
+        *_tasks(tasks),
+    )
+
+
+def _skips(shards: list[dict[str, Any]]) -> Text:
+    """Why looks for work took nothing."""
+    sums = {
+        reason: sum(one[f"skipped_{reason}"] for one in shards)
+        for reason in ("locality", "backoff", "empty")
+    }
+    return Text(
+        f"looks skipped/s: {short(sums['locality'])} not worth a move, {short(sums['backoff'])} in "
+        f"a pause, {short(sums['empty'])} nothing queued",
+        no_wrap=True,
+    )
 
 
 def _shards(shards: list[dict[str, Any]]) -> Table:
@@ -143,6 +180,30 @@ def _recorders(recorders: dict[str, dict[str, Any]]) -> list[Table]:
         points = (show_ns(one[key]) for key in ("p50_ns", "p99_ns", "max_ns"))
         table.add_row(name, short(one["rate"]), *points, str(one["failed"]))
     return [table]
+
+
+def _tasks(tasks: list[dict[str, Any]]) -> list[Table]:
+    if not tasks:
+        return []
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("oldest tasks", no_wrap=True, max_width=26)
+    for column in ("shard", "age"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("waits for", no_wrap=True, overflow="ellipsis")
+    for one in tasks:
+        age = show_seconds(one["age"])
+        texts = (Text(one[key]) for key in ("state", "waits_for"))
+        table.add_row(Text(one["name"]), str(one["shard"]), age, *texts)
+    return [table]
+
+
+def show_seconds(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.2f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def short(number: float) -> str:

@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--margin",
         action="append",
-        type=_margin,
+        type=margin,
         default=[],
         metavar="METRIC=%",
         help="by how much a metric may rise, more than 0 and at most 1000 %%, as p99=25; widen it "
@@ -147,7 +147,8 @@ class _Number:
         raise argparse.ArgumentTypeError(f"must be a number {words}, got {text!r}")
 
 
-def _margin(text: str) -> tuple[str, float]:
+def margin(text: str) -> tuple[str, float]:
+    """An argument type: a metric, and by which part it may rise."""
     name, _, percent = text.partition("=")
     if name not in METRICS:
         raise argparse.ArgumentTypeError(

@@ -1,11 +1,13 @@
-"""How the kernel schedules a thread."""
+"""What is asked of the kernel for a thread or a process: its time slice, its end."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
+import signal
 
+_PR_SET_PDEATHSIG = 1
 _NUMBERS = {"x86_64": 314, "aarch64": 274}  # sched_setattr(2)
 
 
@@ -33,3 +35,11 @@ def set_slice(ns: int) -> bool:
     attr = _SchedAttr(size=ctypes.sizeof(_SchedAttr), nice=nice, runtime=ns)
     libc = ctypes.CDLL(None, use_errno=True)
     return int(libc.syscall(number, 0, ctypes.byref(attr), 0)) == 0
+
+
+def die_with_parent(parent: int) -> None:
+    """In a new child, before its program: the kernel kills it when the thread that started it is
+    gone, however that ended. `parent` is the number of that process, which may be gone already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from asyncio import trsock
 from typing import TYPE_CHECKING, Any
 
 from ._native import DatagramCore
@@ -17,7 +16,17 @@ if TYPE_CHECKING:
 class DatagramTransport(DatagramCore, SocketOwner):
     """An ``asyncio.DatagramTransport`` over a socket, which it owns."""
 
-    __slots__ = ("__dict__", "__weakref__", "_extra", "_loop", "_sock", "_sock_fd")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_loop",
+        "_more",
+        "_peername",
+        "_shared_socket",
+        "_sock",
+        "_sock_fd",
+        "_sockname",
+    )
 
     def __init__(
         self,
@@ -31,14 +40,12 @@ class DatagramTransport(DatagramCore, SocketOwner):
         self._loop: EventLoop | None = loop
         self._sock: socket.socket | None = sock
         self._sock_fd = sock.fileno()
-        self._extra = extra = {} if extra is None else extra
         peer = name_of(sock.getpeername)
-        extra["socket"] = trsock.TransportSocket(sock)
-        extra["sockname"] = name_of(sock.getsockname)
-        extra.setdefault("peername", peer)
+        self._keep_names(
+            loop, sock, {"peername": peer} if extra is None else {"peername": peer} | extra
+        )
         self._open(loop, self._sock_fd, sock.family, peer is not None, address)
         self.set_protocol(protocol)
-        loop._transports[self._sock_fd] = self
         schedule_start(loop, self, protocol, waiter)
 
     def _send_by_socket(self, data: Any, address: Any) -> bool:
@@ -59,6 +66,7 @@ class DatagramTransport(DatagramCore, SocketOwner):
         finally:
             self._release()
             if sock is not None:
+                self._socket_for_others()
                 sock.close()
             self._sock = self._loop = None
 

@@ -67,6 +67,21 @@ def _check_watchable(fd: int) -> None:
         raise PermissionError(errno.EPERM, "a file is always ready: it cannot be watched")
 
 
+class _Transports:
+    """Where CPython's class keeps the transport of each descriptor. Only its sendfile still uses
+    it, to take a transport out meanwhile; the table itself is native."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = weakref.ref(loop)
+
+    def __delitem__(self, fd: int) -> None:
+        if (loop := self._loop()) is not None:
+            loop._disown_descriptor(fd)
+
+    def __setitem__(self, fd: int, transport: SocketTransport) -> None:
+        transport._own_descriptor()
+
+
 class _Given:
     """Makes the protocol of a socket that the caller handed in, and keeps if it cannot be made."""
 
@@ -102,6 +117,7 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
         "_exception_handler",
         "_executor_shutdown_called",
         "_internal_fds",
+        "_last_name",
         "_objects",
         "_old_agen_hooks",
         "_ready",
@@ -130,7 +146,9 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
         self._runtime: Runtime | None = None
         self._objects: dict[int, Any] = {}
         self._children: dict[int, int | None] = {}
+        self._last_name: Any = None
         super().__init__(_Selector(self))
+        self._transports = _Transports(self)
 
     # ---- running ----
 
@@ -181,7 +199,7 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
         if self._runtime is not None:
             shard = RuntimeStats.from_cbor(self._runtime.stats()).shards[0]
         lag = Recorder(LAG).read()
-        return LoopStats(self._callbacks_run(), len(self._transports), lag, shard)
+        return LoopStats(self._callbacks_run(), self._transport_count(), lag, shard)
 
     # ---- debug mode, and what went wrong ----
 
@@ -270,6 +288,11 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
         raise ValueError(f"Invalid file descriptor: {number}")
 
     # ---- transports ----
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        number = _descriptor(fd)
+        if self._has_transport(number):
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport of this loop")
 
     async def create_connection(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:
         if options.get("sock") is not None:

@@ -22,7 +22,7 @@ class SocketMethods:
 
     if TYPE_CHECKING:
         _debug: bool
-        _transports: Any
+        _has_transport: Callable[[int], bool]
         _ensure_fd_no_transport: Callable[[Any], None]
         _ensure_resolved: Callable[..., Any]
         _recv_now: Callable[[int, int], bytes | None]
@@ -46,7 +46,7 @@ class SocketMethods:
         fd: int = sock.fileno()
         if fd < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if fd in self._transports.data:
+        if self._has_transport(fd):
             self._ensure_fd_no_transport(fd)
         return fd
 

@@ -6,12 +6,12 @@ import asyncio
 import socket
 import sys
 import warnings
-from asyncio import base_events, constants, trsock
+from asyncio import base_events, constants
 from typing import TYPE_CHECKING, Any
 
 from ._native import StreamCore
 from ._streams import adopt
-from ._transport import SocketOwner, name_of, schedule_start
+from ._transport import SocketOwner, schedule_start
 
 if TYPE_CHECKING:
     from ._loop import EventLoop
@@ -24,11 +24,14 @@ class SocketTransport(StreamCore, SocketOwner):
         "__dict__",
         "__weakref__",
         "_empty_waiter",
-        "_extra",
         "_loop",
+        "_more",
+        "_peername",
         "_server",
+        "_shared_socket",
         "_sock",
         "_sock_fd",
+        "_sockname",
     )
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
@@ -47,18 +50,13 @@ class SocketTransport(StreamCore, SocketOwner):
         self._sock_fd = sock.fileno()
         self._server: Any = None
         self._empty_waiter: asyncio.Future[None] | None = None
-        self._extra = extra = {} if extra is None else extra
-        extra["socket"] = trsock.TransportSocket(sock)
-        extra["sockname"] = name_of(sock.getsockname)
-        if "peername" not in extra:
-            extra["peername"] = name_of(sock.getpeername)
+        self._keep_names(loop, sock, extra)
         self._open(loop, self._sock_fd)
         self.set_protocol(protocol)
         adopt(self, protocol)
         if server is not None:
             _attach(server, self)
             self._server = server  # Not before: what was not attached is not detached.
-        loop._transports[self._sock_fd] = self
         base_events._set_nodelay(sock)  # type: ignore[attr-defined]
         schedule_start(loop, self, protocol, waiter)
 
@@ -76,6 +74,7 @@ class SocketTransport(StreamCore, SocketOwner):
         finally:
             self._release()
             if sock is not None:
+                self._socket_for_others()
                 sock.close()
             self._sock = self._server = None
             if server is not None:

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import socket
 import warnings
+from asyncio import trsock
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ._loop import EventLoop
 
 _log = logging.getLogger("asyncio")
+_NAMES: Final = frozenset({"peername", "sockname", "socket"})
 
 
 class SocketOwner:
@@ -20,10 +22,13 @@ class SocketOwner:
 
     __slots__ = ()
 
-    _extra: dict[str, Any]
     _loop: EventLoop | None
+    _more: Any  # A dictionary, or None.
+    _peername: Any
+    _shared_socket: Any
     _sock: socket.socket | None
     _sock_fd: int
+    _sockname: Any
     _limits: Callable[[], tuple[int, int]]
     _set_limits: Callable[[int, int], None]
     get_protocol: Callable[[], Any]
@@ -31,7 +36,41 @@ class SocketOwner:
     is_closing: Callable[[], bool]
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._extra.get(name, default)
+        if name == "peername":
+            return self._peername
+        if name == "sockname":
+            return self._sockname
+        if name == "socket":
+            return self._socket_for_others()
+        return default if self._more is None else self._more.get(name, default)
+
+    @property
+    def _extra(self) -> dict[str, Any]:
+        """What asyncio's own transports keep in a dictionary. Here a connection that waits is to
+        take little memory."""
+        own = {name: self.get_extra_info(name) for name in ("socket", "sockname", "peername")}
+        return own if self._more is None else self._more | own
+
+    def _keep_names(
+        self, loop: EventLoop, sock: socket.socket, extra: dict[str, Any] | None
+    ) -> None:
+        given = {} if extra is None else extra
+        self._peername = given["peername"] if "peername" in given else name_of(sock.getpeername)
+        name = name_of(sock.getsockname)
+        if name == loop._last_name:  # Most connections of a server have the same one.
+            name = loop._last_name
+        else:
+            loop._last_name = name
+        self._sockname = name
+        more = {key: value for key, value in given.items() if key not in _NAMES}
+        self._more = more or None
+        self._shared_socket = None
+
+    def _socket_for_others(self) -> Any:
+        """Made when it is asked for, and before the socket is closed: it may be asked for later."""
+        if self._shared_socket is None and self._sock is not None:
+            self._shared_socket = trsock.TransportSocket(self._sock)
+        return self._shared_socket
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Marks in bytes: the protocol is paused above `high`, and resumed at `low`."""

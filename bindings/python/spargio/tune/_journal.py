@@ -14,6 +14,8 @@ from ._machine import Refused, check_same
 __all__ = ("Journal",)
 
 VERSION = 1
+_SHOWN = 3
+"""Differences that a refusal names."""
 
 
 class Journal:
@@ -85,6 +87,8 @@ def _check_head(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -
         for name, one, other in _changed(before.get(part, {}), now[part])
     ]
     if changed:
+        more = len(changed) - _SHOWN
+        changed[_SHOWN:] = [f"{more} more differ"] if more > 0 else []
         raise Refused(
             f"{path} is of another session: {'; '.join(changed)}. Runs under different loads or "
             "limits cannot be compared: ask for the same, or begin anew with --journal FILE"

@@ -1,7 +1,8 @@
-"""The processes of one side: the server with the options of the side, and the generator that asks
-it. Both are in a process group of their own, so that they can be stopped while the other side runs.
-If the tuner dies, the kernel ends the group: a stopped group that is orphaned gets SIGHUP and
-SIGCONT."""
+"""The processes of one side: the server with the options of the side, and the generator that
+asks it. Both are in a process group of their own, so that they can be stopped while the other
+side runs. If the tuner dies, or its thread that started them ends, the kernel kills both. What
+they have started goes with them if it is stopped: a stopped group that is orphaned gets SIGHUP
+and SIGCONT."""
 
 from __future__ import annotations
 
@@ -16,10 +17,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from spargio import RuntimeStats, monitor
+from spargio._ffi import schedule
 
 from . import _usage
 
@@ -87,6 +90,12 @@ def free_port() -> int:
         return number
 
 
+def _begin(parent: int) -> None:
+    """In the child, before its program."""
+    os.setpgrp()  # Popen's process_group= is of 3.11.
+    schedule.die_with_parent(parent)
+
+
 class Side:
     """`environment` is for the tuned process. Running from the start to :meth:`close`, but for the
     time between :meth:`pause` and :meth:`resume`."""
@@ -125,7 +134,7 @@ class Side:
                 stdout=output,
                 stderr=self._log,
                 env=environment,
-                preexec_fn=os.setpgrp,  # process_group= is of 3.11.
+                preexec_fn=partial(_begin, os.getpid()),
             )
         except OSError as error:
             raise ProcessFailed(f"{words[0]} did not start: {error}") from None

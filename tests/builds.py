@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -93,6 +94,24 @@ def prepare(fixtures: set[str]) -> None:
             get(name)
 
 
+def program(name: str, text: str, *command: str | Path, suffix: str = ".c") -> Path:
+    """What a compiler makes of this text: its command has no source and no output. Compiled once in
+    a run, by the first test that runs it; the others run the same file."""
+    words = [str(word) for word in command]
+    key = hashlib.sha256("\0".join([name, suffix, text, *words]).encode()).hexdigest()[:20]
+    folder = Path(os.environ[FOLDER], f"program-{key}")
+    made = folder / name
+    with lock(folder.name):
+        if not made.exists():
+            folder.mkdir(exist_ok=True)
+            source = folder / f"source{suffix}"
+            source.write_text(text)
+            # Libraries follow what uses them.
+            run(words[0], str(source), *words[1:], "-o", folder / "new")
+            (folder / "new").rename(made)
+    return made
+
+
 # ---- by the names of the fixtures that give them ----
 
 
@@ -102,8 +121,8 @@ def safe_build(folder: Path) -> None:
 
 
 def checking_build(folder: Path) -> None:
-    """The same, and its allocator finds what is not freed."""
-    install_c(folder, "safe", checking_allocator=True)
+    """The static library alone, whose allocator finds what is not freed."""
+    install_c(folder, "safe", checking_allocator=True, static_alone=True)
 
 
 def release_build(folder: Path) -> None:
@@ -115,7 +134,14 @@ def dist_build(folder: Path) -> None:
     """The sdist, and the wheel that an empty environment builds from it."""
     # A user's shell has none of what this run set.
     clean = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    run(sys.executable, "-m", "build", "--outdir", folder, ROOT, env=clean)
+    build = (sys.executable, "-m", "build", "--outdir", folder)
+    # An environment of its own has a compiler of its own: 400 MB to unpack, which a list of files
+    # does not need.
+    run(*build, "--sdist", "--no-isolation", ROOT, env=clean)
+    (sdist,) = folder.glob("*.tar.gz")
+    with tempfile.TemporaryDirectory() as unpacked:
+        shutil.unpack_archive(sdist, unpacked)
+        run(*build, "--wheel", Path(unpacked, sdist.name.removesuffix(".tar.gz")), env=clean)
 
 
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS", "PYTHON_GIL", "LD_LIBRARY_PATH")

@@ -168,7 +168,7 @@ PHRASES = {
     r"\b(that|which|what) (is|are) none\b": "invalid, not a ...",
     r"\b[Ww]ho(ever)? (awaits|waits|asks|reads|looks)\b": "the task that ..., the reader",
 }
-SPEAKS = ("*.md", "*.zig", "*.py", "*.h", "*.c", "*.cpp", "*.cddl")
+SPEAKS = ("*.md", "*.zig", "*.py", "*.h", "*.hpp", "*.c", "*.cpp", "*.cddl", "*.pml")
 QUOTES = {"CONTRIBUTING.md", "test_layers.py"}
 
 
@@ -189,6 +189,26 @@ def test_nobody_says(phrase: str) -> None:
         if re.search(phrase, line)
     ]
     assert found == [], f"say: {PHRASES[phrase]}"
+
+
+# ---- where things are ----
+
+PLACES = (ROOT, ZIG, PACKAGE)
+SOURCE = r"[\w./-]+\.(?:zig|py|h|hpp|md|pml|cddl|c)"
+
+
+@pytest.mark.parametrize("page", ["map", "glossary", "architecture"])
+def test_files_that_the_docs_name_are_there(page: str) -> None:
+    """With a folder before it, at that place; and what stands in brackets behind it is in the file."""
+    text = (ROOT / f"docs/{page}.md").read_text()
+    known = {path.name for path in speaking()} | QUOTES
+    for name in re.findall(rf"`({SOURCE})`", text):
+        there = any((top / name).exists() for top in PLACES)
+        assert there or ("/" not in name and name in known), name
+    for name, words in re.findall(rf"`({SOURCE})` \(((?:`\w+`(?:, )?)+)\)", text):
+        file = next((top / name for top in PLACES if (top / name).exists()), None)
+        for word in re.findall(r"`(\w+)`", words) if file is not None else ():
+            assert re.search(rf"\b{word}\b", file.read_text()), f"{name} has no {word}"
 
 
 # ---- Zig ----

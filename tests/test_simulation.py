@@ -218,6 +218,14 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
+# Where to begin with those that only few seeds find. A change of the core moves such a seed: then
+# the test takes longer, and it says where the mutant was found.
+FIRST = {
+    "a spawn counted after the look at closing": 12_800,
+    "a backlog that is slept on": 6_200,
+}
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_found(name: str, copy: Path) -> None:
     file, old, new = MUTANTS[name]
@@ -226,13 +234,13 @@ def test_a_mutant_is_found(name: str, copy: Path) -> None:
     assert text.count(old) == 1, f"{file} has changed: what the mutant replaces is not there once"
     path.write_text(text.replace(old, new))
     try:
-        done = simulate(copy, "--seed", 1, "--count", SEEDS, "--seconds", LIMIT_S)
+        done = simulate(copy, "--seed", FIRST.get(name, 1), "--count", SEEDS, "--seconds", LIMIT_S)
     finally:
         path.write_text(text)
     said = done.stdout + done.stderr
-    found = re.search(r"FAILED after (\d+) seeds", said)
+    found = re.search(r"FAILED after (\d+) seeds.*--seed (\d+)", said)
     assert found, said
-    print(f"{name}: after {found[1]} seeds")
+    print(f"{name}: after {found[1]} seeds, by seed {found[2]}")
 
 
 def test_a_seed_is_a_run(copy: Path) -> None:

@@ -38,13 +38,18 @@ def build(output: Path = IN_TREE, target: str = "") -> None:
         os.replace(made, output)
 
 
-def install_c(prefix: Path, optimize: str, *, checking_allocator: bool = False) -> None:
-    """What tests need of `zig build install`: the header and both libraries under `prefix`."""
+def install_c(
+    prefix: Path, optimize: str, *, checking_allocator: bool = False, static_alone: bool = False
+) -> None:
+    """What tests need of `zig build install`: the headers, and both libraries or the static one,
+    under `prefix`."""
     for folder in ("lib", "include"):
         (prefix / folder).mkdir(parents=True, exist_ok=True)
     how = {"optimize": optimize, "checking_allocator": checking_allocator}
-    shared(prefix / "lib/libspargio.so.0", "root", "spargio", "-fsoname=libspargio.so.0", **how)
-    (prefix / "lib/libspargio.so").symlink_to("libspargio.so.0")
+    if not static_alone:
+        name = "libspargio.so.0"
+        shared(prefix / "lib" / name, "root", "spargio", f"-fsoname={name}", **how)
+        (prefix / "lib/libspargio.so").symlink_to(name)
     archive(prefix / "lib/libspargio.a", **how)
     for header in (ROOT / "include").rglob("*.h*"):
         copy = prefix / header.relative_to(ROOT)

@@ -140,8 +140,8 @@ def of_class(kind: type, public: set[type]) -> Iterator[tuple[str, str]]:
 
 
 def functions_for_checkers() -> Any:
-    """The class of core.py that only type checkers see."""
-    source = (ROOT / "bindings/python/spargio/_ffi/core.py").read_text()
+    """The class of shapes.py that only type checkers see."""
+    source = (ROOT / "bindings/python/spargio/_ffi/shapes.py").read_text()
     found = [
         node
         for node in ast.walk(ast.parse(source))

@@ -33,7 +33,7 @@ pub export fn fuzz_register(counters: *const Range, places: *const Range) usize 
     const start = counters_start orelse return 0;
     const count = counters_end.? - start;
     const known = std.heap.c_allocator.alloc(Place, count) catch return 0;
-    for (known, pcs_start.?[0..count]) |*place, pc| place.* = .{ .pc = pc, .flags = 0 };
+    for (known, pcs_start.?[0..count]) |*slot, pc| slot.* = .{ .pc = pc, .flags = 0 };
     counters(start, counters_end.?);
     places(known.ptr, known.ptr + count);
     return count;

@@ -14,9 +14,9 @@
 namespace spargio {
 
 /**
- * At most `Capacity` values, which lie in the channel itself. Who waits is served in the order of
+ * At most `Capacity` values, which lie in the channel itself. Waiters are served in the order of
  * coming; what was sent is received once, in that order. Any thread, any number of senders and
- * receivers. It must outlive who waits in it. T's move must not throw.
+ * receivers. It must outlive its waiters. T's move must not throw.
  */
 template <class T, std::size_t Capacity> class channel {
     static_assert(Capacity > 0, "a channel holds at least one value");

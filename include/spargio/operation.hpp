@@ -16,7 +16,7 @@ namespace spargio {
 
 namespace detail {
 
-/** Nanoseconds for the C interface: nothing below 0, and what does not fit is for ever. */
+/** Nanoseconds for the C interface: nothing below 0, and what does not fit is forever. */
 template <class Rep, class Period>
 constexpr uint64_t nanoseconds(std::chrono::duration<Rep, Period> duration) noexcept {
     using limit = std::chrono::duration<double, std::nano>;

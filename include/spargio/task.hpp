@@ -171,7 +171,7 @@ template <> struct promise<void> : promise_base {
     }
 };
 
-/** The root of a coroutine that awaits something of ours. */
+/** The root of a coroutine that awaits a spargio awaitable. */
 template <class Promise> root &root_of(std::coroutine_handle<Promise> waiting) {
     static_assert(std::is_base_of_v<promise_base, Promise>,
                   "only a spargio::task can await what spargio offers");

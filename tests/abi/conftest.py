@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import builds
 import pytest
 from abi_support import STRICT, Run, compiler
 
@@ -21,11 +22,14 @@ def run_program(prefix: Path, tmp_path: Path) -> Run:
     """Compiles one source file and runs it; the test fails where the compiler or program does."""
 
     def run(source: Path, *arguments: object, language: str = "c", libraries: tuple[str, ...] = ()):
-        program = tmp_path / source.stem
         standard = ("-std=c11", "-D_GNU_SOURCE") if language == "c" else ("-std=c++17",)
-        build = [compiler(language), *standard, *STRICT, "-O1", "-pthread", f"-I{prefix}/include"]
-        build += [str(source), "-o", str(program), f"-L{prefix}/lib", "-lspargio", *libraries]
-        subprocess.run(build, check=True)
+        program = builds.program(
+            source.stem,
+            source.read_text(),
+            *(compiler(language), *standard, *STRICT, "-O1", "-pthread", f"-I{source.parent}"),
+            *(f"-I{prefix}/include", f"-L{prefix}/lib", "-lspargio", *libraries),
+            suffix=source.suffix,
+        )
         environment = {**os.environ, "LD_LIBRARY_PATH": f"{prefix}/lib"}
         result = subprocess.run(
             [str(program), *map(str, arguments)],

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import builds
 import pytest
 from abi_support import ROOT, STRICT, compiler
 
@@ -35,15 +36,15 @@ OTHERS = {block[1]: block[2] for block in blocks() if block[0] == "languages"}
 STANDARDS = {"c": ("-std=gnu11",), "cpp": ("-std=c++20",)}
 
 
-def build(language: str, text: str, folder: Path, prefix: Path, *flags: str) -> Path:
-    source, program = folder / f"program.{language}", folder / "program"
-    source.write_text(text)
-    command = [compiler("c" if language == "c" else "c++"), *STANDARDS[language], *STRICT, *flags]
-    command += ["-O1", "-pthread", f"-I{prefix}/include", str(source), "-o", str(program)]
-    command += [f"-L{prefix}/lib", "-lspargio", f"-Wl,-rpath,{prefix}/lib"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return program
+def build(language: str, text: str, prefix: Path, *flags: str) -> Path:
+    using = compiler("c" if language == "c" else "c++")
+    return builds.program(
+        "program",
+        text,
+        *(using, *STANDARDS[language], *STRICT, *flags, "-O1", "-pthread", f"-I{prefix}/include"),
+        *(f"-L{prefix}/lib", "-lspargio", f"-Wl,-rpath,{prefix}/lib"),
+        suffix=f".{language}",
+    )
 
 
 def said(*command: str | Path, folder: Path, **environment: str) -> str:
@@ -68,7 +69,7 @@ def test_program(
 ) -> None:
     monkeypatch.setenv("SPARGIO_BACKEND", backend)
     _, language, text = PROGRAMS[number]
-    program = build(language, text, tmp_path, prefix)
+    program = build(language, text, prefix)
     if "listening on port" in text:
         check_server(program)
     else:
@@ -106,7 +107,7 @@ def check_server(program: Path) -> None:
 def test_sanitizers_page(sanitizer: str, prefix: Path, tmp_path: Path) -> None:
     ((_, language, text),) = [block for block in PROGRAMS if block[0] == "sanitizers"]
     flags = ("-g", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")
-    program = build(language, text, tmp_path, prefix, *flags)
+    program = build(language, text, prefix, *flags)
     assert said(program, folder=tmp_path, TSAN_OPTIONS="halt_on_error=1") == "10 rounds\n"
 
 

@@ -74,9 +74,16 @@ def test_forks_while_others_spawn(run_program: Run) -> None:
     run_program(PROGRAMS / "fork.c")
 
 
+MESSAGE_RUNTIMES = [
+    (1, 0, 0),
+    pytest.param((2, 0, 0), marks=pytest.mark.alone),  # It is measured.
+    (4, 0, 0),
+    (2, 0, NO_MSG_RING),
+]
+
+
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("runtime", [(1, 0, 0), (2, 0, 0), (4, 0, 0), (2, 0, NO_MSG_RING)], ids=str)
-@pytest.mark.alone
+@pytest.mark.parametrize("runtime", MESSAGE_RUNTIMES, ids=str)
 def test_messages(run_program: Run, runtime: tuple[int, int, int]) -> None:
     """A million by each path, none lost or out of order; what a ping and its answer take."""
     output = run_program(PROGRAMS / "messages.c", *runtime).stdout.decode()

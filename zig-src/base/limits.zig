@@ -2,7 +2,7 @@
 
 const std = @import("std");
 
-/// Coalesced message tags of one runtime: one byte tells them, "regular" and "hot" apart.
+/// Coalesced message tags of one runtime: one byte distinguishes them, "regular" and "hot".
 pub const counters_max = 254;
 
 /// Latency recorders of one process. Each costs a shard that uses it up to 264 KiB, of which only the pages
@@ -49,6 +49,10 @@ pub const deferred_rounds = 4;
 /// of its own. 39 ms were seen.
 pub const ring_memory_wait_ns = 100 * std.time.ns_per_ms;
 
+/// How long the kernel may take to end the operations of a ring that was closed by another thread than its
+/// own. It takes some milliseconds, unless a forked process has the ring too.
+pub const ring_end_wait_ns = 2 * std.time.ns_per_s;
+
 /// Fewest entries of a submission queue: the shard's own operations need some of them.
 pub const ring_entries_min = 8;
 
@@ -64,7 +68,7 @@ pub const refused_tries = 3;
 /// A cancellation that met its operation at work is repeated after so long.
 pub const cancel_again_ns = 10 * std.time.ns_per_ms;
 
-/// A thread of the pool that was told so often, at these intervals, that its call is to end is left behind.
+/// A thread of the pool that was signalled so often, at these intervals, to end its call is left behind.
 pub const calls_told_max = 100;
 
 /// So many bytes the kernel moves at a time at most (MAX_RW_COUNT).

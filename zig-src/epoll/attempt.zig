@@ -154,7 +154,7 @@ fn splice(pending: *Pending) Outcome {
     }
 }
 
-/// Whether a call on it would wait for somebody, whatever splice is told: a socket or a terminal.
+/// Whether a call on it would wait for somebody, whatever flags splice gets: a socket or a terminal.
 fn waits(fd: i32) bool {
     return switch (kindOf(fd) orelse return false) {
         linux.S.IFSOCK, linux.S.IFCHR => !descriptors.isNonblocking(fd),

@@ -16,6 +16,7 @@ const user_data = @import("../ring/user_data.zig");
 const attempts = @import("attempt.zig");
 const waiting = @import("waiting.zig");
 const blocking = @import("blocking.zig");
+const close = @import("close.zig");
 const Outcome = @import("pending.zig").Outcome;
 const Pending = @import("pending.zig").Pending;
 const Pool = @import("pool.zig").Pool;
@@ -129,7 +130,7 @@ pub const Epoll = struct {
     fn begin(self: *Epoll, sqe: *const Sqe) void {
         switch (sqe.opcode) {
             .ASYNC_CANCEL => return self.complete(sqe, self.cancel(sqe), 0),
-            .CLOSE => return self.close(sqe),
+            .CLOSE => return close.begin(self, sqe),
             else => {},
         }
         const pending = self.take(sqe) orelse
@@ -139,7 +140,7 @@ pub const Epoll = struct {
         self.attempt(pending);
     }
 
-    fn take(self: *Epoll, sqe: *const Sqe) ?*Pending {
+    pub fn take(self: *Epoll, sqe: *const Sqe) ?*Pending {
         const pending = self.free.popFront() orelse gpa.create(Pending) catch return null;
         pending.* = .{ .sqe = sqe.*, .owner = self };
         if (sqe.flags & linux.IOSQE_BUFFER_SELECT != 0) pending.buffers = self.ring.buffers;
@@ -171,7 +172,7 @@ pub const Epoll = struct {
     }
 
     /// From its first wait to its end.
-    fn remember(self: *Epoll, pending: *Pending) bool {
+    pub fn remember(self: *Epoll, pending: *Pending) bool {
         if (pending.known) return true;
         self.by_id.put(gpa, pending.sqe.user_data, pending) catch return false;
         pending.known = true;
@@ -213,7 +214,7 @@ pub const Epoll = struct {
     /// epoll calls some descriptors ready on which an operation still would block, and does so again and again: a
     /// datagram socket whose peer takes no more, one with a report in its error queue. Such a one is left
     /// alone for a moment. False if it cannot be remembered.
-    fn coolDown(self: *Epoll, fd: i32) bool {
+    pub fn coolDown(self: *Epoll, fd: i32) bool {
         self.cooling_down.append(gpa, fd) catch return false;
         if (self.cooling_down.items.len == 1) self.cooldown_until_ns = clock.nowNs() + limits.cooldown_ns;
         return true;
@@ -228,7 +229,7 @@ pub const Epoll = struct {
         defer due.deinit(gpa);
         for (due.items) |fd| {
             if (self.users.get(fd)) |users| if (users.closing != null) {
-                self.stopPooled(fd);
+                close.stopPooled(self, fd);
                 continue;
             };
             self.report(fd, linux.EPOLL.ERR);
@@ -236,7 +237,7 @@ pub const Epoll = struct {
         return if (self.cooling_down.items.len == 0) std.math.maxInt(u64) else self.cooldown_until_ns;
     }
 
-    /// epoll has nothing to tell of such a descriptor, a file's: it is always ready, and may block.
+    /// epoll reports nothing of such a descriptor, a file's: it is always ready, and may block.
     fn refused(self: *Epoll, pending: *Pending) void {
         const opcode = pending.sqe.opcode;
         if (blocking.knows(opcode)) return self.hand(pending);
@@ -246,11 +247,11 @@ pub const Epoll = struct {
         self.attempt(pending);
     }
 
-    fn fail(self: *Epoll, pending: *Pending, errno: linux.E) void {
+    pub fn fail(self: *Epoll, pending: *Pending, errno: linux.E) void {
         self.end(pending, pending.resultAfter(errno));
     }
 
-    fn outOfMemory(self: *Epoll, pending: *Pending) void {
+    pub fn outOfMemory(self: *Epoll, pending: *Pending) void {
         self.fail(pending, .NOMEM);
     }
 
@@ -388,7 +389,7 @@ pub const Epoll = struct {
         while (next) |closing| {
             next = closing.next;
             closing.next = null;
-            self.passOn(closing);
+            close.passOn(self, closing);
         }
     }
 
@@ -399,7 +400,7 @@ pub const Epoll = struct {
     }
 
     /// Any thread.
-    fn send(self: *Epoll, pending: *Pending) void {
+    pub fn send(self: *Epoll, pending: *Pending) void {
         const bell = self.bell; // Once it is pushed, all may be gone.
         tsan.release(pending);
         self.arrived.push(pending);
@@ -417,7 +418,7 @@ pub const Epoll = struct {
         if (self.arrived.drain(&list) == 0) return;
         while (list.popFront()) |pending| switch (pending.stage) {
             .pooled => self.leavePool(pending, pending.result),
-            .closing => if (pending.owner == @as(*anyopaque, self)) self.closeNow(pending) else self.visit(pending),
+            .closing => close.arrived(self, pending),
             .more => {
                 tsan.acquire(pending);
                 self.complete(&pending.sqe, pending.result, linux.IORING_CQE_F_MORE);
@@ -425,86 +426,6 @@ pub const Epoll = struct {
             },
             .trying, .waiting => unreachable, // Such are in no hands but this shard's.
         };
-    }
-
-    // ---- closing ----
-
-    /// A number may be closed only when nobody uses it, on any shard: the close goes round those that do,
-    /// from one to the next and home again. io_uring would keep the file for them.
-    fn close(self: *Epoll, sqe: *const Sqe) void {
-        const pending = if (self.isUsed(sqe.fd)) self.take(sqe) else null;
-        const closing = pending orelse return self.complete(sqe, closed(sqe.fd), 0);
-        closing.stage = .closing;
-        if (!self.remember(closing)) return self.outOfMemory(closing);
-        self.visit(closing);
-    }
-
-    fn isUsed(self: *Epoll, fd: i32) bool {
-        if (self.users.get(fd) != null) return true;
-        var peer = self.next_peer;
-        while (peer != self) : (peer = peer.next_peer) if (peer.users.has(fd)) return true;
-        return false;
-    }
-
-    fn visit(self: *Epoll, closing: *Pending) void {
-        const fd = closing.sqe.fd;
-        if (self.users.get(fd)) |found| {
-            self.endWaiting(found.takeWaiting());
-            const users = self.users.get(fd).?;
-            if (users.pooled > 0) {
-                closing.next = users.closing;
-                users.closing = closing;
-                return self.stopPooled(fd);
-            }
-            self.users.dropIfUnused(fd);
-        }
-        self.passOn(closing);
-    }
-
-    /// Ends what lasts on a descriptor that is being closed; what is done in a file ends by itself. Again
-    /// and again: a signal may be too early.
-    fn stopPooled(self: *Epoll, fd: i32) void {
-        var lasts = false;
-        var under_way = self.by_id.valueIterator();
-        while (under_way.next()) |place| {
-            const pending = place.*;
-            if (pending.stage != .pooled) continue;
-            const held = blocking.descriptors(&pending.sqe);
-            if ((held[0] != fd and held[1] != fd) or !self.pool.lasts(pending)) continue;
-            self.pool.interrupt(pending);
-            lasts = true;
-        }
-        if (lasts) _ = self.coolDown(fd);
-    }
-
-    /// It returns what is there, such as the end of data that was shut down just before.
-    fn endWaiting(self: *Epoll, first: ?*Pending) void {
-        var next = first;
-        while (next) |pending| {
-            next = pending.next;
-            pending.next = null;
-            switch (attempts.attempt(pending)) {
-                .done => |result| self.end(pending, result),
-                .wait, .block => self.fail(pending, .CANCELED),
-            }
-        }
-    }
-
-    fn passOn(self: *Epoll, closing: *Pending) void {
-        const owner: *Epoll = @ptrCast(@alignCast(closing.owner));
-        var peer = self.next_peer;
-        while (peer != owner) : (peer = peer.next_peer) {
-            if (peer.users.has(closing.sqe.fd)) return peer.send(closing);
-        }
-        if (self == owner) self.closeNow(closing) else owner.send(closing);
-    }
-
-    fn closeNow(self: *Epoll, closing: *Pending) void {
-        self.end(closing, closed(closing.sqe.fd));
-    }
-
-    fn closed(fd: i32) i32 {
-        return errors.resultOf(linux.close(fd));
     }
 
     // ---- completions ----
@@ -532,7 +453,7 @@ pub const Epoll = struct {
         return 0;
     }
 
-    /// A thread is in it: that is told, and told again when the shard asks again. One that does not hear is left
+    /// A thread is in it: it is signalled, and again when the shard asks again. One that does not hear is left
     /// behind after a while. True: the operation has ended.
     fn endCall(self: *Epoll, pending: *Pending) bool {
         pending.told +|= 1;
@@ -566,8 +487,8 @@ pub const Epoll = struct {
         const users = self.users.get(fd) orelse return null;
         if (users.pooled == 0) return null;
         var under_way = self.by_id.valueIterator();
-        while (under_way.next()) |place| {
-            const pending = place.*;
+        while (under_way.next()) |entry| {
+            const pending = entry.*;
             if (pending.stage != .pooled or pending.sqe.fd != fd) continue;
             if (self.pool.withdraw(pending)) return pending;
             if (self.pool.lasts(pending)) self.pool.interrupt(pending);
@@ -576,7 +497,7 @@ pub const Epoll = struct {
         return null;
     }
 
-    fn end(self: *Epoll, pending: *Pending, result: i32) void {
+    pub fn end(self: *Epoll, pending: *Pending, result: i32) void {
         if (pending.known) {
             assert(self.by_id.remove(pending.sqe.user_data));
             if (!isInternal(pending)) self.ring.ops_to_poll -= 1;
@@ -585,7 +506,7 @@ pub const Epoll = struct {
         self.free.pushBack(pending);
     }
 
-    fn complete(self: *Epoll, sqe: *const Sqe, result: i32, flags: u32) void {
+    pub fn complete(self: *Epoll, sqe: *const Sqe, result: i32, flags: u32) void {
         if (result >= 0 and sqe.flags & linux.IOSQE_CQE_SKIP_SUCCESS != 0) return;
         self.posted += 1;
         self.overflow.post(self.ring, .{ .user_data = sqe.user_data, .res = result, .flags = flags });

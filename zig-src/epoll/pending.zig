@@ -35,7 +35,7 @@ pub const Pending = struct {
     connecting: bool = false,
     result: i32 = 0,
     cqe_flags: u32 = 0,
-    /// How often the thread that is in its call was told to end that.
+    /// How often the thread in its call was signalled to end it.
     told: u16 = 0,
     /// Of the list it is in: operations that wait for a descriptor, the pool's queue, what has
     /// arrived at a shard, or the free ones.

@@ -80,7 +80,7 @@ pub const Pool = struct {
         return worker.lasts;
     }
 
-    /// Its call is to end: it may not have begun it yet, so it is told again until it has ended.
+    /// Its call is to end: it may not have begun it yet, so it is signalled again until it has ended.
     pub fn interrupt(self: *Pool, pending: *Pending) void {
         self.lock.lock();
         defer self.lock.unlock();
@@ -94,12 +94,12 @@ pub const Pool = struct {
         self.lock.lock();
         defer self.lock.unlock();
         const worker = self.find(pending) orelse return false;
-        var place = &self.workers;
-        while (place.*.? != worker) place = &place.*.?.next;
+        var link = &self.workers;
+        while (link.*.? != worker) link = &link.*.?.next;
         const next = worker.next;
         const lasts_now = worker.lasts;
         if (!worker.abandon(.alone)) return false;
-        place.* = next; // It may be gone by now.
+        link.* = next; // It may be gone by now.
         self.made -= 1;
         if (lasts_now) self.lasting -= 1;
         return true;

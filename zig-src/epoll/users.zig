@@ -65,8 +65,8 @@ pub const Table = struct {
         if (self.map.getPtr(fd)) |users| return users;
         self.lock.lock();
         defer self.lock.unlock();
-        const place = try self.map.getOrPutValue(gpa, fd, .{});
-        return place.value_ptr;
+        const entry = try self.map.getOrPutValue(gpa, fd, .{});
+        return entry.value_ptr;
     }
 
     pub fn dropIfUnused(self: *Table, fd: i32) void {

@@ -59,7 +59,7 @@ pub const Worker = struct {
         return .{ .result = blocking.perform(pending, &self.unwanted) };
     }
 
-    /// What waits to be accepted; each is told at once, because the next call may wait for long. -EAGAIN: there is
+    /// What waits to be accepted; each is reported at once, because the next call may wait for long. -EAGAIN: there is
     /// no more now.
     fn acceptAll(self: *Worker, pending: *Pending) i32 {
         for (0..limits.accepts_in_a_row_max) |_| {

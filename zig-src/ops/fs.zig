@@ -128,7 +128,7 @@ pub fn fsync(shard: *Shard, task: *Task, fd: i32, data_only: bool) Error!*Op {
     return op;
 }
 
-/// Closes it with the next submission; nobody waits for that, or is told of an error.
+/// Closes it with the next submission; nobody waits for that, or hears of an error.
 pub fn closeSoon(shard: *Shard, fd: i32) void {
     if (shard.ring.submitsAsOther()) {
         _ = linux.close(fd);

@@ -17,7 +17,7 @@ pub const Asked = struct {
     fd: i32,
     /// The result; null: wait again.
     ask: *const fn (ctx: ?*anyopaque, fd: i32) ?i32,
-    /// Once, when the operation is gone. A result that nobody took: `untaken` is told of it.
+    /// Once, when the operation is gone. A result that nobody took goes to `untaken`.
     release: ?*const fn (ctx: ?*anyopaque) void = null,
     untaken: ?*const fn (ctx: ?*anyopaque, result: i32) void = null,
     ctx: ?*anyopaque = null,

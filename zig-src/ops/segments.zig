@@ -64,9 +64,9 @@ pub const Segments = struct {
         };
     }
 
-    fn giveBack(_: *Segments, shard: *Shard, place: *?Piece) void {
-        const piece = place.* orelse return;
-        place.* = null;
+    fn giveBack(_: *Segments, shard: *Shard, slot: *?Piece) void {
+        const piece = slot.* orelse return;
+        slot.* = null;
         switch (piece.memory) {
             .picked => |id| shard.buffers.ready.giveBack(id),
             .own => |bytes| gpa.free(bytes),

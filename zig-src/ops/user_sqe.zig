@@ -11,7 +11,7 @@ const Shard = @import("../scheduler/shard.zig").Shard;
 const Sqe = @import("../ring/ring.zig").Sqe;
 const Task = @import("../task/task.zig").Task;
 
-/// The last opcode that this release knows (IORING_OP_PIPE): of a newer one it cannot tell how many
+/// The last opcode that this release knows (IORING_OP_PIPE): of a newer one it does not know how many
 /// completions it gives.
 const opcode_last = opcode_pipe;
 

@@ -66,7 +66,7 @@ var remembered: Info = undefined;
 var memory: std.atomic.Value(enum(u8) { empty, writing, full }) = .init(.empty);
 
 /// For a runtime's start: a kernel does not unlearn what it could, so one ring is tried per process.
-/// If rings have been forbidden meanwhile, those of the shards will tell.
+/// If rings have been forbidden meanwhile, those of the shards will report it.
 pub fn known(failure: *Failure) Info {
     if (comptime platform.simulated) return platform.machine.probe();
     // Acquire pairs with the release below.

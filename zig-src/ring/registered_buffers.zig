@@ -6,7 +6,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const errors = @import("../base/errors.zig");
 
-/// For a shard without io_uring: the places are kept here alone, a transfer is an ordinary one.
+/// For a shard without io_uring: the slots are kept here alone, a transfer is an ordinary one.
 pub const no_ring = -1;
 
 /// Places in the ring's table of buffers.
@@ -19,7 +19,7 @@ pub const Fixed = struct {
     used: u32 = 0,
     has_table: bool = false,
 
-    /// The place it got, or -errno: ENOBUFS if all are taken, ENOMEM beyond the memlock limit,
+    /// The slot it got, or -errno: ENOBUFS if all are taken, ENOMEM beyond the memlock limit,
     /// EINVAL before Linux 5.19.
     pub fn register(self: *Fixed, ring: i32, memory: []u8) i32 {
         assert(self.used <= slots);
@@ -65,7 +65,7 @@ pub const Fixed = struct {
         return if (errno == .SUCCESS) 0 else errors.negative(errno);
     }
 
-    /// The place of the registered memory that all of `memory` lies in.
+    /// The slot of the registered memory that all of `memory` lies in.
     pub fn indexOf(self: *const Fixed, memory: []const u8) ?u16 {
         if (self.used == 0) return null;
         const start = @intFromPtr(memory.ptr);

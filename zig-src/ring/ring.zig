@@ -12,6 +12,7 @@ const clock = @import("../base/clock.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const gpa = @import("../base/memory.zig").gpa;
 const limits = @import("../base/limits.zig");
+const RingEnd = @import("ring_end.zig").RingEnd;
 const probe = @import("probe.zig");
 const Info = probe.Info;
 const stand_in = @import("stand_in.zig");
@@ -58,6 +59,8 @@ pub const Ring = struct {
     polls_as: ?Identity = null,
     /// Threads of a stand-in that no signal ended, and that stay in their call.
     threads_left: u64 = 0,
+    /// Watched only by one that another thread may have to close.
+    end: RingEnd = .{},
     /// Operations under way that go on only when `submit` or `wait` is called; of a stand-in.
     ops_to_poll: u32 = 0,
 
@@ -137,6 +140,18 @@ pub const Ring = struct {
         self.backlog = .empty;
         if (self.stand_in) |one| one.destroy(one.ctx);
         self.uring.deinit();
+        self.end.deinit();
+    }
+
+    /// Closes it, on any thread: true when the kernel has let go of it and of all that its operations use.
+    /// False if that cannot be known: nobody watches its end, or the deadline passed.
+    pub fn closeAndWait(self: *Ring, deadline_ns: u64) bool {
+        if (!self.end.isWatched()) return false;
+        var end = self.end;
+        self.end = .{};
+        defer end.deinit();
+        self.deinit();
+        return end.wait(deadline_ns);
     }
 
     pub fn isOpen(self: *const Ring) bool {
@@ -157,7 +172,7 @@ pub const Ring = struct {
         return self.stand_in == null and self.uring.flags & linux.IORING_SETUP_SINGLE_ISSUER != 0;
     }
 
-    /// The kernel's answer: a seccomp filter may tell this from what was tried before.
+    /// The kernel's answer: a seccomp filter may treat this unlike what was tried before.
     pub fn enable(self: *Ring) linux.E {
         assert(self.isOpen());
         if (self.stand_in != null) return .SUCCESS;
@@ -258,7 +273,7 @@ pub const Ring = struct {
         return .timeout;
     }
 
-    /// What the kernel's thread must be told, if anything: to wake up, or that there is no room.
+    /// What the kernel's thread must know, if anything: to wake up, or that there is no room.
     fn pollerFlags(self: *Ring) u32 {
         assert(self.isPolled());
         const sq = &self.uring.sq;
@@ -376,7 +391,7 @@ pub const Ring = struct {
     }
 
     /// Operations are under way, their memory is the kernel's, and there is no way to them any more: the
-    /// program cannot go on, but it can be told why.
+    /// program cannot go on, but it can learn why.
     fn fatal(errno: linux.E) []const u8 {
         return switch (errno) {
             .BADR => "completions were lost because the kernel had no memory to keep them",
@@ -388,6 +403,39 @@ pub const Ring = struct {
         };
     }
 };
+
+test "the end of a ring is seen when its operations have ended" {
+    const info = probe.probe();
+    if (!info.sufficient()) return error.SkipZigTest;
+    var failure: Failure = .{};
+    var ring = try Ring.init(&.{ .ring_entries = 8 }, &info, &failure);
+    try std.testing.expectEqual(.SUCCESS, ring.enable());
+    ring.end.watch(ring.fd());
+    try std.testing.expect(ring.end.isWatched());
+    try std.testing.expect(!ring.end.wait(clock.nowNs() + 1_000_000));
+    var pipe: [2]i32 = undefined;
+    try std.testing.expectEqual(.SUCCESS, linux.errno(linux.pipe2(&pipe, .{ .CLOEXEC = true })));
+    defer for (pipe) |end| {
+        _ = linux.close(end);
+    };
+    var byte: [1]u8 = .{0};
+    var sqe: Sqe = undefined;
+    sqe.prep_read(pipe[0], &byte, 0);
+    try ring.push(&sqe);
+    ring.submit();
+    const close = struct {
+        fn run(one: *Ring, ended: *bool) void {
+            ended.* = one.closeAndWait(clock.nowNs() + 10 * std.time.ns_per_s);
+        }
+    };
+    var ended = false;
+    const thread = try std.Thread.spawn(.{}, close.run, .{ &ring, &ended });
+    thread.join();
+    try std.testing.expect(ended and !ring.isOpen());
+    // Nobody reads it any more.
+    try std.testing.expectEqual(1, linux.write(pipe[1], "x", 1));
+    try std.testing.expectEqual(1, linux.read(pipe[0], &byte, 1));
+}
 
 fn nopsGoRound(options: *const Options) !void {
     const info = probe.probe();

@@ -187,7 +187,7 @@ pub fn start(shard: *Shard, task: *Task, options: *const Options, out: ?*i32) er
     return self.call.start(shard, task, &runtime_of(shard).calls);
 }
 
-/// For ops/readiness.zig: the status of a child that has ended, as wait(2) tells it, which reaps it.
+/// For ops/readiness.zig: the status of a child that has ended, as wait(2) reports it, which reaps it.
 pub fn askStatus(_: ?*anyopaque, pidfd: i32) ?i32 {
     const Info = extern struct {
         signo: i32,

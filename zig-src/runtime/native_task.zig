@@ -171,7 +171,7 @@ pub const NativeTask = struct {
         return .yield;
     }
 
-    /// Before those that wait for it are told: to them `ctx` is gone.
+    /// Before those that wait for it wake: to them `ctx` is gone.
     fn finished(task: *Task) void {
         const self = of(task);
         tsan.acquire(task); // Of its spawn, if it never began.

@@ -30,7 +30,7 @@ pub fn start(shard: *Shard, task: *Task, target: *Shard) error{OutOfMemory}!*Op 
     return op;
 }
 
-/// False: it was told, and that is on its way.
+/// False: it was served, and its wake-up is on the way.
 fn leave(self: *RoomWait) bool {
     return self.target.room.leave(&self.waiter);
 }

@@ -6,6 +6,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const backend = @import("backend.zig");
 const clock = @import("../base/clock.zig");
+const completions = @import("../scheduler/completions.zig");
 const errors = @import("../base/errors.zig");
 const Failure = @import("../base/failure.zig").Failure;
 const fork = @import("../base/fork.zig");
@@ -298,27 +299,67 @@ pub const Runtime = struct {
         assert(self.driven and self.scheduler.shards.len == 1);
         const shard = &self.scheduler.shards[0];
         assert(shard.ring.isBound() and !shard.hasRingOps());
-        var ring = try memlock.makeRing(&self.scheduler.options, &self.scheduler.info, failure);
-        errdefer ring.deinit();
-        const rc = platform.system.eventfd(0, linux.EFD.CLOEXEC);
-        failure.set(.eventfd, linux.errno(rc));
-        if (linux.errno(rc) != .SUCCESS) return error.NoRing;
-        errdefer _ = platform.system.close(@intCast(rc));
-        const enabled = ring.enable();
-        failure.set(.io_uring_register, enabled);
-        if (enabled != .SUCCESS) return error.NoRing;
-        ring.sqes_submitted = shard.ring.sqes_submitted;
-        ring.submits_refused = shard.ring.submits_refused;
-        ring.submits_short = shard.ring.submits_short;
-        ring.sqes_backlogged = shard.ring.sqes_backlogged;
-        // A shard that does not run is not rung; one that was may still be under way.
-        while (self.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
-        // The old ring's read of the old eventfd must not take a bell of the new one's.
-        shard.closeRing();
-        shard.buffers = .unasked;
-        shard.bell.eventfd = @intCast(rc);
-        shard.ring = ring;
+        const spare: Spare = try .make(&self.scheduler, failure);
+        spare.install(shard);
     }
+
+    /// The same with operations under way, for the end of the runtime: they go with the old ring, and end as
+    /// cancelled. `RingLives`: the kernel did not say that they are gone, and the runtime must not be used,
+    /// nor its memory given back.
+    pub fn takeRing(self: *Runtime, failure: *Failure) (Ring.InitError || error{RingLives})!void {
+        assert(self.driven and self.scheduler.shards.len == 1);
+        const shard = &self.scheduler.shards[0];
+        assert(shard.ring.isBound());
+        const spare: Spare = try .make(&self.scheduler, failure);
+        shard.visit(completions.reapPosted); // A connection that was accepted, say.
+        // Without an operation it may be registered memory alone, which the kernel holds by itself.
+        if (shard.ops.flying > 0 and !shard.ring.closeAndWait(clock.deadlineNs(limits.ring_end_wait_ns))) {
+            spare.drop();
+            return error.RingLives;
+        }
+        spare.install(shard);
+        shard.visit(completions.endLost);
+    }
+
+    /// A ring of the calling thread, and what belongs to it.
+    const Spare = struct {
+        ring: Ring,
+        eventfd: i32,
+
+        fn make(scheduler: *const Scheduler, failure: *Failure) Ring.InitError!Spare {
+            var ring = try memlock.makeRing(&scheduler.options, &scheduler.info, failure);
+            errdefer ring.deinit();
+            const rc = platform.system.eventfd(0, linux.EFD.CLOEXEC);
+            failure.set(.eventfd, linux.errno(rc));
+            if (linux.errno(rc) != .SUCCESS) return error.NoRing;
+            errdefer _ = platform.system.close(@intCast(rc));
+            const enabled = ring.enable();
+            failure.set(.io_uring_register, enabled);
+            if (enabled != .SUCCESS) return error.NoRing;
+            return .{ .ring = ring, .eventfd = @intCast(rc) };
+        }
+
+        fn install(self: Spare, shard: *Shard) void {
+            var ring = self.ring;
+            ring.sqes_submitted = shard.ring.sqes_submitted;
+            ring.submits_refused = shard.ring.submits_refused;
+            ring.submits_short = shard.ring.submits_short;
+            ring.sqes_backlogged = shard.ring.sqes_backlogged;
+            // A shard that does not run is not rung; one that was may still be under way.
+            while (shard.scheduler.ringing.load(.seq_cst) != 0) std.atomic.spinLoopHint();
+            // The old ring's read of the old eventfd must not take a bell of the new one's.
+            shard.closeRing();
+            shard.buffers = .unasked;
+            shard.bell.eventfd = self.eventfd;
+            shard.ring = ring;
+        }
+
+        fn drop(self: Spare) void {
+            var ring = self.ring;
+            ring.deinit();
+            _ = platform.system.close(self.eventfd);
+        }
+    };
 
     /// Runs shard 0 on the calling thread until the runtime is closed and all has ended.
     pub fn drive(self: *Runtime) void {

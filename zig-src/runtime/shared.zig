@@ -18,7 +18,7 @@ const Side = @import("../task/exchange.zig").Side;
 const Source = @import("../task/source.zig").Source;
 const Task = @import("../task/task.zig").Task;
 
-/// A value of a channel, or what is told in its place.
+/// A value of a channel, or what a waiter gets in its place.
 pub const Item = struct {
     kind: enum { value, done, closed, nothing } = .value,
     pointer: ?*anyopaque = null,
@@ -48,8 +48,8 @@ const Values = struct {
         return value;
     }
 
-    pub fn drop(place: *?Item) void {
-        place.* = null;
+    pub fn drop(slot: *?Item) void {
+        slot.* = null;
     }
 };
 
@@ -99,7 +99,7 @@ pub const Shared = struct {
         gpa.destroy(self);
     }
 
-    /// The handle is gone: waiters are told, and what nobody will have is dropped.
+    /// The handle is gone: waiters end, and what nobody will have is dropped.
     pub fn handleClosed(self: *Shared) void {
         const left = self.exchange.breakOff();
         for (0..left.count) |i| self.dropValue(left.ring[(left.head + i) % left.ring.len]);

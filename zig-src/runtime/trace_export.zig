@@ -82,7 +82,7 @@ const Export = struct {
             const found = ring.copy(copied);
             const kept = copied[0..found.count];
             self.lost[track] = if (kept.len > 0 and kept[0].stamp < since) 0 else found.lost;
-            try self.place(kept, since, @intCast(track));
+            try self.addTrack(kept, since, @intCast(track));
         }
         self.scale = .{ .from = tracing.began, .to = .take() };
         std.sort.block(Placed, self.events.items, {}, isEarlier);
@@ -90,7 +90,7 @@ const Export = struct {
         self.zero_ns = if (self.events.items.len > 0) self.scale.toNs(self.events.items[0].event.stamp) else 0;
     }
 
-    fn place(self: *Export, events: []const Event, since: u64, track: u16) Error!void {
+    fn addTrack(self: *Export, events: []const Event, since: u64, track: u16) Error!void {
         var begun: ?usize = null;
         var text: [trace_ring.pieces_max * trace_ring.piece_bytes]u8 = undefined;
         var size: usize = 0;

@@ -80,6 +80,20 @@ pub fn endOp(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
     if (task.flying == 0) self.completeTask(task);
 }
 
+/// The ring went away with its operations: they end here.
+pub fn endLost(self: *Shard) void {
+    assert(self.isHere());
+    for (0..self.ops.slabs.items.len * limits.op_slab) |index| {
+        const op = self.ops.at(@intCast(index));
+        if (op.phase == .flying and !op.isOurs()) endOp(self, op, errors.negative(.CANCELED), 0);
+    }
+}
+
+/// What the kernel has posted, without a system call.
+pub fn reapPosted(self: *Shard) void {
+    _ = reapReady(self);
+}
+
 /// Nobody takes what it brought.
 pub fn discard(self: *Shard, op: *Op) void {
     assert(self.isHere() and op.phase == .ended);

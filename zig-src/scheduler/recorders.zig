@@ -16,7 +16,7 @@ const Histogram = histogram.Histogram;
 const Writers = histogram.Writers;
 
 pub const name_bytes_max = 64;
-/// Kinds of errors that a recorder tells apart; the others are the kind "other".
+/// Kinds of errors that a recorder counts apart; the others are the kind "other".
 pub const kinds_max = 32;
 
 /// How an operation ended. Numbers from `first_kind` on are the recorder's own kinds of errors.
@@ -43,7 +43,7 @@ pub const Tally = struct {
     bytes: Counter = .{},
     /// Beyond one per record, modulo 2^64: the usual record does not touch it.
     more_operations: Counter = .{},
-    /// Whose it is, if that is told.
+    /// Whose it is, if that is known.
     shard: u16 = shard_none,
     next: ?*Tally = null,
 
@@ -149,9 +149,9 @@ pub const Seats = struct {
             lock.lock();
             defer lock.unlock();
             const recorder = table[index].?;
-            var place = &recorder.tallies;
-            while (place.* != tally) place = &place.*.?.next;
-            place.* = tally.next;
+            var link = &recorder.tallies;
+            while (link.* != tally) link = &link.*.?.next;
+            link.* = tally.next;
             recorder.outside.latency.addAll(&tally.latency);
             for (&recorder.outside.outcomes, &tally.outcomes) |*into, *from| histogram.add(.many, into, from.get());
             histogram.add(.many, &recorder.outside.bytes, tally.bytes.get());

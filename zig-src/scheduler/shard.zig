@@ -169,6 +169,15 @@ pub const Shard = struct {
         while (!done.* and self.scheduler.stop.load(.acquire) == 0) self.pass();
     }
 
+    /// On a thread that may drive it, while nobody does: what this wakes runs later.
+    pub fn visit(self: *Shard, comptime function: fn (*Shard) void) void {
+        assert(current_shard == null);
+        current_shard = self;
+        defer current_shard = null;
+        function(self);
+        self.releaseInterpreter();
+    }
+
     fn pass(self: *Shard) void {
         assert(self.isHere() and self.current_task == null);
         const now = clock.nowNs();
@@ -554,6 +563,7 @@ pub const Shard = struct {
         self.bell.eventfd = -1;
         self.bell.eventfd_armed = false;
         self.idle.signal_armed = false;
+        self.fixed.has_table = false;
     }
 
     /// Gives up registered memory. Transfers that name its place and are only queued go out before.

@@ -96,7 +96,7 @@ pub const ShardCounters = struct {
     idle_ns: Counter = .{},
 };
 
-/// Numbers of a failed doorbell that are told apart; the rest is "other".
+/// Errnos of a failed doorbell that are counted apart; the rest is "other".
 pub const doorbell_errnos = [_]std.os.linux.E{
     .BADF, .BADFD, .OVERFLOW, .OWNERDEAD, .NOMEM, .EXIST, .INVAL, .PERM,
 };

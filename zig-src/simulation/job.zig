@@ -78,7 +78,7 @@ pub const Job = struct {
     number: u32,
     prng: std.Random.DefaultPrng,
     kind: u32 = 0,
-    place: u64 = 0,
+    target: u64 = 0,
     sender: usize = 0,
     order: u32 = 0,
     join: u64 = 0,
@@ -104,13 +104,13 @@ pub const Job = struct {
         self.steps_left = r.uintLessThan(u32, 12);
         self.sender = sender;
         self.kind = r.uintLessThan(u32, 5);
-        self.place = if (self.kind == 2) r.uintLessThan(u64, trial.keys) else r.uintLessThan(u64, trial.shards);
+        self.target = if (self.kind == 2) r.uintLessThan(u64, trial.keys) else r.uintLessThan(u64, trial.shards);
         if (self.kind == 0) {
-            const order = &trial.spawned[sender][@intCast(self.place)];
+            const order = &trial.spawned[sender][@intCast(self.target)];
             order.* += 1;
             self.order = order.*;
         }
-        const placement: c_task.PlacementC = .{ .kind = self.kind, .value = self.place };
+        const placement: c_task.PlacementC = .{ .kind = self.kind, .value = self.target };
         const said = c_task.spargio_spawn(trial.handle, &placement, poll, self, &self.join);
         if (said == errors.ok) self.accepted = true else trial.refused += 1;
         if (said != errors.ok) expect(self.starts == 0, "job {d} was refused, and ran", .{self.number});
@@ -154,8 +154,8 @@ pub const Job = struct {
         _ = c_task.spargio_task_self(&self.self); // Without memory it has none.
         switch (self.kind) {
             0 => {
-                expect(shard == self.place, "job {d} is pinned to {d}, runs on {d}", .{
-                    self.number, self.place, shard,
+                expect(shard == self.target, "job {d} is pinned to {d}, runs on {d}", .{
+                    self.number, self.target, shard,
                 });
                 const last = &trial.started[self.sender][shard];
                 expect(self.order > last.*, "job {d} of {d} started after its successor", .{
@@ -164,7 +164,7 @@ pub const Job = struct {
                 last.* = self.order;
             },
             2 => {
-                const home = &trial.homes[@intCast(self.place)];
+                const home = &trial.homes[@intCast(self.target)];
                 expect(home.* == null or home.*.? == shard, "a key has two shards", .{});
                 home.* = shard;
             },
@@ -294,10 +294,10 @@ pub const Job = struct {
 
     fn launch(self: *Job) void {
         if (self.cancel_seen) return; // Nobody would cancel it.
-        const place = for (&self.slots, 0..) |*slot, n| {
+        const index = for (&self.slots, 0..) |*slot, n| {
             if (slot.state == .idle or slot.state == .ended) break n;
         } else return;
-        const slot = &self.slots[place];
+        const slot = &self.slots[index];
         const r = self.prng.random();
         slot.* = .{};
         slot.asked = 1 + r.uintLessThan(u32, data_bytes);
@@ -315,12 +315,12 @@ pub const Job = struct {
                 if (Shard.current().?.providedBuffers() == null) return;
                 break :picked c_common.launch(&slot.handle, net.recvProvided, .{ fd, @as(usize, slot.asked), false });
             },
-            else => return self.launchMultishot(place),
+            else => return self.launchMultishot(index),
         };
         if (said != errors.ok) return;
         slot.state = .under_way;
         if (r.uintLessThan(u8, 4) == 0) self.limit(slot);
-        if (r.boolean()) self.wait = .{ .slot = place };
+        if (r.boolean()) self.wait = .{ .slot = index };
     }
 
     fn limit(self: *Job, slot: *Slot) void {
@@ -359,10 +359,10 @@ pub const Job = struct {
         return c_net.spargio_accept(trial.descriptor, &slot.handle);
     }
 
-    fn launchMultishot(self: *Job, place: usize) void {
+    fn launchMultishot(self: *Job, index: usize) void {
         const shard = Shard.current().?;
         if (shard.providedBuffers() == null) return;
-        const slot = &self.slots[place];
+        const slot = &self.slots[index];
         const op = shard.ops.take(shard.current_task.?, shard) catch return;
         slot.state = .multishot;
         slot.handle = op.id();
@@ -374,7 +374,7 @@ pub const Job = struct {
         sqe.flags |= linux.IOSQE_BUFFER_SELECT;
         sqe.ioprio |= linux.IORING_RECV_MULTISHOT;
         shard.launch(op, sqe);
-        if (self.prng.random().boolean()) self.wait = .{ .slot = place };
+        if (self.prng.random().boolean()) self.wait = .{ .slot = index };
     }
 
     fn took(ctx: ?*anyopaque, result: i32, flags: u32) callconv(.c) void {

@@ -206,7 +206,7 @@ pub fn ExchangeType(comptime Party: type, comptime Values: type) type {
         fn reserve(self: *Exchange) error{OutOfMemory}!void {
             if (self.count < self.ring.len) return;
             const larger = try gpa.alloc(Value, @max(4, 2 * self.ring.len));
-            for (larger[0..self.count], 0..) |*place, i| place.* = self.ring[(self.head + i) % self.ring.len];
+            for (larger[0..self.count], 0..) |*slot, i| slot.* = self.ring[(self.head + i) % self.ring.len];
             gpa.free(self.ring);
             self.ring = larger;
             self.head = 0;
@@ -249,8 +249,8 @@ pub fn ExchangeType(comptime Party: type, comptime Values: type) type {
             if (wanted >= self.published)
                 return .{ .value = Values.ref(nothing(self.closed)), .position = wanted };
             const position = @max(wanted, self.published - self.count);
-            const place = self.head + @as(usize, @intCast(position - (self.published - self.count)));
-            return .{ .value = Values.ref(self.ring[place % self.ring.len]), .position = position };
+            const index = self.head + @as(usize, @intCast(position - (self.published - self.count)));
+            return .{ .value = Values.ref(self.ring[index % self.ring.len]), .position = position };
         }
 
         /// `party` gets `done` when there is something to read at `wanted`, if that is an end.
@@ -289,9 +289,9 @@ pub fn ExchangeType(comptime Party: type, comptime Values: type) type {
             party.weight = wake_up;
             self.takers.pushBack(party.retained());
             if (self.takers.len < parties) return;
-            var place: u64 = 0;
-            while (self.takers.head) |first| : (place += 1) {
-                first.weight = place;
+            var index: u64 = 0;
+            while (self.takers.head) |first| : (index += 1) {
+                first.weight = index;
                 step.serve(&self.takers, Values.done());
             }
         }

@@ -23,13 +23,13 @@ pub const Latch = struct {
     /// Registers; false if it is done already. `waiter` stays the caller's: it lives until it was
     /// woken or removed.
     pub fn addWaiter(self: *Latch, waiter: *Waiter) bool {
-        assert(waiter.place == null);
+        assert(waiter.link == null);
         self.lock.lock();
         defer self.lock.unlock();
         if (self.isDone()) return false;
         waiter.next = self.waiters;
-        if (waiter.next) |next| next.place = &waiter.next;
-        waiter.place = &self.waiters;
+        if (waiter.next) |next| next.link = &waiter.next;
+        waiter.link = &self.waiters;
         self.waiters = waiter;
         return true;
     }
@@ -37,7 +37,7 @@ pub const Latch = struct {
     pub fn removeWaiter(self: *Latch, waiter: *Waiter) void {
         self.lock.lock();
         defer self.lock.unlock();
-        if (waiter.place != null) waiter.unlink();
+        if (waiter.link != null) waiter.unlink();
     }
 
     /// Once: it is final. Calls `wake` for each waiting task, under the lock: a waiter cannot vanish
@@ -57,7 +57,7 @@ pub const Latch = struct {
 
     /// The last touch of the waiter: the thread that empties the list may free it.
     fn pushWoken(woken: *Atomic(?*Waiter), waiter: *Waiter) void {
-        assert(waiter.place == null);
+        assert(waiter.link == null);
         var first = woken.load(.monotonic);
         while (true) {
             waiter.next = first;
@@ -82,15 +82,15 @@ pub const Waiter = struct {
     task: *Task,
     next: ?*Waiter = null,
     /// What points to it while it is in a list: it leaves in one step, wherever it is.
-    place: ?*?*Waiter = null,
+    link: ?*?*Waiter = null,
     /// Where it is put when it was woken: a list of the task's, by `next`.
     woken_into: ?*Atomic(?*Waiter) = null,
 
     fn unlink(self: *Waiter) void {
-        assert(self.place.?.* == self);
-        self.place.?.* = self.next;
-        if (self.next) |next| next.place = self.place;
-        self.place = null;
+        assert(self.link.?.* == self);
+        self.link.?.* = self.next;
+        if (self.next) |next| next.link = self.link;
+        self.link = null;
         self.next = null;
     }
 };

@@ -25,7 +25,7 @@ pub const Room = struct {
         tries: bool = false,
     };
 
-    /// Look for room afterwards: what left the queue before is not told. `waiter` stays the caller's,
+    /// Look for room afterwards: what left the queue before is not reported. `waiter` stays the caller's,
     /// until it has come back or left.
     pub fn join(self: *Room, waiter: *Waiter) void {
         self.lock.lock();
@@ -34,7 +34,7 @@ pub const Room = struct {
         _ = self.waiting.fetchAdd(1, .seq_cst);
     }
 
-    /// False: it was told, or never joined.
+    /// False: it was served, or never joined.
     pub fn leave(self: *Room, waiter: *Waiter) bool {
         self.lock.lock();
         defer self.lock.unlock();

@@ -21,7 +21,7 @@ pub const VTable = struct {
     poll: *const fn (*Task) Poll,
     /// On a shard: the task is cancelled before its first poll; sets `status`. False: it is polled all the same.
     abandon: *const fn (*Task) bool,
-    /// On its shard, when its operations have ended too and nobody that waits for it was told.
+    /// On its shard, when its operations have ended too and nobody that waits for it was woken.
     finished: ?*const fn (*Task) void = null,
     /// The scheduler lets go of it, once, after it is done.
     release: *const fn (*Task) void,

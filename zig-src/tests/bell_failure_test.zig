@@ -27,7 +27,7 @@ const Refusal = union(enum) {
 };
 
 /// Shard 0 sends, shard 1 listens.
-const Trial = struct {
+const RefusedBell = struct {
     whole: harness.Whole,
     refusal: Refusal,
     received: Atomic(u32) = .init(0),
@@ -37,26 +37,26 @@ const Trial = struct {
     held: Atomic(bool) = .init(false),
     let_go: Atomic(bool) = .init(false),
 
-    fn shard(self: *Trial, number: usize) *Shard {
+    fn shard(self: *RefusedBell, number: usize) *Shard {
         return self.whole.shard(number);
     }
 
-    fn spawn(self: *Trial, number: u64, poll: harness.Poll) !u64 {
+    fn spawn(self: *RefusedBell, number: u64, poll: harness.Poll) !u64 {
         return self.whole.spawn(number, poll, self);
     }
 
     /// Posted where the kernel's refusal would have come.
-    fn post(self: *Trial, errno: linux.E, user_data: u64) !void {
+    fn post(self: *RefusedBell, errno: linux.E, user_data: u64) !void {
         try self.whole.post(0, errno, user_data);
     }
 
-    fn of(ctx: ?*anyopaque) *Trial {
+    fn of(ctx: ?*anyopaque) *RefusedBell {
         return @ptrCast(@alignCast(ctx.?));
     }
 };
 
 fn listen(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
-    const trial = Trial.of(ctx);
+    const trial = RefusedBell.of(ctx);
     result.* = 0;
     while (trial.received.load(.monotonic) < rounds) {
         var message: messages.Message = undefined;
@@ -71,7 +71,7 @@ fn listen(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
 
 /// One message per round, published as `send` does it, and a bell that does not get through.
 fn ring(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
-    const trial = Trial.of(ctx);
+    const trial = RefusedBell.of(ctx);
     const target = trial.shard(1);
     result.* = 0;
     const received = trial.received.load(.acquire);
@@ -96,7 +96,7 @@ fn ring(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
     return errors.yield;
 }
 
-fn started() !Trial {
+fn started() !RefusedBell {
     const info = @import("../ring/probe.zig").probe();
     if (!info.sufficient() or !info.can().send_msg_ring) return error.SkipZigTest; // Linux 6.13 posts.
     var options: Options = .init();
@@ -105,7 +105,7 @@ fn started() !Trial {
     return .{ .whole = try .start(&options), .refusal = undefined };
 }
 
-fn checkCounts(trial: *Trial, errno: linux.E) !void {
+fn checkCounts(trial: *RefusedBell, errno: linux.E) !void {
     try trial.whole.shutdown();
     const sender = trial.shard(0);
     try testing.expectEqual(rounds, trial.received.load(.acquire));
@@ -139,7 +139,7 @@ test "a refused bell: the eventfd wakes" {
 
 /// Shard 1 stays in this poll while its ring is out of reach: it does not look at it itself.
 fn hold(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
-    const trial = Trial.of(ctx);
+    const trial = RefusedBell.of(ctx);
     result.* = 0;
     trial.held.store(true, .release);
     while (!trial.let_go.load(.acquire)) std.Thread.yield() catch {};
@@ -148,7 +148,7 @@ fn hold(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
 
 /// Direct messages, none of which gets through; then a flush, which ends when all have arrived.
 fn sendDirect(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
-    const trial = Trial.of(ctx);
+    const trial = RefusedBell.of(ctx);
     result.* = 0;
     if (trial.sent == rounds) return c_messages.spargio_msg_flush(&trial.mark);
     if (!trial.held.load(.acquire)) return errors.yield;
@@ -174,7 +174,7 @@ fn sendDirect(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
 }
 
 /// What `messages.sendDirect` does, with another end.
-fn sendRefused(trial: *Trial, message: messages.Message, errno: linux.E) bool {
+fn sendRefused(trial: *RefusedBell, message: messages.Message, errno: linux.E) bool {
     const capacity = trial.whole.runtime.scheduler.options.msg_ring_queue_capacity;
     if (!trial.shard(1).mailbox.regular.admit()) return false;
     const sequence = trial.shard(0).mailbox.outbox.add(message, 1, capacity) catch return false;

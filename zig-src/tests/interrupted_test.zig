@@ -17,7 +17,7 @@ const testing = std.testing;
 const interruptions = 5;
 
 /// One task on one shard waits for one operation.
-const Trial = struct {
+const InterruptedRead = struct {
     whole: harness.Whole,
     verbatim: bool,
     pipe: [2]i32,
@@ -26,7 +26,7 @@ const Trial = struct {
     buffer: [8]u8 = undefined,
 
     fn poll(ctx: ?*anyopaque, result: *i64) callconv(.c) i32 {
-        const self: *Trial = @ptrCast(@alignCast(ctx.?));
+        const self: *InterruptedRead = @ptrCast(@alignCast(ctx.?));
         if (self.op == 0) {
             const said = if (self.verbatim) self.submitRaw() else self.read();
             if (said != errors.ok) return said;
@@ -39,23 +39,23 @@ const Trial = struct {
         return said;
     }
 
-    fn read(self: *Trial) i32 {
+    fn read(self: *InterruptedRead) i32 {
         return c_fs.spargio_read_at(self.pipe[0], &self.buffer, self.buffer.len, 0, &self.op);
     }
 
-    fn submitRaw(self: *Trial) i32 {
+    fn submitRaw(self: *InterruptedRead) i32 {
         var sqe: Sqe = undefined;
         sqe.prep_read(self.pipe[0], &self.buffer, 0);
         return c_user_sqe.spargio_submit_sqe(&sqe, null, null, &self.op);
     }
 
     /// As the kernel would post the operation's end.
-    fn interrupt(self: *Trial) !void {
+    fn interrupt(self: *InterruptedRead) !void {
         while (self.begun.load(.acquire) == 0) std.atomic.spinLoopHint();
         try self.whole.post(0, .INTR, self.begun.load(.acquire));
     }
 
-    fn reaped(self: *Trial) u64 {
+    fn reaped(self: *InterruptedRead) u64 {
         return self.whole.shard(0).counters.cqes_reaped.get();
     }
 };
@@ -66,12 +66,12 @@ fn interrupted(verbatim: bool) !i64 {
     defer whole.forget();
     defer whole.shutdown() catch unreachable;
     if (!whole.runtime.scheduler.usesSendMsgRing()) return error.SkipZigTest;
-    var trial: Trial = .{ .whole = whole, .verbatim = verbatim, .pipe = undefined };
+    var trial: InterruptedRead = .{ .whole = whole, .verbatim = verbatim, .pipe = undefined };
     try testing.expectEqual(linux.E.SUCCESS, linux.errno(linux.pipe2(&trial.pipe, .{ .CLOEXEC = true })));
     defer for (trial.pipe) |fd| {
         _ = linux.close(fd);
     };
-    const join = try whole.spawn(0, Trial.poll, &trial);
+    const join = try whole.spawn(0, InterruptedRead.poll, &trial);
     for (0..if (verbatim) 1 else interruptions) |_| {
         const before = trial.reaped();
         try trial.interrupt();

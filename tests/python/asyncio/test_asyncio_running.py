@@ -123,12 +123,11 @@ def test_system_exit_leaves_the_rest_for_the_next_run(loop: EventLoop) -> None:
             raise SystemExit(5)
 
     async def main() -> list[Any]:
-        ends = [await aio.connected(Leaves if n == 0 else aio.Recorder) for n in range(3)]
-        for _, _, theirs in ends:
-            theirs.send(b"x")
-        return ends
+        return [await aio.connected(Leaves if n == 0 else aio.Recorder) for n in range(3)]
 
     ends = loop.run_until_complete(main())
+    for _, _, theirs in ends:
+        theirs.send(b"x")
     with pytest.raises(SystemExit):
         loop.run_forever()
 

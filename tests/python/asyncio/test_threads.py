@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import socket
 import threading
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+import aio
 import pytest
 
+import spargio
 import spargio.asyncio
 import spargio.net
 
@@ -160,4 +166,124 @@ def test_operations_of_spargio_stay_with_their_thread() -> None:
     assert loop.run_until_complete(task) == b"here"
     assert on_thread(lambda: loop.run_until_complete(asyncio.sleep(0, "there"))) == "there"
     loop.close()
+    far.close()
+
+
+# ---- the end, on another thread than the one that ran it ----
+
+
+def threads() -> int:
+    """But for the kernel's workers, which stay some seconds after their work."""
+    names = []
+    for number in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):  # It has just ended.
+            names.append(Path(f"/proc/self/task/{number}/comm").read_text())
+    return sum(not name.startswith("iou-") for name in names)
+
+
+async def begin_all(kept: list[Any]) -> None:
+    """Operations of spargio's own, each kind under way when the loop stops."""
+    near, far = socket.socketpair()
+    listener = await spargio.net.TcpListener.bind("127.0.0.1", 0)
+    stream = spargio.net.UnixStream.from_socket(near)
+    kept += [far, stream, listener]
+    waiting = [stream.recv(10), listener.accept(), spargio.sleep(3600)]
+    kept += [asyncio.ensure_future(one) for one in waiting]
+    kept.append(asyncio.ensure_future(asyncio.wait_for(listener.accept(), 3600)))
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    transport, _ = await loop.create_connection(Collector, sock=ours)
+    kept += [transport, theirs]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not any(one.done() for one in kept if isinstance(one, asyncio.Task))
+
+
+def stopped(how: str) -> list[Any]:
+    """A loop that has stopped with all of it under way, and what must live as long."""
+    kept: list[Any] = []
+    loop = spargio.asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, context: None)  # Tasks that are pending.
+    run = lambda: loop.run_until_complete(begin_all(kept))  # noqa: E731
+    on_thread(run) if how == "after its thread" else run()
+    return [loop, *kept]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize("end", ["close", "drop"])
+@pytest.mark.parametrize("how", ["beside its thread", "after its thread"])
+def test_another_thread_ends_it_with_operations_under_way(
+    how: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed, or dropped unclosed: nothing of it stays, whether or not its thread still lives."""
+    failures: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", failures.append)
+
+    def finish(found: list[Any]) -> None:
+        if end == "close":
+            found[0].close()
+        found.clear()
+        gc.collect()
+
+    def once() -> None:
+        found = stopped(how)
+        on_thread(lambda: finish(found)) if how == "beside its thread" else finish(found)
+        gc.collect()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        once()
+        before = aio.descriptors(), threads()
+        for _ in range(5):
+            once()
+        assert (aio.descriptors(), threads()) == before
+    assert not failures
+
+
+@pytest.mark.skipif(
+    os.environ.get("SPARGIO_BACKEND") == "epoll", reason="only rings are bound to a thread"
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::RuntimeWarning")
+def test_a_connection_that_came_after_the_run_leaves_no_descriptor() -> None:
+    """An accept waits in the ring when it comes, and nobody enters that ring any more."""
+    counts = set()
+    for _ in range(4):
+        with socket.socket() as client:
+            found = stopped("beside its thread")
+            listener = found[3]
+            client.connect(("127.0.0.1", listener.local_addr[1]))
+            on_thread(found[0].close)
+            found.clear()
+            del listener
+            gc.collect()
+        counts.add(aio.descriptors())
+    assert len(counts) == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_loop_whose_ring_was_taken_ends_its_tasks() -> None:
+    ended: list[str] = []
+    loop = spargio.asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, context: None)  # A task that is pending.
+    near, far = socket.socketpair()
+
+    async def receive() -> None:
+        stream = spargio.net.UnixStream.from_socket(near)
+        try:
+            await stream.recv(10)
+        finally:
+            ended.append("receive")
+
+    async def begin() -> asyncio.Task[None]:
+        task = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        return task
+
+    task = loop.run_until_complete(begin())
+    far.sendall(b"late")
+    on_thread(loop.close)
+    assert loop.is_closed()
+    del task
+    gc.collect()
+    assert ended == ["receive"]
     far.close()

@@ -43,12 +43,14 @@ spargio.run(main, SHARDS)
 def under_valgrind(source: str, tool: str, folder: Path, **environment: str) -> tuple[str, str]:
     known = {name: value for name, value in os.environ.items() if name != "SPARGIO_BACKEND"}
     command = ["valgrind", f"--tool={tool}", f"--log-file={folder}/log"]
-    command += [f"--{tool}-out-file={folder}/out", sys.executable, "-c", source]
+    if tool != "none":
+        command.append(f"--{tool}-out-file={folder}/out")
+    command += [sys.executable, "-c", source]
     done = subprocess.run(
         command, env=known | environment, capture_output=True, text=True, timeout=LIMIT_S
     )
     assert done.returncode == 0, done.stderr
-    assert (folder / "out").stat().st_size > 1000
+    assert tool == "none" or (folder / "out").stat().st_size > 1000
     return done.stdout, done.stderr
 
 
@@ -77,5 +79,5 @@ def test_io_uring_is_had_by_who_asks_for_it(by: str, tmp_path: Path) -> None:
     source = PROGRAM.replace("SHARDS", f"shards=1{option}")
     if spargio.probe().setup_errno != 0:
         pytest.skip("no io_uring on this machine")
-    told, said = under_valgrind(source, "cachegrind", tmp_path, **environment)
+    told, said = under_valgrind(source, "none", tmp_path, **environment)
     assert (told, said) == (f"{sum(range(400))} io_uring 1\n", "")

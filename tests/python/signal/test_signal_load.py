@@ -7,8 +7,6 @@ import programs
 import pytest
 import support
 
-pytestmark = pytest.mark.alone
-
 LOAD = """
 import os, signal, sys, tempfile, threading, time
 import spargio

@@ -259,9 +259,9 @@ pub fn ref(object: *Object) *Object {
     return object;
 }
 
-pub fn drop(place: *?*Object) void {
-    const object = place.* orelse return;
-    place.* = null;
+pub fn drop(reference: *?*Object) void {
+    const object = reference.* orelse return;
+    reference.* = null;
     py.Py_DecRef(object);
 }
 

@@ -42,7 +42,7 @@ const Table = struct {
     /// (RuntimeError or AttributeError that ends a task): adds to asyncio's words what to do
     explain: *Object,
     /// () -> where the code is that called us, as a traceback has it
-    place: *Object,
+    origin: *Object,
     /// (runtime, shard) on the shard that looks for signals, now and then.
     signals: *Object,
     /// (JoinHandle, runtime) -> list of lines: where its coroutine stands

@@ -120,8 +120,8 @@ pub fn define(comptime Type: type, comptime name: [:0]const u8, comptime parts: 
         const function: ?*const anyopaque = @ptrCast(@field(parts, part));
         if (function != null) append(&slots, &count, .{ .slot = @field(api.slot, part), .function = function });
     }
-    if (parts.weakrefs) |place| {
-        S.members[0].offset = @intCast(header_size + place);
+    if (parts.weakrefs) |offset| {
+        S.members[0].offset = @intCast(header_size + offset);
         append(&slots, &count, slotOf(api.slot.members, &S.members));
     }
     append(&slots, &count, .{}); // The end of the list.

@@ -14,9 +14,9 @@ threadlocal var depth: u32 = 0;
 threadlocal var waiting: std.ArrayList(*Object) = .empty;
 
 /// `api.drop` for what may be a link of such a chain.
-pub fn drop(place: *?*Object) void {
-    const object = place.* orelse return;
-    place.* = null;
+pub fn drop(reference: *?*Object) void {
+    const object = reference.* orelse return;
+    reference.* = null;
     // Without memory it takes the stack that there is.
     if (depth >= depth_max) if (waiting.append(gpa, object)) |_| return else |_| {};
     depth += 1;

@@ -94,9 +94,9 @@ const Listing = struct {
 
     fn fill(self: *Listing, pair: *Object, directory: *const Directory, maker: *Maker) bool {
         var lists: [2]*Object = undefined;
-        for (&lists, 0..) |*place, i| {
-            place.* = py.PyList_New(0) orelse return false;
-            _ = py.PyTuple_SetItem(pair, @intCast(i), place.*);
+        for (&lists, 0..) |*slot, i| {
+            slot.* = py.PyList_New(0) orelse return false;
+            _ = py.PyTuple_SetItem(pair, @intCast(i), slot.*);
         }
         for (directory.start..directory.end) |i| {
             const entry = maker.make(&self.found, i) orelse return false;

@@ -229,7 +229,7 @@ const ReadRanges = struct {
                 self.fail(target, errno);
             } else {
                 const value = target.finish(start_offset, slot.filled);
-                if (value) |v| self.results.put(target.place, v) else self.fail(target, .NOMEM);
+                if (value) |v| self.results.put(target.index, v) else self.fail(target, .NOMEM);
             }
         }
         slot.first += 1;
@@ -266,7 +266,7 @@ const ReadRanges = struct {
             self.progress.cut = true;
             return;
         }
-        self.results.fail(target.place, target.file, errno);
+        self.results.fail(target.index, target.file, errno);
     }
 
     /// After each round.
@@ -308,7 +308,7 @@ const ReadRanges = struct {
 /// read_ranges(paths: list of bytes, labels: list, files: list of indices into these, offsets, lengths: lists
 /// of ints (-1: to the end), into: list of writable buffers or None, gap, largest, depth, results: list,
 /// done: list or None, told) -> `results`, in which each item has become bytes (the number of bytes, with `into`)
-/// or an OSError; its place is put into `done` meanwhile. Each path has one range at the least. The lists are the
+/// or an OSError; its index is put into `done` meanwhile. Each path has one range at the least. The lists are the
 /// operation's from now on.
 fn readRanges(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c) ?*Object {
     if (!object.arity("read_ranges", count, 12)) return null;

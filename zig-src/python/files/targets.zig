@@ -17,7 +17,7 @@ const to_the_end = std.math.maxInt(u64);
 pub const Target = struct {
     file: u32,
     /// Of the result.
-    place: u32,
+    index: u32,
     offset: u64,
     length: u64,
     /// The result, unless the caller brought memory.
@@ -63,7 +63,7 @@ pub const Target = struct {
     fn before(_: void, a: Target, b: Target) bool {
         if (a.file != b.file) return a.file < b.file;
         if (a.offset != b.offset) return a.offset < b.offset;
-        return a.place < b.place;
+        return a.index < b.index;
     }
 };
 
@@ -172,7 +172,7 @@ fn one(
     }
     target.* = .{
         .file = @intCast(file),
-        .place = @intCast(i),
+        .index = @intCast(i),
         .offset = offset,
         .length = if (length < 0) to_the_end else @intCast(length),
     };
@@ -197,7 +197,7 @@ test "which ranges one read serves, and where its bytes go" {
     var gap: [10]u8 = undefined;
     var ranges: [4]Target = undefined;
     for ([_][2]u64{ .{ 0, 10 }, .{ 10, 5 }, .{ 20, 5 }, .{ 24, 5 } }, &ranges, 0..) |given, *target, i| {
-        target.* = .{ .file = 0, .place = @intCast(i), .offset = given[0], .length = given[1] };
+        target.* = .{ .file = 0, .index = @intCast(i), .offset = given[0], .length = given[1] };
         target.view.buf = space[given[0]..].ptr;
     }
     try t.expectEqual(2, together(&ranges, 0, 1000, 32));

@@ -112,7 +112,7 @@ const Walker = struct {
         var counting: work.Count = .{ .one_file_system = one_file_system != 0, .links_once = links_once != 0 };
         const state = py.PyEval_SaveThread();
         const errno = self.open();
-        const outcome: anyerror!work.Outcome = if (errno) |e|
+        const outcome: anyerror!work.WorkEnd = if (errno) |e|
             if (e == .SUCCESS) counting.run(&self.tree, &self.stopping) else .failed
         else |_|
             .failed;
@@ -137,7 +137,7 @@ const Walker = struct {
         defer removal.path.deinit(gpa);
         const state = py.PyEval_SaveThread();
         const errno = self.open();
-        const outcome: anyerror!work.Outcome = if (errno) |e|
+        const outcome: anyerror!work.WorkEnd = if (errno) |e|
             if (e == .SUCCESS) removal.run(&self.tree, &self.stopping) else .failed
         else |_|
             .failed;

@@ -10,7 +10,7 @@ const Tree = tree_module.Tree;
 
 pub const Stop = std.atomic.Value(bool);
 
-pub const Outcome = enum { done, stopped, failed };
+pub const WorkEnd = enum { done, stopped, failed };
 
 pub const Sums = struct {
     files: u64 = 0,
@@ -27,7 +27,7 @@ pub const Count = struct {
     links_once: bool,
     counted: std.AutoHashMapUnmanaged(Identity, void) = .empty,
 
-    pub fn run(self: *Count, tree: *Tree, stop: *Stop) !Outcome {
+    pub fn run(self: *Count, tree: *Tree, stop: *Stop) !WorkEnd {
         defer self.counted.deinit(gpa);
         var info: linux.Statx = undefined;
         const wanted: linux.STATX = .{ .TYPE = true, .NLINK = true, .INO = true, .SIZE = true, .BLOCKS = true };
@@ -84,7 +84,7 @@ pub const Removal = struct {
     /// What the error is about.
     path: std.ArrayList(u8) = .empty,
 
-    pub fn run(self: *Removal, tree: *Tree, stop: *Stop) !Outcome {
+    pub fn run(self: *Removal, tree: *Tree, stop: *Stop) !WorkEnd {
         // acquire: pairs with the release store in the walker's stop().
         while (!stop.load(.acquire)) {
             const going = switch (try tree.next() orelse return .done) {
@@ -164,7 +164,7 @@ test "a branch that is deeper than what is kept open is walked, counted and remo
         defer tree.close();
         try t.expectEqual(linux.E.SUCCESS, try tree.open(top, false));
         var count: Count = .{ .one_file_system = false, .links_once = true };
-        try t.expectEqual(Outcome.done, try count.run(&tree, &stop));
+        try t.expectEqual(WorkEnd.done, try count.run(&tree, &stop));
         try t.expectEqual(depth, count.sums.directories);
         try t.expectEqual(depth, count.sums.files);
         try t.expectEqual(0, count.sums.errors);
@@ -174,7 +174,7 @@ test "a branch that is deeper than what is kept open is walked, counted and remo
     try t.expectEqual(linux.E.SUCCESS, try tree.open(top, true));
     var removal: Removal = .{};
     defer removal.path.deinit(gpa);
-    try t.expectEqual(Outcome.done, try removal.run(&tree, &stop));
+    try t.expectEqual(WorkEnd.done, try removal.run(&tree, &stop));
     var gone: Tree = .{ .options = .{} };
     defer gone.close();
     try t.expectEqual(linux.E.NOENT, try gone.open(top, false));

@@ -16,7 +16,7 @@ const py = &api.py;
 /// Begins as zero bytes.
 pub const Progress = struct {
     state: single_await.State,
-    /// The task is to end, and its operations were told.
+    /// The task is to end, and its operations were cancelled.
     cancelling: bool,
     /// Something was not done because of that.
     cut: bool,

@@ -47,7 +47,7 @@ fn lingers(fd: i32) bool {
     return linux.errno(rc) == .SUCCESS and value[0] != 0 and value[1] != 0;
 }
 
-/// What a descriptor is, as `adopt` is told.
+/// What a descriptor is, as the caller of `adopt` says.
 pub const Kind = enum(u8) {
     /// Has positions: any number of writes at a time.
     file,

@@ -21,11 +21,11 @@ const Object = api.Object;
 const py = &api.py;
 
 /// What becomes of the kernel's result.
-const Outcome = enum(u8) { number, file, socket, message };
+const ResultKind = enum(u8) { number, file, socket, message };
 
 const GenericOp = struct {
     state: single_await.State,
-    outcome: Outcome,
+    outcome: ResultKind,
     /// Counted in at the descriptor.
     counted: bool,
     /// The stream is this operation's to write to, until it has ended.
@@ -219,7 +219,7 @@ const GenericOp = struct {
     }
 };
 
-/// The buffers of a vectored operation, and what the kernel is told of them.
+/// The buffers of a vectored operation, and what the kernel gets to know of them.
 const Vector = struct {
     entries: []std.posix.iovec,
     views: []api.Buffer,
@@ -283,7 +283,7 @@ pub fn submit(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.
     const opcode = object.unsigned(arguments[0], "opcode", std.math.maxInt(u8)) orelse return null;
     const op_flags = object.unsigned(arguments[5], "op_flags", std.math.maxInt(u32)) orelse return null;
     const extra = integer(arguments[6], "extra", std.math.minInt(i32), std.math.maxInt(i32)) orelse return null;
-    const outcome = object.unsigned(arguments[8], "outcome", @backingInt(Outcome.socket)) orelse return null;
+    const outcome = object.unsigned(arguments[8], "outcome", @backingInt(ResultKind.socket)) orelse return null;
     const self = create() orelse return null;
     self.outcome = @fromBackingInt(@intCast(outcome));
     self.sqe.opcode = @fromBackingInt(@intCast(opcode));

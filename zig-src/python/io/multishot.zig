@@ -53,7 +53,7 @@ pub const Shape = struct { repeats: bool = true, selects_buffer: bool = false };
 /// - `prepare(shard, sqe)`: the next operation;
 /// - `keep(result, cqe_flags)`: one more came; maybe outside the interpreter;
 /// - `lags()`: too much waits for the consumer; maybe outside the interpreter;
-/// - `settle(result)`, if it is there: the operation has ended; false with an exception set;
+/// - `finish(result)`, if it is there: the operation has ended; false with an exception set;
 /// - `leave()`: what was not taken goes to the descriptor; false with an exception set;
 /// - `drop()`: the last use.
 pub fn Multishot(comptime Body: type) type {
@@ -141,7 +141,7 @@ pub fn Multishot(comptime Body: type) type {
             self.state.op = null;
             self.state.last = result;
             Shard.current().?.acquireInterpreter();
-            if (@hasDecl(Body, "settle")) if (!self.settle(result)) py.PyErr_WriteUnraisable(instance);
+            if (@hasDecl(Body, "finish")) if (!self.finish(result)) py.PyErr_WriteUnraisable(instance);
             py.Py_DecRef(instance);
         }
 

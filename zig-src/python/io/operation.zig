@@ -51,7 +51,7 @@ const Row = struct {
     /// What a cancelled read left comes first, and a close elsewhere is no end of the stream.
     reads: enum { never, of_pipes, always } = .never,
     writes: bool = false,
-    /// Goes on until all is transferred. A write that is cut short is told how much was.
+    /// Goes on until all is transferred. A write that is cut short reports how much was.
     whole: bool = false,
     /// Not to be cancelled: a half-finished close would leave the descriptor open.
     shielded: bool = false,

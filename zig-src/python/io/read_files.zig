@@ -28,7 +28,7 @@ const room_large = 64 << 20;
 
 const Slot = struct {
     op: ?*CoreOp = null,
-    /// Its place in the list; the file in work.
+    /// Its index in the list; the file in work.
     index: usize = 0,
     fd: i32 = -1,
     bytes: ?*Object = null,

@@ -34,7 +34,7 @@ const Slot = struct {
     op: ?*CoreOp = null,
     /// Memory for the next read, or of the one in work.
     bytes: ?*Object = null,
-    /// Its place in the list.
+    /// Its index in the list.
     index: usize = 0,
 };
 
@@ -148,7 +148,7 @@ const ReadMany = struct {
         if (py.PyList_SetItem(self.results.?, @intCast(slot.index), bytes) != 0) py.PyErr_Clear();
     }
 
-    /// Reads before this one go on, because the first error is to be told; those after it are cancelled.
+    /// Reads before this one go on, because the first error is to be reported; those after it are cancelled.
     fn fail(self: *ReadMany, shard: *Shard, slot: *Slot, errno: ?linux.E) void {
         assert(slot.op == null);
         api.drop(&slot.bytes);

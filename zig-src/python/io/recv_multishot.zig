@@ -119,7 +119,7 @@ pub const RecvMultishot = struct {
     }
 
     /// All pieces become bytes objects.
-    pub fn settle(self: *RecvMultishot, result: i32) bool {
+    pub fn finish(self: *RecvMultishot, result: i32) bool {
         var complete = true;
         if (self.own != null and result > 0) {
             if (py._PyBytes_Resize(&self.own, result) != 0 or py.PyList_Append(self.list.?, self.own.?) != 0)
@@ -161,7 +161,7 @@ pub const RecvMultishot = struct {
     }
 
     pub fn drop(self: *RecvMultishot) void {
-        std.debug.assert(self.count == 0); // They were settled at the operation's end.
+        std.debug.assert(self.count == 0); // They were finished at the operation's end.
         api.drop(&self.own);
         api.drop(&self.list);
     }

@@ -9,7 +9,7 @@ const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 
-/// register_buffer(buffer): its place in the table of this task's shard.
+/// register_buffer(buffer): its slot in the table of this task's shard.
 fn register(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     _ = PyTask.demand("registered buffers") orelse return null;
     const shard = Shard.current().?;
@@ -20,10 +20,10 @@ fn register(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     return if (slot < 0) callbacks.raiseErrno(-slot, null, null) else py.PyLong_FromLongLong(slot);
 }
 
-/// unregister_buffer(place), on the same shard.
+/// unregister_buffer(slot), on the same shard.
 fn unregister(_: ?*Object, given: *Object) callconv(.c) ?*Object {
     _ = PyTask.demand("registered buffers") orelse return null;
-    const slot = object.unsigned(given, "place", registered_buffers.slots - 1) orelse return null;
+    const slot = object.unsigned(given, "slot", registered_buffers.slots - 1) orelse return null;
     Shard.current().?.unregister(@intCast(slot));
     return api.none();
 }
@@ -35,13 +35,13 @@ pub const functions = [_]api.MethodDef{
         &register,
         api.meth_one,
         "(buffer, /)",
-        "Its place in the ring of this task's shard.",
+        "Its slot in the ring of this task's shard.",
     ),
     object.method(
         "unregister_buffer",
         &unregister,
         api.meth_one,
-        "(place, /)",
+        "(slot, /)",
         "The other way round.",
     ),
 };

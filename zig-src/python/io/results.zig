@@ -31,17 +31,17 @@ pub const Results = struct {
     }
 
     /// Of an earlier operation on the same lists.
-    pub fn has(self: *const Results, place: usize) bool {
-        return py.PyList_GetItem(self.list.?, @intCast(place)).? != py._Py_NoneStruct;
+    pub fn has(self: *const Results, index: usize) bool {
+        return py.PyList_GetItem(self.list.?, @intCast(index)).? != py._Py_NoneStruct;
     }
 
     /// Takes over the reference.
-    pub fn put(self: *Results, place: usize, value: *Object) void {
+    pub fn put(self: *Results, index: usize, value: *Object) void {
         self.news = true;
-        _ = py.PyList_SetItem(self.list.?, @intCast(place), value);
+        _ = py.PyList_SetItem(self.list.?, @intCast(index), value);
         const done = self.done.?;
         if (done == py._Py_NoneStruct) return;
-        const number = py.PyLong_FromLongLong(@intCast(place));
+        const number = py.PyLong_FromLongLong(@intCast(index));
         if (number) |n| {
             defer py.Py_DecRef(n);
             if (py.PyList_Append(done, n) == 0) return;
@@ -50,16 +50,16 @@ pub const Results = struct {
     }
 
     /// The OSError of the file with that label.
-    pub fn fail(self: *Results, place: usize, label: usize, errno: linux.E) void {
+    pub fn fail(self: *Results, index: usize, label: usize, errno: linux.E) void {
         const name = py.PyList_GetItem(self.labels.?, @intCast(label)).?;
         const number = py.PyLong_FromLongLong(@backingInt(errno));
         const exception = if (number) |n|
             api.call(callbacks.table.os_error, &.{ n, api.none(), api.ref(name) })
         else
             null;
-        if (exception) |one| return self.put(place, one);
+        if (exception) |one| return self.put(index, one);
         py.PyErr_WriteUnraisable(null);
-        self.put(place, api.none());
+        self.put(index, api.none());
     }
 
     /// After each round.

@@ -45,11 +45,47 @@ pub fn bindHere(self: *Loop) bool {
     if (shard.hasRingOps()) {
         _ = api.raise(
             py.PyExc_RuntimeError.*,
-            "operations of spargio are under way on the thread that ran this loop before: run or close it there, " ++
+            "operations of spargio are under way on the thread that ran this loop before: run it there, " ++
                 "or await them before it stops",
         );
         return false;
     }
+    return renew(self);
+}
+
+/// The same for the loop's end, which cancels what is under way anyway: on another thread's ring it goes
+/// with the ring. False with the exception set; `lost` if the runtime must be left as it is.
+pub fn bindForEnd(self: *Loop, lost: *bool) bool {
+    const shard = self.shard.?;
+    if (self.thread == thisThread() or self.isForked() or !shard.ring.isBound()) return true;
+    if (!shard.hasRingOps()) return renew(self);
+    var failure: Failure = .{};
+    // As a run does it: what ends may need the interpreter.
+    shard.interpreter.data = py.PyEval_SaveThread();
+    const taken = PyRuntime.of(self.runtime.?).runtime.takeRing(&failure);
+    shard.acquireInterpreter();
+    shard.interpreter.held = false;
+    taken catch |err| {
+        lost.* = err == error.RingLives;
+        if (!lost.*) {
+            _ = callbacks.raiseErrno(failure.errno, @tagName(failure.call), null);
+        } else _ = api.raise(
+            py.PyExc_RuntimeError.*,
+            "operations of spargio are under way on the thread that ran this loop before, and the kernel " ++
+                "does not end them: a forked process may have the ring",
+        );
+        return false;
+    };
+    self.thread = thisThread();
+    return true;
+}
+
+/// In a run's last moment, on its thread: any thread may have to end what is under way then.
+pub fn watchEnd(shard: *Shard) void {
+    if (shard.ops.flying > 0 and shard.ring.isBound()) shard.ring.end.watch(shard.ring.fd());
+}
+
+fn renew(self: *Loop) bool {
     var failure: Failure = .{};
     const state = py.PyEval_SaveThread(); // A thread that rings a bell may need the interpreter to go on.
     const moved = PyRuntime.of(self.runtime.?).runtime.renewRing(&failure);

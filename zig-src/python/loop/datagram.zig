@@ -14,10 +14,9 @@ const api = @import("../cpython/api.zig");
 const clock = @import("../../base/clock.zig");
 const object = @import("../cpython/object.zig");
 const send = @import("datagram_send.zig");
-const method_names = @import("method_names.zig");
+const transport_base = @import("transport_base.zig");
 const turn = @import("turn.zig");
 const Entry = @import("queue.zig").Entry;
-const Handle = @import("handle.zig").Handle;
 const Loop = @import("loop.zig").Loop;
 const Name = @import("addresses.zig").Name;
 const Op = @import("../../task/op.zig").Op;
@@ -61,19 +60,14 @@ pub const Datagram = struct {
     looks_missed: u8,
     sender: send.Sender,
 
-    pub const Type = object.TypeOf(Datagram);
-
-    pub fn of(instance: *Object) *Datagram {
-        return Type.body(instance);
-    }
-
-    pub fn me(self: *Datagram) *Object {
-        return Type.objectOf(self);
-    }
-
-    pub fn loopOf(self: *Datagram) *Loop {
-        return Loop.of(self.loop.?);
-    }
+    const Shared = transport_base.TransportType(Datagram);
+    pub const Type = Shared.Type;
+    pub const of = Shared.of;
+    pub const me = Shared.me;
+    pub const loopOf = Shared.loopOf;
+    pub const fatal = Shared.fatal;
+    pub const fatalErrno = Shared.fatalErrno;
+    pub const scheduleLost = Shared.scheduleLost;
 
     fn new(class: *Object, _: ?*Object, _: ?*Object) callconv(.c) ?*Object {
         const instance = py.PyType_GenericAlloc(class, 0) orelse return null;
@@ -225,38 +219,7 @@ pub const Datagram = struct {
 
     // ---- the end ----
 
-    /// The exception that is set ends the transport; SystemExit and KeyboardInterrupt end the run.
-    pub fn fatal(self: *Datagram, message: [:0]const u8) void {
-        const exception = api.takeException();
-        defer py.Py_DecRef(exception);
-        if (self.loopOf().endsRun(exception)) return;
-        const text = api.string(message) orelse return self.forceClose(exception);
-        defer py.Py_DecRef(text);
-        var result = method_names.callMethod(self.me(), &method_names.fatal, &.{ exception, text });
-        if (result == null) py.PyErr_WriteUnraisable(self.me());
-        api.drop(&result);
-        self.forceClose(exception);
-    }
-
-    pub fn fatalErrno(self: *Datagram, errno: linux.E, message: [:0]const u8) void {
-        _ = raiseErrno(@backingInt(errno), null, null);
-        self.fatal(message);
-    }
-
-    /// Nothing is left to send and the transport was closed, or it broke.
-    pub fn scheduleLost(self: *Datagram, exception: ?*Object) void {
-        self.lost += 1;
-        const loop = self.loopOf();
-        const method = py.PyObject_GetAttrString(self.me(), "_connection_lost") orelse
-            return py.PyErr_WriteUnraisable(self.me());
-        defer py.Py_DecRef(method);
-        const argument: *Object = exception orelse py._Py_NoneStruct;
-        const handle = Handle.makeQueued(loop, method, &.{argument}, api.ref(self.context.?)) orelse
-            return py.PyErr_WriteUnraisable(self.me());
-        loop.push(.{ .handle = handle.objectOf() }) catch py.Py_DecRef(handle.objectOf());
-    }
-
-    fn forceClose(self: *Datagram, exception: ?*Object) void {
+    pub fn forceClose(self: *Datagram, exception: ?*Object) void {
         if (self.lost > 0) return;
         self.sender.clear();
         self.closing = true;
@@ -271,12 +234,6 @@ pub const Datagram = struct {
         self.closing = true;
         self.stop();
         if (self.sender.isEmpty()) self.scheduleLost(null);
-        return api.none();
-    }
-
-    /// abort(): what waits is dropped.
-    fn abort(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        if (of(instance).loop != null) of(instance).forceClose(null);
         return api.none();
     }
 
@@ -308,10 +265,6 @@ pub const Datagram = struct {
         return api.none();
     }
 
-    fn isClosing(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(of(instance).closing));
-    }
-
     /// set_protocol(protocol)
     fn setProtocol(instance: *Object, protocol: *Object) callconv(.c) ?*Object {
         const self = of(instance);
@@ -322,10 +275,6 @@ pub const Datagram = struct {
         self.protocol = api.ref(protocol);
         api.drop(&before);
         return api.none();
-    }
-
-    fn getProtocol(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return if (of(instance).protocol) |one| api.ref(one) else api.none();
     }
 
     fn classOf(_: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
@@ -362,10 +311,7 @@ pub const Datagram = struct {
         api.drop(&self.received);
         api.drop(&self.context);
         api.drop(&self.loop);
-        const class = py.PyObject_Type(instance);
-        py.PyObject_GC_Del(instance);
-        py.Py_DecRef(class);
-        py.Py_DecRef(class);
+        Shared.free(instance);
         aside.restore();
     }
 
@@ -373,11 +319,11 @@ pub const Datagram = struct {
     const method_table = [_]api.MethodDef{
         object.method("sendto", &send.sendto, keywords, "($self, data, addr=None)", "Send, or keep and send later."),
         object.method("close", &close, api.meth_noargs, "($self, /)", "Close when all that waits is sent."),
-        object.method("abort", &abort, api.meth_noargs, "($self, /)", "Close now."),
-        object.method("is_closing", &isClosing, api.meth_noargs, "($self, /)", "Whether it is closing or closed."),
+        object.method("abort", &Shared.abort, api.meth_noargs, "($self, /)", "Close now."),
+        object.method("is_closing", &Shared.isClosing, api.meth_noargs, "($self, /)", "Is it closing or closed?"),
         object.method("get_write_buffer_size", &send.bufferSize, api.meth_noargs, "($self, /)", "Bytes that wait."),
         object.method("set_protocol", &setProtocol, api.meth_one, "($self, protocol, /)", "Another protocol."),
-        object.method("get_protocol", &getProtocol, api.meth_noargs, "($self, /)", "The protocol."),
+        object.method("get_protocol", &Shared.getProtocol, api.meth_noargs, "($self, /)", "The protocol."),
         object.method(
             "_open",
             &open,
@@ -404,18 +350,13 @@ pub const Datagram = struct {
     }
 
     pub fn define() bool {
-        const S = struct {
-            var properties = [_]api.GetSetDef{ .{ .name = "__class__", .get = &classOf }, .{} };
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.new, &new),
-            object.slotOf(api.slot.methods, &methods),
-            object.slotOf(api.slot.getset, &S.properties),
-            object.slotOf(api.slot.traverse, &traverse),
-            object.slotOf(api.slot.clear, &tpClear),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.defineBase("DatagramCore", &slots);
+        return object.define(Type, "DatagramCore", .{
+            .methods = &method_table,
+            .properties = &.{.{ .name = "__class__", .get = &classOf }},
+            .new = &new,
+            .traverse = &traverse,
+            .clear = &tpClear,
+            .dealloc = &dealloc,
+        });
     }
 };

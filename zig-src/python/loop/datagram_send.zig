@@ -41,7 +41,7 @@ const Item = struct {
     }
 };
 
-const Outcome = enum { sent, blocked, failed };
+const SendResult = enum { sent, blocked, failed };
 
 pub const Sender = struct {
     /// The one address that all go to. Owned.
@@ -191,7 +191,7 @@ fn flowFailed(transport: *Datagram, comptime name: []const u8) void {
 }
 
 /// One datagram. `failed` leaves the exception set.
-fn transmit(transport: *Datagram, data: *Object, memory: []const u8, name: *const Name, address: ?*Object) Outcome {
+fn transmit(transport: *Datagram, data: *Object, memory: []const u8, name: *const Name, address: ?*Object) SendResult {
     const named = name.len > 0;
     if (!named and !transport.connected) return transmitSlowly(transport, data, address);
     const target: ?*const linux.sockaddr = if (named and !transport.connected) @ptrCast(&name.bytes) else null;
@@ -211,7 +211,7 @@ fn transmit(transport: *Datagram, data: *Object, memory: []const u8, name: *cons
 }
 
 /// An address that Python's socket has to look at: a name, one that is wrong, or none.
-fn transmitSlowly(transport: *Datagram, data: *Object, address: ?*Object) Outcome {
+fn transmitSlowly(transport: *Datagram, data: *Object, address: ?*Object) SendResult {
     const target = address orelse py._Py_NoneStruct;
     const answer = method_names.callMethod(transport.me(), &method_names.send_by_socket, &.{ data, target }) orelse
         return .failed;

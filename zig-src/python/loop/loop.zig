@@ -34,6 +34,7 @@ const Known = @import("addresses.zig").Known;
 const Stream = @import("stream.zig").Stream;
 const Task = task_module.Task;
 const Transports = @import("transports.zig").Transports;
+const Waiter = @import("waiter.zig").Waiter;
 const Waits = @import("waits.zig").Waits;
 const Timer = @import("timer_handle.zig").Timer;
 const CoreTimer = @import("../../task/timers.zig").Timer;
@@ -74,6 +75,8 @@ pub const Loop = struct {
     stopping: bool,
     /// In a run.
     driving: bool,
+    /// The shard runs, or ends: the collector, maybe on another thread, must not look at its tasks.
+    shard_runs: bool,
     /// No more turns in this run: what is under way comes back.
     ending: bool,
     /// Ends the driving of the shard.
@@ -238,13 +241,16 @@ pub const Loop = struct {
         shard.interruptible = true;
         running = self;
         PyRuntime.of(self.runtime.?).loop = &self.link;
+        self.shard_runs = true;
         shard.interpreter.data = py.PyEval_SaveThread();
         self.driving = true;
         shard.runUntil(&self.done);
+        binding.watchEnd(shard);
         shard.acquireInterpreter();
         shard.interpreter.held = false;
         running = null;
         self.driving = false;
+        self.shard_runs = false;
         self.trackQueued();
         self.stopping = false;
         if (self.fatal != null) return self.raiseFatal();
@@ -314,35 +320,34 @@ pub const Loop = struct {
         const self = of(instance);
         self.closed = true;
         self.forget();
-        if (self.runtime != null and !binding.bindHere(self)) return null;
-        self.endRuntime();
+        const ended = self.endRuntime();
         self.forget(); // What the last operations scheduled at their ends.
-        return api.none();
+        return if (ended) api.none() else null;
     }
 
-    /// The shard runs a last time, here, until all that it had has ended.
-    fn endRuntime(self: *Loop) void {
-        const runtime = self.runtime orelse return;
-        if (!binding.bindHere(self)) {
-            // A loop that nobody closed, dropped by another thread: the operations that the kernel
-            // has stay there.
-            py.PyErr_WriteUnraisable(null);
-            self.runtime = null;
-            return;
+    /// The shard runs a last time, here, until all that it had has ended. False with the exception set.
+    fn endRuntime(self: *Loop) bool {
+        const runtime = self.runtime orelse return true;
+        self.shard_runs = true;
+        defer self.shard_runs = false;
+        var lost = false;
+        if (!binding.bindForEnd(self, &lost)) {
+            if (lost) self.runtime = null; // What the kernel may still write to stays.
+            return false;
         }
         PyRuntime.of(runtime).loop = null;
         PyRuntime.of(runtime).end();
         self.shard = null;
         api.drop(&self.runtime);
+        return true;
     }
 
     pub fn forget(self: *Loop) void {
         self.queue.clear();
-        for (self.streams.items) |stream| {
+        while (self.streams.pop()) |stream| {
             stream.listed = false;
             py.Py_DecRef(stream.me());
         }
-        self.streams.items.len = 0;
         while (self.datagrams.pop()) |transport| {
             transport.listed = false;
             py.Py_DecRef(transport.me());
@@ -458,8 +463,21 @@ pub const Loop = struct {
             const status = visit(entry.timer, arg);
             if (status != 0) return status;
         }
+        if (!self.shard_runs) {
+            const status = self.traverseIdle(visit, arg);
+            if (status != 0) return status;
+        }
         const status = self.waits.traverse(visit, arg);
         return if (status != 0) status else self.readiness.traverse(visit, arg);
+    }
+
+    /// What only the next run would let go of. (In a run a transport is listed a moment longer than held.)
+    fn traverseIdle(self: *Loop, visit: api.Visit, arg: ?*anyopaque) c_int {
+        inline for (.{ self.streams.items, self.datagrams.items, self.dirty.items }) |listed| for (listed) |one| {
+            const status = visit(one.me(), arg);
+            if (status != 0) return status;
+        };
+        return if (self.shard) |shard| Waiter.traverseAll(shard, visit, arg) else 0;
     }
 
     fn tpClear(instance: *Object) callconv(.c) c_int {
@@ -475,7 +493,10 @@ pub const Loop = struct {
         py.PyObject_GC_UnTrack(instance);
         self.closed = true;
         self.forget();
-        self.endRuntime();
+        if (!self.endRuntime()) {
+            py.PyErr_WriteUnraisable(null);
+            self.runtime = null; // Without memory for a ring, say: what the kernel has stays there.
+        }
         self.forget();
         api.drop(&self.fatal);
         self.queue.deinit();

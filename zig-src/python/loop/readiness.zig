@@ -38,14 +38,14 @@ pub const Readiness = struct {
     /// with its operation: the number may be another file's by now.
     pub fn add(self: *Readiness, loop: *Loop, fd: i32, is_writer: bool, handle: *Object) error{OutOfMemory}!void {
         _ = self.remove(loop, fd, is_writer);
-        const place = try self.watches.getOrPut(gpa, .{ .fd = fd, .is_writer = is_writer });
+        const entry = try self.watches.getOrPut(gpa, .{ .fd = fd, .is_writer = is_writer });
         errdefer _ = self.watches.remove(.{ .fd = fd, .is_writer = is_writer });
         const watch = try gpa.create(Watch);
         errdefer gpa.destroy(watch);
         const events: u32 = if (is_writer) linux.POLL.OUT else linux.POLL.IN;
         watch.* = .{ .loop = loop, .fd = fd, .events = events, .handle = handle };
         try self.list(watch);
-        place.value_ptr.* = watch;
+        entry.value_ptr.* = watch;
     }
 
     fn list(self: *Readiness, watch: *Watch) error{OutOfMemory}!void {

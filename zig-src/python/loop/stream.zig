@@ -10,14 +10,12 @@ const object = @import("../cpython/object.zig");
 const reader = @import("reader.zig");
 const receive = @import("receive.zig");
 const send = @import("send.zig");
-const Handle = @import("handle.zig").Handle;
+const transport_base = @import("transport_base.zig");
 const Loop = @import("loop.zig").Loop;
-const method_names = @import("method_names.zig");
 const loop_module = @import("loop.zig");
 const loop_helpers = &@import("handle.zig").loop_helpers;
 const clock = @import("../../base/clock.zig");
 const turn = @import("turn.zig");
-const raiseErrno = @import("../cpython/callbacks.zig").raiseErrno;
 const Object = api.Object;
 const py = &api.py;
 
@@ -38,19 +36,15 @@ pub const Stream = struct {
     /// In its list of those that were written to in this turn.
     dirty: bool,
 
-    pub const Type = object.TypeOf(Stream);
-
-    pub fn of(instance: *Object) *Stream {
-        return Type.body(instance);
-    }
-
-    pub fn me(self: *Stream) *Object {
-        return Type.objectOf(self);
-    }
-
-    pub fn loopOf(self: *Stream) *Loop {
-        return Loop.of(self.loop.?);
-    }
+    const Shared = transport_base.TransportType(Stream);
+    pub const Type = Shared.Type;
+    pub const of = Shared.of;
+    pub const me = Shared.me;
+    pub const loopOf = Shared.loopOf;
+    pub const fatal = Shared.fatal;
+    pub const fatalWith = Shared.fatalWith;
+    pub const fatalErrno = Shared.fatalErrno;
+    pub const scheduleLost = Shared.scheduleLost;
 
     fn new(class: *Object, _: ?*Object, _: ?*Object) callconv(.c) ?*Object {
         const instance = py.PyType_GenericAlloc(class, 0) orelse return null;
@@ -125,42 +119,7 @@ pub const Stream = struct {
         return result;
     }
 
-    /// The exception that is set ends the connection; SystemExit and KeyboardInterrupt end the run.
-    pub fn fatal(self: *Stream, message: [:0]const u8) void {
-        const exception = api.takeException();
-        defer py.Py_DecRef(exception);
-        self.fatalWith(exception, message);
-    }
-
-    pub fn fatalWith(self: *Stream, exception: *Object, message: [:0]const u8) void {
-        if (self.loopOf().endsRun(exception)) return;
-        const text = api.string(message) orelse return self.forceClose(exception);
-        defer py.Py_DecRef(text);
-        var result = method_names.callMethod(self.me(), &method_names.fatal, &.{ exception, text });
-        if (result == null) py.PyErr_WriteUnraisable(self.me());
-        api.drop(&result);
-        self.forceClose(exception);
-    }
-
-    pub fn fatalErrno(self: *Stream, errno: linux.E, message: [:0]const u8) void {
-        _ = raiseErrno(@backingInt(errno), null, null);
-        self.fatal(message);
-    }
-
     // ---- the end ----
-
-    /// Nothing is left to send and the transport was closed, or it broke.
-    pub fn scheduleLost(self: *Stream, exception: ?*Object) void {
-        self.lost += 1;
-        const loop = self.loopOf();
-        const method = py.PyObject_GetAttrString(self.me(), "_connection_lost") orelse
-            return py.PyErr_WriteUnraisable(self.me());
-        defer py.Py_DecRef(method);
-        const argument: *Object = exception orelse py._Py_NoneStruct;
-        const handle = Handle.makeQueued(loop, method, &.{argument}, api.ref(self.context.?)) orelse
-            return py.PyErr_WriteUnraisable(self.me());
-        loop.push(.{ .handle = handle.objectOf() }) catch py.Py_DecRef(handle.objectOf());
-    }
 
     pub fn forceClose(self: *Stream, exception: ?*Object) void {
         if (self.lost > 0) return;
@@ -182,12 +141,6 @@ pub const Stream = struct {
         self.closing = true;
         self.receiver.stop(self);
         if (self.sender.size == 0) self.scheduleLost(null);
-    }
-
-    /// abort(): what was written and not sent is dropped.
-    fn abort(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        if (of(instance).loop != null) of(instance).forceClose(null);
-        return api.none();
     }
 
     /// _force_close(exception or None): what asyncio's TLS calls.
@@ -221,10 +174,6 @@ pub const Stream = struct {
 
     // ---- what Python sees ----
 
-    fn isClosing(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return py.PyBool_FromLong(@intFromBool(of(instance).closing));
-    }
-
     /// set_protocol(protocol)
     fn setProtocol(instance: *Object, protocol: *Object) callconv(.c) ?*Object {
         const self = of(instance);
@@ -233,10 +182,6 @@ pub const Stream = struct {
         self.protocol = api.ref(protocol);
         if (before) |one| py.Py_DecRef(one);
         return api.none();
-    }
-
-    fn getProtocol(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
-        return if (of(instance).protocol) |one| api.ref(one) else api.none();
     }
 
     fn lostOf(instance: *Object, _: ?*anyopaque) callconv(.c) ?*Object {
@@ -285,10 +230,7 @@ pub const Stream = struct {
         api.drop(&self.protocol);
         api.drop(&self.context);
         api.drop(&self.loop);
-        const class = py.PyObject_Type(instance);
-        py.PyObject_GC_Del(instance);
-        py.Py_DecRef(class);
-        py.Py_DecRef(class);
+        Shared.free(instance);
         aside.restore();
     }
 
@@ -353,8 +295,8 @@ pub const Stream = struct {
         ),
         object.method("_start_reading", &receive.start, api.meth_noargs, "($self, /)", "After connection_made()."),
         object.method("close", &close, api.meth_noargs, "($self, /)", "Close when all that was written is sent."),
-        object.method("abort", &abort, api.meth_noargs, "($self, /)", "Close now."),
-        object.method("is_closing", &isClosing, api.meth_noargs, "($self, /)", "Whether it is closing or closed."),
+        object.method("abort", &Shared.abort, api.meth_noargs, "($self, /)", "Close now."),
+        object.method("is_closing", &Shared.isClosing, api.meth_noargs, "($self, /)", "Is it closing or closed?"),
         object.method(
             "set_protocol",
             &setProtocol,
@@ -362,7 +304,7 @@ pub const Stream = struct {
             "($self, protocol, /)",
             "Another protocol from here on.",
         ),
-        object.method("get_protocol", &getProtocol, api.meth_noargs, "($self, /)", "The protocol."),
+        object.method("get_protocol", &Shared.getProtocol, api.meth_noargs, "($self, /)", "The protocol."),
         object.method("_open", &open, api.meth_fastcall, "($self, loop, fd, /)", "The loop and the descriptor."),
         object.method(
             "_force_close",
@@ -416,23 +358,17 @@ pub const Stream = struct {
     var methods = method_table ++ [_]api.MethodDef{.{}};
 
     pub fn define() bool {
-        const S = struct {
-            var properties = [_]api.GetSetDef{
+        return object.define(Type, "StreamCore", .{
+            .methods = &method_table,
+            .properties = &.{
                 .{ .name = "__class__", .get = &classOf },
                 .{ .name = "_conn_lost", .get = &lostOf },
                 .{ .name = "_protocol_paused", .get = &pausedOf },
-                .{},
-            };
-        };
-        var slots = [_]api.TypeSlot{
-            object.slotOf(api.slot.new, &new),
-            object.slotOf(api.slot.methods, &methods),
-            object.slotOf(api.slot.getset, &S.properties),
-            object.slotOf(api.slot.traverse, &traverse),
-            object.slotOf(api.slot.clear, &tpClear),
-            object.slotOf(api.slot.dealloc, &dealloc),
-            .{},
-        };
-        return Type.defineBase("StreamCore", &slots);
+            },
+            .new = &new,
+            .traverse = &traverse,
+            .clear = &tpClear,
+            .dealloc = &dealloc,
+        });
     }
 };

@@ -204,6 +204,19 @@ pub const Waiter = struct {
         return 0;
     }
 
+    /// For the collector: the operations under way hold these. If nobody runs the loop they do so for the
+    /// loop alone, and a loop that was dropped goes away with them: its finalizer closes it.
+    pub fn traverseAll(shard: *const Shard, visit: api.Visit, arg: ?*anyopaque) c_int {
+        var next = shard.live;
+        while (next) |task| : (next = task.live_next) {
+            const hook = (PyTask.ofAny(task) orelse continue).ended_hook orelse continue;
+            if (hook.function != &ended) continue;
+            const status = visit(hook.owner, arg);
+            if (status != 0) return status;
+        }
+        return 0;
+    }
+
     fn tpClear(instance: *Object) callconv(.c) c_int {
         const self = of(instance);
         api.drop(&self.callback);

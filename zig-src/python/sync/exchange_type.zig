@@ -169,9 +169,9 @@ fn meet(instance: *Object, argument: *Object) callconv(.c) ?*Object {
     return future;
 }
 
-/// place(future): of one that was served by a meeting
-fn place(_: *Object, future: *Object) callconv(.c) ?*Object {
-    if (!Future.Type.is(future)) return api.raise(py.PyExc_TypeError.*, "place() takes a future");
+/// arrival(future): of one that was served by a meeting
+fn arrival(_: *Object, future: *Object) callconv(.c) ?*Object {
+    if (!Future.Type.is(future)) return api.raise(py.PyExc_TypeError.*, "arrival() takes a future");
     return py.PyLong_FromUnsignedLongLong(Future.Type.body(future).weight);
 }
 
@@ -289,7 +289,7 @@ pub fn define() bool {
             object.method("join", &join, api.meth_noargs, "($self, /)", "A future."),
             object.method("serve", &serve, api.meth_fastcall, "($self, count, value, /)", "How many."),
             object.method("meet", &meet, api.meth_one, "($self, parties, /)", "A future."),
-            object.method("place", &place, api.meth_one, "($self, future, /)", "In that meeting."),
+            object.method("arrival", &arrival, api.meth_one, "($self, future, /)", "In that meeting."),
             object.method(
                 "leave",
                 &leaveAs(.takers),

@@ -69,7 +69,7 @@ fn raiseHeld(self: *PyTask) ?*Object {
     return null;
 }
 
-/// The runtime closes, and this task was not told yet.
+/// The runtime closes, and this task was not cancelled for it yet.
 pub fn endIsNews(self: *const PyTask) bool {
     return self.home().scheduler.closing.load(.seq_cst) and !self.task.cleanup and
         !self.task.told_of_close.load(.monotonic);

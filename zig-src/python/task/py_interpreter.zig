@@ -165,7 +165,7 @@ fn release(shard: *Shard) void {
 
 /// On a thread that is no shard's, in the interpreter: a shard that waits for the lock gets it now, not only
 /// when the interpreter makes its threads change places (after 5 ms). `is_cut`: one has lost it so in
-/// the middle of a task, and waits within the interpreter, which tells nobody when it goes on.
+/// the middle of a task, and waits within the interpreter, which reports to nobody when it goes on.
 pub fn giveWay(is_cut: bool) void {
     if (!interpreter.locked) return;
     const waits = waiting.load(.monotonic) > 0;

@@ -175,7 +175,7 @@ pub const PyTask = struct {
         const verdict = self.advance();
         _ = py.PyContext_Exit(self.context.?);
         if (self.is_main) lookAtHandlers(self.home());
-        if (verdict == .ended) self.settle();
+        if (verdict == .ended) self.releaseCoroutine();
         return verdict;
     }
 
@@ -304,7 +304,7 @@ pub const PyTask = struct {
         const self = of(task);
         task.status = @backingInt(errors.Code.cancelled);
         self.closeCoroutine();
-        self.settle();
+        self.releaseCoroutine();
         return true;
     }
 
@@ -319,7 +319,7 @@ pub const PyTask = struct {
     }
 
     /// The coroutine will not run again: what it held is let go on this thread.
-    fn settle(self: *PyTask) void {
+    fn releaseCoroutine(self: *PyTask) void {
         while (self.scopes) |scope| scope.detach();
         while (self.alarms) |alarm| alarm.detach();
         self.endWait();

@@ -82,7 +82,7 @@ fn submit(
     return handle;
 }
 
-/// Of a runtime that closes its own tasks may spawn: to clean up. What one spawns that was not told yet is
+/// Of a runtime that closes its own tasks may spawn: to clean up. What one spawns that does not know it yet is
 /// cancelled as all that was there: it ends before it begins.
 fn hand(self: *PyRuntime, task: *PyTask, target: Target) errors.Error!void {
     self.runtime.submitFrom(target.from, &task.task, target.shard) catch |err| {

@@ -17,7 +17,7 @@ const py = &api.py;
 pub const StallWatchdog = struct {
     spots: []Spot,
     threshold_ns: u64,
-    /// How often to look: what is told about is at most a quarter longer than the threshold.
+    /// How often to look: what is reported is at most a quarter longer than the threshold.
     interval_ns: u64,
 
     const Spot = struct {
@@ -90,7 +90,7 @@ pub const StallWatchdog = struct {
         spot.late = api.ref(PyTask.Type.objectOf(task));
     }
 
-    /// Waits for a shard that is in one poll for as long as the threshold, each poll told once.
+    /// Waits for a shard that is in one poll for as long as the threshold, each poll reported once.
     /// Returns (shard, name, coroutine, thread, ns): the name is None for a C function, the coroutine
     /// as well if the poll was over before this thread got the interpreter. None: the runtime has
     /// stopped.

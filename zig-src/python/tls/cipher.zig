@@ -50,10 +50,10 @@ pub fn sealFrom(engine: *Engine, data: []const u8) usize {
 }
 
 /// `want`: the engine needs more ciphertext first.
-pub const Outcome = enum { value, raised, want };
+pub const ReadResult = enum { value, raised, want };
 
 /// Reads at most `most` bytes into a bytes object of their size.
-pub fn readBytes(engine_object: *Object, most: u64, value: *?*Object) Outcome {
+pub fn readBytes(engine_object: *Object, most: u64, value: *?*Object) ReadResult {
     const engine = EngineType.body(engine_object);
     engine.enter();
     const may = engine.mayRead();
@@ -75,7 +75,7 @@ pub fn readBytes(engine_object: *Object, most: u64, value: *?*Object) Outcome {
 }
 
 /// Reads into `room`, and returns how many bytes.
-pub fn readInto(engine: *Engine, room: []u8, value: *?*Object) Outcome {
+pub fn readInto(engine: *Engine, room: []u8, value: *?*Object) ReadResult {
     const opened = openInto(engine, room);
     switch (opened.status) {
         .want => return .want,

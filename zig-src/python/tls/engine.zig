@@ -294,7 +294,7 @@ pub const Engine = struct {
         self.out = larger;
     }
 
-    /// Of another size than the pool's, by which they are told apart.
+    /// Of another size than the pool's, by which they are known apart.
     fn ownOut(needed: usize) error{OutOfMemory}![]u8 {
         return gpa.alloc(u8, if (needed == pool.size) needed + 1 else needed);
     }

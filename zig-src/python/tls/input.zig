@@ -96,7 +96,7 @@ pub fn receivedProvided(self: *TlsOp, me: *PyTask, suspended: *bool, id: u16, co
     _ = engine.fed.fetchAdd(1, .acq_rel);
     var value: ?*Object = null;
     const reads = self.kind != .write_all and !self.isClosing();
-    const outcome: cipher.Outcome = if (reads) recv.tryRead(self, &value) else .want;
+    const outcome: cipher.ReadResult = if (reads) recv.tryRead(self, &value) else .want;
     engine.enter();
     const settled = engine.queue.settle();
     engine.leave();

@@ -39,7 +39,7 @@ pub fn goOn(self: *TlsOp, me: *PyTask, suspended: *bool) ?*Object {
     }
 }
 
-pub fn tryRead(self: *TlsOp, value: *?*Object) cipher.Outcome {
+pub fn tryRead(self: *TlsOp, value: *?*Object) cipher.ReadResult {
     const engine = self.engineOf();
     self.fed = engine.fed.load(.acquire);
     const outcome = if (self.kind == .recv)

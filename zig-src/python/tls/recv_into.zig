@@ -14,6 +14,6 @@ pub fn recvInto(engine: *Object, arguments: [*]const *Object, count: isize) call
     return TlsOp.Type.objectOf(self);
 }
 
-pub fn tryRead(self: *TlsOp, value: *?*Object) cipher.Outcome {
+pub fn tryRead(self: *TlsOp, value: *?*Object) cipher.ReadResult {
     return cipher.readInto(self.engineOf(), self.memory, value);
 }

@@ -7,10 +7,10 @@ import sys
 from types import CoroutineType
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_PLACE_DEPTH = 10
+_ORIGIN_DEPTH = 10
 
 
-def place() -> str:
+def origin() -> str:
     """Where the code is that called, without what is spargio's own; in debug mode only."""
     import traceback
 
@@ -18,7 +18,7 @@ def place() -> str:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     stack = traceback.StackSummary.extract(
-        traceback.walk_stack(frame), limit=_PLACE_DEPTH, lookup_lines=False
+        traceback.walk_stack(frame), limit=_ORIGIN_DEPTH, lookup_lines=False
     )
     stack.reverse()
     return "made at (most recent call last):\n" + "".join(stack.format())

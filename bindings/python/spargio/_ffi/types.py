@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
 
 T = TypeVar("T")
 
@@ -19,4 +19,14 @@ elif sys.version_info >= (3, 12):
 else:
     Buffer = Union[bytes, bytearray, memoryview]  # noqa: UP007
 
-__all__ = ("Buffer", "Coro")
+
+class Event(NamedTuple):
+    """A message that a shard received."""
+
+    from_shard: int | None
+    """The sender; None if an ordinary thread sent it."""
+    tag: int
+    value: int
+
+
+__all__ = ("Buffer", "Coro", "Event")

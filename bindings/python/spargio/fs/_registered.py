@@ -31,7 +31,7 @@ class RegisteredBuffers:
     time on a shard: ENOBUFS.
     """
 
-    __slots__ = ("_memory", "_place", "_size", "_view")
+    __slots__ = ("_memory", "_size", "_slot", "_view")
 
     def __init__(self, count: int, size: int) -> None:
         count, size = at_least("count", count, 1), at_least("size", size, 1)
@@ -40,7 +40,7 @@ class RegisteredBuffers:
         self._size = size
         self._memory = mmap.mmap(-1, count * size)
         self._view = memoryview(self._memory)
-        self._place: int | None = None
+        self._slot: int | None = None
 
     def __repr__(self) -> str:
         state = "not registered" if self._place is None else "registered"
@@ -56,10 +56,10 @@ class RegisteredBuffers:
         return self._view[index * self._size : (index + 1) * self._size]
 
     async def __aenter__(self) -> RegisteredBuffers:
-        if self._place is not None:
+        if self._slot is not None:
             raise RuntimeError("these buffers are registered already")
         try:
-            self._place = native.register_buffer(self._memory)
+            self._slot = native.register_buffer(self._memory)
         except OSError as error:
             if error.errno != errno.ENOMEM:
                 raise
@@ -72,7 +72,7 @@ class RegisteredBuffers:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        place, self._place = self._place, None
-        if place is not None:
-            native.unregister_buffer(place)
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            native.unregister_buffer(slot)
             _registered.discard(self)

@@ -18,6 +18,9 @@ from ..runtime import current_handle, current_shard
 K = TypeVar("K")
 V = TypeVar("V")
 
+Quickly = Callable[[list[Any]], "list[V] | None"]
+"""Converts many items at once, or says by None that they are to be converted one by one."""
+
 TAKEN: Any = ...
 """In the place of a result that was yielded."""
 
@@ -58,24 +61,36 @@ class Feed(Generic[V]):
     slow = False
     """Whether it wants to be allowed each item."""
 
-    def __init__(self, items: Iterable[Any], convert: Callable[[Any], V]) -> None:
+    def __init__(
+        self, items: Iterable[Any], convert: Callable[[Any], V], quickly: Quickly[V] | None = None
+    ) -> None:
         self._left = iter(items)
         self._convert = convert
+        self._quickly = quickly
         self._failed: BaseException | None = None
         self.over = False
 
     def take(self, most: int) -> list[V]:
         """At most so many, now; ``over`` if there are no more."""
-        found: list[V] = []
+        items: list[Any] = []
         try:
-            convert = self._convert
-            for item in itertools.islice(self._left, most):
-                found.append(convert(item))
+            items.extend(itertools.islice(self._left, most))  # Those before an error stay.
         except BaseException as error:
-            self._failed = error
-            self._left = iter(())
+            self._fail(error)
+        found = self._quickly(items) if self._quickly is not None else None
+        if found is None:
+            found = []
+            try:
+                for item in items:
+                    found.append(self._convert(item))
+            except BaseException as error:
+                self._fail(error)
         self.over = len(found) < most
         return found
+
+    def _fail(self, error: BaseException) -> None:
+        self._failed = error
+        self._left = iter(())
 
     def allow(self, count: int) -> None:
         """So many more may be taken from an asynchronous source ahead of the consumer."""
@@ -145,11 +160,17 @@ class AsyncFeed(Feed[V]):
         await end([self._job])
 
 
-def feed(items: Any, convert: Callable[[Any], V], news: News, ahead: int) -> Feed[V]:
+def feed(
+    items: Any,
+    convert: Callable[[Any], V],
+    news: News,
+    ahead: int,
+    quickly: Quickly[V] | None = None,
+) -> Feed[V]:
     """Of what a caller gave."""
     if isinstance(items, AsyncIterable):
         return AsyncFeed(items, convert, news, ahead)
-    return Feed(items, convert)
+    return Feed(items, convert, quickly)
 
 
 async def end(jobs: list[JoinHandle[Any]]) -> None:
@@ -237,16 +258,21 @@ async def stream(
             for chunk in running[:1] if ordered else list(running):
                 keys, results = chunk.keys, chunk.results
                 result: Any
-                # The steps here are what a small file costs. Mostly all of a chunk is there.
+                # The steps here are what a small file costs. Mostly all of a chunk is there: it is
+                # in pairs, from the last to the first, and no pair is kept longer than it waits.
                 if ordered and not slow and len(chunk.done) == len(keys):
-                    for index in range(chunk.given, len(keys)):
-                        result = results[index]
-                        results[index] = taken
-                        room += 1
+                    given, chunk.given = chunk.given, len(keys)
+                    pairs: list[Any] = list(zip(keys[given:], results[given:], strict=True))
+                    results[given:] = [taken] * len(pairs)
+                    pairs.reverse()
+                    while pairs:
+                        count = len(pairs) if source.over else min(len(pairs), max(1, size - room))
+                        for _ in range(count - 1):
+                            yield pairs.pop()
+                        room += count
                         if room >= size:
                             room = fill(room)
-                        yield keys[index], result
-                    chunk.given = len(keys)
+                        yield pairs.pop()
                     moved = True
                 while (given := chunk.given) < len(keys):
                     place = given if ordered else chunk.next_done()

@@ -54,6 +54,17 @@ def _named(path: Any) -> tuple[Any, bytes]:
     return path, encode(path)
 
 
+def _all_named(paths: list[Any]) -> list[tuple[Any, bytes]] | None:
+    """The same for many; None if one of them is not usual."""
+    if set(map(type, paths)) != {str}:
+        return None
+    try:
+        names = [path.encode(ENCODING, ERRORS) for path in paths]
+    except UnicodeError:
+        return None
+    return None if b"\0" in b"".join(names) else list(zip(paths, names, strict=True))
+
+
 class _Files(Chunk[P, Result]):
     """Files that one task reads: as many at a time as their bytes allow, more when the consumer has
     nothing left that it could take."""
@@ -61,8 +72,9 @@ class _Files(Chunk[P, Result]):
     def __init__(
         self, items: list[tuple[P, bytes]], news: News, depth: int, share: int, ordered: bool
     ) -> None:
-        super().__init__([path for path, _ in items], news)
-        self._names = [name for _, name in items]
+        paths, names = zip(*items, strict=True)
+        super().__init__(list(paths), news)
+        self._names = list(names)
         self._depth = depth
         self._share = share
         self._ordered = ordered
@@ -130,7 +142,7 @@ def _read_many(
     size = max(1, min(_CHUNK_MOST, concurrency // _CHUNKS_AHEAD))
     share = max(1, max_bytes // (concurrency // size))
     return stream(
-        lambda news: feed(paths, _named, news, concurrency),
+        lambda news: feed(paths, _named, news, concurrency, _all_named),
         lambda items, news: _Files(items, news, size, share, ordered),
         size,
         concurrency,

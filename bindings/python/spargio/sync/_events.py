@@ -59,7 +59,7 @@ class Barrier(Shared):
         """The place in the order of arrival, 0 to parties - 1."""
         future = self._waiting.meet(min(self._parties, MOST))
         await wait(future, self._waiting.leave)
-        return self._waiting.place(future)
+        return self._waiting.arrival(future)
 
     def _state(self) -> str:
         return f"{self._waiting.state()[1]} of {self._parties} waiting"

@@ -172,6 +172,33 @@ def test_a_limit_is_any_number_that_compares(limit: float) -> None:
     assert on_pair(body, limit=limit) == b"ine\nrest"
 
 
+@pytest.mark.parametrize(
+    ("high", "low", "marks"),
+    [
+        (1000.5, 10.5, (10, 1000)),
+        (float("inf"), 0, (0, 1 << 60)),
+        (2**80, None, (1 << 60, 1 << 60)),
+    ],
+)
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_marks_of_a_transport_are_any_numbers_that_compare(
+    kind: socket.SocketKind, high: Any, low: Any, marks: tuple[int, int]
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair(socket.AF_UNIX, kind)
+        transport: Any
+        if kind == socket.SOCK_STREAM:
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
+        else:
+            transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=near)
+        with far, contextlib.closing(transport):
+            transport.set_write_buffer_limits(high, low)
+            assert transport.get_write_buffer_limits() == marks
+
+    run(main())
+
+
 def test_a_connection_that_never_began_is_not_counted_as_ended(
     monkeypatch: pytest.MonkeyPatch, unraisables: Any
 ) -> None:

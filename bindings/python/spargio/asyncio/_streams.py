@@ -6,13 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ._native import StreamCore
+from ._transport import whole_bytes
 
 if TYPE_CHECKING:
     from ._stream import SocketTransport
-
-
-_LIMIT_MOST = 1 << 60
-"""Bytes; no buffer grows so far."""
 
 
 class StreamReader(asyncio.StreamReader):
@@ -66,5 +63,5 @@ def adopt(transport: SocketTransport, protocol: Any) -> None:
     protocol.__class__ = StreamReaderProtocol
     reader.__class__ = StreamReader
     state: Any = reader
-    limit = int(min(_LIMIT_MOST, state._limit))  # asyncio takes 1e6 and inf, and only compares.
+    limit = whole_bytes(state._limit)
     transport._feed(protocol._stream_reader_wr, state._buffer, limit)  # type: ignore[attr-defined]

@@ -43,7 +43,7 @@ class RegisteredBuffers:
         self._slot: int | None = None
 
     def __repr__(self) -> str:
-        state = "not registered" if self._place is None else "registered"
+        state = "not registered" if self._slot is None else "registered"
         return f"<RegisteredBuffers {len(self)} of {self._size} bytes, {state}>"
 
     def __len__(self) -> int:

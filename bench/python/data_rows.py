@@ -2,15 +2,16 @@
 
     python bench/python/data_rows.py [ROW...] [--scale 1.0] [--rounds 5] [--folder DIR]
 
-Rows: walk, du, remove, copy, cat, ranges_one, ranges_many, zarr_whole, zarr_random, epoch, cold.
-Each side runs in turn, `rounds` times; what is printed is the best wall time and the CPU time (user
-and system, all threads and children) of that round. A library that is not installed leaves its rows
-out."""
+Rows: walk, turns, du, remove, copy, cat, ranges_one, ranges_many, zarr_whole, zarr_random, epoch,
+cold. Each side runs in turn, `rounds` times; what is printed is the best wall time and the CPU time
+(user and system, all threads and children) of that round. `turns` is the longest time that another
+task of the shard waited for its turn meanwhile, in the best round. A library that is not installed
+leaves its rows out. Rows that read the same files share them. docs/performance.md has the commands
+for a quiet machine."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import multiprocessing
 import os
 import random
@@ -19,7 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Bench:
         self.folder = folder
         self.scale = scale
         self.rounds = rounds
+        self._made: dict[tuple[int, int], list[str]] = {}
 
     def count(self, full: int) -> int:
         return max(10, int(full * self.scale))
@@ -83,18 +85,19 @@ class Bench:
             if n % per_folder == 0:
                 folder.mkdir()
             path = folder / f"file{n}"
-            with open(path, "wb", buffering=0) as file:
-                file.write(data)
+            if size:
+                with open(path, "wb", buffering=0) as file:
+                    file.write(data)
+            else:
+                os.mknod(path)
             paths.append(str(path))
         return paths
 
-    @contextlib.contextmanager
-    def made(self, count: int, size: int) -> Iterator[list[str]]:
-        paths = self.make(count, size)
-        try:
-            yield paths
-        finally:
-            shutil.rmtree(tree_of(paths))
+    def made(self, count: int, size: int) -> list[str]:
+        """Files that no row changes."""
+        if (count, size) not in self._made:
+            self._made[count, size] = self.make(count, size)
+        return self._made[count, size]
 
 
 # ---- trees ----
@@ -104,65 +107,94 @@ def tree_of(paths: list[str]) -> str:
     return os.path.dirname(os.path.dirname(paths[0]))
 
 
+async def entries(top: str) -> int:
+    count, directories = 0, 0
+    async for entry in fs.read_tree(top):
+        count += 1
+        if entry.is_dir():
+            directories += 1
+    return count
+
+
+async def blocks(top: str) -> int:
+    count = 0
+    async for block in fs.read_tree(top).blocks():
+        count += len(block)
+    return count
+
+
+async def triples(top: str) -> int:
+    return sum([len(a) + len(b) async for _, a, b in fs.walk(top)])
+
+
 def walk(bench: Bench) -> None:
     amount = bench.count(500_000)
-    with bench.made(amount, 0) as paths:
-        top = tree_of(paths)
+    top = tree_of(bench.made(amount, 0))
 
-        def plain() -> int:
-            count, todo = 0, [top]
-            while todo:
-                with os.scandir(todo.pop()) as entries:
-                    for entry in entries:
-                        count += 1
-                        if entry.is_dir(follow_symlinks=False):
-                            todo.append(entry.path)
-            return count
+    def plain() -> int:
+        count, todo = 0, [top]
+        while todo:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+        return count
 
-        async def entries() -> int:
-            count, directories = 0, 0
-            async for entry in fs.read_tree(top):
-                count += 1
-                if entry.is_dir():
-                    directories += 1
-            return count
+    for name, each in (("entries", entries), ("blocks", blocks), ("fs.walk", triples)):
+        plain_side = plain if name != "fs.walk" else lambda: sum(1 for _ in os.walk(top))
+        bench.row(
+            f"walk, {name}",
+            "entries",
+            amount,
+            lambda e=each: spargio.run(e, top, shards=1),
+            plain_side,
+        )
 
-        async def blocks() -> int:
-            count = 0
-            async for block in fs.read_tree(top).blocks():
-                count += len(block)
-            return count
 
-        async def triples() -> int:
-            return sum([len(a) + len(b) async for _, a, b in fs.walk(top)])
+async def _longest_wait(work: Callable[[str], Any], top: str) -> float:
+    """Seconds that another task of the shard waited for its turn, at most."""
+    longest, over = 0.0, False
 
-        for name, each in (("entries", entries), ("blocks", blocks), ("fs.walk", triples)):
-            plain_side = plain if name != "fs.walk" else lambda: sum(1 for _ in os.walk(top))
-            bench.row(
-                f"walk, {name}",
-                "entries",
-                amount,
-                lambda e=each: spargio.run(e, shards=1),
-                plain_side,
-            )
+    async def other() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while not over:
+            await spargio.yield_now()
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+
+    job = spargio.current_handle().spawn_pinned(0, other())
+    await work(top)
+    over = True
+    await job
+    return longest
+
+
+def turns(bench: Bench) -> None:
+    top = tree_of(bench.made(bench.count(500_000), 0))
+    for work in (entries, blocks, triples, fs.du):
+        found = [
+            spargio.run(_longest_wait, work, top, shards=1) for _ in range(max(3, bench.rounds))
+        ]
+        print(f"longest wait, {work.__name__:12} {min(found) * 1e3:8.2f} ms", flush=True)
 
 
 def du(bench: Bench) -> None:
     amount = bench.count(500_000)
-    with bench.made(amount, 0) as paths:
-        top = tree_of(paths)
+    top = tree_of(bench.made(amount, 0))
 
-        def plain() -> int:
-            total, todo = 0, [top]
-            while todo:
-                with os.scandir(todo.pop()) as entries:
-                    for entry in entries:
-                        total += os.stat(entry.path, follow_symlinks=False).st_size
-                        if entry.is_dir(follow_symlinks=False):
-                            todo.append(entry.path)
-            return total
+    def plain() -> int:
+        total, todo = 0, [top]
+        while todo:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    total += os.stat(entry.path, follow_symlinks=False).st_size
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+        return total
 
-        bench.row("du", "entries", amount, lambda: spargio.run(fs.du, top, shards=1), plain)
+    bench.row("du", "entries", amount, lambda: spargio.run(fs.du, top, shards=1), plain)
 
 
 def remove(bench: Bench) -> None:
@@ -213,15 +245,15 @@ def cat(bench: Bench) -> None:
     from spargio.fsspec import SpargioFileSystem
 
     amount = bench.count(10_000)
-    with bench.made(amount, 4096) as paths:
-        ours, theirs = SpargioFileSystem(), fsspec.filesystem("file")
-        bench.row(
-            "fsspec cat, 4 KiB files",
-            "files",
-            amount,
-            lambda: ours.cat(paths),
-            lambda: theirs.cat(paths),
-        )
+    paths = bench.made(amount, 4096)
+    ours, theirs = SpargioFileSystem(), fsspec.filesystem("file")
+    bench.row(
+        "fsspec cat, 4 KiB files",
+        "files",
+        amount,
+        lambda: ours.cat(paths),
+        lambda: theirs.cat(paths),
+    )
 
 
 def _ranges(bench: Bench, name: str, files: int, size: int) -> None:
@@ -231,19 +263,19 @@ def _ranges(bench: Bench, name: str, files: int, size: int) -> None:
 
     amount = bench.count(10_000)
     dice = random.Random(1)
-    with bench.made(files, size) as made:
-        paths = [dice.choice(made) for _ in range(amount)]
-        starts = [dice.randrange(size - 2048) for _ in range(amount)]
-        ends = [start + 2048 for start in starts]
-        ours, theirs = SpargioFileSystem(), fsspec.filesystem("file")
-        assert ours.cat_ranges(paths, starts, ends) == theirs.cat_ranges(paths, starts, ends)
-        bench.row(
-            name,
-            "ranges",
-            amount,
-            lambda: ours.cat_ranges(paths, starts, ends),
-            lambda: theirs.cat_ranges(paths, starts, ends),
-        )
+    made = bench.made(files, size)
+    paths = [dice.choice(made) for _ in range(amount)]
+    starts = [dice.randrange(size - 2048) for _ in range(amount)]
+    ends = [start + 2048 for start in starts]
+    ours, theirs = SpargioFileSystem(), fsspec.filesystem("file")
+    assert ours.cat_ranges(paths, starts, ends) == theirs.cat_ranges(paths, starts, ends)
+    bench.row(
+        name,
+        "ranges",
+        amount,
+        lambda: ours.cat_ranges(paths, starts, ends),
+        lambda: theirs.cat_ranges(paths, starts, ends),
+    )
 
 
 def ranges_one(bench: Bench) -> None:
@@ -349,23 +381,23 @@ def _drop(paths: list[str]) -> None:
 def _epoch(bench: Bench, name: str, amount: int, cold: bool) -> None:
     from spargio.torch import Files
 
-    with bench.made(amount, 16 << 10) as paths:
-        os.sync()
-        data = Files(paths, concurrency=32 if cold else 128)
+    paths = bench.made(amount, 16 << 10)
+    os.sync()
+    data = Files(paths, concurrency=32 if cold else 128)
 
-        def ours() -> None:
-            for at in range(0, len(paths), 256):
-                data.__getitems__(range(at, min(at + 256, len(paths))))
+    def ours() -> None:
+        for at in range(0, len(paths), 256):
+            data.__getitems__(range(at, min(at + 256, len(paths))))
 
-        sync.shutdown()
-        bench.row(
-            name,
-            "files",
-            amount,
-            ours,
-            lambda: (sync.shutdown(), _by_processes(paths)),  # No fork with threads.
-            (lambda: _drop(paths)) if cold else (lambda: None),
-        )
+    sync.shutdown()
+    bench.row(
+        name,
+        "files",
+        amount,
+        ours,
+        lambda: (sync.shutdown(), _by_processes(paths)),  # No fork with threads.
+        (lambda: _drop(paths)) if cold else (lambda: None),
+    )
 
 
 def epoch(bench: Bench) -> None:
@@ -379,7 +411,7 @@ def cold(bench: Bench) -> None:
 ROWS = {
     call.__name__: call
     for call in (
-        *(walk, du, remove, copy, cat, ranges_one, ranges_many, zarr_whole, zarr_random),
+        *(walk, turns, du, remove, copy, cat, ranges_one, ranges_many, zarr_whole, zarr_random),
         *(epoch, cold),
     )
 }
@@ -399,6 +431,8 @@ def main() -> int:
                 ROWS[name](bench)
             except ImportError as error:
                 print(f"{name:28} left out: {error}", flush=True)
+        spargio.run(fs.remove_dir_all, folder)
+        os.mkdir(folder)
     sync.shutdown()
     return 0
 

@@ -3,6 +3,7 @@ data set."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,33 @@ def test_xarray_opens_a_zarr_store(tmp_path: Path) -> None:
         assert got.load().equals(data)
 
 
+@pytest.mark.parametrize("chunks", [None, {}], ids=["at once", "by dask"])
+def test_xarray_reads_urls(tmp_path: Path, chunks: Any) -> None:
+    """Through fsspec: a zarr store by its address, netCDF by an open file, and by several."""
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("zarr")
+    pytest.importorskip("scipy", reason="xarray reads netCDF3 with scipy")
+    if chunks is not None:
+        pytest.importorskip("dask.array")
+    data = xarray.Dataset({"t": (("x", "y"), [[n * k for n in range(50)] for k in range(40)])})
+    address = f"spargio://{tmp_path}/a.zarr"
+    made = {"auto_mkdir": True}  # As fsspec's own local files want it.
+    data.to_zarr(
+        address, consolidated=False, storage_options=made, encoding={"t": {"chunks": (10, 10)}}
+    )
+    with xarray.open_zarr(address, consolidated=False, chunks=chunks) as got:
+        assert got.load().equals(data)
+    for n in range(3):
+        data.isel(x=slice(10 * n, 10 * n + 10)).to_netcdf(tmp_path / f"{n}.nc", engine="scipy")
+    with fsspec.open(f"spargio://{tmp_path}/0.nc") as file:
+        one = xarray.open_dataset(file, engine="scipy", chunks=chunks)
+        assert one.load().equals(data.isel(x=slice(0, 10)))
+    with contextlib.ExitStack() as stack:
+        files = stack.enter_context(fsspec.open_files(f"spargio://{tmp_path}/*.nc"))
+        parts = [xarray.open_dataset(file, engine="scipy", chunks=chunks) for file in files]
+        assert xarray.concat(parts, "x").equals(data.isel(x=slice(0, 30)))
+
+
 def test_references_as_kerchunk_makes_them(tmp_path: Path) -> None:
     """Ranges of one file under many names: fsspec's "reference" file system asks ours for them."""
     blob = tmp_path / "blob"
@@ -85,6 +113,7 @@ def test_references_as_kerchunk_makes_them(tmp_path: Path) -> None:
 
 def test_kerchunk_of_netcdf(tmp_path: Path) -> None:
     pytest.importorskip("kerchunk")
+    xarray = pytest.importorskip("xarray")
     io = pytest.importorskip("scipy.io", reason="kerchunk reads netCDF3 with scipy")
     netcdf = pytest.importorskip("kerchunk.netCDF3")
     path = tmp_path / "a.nc"
@@ -94,6 +123,13 @@ def test_kerchunk_of_netcdf(tmp_path: Path) -> None:
     url = f"spargio://{path}"
     made = netcdf.NetCDF3ToZarr(url).translate()
     assert any(isinstance(one, list) and one[0] == url for one in made["refs"].values())
+    options = {"fo": made, "remote_protocol": "spargio"}
+    with xarray.open_dataset(
+        "reference://",
+        engine="zarr",
+        backend_kwargs={"consolidated": False, "storage_options": options},
+    ) as got:
+        assert got["v"].values.tolist() == list(range(100))
 
 
 def test_arrays_lie_in_the_memory_that_was_read_into(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
 
     __slots__ = (
         "__weakref__",
+        "_begun",
         "_closing",
         "_core",
         "_engine",
@@ -113,6 +114,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         self._transport = transport
         self._handshake_timeout = handshake_timeout
         self._shutdown_timeout = shutdown_timeout
+        self._begun = False
         self._ready = False
         self._closing = False
         self._shut = False
@@ -158,6 +160,10 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
     async def _shake_hands(self) -> None:
         engine = self._engine
         done = False
+        if not self._begun and self.server_side:
+            # The client speaks first. An attempt without its words ends in an exception.
+            engine.feed(await self._transport.recv(_ROOM))
+        self._begun = True
         while not done:
             try:
                 done = engine.handshake()

@@ -23,6 +23,7 @@ LATER = (
     "concurrent.futures.thread",
     "dataclasses",
     "difflib",
+    "encodings.idna",
     "fcntl",
     "fnmatch",
     "inspect",

@@ -162,7 +162,7 @@ async def shield(awaitable: Awaitable[T]) -> T:
             return result
         finally:
             del awaitable
-    work: Coroutine[Any, Any, T] = adopt(awaitable)
+    work: Coroutine[Any, Any, T] = adopt(awaitable, "shield takes an awaitable")
     try:
         job = current_handle().spawn_pinned(native.current_shard(), work, name="shield")
     except BaseException:

@@ -301,6 +301,10 @@ class Interval:
         self._next = _instant(start, "start")
         self.missed_tick_behavior = missed_tick_behavior
 
+    def __repr__(self) -> str:
+        missed = self.missed_tick_behavior.name.lower()
+        return f"<Interval of {self._period} s, {missed} after missed ticks>"
+
     @property
     def period(self) -> float:
         """Seconds."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from spargio.asyncio import run
+from spargio.asyncio import _stream, run
 
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter, socket.socket]
 LIMIT_S = 30.0
@@ -156,3 +157,70 @@ def test_drain_waits_for_a_peer_that_lags_and_says_that_it_is_gone() -> None:
                 await asyncio.sleep(0)
 
     on_pair(body)
+
+
+@pytest.mark.parametrize("limit", [4.5, 1e6, float("inf"), 2**63, 2**80])
+def test_a_limit_is_any_number_that_compares(limit: float) -> None:
+    """asyncio compares it with lengths, and no more."""
+
+    async def body(reader: Any, writer: Any, far: socket.socket) -> bytes:
+        far.sendall(b"line\nrest")
+        far.shutdown(socket.SHUT_WR)
+        await reader.readexactly(1)
+        return bytes(await reader.readline()) + bytes(await reader.read(100))
+
+    assert on_pair(body, limit=limit) == b"ine\nrest"
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "marks"),
+    [
+        (1000.5, 10.5, (10, 1000)),
+        (float("inf"), 0, (0, 1 << 60)),
+        (2**80, None, (1 << 60, 1 << 60)),
+    ],
+)
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_marks_of_a_transport_are_any_numbers_that_compare(
+    kind: socket.SocketKind, high: Any, low: Any, marks: tuple[int, int]
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair(socket.AF_UNIX, kind)
+        transport: Any
+        if kind == socket.SOCK_STREAM:
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
+        else:
+            transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=near)
+        with far, contextlib.closing(transport):
+            transport.set_write_buffer_limits(high, low)
+            assert transport.get_write_buffer_limits() == marks
+
+    run(main())
+
+
+def test_a_connection_that_never_began_is_not_counted_as_ended(
+    monkeypatch: pytest.MonkeyPatch, unraisables: Any
+) -> None:
+    """Its server counts those that it has: one too few, and it would end while one is open."""
+    calls: list[str] = []
+
+    def refuse(transport: object, protocol: object) -> None:
+        raise MemoryError
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        monkeypatch.setattr(type(server), "_detach", lambda *_: calls.append("detached"))
+        monkeypatch.setattr(_stream, "adopt", refuse)
+        address = server.sockets[0].getsockname()
+        with socket.create_connection(address, LIMIT_S) as client:
+            client.setblocking(False)
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(loop.sock_recv(client, 1), LIMIT_S) == b""
+        server.close()
+
+    run(main())
+    gc.collect()
+    assert calls == []
+    assert {one.kind for one in unraisables.take()} <= {ResourceWarning}  # Nobody closed it.

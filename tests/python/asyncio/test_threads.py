@@ -8,6 +8,7 @@ import gc
 import os
 import socket
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -236,7 +237,12 @@ def test_another_thread_ends_it_with_operations_under_way(
         before = aio.descriptors(), threads()
         for _ in range(5):
             once()
-        assert (aio.descriptors(), threads()) == before
+        assert aio.descriptors() == before[0]
+        # A thread that was joined may be in the kernel's list a moment longer.
+        limit = time.monotonic() + aio.LIMIT_S
+        while threads() > before[1] and time.monotonic() < limit:
+            time.sleep(0.001)
+        assert threads() <= before[1]
     assert not failures
 
 

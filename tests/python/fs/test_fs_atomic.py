@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -196,3 +197,25 @@ def test_where_less_is_allowed() -> None:
             [sys.executable, "-c", AS_NOBODY, name], capture_output=True, text=True, timeout=60
         )
         assert (done.stdout, done.stderr) == ("True\n65534 65534 0o644\n", "")
+
+
+@pytest.mark.parametrize("base", [1, 5, 13, 14, 40])
+def test_a_path_as_long_as_the_kernel_takes_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: int
+) -> None:
+    """The temporary file stands beside the target: its path has the same limit."""
+    monkeypatch.chdir(tmp_path)
+    room = 4095 - base - 1
+    folder = "/".join(["d" * 199] * (room // 200) + ["d" * (room % 200)]).rstrip("/")
+    if len(folder) < room:  # A slash at the end is part of the path.
+        folder += "/" * (room - len(folder))
+    for top in range(200, len(folder) + 200, 200):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder[:top])
+    path = folder + "/" + "f" * base
+    assert len(path) == 4095
+    write(path, b"old")
+    write(path)
+    with open(path, "rb") as file:
+        assert file.read() == b"new"
+    assert os.listdir(folder) == ["f" * base]

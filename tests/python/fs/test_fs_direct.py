@@ -39,6 +39,9 @@ def test_reads_of_any_place_and_size(path: Path, how: str) -> None:
                 room = bytearray(size)
                 count = await file.read_at_into(offset, room)
                 assert room[:count] == DATA[offset : offset + size]
+                rooms = [bytearray(1), bytearray(), bytearray(size)]
+                count = await file.read_vectored_at(offset, rooms)
+                assert b"".join(rooms)[:count] == DATA[offset : offset + size + 1]
             assert await file.read_at(1 << 40, 10) == b""
             assert await file.read_many_at([0, 7, 100_000], 5) == [DATA[:5], DATA[7:12], DATA[-1:]]
             assert await file.read_to_end_at(3) == DATA[3:]

@@ -290,3 +290,22 @@ def test_a_del_of_garbage_that_a_collection_on_a_shard_finds(unraisables: Any) -
 
     spargio.run(main, shards=2)
     assert {one.text for one in unraisables.take()} == {"'cyclic'"}
+
+
+def test_a_shield_of_what_is_no_awaitable_says_so() -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match=r"^shield takes an awaitable, not 5$"):
+            await spargio.shield(5)  # type: ignore[arg-type]
+
+    spargio.run(main, shards=1)
+
+
+def test_what_is_kept_for_long_says_what_it_is() -> None:
+    async def main() -> None:
+        assert repr(spargio.interval(0.5)) == "<Interval of 0.5 s, burst after missed ticks>"
+        assert repr(spargio.fs.read_dir("a")) == "<Entries of 'a'>"
+        assert repr(spargio.fs.read_tree(b"\xff")) == "<Entries of '\\udcff'>"
+        buffers = spargio.fs.RegisteredBuffers(2, 64)
+        assert repr(buffers) == "<RegisteredBuffers 2 of 64 bytes, not registered>"
+
+    spargio.run(main, shards=1)

@@ -124,7 +124,7 @@ def is_awaitable(given: object) -> TypeGuard[Awaitable[Any]]:
     return isinstance(given, Awaitable)
 
 
-def adopt(given: object) -> Any:
+def adopt(given: object, taker: str = "spawn takes a coroutine") -> Any:
     """For spawns of something that is not a native coroutine: Cython's, or another awaitable."""
     if isinstance(given, Coroutine):
         return given
@@ -135,7 +135,7 @@ def adopt(given: object) -> Any:
             return await awaitable
 
         return run()
-    raise TypeError(f"spawn takes a coroutine, not {_kind(given)}")
+    raise TypeError(f"{taker}, not {_kind(given)}")
 
 
 def _kind(given: object) -> str:

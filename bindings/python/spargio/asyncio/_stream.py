@@ -48,7 +48,7 @@ class SocketTransport(StreamCore, SocketOwner):
         self._loop: EventLoop | None = loop
         self._sock: socket.socket | None = sock
         self._sock_fd = sock.fileno()
-        self._server = server
+        self._server: Any = None
         self._empty_waiter: asyncio.Future[None] | None = None
         self._keep_names(loop, sock, extra)
         self._open(loop, self._sock_fd)
@@ -56,6 +56,7 @@ class SocketTransport(StreamCore, SocketOwner):
         adopt(self, protocol)
         if server is not None:
             _attach(server, self)
+            self._server = server  # Not before: what was not attached is not detached.
         base_events._set_nodelay(sock)  # type: ignore[attr-defined]
         schedule_start(loop, self, protocol, waiter)
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ._native import StreamCore
+from ._transport import whole_bytes
 
 if TYPE_CHECKING:
     from ._stream import SocketTransport
@@ -62,4 +63,5 @@ def adopt(transport: SocketTransport, protocol: Any) -> None:
     protocol.__class__ = StreamReaderProtocol
     reader.__class__ = StreamReader
     state: Any = reader
-    transport._feed(protocol._stream_reader_wr, state._buffer, state._limit)  # type: ignore[attr-defined]
+    limit = whole_bytes(state._limit)
+    transport._feed(protocol._stream_reader_wr, state._buffer, limit)  # type: ignore[attr-defined]

@@ -17,6 +17,11 @@ _log = logging.getLogger("asyncio")
 _NAMES: Final = frozenset({"peername", "sockname", "socket"})
 
 
+def whole_bytes(limit: float) -> int:
+    """asyncio only compares a limit with lengths: 1e6, inf and numbers of any size are limits."""
+    return int(min(1 << 60, limit))  # No buffer grows so far.
+
+
 class SocketOwner:
     """A transport that owns a socket. The other base is a native one."""
 
@@ -80,7 +85,7 @@ class SocketOwner:
             low = high // 4
         if not high >= low >= 0:
             raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-        self._set_limits(high, low)
+        self._set_limits(whole_bytes(high), whole_bytes(low))
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         return self._limits()

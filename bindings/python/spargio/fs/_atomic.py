@@ -20,6 +20,15 @@ from ._paths import remove_file, rename
 _LINKS_MOST = 40
 """In a row, as the kernel has it."""
 
+_PATH_MOST = 4095
+"""Bytes of a path, without its NUL."""
+
+_TOKEN = 12
+"""Random digits in the name of a temporary file."""
+
+_ATTEMPTS = 100
+"""Of names that nobody has; short ones are few."""
+
 _UNSYNCED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EROFS)
 """Of a directory's fsync: this file system has no such thing."""
 
@@ -42,12 +51,23 @@ async def write_atomic(path: Path, data: Buffer, permissions: int | None) -> Non
     """See ``write``. `data` has been checked."""
     plan = await files.call(_plan, os.fsdecode(encode(path)))
     directory, base = os.path.split(plan.target)
-    start = os.fsdecode(os.fsencode(base)[:200])  # Of the 255 bytes that a name may have.
-    temporary = os.path.join(directory, f".{start}.{os.urandom(6).hex()}")
-    try:
-        await _replace(plan, directory or ".", temporary, data, permissions)
-    except OSError as error:
-        raise carry_written(error, OSError(error.errno, error.strerror, path)) from error
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        temporary = os.path.join(directory, _temporary_name(directory, base))
+        try:
+            await _replace(plan, directory or ".", temporary, data, permissions)
+            return
+        except OSError as error:
+            if error.errno != errno.EEXIST or not attempts_left:
+                raise carry_written(error, OSError(error.errno, error.strerror, path)) from error
+
+
+def _temporary_name(directory: str, base: str) -> str:
+    """Beside `base`, and no longer than the kernel takes where it takes the target."""
+    room = _PATH_MOST - len(os.fsencode(directory)) - 1
+    if room < _TOKEN + 2:  # Of a short name at the end of a path that is nearly too long.
+        return os.urandom(_TOKEN).hex()[: max(room, 1)]
+    start = os.fsencode(base)[: min(200, room - _TOKEN - 2)]  # A name may have 255 bytes.
+    return f".{os.fsdecode(start)}.{os.urandom(_TOKEN // 2).hex()}"
 
 
 async def _replace(

@@ -86,8 +86,21 @@ class DirectFile(File):
         return count
 
     async def read_vectored_at(self, offset: int, buffers: Sequence[Buffer]) -> int:
-        """As :meth:`File.read_vectored_at`; offset, sizes and memory must be multiples."""
-        return await self._told(super().read_vectored_at(offset, buffers))
+        """As :meth:`File.read_vectored_at`; without a copy if offset, sizes and memory fit."""
+        try:
+            return await super().read_vectored_at(offset, buffers)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        rooms = [memoryview(buffer).cast("B") for buffer in buffers]
+        found = bytearray(sum(map(len, rooms)))
+        count = await self._copied(offset, memoryview(found))
+        place = 0
+        for room in rooms:
+            part = found[place : min(place + len(room), count)]
+            room[: len(part)] = part
+            place += len(part)
+        return count
 
     async def write_at(self, offset: int, data: Buffer) -> int:
         """As :meth:`File.write_at`; offset and size must be multiples."""

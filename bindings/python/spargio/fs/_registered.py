@@ -42,6 +42,10 @@ class RegisteredBuffers:
         self._view = memoryview(self._memory)
         self._slot: int | None = None
 
+    def __repr__(self) -> str:
+        state = "not registered" if self._slot is None else "registered"
+        return f"<RegisteredBuffers {len(self)} of {self._size} bytes, {state}>"
+
     def __len__(self) -> int:
         return len(self._view) // self._size
 

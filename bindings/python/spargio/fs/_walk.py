@@ -48,6 +48,9 @@ class Entries:
         self._options = options
         self._on_error = on_error
 
+    def __repr__(self) -> str:
+        return f"<Entries of {os.fsdecode(self._name)!r}>"
+
     def __await__(self) -> Generator[Any, None, list[DirEntry]]:
         return self._list().__await__()
 

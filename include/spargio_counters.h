@@ -69,6 +69,7 @@
 /* True now: not counters. */
 #define SPARGIO_COUNTER_OPS_IN_FLIGHT "ops_in_flight"
 #define SPARGIO_COUNTER_BUFFERS_IN_HANDS "buffers_in_hands"
+#define SPARGIO_COUNTER_BUFFERS_LENT "buffers_lent"
 #define SPARGIO_COUNTER_TIMERS_SET "timers_set"
 #define SPARGIO_COUNTER_RUN_QUEUE_DEPTH "run_queue_depth"
 #define SPARGIO_COUNTER_MESSAGE_QUEUE_DEPTH "message_queue_depth"

@@ -208,6 +208,8 @@ pub const Runtime = struct {
         assert(shard.inbox.isEmpty());
         shard.timers.deinit();
         shard.ops.deinit();
+        // What is lent stays: the connection may still send from it, and a ring that is gone tells nobody.
+        shard.lent.deinit(gpa);
         shard.stealable.deinit(gpa);
         shard.mailbox.deinit();
         gpa.free(shard.thief.poll_clock.seen);

@@ -5,6 +5,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const completions = @import("completions.zig");
 const errors = @import("../base/errors.zig");
 const clock = @import("../base/clock.zig");
 const limits = @import("../base/limits.zig");
@@ -37,6 +38,7 @@ pub fn cancelOp(self: *Shard, op: *Op) void {
         return self.endOp(op, errors.negative(.CANCELED), 0);
     }
     if (op.timer.isSet()) self.timers.cancel(&op.timer); // Its time limit.
+    if (op.is_sent and completions.endSent(self, op)) return;
     if (op.source) |source| if (source.cancel) |stop| return stop(source, op);
     ask(self, op);
 }

@@ -16,6 +16,7 @@ const provided_buffers = @import("../ring/provided_buffers.zig");
 const trace_ring = @import("trace_ring.zig");
 const user_data = @import("../ring/user_data.zig");
 const without_worker = @import("without_worker.zig");
+const gpa = @import("../base/memory.zig").gpa;
 const Cqe = @import("../ring/ring.zig").Cqe;
 const Internal = user_data.Internal;
 const Op = @import("../task/op.zig").Op;
@@ -133,13 +134,16 @@ pub fn reapReady(self: *Shard) usize {
 fn completed(self: *Shard, cqe: Cqe) void {
     assert(cqe.user_data > user_data.internal_max);
     if (cqe.flags & linux.IORING_CQE_F_BUFFER != 0) self.buffers.ready.in_use += 1;
-    const op = self.ops.find(cqe.user_data) orelse return self.counters.stale_completions.add(1);
+    const op = self.ops.find(cqe.user_data) orelse return late(self, cqe);
     // It has ended, and nobody took the result yet: a second end would be a fault of the kernel's.
-    if (op.phase != .flying) return self.counters.stale_completions.add(1);
+    if (op.phase != .flying) return late(self, cqe);
     // By far the most.
     if (cqe.res >= 0 and cqe.flags == 0 and op.on_multishot == null) return endOp(self, op, cqe.res, 0);
     if (cqe.flags & linux.IORING_CQE_F_MORE != 0) {
-        if (op.on_multishot) |function| function(op.complete_ctx, cqe.res, cqe.flags) else op.result = cqe.res;
+        if (op.on_multishot) |function| return function(op.complete_ctx, cqe.res, cqe.flags);
+        op.result = finalOf(op, cqe);
+        op.is_sent = true;
+        if (op.cancel_sent) _ = endSent(self, op);
         return;
     }
     const result = finalOf(op, cqe);
@@ -147,6 +151,27 @@ fn completed(self: *Shard, cqe: Cqe) void {
     if (exhausted) self.counters.buffers_exhausted.add(1);
     if (op.on_multishot != null and (result > 0 or exhausted)) self.counters.multishots_cut.add(1);
     completeOrRetry(self, op, result, cqe.flags);
+}
+
+/// A zero-copy send whose end is wanted does not wait for the notification, which a peer that does not
+/// read holds back for ever. False if it must: the memory is the caller's, or there is none to note it.
+pub fn endSent(self: *Shard, op: *Op) bool {
+    assert(self.isHere() and op.phase == .flying and op.is_sent and op.cancel_sent);
+    const source = op.source orelse return false;
+    const memory = source.memory orelse return false;
+    self.lent.put(gpa, op.id(), source) catch return false;
+    self.gauges.buffers_lent.value.store(self.lent.count(), .monotonic);
+    memory.keep(source);
+    endOp(self, op, op.result, 0);
+    return true;
+}
+
+/// Of an operation that has ended: the notification of a zero-copy send, or a fault.
+fn late(self: *Shard, cqe: Cqe) void {
+    const lent = self.lent.fetchRemove(cqe.user_data) orelse return self.counters.stale_completions.add(1);
+    assert(cqe.flags & linux.IORING_CQE_F_NOTIF != 0);
+    self.gauges.buffers_lent.value.store(self.lent.count(), .monotonic);
+    lent.value.memory.?.let_go(lent.value);
 }
 
 /// What a signal or the kernel's own work came in between was not begun, and is asked for again:

@@ -26,6 +26,7 @@ const Mailbox = @import("../message/mailbox.zig").Mailbox;
 const InboxType = @import("../queue/inbox.zig").InboxType;
 const ListType = @import("../queue/list.zig").ListType;
 const Room = @import("../task/room.zig").Room;
+const Source = @import("../task/source.zig").Source;
 const StealableType = @import("../queue/stealable.zig").StealableType;
 const Ring = @import("../ring/ring.zig").Ring;
 const Task = @import("../task/task.zig").Task;
@@ -83,6 +84,8 @@ pub const Shard = struct {
     // ---- operations ----
     ring: Ring,
     ops: OpTable = .{},
+    /// By the number of the operation that has ended: memory of zero-copy sends that the kernel has still.
+    lent: std.AutoHashMapUnmanaged(u64, *Source) = .empty,
     timers: Timers = .{},
     /// Made at the first receive that wants one; `none` if the kernel has no such thing.
     buffers: union(enum) { unasked, none, ready: Buffers } = .unasked,

@@ -111,6 +111,7 @@ pub fn errnoIndex(errno: std.os.linux.E) usize {
 pub const Gauges = struct {
     ops_in_flight: Counter = .{},
     buffers_in_hands: Counter = .{},
+    buffers_lent: Counter = .{},
     timers_set: Counter = .{},
     run_queue_depth: Counter = .{},
 };

@@ -47,6 +47,8 @@ pub const Op = struct {
     timed_out: bool = false,
     /// The kernel picks a buffer of the shard's.
     selects_buffer: bool = false,
+    /// A zero-copy send whose `result` is known: the kernel has the memory still.
+    is_sent: bool = false,
     /// For connect: the socket that is the result of a success. Else -1.
     socket: i32 = -1,
     /// Of a zero-copy send known before the end, which comes when the kernel lets go of the buffer.

@@ -11,4 +11,14 @@ pub const Source = struct {
     release: *const fn (*Source, *const Op, taken: bool) void,
     /// There is something to take, although the operation goes on. Null: it has one result.
     ready: ?*const fn (*const Source) bool = null,
+    /// Of a zero-copy send. Null: the memory is the caller's, who has it back at the operation's end.
+    memory: ?*const Memory = null,
+
+    /// What was sent from may stay where it is after the operation's end, until the kernel lets go of it.
+    pub const Memory = struct {
+        /// At most once for an operation, before its end: the kernel has the memory still.
+        keep: *const fn (*Source) void,
+        /// Once after each `keep`, outside any task: the kernel is done with it.
+        let_go: *const fn (*Source) void,
+    };
 };

@@ -134,6 +134,8 @@ class Gauges:
     """Operations that the kernel or a timer has."""
     buffers_in_hands: int
     """Buffers that the kernel filled and no task has emptied yet."""
+    buffers_lent: int
+    """Buffers of zero-copy sends that were ended before the kernel let go of them."""
     timers_set: int
     """Timers that have not fired."""
     run_queue_depth: int
@@ -150,6 +152,7 @@ GAUGES = frozenset(
     {
         "ops_in_flight",
         "buffers_in_hands",
+        "buffers_lent",
         "timers_set",
         "run_queue_depth",
         "message_queue_depth",

@@ -18,6 +18,7 @@ const shown = @import("shown.zig");
 const timer = @import("../../ops/timer.zig");
 const single_await = @import("single_await.zig");
 const CoreOp = @import("../../task/op.zig").Op;
+const Loan = @import("loan.zig").Loan;
 const Descriptor = @import("descriptor.zig").Descriptor;
 const PyTask = @import("../task/py_task.zig").PyTask;
 const Shard = @import("../../scheduler/shard.zig").Shard;
@@ -97,6 +98,8 @@ pub const PyOp = struct {
     held: ?*Object,
     /// Of memory that is no bytes object: apart, because an idle receive is to be small.
     view: ?*api.Buffer,
+    /// Both of these, once a zero-copy send has begun.
+    loan: ?*Loan,
     data: [*]u8,
     length: usize,
     /// A receive that has no memory of its own yet: the kernel picks a buffer when something comes.
@@ -306,12 +309,23 @@ pub const PyOp = struct {
             .send => net.send(shard, task, fd, rest, 0),
             .write_all => net.send(shard, task, fd, rest, linux.MSG.WAITALL),
             .write_all_zero_copy => if (shard.scheduler.info.can().send_zc)
-                net.sendZeroCopy(shard, task, fd, rest, linux.MSG.WAITALL)
+                self.sendZeroCopy(shard, task, fd, rest)
             else
                 net.send(shard, task, fd, rest, linux.MSG.WAITALL),
             .shutdown => net.shutdown(shard, task, fd, @intCast(self.argument)),
             .close => fs.close(shard, task, @intCast(self.argument)),
         };
+    }
+
+    fn sendZeroCopy(self: *PyOp, shard: *Shard, task: *Task, fd: i32, rest: []const u8) fs.Error!*CoreOp {
+        if (self.loan == null) {
+            self.loan = try .create(self.held, self.view);
+            self.held = null;
+            self.view = null;
+        }
+        const op = try net.sendZeroCopy(shard, task, fd, rest, linux.MSG.WAITALL);
+        self.loan.?.lend(op);
+        return op;
     }
 
     fn drained(self: *const PyOp) bool {
@@ -327,7 +341,7 @@ pub const PyOp = struct {
         return shown.ofOperation("Operation", @tagName(self.kind), self.descriptor, single_await.seen(&self.state));
     }
 
-    /// The kernel is done with it, for good.
+    /// The kernel is done with it, for good; what a loan has may stay.
     pub fn finish(self: *PyOp) void {
         self.state = .finished;
         if (self.counted) {
@@ -335,6 +349,8 @@ pub const PyOp = struct {
             if (self.claimed) Descriptor.Type.body(self.descriptor.?).endWriter();
             Descriptor.Type.body(self.descriptor.?).release();
         }
+        if (self.loan) |loan| loan.drop();
+        self.loan = null;
         exported.letGo(&self.view);
         api.drop(&self.held);
     }

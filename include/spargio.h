@@ -772,6 +772,12 @@ int32_t spargio_recv_next(spargio_op op, const void **data, int32_t *result);
  * spargio_send without a copy into the kernel: it ends when nobody refers to the buffer any more,
  * mostly when the peer has it. Worth it from some 16 KiB on. Without kernel support
  * (SPARGIO_CAP_SEND_ZC) it is spargio_send. IORING_OP_SEND_ZC, 6.0. Since 0.4.
+ *
+ * A cancellation or a time limit stops the sending at once. But the operation ends (with what was
+ * sent, or -ECANCELED, -ETIME) when the kernel lets go of the buffer, because the connection may
+ * still send from it; the end of the task and of the runtime waits for that. A peer that does not
+ * read holds it back for as long as the connection lives, also after shutdown(2). To end it, abort
+ * the connection: SO_LINGER with a time of 0, and spargio_close.
  */
 int32_t spargio_send_zc(int32_t fd, const void *buffer, uint32_t length, int32_t flags,
                         spargio_op *op);

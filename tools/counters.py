@@ -102,7 +102,7 @@ idle_ns                 time in the kernel, waiting
 _GAUGES = """
 ops_in_flight              operations that the kernel or a timer has
 buffers_in_hands           buffers that the kernel filled and no task has emptied yet
-buffers_lent               buffers of zero-copy sends that were ended before the kernel let go of them
+buffers_lent               buffers that the kernel still has of zero-copy sends that ended
 timers_set                 timers that have not fired
 run_queue_depth            local tasks that are ready to run
 message_queue_depth        messages that nobody has taken yet

@@ -97,6 +97,7 @@ pub fn refused(self: *Shard, cqe: Cqe) void {
     // By place, without a generation: a later operation there is asked once more than need be.
     const op = self.ops.at(@intCast(cqe.user_data >> 8));
     if (op.phase != .flying or !op.cancel_sent or op.is_timer or op.timer.isSet()) return;
+    if (op.is_sent) return; // Only the notification is missing, and nothing hastens that.
     self.counters.cancels_repeated.add(1);
     op.cancels_lost +|= 1;
     const again = cqe.res == errors.negative(.NOENT) and op.cancels_lost <= at_once_max;

@@ -135,7 +135,7 @@ class Gauges:
     buffers_in_hands: int
     """Buffers that the kernel filled and no task has emptied yet."""
     buffers_lent: int
-    """Buffers of zero-copy sends that were ended before the kernel let go of them."""
+    """Buffers that the kernel still has of zero-copy sends that ended."""
     timers_set: int
     """Timers that have not fired."""
     run_queue_depth: int

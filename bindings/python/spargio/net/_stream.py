@@ -159,8 +159,9 @@ class Stream(BaseSocket):
         """The same without a copy in the kernel, for large data over a network card that can;
         over loopback the kernel copies after all, and other sockets are written as by
         :meth:`write_all`. It ends when nothing refers to `data` any more, which over TCP is when
-        the peer has acknowledged it all; a cancellation waits for that too.
-        ``IORING_OP_SEND_ZC``, Linux 6.0; before, as :meth:`write_all`."""
+        the peer has acknowledged it all. A cancellation or a time limit ends it at once; the
+        connection may still send from `data` then, which stays exported until it is done: do not
+        change it. ``IORING_OP_SEND_ZC``, Linux 6.0; before, as :meth:`write_all`."""
         return self._io.write_all_zero_copy(data)
 
     async def write_vectored(self, buffers: Sequence[Buffer]) -> int:

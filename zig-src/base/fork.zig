@@ -11,7 +11,7 @@ var watching: std.atomic.Value(bool) = .init(false);
 /// What each child does first, on the thread that forked.
 var in_children: [4]std.atomic.Value(?*const fn () void) = @splat(.init(null));
 /// Those of the process: held over a fork, or the child might find one held by a thread it has not.
-var locks: [8]std.atomic.Value(?*Lock) = @splat(.init(null));
+var locks: [16]std.atomic.Value(?*Lock) = @splat(.init(null));
 
 extern "c" fn pthread_atfork(
     prepare: ?*const fn () callconv(.c) void,
@@ -54,7 +54,7 @@ pub fn guard(lock: *Lock) void {
         const there = slot.cmpxchgStrong(null, lock, .release, .monotonic) orelse return;
         if (there == lock) return;
     }
-    unreachable; // There are three.
+    unreachable; // Eight locks: five tables of handles, recorders, watched signals, the wake-ups of epoll.
 }
 
 fn beforeFork() callconv(.c) void {

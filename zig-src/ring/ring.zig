@@ -217,6 +217,11 @@ pub const Ring = struct {
         return flags & (linux.IORING_SQ_TASKRUN | linux.IORING_SQ_CQ_OVERFLOW) != 0;
     }
 
+    /// True if nothing tells that something has come: a stand-in finds it when it is entered.
+    pub fn mustBeAsked(self: *const Ring) bool {
+        return self.stand_in != null;
+    }
+
     /// True if `submit` must be called now and then although the kernel asks for nothing.
     pub fn needsPolling(self: *const Ring) bool {
         return self.ops_to_poll > 0;

@@ -52,8 +52,11 @@ const Slot = struct {
     source: Source = .{ .cancel = withdraw, .release = gone },
     data: [data_bytes]u8 = undefined,
 
+    /// The slot may be another operation's after the point.
     fn claim(self: *Slot) bool {
+        const handle = self.handle;
         machine.point();
+        if (self.handle != handle or !self.is_outside) return false;
         defer self.claimed = true;
         return !self.claimed;
     }

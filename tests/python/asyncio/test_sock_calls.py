@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -229,8 +230,13 @@ def test_a_socket_closed_meanwhile_is_not_read_under_its_number() -> None:
                     assert again.fileno() == number  # The least that is free.
                     peer.send(b"for another one")
                     theirs.close()  # Which the ring's poll still sees.
-                    with pytest.raises(OSError, match="Bad file descriptor"):
+                    if os.environ.get("SPARGIO_BACKEND") == "epoll":
+                        await asyncio.sleep(0.01)  # In which it might be read.
+                        task.cancel()  # epoll forgets a socket that was closed, as asyncio's does.
+                    with pytest.raises((OSError, asyncio.CancelledError)) as caught:
                         await task
+                    if caught.type is not asyncio.CancelledError:
+                        assert "Bad file descriptor" in str(caught.value)
                     assert again.recv(100) == b"for another one"
 
     run(main())

@@ -154,7 +154,7 @@ fn completed(self: *Shard, cqe: Cqe) void {
 }
 
 /// A zero-copy send whose end is wanted does not wait for the notification, which a peer that does not
-/// read holds back for ever. False if it must: the memory is the caller's, or there is none to note it.
+/// read holds back forever. False if it must: the memory is the caller's, or there is none to note it.
 pub fn endSent(self: *Shard, op: *Op) bool {
     assert(self.isHere() and op.phase == .flying and op.is_sent and op.cancel_sent);
     const source = op.source orelse return false;

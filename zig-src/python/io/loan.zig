@@ -1,6 +1,6 @@
 //! The memory that a zero-copy send reads, apart from its operation: the kernel may have it for longer, for
 //! as long as a peer does not read. It goes with the last who holds it: the operation, and each send of
-//! it that was ended before the kernel's notification. If the ring goes before, it stays for ever: the
+//! it that was ended before the kernel's notification. If the ring goes before, it stays forever: the
 //! connection may still send from it, and nobody says when it is done.
 
 const std = @import("std");

@@ -307,7 +307,7 @@ def test_a_shield_around_a_handle_and_a_later_await() -> None:
                 return 42
 
         assert await spargio.shield(Answer()) == 42
-        with pytest.raises(TypeError, match="spawn takes a coroutine, not 5"):
+        with pytest.raises(TypeError, match="shield takes an awaitable, not 5"):
             await spargio.shield(5)  # type: ignore[arg-type]
 
     spargio.run(main, shards=2)

@@ -72,7 +72,8 @@ pub fn poll(task: *Task) task_module.Poll {
 /// It has something to submit, or something has come. That is not to wait until no callback is ready:
 /// asyncio looks at the kernel in every turn.
 fn ringWaits(shard: *const Shard) bool {
-    return shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork() or shard.ring.mustBeAsked();
+    return shard.ring.hasUnsubmitted() or shard.ring.ready() or shard.ring.hasTaskWork() or
+        (shard.ring.mustBeAsked() and shard.ops.flying > 0);
 }
 
 /// So long the kernel was not asked: what came at the beginning has waited all the time.

@@ -164,8 +164,8 @@ def options(data: Data) -> None:
                     IdleStrategy(data.anything()),
                 ]
             )
-        # The last is an iterable's own.
-        with contextlib.suppress(ValueError, TypeError, NotImplementedError):
+        # NotImplementedError is an iterable's own; OSError is of a file of options that cannot be read.
+        with contextlib.suppress(ValueError, TypeError, NotImplementedError, OSError):
             builder.apply(**{name: value})
     with contextlib.suppress(ValueError):
         assert builder.address()

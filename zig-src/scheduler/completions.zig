@@ -178,6 +178,7 @@ fn late(self: *Shard, cqe: Cqe) void {
 /// unless its end is wanted, or it is a close, which has happened all the same (close(2)).
 fn completeOrRetry(self: *Shard, op: *Op, result: i32, cqe_flags: u32) void {
     assert(op.phase == .flying);
+    op.is_sent = false; // Asked for again, it is a send of its own, with a notification of its own.
     const interrupted = result == errors.negative(.INTR) and !op.is_user_sqe and !op.cancel_sent;
     if (without_worker.isMissing(self, op, result)) {
         return endOp(self, op, without_worker.retry(self, op, result) orelse return, cqe_flags);

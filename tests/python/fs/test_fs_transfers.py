@@ -232,6 +232,7 @@ LARGE: dict[str, Callable[[Path], Awaitable[Any]]] = {
 }
 
 
+@pytest.mark.alone  # CPU times are compared.
 @pytest.mark.parametrize("call", LARGE)
 def test_a_large_read_takes_another_thread(large: Path, call: str) -> None:
     plain = min(timed(large) for _ in range(3))

@@ -16,6 +16,16 @@ from spargio.asyncio import EventLoop, new_event_loop, run
 # ---- threads and forks ----
 
 
+def finished(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
+        timeout=aio.LIMIT_S,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_several_threads_run_one_loop_in_turn(loop: EventLoop) -> None:
     """The ring is bound to no thread: each one may run it, and wait in it."""
 
@@ -69,13 +79,7 @@ def test_a_forked_child_may_run_a_loop_of_its_own() -> None:
 
         sys.exit(run(main()) - 7)
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
-        timeout=aio.LIMIT_S,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = finished(program)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -107,13 +111,7 @@ def test_a_forked_child_has_no_handlers_of_the_loop() -> None:
 
         run(main())
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
-        timeout=aio.LIMIT_S,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = finished(program)
     assert (done.stdout, done.stderr) == ("15 True\n", "")
 
 

@@ -30,8 +30,6 @@ here; 130: Ctrl-C, go on with --resume."""
 RATE = "per second, above 0 (default: found, 40 or 60 %% of the knee)"
 _PERCENT = 100
 _MARGIN_MOST = 1000
-
-
 _PAIRS_MIN = tune.Limits().pairs_min
 _TARGETS = tuple(name for name in METRICS if name not in HARM_ONLY)
 

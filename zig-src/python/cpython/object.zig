@@ -131,7 +131,8 @@ pub fn define(comptime Type: type, comptime name: [:0]const u8, comptime parts: 
     if (S.methods.len > 1) append(&slots, &count, slotOf(api.slot.methods, &S.methods));
     if (S.properties.len > 1) append(&slots, &count, slotOf(api.slot.getset, &S.properties));
     const others = .{
-        "repr", "dealloc", "traverse", "clear", "finalize", "new", "hash", "richcompare", "iter", "iternext", "descr_get",
+        "repr", "dealloc",     "traverse", "clear",    "finalize",  "new",
+        "hash", "richcompare", "iter",     "iternext", "descr_get",
     };
     inline for (others) |part| {
         const function: ?*const anyopaque = @ptrCast(@field(parts, part));

@@ -303,3 +303,7 @@ def _bare(backend: type) -> None:
 
 
 _bare(SpargioBackend)
+
+
+backend_class = SpargioBackend
+"""The name under which anyio and others look for it in a backend's module."""

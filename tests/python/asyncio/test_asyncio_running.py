@@ -329,10 +329,10 @@ def test_a_loop_does_not_run_within_itself(loop: EventLoop) -> None:
     assert loop._nest_patched
 
     async def main() -> str:
-        for run_again in (loop.run_forever, lambda: loop.run_until_complete(future)):
-            future = loop.create_future()
-            with pytest.raises(RuntimeError, match="already running, and cannot run within itself"):
-                run_again()
+        with pytest.raises(RuntimeError, match="already running, and cannot run within itself"):
+            loop.run_forever()
+        with pytest.raises(RuntimeError, match="already running, and cannot run within itself"):
+            loop.run_until_complete(loop.create_future())
         return "done"
 
     assert loop.run_until_complete(main()) == "done"

@@ -154,7 +154,7 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
     # ---- running ----
 
     # Bound to CPython's own: nest_asyncio replaces these in the class of the loop that it patches,
-    # which is a base of ours if that is the stock one. It leaves a class with this mark alone.
+    # and the stock loop's is a base of this one. It leaves a class with this mark alone.
     run_until_complete = base_events.BaseEventLoop.run_until_complete
     _nest_patched = True
 

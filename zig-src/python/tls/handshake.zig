@@ -14,11 +14,6 @@ const TlsOp = @import("tls_op.zig").TlsOp;
 const Object = api.Object;
 const py = &api.py;
 
-/// So many bytes hold the peer's key or certificate: what OpenSSL does with them takes hundreds of
-/// microseconds, in which others may have the interpreter. For a client's first words or a peer's Finished
-/// the hand-over costs more than it gives.
-const apart_min = 128;
-
 /// handshake(descriptor): an awaitable. Whether the handshake is done says CPython.
 pub fn handshake(engine: *Object, descriptor: *Object) callconv(.c) ?*Object {
     const self = TlsOp.create(.handshake, engine, descriptor) orelse return null;
@@ -47,15 +42,11 @@ pub fn shakeNow(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     return py.PyBool_FromLong(@intFromBool(stopped));
 }
 
-/// Null: the peer has said nothing yet.
+/// Null: the peer has said nothing yet. Others may have the interpreter meanwhile, also for the short steps: on
+/// two shards with a lock of the interpreter that makes more handshakes than fewer hand-overs do.
 fn step(engine: *Engine) ?Engine.Step {
     engine.enter();
     const may = engine.mayShake();
-    const size = engine.queue.end - engine.queue.start;
-    if (may and size < apart_min) {
-        defer engine.leave();
-        return engine.shake();
-    }
     engine.leave();
     if (!may) return null;
     const state = py.PyEval_SaveThread();

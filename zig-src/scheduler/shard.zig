@@ -10,6 +10,7 @@ const cancel = @import("cancel_ops.zig");
 const completions = @import("completions.zig");
 const clock = @import("../base/clock.zig");
 const fork = @import("../base/fork.zig");
+const gpa = @import("../base/memory.zig").gpa;
 const limits = @import("../base/limits.zig");
 const Latency = @import("latency.zig").Latency;
 const Seats = @import("recorders.zig").Seats;
@@ -93,6 +94,8 @@ pub const Shard = struct {
     /// Operations that the poll with this number ended without the ring.
     inline_budget: struct { poll: u64 = 0, count: u32 = 0 } = .{},
     rounds_seen: cancel.RoundsSeen = .{},
+    /// Memory for work within a poll, if such work was done; it stays in the CPU's cache.
+    scratch: []u8 = &.{},
 
     // ---- idle, wake, steal ----
     idle: idle.Idle = .{},
@@ -567,6 +570,8 @@ pub const Shard = struct {
         self.bell.eventfd_armed = false;
         self.idle.signal_armed = false;
         self.fixed.has_table = false;
+        gpa.free(self.scratch);
+        self.scratch = &.{};
     }
 
     /// Gives up registered memory. Transfers that name its place and are only queued go out before.

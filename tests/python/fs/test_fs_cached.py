@@ -11,6 +11,7 @@ import support
 
 import spargio
 from spargio import fs
+from spargio.fs import _together
 
 CONTENT = os.urandom(64 * 1024 + 100)
 
@@ -130,3 +131,104 @@ def test_errors_are_those_of_the_ring(tmp_path: Path) -> None:
                 await folder.read_at(0, 10)
 
     spargio.run(main, shards=1)
+
+
+# ---- whole files ----
+
+
+SIZES = [0, 1, 4096, 16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 40_000]
+AT_ONCE = 5
+"""Of these sizes, and a larger one is a reason to leave the next files to the ring."""
+
+
+@pytest.fixture
+def files(file: Path) -> dict[Path, bytes]:
+    """Of more than one group."""
+    made = {file.with_name(f"{n}"): CONTENT[n : n + SIZES[n % AT_ONCE]] for n in range(200)}
+    for path, data in made.items():
+        path.write_bytes(data)
+    return made
+
+
+@pytest.mark.parametrize("backend", ["io_uring", "epoll"])
+@pytest.mark.parametrize("shards", [1, 2])
+def test_small_files_need_no_operation(files: dict[Path, bytes], backend: str, shards: int) -> None:
+    missing, folder = Path("/missing"), next(iter(files)).parent
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        wanted = [*files, missing, folder]
+        found = {path: result async for path, result in fs.read_many(wanted)}
+        assert isinstance(found.pop(missing), FileNotFoundError)
+        assert isinstance(found.pop(folder), IsADirectoryError)
+        assert found == files
+        assert at_once(handle) >= len(files)
+        if shards == 1:
+            before = handle.stats_snapshot().sqes_submitted
+            for path, data in files.items():
+                assert await fs.read(path) == data
+            assert handle.stats_snapshot().sqes_submitted == before
+
+    spargio.run(main, shards=shards, backend=backend)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_of_any_size_among_small_ones(files: dict[Path, bytes], size: int) -> None:
+    for path in list(files)[3::50]:
+        files[path] = CONTENT[:size]
+        path.write_bytes(CONTENT[:size])
+    names = [os.fspath(path) for path in files]
+
+    async def main() -> None:
+        assert await _together.read_files(names, 128) == list(files.values())
+
+    before = support.descriptors()
+    spargio.run(main, shards=1)
+    assert support.descriptors() == before
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_others_get_their_turn_between_cached_files(
+    files: dict[Path, bytes], one_by_one: bool
+) -> None:
+    names = [os.fspath(path) for path in files] * 10
+    turns = 0
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        over = False
+
+        async def other() -> None:
+            nonlocal turns
+            while not over:
+                turns += 1
+                await spargio.yield_now()
+
+        job = handle.spawn_pinned(0, other())
+        await spargio.yield_now()
+        if one_by_one:
+            for name in names:
+                await fs.read(name)
+        else:
+            await _together.read_files(names, 64)
+        over = True
+        await job
+
+    spargio.run(main, shards=1)
+    assert turns >= len(names) // 64
+
+
+@pytest.mark.parametrize("backend", ["io_uring", "epoll"])
+def test_a_fifo_is_read_when_it_has_had_a_writer(tmp_path: Path, backend: str) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    async def main(handle: spargio.RuntimeHandle) -> None:
+        for data in (b"", b"data"):
+            job = handle.spawn_pinned(0, fs.read(fifo))
+            for _ in range(10):
+                await spargio.yield_now()
+            assert not job.done()
+            with spargio.timeout(support.LIMIT_S):
+                await spargio.spawn_blocking(fifo.write_bytes, data)
+                assert await job == data
+
+    spargio.run(main, shards=1, backend=backend)

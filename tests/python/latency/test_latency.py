@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import threading
@@ -109,8 +110,14 @@ def test_time_records_what_the_block_does(recorder: Recorder) -> None:
     with recorder.time() as timing:
         timing.fail("refused")
     timing.__exit__(None, None, None)  # It has recorded already.
+    with contextlib.ExitStack() as stack:  # It calls what the class has.
+        entered = stack.enter_context(recorder.time())
+        assert entered.__enter__() is entered
+    for wrong in (type(timing).__enter__, timing.__exit__):
+        with pytest.raises(TypeError):
+            wrong(None)
     read = recorder.read()
-    assert (read.count, read.ok, read.bytes, read.operations) == (3, 1, 15, 5)
+    assert (read.count, read.ok, read.bytes, read.operations) == (4, 2, 15, 6)
     assert read.errors == {"KeyError": 1, "refused": 1}
 
 

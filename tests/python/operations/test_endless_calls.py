@@ -152,7 +152,7 @@ async def main(handle):
     for _ in range(2):
         try:
             with spargio.timeout(0.01):
-                await fs.read({str(fifo)!r})
+                await fs.File.open({str(fifo)!r})
         except TimeoutError:
             pass
     assert await fs.metadata({str(fifo)!r})
@@ -170,7 +170,7 @@ os.close(fd)
 async def leave_one(handle):
     try:
         with spargio.timeout(0.01):
-            await fs.read({str(fifo)!r})
+            await fs.File.open({str(fifo)!r})
     except TimeoutError:
         print("left")
 
@@ -188,7 +188,7 @@ def test_the_signal_is_given_back(fifo: Path) -> None:
 
     async def main() -> int:
         with pytest.raises(TimeoutError), spargio.timeout(0.01):
-            await fs.read(fifo)
+            await fs.File.open(fifo)
         return caught()
 
     assert spargio.run(main, shards=1, backend="epoll") == 1

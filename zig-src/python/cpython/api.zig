@@ -58,8 +58,10 @@ pub const TypeSpec = extern struct {
 
 /// Numbers of typeslots.h.
 pub const slot = struct {
+    pub const call = 50;
     pub const clear = 51;
     pub const dealloc = 52;
+    pub const descr_get = 54;
     pub const doc = 56;
     pub const iter = 62;
     pub const iternext = 63;
@@ -96,6 +98,7 @@ pub const arguments_offset: usize = 1 << (@bitSizeOf(usize) - 1);
 pub const flag_disallow_instantiation: c_uint = 1 << 7;
 pub const flag_immutable: c_uint = 1 << 8;
 pub const flag_basetype: c_uint = 1 << 10;
+pub const flag_vectorcall: c_uint = 1 << 11;
 pub const flag_gc: c_uint = 1 << 14;
 
 pub const meth_keywords: c_int = 0x02;
@@ -118,6 +121,7 @@ const Api = struct {
     PyObject_IsInstance: *const fn (*Object, *Object) callconv(.c) c_int,
     /// 3.11 and newer.
     PyObject_Vectorcall: ?*const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,
+    PyVectorcall_Call: *const fn (*Object, *Object, ?*Object) callconv(.c) ?*Object,
     PyVectorcall_Function: ?*const fn (*Object) callconv(.c) ?*const VectorcallFn,
     PyDescr_NewMethod: *const fn (*Object, *const MethodDef) callconv(.c) ?*Object,
     PyObject_VectorcallDict: *const fn (*Object, [*]const ?*Object, usize, ?*Object) callconv(.c) ?*Object,

@@ -46,10 +46,15 @@ pub fn TypeOf(comptime Body: type) type {
 
         /// A type that Python classes may inherit from.
         pub fn defineBase(comptime name: [:0]const u8, slots: []api.TypeSlot) bool {
-            return make(name, api.flag_basetype | api.flag_gc, slots);
+            return make(name, api.flag_basetype | api.flag_gc | api.flag_immutable, slots);
         }
 
         pub fn define(comptime name: [:0]const u8, flags: c_uint, slots: []api.TypeSlot) bool {
+            return defineMutable(name, flags | api.flag_immutable, slots);
+        }
+
+        /// A type that gets attributes after it is made.
+        pub fn defineMutable(comptime name: [:0]const u8, flags: c_uint, slots: []api.TypeSlot) bool {
             return make(name, flags | api.flag_disallow_instantiation, slots);
         }
 
@@ -58,7 +63,7 @@ pub fn TypeOf(comptime Body: type) type {
             var spec: api.TypeSpec = .{
                 .name = "spargio._core." ++ name,
                 .basicsize = @intCast(header_size + @sizeOf(Body)),
-                .flags = flags | api.flag_immutable,
+                .flags = flags,
                 .slots = slots.ptr,
             };
             class = py.PyType_FromSpec(&spec) orelse return false;
@@ -91,6 +96,11 @@ pub const Parts = struct {
     iternext: ?*const fn (*Object) callconv(.c) ?*Object = null,
     /// Where in the body CPython keeps the weak references to an instance.
     weakrefs: ?usize = null,
+    /// Where in the body the function is that a call of an instance reaches (`api.VectorcallFn`).
+    vectorcall: ?usize = null,
+    descr_get: ?*const fn (*Object, ?*Object, ?*Object) callconv(.c) ?*Object = null,
+    /// See `TypeOf.defineMutable`.
+    mutable: bool = false,
     /// Python classes inherit from it, and make instances by it.
     new: ?*const fn (*Object, *Object, ?*Object) callconv(.c) ?*Object = null,
 };
@@ -104,8 +114,15 @@ pub fn define(comptime Type: type, comptime name: [:0]const u8, comptime parts: 
     const S = struct {
         var methods = more ++ parts.methods[0..parts.methods.len].* ++ [_]api.MethodDef{.{}};
         var properties = parts.properties[0..parts.properties.len].* ++ [_]api.GetSetDef{.{}};
-        var members = [_]api.MemberDef{ .{ .name = "__weaklistoffset__" }, .{} };
+        var members = [_]api.MemberDef{ .{}, .{}, .{} };
     };
+    var members: usize = 0;
+    inline for (.{ .{ "__weaklistoffset__", parts.weakrefs }, .{ "__vectorcalloffset__", parts.vectorcall } }) |one| {
+        if (one[1]) |offset| {
+            S.members[members] = .{ .name = one[0], .offset = @intCast(header_size + offset) };
+            members += 1;
+        }
+    }
     var slots: [16]api.TypeSlot = undefined;
     var count: usize = 0;
     if (parts.step != null) for (Awaited.slots()) |slot| append(&slots, &count, slot);
@@ -114,19 +131,20 @@ pub fn define(comptime Type: type, comptime name: [:0]const u8, comptime parts: 
     if (S.methods.len > 1) append(&slots, &count, slotOf(api.slot.methods, &S.methods));
     if (S.properties.len > 1) append(&slots, &count, slotOf(api.slot.getset, &S.properties));
     const others = .{
-        "repr", "dealloc", "traverse", "clear", "finalize", "new", "hash", "richcompare", "iter", "iternext",
+        "repr", "dealloc",     "traverse", "clear",    "finalize",  "new",
+        "hash", "richcompare", "iter",     "iternext", "descr_get",
     };
     inline for (others) |part| {
         const function: ?*const anyopaque = @ptrCast(@field(parts, part));
         if (function != null) append(&slots, &count, .{ .slot = @field(api.slot, part), .function = function });
     }
-    if (parts.weakrefs) |offset| {
-        S.members[0].offset = @intCast(header_size + offset);
-        append(&slots, &count, slotOf(api.slot.members, &S.members));
-    }
+    if (members > 0) append(&slots, &count, slotOf(api.slot.members, &S.members));
+    if (parts.vectorcall != null) append(&slots, &count, slotOf(api.slot.call, py.PyVectorcall_Call));
     append(&slots, &count, .{}); // The end of the list.
     if (parts.new != null) return Type.defineBase(name, &slots);
-    return Type.define(name, if (parts.traverse != null) api.flag_gc else 0, &slots);
+    var flags: c_uint = if (parts.traverse != null) api.flag_gc else 0;
+    if (parts.vectorcall != null) flags |= api.flag_vectorcall;
+    return if (parts.mutable) Type.defineMutable(name, flags, &slots) else Type.define(name, flags, &slots);
 }
 
 inline fn append(slots: *[16]api.TypeSlot, count: *usize, slot: api.TypeSlot) void {

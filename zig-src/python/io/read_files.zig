@@ -1,15 +1,19 @@
 //! Whole files, many in one await: each is opened, read to its end and closed, several at a time, and
-//! the coroutine is resumed once, with all of them. Between the operations no Python runs.
+//! the coroutine is resumed once, with all of them. Between the operations no Python runs. What the
+//! kernel has at hand is read without the ring (cached_files.zig).
 
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const errors = @import("../../base/errors.zig");
 const api = @import("../cpython/api.zig");
+const cached_files = @import("cached_files.zig");
 const forgotten = @import("../cpython/forgotten.zig");
 const fs = @import("../../ops/fs.zig");
 const batch = @import("batch.zig");
+const net = @import("../../ops/net.zig");
 const object = @import("../cpython/object.zig");
+const py_interpreter = @import("../task/py_interpreter.zig");
 const CoreOp = @import("../../task/op.zig").Op;
 const PyTask = @import("../task/py_task.zig").PyTask;
 const Results = @import("results.zig").Results;
@@ -26,6 +30,12 @@ const room_first = 4096;
 /// limit of the process counts it.
 const room_large = 64 << 20;
 
+/// Files that go to the ring after one that was not at hand, before the next group is tried.
+const pause = 32;
+/// Groups of a task in a row, if they are small, before others get their turn.
+const small_groups_max = 32;
+const small_group = 4;
+
 const Slot = struct {
     op: ?*CoreOp = null,
     /// Its index in the list; the file in work.
@@ -36,6 +46,8 @@ const Slot = struct {
     filled: usize = 0,
     /// As the file says it; 0 if it does not.
     size: usize = 0,
+    /// A FIFO that was opened and may have no writer: it is read when it has had one.
+    lacks_writer: bool = false,
 };
 
 const ReadFiles = struct {
@@ -44,9 +56,10 @@ const ReadFiles = struct {
     /// List of paths as bytes.
     paths: ?*Object,
     depth: usize,
-    /// Bytes of memory that it may take; one file may always.
-    budget: usize,
-    taken: usize,
+    /// Bytes of memory that it may take.
+    budget: cached_files.Budget,
+    /// So many go to the ring.
+    skip: usize,
     /// There was no room for one. It, and those that were not begun, are left without a result.
     full: bool,
     slots: [depth_max]Slot,
@@ -74,8 +87,16 @@ const ReadFiles = struct {
     pub fn begin(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
         while (slot.op == null and self.progress.open()) {
             slot.* = .{ .index = self.progress.next };
+            if (self.full or self.results.has(slot.index)) {
+                self.progress.next += 1;
+                continue;
+            }
+            if (self.skip == 0) {
+                self.readCached(shard, me, slot);
+                continue;
+            }
+            self.skip -= 1;
             self.progress.next += 1;
-            if (self.full or self.results.has(slot.index)) continue;
             const path = py.PyList_GetItem(self.paths.?, @intCast(slot.index)).?;
             const text = py.PyBytes_AsString(path).?[0..@intCast(py.PyBytes_Size(path))];
             slot.op = fs.open(shard, &me.task, text, @bitCast(linux.O{ .ACCMODE = .RDONLY }), 0) catch {
@@ -86,11 +107,61 @@ const ReadFiles = struct {
         }
     }
 
-    /// Whether there is room for so many bytes more; they are taken then.
-    fn fits(self: *ReadFiles, more: usize) bool {
-        if (self.taken > 0 and more > self.budget -| self.taken) return false;
-        self.taken +|= more;
-        return true;
+    /// The next files, up to the first one that the kernel would wait for, which the slot has then.
+    fn readCached(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
+        assert(slot.index == self.progress.next);
+        if (!shard.mayEndAtOnce(small_groups_max)) {
+            self.progress.again = true;
+            return;
+        }
+        if (shard.ring.submitsAsOther()) {
+            self.skip = std.math.maxInt(usize); // The ring says what is wrong.
+            return;
+        }
+        var group: [cached_files.files_max]cached_files.File = undefined;
+        const files = group[0..self.nextFiles(&group)];
+        var count: usize = 0;
+        const state = py.PyEval_SaveThread();
+        const stop = cached_files.readGroup(shard, files, &count, &self.budget);
+        py_interpreter.comeBack(state);
+        for (files[0..count]) |*file| self.take(file);
+        if (count > 0) {
+            self.progress.next = files[count - 1].index + 1;
+            shard.counters.reads_at_once.add(count);
+        }
+        self.progress.again = count > small_group;
+        switch (stop) {
+            .none => {},
+            .full => self.full = true,
+            .ring => |opened| {
+                self.skip = pause;
+                const fd = opened orelse return;
+                slot.* = .{ .index = files[count].index, .fd = fd, .lacks_writer = true };
+                self.progress.next = slot.index + 1;
+                self.size(shard, me, slot);
+            },
+        }
+    }
+
+    /// Number of files, the first ones that are not read. Their paths stay where they are.
+    fn nextFiles(self: *ReadFiles, into: []cached_files.File) usize {
+        var count: usize = 0;
+        for (self.progress.next..self.progress.count) |index| {
+            if (count == into.len) break;
+            if (self.results.has(index)) continue;
+            const path = py.PyList_GetItem(self.paths.?, @intCast(index)).?;
+            into[count] = .{ .index = index, .path = @ptrCast(py.PyBytes_AsString(path).?) };
+            count += 1;
+        }
+        return count;
+    }
+
+    fn take(self: *ReadFiles, file: *const cached_files.File) void {
+        if (file.errno != .SUCCESS) return self.results.fail(file.index, file.index, file.errno);
+        if (py.PyBytes_FromStringAndSize(file.data.ptr, @intCast(file.data.len))) |bytes|
+            return self.results.put(file.index, bytes);
+        py.PyErr_Clear();
+        self.results.fail(file.index, file.index, .NOMEM);
     }
 
     /// An operation of the slot has ended.
@@ -99,6 +170,10 @@ const ReadFiles = struct {
             const errno: linux.E = errors.ofResult(result);
             const again = errno == .INTR and slot.fd >= 0 and !self.progress.cancelling;
             return if (again) self.read(shard, me, slot) else self.end(shard, slot, errno);
+        }
+        if (slot.lacks_writer) {
+            slot.lacks_writer = false;
+            return if (self.progress.cancelling) self.end(shard, slot, .CANCELED) else self.read(shard, me, slot);
         }
         if (slot.fd < 0) {
             slot.fd = result;
@@ -118,7 +193,7 @@ const ReadFiles = struct {
     fn grow(self: *ReadFiles, slot: *Slot) bool {
         const before = slot.room;
         slot.room = if (slot.room < room_large) slot.room * 4 else slot.room + slot.room / 4;
-        self.taken +|= slot.room - before;
+        self.budget.taken +|= slot.room - before;
         if (py._PyBytes_Resize(&slot.bytes, @intCast(slot.room)) == 0) return true;
         py.PyErr_Clear();
         return false;
@@ -132,9 +207,10 @@ const ReadFiles = struct {
         const rc = linux.statx(slot.fd, "", flags, .{ .TYPE = true, .SIZE = true }, &info);
         const regular = linux.errno(rc) == .SUCCESS and info.mode & linux.S.IFMT == linux.S.IFREG;
         slot.size = if (regular) std.math.cast(usize, info.size) orelse 0 else 0;
+        if (linux.errno(rc) != .SUCCESS or info.mode & linux.S.IFMT != linux.S.IFIFO) slot.lacks_writer = false;
         // One more than the size: a read that brings the size and no more has met the end.
         slot.room = if (slot.size > 0) slot.size +| 1 else room_first;
-        if (!self.fits(slot.room)) {
+        if (!self.budget.fits(slot.room)) {
             self.full = true;
             fs.closeSoon(shard, slot.fd);
             slot.fd = -1;
@@ -150,8 +226,11 @@ const ReadFiles = struct {
 
     fn read(self: *ReadFiles, shard: *Shard, me: *PyTask, slot: *Slot) void {
         const data = py.PyBytes_AsString(slot.bytes.?).?[slot.filled..slot.room];
-        slot.op = fs.readAt(shard, &me.task, slot.fd, data, slot.filled) catch
-            return self.end(shard, slot, .NOMEM);
+        const launched = if (slot.lacks_writer)
+            net.poll(shard, &me.task, slot.fd, linux.POLL.IN)
+        else
+            fs.readAt(shard, &me.task, slot.fd, data, slot.filled);
+        slot.op = launched catch return self.end(shard, slot, .NOMEM);
         self.progress.busy += 1;
     }
 
@@ -220,7 +299,7 @@ fn readFiles(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c
     for (&self.slots) |*slot| slot.* = .{};
     self.paths = api.ref(arguments[0]);
     self.results = .init(arguments[3], arguments[1], arguments[6], arguments[4]);
-    self.budget = budget;
+    self.budget = .{ .bytes = budget };
     self.progress.count = @intCast(length);
     self.depth = @max(1, depth);
     return instance;

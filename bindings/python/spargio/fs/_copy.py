@@ -160,7 +160,9 @@ def _empty(descriptor: int, mode: int) -> None:
     old = stat.S_IMODE(info.st_mode)
     if old != mode:
         os.fchmod(descriptor, old & mode)
-    os.ftruncate(descriptor, 0)
+    # ext4 writes a file that was cut to the disk at its close, even one that was empty before.
+    if info.st_size or info.st_blocks:
+        os.ftruncate(descriptor, 0)
     _set_mode(descriptor, mode)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from .._validate import wrong
@@ -33,6 +34,17 @@ def encode(path: Any) -> bytes:
     if b"\0" in name:
         raise ValueError(wrong("path", "a name without NUL bytes", path))
     return name
+
+
+def encode_usual(paths: Sequence[Any]) -> list[bytes] | None:
+    """The same of many names in one go; None if one of them is no str, or not right."""
+    if set(map(type, paths)) != {str}:
+        return None
+    try:
+        names = "\0".join(paths).encode(ENCODING, ERRORS).split(b"\0")
+    except UnicodeError:
+        return None
+    return names if len(names) == len(paths) else None
 
 
 def check_mode(name: str, mode: int) -> int:

@@ -3,14 +3,14 @@ that give results out one by one, most of what a small file costs in Python is s
 
 from __future__ import annotations
 
-import os
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from .._ffi.core import native
 from ..placement import TaskPlacement
 from ..runtime import current_handle
-from ._names import Path, encode
+from ._names import Path, encode, encode_usual
 from ._stream import end
 
 T = TypeVar("T")
@@ -28,15 +28,27 @@ _SIZE_MOST = 8 << 20
 async def _all(
     parts: Sequence[T], work: Callable[[T], Coroutine[Any, Any, Any]], most: int
 ) -> None:
-    """The work of each part, on all shards, `most` at a time."""
+    """The work of each part, on all shards, by `most` tasks."""
     handle = current_handle()
+    todo = deque(parts)
     jobs: list[Any] = []
+
+    async def some() -> None:
+        try:
+            while todo:
+                try:
+                    part = todo.popleft()
+                except IndexError:
+                    return  # Another thread was faster.
+                await work(part)
+        except BaseException:
+            todo.clear()
+            raise
+
     try:
-        for number, part in enumerate(parts):
-            if number >= most:
-                await jobs[number - most]
-            jobs.append(handle.spawn_with_placement(TaskPlacement.RoundRobin, work(part)))
-        for job in jobs[-most:]:
+        for _ in range(min(most, len(parts))):
+            jobs.append(handle.spawn_with_placement(TaskPlacement.RoundRobin, some()))
+        for job in jobs:
             await job
     except BaseException:
         await end(jobs)
@@ -47,7 +59,7 @@ async def read_files(paths: Sequence[Path], concurrency: int) -> list[bytes | OS
     """What each file holds, or its error, in order; about `concurrency` files are open at a
     time."""
     depth = min(_AT_ONCE_MOST, concurrency)
-    names = [os.fsencode(path) if type(path) is str else encode(path) for path in paths]
+    names = encode_usual(paths) or [encode(path) for path in paths]
     size = min(_FILES_EACH, max(1, -(-len(names) // 2)))
     parts = [slice(start, start + size) for start in range(0, len(names), size)]
     found: list[Any] = [None] * len(names)

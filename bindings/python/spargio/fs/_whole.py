@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from .._ffi.core import Future, native
 from .._validate import at_least, wrong
-from ._names import ENCODING, ERRORS, Path, encode
+from ._names import ENCODING, ERRORS, Path, encode, encode_usual
 from ._stream import Chunk, News, feed, stream
 
 _CHUNK_MOST = 64
@@ -56,13 +56,8 @@ def _named(path: Any) -> tuple[Any, bytes]:
 
 def _all_named(paths: list[Any]) -> list[tuple[Any, bytes]] | None:
     """The same for many; None if one of them is not usual."""
-    if set(map(type, paths)) != {str}:
-        return None
-    try:
-        names = [path.encode(ENCODING, ERRORS) for path in paths]
-    except UnicodeError:
-        return None
-    return None if b"\0" in b"".join(names) else list(zip(paths, names, strict=True))
+    names = encode_usual(paths)
+    return None if names is None else list(zip(paths, names, strict=True))
 
 
 class _Files(Chunk[P, Result]):

@@ -305,3 +305,7 @@ class SpargioBackend(AsyncBackend):
     @classmethod
     def create_test_runner(cls, options: dict[str, Any]) -> BaseTestRunner:
         return TestRunner(**options)
+
+
+backend_class = SpargioBackend
+"""The name under which anyio and others look for it in a backend's module."""

@@ -1,39 +1,54 @@
-"""httpx and httpcore ask sniffio which library runs, and know two names. On spargio what they have
-for anyio is right; httpcore calls that one "asyncio"."""
+"""httpx and httpcore, and their successors httpx2 and httpcore2, ask sniffio which library runs.
+They know two names. On spargio what they have for anyio is right; they call that "asyncio"."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 
 def enable_httpx() -> None:
-    """Let httpcore, and httpx if it is installed, run in spargio's tasks too: when they look which
-    library runs, anyio is their answer. Nothing changes for asyncio and trio. Idempotent; call it
-    before the first client is made. ``ImportError`` if httpcore is not installed."""
-    try:
-        import httpcore._backends.auto as auto
-        import httpcore._synchronization as synchronization
-    except ImportError as error:
+    """Let httpcore and httpcore2 run in spargio's tasks too, and httpx and httpx2: when they look
+    which library runs, anyio is their answer. What is not installed is left out. Nothing changes
+    for asyncio and trio. Idempotent; call it before the first client is made. ``ImportError`` if
+    neither httpcore nor httpcore2 is installed."""
+    missing = [_enable(core, client) for core, client in _PAIRS]
+    if None not in missing:
         raise ImportError(
-            f"enable_httpx() needs httpcore, and {error.name} is not installed: pip install httpx",
-            name=error.name,
-        ) from None
-    known = synchronization.current_async_library
+            f"enable_httpx() needs httpcore or httpcore2, and {' and '.join(map(str, missing))} "
+            "are not installed: pip install httpx, or httpx2",
+            name=missing[0],
+        )
+
+
+_PAIRS = (("httpcore", "httpx"), ("httpcore2", "httpx2"))
+
+
+def _enable(core: str, client: str) -> str | None:
+    """The name of what is not installed, or None."""
+    try:
+        auto: Any = import_module(f"{core}._backends.auto")
+        synchronization: Any = import_module(f"{core}._synchronization")
+    except ImportError as error:
+        return error.name or core
+    known: Callable[[], str] = synchronization.current_async_library
     if getattr(known, "_spargio", False):
-        return
+        return None
 
     def current_async_library() -> str:
         return "asyncio" if _is_spargio() else known()
 
     current_async_library._spargio = True  # type: ignore[attr-defined]
     synchronization.current_async_library = current_async_library
-    auto.current_async_library = current_async_library  # type: ignore[attr-defined]
-    _enable_asgi_transport()
+    auto.current_async_library = current_async_library
+    _enable_asgi_transport(client)
+    return None
 
 
-def _enable_asgi_transport() -> None:
+def _enable_asgi_transport(client: str) -> None:
     try:
-        import httpx._transports.asgi as asgi
+        asgi: Any = import_module(f"{client}._transports.asgi")
     except ImportError:
         return
     known = asgi.create_event

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 from anyio._core import _eventloop
 
-from ._backend import SpargioBackend
+from . import _backend
 
 NAME = "spargio"
 
 
 def register() -> None:
-    """Idempotent."""
-    _eventloop.loaded_backends[NAME] = SpargioBackend
+    """Idempotent. Libraries that extend anyio's classes (asyncer) look for those of a backend in a
+    module of anyio's with its name."""
+    _eventloop.loaded_backends[NAME] = _backend.SpargioBackend
+    sys.modules[f"anyio._backends._{NAME}"] = _backend

@@ -161,6 +161,7 @@ pub export fn spargio_python_init(header_size: u32, locked: u32, dict: *Object) 
     const result = py.PyDict_New() orelse return null;
     for (&functions) |*function| {
         const made = py.PyCFunction_NewEx(function, null, null);
+        if (made) |callable| if (!interpreter.locked) api.makeImmortal(callable);
         if (!put(result, function.name.?, made)) return api.raise(py.PyExc_RuntimeError.*, "spargio: import failed");
     }
     inline for (.{

@@ -67,7 +67,9 @@ class Watchdog:
             frames.insert(0, frame)
             frame = frame.f_back
         first = next((n for n, one in enumerate(frames) if _is_coroutine(one)), None)
-        name = "a task" if first is None else f"task {_name(frames[first])!r}"
+        name = "a callback" if frames else "a task"
+        if first is not None:
+            name = f"task {_name(frames[first])!r}"
         what = "blocks" if one_task else "and others keep"
         stack = ":\n" + _lines(frames[first or 0 :]) if frames else ""
         more = f" ({self._left_out} such warnings were left out)" if self._left_out else ""

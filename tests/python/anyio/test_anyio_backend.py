@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import types
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ pytest.importorskip("sniffio", reason="sniffio is not installed")
 
 import spargio.anyio  # noqa: E402
 from spargio._ffi.core import native  # noqa: E402
+from spargio.anyio._plain import Plain  # noqa: E402
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -34,6 +38,66 @@ def test_an_import_without_anyio_says_what_to_install() -> None:
     assert done.returncode == 1
     assert "ImportError: spargio.anyio needs anyio and sniffio, and anyio is not" in done.stderr
     assert "pip install 'spargio[anyio]'" in done.stderr
+
+
+def test_the_backend_has_plain_functions_with_the_parameters_of_anyio() -> None:
+    from anyio.abc import AsyncBackend
+
+    from spargio.anyio._backend import SpargioBackend
+
+    def positional(function: Any) -> list[str]:
+        found = inspect.signature(function).parameters.values()
+        return [each.name for each in found if each.kind is each.POSITIONAL_OR_KEYWORD]
+
+    names = [name for name, method in vars(AsyncBackend).items() if isinstance(method, classmethod)]
+    assert len(names) > 40
+    for name in names:
+        ours = vars(SpargioBackend)[name]
+        assert type(ours) is types.FunctionType, name
+        assert positional(ours) == positional(getattr(AsyncBackend, name)), name
+
+
+def test_its_objects_can_be_made_with_all_arguments() -> None:
+    async def main() -> None:
+        assert anyio.CancelScope(deadline=math.inf, shield=True).shield
+        assert not anyio.Event().is_set()
+        assert not anyio.Lock(fast_acquire=True).locked()
+        assert anyio.Semaphore(2, max_value=3, fast_acquire=True).max_value == 3
+        assert anyio.CapacityLimiter(4).total_tokens == 4
+
+    run(main)
+
+
+def test_a_base_with_fields_of_its_own_still_makes_objects() -> None:
+    class Base:
+        __slots__ = ("field",)
+
+        def __new__(cls, number: int) -> Any:
+            raise AssertionError("of the base")
+
+    class Made(Plain, Base):
+        __slots__ = ("number",)
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    assert Made(3).number == 3
+
+
+def test_a_scope_without_a_deadline_says_inf() -> None:
+    async def main() -> None:
+        for scope in (anyio.CancelScope(), anyio.CancelScope(deadline=math.inf)):
+            assert scope.deadline == math.inf
+            with scope:
+                assert anyio.current_effective_deadline() == math.inf
+                scope.deadline = anyio.current_time() + 100
+                assert anyio.current_effective_deadline() == scope.deadline < math.inf
+                scope.deadline = math.inf
+                assert anyio.current_effective_deadline() == scope.deadline == math.inf
+        with pytest.raises(ValueError):
+            anyio.CancelScope(deadline=math.nan)
+
+    run(main)
 
 
 def test_in_a_task_of_spargio_run() -> None:

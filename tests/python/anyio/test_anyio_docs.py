@@ -22,7 +22,7 @@ for _name in ("anyio", "sniffio", "anycorn", "fastapi", "httpx"):
 
 PAGE = (Path(__file__).parents[3] / "docs" / "anyio.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-FIRST, SERVER, ON_ALL_CORES, PAGES, HTTPS, TESTS = BLOCKS
+FIRST, SERVER, ON_ALL_CORES, KEYS, PAGES, HTTPS, TESTS = BLOCKS
 
 
 def program(text: str, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
@@ -38,6 +38,11 @@ def program(text: str, *words: str, **more: object) -> subprocess.CompletedProce
 def test_the_first_program() -> None:
     done = program(FIRST)
     assert (done.stdout, done.stderr) == ("all done\n", "")
+
+
+def test_the_keys_of_h11() -> None:
+    done = program(KEYS + "\nprint(sum(type(key) is tuple for key in keys_of_h11()) > 15)")
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def free_port() -> int:

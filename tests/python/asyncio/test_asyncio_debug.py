@@ -54,6 +54,24 @@ def test_slow_callbacks_are_named(loop: EventLoop, caplog: pytest.LogCaptureFixt
     assert all(line.endswith("seconds") for line in lines)
 
 
+def test_a_long_turn_of_the_loop_is_not_reported_as_one_blocking_call(
+    loop: EventLoop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """spargio's debug mode watches polls, and a turn of many short callbacks is one of them."""
+
+    async def main() -> None:
+        for _ in range(30):
+            loop.call_soon(time.sleep, 0.01)
+        await asyncio.sleep(0)
+        assert "spargio-watch" in [thread.name for thread in threading.enumerate()]
+
+    monkeypatch.setenv("SPARGIO_DEBUG", "1")
+    loop.set_debug(True)
+    with caplog.at_level(logging.WARNING):
+        loop.run_until_complete(main())
+    assert caplog.messages == []
+
+
 def test_a_call_from_the_wrong_thread_is_refused(loop: EventLoop) -> None:
     loop.set_debug(True)
     errors: list[str] = []

@@ -319,3 +319,32 @@ def test_a_busy_loop_lets_other_threads_run(loop: EventLoop) -> None:
     loop.run_forever()
     thread.join()
     assert time.monotonic() - began < support.LIMIT_S
+
+
+# ---- runs within a run ----
+
+
+def test_a_loop_does_not_run_within_itself(loop: EventLoop) -> None:
+    """Nor does nest_asyncio patch it, which asks for this mark first."""
+    assert loop._nest_patched
+
+    async def main() -> str:
+        with pytest.raises(RuntimeError, match="already running, and cannot run within itself"):
+            loop.run_forever()
+        with pytest.raises(RuntimeError, match="already running, and cannot run within itself"):
+            loop.run_until_complete(loop.create_future())
+        return "done"
+
+    assert loop.run_until_complete(main()) == "done"
+
+
+def test_a_stock_loop_class_that_was_patched_changes_nothing(
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def patched(*_: Any) -> None:
+        pytest.fail("not ours")
+
+    stock: Any = asyncio.SelectorEventLoop
+    for name in ("run_forever", "run_until_complete", "_check_running", "_run_once"):
+        monkeypatch.setattr(stock, name, patched)
+    assert loop.run_until_complete(asyncio.sleep(0.001, "done")) == "done"

@@ -157,7 +157,8 @@ def test_small_files_need_no_operation(files: dict[Path, bytes], backend: str, s
 
     async def main(handle: spargio.RuntimeHandle) -> None:
         wanted = [*files, missing, folder]
-        found = {path: result async for path, result in fs.read_many(wanted)}
+        results = await _together.read_files(wanted, 128)
+        found = dict(zip(wanted, results, strict=True))
         assert isinstance(found.pop(missing), FileNotFoundError)
         assert isinstance(found.pop(folder), IsADirectoryError)
         assert found == files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
@@ -9,6 +10,7 @@ import pytest
 import support
 
 import spargio
+import spargio.asyncio
 from spargio._blocked_log import PER_MINUTE
 
 
@@ -75,3 +77,26 @@ def test_warnings_are_limited(caplog: pytest.LogCaptureFixture) -> None:
         spargio.run(main, shards=1, watchdog=True, blocked_threshold_ms=8)
     assert 1 <= len(caplog.records) <= PER_MINUTE
     assert support.LIMIT_S
+
+
+@pytest.mark.parametrize("as_task", (True, False), ids=("task", "callback"))
+def test_what_blocks_an_asyncio_loop_is_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, as_task: bool
+) -> None:
+    def block_loop() -> None:
+        while not caplog.records:
+            burn(0.01)
+
+    async def main() -> None:
+        if as_task:
+            block_loop()
+        asyncio.get_running_loop().call_soon(block_loop)
+        await asyncio.sleep(0)
+
+    monkeypatch.setenv("SPARGIO_WATCHDOG", "1")
+    with caplog.at_level(logging.WARNING, "spargio"):
+        spargio.asyncio.run(main())
+    said = caplog.records[0].getMessage()
+    assert ("main' blocks shard 0" in said) == as_task, said
+    assert said.startswith("a callback blocks shard 0") != as_task, said
+    assert "in block_loop" in said

@@ -18,6 +18,7 @@ import pytest
 import support
 
 import spargio
+from spargio._ffi.core import native
 
 
 def test_import_makes_no_io_uring_call_and_no_thread(tmp_path: Path) -> None:
@@ -88,6 +89,16 @@ def test_the_gil_stays_off_on_a_free_threaded_build() -> None:
     done = programs.run_program("import spargio, sys; print(sys._is_gil_enabled())")
     assert done.stderr == ""
     assert done.stdout.strip() == str(not support.free_threaded())
+
+
+def test_nobody_counts_the_references_to_the_library_s_functions() -> None:
+    if not support.free_threaded():
+        pytest.skip("with a GIL a count costs next to nothing")
+    function = native.companion
+    before = sys.getrefcount(function)
+    held = [function] * 10
+    assert sys.getrefcount(function) == before
+    assert len(held) == 10
 
 
 def test_subprocesses_of_a_task_inherit_nothing(options: dict[str, Any]) -> None:

@@ -115,6 +115,8 @@ const Api = struct {
     Py_DecRef: *const fn (?*Object) callconv(.c) void,
     PyIter_Send: *const fn (*Object, *Object, *?*Object) callconv(.c) Send,
     _Py_NewReference: *const fn (*Object) callconv(.c) void,
+    /// 3.13 and newer.
+    _Py_SetRefcnt: ?*const fn (*Object, isize) callconv(.c) void,
     PyObject_Repr: *const fn (*Object) callconv(.c) ?*Object,
     PyObject_Str: *const fn (*Object) callconv(.c) ?*Object,
     PyObject_Type: *const fn (*Object) callconv(.c) *Object,
@@ -267,6 +269,13 @@ pub fn drop(reference: *?*Object) void {
     const object = reference.* orelse return;
     reference.* = null;
     py.Py_DecRef(object);
+}
+
+/// For what all threads use as long as the process lives, on a build without a lock, by the thread that made
+/// it: a count that is too large makes an object immortal there, and nobody counts its references any more.
+/// Otherwise each use is two atomic additions to a place that all CPUs want.
+pub fn makeImmortal(object: *Object) void {
+    if (py._Py_SetRefcnt) |set| set(object, std.math.maxInt(isize));
 }
 
 /// Sets an exception with a fixed text; null, as a function's result.

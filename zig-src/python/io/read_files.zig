@@ -114,8 +114,8 @@ const ReadFiles = struct {
             self.progress.again = true;
             return;
         }
-        if (shard.ring.submitsAsOther()) {
-            self.skip = std.math.maxInt(usize); // The ring says what is wrong.
+        if (!self.mayReadCached(shard)) {
+            self.skip = std.math.maxInt(usize);
             return;
         }
         var group: [cached_files.files_max]cached_files.File = undefined;
@@ -141,6 +141,14 @@ const ReadFiles = struct {
                 self.size(shard, me, slot);
             },
         }
+    }
+
+    fn mayReadCached(self: *const ReadFiles, shard: *Shard) bool {
+        if (shard.ring.submitsAsOther()) return false; // The ring says what is wrong.
+        // Who takes results one by one runs Python meanwhile, on another shard: he would wait for the lock
+        // while what was read is copied. The ring reads into its place.
+        return self.progress.count == 1 or self.results.told.? == py._Py_NoneStruct or
+            shard.ring.stand_in != null or shard.scheduler.shards.len == 1;
     }
 
     /// Number of files, the first ones that are not read. Their paths stay where they are.

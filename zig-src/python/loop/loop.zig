@@ -207,7 +207,9 @@ pub const Loop = struct {
         self.lag = recorders.open(turn.lag_name) catch null;
         self.runtime = api.ref(runtime);
         self.thread = binding.thisThread();
-        self.shard = &PyRuntime.of(runtime).runtime.scheduler.shards[0];
+        const shard = &PyRuntime.of(runtime).runtime.scheduler.shards[0];
+        if (PyRuntime.of(runtime).watchdog) |one| one.addLoop(shard.id);
+        self.shard = shard;
         return api.none();
     }
 

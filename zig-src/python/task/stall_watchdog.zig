@@ -33,6 +33,8 @@ pub const StallWatchdog = struct {
         wanted: bool = false,
         /// ... and this is whose it was, if it ended before that.
         late: ?*Object = null,
+        /// An asyncio loop runs on the shard.
+        has_loop: bool = false,
 
         // The watcher's own.
         seen: u64 = 0,
@@ -57,6 +59,15 @@ pub const StallWatchdog = struct {
         for (self.spots) |*spot| api.drop(&spot.late);
         gpa.free(self.spots);
         gpa.destroy(self);
+    }
+
+    /// An asyncio loop runs on the shard from now on. Each of its turns is one poll of many callbacks,
+    /// so a long one says nothing: asyncio's own debug mode names the slow callbacks.
+    pub fn addLoop(self: *StallWatchdog, shard: u16) void {
+        const spot = &self.spots[shard];
+        spot.lock.lock();
+        defer spot.lock.unlock();
+        spot.has_loop = true;
     }
 
     fn spotOf(task: *PyTask) *Spot {
@@ -138,6 +149,7 @@ pub const StallWatchdog = struct {
                 spot.lock.lock();
                 defer spot.lock.unlock();
                 spot.wanted = spot.task != null;
+                if (spot.has_loop and !spot.wanted) continue;
                 return shard.id;
             }
             sync.wait(&scheduler.stop, 0, now + self.interval_ns);

@@ -48,6 +48,9 @@ pub const Engine = struct {
     ahead: []u8,
     ahead_at: usize,
     at_eof: bool,
+    /// The handshake was begun, and has ended well.
+    spoken: bool,
+    shaken: bool,
     /// After the peer's close_notify.
     ended: bool,
     /// An end without it is an end like any other.
@@ -65,7 +68,7 @@ pub const Engine = struct {
     receiving: ?*Object,
     sending: ?*Object,
     writing: ?*Object,
-    /// () -> a function that sends what is sealed, aside, or None.
+    /// () -> an object whose `_flush_aside()` sends what is sealed, or None.
     aside: ?*Object,
 
     // ---- the lock ----
@@ -177,6 +180,25 @@ pub const Engine = struct {
         }
     }
 
+    pub const Step = enum { wants, stopped };
+
+    /// Whether a step of the handshake would find something to do: a client speaks first.
+    pub fn mayShake(self: *Engine) bool {
+        return self.queue.hasWhole() or self.at_eof or self.shaken or
+            (!self.spoken and fns.SSL_is_server(self.ssl.?) == 0);
+    }
+
+    /// The handshake, as far as it goes. Stopped: it is done or has failed, and CPython is to say which by
+    /// the same call, on this thread: OpenSSL's errors stay for it.
+    pub fn shake(self: *Engine) Step {
+        self.spoken = true;
+        openssl.forgetErrors();
+        const result = fns.SSL_do_handshake(self.ssl.?);
+        self.shaken = result == 1;
+        if (self.shaken) return .stopped;
+        return if (fns.SSL_get_error(self.ssl.?, result) == openssl.want_read) .wants else .stopped;
+    }
+
     /// Seals `data` in records; how much. Less if something has to be fed first, or it has failed.
     pub fn seal(self: *Engine, data: []const u8) usize {
         var count: usize = 0;
@@ -217,7 +239,7 @@ pub const Engine = struct {
 
     /// Nothing is written any more.
     pub fn closeNotify(self: *Engine) void {
-        if (self.fault.kind != .none) return;
+        if (self.shut.swap(true, .acq_rel) or self.fault.kind != .none) return;
         openssl.forgetErrors();
         _ = fns.SSL_shutdown(self.ssl.?);
         fns.ERR_clear_error();

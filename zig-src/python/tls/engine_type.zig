@@ -7,6 +7,8 @@ const cipher = @import("cipher.zig");
 const exchange_type = @import("../sync/exchange_type.zig");
 const object = @import("../cpython/object.zig");
 const openssl = @import("openssl.zig");
+const goodbye = @import("goodbye.zig").goodbye;
+const handshake = @import("handshake.zig");
 const recvInto = @import("recv_into.zig").recvInto;
 const recv = @import("recv.zig").recv;
 const writeAll = @import("write_all.zig").writeAll;
@@ -59,7 +61,7 @@ pub fn make(_: ?*Object, arguments: [*]const *Object, count: isize) callconv(.c)
     return instance;
 }
 
-/// set_aside(function): () -> a function that sends what is sealed in a task of its own, or None.
+/// set_aside(function): () -> an object whose `_flush_aside()` sends what is sealed in a task of its own, or None.
 fn setAside(instance: *Object, function: *Object) callconv(.c) ?*Object {
     const self = Type.body(instance);
     api.drop(&self.aside);
@@ -228,7 +230,6 @@ fn closeNotify(instance: *Object, _: ?*Object) callconv(.c) ?*Object {
     const self = Type.body(instance);
     self.enter();
     defer self.leave();
-    self.shut.store(true, .release);
     self.closeNotify();
     return api.none();
 }
@@ -344,6 +345,9 @@ pub fn define() bool {
             object.method("unlock", &unlock, api.meth_noargs, "($self, /)", "Afterwards."),
             object.method("close", &close, api.meth_noargs, "($self, /)", "Operations end."),
             object.method("set_aside", &setAside, api.meth_one, "($self, function, /)", "Sends aside."),
+            object.method("shake", &handshake.shakeNow, api.meth_noargs, "($self, /)", "False: feed more."),
+            object.method("goodbye", &goodbye, api.meth_one, "($self, descriptor, /)", "close_notify, at once."),
+            object.method("handshake", &handshake.handshake, api.meth_one, "($self, descriptor, /)", "An awaitable."),
             object.method("recv", &recv, api.meth_fastcall, "($self, descriptor, max_bytes, /)", "An awaitable."),
             object.method("recv_into", &recvInto, api.meth_fastcall, "($self, descriptor, buffer, /)", "Another."),
             object.method("write_all", &writeAll, api.meth_fastcall, "($self, descriptor, data, /)", "Another."),

@@ -95,7 +95,7 @@ pub fn receivedProvided(self: *TlsOp, me: *PyTask, suspended: *bool, id: u16, co
     engine.leave();
     _ = engine.fed.fetchAdd(1, .acq_rel);
     var value: ?*Object = null;
-    const reads = self.kind != .write_all and !self.isClosing();
+    const reads = (self.kind == .recv or self.kind == .recv_into) and !self.isClosing();
     const outcome: cipher.ReadResult = if (reads) recv.tryRead(self, &value) else .want;
     engine.enter();
     const settled = engine.queue.settle();

@@ -41,6 +41,8 @@ const Functions = struct {
     BIO_clear_flags: *const fn (*Bio, c_int) callconv(.c) void,
     SSL_set_bio: *const fn (*Ssl, *Bio, *Bio) callconv(.c) void,
     SSL_get_SSL_CTX: *const fn (*Ssl) callconv(.c) ?*anyopaque,
+    SSL_is_server: *const fn (*const Ssl) callconv(.c) c_int,
+    SSL_do_handshake: *const fn (*Ssl) callconv(.c) c_int,
     SSL_read: *const fn (*Ssl, [*]u8, c_int) callconv(.c) c_int,
     SSL_write: *const fn (*Ssl, [*]const u8, c_int) callconv(.c) c_int,
     SSL_pending: *const fn (*const Ssl) callconv(.c) c_int,

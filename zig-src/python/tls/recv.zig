@@ -46,7 +46,8 @@ pub fn tryRead(self: *TlsOp, value: *?*Object) cipher.ReadResult {
         cipher.readBytes(self.engine.?, self.most, value)
     else
         recv_into.tryRead(self, value);
-    // The answer to a key update, an alert. A write that is under way sends it as well.
-    if (@atomicLoad(usize, &engine.out_len, .monotonic) > 0) self.sendAside();
+    // The answer to a key update, an alert. A write that is under way sends it as well. To a peer that has
+    // ended nothing is due: `close` sends what is left.
+    if (@atomicLoad(usize, &engine.out_len, .monotonic) > 0 and !engine.at_eof) self.sendAside();
     return outcome;
 }

@@ -1,4 +1,4 @@
-//! A read or write of a TLS connection over a spargio socket: the common part of the operations. An
+//! A read, a write or the handshake of a TLS connection over a spargio socket: the common part of the operations. An
 //! operation opens what is here, or receives more; seals, and sends. It is awaited once, by a task of any
 //! shard. recv.zig, recv_into.zig and write_all.zig say what each does; turn.zig, who receives and sends.
 
@@ -6,6 +6,7 @@ const api = @import("../cpython/api.zig");
 const callbacks = @import("../cpython/callbacks.zig");
 const exported = @import("../io/exported.zig");
 const forgotten = @import("../cpython/forgotten.zig");
+const handshake = @import("handshake.zig");
 const input = @import("input.zig");
 const object = @import("../cpython/object.zig");
 const provided_buffers = @import("../../ring/provided_buffers.zig");
@@ -24,7 +25,7 @@ const Shard = @import("../../scheduler/shard.zig").Shard;
 const Object = api.Object;
 const py = &api.py;
 
-const Kind = enum(u8) { recv, recv_into, write_all };
+const Kind = enum(u8) { recv, recv_into, write_all, handshake };
 
 /// What the kernel does for it.
 const Phase = enum(u8) { here, input, output };
@@ -161,10 +162,11 @@ pub const TlsOp = struct {
     // ---- on its way ----
 
     pub fn goOn(self: *TlsOp, me: *PyTask, suspended: *bool) ?*Object {
-        return if (self.kind == .write_all)
-            write_all.goOn(self, me, suspended)
-        else
-            recv.goOn(self, me, suspended);
+        return switch (self.kind) {
+            .write_all => write_all.goOn(self, me, suspended),
+            .handshake => handshake.goOn(self, me, suspended),
+            .recv, .recv_into => recv.goOn(self, me, suspended),
+        };
     }
 
     pub fn isClosing(self: *TlsOp) bool {
@@ -224,10 +226,13 @@ pub const TlsOp = struct {
     pub fn sendAside(self: *TlsOp) void {
         const aside: api.Aside = .take();
         defer aside.restore();
-        const make = self.engineOf().aside orelse return;
-        const function = api.call(make, &.{}) orelse return py.PyErr_WriteUnraisable(make);
+        const stream_of = self.engineOf().aside orelse return;
+        const stream = api.call(stream_of, &.{}) orelse return py.PyErr_WriteUnraisable(stream_of);
+        defer py.Py_DecRef(stream);
+        if (stream == py._Py_NoneStruct) return;
+        const function = py.PyObject_GetAttrString(stream, "_flush_aside") orelse
+            return py.PyErr_WriteUnraisable(stream);
         defer py.Py_DecRef(function);
-        if (function == py._Py_NoneStruct) return;
         const done = api.call(function, &.{}) orelse return py.PyErr_WriteUnraisable(function);
         py.Py_DecRef(done);
     }
@@ -244,7 +249,8 @@ pub const TlsOp = struct {
         write_all.putFlightBack(self);
         if (self.kind == .write_all) callbacks.sayWritten(self.progress);
         const engine = self.engineOf();
-        const left = @atomicLoad(usize, &engine.out_len, .acquire) > 0 and !self.isClosing();
+        const left = @atomicLoad(usize, &engine.out_len, .acquire) > 0 and !self.isClosing() and
+            self.kind != .handshake; // The next one sends it first.
         self.finish();
         if (left) self.sendAside();
         return null;

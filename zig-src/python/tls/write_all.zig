@@ -58,16 +58,8 @@ pub fn goOn(self: *TlsOp, me: *PyTask, suspended: *bool) ?*Object {
     const engine = self.engineOf();
     while (true) {
         if (engine.fed.load(.acquire) != self.fed) turn.give(self, .receiving); // What it waited for has come.
-        if (@atomicLoad(usize, &engine.out_len, .acquire) > 0 or self.flight.len > 0) {
-            if (!turn.take(self, .sending)) return turn.wait(self, me, suspended, .sending);
-            if (self.flight.len == 0) nextFlight(self);
-            if (self.flight.len > 0) {
-                if (!sendNow(self)) return send(self, me, suspended);
-                dropFlight(self);
-                continue;
-            }
-        }
-        turn.give(self, .sending);
+        var outcome: ?*Object = null;
+        if (!flush(self, me, suspended, &outcome)) return outcome;
         if (self.progress == self.memory.len) return self.succeeded(api.none());
         if (self.isClosing()) return self.raiseClosed();
         if (engine.shut.load(.acquire)) {
@@ -92,6 +84,26 @@ pub fn goOn(self: *TlsOp, me: *PyTask, suspended: *bool) ?*Object {
 }
 
 // ---- flights ----
+
+/// Sends what is sealed. False: it waits for that, or has failed, with `outcome`.
+pub fn flush(self: *TlsOp, me: *PyTask, suspended: *bool, outcome: *?*Object) bool {
+    const engine = self.engineOf();
+    while (@atomicLoad(usize, &engine.out_len, .acquire) > 0 or self.flight.len > 0) {
+        if (!turn.take(self, .sending)) {
+            outcome.* = turn.wait(self, me, suspended, .sending);
+            return false;
+        }
+        if (self.flight.len == 0) nextFlight(self);
+        if (self.flight.len == 0) break; // Another one has taken it.
+        if (!sendNow(self)) {
+            outcome.* = send(self, me, suspended);
+            return false;
+        }
+        dropFlight(self);
+    }
+    turn.give(self, .sending);
+    return true;
+}
 
 fn nextFlight(self: *TlsOp) void {
     const engine = self.engineOf();
@@ -118,10 +130,10 @@ pub fn putFlightBack(self: *TlsOp) void {
     dropFlight(self);
 }
 
-/// A large flight is tried at once: its memory, which is in the CPU's cache, is free for the next one.
-/// Not forever: others wait as well. Whether all of it went.
+/// A large flight is tried at once: its memory, which is in the CPU's cache, is free for the next one. So is
+/// one of a handshake, whose peer waits. Not forever: others wait as well. Whether all of it went.
 fn sendNow(self: *TlsOp) bool {
-    if (self.flight.len < direct_min or self.polls) return false;
+    if ((self.flight.len < direct_min and self.kind != .handshake) or self.polls) return false;
     const now_ns = Shard.current().?.now_ns;
     if (direct_at_ns != now_ns) {
         direct_at_ns = now_ns;

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno as errno_module
 import os
 from collections.abc import Awaitable, Coroutine
-from types import AsyncGeneratorType, GeneratorType
+from types import AsyncGeneratorType, GeneratorType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -206,11 +206,6 @@ CLOSED: Any = Sign("CLOSED")
 """What an exchange returns: there is nothing now; there never will be."""
 
 
-class _Namespace:
-    def __init__(self, names: dict[str, Any]) -> None:
-        self.__dict__.update(names)
-
-
 _made = library.start_bridge(
     {
         "CancelledError": errors.CancelledError,
@@ -242,7 +237,9 @@ _made = library.start_bridge(
     }
 )
 
-native: Functions = _Namespace(_made)  # type: ignore[assignment]
+# A module: without a GIL its references are not counted, those of another object by all shards.
+native: Functions = ModuleType("native")
+vars(native).update(_made)
 
 if not TYPE_CHECKING:
     JoinHandle = _made["JoinHandle"]

@@ -14,7 +14,7 @@ from anyio.abc._tasks import call_for_coroutine, get_callable_name, get_coro_nam
 from .._ffi.core import Future, native
 from .._wait import Persistence
 from ..errors import CancelledError
-from ._loop import Loop, TaskState, current_loop, current_state, shielded_checkpoint
+from ._loop import Loop, TaskState, current_state, shielded_checkpoint
 from ._scope import CancelScope, is_of_scope
 
 if sys.version_info < (3, 11):
@@ -62,9 +62,10 @@ class TaskGroup(abc.TaskGroup):
         if self._entered:
             raise RuntimeError("TaskGroup cannot be entered more than once")
         self._entered = True
-        self._loop = current_loop()
+        state = current_state()
+        self._loop = state.loop
         self.cancel_scope.__enter__()
-        self._host_id = current_state().id
+        self._host_id = state.id
         return self
 
     # ---- spawning ----
@@ -112,6 +113,7 @@ class TaskGroup(abc.TaskGroup):
             work.close()
             task.coro.close()
             raise
+        state.loop = loop
         self._states[state] = None
         loop.states[state] = None
         scope.adopt(state)

@@ -26,9 +26,10 @@ T = TypeVar("T")
 class TaskState:
     """What is known of a task besides what the runtime knows."""
 
-    __slots__ = ("coro", "handle", "name", "parent_id", "scope")
+    __slots__ = ("coro", "handle", "loop", "name", "parent_id", "scope")
 
     handle: JoinHandle[Any]
+    loop: Loop
 
     def __init__(
         self,
@@ -124,13 +125,14 @@ def _new_state() -> TaskState:
         raise RuntimeError("not in a spargio task")
     state = TaskState(handle.name, native.coroutine_of(handle))
     state.handle = handle
+    state.loop = current_loop()
     native.set_companion(state)
     return state
 
 
 def ns(seconds: float) -> int:
     """For timers; at least what was asked for."""
-    return min(int(seconds * 1_000_000_000) + 1, _MOST_NS) if seconds < _MOST_S else _MOST_NS
+    return int(seconds * 1_000_000_000) + 1 if seconds < _MOST_S else _MOST_NS
 
 
 _MOST_NS = (1 << 62) - 1

@@ -15,7 +15,8 @@ from anyio import CancelScope as BaseCancelScope
 from .. import time as _time
 from .._ffi.core import native
 from ..errors import CancelledError
-from ._loop import Loop, TaskState, current_loop, current_state, hold, ns
+from ._loop import Loop, TaskState, current_state, hold, ns
+from ._plain import Plain
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -39,7 +40,7 @@ def cancelled(reason: str | None = None) -> CancelledError:
     return error
 
 
-class CancelScope(BaseCancelScope):
+class CancelScope(Plain, BaseCancelScope):
     """To be used by tasks of one shard; :meth:`cancel` by any thread."""
 
     __slots__ = (
@@ -58,13 +59,14 @@ class CancelScope(BaseCancelScope):
         "reason",
     )
 
-    def __new__(cls, *, deadline: float = math.inf, shield: bool = False) -> CancelScope:
-        return object.__new__(cls)
-
-    def __init__(self, *, deadline: float = math.inf, shield: bool = False) -> None:
-        if math.isnan(deadline):
-            raise ValueError("deadline must not be NaN")
+    def __init__(self, *, deadline: float | None = None, shield: bool = False) -> None:
+        if deadline is not None:
+            if deadline == math.inf:
+                deadline = None
+            elif math.isnan(deadline):
+                raise ValueError("deadline must not be NaN")
         self._deadline = deadline
+        """None for never: the scopes of all shards would count the references to one ``inf``."""
         self._shield = shield
         self._cancel_called = self._cancelled_caught = False
         self._active = False
@@ -87,7 +89,7 @@ class CancelScope(BaseCancelScope):
         if self._active:
             raise RuntimeError("Each CancelScope may only be used for a single 'with' block")
         state = self._state = current_state()
-        self._loop = current_loop()
+        self._loop = state.loop
         parent = self._parent = state.scope
         outside = False
         if parent is not None:
@@ -100,7 +102,7 @@ class CancelScope(BaseCancelScope):
         self._effective = self._cancel_called or (outside and not self._shield)
         if self._effective != outside:
             hold(state.handle, self._effective)
-        if self._deadline != math.inf:
+        if self._deadline is not None:
             self._watch_deadline()
         return self
 
@@ -230,10 +232,12 @@ class CancelScope(BaseCancelScope):
     # ---- the deadline ----
 
     def _watch_deadline(self) -> None:
+        if self._deadline is None:
+            return
         left = self._deadline - _time.monotonic()
         if left <= 0:
             self.cancel("deadline exceeded")
-        elif self._state is not None and left != math.inf:
+        elif self._state is not None:
             self._alarm = _time._alarm(self._state.handle, self._watch_deadline, ns(left))
 
     def _stop_watching(self) -> None:
@@ -243,14 +247,14 @@ class CancelScope(BaseCancelScope):
 
     @property
     def deadline(self) -> float:
-        return self._deadline
+        return math.inf if self._deadline is None else self._deadline
 
     @deadline.setter
     def deadline(self, value: float) -> None:
         value = float(value)
         if math.isnan(value):
             raise ValueError("deadline must not be NaN")
-        self._deadline = value
+        self._deadline = None if value == math.inf else value
         self._stop_watching()
         if self._active and not self._cancel_called:
             self._watch_deadline()
@@ -284,7 +288,7 @@ def effective_deadline() -> float:
         return -math.inf
     nearest = math.inf
     while scope is not None:
-        nearest = min(nearest, scope._deadline)
+        nearest = min(nearest, scope.deadline)
         if scope._shield:
             break
         scope = scope._parent

@@ -25,18 +25,16 @@ from anyio import Semaphore as BaseSemaphore
 
 from .._ffi.core import Future, JoinHandle, native
 from ._loop import checkpoint, shielded_checkpoint
+from ._plain import Plain
 from ._testing import info_of
 
 Task = JoinHandle[Any]
 
 
-class Event(BaseEvent):
+class Event(Plain, BaseEvent):
     """Any thread may set it."""
 
     __slots__ = ("_future", "_waiting")
-
-    def __new__(cls) -> Event:
-        return object.__new__(cls)
 
     def __init__(self) -> None:
         self._future: Future[None] = native.future()
@@ -62,13 +60,10 @@ class Event(BaseEvent):
         return EventStatistics(tasks_waiting=self._waiting if not self._future.done() else 0)
 
 
-class Lock(BaseLock):
+class Lock(Plain, BaseLock):
     """First come, first served."""
 
     __slots__ = ("_fast", "_owner", "_waiting")
-
-    def __new__(cls, *, fast_acquire: bool = False) -> Lock:
-        return object.__new__(cls)
 
     def __init__(self, *, fast_acquire: bool = False) -> None:
         self._fast = fast_acquire
@@ -125,15 +120,10 @@ class Lock(BaseLock):
         return LockStatistics(self.locked(), owner, len(self._waiting))
 
 
-class Semaphore(BaseSemaphore):
+class Semaphore(Plain, BaseSemaphore):
     """First come, first served."""
 
     __slots__ = ("_max_value", "_value", "_waiting")
-
-    def __new__(
-        cls, initial_value: int, *, max_value: int | None = None, fast_acquire: bool = False
-    ) -> Semaphore:
-        return object.__new__(cls)
 
     def __init__(
         self, initial_value: int, *, max_value: int | None = None, fast_acquire: bool = False
@@ -190,13 +180,10 @@ class Semaphore(BaseSemaphore):
         return SemaphoreStatistics(len(self._waiting))
 
 
-class CapacityLimiter(BaseCapacityLimiter):
+class CapacityLimiter(Plain, BaseCapacityLimiter):
     """First come, first served."""
 
     __slots__ = ("_borrowers", "_total", "_waiting")
-
-    def __new__(cls, total_tokens: float) -> CapacityLimiter:
-        return object.__new__(cls)
 
     def __init__(self, total_tokens: float) -> None:
         self._borrowers: dict[object, None] = {}

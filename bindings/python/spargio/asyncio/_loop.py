@@ -14,6 +14,7 @@ import weakref
 from asyncio import base_events, format_helpers, unix_events
 from typing import Any
 
+from .. import _threads
 from .._asyncgens import local as shard_local
 from .._ffi.core import Runtime
 from ..latency import Recorder
@@ -152,6 +153,19 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
 
     # ---- running ----
 
+    # Bound to CPython's own: nest_asyncio replaces these in the class of the loop that it patches,
+    # and the stock loop's is a base of this one. It leaves a class with this mark alone.
+    run_until_complete = base_events.BaseEventLoop.run_until_complete
+    _nest_patched = True
+
+    def _check_running(self) -> None:
+        if self.is_running():
+            raise RuntimeError(
+                "This event loop is already running, and cannot run within itself, with "
+                "nest_asyncio or without: await the coroutine, or run it in another thread"
+            )
+        base_events.BaseEventLoop._check_running(self)  # type: ignore[attr-defined]
+
     def run_forever(self) -> None:
         """Run until :meth:`stop` is called."""
         self._check_closed()
@@ -164,6 +178,7 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
             self._attach(self._runtime)
         try:
             self._thread_id: int | None = threading.get_ident()
+            _threads.idents[id(self._runtime), 0] = self._thread_id
             sys.set_asyncgen_hooks(
                 firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
             )
@@ -172,6 +187,7 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
             self._run()
         finally:
             shard_local.runtime = None
+            _threads.idents.pop((id(self._runtime), 0), None)
             self._thread_id = None
             asyncio._set_running_loop(None)
             self._set_coroutine_origin_tracking(False)

@@ -113,6 +113,13 @@ class EngineProtocol(_Base):  # type: ignore[misc]
         # The end, an error, the answer to what came, what waits to be written.
         self._do_read()
 
+    def _do_handshake(self) -> None:
+        core = self._core
+        if core is not None and not core.shake():
+            self._process_outgoing()
+            return
+        super()._do_handshake()
+
     def _do_read__copied(self) -> None:
         core = self._core
         if core is None:

@@ -65,7 +65,9 @@ class Lock(Semaphore):
     """One task at a time, whatever its shard; first come, first served. Not reentrant."""
 
     def __init__(self) -> None:
-        super().__init__(1)
+        # As Semaphore does it, without its checks: there are many locks.
+        self._most = 1
+        self._permits = native.exchange(0, 1, 1)
         # For `repr` only.
         self._owner: JoinHandle[Any] | None = None
 

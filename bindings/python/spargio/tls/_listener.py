@@ -13,7 +13,7 @@ from .._validate import wrong
 from ..cancellation import CancellationToken
 from ..net import Stream, TcpListener, UnixListener
 from ..placement import TaskPlacement
-from ._connect import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, begin, check_context, check_limits
+from ._connect import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, check_context, check_limits
 from ._stream import TlsStream
 
 _Self = TypeVar("_Self", bound="TlsListener")
@@ -96,10 +96,12 @@ class TlsListener(AsyncCloseable):
             raise
 
     def _wrapped(self, stream: Stream) -> TlsStream[Stream]:
-        return begin(
+        return TlsStream(
             stream,
             self._context,
-            server_side=True,
+            True,
+            None,
+            None,
             handshake_timeout=self._handshake_timeout,
             shutdown_timeout=self._shutdown_timeout,
             standard_compatible=self._standard_compatible,

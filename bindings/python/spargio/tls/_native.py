@@ -1,12 +1,12 @@
 """The fast engine: the SSL object of CPython's :class:`ssl.SSLObject`, used by OpenSSL's own
 functions from native code, with our own BIO under it. It is there if ``_ssl`` is linked to OpenSSL
-as a library of its own. The handshake is CPython's, so that callbacks and errors are."""
+as a library of its own. The last call of a handshake is CPython's, so that errors are."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .._ffi.core import native
 from .._ffi.types import Buffer
@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 _LIBRARIES = {20: "SSL", 13: "ASN1", 11: "X509", 6: "EVP", 4: "RSA", 16: "EC"}
 _HANDSHAKE_RECORD = 22
+
+_unused = ssl.MemoryBIO()
+"""What an SSL object is made with, until ours takes its place."""
 
 
 def _make_error(truncated: bool, library: int, reason: str | None) -> Exception:
@@ -80,8 +83,8 @@ class NativeEngine:
     ) -> None:
         native.tls_watch()
         self.ssl_object = context.wrap_bio(
-            ssl.MemoryBIO(),
-            ssl.MemoryBIO(),
+            _unused,
+            _unused,
             server_side=server_side,
             server_hostname=server_hostname,
             session=session,
@@ -154,9 +157,6 @@ class NativeEngine:
 
     def close(self) -> None:
         self.core.close()
-
-    def set_aside(self, function: Callable[[], Any]) -> None:
-        self.core.set_aside(function)
 
     def locked(self, function: Callable[[], T]) -> T:
         """Call it while nobody else uses the SSL object."""

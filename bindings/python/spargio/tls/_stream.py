@@ -130,7 +130,7 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         self._io: Descriptor | None = None
         if isinstance(self._engine, NativeEngine) and isinstance(transport, Stream):
             self._io = transport._io
-            self._engine.set_aside(weakref.WeakMethod(self._flush_aside))
+            self._engine.core.set_aside(weakref.ref(self))
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else self.version() or "before the handshake"
@@ -152,10 +152,30 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         if self._ready:
             return
         self._check()
+        engine, io = self._engine, self._io
+        if io is not None and isinstance(engine, NativeEngine):
+            with time_limit(self._handshake_timeout):
+                await self._shake_hands_natively(engine, io)
+            return
         async with self._receiving:
             if not self._ready:
                 with time_limit(self._handshake_timeout):
                     await self._shake_hands()
+
+    async def _shake_hands_natively(self, engine: NativeEngine, io: Descriptor) -> None:
+        core = engine.core
+        if early := io.take_unread():
+            core.feed(early)
+        done = False
+        while not done:
+            await core.handshake(io)
+            try:
+                done = engine.handshake()
+            except BaseException:
+                await self._tell_why()
+                raise
+        self._ready = True
+        self._core = core
 
     async def _shake_hands(self) -> None:
         engine = self._engine
@@ -175,8 +195,6 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
             if not done:
                 engine.feed(await self._transport.recv(_ROOM))
         self._ready = True
-        if self._io is not None and isinstance(engine, NativeEngine):
-            self._core = engine.core
 
     async def _tell_why(self) -> None:
         """The peer gets the alert, if it takes it."""
@@ -204,6 +222,10 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
 
     async def _recv(self, max_bytes: int) -> bytes:
         size = at_least("max_bytes", max_bytes, 0)
+        if size and not self._ready:
+            self._check()
+            await self.handshake()
+            return await self.recv(size)
         return await self._reading(lambda: self._engine.read(size)) if size else b""
 
     def recv_into(self, buffer: Buffer) -> Coro[int]:
@@ -411,10 +433,12 @@ class TlsStream(Hints, AsyncCloseable, Generic[S]):
         the peer's close_notify is not waited for; see :meth:`unwrap`. A cancellation leaves
         close_notify out, not the close."""
         first, self._closing = not self._closing, True
-        self._core = None
+        core, self._core = self._core, None
         try:
             if first and self._ready and not self._engine.failed():
-                await self._say_goodbye()
+                io = self._io
+                if core is None or io is None or not core.goodbye(io):
+                    await self._say_goodbye()
         finally:
             self._engine.close()
             await self._transport.close()

@@ -28,7 +28,8 @@ def start(runtime: Runtime) -> None:
 def join(runtime: Runtime) -> None:
     """After the runtime has stopped: nothing of it runs Python any more."""
     for thread in _threads.pop(runtime, ()):
-        thread.join()
+        if thread is not threading.current_thread():  # The collector may call this on any.
+            thread.join()
 
 
 def leave(runtime: Runtime) -> None:

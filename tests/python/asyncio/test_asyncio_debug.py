@@ -14,6 +14,7 @@ from typing import Any
 import aio
 import pytest
 
+import spargio
 from spargio.asyncio import EventLoop, run
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
@@ -70,6 +71,26 @@ def test_a_long_turn_of_the_loop_is_not_reported_as_one_blocking_call(
     with caplog.at_level(logging.WARNING):
         loop.run_until_complete(main())
     assert caplog.messages == []
+
+
+def test_a_closed_loop_leaves_no_runtime_in_debug_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which one sign is that operations remember who made them."""
+    for name in ("SPARGIO_DEBUG", "SPARGIO_WATCHDOG", "SPARGIO_MONITOR"):
+        monkeypatch.setenv(name, "1")
+    run(asyncio.sleep(0))
+    monkeypatch.undo()
+
+    async def main() -> None:
+        one, other = spargio.net.UnixStream.pair()
+        async with one, other:
+            with pytest.warns(RuntimeWarning) as caught:
+                one.recv(10)
+            texts = [str(warning.message) for warning in caught]
+            assert texts == [f"operation recv of socket {one.fileno()} was never awaited"]
+
+    spargio.run(main, shards=1)
+    kinds = ("spargio-watch", "spargio-blocked", "spargio-monitor")
+    assert not [thread.name for thread in threading.enumerate() if thread.name in kinds]
 
 
 def test_a_call_from_the_wrong_thread_is_refused(loop: EventLoop) -> None:

@@ -14,7 +14,7 @@ import weakref
 from asyncio import base_events, format_helpers, unix_events
 from typing import Any
 
-from .. import _threads
+from .. import _threads, _watchdog
 from .._asyncgens import local as shard_local
 from .._ffi.core import Runtime
 from ..latency import Recorder
@@ -199,13 +199,18 @@ class EventLoop(LoopCore, SocketMethods, _Base):  # type: ignore[misc]
             return
         super().close()
         if getattr(shard_local, "runtime", None) is None:
-            self._close()
+            self._end()
         else:  # In a spargio task: a shard's thread does not run the last turns of another.
-            thread = threading.Thread(target=self._close)
+            thread = threading.Thread(target=self._end)
             thread.start()
             thread.join()
         forget(self)
-        self._runtime = None
+
+    def _end(self) -> None:
+        self._close()
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            _watchdog.join(runtime)
 
     def stats_snapshot(self) -> LoopStats:
         """The loop's counters now, and those of its shard. Monotonic; take two and subtract. On the

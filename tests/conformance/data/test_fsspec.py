@@ -268,3 +268,12 @@ def test_threads_and_a_pickled_one(ours: Any, tree: Path) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_nul_in_a_name_is_refused(tmp_path: Path) -> None:
+    """A kernel would end the name there, and read another file."""
+    (tmp_path / "a").write_bytes(b"another")
+    (tmp_path / "b").write_bytes(b"b")
+    names = [str(tmp_path / name) for name in ("a\0x", "b")]
+    with pytest.raises(ValueError, match="without NUL bytes"):
+        SpargioFileSystem().cat(names)

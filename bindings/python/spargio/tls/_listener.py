@@ -99,9 +99,9 @@ class TlsListener(AsyncCloseable):
         return TlsStream(
             stream,
             self._context,
-            True,
-            None,
-            None,
+            server_side=True,
+            server_hostname=None,
+            session=None,
             handshake_timeout=self._handshake_timeout,
             shutdown_timeout=self._shutdown_timeout,
             standard_compatible=self._standard_compatible,
